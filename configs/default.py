@@ -1,0 +1,82 @@
+"""Every default. An experiment imports ``get_default_config`` and changes a few lines.
+
+The keys of a section are the arguments of what its ``name`` chooses, listed in ``score_sde/builders.py``.
+"""
+
+from ml_collections import ConfigDict
+
+
+def section(name: str, **values: object) -> ConfigDict:
+    """A section that chooses ``name``, for an experiment that replaces a whole section."""
+    return ConfigDict({"name": name, **values})
+
+
+def get_default_config() -> ConfigDict:
+    """The defaults: a small U-Net, the VP SDE and the digits."""
+    return ConfigDict(
+        {
+            "seed": 0,
+            "sde": {"name": "vp", "beta_min": 0.1, "beta_max": 20.0, "t_min": 1e-3, "t_max": 1.0},
+            "model": {
+                "name": "unet",
+                "channels": 32,
+                "channel_mult": (1, 2),
+                "num_res_blocks": 1,
+                "attention_resolutions": (4,),
+                "embedding": "positional",
+                "activation": "silu",
+                "dropout": 0.0,
+                "dtype": "float32",
+            },
+            "parameterization": {"name": "noise", "time_label": "scaled_time"},
+            "objective": {
+                "name": "denoising",
+                "weighting": "variance",
+                "reduce": "mean",
+                "time_sampling": {"name": "uniform", "t_min": 1e-5},
+            },
+            "optim": {
+                "name": "adam",
+                "lr": 2e-4,
+                "beta1": 0.9,
+                "beta2": 0.999,
+                "eps": 1e-8,
+                "weight_decay": 0.0,
+                "warmup": 5000,
+                "grad_clip": 1.0,
+            },
+            "sampling": {
+                "name": "euler_maruyama",
+                "num_steps": 500,
+                "grid": "uniform",
+                "num_samples": 256,
+                "batch_size": 256,
+                "denoise": True,
+            },
+            "data": {"source": "digits", "centered": True, "dequantize": True},
+            "training": {
+                "num_steps": 10000,
+                "batch_size": 128,
+                "log_every": 50,
+                "eval_every": 500,
+                "checkpoint_every": 1000,
+                "sample_every": 1000,
+                "keep_last": 2,
+                "keep_best": 1,
+                "ema_decay": 0.9999,
+                "ema_warmup": True,
+            },
+            "eval": {
+                "batch_size": 64,
+                "divergence": {"name": "hutchinson", "num_probes": 1, "kind": "rademacher"},
+                "rtol": 1e-5,
+                "atol": 1e-5,
+                "t_min": 1e-5,
+            },
+        }
+    )
+
+
+def get_config() -> ConfigDict:
+    """The defaults as an experiment of their own."""
+    return get_default_config()

@@ -1,0 +1,117 @@
+"""Score-based generative modelling through stochastic differential equations, in JAX.
+
+An SDE, a score function and a solver are three independent values; sampling, likelihood, encoding and conditioning are pure
+functions of them; a config file only chooses the values.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from score_sde.likelihood import ExactTrace, Hutchinson, LogLikelihood, bits_per_dim, log_likelihood
+from score_sde.objectives import DenoisingScoreMatching
+from score_sde.parameterization import (
+    DenoisedPrediction,
+    EDMPreconditioning,
+    NoisePrediction,
+    ScorePrediction,
+    VelocityPrediction,
+)
+from score_sde.reverse import denoise, probability_flow, reverse_diffusion, reverse_drift
+from score_sde.sampling import (
+    EulerMaruyama,
+    Heun,
+    PredictorCorrector,
+    ProbabilityFlow,
+    Sample,
+    Sampler,
+    ShARK,
+    decode,
+    encode,
+    sample,
+)
+from score_sde.sdes import (
+    SDE,
+    VESDE,
+    VPSDE,
+    BrownianMotion,
+    Marginal,
+    SubVPSDE,
+    perturb,
+    prior_log_prob,
+    prior_sample,
+)
+from score_sde.simulation import Simulation, simulate
+
+if TYPE_CHECKING:
+    from score_sde.builders import build, build_model, load
+    from score_sde.experiment import Experiment, Model
+    from score_sde.models import ScoreNetwork, make_score_fn
+    from score_sde.training import TrainState
+
+_LATER = {
+    "build": "score_sde.builders",
+    "build_model": "score_sde.builders",
+    "load": "score_sde.builders",
+    "Experiment": "score_sde.experiment",
+    "Model": "score_sde.experiment",
+    "ScoreNetwork": "score_sde.models",
+    "make_score_fn": "score_sde.models",
+    "TrainState": "score_sde.training",
+}
+"""Names whose modules need flax or orbax, which the mathematics does without."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name that needs more than the mathematics when it is first asked for."""
+    if name not in _LATER:
+        raise AttributeError(f"module 'score_sde' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_LATER[name]), name)
+
+
+__all__ = [
+    "SDE",
+    "VESDE",
+    "VPSDE",
+    "BrownianMotion",
+    "DenoisedPrediction",
+    "DenoisingScoreMatching",
+    "EDMPreconditioning",
+    "EulerMaruyama",
+    "ExactTrace",
+    "Experiment",
+    "Heun",
+    "Hutchinson",
+    "LogLikelihood",
+    "Marginal",
+    "Model",
+    "NoisePrediction",
+    "PredictorCorrector",
+    "ProbabilityFlow",
+    "Sample",
+    "Sampler",
+    "ScoreNetwork",
+    "ScorePrediction",
+    "ShARK",
+    "Simulation",
+    "SubVPSDE",
+    "TrainState",
+    "VelocityPrediction",
+    "bits_per_dim",
+    "build",
+    "build_model",
+    "decode",
+    "denoise",
+    "encode",
+    "load",
+    "log_likelihood",
+    "make_score_fn",
+    "perturb",
+    "prior_log_prob",
+    "prior_sample",
+    "probability_flow",
+    "reverse_diffusion",
+    "reverse_drift",
+    "sample",
+    "simulate",
+]

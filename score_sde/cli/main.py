@@ -1,0 +1,55 @@
+"""Choosing the verb, and answering what cannot be done in one line."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from score_sde.cli.flags import Refusal
+from score_sde.naming import did_you_mean
+
+VERBS = {
+    "train": "train a model from a config; run again on the same workdir, it goes on",
+    "sample": "draw samples from a trained model, with pictures and distances to held-out data",
+    "likelihood": "compute the exact likelihood of held-out data: bits per dimension",
+    "plot": "draw the loss and the samples of a workdir, or the trajectories of a config's SDE",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a verb. Exit codes: 0 done; 1 failed on the way; 2 wrong config, path or flag; 75 stopped, run it again."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    verb = arguments[0]
+    if verb not in VERBS:
+        return _refuse(f"unknown verb {verb!r}{did_you_mean(verb, VERBS)}; verbs: {', '.join(VERBS)}")
+    # A console script does not look for modules where it is run, but "package.module:Name" in a config may mean one there.
+    sys.path.insert(0, "")
+    try:
+        return importlib.import_module(f"score_sde.cli.{verb}").main(arguments[1:])
+    except Refusal as refusal:
+        return _refuse(str(refusal), verb)
+    except FloatingPointError as error:
+        _say(verb, str(error))
+        return 1
+    except KeyboardInterrupt:
+        _say(verb, "interrupted")
+        return 130
+
+
+def usage() -> str:
+    """The overview of the verbs."""
+    lines = [f"  {verb:<12}{description}" for verb, description in VERBS.items()]
+    return "\n".join(
+        ["usage: score-sde VERB [--flag=value …]", "", *lines, "", "score-sde VERB --help lists its flags."]
+    )
+
+
+def _refuse(message: str, verb: str | None = None) -> int:
+    _say(verb, message)
+    return 2
+
+
+def _say(verb: str | None, message: str) -> None:
+    print(f"score-sde{f' {verb}' if verb else ''}: {' '.join(message.split())}", file=sys.stderr)

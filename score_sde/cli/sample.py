@@ -1,0 +1,81 @@
+"""``score-sde sample``: images from a trained model, and how far they are from held-out data."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from score_sde.builders import load_data
+from score_sde.cli import report
+from score_sde.cli.flags import Flags, refusals
+from score_sde.cli.workdir import load_model, workdir_flags
+from score_sde.evaluation import sample_distances
+from score_sde.evaluation.files import replacing
+from score_sde.evaluation.generation import generate, make_draw
+from score_sde.evaluation.pictures import is_image, picture_of_samples, pictures_of_path
+from score_sde.experiment import Model
+from score_sde.training import Progress
+
+FRAMES = 49
+
+
+def main(argv: Sequence[str]) -> int:
+    """Draw samples, save them, and compare them with held-out data."""
+    flags = Flags("sample", "Draw samples from a trained model. Sample i depends on the seed and i alone.")
+    workdir_flags(flags, argv)
+    flags.integer("num_samples", None, "how many; sampling.num_samples of the config unless given", at_least=1)
+    flags.integer("seed", 0, "seed of the samples")
+    values = flags.parse("sample", argv)
+    model, workdir = load_model(values)
+    with refusals():
+        data = load_data(model.config).test
+    folder = workdir / "samples"
+    folder.mkdir(exist_ok=True)
+    key = jax.random.key(values.seed)
+    samples, nfe = draw_all(model, key, values.num_samples or model.drawing.num_samples)
+    levels = np.asarray(model.scaling.to_data(samples))
+    with replacing(folder / "samples.npz") as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, samples=levels)
+    rows = {"samples": f"{len(levels)} of {type(model.sampler).__name__}, {nfe} evaluations each, {folder}/samples.npz"}
+    rows |= {
+        "picture": str(picture_of_samples(folder, "samples", samples, data, model.scaling, score_fn=model.score_fn))
+    }
+    rows |= draw_path(model, key, folder) | distances(model, key, levels, data)
+    report.record(workdir, rows)
+    report.show(f"samples of {workdir}, step {model.step}", rows)
+    return 0
+
+
+def draw_all(model: Model, key: jax.Array, num_samples: int) -> tuple[np.ndarray, int]:
+    """All samples in model units, and the mean number of evaluations."""
+    draw = make_draw(model.sde, model.score_fn_of, model.sampler, model.shape, denoise=model.drawing.denoise)
+    batches = []
+    with Progress("sample", num_samples, unit="samples") as progress:
+        for batch in generate(draw, model.params, key, num_samples, min(model.drawing.batch_size, num_samples)):
+            batches.append(batch)
+            progress.update(sum(len(done.x) for done in batches))
+    samples = np.concatenate([batch.x for batch in batches])
+    if not np.isfinite(samples).all():
+        raise FloatingPointError("some samples are not finite: more steps (num_steps, max_steps) or a longer training")
+    return samples, round(float(np.mean(np.concatenate([batch.nfe for batch in batches]))))
+
+
+def draw_path(model: Model, key: jax.Array, folder: Path) -> dict[str, str]:
+    """The way from noise to image of the first samples, as a strip and an animation."""
+    if not is_image(model.shape, model.scaling):
+        return {}
+    draw = make_draw(model.sde, model.score_fn_of, model.sampler, model.shape, save_path=FRAMES)
+    batch = next(generate(draw, model.params, key, 16, 16))
+    frames = np.concatenate([np.moveaxis(batch.path, 1, 0), batch.x[None]])
+    return {name: str(path) for name, path in pictures_of_path(folder, frames, model.scaling).items()}
+
+
+def distances(model: Model, key: jax.Array, levels: np.ndarray, data: np.ndarray) -> dict[str, str]:
+    """Distances between samples and held-out data, on the scale of the data itself."""
+    count = min(len(levels), len(data))
+    if count < 2:
+        return {}
+    scale = 1 if model.scaling.num_levels is None else model.scaling.num_levels - 1
+    found = sample_distances(key, levels[:count] / scale, data[:count] / scale)
+    return {f"distance: {name}": f"{value:.4f} over {count} examples" for name, value in found.items()}

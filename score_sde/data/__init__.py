@@ -1,0 +1,31 @@
+"""Data sources, their scaling to model space, and the loader that batches them."""
+
+from score_sde.data.catalogue import FILE_SOURCES, SOURCES, load_source
+from score_sde.data.digits import digits
+from score_sde.data.files import npy, npz
+from score_sde.data.folder import folder
+from score_sde.data.loader import Batch, Loader, MaskedBatch, batches_once
+from score_sde.data.scaling import Scaling
+from score_sde.data.source import DataSource, permutation
+from score_sde.data.toy import checkerboard, mixture, moons, swiss_roll
+
+__all__ = [
+    "FILE_SOURCES",
+    "SOURCES",
+    "Batch",
+    "DataSource",
+    "Loader",
+    "MaskedBatch",
+    "Scaling",
+    "batches_once",
+    "checkerboard",
+    "digits",
+    "folder",
+    "load_source",
+    "mixture",
+    "moons",
+    "npy",
+    "npz",
+    "permutation",
+    "swiss_roll",
+]

@@ -1,0 +1,123 @@
+"""Arrays in NumPy's own files (``.npz``, ``.npy``). Nothing is ever unpickled."""
+
+import zipfile
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+
+from score_sde.data.source import DataSource
+
+_NPY_MAGIC = b"\x93NUMPY"
+
+
+def npz(
+    path: str | Path,
+    key: str | None = None,
+    *,
+    num_levels: int | None = None,
+    test_fraction: float = 0.1,
+    seed: int = 0,
+) -> DataSource:
+    """Read the array ``key`` of an ``.npz`` file; the key may be left out where the file holds one array.
+
+    Integers of shape ``[n, h, w]`` or ``[n, h, w, c]`` are images with ``num_levels`` levels (256 by default), floats
+    of shape ``[n, d]`` are continuous vectors.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: where the file is corrupt, has no such key (the keys are listed) or holds no such array.
+    """
+    path = _existing(path)
+    if not zipfile.is_zipfile(path):
+        hint = f"it is a .npy file: name it as npy:{path}" if _is_npy(path) else "it may be cut off or corrupt"
+        raise ValueError(f"{path} is not an .npz file; {hint}")
+    array = _read(path, lambda: _member(path, key))
+    return _from_array(array, path, num_levels, test_fraction, seed)
+
+
+def npy(path: str | Path, *, num_levels: int | None = None, test_fraction: float = 0.1, seed: int = 0) -> DataSource:
+    """Read the array of an ``.npy`` file: images or vectors, as for ``npz``.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: where the file is corrupt or holds neither images nor vectors.
+    """
+    path = _existing(path)
+    if not _is_npy(path):
+        hint = f"it is an .npz file: name it as npz:{path}" if zipfile.is_zipfile(path) else "it may be corrupt"
+        raise ValueError(f"{path} is not an .npy file; {hint}")
+    array = _read(path, lambda: np.load(path, allow_pickle=False))
+    return _from_array(array, path, num_levels, test_fraction, seed)
+
+
+class _ContentError(ValueError):
+    """A readable file with the wrong content, which is told apart from a corrupt one."""
+
+
+def _existing(path: str | Path) -> Path:
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(f"no such file: {path}")
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file; a folder of images is named as folder:{path}")
+    return path
+
+
+def _is_npy(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(len(_NPY_MAGIC)) == _NPY_MAGIC
+
+
+def _member(path: Path, key: str | None) -> np.ndarray:
+    # Opened here, for np.load leaves a path that it opened itself open where the archive is damaged.
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        keys = list(archive.files)
+        if key is None and len(keys) != 1:
+            raise _ContentError(f"{path} holds {len(keys)} arrays; choose one by key=…: {', '.join(keys) or 'none'}")
+        if key is not None and key not in keys:
+            close = get_close_matches(key, keys, 1)
+            hint = f", did you mean {close[0]!r}?" if close else ""
+            raise _ContentError(f"{path} has no array {key!r}{hint}; it holds: {', '.join(keys) or 'none'}")
+        return archive[keys[0] if key is None else key]
+
+
+def _read(path: Path, read: Callable[[], Any]) -> np.ndarray:
+    """Return ``read()``, with whatever a reader raises on foreign bytes turned into one line."""
+    try:
+        array = read()
+    except _ContentError:
+        raise
+    except Exception as error:  # zip, zlib, header and allocation errors alike: damaged bytes can raise any of them
+        if "Object arrays" in str(error):
+            raise ValueError(f"{path} holds Python objects, which are never unpickled; save plain numbers") from error
+        reason = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"{path} is corrupt and cannot be read ({type(error).__name__}: {reason})") from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{path} is corrupt: it does not hold an array of NumPy")
+    return array
+
+
+def _from_array(
+    array: Shaped[np.ndarray, "..."], path: Path, num_levels: int | None, test_fraction: float, seed: int
+) -> DataSource:
+    kind, shape = array.dtype.kind, array.shape
+    found = f"{path} holds {array.dtype} of shape {shape}"
+    if kind not in "biuf":
+        raise ValueError(f"{found}; images must be integers and vectors floats")
+    if kind == "f" and num_levels is not None:
+        raise ValueError(f"{found}; num_levels={num_levels} is for images of integers, so leave it out")
+    if kind == "f" and len(shape) != 2:
+        raise ValueError(f"{found}; floats must be vectors [n, d] (images are integers [n, h, w] or [n, h, w, c])")
+    if kind != "f" and len(shape) not in (3, 4):
+        raise ValueError(f"{found}; images must be [n, h, w] or [n, h, w, c] (vectors [n, d] are floats)")
+    if kind != "f":
+        num_levels = (2 if kind == "b" else 256) if num_levels is None else num_levels
+        array = array.reshape(*shape, 1) if len(shape) == 3 else array
+    try:
+        return DataSource.from_examples(array, num_levels=num_levels, test_fraction=test_fraction, seed=seed)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

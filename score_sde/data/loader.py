@@ -1,0 +1,102 @@
+"""Batches as a pure function of (seed, step), and one pass over a split for evaluation."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Bool, Int, Shaped
+
+from score_sde.data.source import check_seed, permutation
+
+
+class Batch(NamedTuple):
+    """A batch as it leaves the loader, before any scaling."""
+
+    x: Shaped[Array | np.ndarray, "b *shape"]
+    """Examples as they are stored: levels or float32 vectors."""
+    index: Int[Array | np.ndarray, " b"]  # pyright: ignore[reportIncompatibleMethodOverride]
+    """Position of each row in the global batch, int32 ``0 .. b - 1``: what a sample's random key is folded with."""
+
+
+class MaskedBatch(NamedTuple):
+    """A batch of a single pass; rows that only fill up the last batch are not valid."""
+
+    x: Shaped[Array | np.ndarray, "b *shape"]
+    valid: Bool[Array | np.ndarray, " b"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Loader:
+    """A loader without state: the batch of a step depends on ``(seed, step)`` alone, so any step can be asked first.
+
+    Example number ``k = step * batch_size + i`` of the run is row ``k % n`` of the permutation of epoch ``k // n``, so
+    that each epoch sees each of the ``n`` examples once; batches run on across the border of two epochs and may be
+    larger than the data set.
+
+    Attributes:
+        array: examples, ``[n, *shape]``.
+        batch_size: rows of a batch.
+        seed: seed of the permutations.
+
+    Raises:
+        ValueError: where ``array`` has no rows, ``batch_size`` is not positive or ``seed`` is negative.
+    """
+
+    array: np.ndarray
+    batch_size: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self.array, self.batch_size)
+        check_seed(self.seed)
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a step, counted from 0; raises ValueError where ``step`` is negative."""
+        return Batch(x=self.array[self.rows(step)], index=np.arange(self.batch_size, dtype=np.int32))
+
+    def rows(self, step: int) -> Int[np.ndarray, " b"]:
+        """Return which rows of ``array`` make the batch of a step, as labels are looked up by."""
+        if step < 0:
+            raise ValueError(f"step must not be negative, not {step}")
+        num_examples = len(self.array)
+        epoch, start = divmod(step * self.batch_size, num_examples)
+        pieces, missing = [], self.batch_size
+        while missing:
+            pieces.append(_epoch_order(num_examples, self.seed, epoch)[start : start + missing])
+            missing -= len(pieces[-1])
+            epoch, start = epoch + 1, 0
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def batches_once(array: Shaped[np.ndarray, "n *shape"], batch_size: int) -> Iterator[MaskedBatch]:
+    """Return an iterator that visits every example once, in order, in batches of one shape.
+
+    The last batch is filled up with the first example; ``valid`` is false there.
+
+    Raises:
+        ValueError: where ``array`` has no rows or ``batch_size`` is not positive.
+    """
+    _check(array, batch_size)
+    return (_masked(array, start, batch_size) for start in range(0, len(array), batch_size))
+
+
+def _masked(array: np.ndarray, start: int, batch_size: int) -> MaskedBatch:
+    rows = np.arange(start, start + batch_size)
+    valid = rows < len(array)
+    return MaskedBatch(x=array[np.where(valid, rows, 0)], valid=valid)
+
+
+@lru_cache(maxsize=4)
+def _epoch_order(num_examples: int, seed: int, epoch: int) -> Int[np.ndarray, " n"]:
+    order = permutation(num_examples, seed=seed, epoch=epoch)
+    order.flags.writeable = False  # shared by every caller of the cache
+    return order
+
+
+def _check(array: np.ndarray, batch_size: int) -> None:
+    if array.ndim == 0 or len(array) == 0:
+        raise ValueError("a loader needs at least one example, found none")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}")

@@ -1,0 +1,87 @@
+"""The map between the levels of an image and the space that the model lives in."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from score_sde.data.source import check_num_levels
+from score_sde.typing import Key
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaling:
+    """Scaling of one example between its levels and model space.
+
+    With ``L`` levels ``l = 0 .. L - 1``, ``y = (l + u) / L`` lies in ``[0, 1)``, and model space is ``x = 2y - 1`` if
+    centred, else ``x = y``. ``u`` is uniform on ``[0, 1)`` (uniform dequantisation: Theis et al. 2016, section 3.1),
+    or 1/2 without it. Continuous data (``num_levels=None``) pass unchanged as float32.
+
+    Attributes:
+        num_levels: number of levels, 2 to 65536, or None for continuous data.
+        centered: model space is ``[-1, 1)`` rather than ``[0, 1)``.
+        dequantize: draw ``u`` rather than taking the middle of the level.
+    """
+
+    num_levels: int | None
+    centered: bool = True
+    dequantize: bool = True
+
+    def __post_init__(self) -> None:
+        check_num_levels(self.num_levels)
+
+    def to_model(self, key: Key, levels: Real[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+        """Return the example in model space, float32; ``key`` is used only to dequantise."""
+        levels = jnp.asarray(levels, jnp.float32)
+        if self.num_levels is None:
+            return levels
+        offset = _midpoints(key, levels.shape, self.num_levels) if self.dequantize else 0.5
+        unit = (levels + offset) / self.num_levels
+        return 2 * unit - 1 if self.centered else unit
+
+    def to_data(self, x: Float[ArrayLike, "*shape"]) -> Real[Array, "*shape"]:
+        """Return the levels, ``clip(floor(L y), 0, L - 1)``: uint8, or int32 above 256 levels.
+
+        It undoes ``to_model`` exactly in float32.
+        """
+        x = jnp.asarray(x)
+        if self.num_levels is None:
+            return x
+        unit = (x + 1) / 2 if self.centered else x
+        levels = jnp.clip(jnp.floor(unit * self.num_levels), 0, self.num_levels - 1)
+        return levels.astype(jnp.uint8 if self.num_levels <= 256 else jnp.int32)
+
+    def to_unit(self, x: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+        """Return the example quantised for display: levels ``0 .. L - 1`` become ``0 .. 1``.
+
+        Raises:
+            ValueError: for continuous data, which have no levels to display.
+        """
+        return self.to_data(x).astype(jnp.float32) / (self._levels("to_unit") - 1)
+
+    @property
+    def bin_width(self) -> float:
+        """Width of one level in model units: ``2 / L`` if centred, else ``1 / L``.
+
+        Raises:
+            ValueError: for continuous data, whose bins have no width.
+        """
+        return (2.0 if self.centered else 1.0) / self._levels("bin_width")
+
+    def _levels(self, asked: str) -> int:
+        if self.num_levels is None:
+            raise ValueError(f"{asked} needs data with levels: num_levels is None (continuous data)")
+        return self.num_levels
+
+
+def _midpoints(key: Key, shape: tuple[int, ...], num_levels: int) -> Float[Array, "..."]:
+    """Draw offsets in ``(0, 1)``, uniform over the midpoints of ``2**m`` equal cells.
+
+    ``jax.random.uniform`` would not do: 100 + (1 - 2**-23) is 101 in float32. The nearest a midpoint comes to a border
+    is ``2**-(m+1)``, and ``m`` is chosen so that this is twice what the arithmetic of ``Scaling`` can lose, which is
+    ``3.5 * 2**-25 * L`` levels.
+    """
+    bits = 21 - (num_levels - 1).bit_length()
+    cells = jax.random.bits(key, shape, jnp.uint32) >> (32 - bits)
+    return (cells.astype(jnp.float32) + 0.5) * 2.0**-bits

@@ -1,0 +1,61 @@
+"""Drawing many samples: in batches, over all local devices, in the order of their index."""
+
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+from score_sde.sampling import Sample, Sampler, sample
+from score_sde.sdes import SDE
+from score_sde.typing import Key, Params, ScoreFn
+
+AXIS = "batch"
+"""The name of the batch axis, for samplers that couple its samples."""
+
+Draw = Callable[[Params, Array], Sample]
+"""``(params, keys [b]) ->`` a batch of samples."""
+
+
+def make_draw(
+    sde: SDE,
+    score_fn_of: Callable[[Params], ScoreFn],
+    sampler: Sampler,
+    shape: tuple[int, ...],
+    *,
+    denoise: bool = True,
+    save_path: int = 0,
+) -> Draw:
+    """The compiled function ``(params, keys [b]) -> Sample`` with a leading batch axis, split over all local devices."""
+
+    def draw(params: Params, keys: Array) -> Sample:
+        score_fn = score_fn_of(params)
+        return jax.vmap(
+            lambda key: sample(key, sde, score_fn, sampler, shape, denoise=denoise, save_path=save_path),
+            axis_name=AXIS,
+        )(keys)
+
+    compiled = jax.jit(draw)
+    return lambda params, keys: compiled(params, over_devices(keys))
+
+
+def sample_keys(key: Key, start: int, stop: int) -> Array:
+    """The keys of the samples ``start`` to ``stop - 1``: sample ``i`` has ``fold_in(key, i)``, whatever its batch."""
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(np.arange(start, stop, dtype=np.uint32))
+
+
+def generate(draw: Draw, params: Params, key: Key, num_samples: int, batch_size: int) -> Iterator[Sample]:
+    """Batches of NumPy samples, ``num_samples`` in all; every batch is compiled to one shape."""
+    for start in range(0, num_samples, batch_size):
+        batch = jax.device_get(draw(params, sample_keys(key, start, start + batch_size)))
+        yield jax.tree.map(lambda leaf, kept=num_samples - start: leaf[:kept], batch)
+
+
+def over_devices(batch: Array) -> Array:
+    """The batch, its rows split over all local devices where they divide evenly."""
+    devices = jax.local_devices()
+    if len(batch) % len(devices):
+        return batch
+    mesh = Mesh(np.asarray(devices), ("data",))  # the mesh of training, whose parameters may come here as they are
+    return jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))

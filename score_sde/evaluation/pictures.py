@@ -1,0 +1,61 @@
+"""The pictures that suit the data: grids, strips and animations of images, scatter plots of points."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from score_sde.data import Scaling
+from score_sde.evaluation.images import denoising_strip, frames_to_unit, image_grid, save_gif, save_png
+from score_sde.evaluation.scatter import plot_samples
+from score_sde.typing import ScoreFn
+
+
+def is_image(shape: tuple[int, ...], scaling: Scaling) -> bool:
+    """Whether examples of ``shape`` can be shown as images: levels, and one or three channels."""
+    return scaling.num_levels is not None and len(shape) == 3 and shape[-1] in (1, 3)
+
+
+def picture_of_samples(
+    folder: Path,
+    name: str,
+    samples: Float[np.ndarray, "n *shape"],
+    data: Shaped[np.ndarray, "m *shape"],
+    scaling: Scaling,
+    *,
+    score_fn: ScoreFn | None = None,
+) -> Path | None:
+    """Write ``name.png``: a grid of images, or points beside the data; None for other kinds of data.
+
+    Args:
+        folder: where; made if missing.
+        name: the name of the picture.
+        samples: in model units.
+        data: raw examples to compare with.
+        scaling: the map between the two.
+        score_fn: drawn as arrows beside points.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.png"
+    if is_image(samples.shape[1:], scaling):
+        save_png(path, image_grid(np.asarray(scaling.to_unit(samples[:100]))))
+    elif samples.shape[1:] == (2,):
+        plot_samples(path, samples, data, score_fn=score_fn)
+    else:
+        return None
+    return path
+
+
+def pictures_of_path(
+    folder: Path, frames: Float[np.ndarray, "k n h w c"], scaling: Scaling, *, rows: int = 8, columns: int = 12
+) -> dict[str, Path]:
+    """Write the way from noise to image as ``denoising.png``, a strip, and ``denoising.gif``, an animation.
+
+    ``frames`` are states in model units, the latent first.
+    """
+    unit = frames_to_unit(frames, centered=scaling.centered)
+    chosen = np.rint(np.linspace(0, len(unit) - 1, min(columns, len(unit)))).astype(int)
+    strip, animation = folder / "denoising.png", folder / "denoising.gif"
+    save_png(strip, denoising_strip(unit[chosen][:, :rows]))
+    save_gif(animation, unit)
+    return {"strip": strip, "animation": animation}

@@ -1,0 +1,166 @@
+"""What a config describes, as objects: an experiment to train, and a trained model to draw from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import optax
+from jaxtyping import Array
+
+from score_sde.data import DataSource, Scaling
+from score_sde.likelihood import Divergence, Hutchinson
+from score_sde.models.base import ScoreNetwork, make_score_fn
+from score_sde.objectives import DenoisingScoreMatching
+from score_sde.parameterization import Parameterization
+from score_sde.sampling import Sampler
+from score_sde.sdes import SDE
+from score_sde.training import EMA, LossFn
+from score_sde.typing import Key, Params, Scalar, ScoreFn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """How samples are asked for: the keys of the section ``sampling`` besides the sampler's own.
+
+    ``denoise`` ends every sample with Tweedie's formula; ``batch_size`` samples are drawn at a time.
+    """
+
+    num_samples: int = 256
+    batch_size: int = 256
+    denoise: bool = True
+
+    def __post_init__(self) -> None:
+        _positive("sampling", num_samples=self.num_samples, batch_size=self.batch_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """The section ``training``: lengths in steps, and what is kept.
+
+    ``sample_every`` and ``eval_every`` may be 0, for never.
+    """
+
+    num_steps: int = 10000
+    batch_size: int = 128
+    log_every: int = 50
+    eval_every: int = 500
+    checkpoint_every: int = 1000
+    sample_every: int = 1000
+    keep_last: int = 2
+    keep_best: int = 1
+    ema_decay: float = 0.9999
+    ema_warmup: bool = True
+
+    def __post_init__(self) -> None:
+        _positive("training", num_steps=self.num_steps, batch_size=self.batch_size, log_every=self.log_every)
+        _positive("training", checkpoint_every=self.checkpoint_every, keep_last=self.keep_last)
+        for name in ("eval_every", "sample_every", "keep_best"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"training.{name} must not be negative, got {getattr(self, name)}")
+
+    @property
+    def ema(self) -> EMA:
+        """How the parameters are averaged."""
+        return EMA(decay=self.ema_decay, warmup=self.ema_warmup)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluating:
+    """The section ``eval``: how the likelihood of held-out data is computed.
+
+    The data are taken to live at ``t_min``, nearer to zero than sampling goes (1e-5 in Song et al. 2021).
+    """
+
+    batch_size: int = 64
+    divergence: Divergence = Hutchinson()  # noqa: RUF009 - a frozen value
+    rtol: float = 1e-5
+    atol: float = 1e-5
+    t_min: float = 1e-5
+    max_examples: int | None = None
+
+    def __post_init__(self) -> None:
+        _positive("eval", batch_size=self.batch_size)
+        if self.max_examples is not None:
+            _positive("eval", max_examples=self.max_examples)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Model:
+    """A score model and everything a script needs to draw from it.
+
+    Attributes:
+        sde: the forward SDE.
+        network: the network, as pure functions of its parameters.
+        parameterization: what the network predicts.
+        params: the averaged parameters.
+        sampler: the sampler of the config.
+        shape: the shape of one sample.
+        scaling: the map between data levels and model space.
+        drawing: how many samples are asked for, and how.
+        evaluating: how likelihoods are computed.
+        seed: the seed of the config.
+        step: after how many training steps the parameters were saved.
+        config: the resolved config, as plain values.
+    """
+
+    sde: SDE
+    network: ScoreNetwork
+    parameterization: Parameterization
+    params: Params
+    sampler: Sampler
+    shape: tuple[int, ...]
+    scaling: Scaling
+    drawing: Drawing
+    evaluating: Evaluating
+    seed: int
+    step: int
+    config: Mapping[str, Any]
+
+    @property
+    def score_fn(self) -> ScoreFn:
+        """The score ``(x, t) -> grad_x log p_t(x)`` of one sample."""
+        return self.score_fn_of(self.params)
+
+    def score_fn_of(self, params: Params) -> ScoreFn:
+        """The score with other parameters, for functions that take them as an argument."""
+        return make_score_fn(self.sde, self.network, self.parameterization, params)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Experiment:
+    """Everything that a config chooses, ready to train.
+
+    Attributes:
+        model: the model with its initial parameters.
+        source: the data.
+        objective: the loss.
+        optimizer: an optax transformation.
+        training: how long, how often, how much.
+    """
+
+    model: Model
+    source: DataSource
+    objective: DenoisingScoreMatching
+    optimizer: optax.GradientTransformation
+    training: Training
+
+    def loss_fn(self, *, train: bool) -> LossFn:
+        """``(params, key, raw example) -> (loss, {})``: scaling, dequantisation, network and objective in one."""
+        model = self.model
+
+        def loss(params: Params, key: Key, example: Array) -> tuple[Scalar, dict[str, Scalar]]:
+            data_key, network_key, objective_key = jax.random.split(key, 3)
+            score_fn = make_score_fn(
+                model.sde, model.network, model.parameterization, params, key=network_key, train=train
+            )
+            x0 = model.scaling.to_model(data_key, example)
+            return self.objective(objective_key, model.sde, score_fn, x0), {}
+
+        return loss
+
+
+def _positive(section: str, **values: int) -> None:
+    for name, value in values.items():
+        if value < 1:
+            raise ValueError(f"{section}.{name} must be at least 1, got {value}")

@@ -1,0 +1,95 @@
+"""The border between networks, which take a batch, and the mathematics, which takes one sample."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from flax.errors import InvalidRngError
+from jaxtyping import Array, Float, Int, Shaped
+
+from score_sde.parameterization import Parameterization
+from score_sde.sdes.base import SDE
+from score_sde.typing import Key, Params, ScalarLike, ScoreFn
+
+
+class ScoreNetwork(NamedTuple):
+    """A network as two pure functions; nothing else is known of how it was written.
+
+    Attributes:
+        init: ``init(key) -> params``.
+        apply: ``apply(params, x, t, *, label=None, key=None, train=False) -> output`` with ``x`` and ``output`` of
+            shape ``[b, *shape]``, ``t`` and ``label`` of shape ``[b]``. ``train`` switches dropout on, fed by ``key``.
+    """
+
+    init: Callable[[Key], Params]
+    apply: Callable[..., Array]
+
+
+def from_linen(module: nn.Module, shape: Sequence[int], *, conditional: bool = False) -> ScoreNetwork:
+    """Make a `ScoreNetwork` of a flax.linen module for samples of ``shape``.
+
+    The module is called as ``module(x, t, label=None, train=False)`` with ``x [b, *shape]`` and ``t [b]``. It keeps its
+    state in the collection ``params`` alone, and draws dropout from the stream ``dropout``. With ``conditional`` it is
+    initialised with a label too, so that the parameters of its label embedding are made.
+
+    Raises:
+        ValueError: at ``init``, if the module has other collections than ``params``; at ``apply``, if ``x`` or ``t`` has a
+            wrong shape, or if the module draws random numbers and no key is given.
+    """
+    shape = tuple(shape)
+
+    def init(key: Key) -> Params:
+        x, t = jnp.zeros((1, *shape), jnp.float32), jnp.zeros((1,), jnp.float32)
+        label = jnp.zeros((1,), jnp.int32) if conditional else None
+        variables = module.init(key, x, t, label=label, train=False)
+        if extra := sorted(set(variables) - {"params"}):
+            raise ValueError(f"a score network may only have the collection 'params', this module also has {extra}")
+        return variables["params"]
+
+    def apply(
+        params: Params,
+        x: Float[Array, "..."],
+        t: Float[Array, "..."],
+        *,
+        label: Int[Array, " b"] | None = None,
+        key: Key | None = None,
+        train: bool = False,
+    ) -> Float[Array, "..."]:
+        # The shapes are checked here rather than by the annotations, so that the answer is one line in every setting.
+        if x.shape[1:] != shape or t.shape != x.shape[:1]:
+            wanted = ", ".join(map(str, ("b", *shape)))
+            raise ValueError(f"the network takes x [{wanted}] and t [b], got x {x.shape} and t {t.shape}")
+        rngs = {"dropout": key} if train and key is not None else None
+        try:
+            output = module.apply({"params": params}, x, t, label=label, train=train, rngs=rngs)
+        except InvalidRngError:
+            raise ValueError("this network has dropout: train=True needs a key, as apply(..., key=key)") from None
+        return jnp.asarray(output)
+
+    return ScoreNetwork(init, apply)
+
+
+def make_score_fn(
+    sde: SDE,
+    network: ScoreNetwork,
+    parameterization: Parameterization,
+    params: Params,
+    *,
+    label: Shaped[Array, ""] | int | None = None,
+    key: Key | None = None,
+    train: bool = False,
+) -> ScoreFn:
+    """The score ``(x, t) -> grad_x log p_t(x)`` of one sample, from a network and what its output means.
+
+    The sample passes through the network as a batch of one; under ``jax.vmap`` the two batch axes fuse, and the cost is
+    that of the batched network. ``label``, ``key`` and ``train`` go to the network.
+    """
+    labels = None if label is None else jnp.asarray(label, jnp.int32)[None]
+
+    def score_fn(x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+        x_in, t_label = parameterization.network_input(sde, x, t)
+        output = network.apply(params, x_in[None], jnp.asarray(t_label)[None], label=labels, key=key, train=train)[0]
+        return parameterization.score(sde, output, x, t)
+
+    return score_fn

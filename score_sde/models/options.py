@@ -1,0 +1,48 @@
+"""Checks of the keyword arguments that build a network; each failure is one line that says what would be right."""
+
+from collections.abc import Iterable, Sequence
+
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+"""The compute types a network may be built with, by name."""
+
+
+def one_of(name: str, value: str, choices: Iterable[str]) -> str:
+    """Return ``value`` if it is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+    return value
+
+
+def at_least(name: str, value: int, least: int) -> int:
+    """Return ``value`` if it is a whole number, ``least`` or more."""
+    if isinstance(value, bool) or value != int(value) or value < least:
+        raise ValueError(f"{name} must be a whole number of {least} or more, got {value!r}")
+    return int(value)
+
+
+def even(name: str, value: int, least: int) -> int:
+    """Return ``value`` if it is an even whole number, ``least`` or more."""
+    if at_least(name, value, least) % 2:
+        raise ValueError(f"{name} must be even, got {value!r}")
+    return int(value)
+
+
+def positive(name: str, value: float) -> float:
+    """Return ``value`` if it is finite and greater than 0."""
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} must be a finite number greater than 0, got {value!r}")
+    return float(value)
+
+
+def all_at_least(name: str, values: Sequence[int], least: int) -> tuple[int, ...]:
+    """Return ``values`` as a tuple, if there is at least one and each is a whole number, ``least`` or more."""
+    if not values:
+        raise ValueError(f"{name} must have at least one number, got {values!r}")
+    return tuple(at_least(f"each number of {name}", value, least) for value in values)
+
+
+def rate(name: str, value: float) -> float:
+    """Return ``value`` if it is in [0, 1)."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must be at least 0 and less than 1, got {value!r}")
+    return float(value)

@@ -1,0 +1,105 @@
+"""Names and keyword arguments that people write in configs: looked up, checked, and explained where they are wrong."""
+
+import difflib
+import importlib
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``, did you mean 'x'?`` for the nearest known name, or nothing where none is near."""
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def lookup(kind: str, name: str, table: Mapping[str, Any]) -> Any:
+    """The entry of ``table`` called ``name``, or the object of a dotted ``"package.module:Name"``.
+
+    Raises:
+        ValueError: where there is no such entry; it suggests the nearest and lists all.
+    """
+    if name in table:
+        return table[name]
+    if isinstance(name, str) and ":" in name:
+        return imported(kind, name, table)
+    raise ValueError(
+        f"unknown {kind} {name!r}{did_you_mean(str(name), table)}; known: {', '.join(table)}, or package.module:Name"
+    )
+
+
+def imported(kind: str, name: str, known: Iterable[str] = ()) -> Any:
+    """The object that a dotted ``"package.module:Name"`` names; ``known`` are the plain names that may have been meant.
+
+    Raises:
+        ValueError: where there is no such module or object.
+    """
+    module_name, _, attribute = name.partition(":")
+    hint = did_you_mean(module_name, known)
+    if not all(part.isidentifier() for part in [*module_name.split("."), attribute]):
+        raise ValueError(f"unknown {kind} {name!r}{hint}; known: {', '.join([*known, 'package.module:Name'])}")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # the module is there; something that it imports is not
+        raise ValueError(f"{kind} {name!r}: no module {module_name!r}{hint}") from error
+    if not callable(found := getattr(module, attribute, None)):
+        hint = did_you_mean(attribute, [key for key, value in vars(module).items() if callable(value)])
+        raise ValueError(f"{kind} {name!r}: module {module_name!r} has no function or class {attribute!r}{hint}")
+    return found
+
+
+def check_arguments(
+    section: str, function: Callable[..., Any], arguments: Mapping[str, Any], given: Iterable[str] = ()
+) -> None:
+    """Raise ``ValueError`` unless ``function`` takes these keyword arguments, in name and in simple type.
+
+    ``given`` names parameters that are filled elsewhere. Annotations that are not plain Python types are not checked.
+    """
+    parameters = inspect.signature(function).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    known = [key for key in parameters if key not in given]
+    for key, value in arguments.items():
+        if key not in known:
+            keys = ", ".join(known) or "none"
+            raise ValueError(f"{section} has no key {key!r}{did_you_mean(key, known)}; keys: {keys}")
+        if not fits(value, annotation := parameters[key].annotation):
+            raise ValueError(f"{section}.{key} must be {describe(annotation)}, got {value!r}")
+    missing = [key for key in known if parameters[key].default is inspect.Parameter.empty and key not in arguments]
+    if missing:
+        raise ValueError(f"{section} needs {', '.join(missing)}")
+
+
+def fits(value: Any, annotation: Any) -> bool:
+    """Whether ``value`` is of a plain Python type; true for annotations that say nothing plain."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return value in arguments
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, argument) for argument in arguments)
+    if origin in (tuple, list, Sequence):
+        return isinstance(value, (tuple, list)) and all(fits(item, arguments[0]) for item in value)
+    if annotation is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if annotation in (str, bool, types.NoneType):
+        return isinstance(value, annotation)
+    return True
+
+
+def describe(annotation: Any) -> str:
+    """A plain annotation in words: ``a number``, ``one of 'a', 'b'``."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(repr(argument) for argument in arguments)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(describe(argument) for argument in arguments)
+    if origin in (tuple, list, Sequence):
+        return f"a sequence, each {describe(arguments[0])}"
+    words = {float: "a number", int: "a whole number", str: "a string", bool: "True or False", types.NoneType: "None"}
+    return words.get(annotation, str(annotation))

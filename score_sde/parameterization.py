@@ -1,0 +1,141 @@
+"""What a network predicts, and how a score is read from it.
+
+With ``x_t = alpha x_0 + sigma eps``, all of these are affine in one another given ``(x_t, t)``; they differ in how
+well a network can learn them. A parameterization also says what the network is fed: a scaled input and a time label.
+"""
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from score_sde.sdes.base import SDE
+from score_sde.typing import Scalar, ScalarLike
+
+TimeLabel: TypeAlias = Callable[[SDE, ScalarLike], Scalar]
+"""``(sde, t) ->`` the number by which a network is told the noise level."""
+
+
+def scaled_time(sde: SDE, t: ScalarLike) -> Scalar:
+    """``999 t / t_max``: the range of DDPM's step index, whatever the number of steps (Song et al. 2021, VP)."""
+    return jnp.asarray(t) * (999.0 / sde.t_max)
+
+
+def noise_level(sde: SDE, t: ScalarLike) -> Scalar:
+    """``sigma(t)`` itself, as the VE networks of Song et al. 2021 take it."""
+    return jnp.asarray(sde.marginal(t).sigma)
+
+
+def log_noise_to_signal(sde: SDE, t: ScalarLike) -> Scalar:
+    """``log(sigma / alpha) / 4``, the label ``c_noise`` of Karras et al. 2022, table 1."""
+    return -0.125 * sde.log_snr(t)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameterization(abc.ABC):
+    """The meaning of a network's output, and of its inputs."""
+
+    time_label: TimeLabel = scaled_time
+
+    def network_input(
+        self, sde: SDE, x: Float[Array, "*shape"], t: ScalarLike
+    ) -> tuple[Float[Array, "*shape"], Scalar]:
+        """``(input, label)`` for the network; by default ``x`` unscaled."""
+        return x, self.time_label(sde, t)
+
+    @abc.abstractmethod
+    def score(
+        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
+    ) -> Float[Array, "*shape"]:
+        """``grad_x log p_t(x)`` from the network's output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoisePrediction(Parameterization):
+    """The network predicts ``eps``: ``score = -output / sigma`` (Ho et al. 2020, eq. 12)."""
+
+    def score(
+        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
+    ) -> Float[Array, "*shape"]:
+        """``-output / sigma``."""
+        del x
+        return -output / sde.marginal(t).sigma
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScorePrediction(Parameterization):
+    """The network predicts the score itself (Song & Ermon 2019)."""
+
+    time_label: TimeLabel = noise_level
+
+    def score(
+        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
+    ) -> Float[Array, "*shape"]:
+        """``output``."""
+        del sde, x, t
+        return output
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoisedPrediction(Parameterization):
+    """The network predicts ``E[x_0 | x_t]``: ``score = (alpha output - x) / sigma^2``, Tweedie's formula."""
+
+    def score(
+        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
+    ) -> Float[Array, "*shape"]:
+        """``(alpha output - x) / sigma^2``."""
+        alpha, sigma = sde.marginal(t)
+        return (alpha * output - x) / jnp.square(sigma)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VelocityPrediction(Parameterization):
+    """The network predicts ``v = (alpha eps - sigma x_0) / sqrt(alpha^2 + sigma^2)`` (Salimans & Ho 2022, appendix D).
+
+    The norm makes the definition one for every SDE; it is 1 for VP. Then
+    ``eps = (sigma x / r + alpha v) / r`` with ``r = sqrt(alpha^2 + sigma^2)``.
+    """
+
+    def score(
+        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
+    ) -> Float[Array, "*shape"]:
+        """``-(sigma x / r + alpha output) / (r sigma)``."""
+        alpha, sigma = sde.marginal(t)
+        radius = jnp.hypot(alpha, sigma)
+        return -(sigma * x / radius + alpha * output) / (radius * sigma)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EDMPreconditioning(Parameterization):
+    """Inputs and outputs of unit variance at every noise level (Karras et al. 2022, eq. 7 and table 1).
+
+    With ``y = x / alpha`` and ``s = sigma / alpha``, the denoised sample is
+    ``c_skip y + c_out output(c_in y)``, where ``c_skip = sigma_data^2 / (s^2 + sigma_data^2)``,
+    ``c_out = s sigma_data / sqrt(s^2 + sigma_data^2)`` and ``c_in = 1 / sqrt(s^2 + sigma_data^2)``.
+    """
+
+    sigma_data: float = 0.5
+    time_label: TimeLabel = log_noise_to_signal
+
+    def __post_init__(self) -> None:
+        if not self.sigma_data > 0.0:
+            raise ValueError(f"sigma_data={self.sigma_data} must be positive: the standard deviation of the data")
+
+    def network_input(
+        self, sde: SDE, x: Float[Array, "*shape"], t: ScalarLike
+    ) -> tuple[Float[Array, "*shape"], Scalar]:
+        """``(c_in x / alpha, label)``."""
+        alpha, sigma = sde.marginal(t)
+        return x / jnp.hypot(sigma, alpha * self.sigma_data), self.time_label(sde, t)
+
+    def score(
+        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
+    ) -> Float[Array, "*shape"]:
+        """``sigma_data alpha output / (sigma r) - x / r^2`` with ``r^2 = sigma^2 + alpha^2 sigma_data^2``."""
+        # The same as (alpha D - x) / sigma^2, without its cancellation at small sigma.
+        alpha, sigma = sde.marginal(t)
+        radius = jnp.hypot(sigma, alpha * self.sigma_data)
+        return self.sigma_data * alpha * output / (sigma * radius) - x / jnp.square(radius)

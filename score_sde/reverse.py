@@ -1,0 +1,42 @@
+"""The reverse SDE and the probability-flow ODE as one family.
+
+All members share the marginals ``p_t`` of the forward SDE (Song et al. 2021, eqs. 6 and 13; Huang et al. 2021)::
+
+    dx = [f(x, t) - (1 + lambda^2) / 2 g(t)^2 grad log p_t(x)] dt + lambda g(t) dw
+
+run backwards in time. ``noise_scale`` ``lambda = 1`` is the reverse SDE, ``lambda = 0`` the probability-flow ODE.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from score_sde.sdes.base import SDE
+from score_sde.typing import Scalar, ScalarLike, ScoreFn, VectorField
+
+
+def reverse_drift(sde: SDE, score_fn: ScoreFn, *, noise_scale: float = 1.0) -> VectorField:
+    """The drift ``(x, t) -> f - (1 + noise_scale^2) / 2 g^2 score`` of one sample."""
+    weight = 0.5 * (1.0 + noise_scale**2)
+
+    def drift(x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+        return sde.drift(x, t) - weight * jnp.square(sde.diffusion(t)) * score_fn(x, t)
+
+    return drift
+
+
+def reverse_diffusion(sde: SDE, *, noise_scale: float = 1.0) -> Callable[[ScalarLike], Scalar]:
+    """The diffusion coefficient ``t -> noise_scale g(t)``."""
+    return lambda t: noise_scale * sde.diffusion(t)
+
+
+def probability_flow(sde: SDE, score_fn: ScoreFn) -> VectorField:
+    """The velocity ``(x, t) -> f - 1/2 g^2 score`` of the ODE that shares every marginal with the SDE."""
+    return reverse_drift(sde, score_fn, noise_scale=0.0)
+
+
+def denoise(sde: SDE, score_fn: ScoreFn, x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+    """Tweedie's formula: the posterior mean ``E[x_0 | x_t] = (x_t + sigma^2 score) / alpha``."""
+    alpha, sigma = sde.marginal(t)
+    return (x + jnp.square(sigma) * score_fn(x, t)) / alpha

@@ -1,0 +1,90 @@
+"""The interface of a stochastic differential equation with Gaussian marginals.
+
+Every SDE here is linear with a scalar diffusion, ``dx = f(t) x dt + g(t) dw`` on ``[t_min, t_max]``, so that
+``p(x_t | x_0) = N(alpha(t) x_0, sigma(t)^2 I)`` in closed form (Song et al. 2021, section 3 and appendix B).
+"""
+
+import abc
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from score_sde.typing import Key, Scalar, ScalarLike
+
+
+class Marginal(NamedTuple):
+    """The Gaussian ``N(alpha x, sigma^2 I)`` that a sample ``x`` is carried to."""
+
+    alpha: ScalarLike
+    sigma: ScalarLike
+
+
+class SDE(abc.ABC):
+    """``dx = drift(x, t) dt + diffusion(t) dw`` for ``t`` in ``[t_min, t_max]``.
+
+    Data lives at ``t = 0``, the prior at ``t_max``. Sampling and likelihood stop at ``t_min > 0``, where the score is
+    still finite. Subclasses are frozen dataclasses: hashable values, to be closed over by jitted functions.
+    """
+
+    t_min: float
+    t_max: float
+
+    @abc.abstractmethod
+    def drift(self, x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+        """The drift ``f(x, t)`` of one sample."""
+
+    @abc.abstractmethod
+    def diffusion(self, t: ScalarLike) -> Scalar:
+        """The diffusion coefficient ``g(t)``."""
+
+    @abc.abstractmethod
+    def marginal(self, t: ScalarLike) -> Marginal:
+        """``(alpha, sigma)`` of ``p(x_t | x_0) = N(alpha x_0, sigma^2 I)``."""
+
+    @abc.abstractmethod
+    def prior_std(self) -> float:
+        """The standard deviation of the prior ``N(0, prior_std^2 I)``, which stands for ``p(x)`` at ``t_max``."""
+
+    def log_snr(self, t: ScalarLike) -> Scalar:
+        """The log signal-to-noise ratio ``log(alpha^2 / sigma^2)``."""
+        alpha, sigma = self.marginal(t)
+        return 2.0 * (jnp.log(alpha) - jnp.log(sigma))
+
+    def transition(self, t_from: ScalarLike, t_to: ScalarLike) -> Marginal:
+        """``(alpha, sigma)`` of ``p(x_t_to | x_t_from)``, for ``t_from <= t_to``.
+
+        ``alpha = alpha_to / alpha_from`` and ``sigma^2 = sigma_to^2 - alpha^2 sigma_from^2``.
+        """
+        start, end = self.marginal(t_from), self.marginal(t_to)
+        alpha = end.alpha / start.alpha
+        variance = jnp.square(end.sigma) - jnp.square(alpha * start.sigma)
+        return Marginal(alpha, jnp.sqrt(jnp.maximum(variance, 0.0)))
+
+
+def perturb(
+    sde: SDE, x0: Float[Array, "*shape"], t: ScalarLike, noise: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """Data carried to time ``t``: ``x_t = alpha(t) x_0 + sigma(t) noise``, with standard normal ``noise``."""
+    alpha, sigma = sde.marginal(t)
+    return alpha * x0 + sigma * noise
+
+
+def prior_sample(key: Key, sde: SDE, shape: tuple[int, ...]) -> Float[Array, "*shape"]:
+    """One sample of the prior ``N(0, prior_std^2 I)``."""
+    return sde.prior_std() * jax.random.normal(key, shape)
+
+
+def prior_log_prob(sde: SDE, x: Float[Array, "*shape"]) -> Scalar:
+    """The log density of one sample under the prior, in nats, summed over its dimensions."""
+    std = sde.prior_std()
+    normalizer = x.size * (0.5 * math.log(2.0 * math.pi) + math.log(std))
+    return -0.5 * jnp.sum(jnp.square(x / std)) - normalizer
+
+
+def check_times(t_min: float, t_max: float) -> None:
+    """Raise ``ValueError`` unless ``0 < t_min < t_max``."""
+    if not 0.0 < t_min < t_max:
+        raise ValueError(f"t_min={t_min} and t_max={t_max} must satisfy 0 < t_min < t_max")

@@ -1,0 +1,54 @@
+"""The variance-exploding SDE, the continuous limit of NCSN's noise levels."""
+
+import math
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from score_sde.sdes.base import SDE, Marginal, check_times
+from score_sde.typing import Scalar, ScalarLike
+
+
+@dataclass(frozen=True, kw_only=True)
+class VESDE(SDE):
+    """``dx = sigma(t) sqrt(2 log(sigma_max / sigma_min)) dw`` with ``sigma(t) = sigma_min (sigma_max / sigma_min)^t``.
+
+    Song et al. 2021, eqs. 9 and 30. The marginal's standard deviation is ``sigma(t)`` itself, so that ``t = 0`` stands
+    for data already smoothed by ``sigma_min``. ``sigma_max`` should be near the largest distance between two examples.
+    """
+
+    sigma_min: float = 0.01
+    sigma_max: float = 50.0
+    t_min: float = 1e-5
+    t_max: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_times(self.t_min, self.t_max)
+        if not 0.0 < self.sigma_min < self.sigma_max:
+            raise ValueError(
+                f"sigma_min={self.sigma_min}, sigma_max={self.sigma_max} must satisfy 0 < sigma_min < sigma_max"
+            )
+
+    @property
+    def log_ratio(self) -> float:
+        """``log(sigma_max / sigma_min)``."""
+        return math.log(self.sigma_max / self.sigma_min)
+
+    def drift(self, x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+        """Zero: noise is only added."""
+        del t
+        return jnp.zeros_like(x)
+
+    def diffusion(self, t: ScalarLike) -> Scalar:
+        """``sigma(t) sqrt(2 log(sigma_max / sigma_min))``."""
+        return self.marginal(t).sigma * math.sqrt(2.0 * self.log_ratio)
+
+    def marginal(self, t: ScalarLike) -> Marginal:
+        """``(1, sigma(t))``."""
+        sigma = self.sigma_min * jnp.exp(jnp.asarray(t) * self.log_ratio)
+        return Marginal(jnp.ones_like(sigma), sigma)
+
+    def prior_std(self) -> float:
+        """``sigma(t_max)``: the spread of the data is neglected beside it."""
+        return self.sigma_min * math.exp(self.t_max * self.log_ratio)

@@ -1,0 +1,74 @@
+"""Brownian noise for a fixed grid, keyed by the index of the step.
+
+Increment ``i`` is drawn from ``fold_in(key, i)``: reproducible whatever the rounding of the times, differentiable
+with respect to everything but the key, and as cheap as a hand-written loop.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from score_sde.typing import Key, ScalarLike
+
+
+class IndexedBrownianPath(diffrax.AbstractBrownianPath):
+    """Independent increments ``W ~ N(0, dt I)`` over the intervals of a grid, with space-time Lévy area ``H ~ N(0, dt
+    / 12 I)``.
+
+    Only whole intervals of the grid may be asked for.
+    """
+
+    key: Key
+    nodes: Float[Array, " nodes"]
+    noise_like: jax.ShapeDtypeStruct = eqx.field(static=True)
+    levy_area: Any = eqx.field(static=True, default=diffrax.SpaceTimeLevyArea)
+
+    @property
+    def t0(self) -> ScalarLike:
+        """Start of the grid."""
+        return self.nodes[0]
+
+    @property
+    def t1(self) -> ScalarLike:
+        """End of the grid."""
+        return self.nodes[-1]
+
+    def evaluate(self, t0: Any, t1: Any = None, left: bool = True, use_levy: bool = False) -> Any:
+        """The increment over the interval ``[t0, t1]`` of the grid; with ``use_levy``, ``W`` and ``H``."""
+        del left
+        if t1 is None:
+            raise ValueError("an indexed Brownian path has increments, not values: give both t0 and t1")
+        index = jnp.searchsorted(self.nodes, t0, side="right") - 1
+        noise_key, area_key = jax.random.split(jax.random.fold_in(self.key, index))
+        scale = jnp.sqrt(t1 - t0)
+        increment = scale * jax.random.normal(noise_key, self.noise_like.shape, self.noise_like.dtype)
+        if not use_levy:
+            return increment
+        area = scale * math.sqrt(1 / 12) * jax.random.normal(area_key, self.noise_like.shape, self.noise_like.dtype)
+        return diffrax.SpaceTimeLevyArea(dt=t1 - t0, W=increment, H=area)
+
+
+class AdditiveNoise(diffrax.AbstractTerm):
+    """``g(s) dw`` with a scalar ``g`` that does not depend on the state."""
+
+    diffusion: Callable[[ScalarLike], ScalarLike]
+    path: diffrax.AbstractBrownianPath
+
+    def vf(self, t: Any, y: Any, args: Any) -> Any:
+        """``g(s)``."""
+        del y, args
+        return self.diffusion(t)
+
+    def contr(self, t0: Any, t1: Any, **kwargs: Any) -> Any:
+        """The increment ``dw`` over ``[t0, t1]``."""
+        return self.path.evaluate(t0, t1, **kwargs)
+
+    def prod(self, vf: Any, control: Any) -> Any:
+        """``g(s) dw``."""
+        return vf * control

@@ -1,0 +1,48 @@
+"""Training: state, step, optimizer, devices, checkpoints, logs, and the loop over them."""
+
+from score_sde.training.checkpoint import Checkpoints, SamplingCheckpoint, restore_for_sampling
+from score_sde.training.ema import EMA
+from score_sde.training.logging import JsonLinesWriter, MetricWriter, MultiWriter, TensorBoardWriter, read_scalars
+from score_sde.training.loop import Evaluation, Hook, TrainingRun, TrainResult, train
+from score_sde.training.mesh import (
+    check_batch_size,
+    compile_eval_step,
+    compile_step,
+    data_mesh,
+    replicate,
+    shard_batch,
+)
+from score_sde.training.optimizer import adam
+from score_sde.training.progress import Progress
+from score_sde.training.state import TrainState, init_state
+from score_sde.training.step import LossFn, make_eval_step, make_train_step
+
+__all__ = [
+    "EMA",
+    "Checkpoints",
+    "Evaluation",
+    "Hook",
+    "JsonLinesWriter",
+    "LossFn",
+    "MetricWriter",
+    "MultiWriter",
+    "Progress",
+    "SamplingCheckpoint",
+    "TensorBoardWriter",
+    "TrainResult",
+    "TrainState",
+    "TrainingRun",
+    "adam",
+    "check_batch_size",
+    "compile_eval_step",
+    "compile_step",
+    "data_mesh",
+    "init_state",
+    "make_eval_step",
+    "make_train_step",
+    "read_scalars",
+    "replicate",
+    "restore_for_sampling",
+    "shard_batch",
+    "train",
+]

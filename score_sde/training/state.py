@@ -1,0 +1,39 @@
+"""What training carries from one step to the next."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from score_sde.typing import Params, Scalar
+
+
+class TrainState(NamedTuple):
+    """The whole state of a run; no random key, since every key is folded from the step.
+
+    Attributes:
+        step: How many updates have been made, an int32 scalar.
+        params: The parameters being trained.
+        ema_params: Their moving average, the ones to sample with.
+        opt_state: What the optimizer remembers.
+    """
+
+    step: Scalar
+    params: Params
+    ema_params: Params
+    opt_state: Any
+
+
+def init_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step, with the average starting at ``params``.
+
+    The arrays are copied: a step that donates its state would otherwise delete the caller's ``params``, and one buffer
+    cannot be donated twice.
+    """
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=jax.tree.map(jnp.copy, params),
+        ema_params=jax.tree.map(jnp.copy, params),
+        opt_state=optimizer.init(params),
+    )

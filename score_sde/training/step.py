@@ -1,0 +1,96 @@
+"""One step of training and one of evaluation: pure, and the same on any number of devices."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from score_sde.data.loader import Batch
+from score_sde.training.ema import EMA
+from score_sde.training.state import TrainState
+from score_sde.typing import Key, Params, Scalar
+
+LossFn: TypeAlias = Callable[[Params, Key, Any], tuple[Scalar, dict[str, Scalar]]]
+"""``(params, key, one raw example) -> (loss, other scalars to log)``."""
+
+Metrics: TypeAlias = dict[str, Scalar]
+"""Scalars by name."""
+
+TrainStep: TypeAlias = Callable[[TrainState, Batch, Key], tuple[TrainState, Metrics]]
+"""``(state, batch, train_key) -> (next state, metrics)``."""
+
+EvalStep: TypeAlias = Callable[[TrainState, Batch, Key], Metrics]
+"""``(state, batch, key) -> metrics``."""
+
+
+def make_train_step(
+    loss_fn: LossFn, optimizer: optax.GradientTransformation, ema: EMA, *, axis_name: str | None = None
+) -> TrainStep:
+    """The function ``(state, batch, train_key) -> (state, metrics)`` that makes one update.
+
+    The key of sample ``i`` is ``fold_in(fold_in(train_key, state.step), batch.index[i])``: it depends neither on how
+    the batch is split over devices nor on whether the run was interrupted. The function is un-transformed. Under
+    ``jax.jit`` with a sharded batch the mean is over the whole batch as it is; under ``jax.pmap`` and
+    ``jax.shard_map``, where each device sees its own rows, ``axis_name`` makes it so.
+
+    Args:
+        loss_fn: The loss of one example.
+        optimizer: An optax transformation, for example ``adam(lr=2e-4)``.
+        ema: How the parameters are averaged.
+        axis_name: The mapped axis that splits the batch, if there is one; each device must hold as many rows.
+
+    Returns:
+        The step. Its metrics are ``loss``, ``grad_norm`` (before clipping) and the means of the loss's other scalars.
+    """
+
+    def train_step(state: TrainState, batch: Batch, train_key: Key) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(train_key, state.step)
+        (loss, aux), grads = jax.value_and_grad(_mean_loss, argnums=1, has_aux=True)(
+            loss_fn, state.params, key, batch, axis_name
+        )
+        # Inside shard_map the gradient of the global mean may already be summed over the devices, under pmap it is
+        # not: averaging is right for the one and changes nothing for the other.
+        grads = _pmean(grads, axis_name)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        step = state.step + 1
+        ema_params = ema.update(state.ema_params, params, step)
+        metrics = {**aux, "loss": loss, "grad_norm": optax.tree.norm(grads)}
+        return TrainState(step=step, params=params, ema_params=ema_params, opt_state=opt_state), metrics
+
+    return train_step
+
+
+def make_eval_step(loss_fn: LossFn, *, axis_name: str | None = None) -> EvalStep:
+    """The function ``(state, batch, key) -> metrics`` that measures the loss of the averaged parameters.
+
+    The key of sample ``i`` is ``fold_in(key, batch.index[i])``; the step of the state plays no part, so that one key
+    draws the same noise at each evaluation and the values can be compared.
+
+    Args:
+        loss_fn: The loss of one example.
+        axis_name: The mapped axis that splits the batch, if there is one.
+
+    Returns:
+        The step. Its metrics are ``loss`` and the means of the loss's other scalars.
+    """
+
+    def eval_step(state: TrainState, batch: Batch, key: Key) -> Metrics:
+        loss, aux = _mean_loss(loss_fn, state.ema_params, key, batch, axis_name)
+        return {**aux, "loss": loss}
+
+    return eval_step
+
+
+def _mean_loss(
+    loss_fn: LossFn, params: Params, key: Key, batch: Batch, axis_name: str | None
+) -> tuple[Scalar, dict[str, Scalar]]:
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(batch.index)
+    losses = jax.vmap(loss_fn, in_axes=(None, 0, 0))(params, keys, batch.x)
+    return _pmean(jax.tree.map(jnp.mean, losses), axis_name)
+
+
+def _pmean(tree: Any, axis_name: str | None) -> Any:
+    return tree if axis_name is None else jax.lax.pmean(tree, axis_name)

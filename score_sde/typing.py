@@ -1,0 +1,29 @@
+"""The shapes and functions that every room of the package speaks of.
+
+One sample has any shape ``*shape``; times are scalars on ``[t_min, t_max]``. A batch is made by ``jax.vmap``.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree, Shaped
+
+Key: TypeAlias = PRNGKeyArray
+"""A JAX random key, as made by ``jax.random.key``."""
+
+Scalar: TypeAlias = Shaped[Array, ""]
+"""One number in an array of no dimensions."""
+
+ScalarLike: TypeAlias = Shaped[ArrayLike, ""]
+"""One number: a Python number, a NumPy scalar or a JAX array of no dimensions."""
+
+ScoreFn: TypeAlias = Callable[[Float[Array, "*shape"], ScalarLike], Float[Array, "*shape"]]
+"""``(x, t) -> grad_x log p_t(x)`` for one sample."""
+
+VectorField: TypeAlias = Callable[[Float[Array, "*shape"], ScalarLike], Float[Array, "*shape"]]
+"""``(x, t) -> dx/dt`` for one sample."""
+
+Params: TypeAlias = PyTree[Shaped[ArrayLike, "..."]]
+"""The parameters of a network: a nest of dictionaries of arrays."""
+
+__all__ = ["Key", "Params", "Scalar", "ScalarLike", "ScoreFn", "VectorField"]

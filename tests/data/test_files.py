@@ -1,0 +1,179 @@
+"""Arrays from files: what is read, and one line for everything that cannot be."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from score_sde.data import DataSource, npy, npz
+
+IMAGES = np.random.default_rng(0).integers(256, size=(12, 4, 5)).astype(np.uint8)
+VECTORS = np.random.default_rng(1).normal(size=(12, 3))
+
+
+def all_rows(source):
+    rows = np.concatenate([source.train, source.test])
+    return rows[np.lexsort(rows.reshape(len(rows), -1).T)]
+
+
+def sort_rows(rows):
+    return rows[np.lexsort(rows.reshape(len(rows), -1).T)]
+
+
+def save(tmp_path, kind, array):
+    path = tmp_path / f"data.{kind}"
+    np.save(path, array) if kind == "npy" else np.savez(path, data=array)
+    return path
+
+
+@pytest.fixture(params=["npz", "npy"])
+def kind(request):
+    return request.param
+
+
+def read(kind, path, **options) -> DataSource:
+    return npz(path, **options) if kind == "npz" else npy(path, **options)
+
+
+def test_grey_images_get_a_channel(tmp_path, kind):
+    source = read(kind, save(tmp_path, kind, IMAGES), test_fraction=0.25)
+    assert source.shape == (4, 5, 1)
+    assert source.num_levels == 256
+    assert len(source.test) == 3
+    np.testing.assert_array_equal(all_rows(source), sort_rows(IMAGES[..., None]))
+
+
+def test_color_images_and_levels(tmp_path, kind):
+    levels = (IMAGES % 17).reshape(4, 4, 5, 3).astype(np.int64)
+    source = read(kind, str(save(tmp_path, kind, levels)), num_levels=17)
+    assert source.shape == (4, 5, 3)
+    assert source.num_levels == 17
+    assert source.train.dtype == np.uint8
+
+
+def test_binary_images_have_two_levels(tmp_path, kind):
+    source = read(kind, save(tmp_path, kind, IMAGES > 128))
+    assert source.num_levels == 2
+    np.testing.assert_array_equal(all_rows(source), sort_rows((IMAGES > 128)[..., None]))
+
+
+def test_vectors_become_float32(tmp_path, kind):
+    source = read(kind, save(tmp_path, kind, VECTORS))
+    assert source.num_levels is None
+    np.testing.assert_array_equal(all_rows(source), sort_rows(VECTORS.astype(np.float32)))
+
+
+def test_the_seed_chooses_the_split(tmp_path, kind):
+    path = save(tmp_path, kind, IMAGES)
+    np.testing.assert_array_equal(read(kind, path, seed=1).train, read(kind, path, seed=1).train)
+    assert not np.array_equal(read(kind, path, seed=1).train, read(kind, path, seed=2).train)
+
+
+def test_a_key_chooses_among_arrays(tmp_path):
+    path = tmp_path / "two.npz"
+    np.savez_compressed(path, images=IMAGES, vectors=VECTORS)
+    assert npz(path, "images").shape == (4, 5, 1)
+    assert npz(path, key="vectors").shape == (3,)
+
+
+def with_nan(row):
+    vectors = VECTORS.copy()
+    vectors[row, 1] = np.nan
+    return vectors
+
+
+@pytest.mark.parametrize(
+    ("array", "options", "message"),
+    [
+        (with_nan(7), {}, r"data\.np[yz]: example 7 has a NaN or infinite value"),
+        (IMAGES.astype(np.int32) * 2, {}, r"example \d+ has levels .* 0 to 255 \(num_levels=256\)"),
+        (IMAGES, {"num_levels": 17}, r"example 0 has levels .* 0 to 16 \(num_levels=17\)"),
+        (IMAGES, {"num_levels": 0}, "num_levels must be None or between 2 and 65536, not 0"),
+        (IMAGES[0], {}, r"holds uint8 of shape \(4, 5\); images must be \[n, h, w\] or \[n, h, w, c\]"),
+        (VECTORS, {"num_levels": 256}, "num_levels=256 is for images of integers, so leave it out"),
+        (IMAGES / 255, {}, r"holds float64 of shape \(12, 4, 5\); floats must be vectors \[n, d\]"),
+        (np.array(["a", "b"]), {}, "holds <U1 of shape .*; images must be integers and vectors floats"),
+        (VECTORS + 1j, {}, "holds complex128 of shape"),
+        (np.float64(3.0), {}, r"holds float64 of shape \(\)"),
+        (IMAGES[:1], {}, "need at least 2 examples, found 1"),
+        (IMAGES, {"test_fraction": 1.5}, "test_fraction must lie between 0 and 1, not 1.5"),
+    ],
+)
+def test_wrong_contents_are_answered_in_one_line(tmp_path, kind, array, options, message):
+    path = save(tmp_path, kind, array)
+    with pytest.raises(ValueError, match=message) as caught:
+        read(kind, path, **options)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_keys_list_the_keys(tmp_path):
+    path = tmp_path / "two.npz"
+    np.savez(path, images=IMAGES, vectors=VECTORS)
+    with pytest.raises(ValueError, match=r"no array 'image', did you mean 'images'\?; it holds: images, vectors$"):
+        npz(path, key="image")
+    with pytest.raises(ValueError, match=r"no array 'zzz'; it holds: images, vectors$"):
+        npz(path, key="zzz")
+    with pytest.raises(ValueError, match=r"holds 2 arrays; choose one by key=…: images, vectors$"):
+        npz(path)
+    np.savez(tmp_path / "none.npz")
+    with pytest.raises(ValueError, match=r"holds 0 arrays; choose one by key=…: none$"):
+        npz(tmp_path / "none.npz")
+
+
+class Touch:
+    """Leaves a file behind if it is ever unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_objects_are_never_unpickled(tmp_path, kind):
+    trace = tmp_path / "unpickled"
+    path = save(tmp_path, kind, np.array([Touch(trace), None], dtype=object))
+    with pytest.raises(ValueError, match="holds Python objects, which are never unpickled; save plain numbers"):
+        read(kind, path)
+    path.write_bytes(pickle.dumps(Touch(trace)))
+    with pytest.raises(ValueError, match=f"is not an .{kind} file"):
+        read(kind, path)
+    assert not trace.exists()
+
+
+def test_absent_files_and_other_kinds_are_answered_in_one_line(tmp_path, kind):
+    with pytest.raises(FileNotFoundError, match=r"no such file: .*missing"):
+        read(kind, tmp_path / "missing")
+    with pytest.raises(ValueError, match="is not a file; a folder of images is named as folder:"):
+        read(kind, tmp_path)
+    empty = tmp_path / "empty"
+    empty.touch()
+    with pytest.raises(ValueError, match=f"empty is not an .{kind} file"):
+        read(kind, empty)
+    other = {"npz": "npy", "npy": "npz"}[kind]
+    with pytest.raises(ValueError, match=f"; it is an? .{other} file: name it as {other}:"):
+        read(kind, save(tmp_path, other, IMAGES))
+
+
+def test_damaged_files_never_raise_anything_else(tmp_path, kind):
+    """Each of 300 damaged files is read or answered by one line; a damaged ``.npz`` is never read as other numbers."""
+    path = save(tmp_path, kind, VECTORS)
+    whole, rng, refused = path.read_bytes(), np.random.default_rng(0), 0
+    expected = read(kind, path).train
+    for attempt in range(300):
+        damaged = bytearray(whole)
+        if attempt % 2:
+            damaged = damaged[: rng.integers(len(whole))]
+        else:
+            damaged[rng.integers(len(whole))] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        try:
+            source = read(kind, path)
+        except ValueError as error:
+            refused += 1
+            assert "\n" not in str(error)
+            assert str(error).startswith(str(path))
+        else:
+            assert kind == "npy" or np.array_equal(source.train, expected)
+    assert refused >= 150

@@ -1,0 +1,163 @@
+"""Folders of images: what is read, and one line for everything that cannot be."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from score_sde.data import DataSource, folder
+
+
+def picture(height, width, channels, seed=0):
+    return np.random.default_rng(seed).integers(256, size=(height, width, channels)).astype(np.uint8)
+
+
+def save(path, pixels, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(path, **options)
+    return path
+
+
+def as_set(source):
+    return {image.tobytes() for image in (*source.train, *source.test)}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_are_found_in_all_folders_below(tmp_path, channels):
+    pixels = [picture(6, 4, channels, seed) for seed in range(4)]
+    for name, image in zip(["b.png", "a.PNG", "sub/a.png", "sub/deep/c.png"], pixels, strict=True):
+        save(tmp_path / name, image)
+    (tmp_path / "notes.txt").write_text("not an image")
+    (tmp_path / "._a.png").write_text("a hidden file")
+    save(tmp_path / ".thumbnails" / "a.png", picture(2, 2, 1))
+    source = folder(str(tmp_path))
+    assert source.shape == (6, 4, channels)
+    assert source.num_levels == 256
+    assert as_set(source) == {image.tobytes() for image in pixels}
+
+
+def test_order_is_that_of_the_names_whatever_the_disk_says(tmp_path, monkeypatch):
+    names = sorted(f"{seed % 3}/{seed}.png" for seed in range(9))
+    pixels = np.stack([picture(2, 2, 1, seed) for seed in range(9)])
+    for name, image in zip(names, pixels, strict=True):
+        save(tmp_path / name, image)
+    expected = DataSource.from_examples(pixels, num_levels=256, seed=4)
+    listing = list(tmp_path.rglob("*"))
+    for disk_order in (sorted(listing), sorted(listing, reverse=True)):
+        monkeypatch.setattr(Path, "rglob", lambda self, pattern, order=disk_order: iter(order))
+        source = folder(tmp_path, seed=4)
+        np.testing.assert_array_equal(source.train, expected.train)
+        np.testing.assert_array_equal(source.test, expected.test)
+
+
+def test_jpeg_is_read(tmp_path):
+    flat = np.full((8, 8, 3), 200, np.uint8)
+    save(tmp_path / "a.jpg", flat)
+    save(tmp_path / "b.jpeg", flat[..., :1])
+    source = folder(tmp_path)
+    assert source.shape == (8, 8, 3)  # one file in colour makes all of them RGB
+    assert np.abs(source.train.astype(int) - 200).max() <= 2
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_every_mode_of_8_bits_keeps_its_pixels(tmp_path, mode):
+    black_and_white = np.where(picture(4, 4, 1) > 128, 255, 0).astype(np.uint8)
+    image = Image.fromarray(black_and_white.squeeze(-1)).convert(mode)
+    for name in ("a.png", "b.png"):
+        image.save(tmp_path / name, **({"transparency": b"\x80\x00"} if mode == "P" else {}))
+    source = folder(tmp_path)
+    channels = 1 if mode in ("1", "L", "LA") else 3
+    np.testing.assert_array_equal(source.train[0], np.repeat(black_and_white, channels, axis=-1))
+
+
+def test_photos_are_turned_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned by 90°
+    save(tmp_path / "turned.png", picture(3, 5, 1), exif=exif)
+    save(tmp_path / "upright.png", picture(5, 3, 1, seed=1))
+    source = folder(tmp_path)
+    assert source.shape == (5, 3, 1)
+    assert np.rot90(picture(3, 5, 1), -1).tobytes() in as_set(source)
+
+
+def test_image_size_crops_the_middle_and_resizes(tmp_path):
+    wide = np.zeros((8, 16, 3), np.uint8)
+    wide[:, 4:12] = 100  # the middle square
+    save(tmp_path / "wide.png", wide)
+    save(tmp_path / "tall.png", wide.transpose(1, 0, 2))
+    save(tmp_path / "exact.png", np.full((4, 4, 3), 100, np.uint8))
+    source = folder(tmp_path, image_size=4)
+    assert source.shape == (4, 4, 3)
+    assert (np.concatenate([source.train, source.test]) == 100).all()
+
+
+def test_mixed_sizes_name_the_first_offender_and_the_remedy(tmp_path):
+    save(tmp_path / "a.png", picture(6, 4, 1))
+    save(tmp_path / "b.png", picture(6, 4, 1))
+    save(tmp_path / "c.png", picture(5, 7, 1))
+    save(tmp_path / "d.png", picture(9, 9, 1))
+    message = r"c\.png is 5×7 \(height × width\) but .*a\.png is 6×4; image_size=4 would crop and resize them all"
+    with pytest.raises(ValueError, match=message):
+        folder(tmp_path)
+    assert folder(tmp_path, 4).shape == (4, 4, 1)
+
+
+def test_unreadable_files_are_named(tmp_path):
+    save(tmp_path / "a.png", picture(16, 16, 3))
+    bad = tmp_path / "b.png"
+    bad.write_text("this is not a picture")
+    with pytest.raises(ValueError, match=r"b\.png is not a PNG or JPEG image$"):
+        folder(tmp_path)
+    whole = save(bad, picture(16, 16, 3)).read_bytes()
+    bad.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"b\.png cannot be read as an image \(") as caught:
+        folder(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_deep_images_are_refused_rather_than_clipped(tmp_path):
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(ValueError, match=r"deep\.png is a I;16 image; only images of 8 bits a channel can be read"):
+        folder(tmp_path)
+
+
+def test_missing_and_empty_folders_say_what_was_looked_for(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no such folder: .*missing"):
+        folder(tmp_path / "missing")
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(
+        ValueError, match=r"no images in .*: looked for \.png, \.jpg, \.jpeg files in it and the folders"
+    ):
+        folder(tmp_path)
+    with pytest.raises(ValueError, match=r"notes\.txt is not a folder"):
+        folder(tmp_path / "notes.txt")
+    save(tmp_path / "one.png", picture(2, 2, 1))
+    with pytest.raises(ValueError, match=f"^{tmp_path}: .* at least 2 examples, found 1"):
+        folder(tmp_path)
+    with pytest.raises(ValueError, match="image_size must be at least 1, not 0"):
+        folder(tmp_path, image_size=0)
+
+
+def test_damaged_images_never_raise_anything_else(tmp_path):
+    """Each of 200 damaged files is read or answered by one line that names it."""
+    rng, refused = np.random.default_rng(0), 0
+    save(tmp_path / "a.png", picture(8, 8, 3))
+    for suffix in ("png", "jpg"):
+        path = save(tmp_path / f"b.{suffix}", picture(8, 8, 3))
+        whole = path.read_bytes()
+        for attempt in range(100):
+            damaged = bytearray(whole)
+            if attempt % 2:
+                damaged = damaged[: rng.integers(len(whole))]
+            else:
+                damaged[rng.integers(len(whole))] ^= 1 << rng.integers(8)
+            path.write_bytes(damaged)
+            try:
+                folder(tmp_path)
+            except ValueError as error:
+                refused += 1
+                assert "\n" not in str(error)
+                assert path.name in str(error)
+        path.unlink()
+    assert refused >= 80

@@ -1,0 +1,132 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from score_sde.training import EMA, compile_step, data_mesh, make_eval_step, make_train_step, replicate, shard_batch
+
+NUM_STEPS = 3
+
+
+def run(step, state, toy, prepare=lambda batch: batch):
+    metrics = None
+    for n in range(NUM_STEPS):
+        state, metrics = step(state, prepare(toy.loader.batch(n)), toy.key)
+    return state, metrics
+
+
+def on_mesh(toy, num_devices):
+    mesh = data_mesh(jax.devices()[:num_devices])
+    step = compile_step(toy.step(), mesh)
+    return run(step, replicate(mesh, toy.state()), toy, lambda batch: shard_batch(mesh, batch))
+
+
+def with_shard_map(toy, check_vma):
+    step = jax.shard_map(
+        toy.step(axis_name="data"),
+        mesh=data_mesh(),
+        in_specs=(P(), P("data"), P()),
+        out_specs=(P(), P()),
+        check_vma=check_vma,
+    )
+    return run(jax.jit(step), toy.state(), toy)
+
+
+def with_pmap(toy):
+    step = jax.pmap(toy.step(axis_name="data"), axis_name="data", in_axes=(0, 0, None))
+    num_devices = jax.local_device_count()
+
+    def split(batch):
+        return jax.tree.map(lambda x: x.reshape(num_devices, -1, *x.shape[1:]), batch)
+
+    state = jax.tree.map(lambda x: jnp.stack([x] * num_devices), toy.state())
+    found = run(step, state, toy, split)
+    for leaf in jax.tree.leaves(found):
+        np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:1], leaf.shape))
+    return jax.tree.map(lambda x: x[0], found)
+
+
+def assert_close(found, expected, rtol=1e-5):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        lambda toy: run(toy.step(), toy.state(), toy),
+        lambda toy: on_mesh(toy, 1),
+        lambda toy: on_mesh(toy, 8),
+        lambda toy: with_shard_map(toy, check_vma=True),
+        lambda toy: with_shard_map(toy, check_vma=False),
+        with_pmap,
+    ],
+    ids=["plain", "one device", "eight devices", "shard_map", "shard_map unchecked", "pmap"],
+)
+def test_same_update_however_it_is_run(toy, variant):
+    found = variant(toy)
+    assert_close(found, run(jax.jit(toy.step()), toy.state(), toy))
+    assert int(found[0].step) == NUM_STEPS
+
+
+def test_one_update_written_out(toy):
+    batch = toy.loader.batch(0)
+    optimizer, state = optax.sgd(0.1), toy.state()._replace(opt_state=optax.sgd(0.1).init(toy.params()))
+
+    def mean_loss(params):
+        key = jax.random.fold_in(toy.key, 0)
+        losses = [toy.loss_fn(params, jax.random.fold_in(key, i), batch.x[i])[0] for i in range(8)]
+        return sum(losses) / 8
+
+    loss, grads = jax.value_and_grad(mean_loss)(toy.params())
+    found, metrics = make_train_step(toy.loss_fn, optimizer, EMA(decay=0.9))(state, batch, toy.key)
+    params = jax.tree.map(lambda p, g: p - 0.1 * g, toy.params(), grads)
+    ema_params = jax.tree.map(lambda old, new: 2 / 11 * old + 9 / 11 * new, toy.params(), params)
+    assert_close(found.params, params)
+    assert_close(found.ema_params, ema_params)
+    assert metrics.keys() == {"loss", "grad_norm", "prediction"}
+    np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
+    squares = sum(float(jnp.sum(g**2)) for g in jax.tree.leaves(grads))
+    np.testing.assert_allclose(metrics["grad_norm"], np.sqrt(squares), rtol=1e-5)
+
+
+def test_noise_differs_between_steps_and_between_samples(toy):
+    def noise(params, key, x):
+        return params["w"] * jax.random.normal(key, ()), {}
+
+    batch, params = toy.loader.batch(0), {"w": jnp.ones(())}
+    optimizer = optax.sgd(0.0)
+    step = jax.jit(make_train_step(noise, optimizer, EMA()))
+    state = toy.state()._replace(params=params, ema_params=params, opt_state=optimizer.init(params))
+    state, first = step(state, batch, toy.key)
+    _, second = step(state, batch, toy.key)
+    assert first["loss"] != second["loss"]
+    same = batch._replace(index=np.zeros_like(batch.index))
+    one_noise = jax.random.normal(jax.random.fold_in(jax.random.fold_in(toy.key, 1), 0), ())
+    np.testing.assert_allclose(step(state, same, toy.key)[1]["loss"], one_noise, rtol=1e-6)
+
+
+def test_evaluation_uses_the_average_and_the_same_noise_at_any_step(toy):
+    state, batch = toy.state(), toy.held_out.batch(0)
+    evaluate = jax.jit(make_eval_step(toy.loss_fn))
+    expected = evaluate(state, batch, toy.key)
+    changed = state._replace(params=jax.tree.map(lambda x: x + 1, state.params), step=state.step + 5)
+    assert_close(evaluate(changed, batch, toy.key), expected, rtol=0)
+    averaged = state._replace(ema_params=changed.params)
+    assert evaluate(averaged, batch, toy.key)["loss"] != expected["loss"]
+
+
+def test_one_trace_for_all_steps(toy):
+    traces = []
+
+    def counting(params, key, x):
+        traces.append(None)
+        return toy.loss_fn(params, key, x)
+
+    mesh = data_mesh()
+    step = compile_step(make_train_step(counting, toy.optimizer(), EMA()), mesh)
+    run(step, replicate(mesh, toy.state()), toy, lambda batch: shard_batch(mesh, batch))
+    assert len(traces) == 1
