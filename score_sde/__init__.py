@@ -1,7 +1,7 @@
 """Score-based generative modelling through stochastic differential equations, in JAX.
 
-An SDE, a score function and a solver are three independent values; sampling, likelihood, encoding and conditioning are pure
-functions of them; a config file only chooses the values.
+An SDE, a score function and a solver are three independent values; sampling, likelihood, encoding and conditioning
+are pure functions of them; a config file only chooses the values.
 """
 
 from typing import TYPE_CHECKING, Any

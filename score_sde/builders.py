@@ -1,8 +1,8 @@
 """From a config to objects, by explicit tables: the only reader of configs.
 
-A config has sections, and the keys of a section are the keyword arguments of the constructor that its ``name`` chooses. So
-``{"sde": {"name": "ve", "sigma_max": 90.0}}`` is ``VESDE(sigma_max=90.0)``, and a misspelt key is refused before anything
-compiles. A ``"package.module:Name"`` instead of a name takes code that lives elsewhere.
+A config has sections, and the keys of a section are the keyword arguments of the constructor that its ``name``
+chooses. So ``{"sde": {"name": "ve", "sigma_max": 90.0}}`` is ``VESDE(sigma_max=90.0)``, and a misspelt key is refused
+before anything compiles. A ``"package.module:Name"`` instead of a name takes code that lives elsewhere.
 """
 
 import inspect

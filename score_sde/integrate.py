@@ -4,7 +4,7 @@ A fixed grid costs what a hand-written loop costs; adaptive solves control the e
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 import diffrax
 import jax
@@ -165,6 +165,6 @@ def _dtype(y0: State) -> Any:
 
 def _solution(solution: diffrax.Solution, frames: Any) -> Solution:
     success = solution.result == diffrax.RESULTS.successful
-    last, *rest = solution.ys
+    last, *rest = cast(tuple[Any, ...], solution.ys)
     y = jax.tree.map(lambda leaf: jnp.where(success, leaf[0], jnp.nan), last)
     return Solution(y, rest[0] if rest else None, jnp.asarray(solution.stats["num_steps"]), jnp.asarray(success))

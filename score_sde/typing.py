@@ -4,18 +4,21 @@ One sample has any shape ``*shape``; times are scalars on ``[t_min, t_max]``. A 
 """
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree, Shaped
 
 Key: TypeAlias = PRNGKeyArray
 """A JAX random key, as made by ``jax.random.key``."""
 
-Scalar: TypeAlias = Shaped[Array, ""]
-"""One number in an array of no dimensions."""
-
-ScalarLike: TypeAlias = Shaped[ArrayLike, ""]
-"""One number: a Python number, a NumPy scalar or a JAX array of no dimensions."""
+if TYPE_CHECKING:
+    # A static checker knows no shapes, and would have every scalar be a Boolean or a complex number too.
+    Scalar: TypeAlias = Array
+    ScalarLike: TypeAlias = Array | float
+else:
+    Scalar: TypeAlias = Shaped[Array, ""]
+    ScalarLike: TypeAlias = Shaped[ArrayLike, ""]
+"""One number in an array of no dimensions, and whatever can be one: a Python number or an array of no dimensions."""
 
 ScoreFn: TypeAlias = Callable[[Float[Array, "*shape"], ScalarLike], Float[Array, "*shape"]]
 """``(x, t) -> grad_x log p_t(x)`` for one sample."""

@@ -4,13 +4,14 @@ score-sde train --config=configs/digits/vp.py --workdir=runs/digits
 """
 
 from ml_collections import ConfigDict
+
 from score_sde.configs.default import get_default_config
 
 
 def get_config() -> ConfigDict:
     """A small U-Net that makes readable digits in a few minutes on two CPU cores."""
     config = get_default_config()
-    config.optim.lr = 1e-3
+    config.optim.lr = 2e-3
     config.optim.warmup = 100
     config.training.num_steps = 1200
     config.training.ema_decay = 0.995

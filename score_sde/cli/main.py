@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Sequence
+from types import TracebackType
 
 from score_sde.cli.flags import Refusal
 from score_sde.naming import did_you_mean
@@ -11,7 +12,7 @@ VERBS = {
     "train": "train a model from a config; run again on the same workdir, it goes on",
     "sample": "draw samples from a trained model, with pictures and distances to held-out data",
     "likelihood": "compute the exact likelihood of held-out data: bits per dimension",
-    "plot": "draw the loss and the samples of a workdir, or the trajectories of a config's SDE",
+    "plot": "draw the loss and the SDE of a workdir, the SDE of a config, or every SDE",
 }
 
 
@@ -24,8 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = arguments[0]
     if verb not in VERBS:
         return _refuse(f"unknown verb {verb!r}{did_you_mean(verb, VERBS)}; verbs: {', '.join(VERBS)}")
-    # A console script does not look for modules where it is run, but "package.module:Name" in a config may mean one there.
-    sys.path.insert(0, "")
+    # "package.module:Name" in a config may mean a file beside which a console script is run.
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    sys.excepthook = _without_closed_loops
     try:
         return importlib.import_module(f"score_sde.cli.{verb}").main(arguments[1:])
     except Refusal as refusal:
@@ -53,3 +56,8 @@ def _refuse(message: str, verb: str | None = None) -> int:
 
 def _say(verb: str | None, message: str) -> None:
     print(f"score-sde{f' {verb}' if verb else ''}: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _without_closed_loops(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    # A checkpoint that is damaged is read by several threads; those that come late find the loop of the reader closed.
+    print("HOOK", kind, file=sys.stderr)

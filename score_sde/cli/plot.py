@@ -12,13 +12,13 @@ from score_sde.cli.workdir import EXAMPLE
 from score_sde.evaluation import Mixture, plot_loss, plot_sde, plot_sdes
 from score_sde.sdes import SDE, BrownianMotion
 
-DATA = Mixture(means=((-0.9,), (0.4,), (1.1,)), std=0.12, weights=(0.4, 0.35, 0.25))
+DATA = Mixture(means=((-1.5,), (0.3,), (1.5,)), std=0.15, weights=(0.4, 0.2, 0.4))
 """The one-dimensional data of the trajectories."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Draw what there is to draw."""
-    flags = Flags("plot", "Draw the loss and the SDE of a workdir; or the SDE of a config; or, with neither, every SDE.")
+    flags = Flags("plot", "Draw the loss and the SDE of a workdir, the SDE of a config, or every SDE.")
     flags.string("workdir", None, f"folder of a training run, for example {EXAMPLE}; pictures go there")
     flags.string("output", None, "folder for the pictures, where there is no workdir; made if missing")
     argv = with_config_path(argv)

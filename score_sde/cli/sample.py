@@ -67,7 +67,7 @@ def draw_path(model: Model, key: jax.Array, folder: Path) -> dict[str, str]:
         return {}
     draw = make_draw(model.sde, model.score_fn_of, model.sampler, model.shape, save_path=FRAMES)
     batch = next(generate(draw, model.params, key, 16, 16))
-    frames = np.concatenate([np.moveaxis(batch.path, 1, 0), batch.x[None]])
+    frames = np.concatenate([np.moveaxis(np.asarray(batch.path), 1, 0), batch.x[None]])
     return {name: str(path) for name, path in pictures_of_path(folder, frames, model.scaling).items()}
 
 

@@ -27,7 +27,7 @@ def make_draw(
     denoise: bool = True,
     save_path: int = 0,
 ) -> Draw:
-    """The compiled function ``(params, keys [b]) -> Sample`` with a leading batch axis, split over all local devices."""
+    """The compiled function ``(params, keys [b]) -> Sample``, a batch of samples split over all local devices."""
 
     def draw(params: Params, keys: Array) -> Sample:
         score_fn = score_fn_of(params)

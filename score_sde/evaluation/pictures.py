@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Array, Float, Shaped
 
 from score_sde.data import Scaling
 from score_sde.evaluation.images import denoising_strip, frames_to_unit, image_grid, save_gif, save_png
@@ -19,7 +19,7 @@ def is_image(shape: tuple[int, ...], scaling: Scaling) -> bool:
 def picture_of_samples(
     folder: Path,
     name: str,
-    samples: Float[np.ndarray, "n *shape"],
+    samples: Float[Array | np.ndarray, "n *shape"],
     data: Shaped[np.ndarray, "m *shape"],
     scaling: Scaling,
     *,

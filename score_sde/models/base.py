@@ -34,8 +34,8 @@ def from_linen(module: nn.Module, shape: Sequence[int], *, conditional: bool = F
     initialised with a label too, so that the parameters of its label embedding are made.
 
     Raises:
-        ValueError: at ``init``, if the module has other collections than ``params``; at ``apply``, if ``x`` or ``t`` has a
-            wrong shape, or if the module draws random numbers and no key is given.
+        ValueError: at ``init``, if the module has other collections than ``params``; at ``apply``, if ``x`` or ``t``
+            has a wrong shape, or if the module draws random numbers and no key is given.
     """
     shape = tuple(shape)
 

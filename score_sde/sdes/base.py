@@ -18,8 +18,8 @@ from score_sde.typing import Key, Scalar, ScalarLike
 class Marginal(NamedTuple):
     """The Gaussian ``N(alpha x, sigma^2 I)`` that a sample ``x`` is carried to."""
 
-    alpha: ScalarLike
-    sigma: ScalarLike
+    alpha: Scalar
+    sigma: Scalar
 
 
 class SDE(abc.ABC):

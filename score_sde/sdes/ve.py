@@ -42,7 +42,7 @@ class VESDE(SDE):
 
     def diffusion(self, t: ScalarLike) -> Scalar:
         """``sigma(t) sqrt(2 log(sigma_max / sigma_min))``."""
-        return self.marginal(t).sigma * math.sqrt(2.0 * self.log_ratio)
+        return math.sqrt(2.0 * self.log_ratio) * self.marginal(t).sigma
 
     def marginal(self, t: ScalarLike) -> Marginal:
         """``(1, sigma(t))``."""

@@ -30,12 +30,12 @@ class IndexedBrownianPath(diffrax.AbstractBrownianPath):
     levy_area: Any = eqx.field(static=True, default=diffrax.SpaceTimeLevyArea)
 
     @property
-    def t0(self) -> ScalarLike:
+    def t0(self) -> ScalarLike:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Start of the grid."""
         return self.nodes[0]
 
     @property
-    def t1(self) -> ScalarLike:
+    def t1(self) -> ScalarLike:  # pyright: ignore[reportIncompatibleVariableOverride]
         """End of the grid."""
         return self.nodes[-1]
 

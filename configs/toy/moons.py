@@ -1,0 +1,16 @@
+"""Sub-VP SDE on two moons.
+
+score-sde train --config=configs/toy/moons.py --workdir=runs/moons
+"""
+
+from ml_collections import ConfigDict
+
+from score_sde.configs.toy import swiss_roll
+
+
+def get_config() -> ConfigDict:
+    """The recipe of ``toy/swiss_roll.py`` with the sub-VP SDE."""
+    config = swiss_roll.get_config()
+    config.data.source = "moons"
+    config.sde.name = "subvp"
+    return config

@@ -1,0 +1,238 @@
+"""Benchmarks: ratios of medians, the two sides timed in turn so that a machine's drift touches both alike.
+
+python scripts/benchmark.py sampler       diffrax against a bare loop of the same network
+python scripts/benchmark.py training      the train step against a bare jitted gradient step
+python scripts/benchmark.py likelihood    against SciPy on the host, drift and divergence in separate passes
+python scripts/benchmark.py all
+"""
+
+import bisect
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import score_sde as ss
+from score_sde.configs.digits import vp
+from score_sde.evaluation import Mixture
+from score_sde.experiment import Experiment
+from score_sde.models import mlp
+from score_sde.reverse import reverse_drift
+from score_sde.training import init_state, make_train_step
+
+
+def interleaved(sides: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Median seconds of each side over ``repeats`` rounds, every side once a round; one round before is not counted."""
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for counted in [False] + [True] * repeats:
+        for name, run in sides.items():
+            start = time.perf_counter()
+            jax.block_until_ready(run())
+            if counted:
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def show(title: str, medians: dict[str, float], reference: str) -> None:
+    """Print each side's time as a multiple of the reference's."""
+    print(title)
+    for name, median in medians.items():
+        print(f"  {name:<44} {median / medians[reference]:6.3f} x   ({1000 * median:.1f} ms)")
+
+
+def digits_experiment() -> Experiment:
+    """The digits model at its initial parameters, moved off the zero initialisation of its last layer."""
+    return ss.build(vp.get_config())
+
+
+def away_from_zero(params: Any) -> Any:
+    """Parameters with a little noise, so that no layer is trivially zero."""
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    return tree.unflatten([x + 0.03 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)])
+
+
+def sampler(batch: int = 32, num_steps: int = 100, repeats: int = 9) -> None:
+    """Euler-Maruyama per sample through diffrax, vmapped, against a batched fori_loop."""
+    model = digits_experiment().model
+    params, sde = away_from_zero(model.params), model.sde
+    times = jnp.linspace(sde.t_max, sde.t_min, num_steps + 1)
+
+    @jax.jit
+    def bare(params: Any, key: Any) -> Any:
+        drift = jax.vmap(reverse_drift(sde, model.score_fn_of(params)), (0, None))
+
+        def step(i: Any, x: Any) -> Any:
+            t, dt = times[i], times[i] - times[i + 1]
+            noise = jax.random.normal(jax.random.fold_in(key, i), x.shape)
+            return x - drift(x, t) * dt + sde.diffusion(t) * jnp.sqrt(dt) * noise
+
+        return jax.lax.fori_loop(0, num_steps, step, jax.random.normal(key, (batch, *model.shape)))
+
+    def ours(make: ss.Sampler) -> Callable[[Any, Any], Any]:
+        def draw(params: Any, keys: Any) -> Any:
+            score_fn = model.score_fn_of(params)
+            return jax.vmap(lambda key: ss.sample(key, sde, score_fn, make, model.shape, denoise=False).x)(keys)
+
+        return jax.jit(draw)
+
+    key = jax.random.key(0)
+    keys = jax.random.split(key, batch)
+    euler = ours(ss.EulerMaruyama(num_steps=num_steps))
+    shark = ours(ss.ShARK(num_steps=num_steps // 2))
+    heun = ours(ss.Heun(num_steps=num_steps // 2))
+    corrector = ours(ss.PredictorCorrector(num_steps=num_steps // 2))
+    medians = interleaved(
+        {
+            "bare fori_loop, batched": lambda: bare(params, key),
+            "EulerMaruyama, vmapped through diffrax": lambda: euler(params, keys),
+            "ShARK, as many evaluations": lambda: shark(params, keys),
+            "Heun (ODE), as many evaluations": lambda: heun(params, keys),
+            "PredictorCorrector, as many evaluations": lambda: corrector(params, keys),
+        },
+        repeats,
+    )
+    show(f"sampler: digits U-Net, batch {batch}, {num_steps} evaluations", medians, "bare fori_loop, batched")
+
+
+def training(repeats: int = 15) -> None:
+    """The train step (per-sample loss, clipping, Adam, EMA) against value_and_grad of a batched loss alone."""
+    experiment = digits_experiment()
+    model, options = experiment.model, experiment.training
+    loss_fn = experiment.loss_fn(train=True)
+    step = jax.jit(make_train_step(loss_fn, experiment.optimizer, options.ema))
+    from score_sde.data import Loader
+
+    batch = Loader(array=experiment.source.train, batch_size=options.batch_size).batch(0)
+    state = init_state(away_from_zero(model.params), experiment.optimizer)
+    key = jax.random.key(0)
+
+    @jax.jit
+    def bare(params: Any, key: Any) -> Any:
+        time_key, noise_key = jax.random.split(key)
+        x0 = 2 * (jnp.asarray(batch.x, jnp.float32) + 0.5) / 17 - 1
+
+        def loss(params: Any) -> Any:
+            t = jax.random.uniform(time_key, (len(x0),), minval=1e-5)
+            noise = jax.random.normal(noise_key, x0.shape)
+            alpha, sigma = (jnp.reshape(v, (-1, 1, 1, 1)) for v in jax.vmap(model.sde.marginal)(t))
+            output = model.network.apply(params, alpha * x0 + sigma * noise, 999 * t)
+            return jnp.mean(jnp.square(output - noise))
+
+        return jax.value_and_grad(loss)(params)
+
+    medians = interleaved(
+        {
+            "bare value_and_grad of a batched loss": lambda: bare(state.params, key),
+            "the train step": lambda: step(state, batch, key),
+        },
+        repeats,
+    )
+    show(f"training: digits U-Net, batch {options.batch_size}", medians, "bare value_and_grad of a batched loss")
+
+
+def likelihood(repeats: int = 5) -> None:
+    """One Rademacher probe, at equal error against a tight solve, for a U-Net on images and an MLP on points."""
+    experiment = digits_experiment()
+    model = experiment.model
+    x = jax.vmap(model.scaling.to_model)(jax.random.split(jax.random.key(3), 16), experiment.source.test[:16])
+    images = (model.sde, model.score_fn_of(trained_enough(experiment)), x)
+    mixture = Mixture(means=((-1.0, 0.5), (1.0, -0.5)), std=0.3)
+    network = mlp((2,))
+    points_score = ss.make_score_fn(
+        ss.VPSDE(), network, ss.NoisePrediction(), away_from_zero(network.init(jax.random.key(0)))
+    )
+    points = (ss.VPSDE(), points_score, mixture.sample(jax.random.key(4), 256))
+    for name, (sde, score_fn, data) in {"digits U-Net, 16 images": images, "2-D MLP, 256 points": points}.items():
+        compare_likelihood(name, sde, score_fn, data, repeats)
+
+
+def trained_enough(experiment: Experiment, steps: int = 150) -> Any:
+    """The digits network after a short training: a random network's ODE is rougher than any that people integrate."""
+    from score_sde.data import Loader
+
+    step = jax.jit(make_train_step(experiment.loss_fn(train=True), experiment.optimizer, experiment.training.ema))
+    state = init_state(experiment.model.params, experiment.optimizer)
+    loader = Loader(array=experiment.source.train, batch_size=64)
+    for number in range(steps):
+        state, _ = step(state, loader.batch(number), jax.random.key(0))
+    return state.ema_params
+
+
+def compare_likelihood(name: str, sde: ss.SDE, score_fn: Any, x: Any, repeats: int) -> None:
+    """Time ours against the form of the original, each at the loosest tolerance that reaches the same error."""
+    key = jax.random.key(5)
+    keys = jax.random.split(key, len(x))
+    probes = jax.vmap(lambda key, x: ss.Hutchinson().probes(key, x)[0])(keys, x)
+
+    def ours(tolerance: float, axis_name: str | None) -> Callable[[], Any]:
+        def one(key: Any, x: Any) -> Any:
+            return ss.log_likelihood(
+                key, sde, score_fn, x, rtol=tolerance, atol=tolerance, axis_name=axis_name
+            ).log_prob
+
+        compiled = jax.jit(jax.vmap(one, axis_name="batch"))
+        return lambda: compiled(keys, x)
+
+    host = host_likelihood(sde, score_fn, x, probes)
+    exact = np.asarray(ours(1e-7, None)())
+    error = lambda values: float(np.sqrt(np.mean((np.asarray(values) - exact) ** 2)))  # noqa: E731
+    target = error(host(1e-5))
+    sides = {"SciPy RK45 on the host, rtol = atol = 1e-5": lambda: host(1e-5)}
+    for label, axis in (("ours, steps of each sample", None), ("ours, steps of the batch", "batch")):
+        tolerance = loosest(lambda tolerance, axis=axis: ours(tolerance, axis), target, error)
+        sides[f"{label} (tolerance {tolerance:.0e})"] = ours(tolerance, axis)
+    print(f"  error of the host's solve: {target:.1e} nats")
+    show(f"likelihood: {name}", interleaved(sides, repeats), next(iter(sides)))
+
+
+def loosest(make: Callable[[float], Any], target: float, error: Callable[[Any], float]) -> float:
+    """The loosest tolerance of six whose error is within the target, by bisection; the tightest if none is."""
+    tolerances = [1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6]
+    index = bisect.bisect_left(range(len(tolerances)), True, key=lambda i: error(make(tolerances[i])()) <= target)
+    return tolerances[min(index, len(tolerances) - 1)]
+
+
+def host_likelihood(sde: ss.SDE, score_fn: Any, x: Any, probes: Any) -> Callable[[float], np.ndarray]:
+    """The original's form: SciPy integrates the flattened batch on the host, two jitted passes an evaluation."""
+    from scipy.integrate import solve_ivp
+
+    velocity = jax.vmap(ss.probability_flow(sde, score_fn), (0, None))
+    drift = jax.jit(velocity)
+    divergence = jax.jit(
+        lambda x, t: jnp.sum(
+            jax.grad(lambda y: jnp.sum(velocity(y, t) * probes))(x) * probes, axis=tuple(range(1, x.ndim))
+        )
+    )
+    shape, size = x.shape, math.prod(x.shape)
+
+    def solve(tolerance: float) -> np.ndarray:
+        def field(t: float, state: np.ndarray) -> np.ndarray:
+            y = jnp.asarray(state[:size].reshape(shape), jnp.float32)
+            parts = [np.asarray(drift(y, t), np.float64).ravel(), np.asarray(divergence(y, t), np.float64)]
+            return np.concatenate(parts)
+
+        start = np.concatenate([np.asarray(x, np.float64).ravel(), np.zeros(len(x))])
+        end = solve_ivp(field, (sde.t_min, sde.t_max), start, rtol=tolerance, atol=tolerance, method="RK45").y[:, -1]
+        latent = jnp.asarray(end[:size].reshape(shape), jnp.float32)
+        return np.asarray(jax.vmap(lambda z: ss.prior_log_prob(sde, z))(latent)) + end[size:]
+
+    return solve
+
+
+BENCHMARKS = {"sampler": sampler, "training": training, "likelihood": likelihood}
+
+if __name__ == "__main__":
+    chosen = sys.argv[1] if len(sys.argv) > 1 else ""
+    if chosen not in (*BENCHMARKS, "all"):
+        sys.exit(f"usage: python scripts/benchmark.py {'|'.join([*BENCHMARKS, 'all'])}")
+    print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}, {len(jax.devices())} device(s)")
+    for benchmark_name, benchmark in BENCHMARKS.items():
+        if chosen in (benchmark_name, "all"):
+            benchmark()
