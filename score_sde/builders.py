@@ -6,18 +6,21 @@ before anything compiles. A ``"package.module:Name"`` instead of a name takes co
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
+import optax
 from ml_collections import ConfigDict
 
 from score_sde import objectives, parameterization, sampling, sdes, solvers
 from score_sde.data import SOURCES, DataSource, Scaling, load_source
 from score_sde.experiment import Drawing, Evaluating, Experiment, Model, Training
-from score_sde.likelihood import ExactTrace, Hutchinson
-from score_sde.models import mlp, unet
+from score_sde.likelihood import Divergence, ExactTrace, Hutchinson
+from score_sde.models import ScoreNetwork, mlp, unet
 from score_sde.naming import check_arguments, did_you_mean, lookup
 from score_sde.training import adam, restore_for_sampling
 from score_sde.typing import Params
@@ -61,11 +64,23 @@ FUNCTIONS: Mapping[str, Table] = {
 }
 """Arguments that are functions, chosen by name."""
 
-VALUES: Mapping[str, Table] = {
-    "time_sampling": {"uniform": objectives.UniformTime},
-    "divergence": {"exact": ExactTrace, "hutchinson": Hutchinson},
+VALUES: Mapping[str, tuple[Table, type]] = {
+    "time_sampling": ({"uniform": objectives.UniformTime}, objectives.UniformTime),
+    "divergence": ({"exact": ExactTrace, "hutchinson": Hutchinson}, Divergence),
 }
-"""Arguments that are values, constructed from a section of their own."""
+"""Arguments that are values, constructed from a section of their own; and what they are."""
+
+NAMED: Mapping[str, Table] = {
+    "sde": SDES,
+    "model": NETWORKS,
+    "parameterization": PARAMETERIZATIONS,
+    "objective": OBJECTIVES,
+    "objective.time_sampling": VALUES["time_sampling"][0],
+    "optim": OPTIMIZERS,
+    "sampling": SAMPLERS,
+    "eval.divergence": VALUES["divergence"][0],
+}
+"""The sections whose ``name`` chooses from a table."""
 
 SECTIONS = (
     "seed", "sde", "model", "parameterization", "objective", "optim", "sampling", "data", "training", "eval"
@@ -82,48 +97,44 @@ def build(config: ConfigDict | Mapping[str, Any]) -> Experiment:
     plain = _plain(config)
     source = load_data(plain)
     plain["example"] = {"shape": list(source.shape), "num_levels": source.num_levels}
-    model = build_model(plain, None, step=0)
-    return Experiment(
-        model=model,
-        source=source,
-        objective=construct("objective", OBJECTIVES, plain["objective"]),
-        optimizer=construct("optim", OPTIMIZERS, plain["optim"]),
-        training=_call("training", Training, plain["training"]),
-    )
+    # The model comes last, for its network compiles.
+    parts = {
+        "objective": construct("objective", objectives.DenoisingScoreMatching, plain["objective"]),
+        "optimizer": construct("optim", optax.GradientTransformation, plain["optim"]),
+        "training": _call("training", Training, plain["training"]),
+    }
+    return Experiment(model=build_model(plain, None, step=0), source=source, **parts)
 
 
 def load_data(config: ConfigDict | Mapping[str, Any]) -> DataSource:
     """The data of a config."""
     options = {key: value for key, value in _plain(config)["data"].items() if key not in SCALING}
-    if "source" not in options:
+    source = options.pop("source", None)
+    if not isinstance(source, str):
         raise ValueError(f"data needs source: one of {', '.join(SOURCES)}, or folder:PATH, npz:PATH, npy:PATH")
-    return load_source(str(options.pop("source")), **options)
+    return load_source(source, **options)
 
 
 def build_model(config: ConfigDict | Mapping[str, Any], params: Params | None, *, step: int) -> Model:
     """The model of a resolved config, which knows the shape of an example; initial parameters where none are given."""
     plain = _plain(config)
-    shape = tuple(plain["example"]["shape"])
-    seed, sampler, data = plain["seed"], dict(plain["sampling"]), plain["data"]
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be a whole number from 0, got {seed!r}")
+    seed, sampler, data, example = plain["seed"], dict(plain["sampling"]), plain["data"], plain["example"]
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be a whole number from 0 to {2**32 - 1}, got {seed!r}")
     drawing = {key: sampler.pop(key) for key in inspect.signature(Drawing).parameters if key in sampler}
-    network = construct("model", NETWORKS, plain["model"], shape=shape)
     scaling = {key: data[key] for key in SCALING if key in data}
-    return Model(
-        sde=construct("sde", SDES, plain["sde"]),
-        network=network,
-        parameterization=construct("parameterization", PARAMETERIZATIONS, plain["parameterization"]),
-        params=jax.jit(network.init)(jax.random.key(seed)) if params is None else params,
-        sampler=construct("sampling", SAMPLERS, sampler),
-        shape=shape,
-        scaling=_call("data", Scaling, scaling, num_levels=plain["example"]["num_levels"]),
-        drawing=_call("sampling", Drawing, drawing),
-        evaluating=_call("eval", Evaluating, plain["eval"]),
-        seed=seed,
-        step=step,
-        config=plain,
-    )
+    shape = tuple(example["shape"])
+    parts = {
+        "sde": build_sde(plain),
+        "network": construct("model", ScoreNetwork, plain["model"], shape=shape),
+        "parameterization": construct("parameterization", parameterization.Parameterization, plain["parameterization"]),
+        "sampler": construct("sampling", sampling.Sampler, sampler),
+        "scaling": _call("data", Scaling, scaling, num_levels=example["num_levels"]),
+        "drawing": _call("sampling", Drawing, drawing),
+        "evaluating": _call("eval", Evaluating, plain["eval"]),
+    }
+    params = _init(parts["network"], seed) if params is None else _checked(parts["network"], params)
+    return Model(**parts, params=params, shape=shape, seed=seed, step=step, config=plain)
 
 
 def load(path: str | Path, *, step: int | None = None, config: ConfigDict | Mapping[str, Any] | None = None) -> Model:
@@ -145,52 +156,133 @@ def load(path: str | Path, *, step: int | None = None, config: ConfigDict | Mapp
 def saved_config(path: str | Path, *, step: int | None = None) -> ConfigDict:
     """The resolved config that was saved with a checkpoint."""
     directory, named_step = _checkpoint_directory(Path(path))
-    return ConfigDict(restore_for_sampling(directory, step=named_step if step is None else step).config)
+    found = restore_for_sampling(directory, step=named_step if step is None else step)
+    return ConfigDict(_with_tuples(found.config))
 
 
 def build_sde(config: ConfigDict | Mapping[str, Any]) -> sdes.SDE:
     """The SDE alone of a config."""
-    return construct("sde", SDES, _plain(config)["sde"])
+    return construct("sde", sdes.SDE, _plain(config)["sde"])
 
 
-def construct(section: str, table: Table, values: Any, **given: Any) -> Any:
-    """The object that ``values["name"]`` chooses from ``table``, made with the other values and with ``given``."""
+def construct(section: str, kind: type, values: Any, **given: Any) -> Any:
+    """The object of a ``kind`` that ``values["name"]`` chooses for a section, made with the other values and ``given``.
+
+    Raises:
+        ValueError: where the name or a key is unknown, or the object is of another kind.
+    """
+    table = NAMED[section]
     if not isinstance(values, Mapping) or "name" not in values:
         raise ValueError(f"{section} needs a name: one of {', '.join(table)}, or package.module:Name")
     rest = {key: value for key, value in values.items() if key != "name"}
-    return _call(section, lookup(section, values["name"], table), rest, **given)
+    found = _call(section, lookup(section, values["name"], table), rest, name=values["name"], **given)
+    if not isinstance(found, kind):
+        raise ValueError(f"{section} {values['name']!r} gives {type(found).__name__} where {kind.__name__} is expected")
+    return found
 
 
-def _call(section: str, function: Callable[..., Any], values: Mapping[str, Any], **given: Any) -> Any:
+def drop_leftovers(config: ConfigDict, before: Mapping[str, Any], given: Iterable[str]) -> None:
+    """Take away what belongs to an earlier name of a section: keys that it has and the new name has not.
+
+    Args:
+        config: the config to change, in which sections may have got other names.
+        before: the config as it was.
+        given: the keys, such as ``sampling.num_steps``, that were set on purpose and stay.
+    """
+    for path, table in NAMED.items():
+        old, new = _section(before, path), _section(config, path)
+        if old and new and old.get("name") != new.get("name"):
+            for key in _keys(path, old.get("name"), table) - _keys(path, new.get("name"), table):
+                if key in new and f"{path}.{key}" not in given:
+                    del new[key]
+
+
+def _section(config: Any, path: str) -> Any:
+    for part in path.split("."):
+        config = config.get(part) if isinstance(config, Mapping | ConfigDict) else None
+    return config if isinstance(config, Mapping | ConfigDict) else None
+
+
+def _keys(path: str, name: Any, table: Table) -> set[str]:
+    return set(inspect.signature(lookup(path, name, table)).parameters)
+
+
+def _call(
+    section: str, function: Callable[..., Any], values: Mapping[str, Any], *, name: Any = None, **given: Any
+) -> Any:
     arguments = {key: _argument(section, key, value) for key, value in values.items()}
-    check_arguments(section, function, arguments, given=given)
+    check_arguments(section, function, arguments, given=given, name=name)
     try:
         return function(**given, **arguments)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         message = str(error)
         raise ValueError(message if message.startswith(section) else f"{section}: {message}") from error
 
 
 def _argument(section: str, key: str, value: Any) -> Any:
     """A value of a config as the constructor takes it: functions and nested sections by their tables."""
-    if key in FUNCTIONS and not callable(value):
+    if key in FUNCTIONS:
         return lookup(f"{section}.{key}", value, FUNCTIONS[key])
     if key in VALUES:
         values = {"name": value} if isinstance(value, str) else value
-        return construct(f"{section}.{key}", VALUES[key], values)
+        return construct(f"{section}.{key}", VALUES[key][1], values)
     return tuple(value) if isinstance(value, list) else value
 
 
 def _plain(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
     """The config as plain dictionaries, its sections checked."""
-    plain = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
+    plain = config.to_dict() if isinstance(config, ConfigDict) else config
     for section in plain:
         if section not in (*SECTIONS, "example"):
-            hint = did_you_mean(section, SECTIONS)
+            hint = did_you_mean(str(section), SECTIONS)
             raise ValueError(f"the config has an unknown section {section!r}{hint}; sections: {', '.join(SECTIONS)}")
-    if missing := [section for section in SECTIONS if section not in plain]:
-        raise ValueError(f"the config lacks the section {missing[0]!r}; start from the defaults of configs/default.py")
-    return plain
+    for section in SECTIONS:
+        if section not in plain:
+            raise ValueError(f"the config lacks the section {section!r}; start from the defaults of configs/default.py")
+        if section != "seed" and not isinstance(plain[section], Mapping):
+            raise ValueError(f"{section} must be a section of keys and values, got {plain[section]!r}")
+    return {section: _plain_value(section, values) for section, values in plain.items()}
+
+
+def _plain_value(path: str, value: Any) -> Any:
+    """A value as JSON knows it, so that what is saved with a checkpoint is what was built."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain_value(f"{path}.{key}", item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain_value(path, item) for item in value]
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{path} must be a finite number, got {value}")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(f"{path} must be a plain value, got {type(value).__name__}; code is named as package.module:Name")
+
+
+def _with_tuples(value: Any) -> Any:
+    """A value from JSON with tuples for its lists, as configs have them and flags can change them."""
+    if isinstance(value, Mapping):
+        return {key: _with_tuples(item) for key, item in value.items()}
+    return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _init(network: ScoreNetwork, seed: int) -> Params:
+    return jax.jit(network.init)(jax.random.key(seed))
+
+
+def _checked(network: ScoreNetwork, params: Params) -> Params:
+    """Trained parameters; raises ``ValueError`` where they are not those of the network."""
+    ours = _shapes(jax.eval_shape(network.init, jax.random.key(0)))
+    theirs = _shapes(params)
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            was, wanted = theirs.get(name, "missing"), ours.get(name, "missing")
+            raise ValueError(f"model does not fit the trained parameters: {name} is {was} there and {wanted} here")
+    return params
+
+
+def _shapes(params: Any) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.shape(leaf) for path, leaf in leaves}
 
 
 def _checkpoint_directory(path: Path) -> tuple[Path, int | None]:

@@ -58,6 +58,8 @@ class Training:
         for name in ("eval_every", "sample_every", "keep_best"):
             if getattr(self, name) < 0:
                 raise ValueError(f"training.{name} must not be negative, got {getattr(self, name)}")
+        if not 0.0 <= self.ema_decay < 1.0:
+            raise ValueError(f"training.ema_decay must be at least 0 and less than 1, got {self.ema_decay}")
 
     @property
     def ema(self) -> EMA:
@@ -81,6 +83,9 @@ class Evaluating:
 
     def __post_init__(self) -> None:
         _positive("eval", batch_size=self.batch_size)
+        for name in ("rtol", "atol", "t_min"):
+            if not getattr(self, name) > 0.0:
+                raise ValueError(f"eval.{name} must be positive, got {getattr(self, name)}")
         if self.max_examples is not None:
             _positive("eval", max_examples=self.max_examples)
 
@@ -117,6 +122,9 @@ class Model:
     step: int
     config: Mapping[str, Any]
 
+    def __post_init__(self) -> None:
+        _before_end("eval.t_min", self.evaluating.t_min, self.sde)
+
     @property
     def score_fn(self) -> ScoreFn:
         """The score ``(x, t) -> grad_x log p_t(x)`` of one sample."""
@@ -145,6 +153,9 @@ class Experiment:
     optimizer: optax.GradientTransformation
     training: Training
 
+    def __post_init__(self) -> None:
+        _before_end("objective.time_sampling.t_min", self.objective.time_sampling.t_min, self.model.sde)
+
     def loss_fn(self, *, train: bool) -> LossFn:
         """``(params, key, raw example) -> (loss, {})``: scaling, dequantisation, network and objective in one."""
         model = self.model
@@ -164,3 +175,8 @@ def _positive(section: str, **values: int) -> None:
     for name, value in values.items():
         if value < 1:
             raise ValueError(f"{section}.{name} must be at least 1, got {value}")
+
+
+def _before_end(name: str, t_min: float, sde: SDE) -> None:
+    if not t_min < sde.t_max:
+        raise ValueError(f"{name}={t_min} must be less than sde.t_max={sde.t_max}")

@@ -115,7 +115,8 @@ def solve_adaptively(
         solver,
         t0=jnp.zeros_like(stop),
         t1=stop,
-        dt0=None,
+        # diffrax's own choice would be 0.01, whatever the length: it does not see the equation through its wrapper.
+        dt0=0.01 * stop,
         y0=y0,
         stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol, norm=_error_norm(axis_name)),
         saveat=_save_at(frames),

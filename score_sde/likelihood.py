@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from score_sde.integrate import Differentiate, solve_adaptively
 from score_sde.reverse import probability_flow
@@ -166,8 +166,8 @@ def log_likelihood(
     return LogLikelihood(log_prob, latent, adaptive_nfe(solution), divergence.std_error(change))
 
 
-def bits_per_dim(log_prob: ScalarLike, num_dims: int, *, bin_width: float) -> Scalar:
-    """Bits per dimension of discrete data from the log density of its dequantised image.
+def bits_per_dim(log_prob: Float[ArrayLike, "*batch"], num_dims: int, *, bin_width: float) -> Float[Array, "*batch"]:
+    """Bits per dimension of discrete data from the log density of its dequantised image, for any batch of them.
 
     ``-(log_prob / num_dims + log bin_width) / log 2``, where ``bin_width`` is the width in model units of one level
     of the data: 2/256 for 8-bit images scaled to [-1, 1], 1/256 for [0, 1]. With ``x`` uniform in its bin it bounds

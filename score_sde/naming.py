@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,13 +16,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f", did you mean {close[0]!r}?" if close else ""
 
 
-def lookup(kind: str, name: str, table: Mapping[str, Any]) -> Any:
+def lookup(kind: str, name: Any, table: Mapping[str, Any]) -> Any:
     """The entry of ``table`` called ``name``, or the object of a dotted ``"package.module:Name"``.
 
     Raises:
         ValueError: where there is no such entry; it suggests the nearest and lists all.
     """
-    if name in table:
+    if isinstance(name, str) and name in table:
         return table[name]
     if isinstance(name, str) and ":" in name:
         return imported(kind, name, table)
@@ -34,7 +35,7 @@ def imported(kind: str, name: str, known: Iterable[str] = ()) -> Any:
     """The object that a dotted ``"package.module:Name"`` names; ``known`` are the plain names that may have been meant.
 
     Raises:
-        ValueError: where there is no such module or object.
+        ValueError: where there is no such module or object, or the module cannot be imported.
     """
     module_name, _, attribute = name.partition(":")
     hint = did_you_mean(module_name, known)
@@ -42,10 +43,11 @@ def imported(kind: str, name: str, known: Iterable[str] = ()) -> Any:
         raise ValueError(f"unknown {kind} {name!r}{hint}; known: {', '.join([*known, 'package.module:Name'])}")
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there; something that it imports is not
-        raise ValueError(f"{kind} {name!r}: no module {module_name!r}{hint}") from error
+    except Exception as error:  # whatever the code of a module may raise
+        if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
+            raise ValueError(f"{kind} {name!r}: no module {module_name!r}{hint}") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{kind} {name!r}: module {module_name!r} cannot be imported ({reason})") from error
     if not callable(found := getattr(module, attribute, None)):
         hint = did_you_mean(attribute, [key for key, value in vars(module).items() if callable(value)])
         raise ValueError(f"{kind} {name!r}: module {module_name!r} has no function or class {attribute!r}{hint}")
@@ -53,12 +55,19 @@ def imported(kind: str, name: str, known: Iterable[str] = ()) -> Any:
 
 
 def check_arguments(
-    section: str, function: Callable[..., Any], arguments: Mapping[str, Any], given: Iterable[str] = ()
+    section: str,
+    function: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    given: Iterable[str] = (),
+    *,
+    name: Any = None,
 ) -> None:
     """Raise ``ValueError`` unless ``function`` takes these keyword arguments, in name and in simple type.
 
-    ``given`` names parameters that are filled elsewhere. Annotations that are not plain Python types are not checked.
+    ``given`` names parameters that are filled elsewhere; ``name`` is what chose the function for the section.
+    Annotations that are not plain Python types are not checked.
     """
+    title = section if name is None else f"{section} {name!r}"
     parameters = inspect.signature(function).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
@@ -66,12 +75,12 @@ def check_arguments(
     for key, value in arguments.items():
         if key not in known:
             keys = ", ".join(known) or "none"
-            raise ValueError(f"{section} has no key {key!r}{did_you_mean(key, known)}; keys: {keys}")
+            raise ValueError(f"{title} has no key {key!r}{did_you_mean(key, known)}; keys: {keys}")
         if not fits(value, annotation := parameters[key].annotation):
             raise ValueError(f"{section}.{key} must be {describe(annotation)}, got {value!r}")
     missing = [key for key in known if parameters[key].default is inspect.Parameter.empty and key not in arguments]
     if missing:
-        raise ValueError(f"{section} needs {', '.join(missing)}")
+        raise ValueError(f"{title} needs {', '.join(missing)}")
 
 
 def fits(value: Any, annotation: Any) -> bool:
@@ -84,7 +93,7 @@ def fits(value: Any, annotation: Any) -> bool:
     if origin in (tuple, list, Sequence):
         return isinstance(value, (tuple, list)) and all(fits(item, arguments[0]) for item in value)
     if annotation is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if annotation is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if annotation in (str, bool, types.NoneType):
@@ -93,7 +102,7 @@ def fits(value: Any, annotation: Any) -> bool:
 
 
 def describe(annotation: Any) -> str:
-    """A plain annotation in words: ``a number``, ``one of 'a', 'b'``."""
+    """A plain annotation in words: ``a whole number``, ``one of 'a', 'b'``."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
         return "one of " + ", ".join(repr(argument) for argument in arguments)
@@ -101,5 +110,11 @@ def describe(annotation: Any) -> str:
         return " or ".join(describe(argument) for argument in arguments)
     if origin in (tuple, list, Sequence):
         return f"a sequence, each {describe(arguments[0])}"
-    words = {float: "a number", int: "a whole number", str: "a string", bool: "True or False", types.NoneType: "None"}
+    words = {
+        float: "a finite number",
+        int: "a whole number",
+        str: "a string",
+        bool: "True or False",
+        types.NoneType: "None",
+    }
     return words.get(annotation, str(annotation))

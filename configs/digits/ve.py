@@ -15,8 +15,6 @@ def get_config() -> ConfigDict:
     # The largest distance between two digits is 9.1 in model units; EDM keeps the network's input of unit variance.
     config.sde = section("ve", sigma_min=0.01, sigma_max=10.0, t_min=1e-5, t_max=1.0)
     config.parameterization = section("edm", sigma_data=0.8, time_label="log_noise_to_signal")
-    config.model.embedding = "fourier"
-    config.model.fourier_scale = 1.0
     config.sampling = section(
         "predictor_corrector",
         num_steps=250,

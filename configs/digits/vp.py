@@ -13,10 +13,12 @@ def get_config() -> ConfigDict:
     config = get_default_config()
     config.optim.lr = 2e-3
     config.optim.warmup = 100
+    config.sampling.num_steps = 250
+    config.eval.rtol = config.eval.atol = 1e-4
     config.training.num_steps = 1200
     config.training.ema_decay = 0.995
     config.training.log_every = 20
     config.training.eval_every = 200
     config.training.checkpoint_every = 400
-    config.training.sample_every = 400
+    config.training.sample_every = 600
     return config

@@ -15,5 +15,4 @@ def get_config() -> ConfigDict:
     config.data.source = "mixture"
     config.sde = section("ve", sigma_min=0.01, sigma_max=8.0, t_min=1e-5, t_max=1.0)
     config.parameterization = section("edm", sigma_data=1.0, time_label="log_noise_to_signal")
-    config.model.embedding = "fourier"
     return config

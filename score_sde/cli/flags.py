@@ -1,14 +1,29 @@
 """Flags as this field's users know them: absl, and ``--config.section.key=value``."""
 
+import ast
 import contextlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import types
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from score_sde.builders import SECTIONS, drop_leftovers
+from score_sde.cli.config_file import read_config
 from score_sde.naming import did_you_mean
+
+MAX_SEED = 2**32 - 1
+
+ReadConfig = Callable[[Sequence[str]], tuple[ConfigDict | None, list[str]]]
+"""From the arguments to the config they name, if they name one, and the arguments that are left."""
+
+_WORDS = {
+    "bool": "true or false",
+    "multi tuple": "a tuple such as '(1, 2)'",
+    "string": "a section such as \"{'name': 'heun', 'num_steps': 50}\"",
+}
+"""What a flag of absl's type takes, where absl has no words for it."""
 
 
 class Refusal(Exception):  # noqa: N818 - it is no error of the program's
@@ -21,7 +36,7 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except (flags.Error, ValueError, OSError) as error:
-        raise Refusal(_sentence(error)) from error
+        raise Refusal(sentence(error)) from error
 
 
 class Flags:
@@ -30,127 +45,159 @@ class Flags:
     Args:
         verb: the verb.
         description: what it does, for ``--help``.
+        config: how the config is found.
+        config_help: for ``--help``: the flags of the config and what they are for.
     """
 
-    def __init__(self, verb: str, description: str) -> None:
+    def __init__(self, verb: str, description: str, config: ReadConfig, config_help: dict[str, str]) -> None:
+        self._verb, self._read_config = verb, config
         self._values = flags.FlagValues()
         self._usage = f"usage: score-sde {verb} [--flag=value …]\n\n{description}\n"
-        flags.DEFINE_bool("help", False, "show this help", short_name="h", flag_values=self._values)
+        self._lines = dict(config_help)
+        flags.DEFINE_bool("help", False, "", short_name="h", flag_values=self._values)
 
     def string(self, name: str, default: str | None, description: str) -> None:
         """A flag for a text."""
         flags.DEFINE_string(name, default, description, flag_values=self._values)
+        self._describe(name, default, description)
 
-    def integer(self, name: str, default: int | None, description: str, *, at_least: int = 0) -> None:
+    def integer(
+        self, name: str, default: int | None, description: str, *, at_least: int = 0, at_most: int | None = None
+    ) -> None:
         """A flag for a whole number."""
-        flags.DEFINE_integer(name, default, description, lower_bound=at_least, flag_values=self._values)
-
-    def config_file(self, argv: Sequence[str]) -> None:
-        """``--config=FILE``, and ``--config.section.key=value``."""
-        config_flags.DEFINE_config_file(
-            "config",
-            None,
-            "path or name of a config file (digits/vp); --config.section.key=value overrides a value",
-            flag_values=self._values,
-            lock_config=False,
-            accept_new_attributes=True,
-            sys_argv=list(argv),
+        flags.DEFINE_integer(
+            name, default, description, lower_bound=at_least, upper_bound=at_most, flag_values=self._values
         )
+        self._describe(name, default, description)
 
-    def config_of_run(self, config: ConfigDict, argv: Sequence[str]) -> None:
-        """``--config.section.key=value``, over the config of a trained model."""
-        config_flags.DEFINE_config_dict(
-            "config",
-            config,
-            "--config.section.key=value overrides a value of the config saved in the workdir",
-            flag_values=self._values,
-            lock_config=False,
-            accept_new_attributes=True,
-            sys_argv=list(argv),
-        )
-
-    def parse(self, verb: str, argv: Sequence[str]) -> Any:
-        """The values; on ``--help`` the help, and a normal exit."""
-        if wants_help(argv):
+    def parse(self, argv: Sequence[str]) -> Any:
+        """The values, ``config`` among them; on ``--help`` the help, and a normal exit."""
+        if any(argument in ("-h", "-help", "--help") for argument in argv):
             print(f"{self._usage}\n{self._help()}")
             raise SystemExit(0)
         with refusals():
-            rest = self._values([verb, *argv])[1:]
-        if rest:
-            raise Refusal(f"unexpected argument {rest[0]!r}: flags are written --flag=value")
+            config, rest = self._read_config(argv)
+            before = {} if config is None else config.to_dict()
+            unexpected = self._parse(config, rest)
+            if unexpected:
+                raise ValueError(f"unexpected argument {unexpected[0]!r}: flags are written --flag=value")
+            if config is not None:
+                drop_leftovers(self._values.config, before, config_flags.get_override_values(self._values["config"]))
         return self._values
 
+    def _parse(self, config: ConfigDict | None, argv: Sequence[str]) -> list[str]:
+        try:
+            if config is not None:
+                _check_overrides(config, argv)
+                config_flags.register_flag_parser_for_type(types.NoneType, _Literal())
+                config_flags.DEFINE_config_dict(
+                    "config",
+                    config,
+                    flag_values=self._values,
+                    lock_config=False,
+                    accept_new_attributes=True,
+                    sys_argv=list(argv),
+                )
+            return self._values([self._verb, *argv])[1:]
+        except flags.UnrecognizedFlagError as error:
+            hint = did_you_mean(error.flagname, ["config", *self._values])
+            raise ValueError(f"unknown flag --{error.flagname}{hint}; --help lists the flags") from error
+        except flags.IllegalFlagValueError as error:
+            name = str(error).removeprefix("flag --").partition("=")[0]
+            parser = self._values[name].parser
+            wanted = parser.syntactic_help or _WORDS.get(self._values[name].flag_type(), "of another type")
+            raise ValueError(f"--{name} must be {wanted}, got {value_of(name, argv)!r}") from error
+
+    def _describe(self, name: str, default: Any, description: str) -> None:
+        self._lines[f"--{name}"] = description if default is None else f"{description} (default: {default})"
+
     def _help(self) -> str:
-        lines = []
-        for name in sorted(self._values):
-            flag = self._values[name]
-            if name == flag.name:
-                default = "" if flag.default in (None, False) or name == "config" else f" (default: {flag.default})"
-                lines.append(f"  --{name:<14}{flag.help}{default}")
-        return "\n".join(lines)
-
-
-def wants_help(argv: Sequence[str]) -> bool:
-    """Whether the help is asked for."""
-    return any(argument in ("-h", "-help", "--help") for argument in argv)
+        lines = {**self._lines, "--help": "show this help"}
+        width = max(map(len, lines))
+        return "\n".join(f"  {name:<{width}}  {description}" for name, description in lines.items())
 
 
 def value_of(name: str, argv: Sequence[str]) -> str | None:
-    """The value of ``--name=value`` or ``--name value`` before the flags are parsed."""
-    for index, argument in enumerate(argv):
-        head, equals, tail = argument.lstrip("-").partition("=")
-        if argument.startswith("-") and head == name:
-            return tail if equals else next(iter(argv[index + 1 :]), None)
-    return None
+    """The value of ``--name=value`` or ``--name value`` before the flags are parsed; the last counts, as in absl."""
+    return take(name, argv)[0]
 
 
-def with_config_path(argv: Sequence[str]) -> list[str]:
-    """The arguments, with the name of a published config (``digits/vp``) replaced by its path.
+def take(name: str, argv: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The value of a flag, and the arguments without it.
 
     Raises:
-        Refusal: where there is no such file.
+        ValueError: where the flag has no value.
     """
-    name = value_of("config", argv)
-    if name is None:
-        return list(argv)
-    path, given = Path(name), Path(name)
-    if not path.suffix:
-        path = _published() / f"{name}.py"
-    elif not path.is_file() and not path.is_absolute():
-        path = _published() / path.relative_to("configs") if path.parts[0] == "configs" else _published() / path
-    if not path.is_file():
-        raise Refusal(f"no config file {name!r}{did_you_mean(name, _near(given))}")
-    return [argument.replace(name, str(path), 1) if _is_config(argument, name) else argument for argument in argv]
+    value, rest, arguments = None, [], iter(argv)
+    for argument in arguments:
+        flag, equals, tail = argument.partition("=")
+        if flag not in (f"--{name}", f"-{name}"):
+            rest.append(argument)
+            continue
+        value = tail if equals else next(arguments, "")
+        if not value or value.startswith("--"):
+            raise ValueError(f"--{name} has no value")
+    return value, rest
 
 
 def require(value: Any, flag: str, example: str) -> Any:
     """The value of a flag that must be given."""
-    if value is None:
+    if not value:
         raise Refusal(f"--{flag} is missing: for example --{flag}={example}")
     return value
 
 
-def _is_config(argument: str, name: str) -> bool:
-    return argument in (f"--config={name}", f"-config={name}", name)
+def config_help(default: str) -> dict[str, str]:
+    """What ``--help`` says of the flags of a config."""
+    return {
+        "--config": f"config file: a path, or the name of a published one such as digits/vp ({default})",
+        "--config.section.key=value": "changes a value of the config, as --config.training.num_steps=2000",
+    }
 
 
-def _published() -> Path:
-    import score_sde.configs
-
-    return Path(score_sde.configs.__file__).parent
-
-
-def _near(path: Path) -> list[str]:
-    """Config files that may have been meant: those beside the path, and the published ones by path and name."""
-    published = [
-        file.relative_to(_published()) for file in sorted(_published().rglob("*.py")) if file.stem != "__init__"
-    ]
-    beside = [str(file) for file in sorted(path.parent.glob("*.py"))] if path.parent.is_dir() else []
-    return [*beside, *(f"configs/{file}" for file in published), *(str(file.with_suffix("")) for file in published)]
+def named_config(argv: Sequence[str]) -> tuple[ConfigDict | None, list[str]]:
+    """The config that ``--config=FILE`` names, if it is there, and the other arguments."""
+    name, rest = take("config", argv)
+    return None if name is None else read_config(name), rest
 
 
-def _sentence(error: BaseException) -> str:
+def required_config(argv: Sequence[str]) -> tuple[ConfigDict, list[str]]:
+    """The config that ``--config=FILE`` names, and the other arguments."""
+    config, rest = named_config(argv)
+    return require(config, "config", "configs/digits/vp.py"), rest
+
+
+def sentence(error: BaseException) -> str:
     """The message of an error on one line."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.strerror}: {error.filename}"
     return " ".join(str(error).split())
+
+
+class _Literal(flags.ArgumentParser):
+    """For what is None so far: any literal, or else a text."""
+
+    def parse(self, argument: str) -> Any:
+        try:
+            return ast.literal_eval(argument)
+        except (SyntaxError, ValueError):
+            return argument
+
+
+def _check_overrides(config: ConfigDict, argv: Sequence[str]) -> None:
+    """Raise ``ValueError`` where an override names a section that the config does not have."""
+    for argument in argv:
+        flag = argument.lstrip("-").partition("=")[0].removeprefix("no")
+        if not argument.startswith("-") or not flag.startswith("config."):
+            continue
+        head, *keys = flag.split(".")[1:]
+        if not all(key.isidentifier() for key in (head, *keys)):
+            raise ValueError(f"unknown flag --{flag}: the config is changed by --config.section.key=value")
+        if head not in SECTIONS:
+            hint = did_you_mean(head, SECTIONS)
+            raise ValueError(f"--{flag}: the config has no section {head!r}{hint}; sections: {', '.join(SECTIONS)}")
+        section, path = config.get(head), head
+        for key in keys:
+            if not isinstance(section, ConfigDict):
+                raise ValueError(f"--{flag}: {path} is not a section but {section!r}")
+            section, path = section.get(key), f"{path}.{key}"

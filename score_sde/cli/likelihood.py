@@ -5,10 +5,9 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from score_sde.builders import load_data
 from score_sde.cli import report
-from score_sde.cli.flags import Flags, refusals
-from score_sde.cli.workdir import load_model, workdir_flags
+from score_sde.cli.flags import MAX_SEED, Refusal
+from score_sde.cli.workdir import load_examples, load_model, workdir_flags
 from score_sde.evaluation.files import replacing
 from score_sde.evaluation.likelihoods import Likelihoods, evaluate_all, make_evaluate
 from score_sde.experiment import Model
@@ -17,16 +16,14 @@ from score_sde.training import Progress
 
 def main(argv: Sequence[str]) -> int:
     """Compute the likelihood of every held-out example once, and save them all."""
-    flags = Flags("likelihood", "Compute the exact likelihood of held-out data, by the probability-flow ODE.")
-    workdir_flags(flags, argv)
+    flags = workdir_flags("likelihood", "Compute the exact likelihood of held-out data, by the probability-flow ODE.")
     flags.string("split", "test", "test (held out) or train")
-    flags.integer("seed", 0, "seed of the dequantisation and of the probes")
-    values = flags.parse("likelihood", argv)
+    flags.integer("seed", 0, "seed of the dequantisation and of the probes", at_most=MAX_SEED)
+    values = flags.parse(argv)
+    if values.split not in ("test", "train"):
+        raise Refusal(f"--split must be test or train, got {values.split!r}")
     model, workdir = load_model(values)
-    with refusals():
-        if values.split not in ("test", "train"):
-            raise ValueError(f"--split must be test or train, got {values.split!r}")
-        examples = getattr(load_data(model.config), values.split)[: model.evaluating.max_examples]
+    examples = load_examples(model, values.split)[: model.evaluating.max_examples]
     found = likelihoods(model, jax.random.key(values.seed), examples)
     path = workdir / f"likelihood_{values.split}.npz"
     with replacing(path) as temporary, temporary.open("wb") as file:

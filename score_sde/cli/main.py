@@ -3,9 +3,8 @@
 import importlib
 import sys
 from collections.abc import Sequence
-from types import TracebackType
 
-from score_sde.cli.flags import Refusal
+from score_sde.cli.flags import Refusal, sentence
 from score_sde.naming import did_you_mean
 
 VERBS = {
@@ -25,16 +24,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = arguments[0]
     if verb not in VERBS:
         return _refuse(f"unknown verb {verb!r}{did_you_mean(verb, VERBS)}; verbs: {', '.join(VERBS)}")
-    # "package.module:Name" in a config may mean a file beside which a console script is run.
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    sys.excepthook = _without_closed_loops
+    _prepare_interpreter()
     try:
         return importlib.import_module(f"score_sde.cli.{verb}").main(arguments[1:])
     except Refusal as refusal:
         return _refuse(str(refusal), verb)
-    except FloatingPointError as error:
-        _say(verb, str(error))
+    except (FloatingPointError, OSError) as error:
+        _say(verb, sentence(error))
         return 1
     except KeyboardInterrupt:
         _say(verb, "interrupted")
@@ -58,6 +54,17 @@ def _say(verb: str | None, message: str) -> None:
     print(f"score-sde{f' {verb}' if verb else ''}: {' '.join(message.split())}", file=sys.stderr)
 
 
-def _without_closed_loops(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    # A checkpoint that is damaged is read by several threads; those that come late find the loop of the reader closed.
-    print("HOOK", kind, file=sys.stderr)
+def _prepare_interpreter() -> None:
+    # A console script does not look for modules where it is run; "package.module:Name" in a config may mean one there.
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    sys.unraisablehook = _without_late_reads
+
+
+_report_unraisable = sys.unraisablehook
+
+
+def _without_late_reads(unraisable: "sys.UnraisableHookArgs") -> None:
+    # Tensorstore reads a checkpoint in many threads. Where one read fails, the others answer to a loop that is gone.
+    if "Event loop is closed" not in str(unraisable.exc_value):
+        _report_unraisable(unraisable)

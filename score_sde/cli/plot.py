@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+from ml_collections import ConfigDict
 
 from score_sde.builders import SDES, build_sde, saved_config
 from score_sde.cli import report
-from score_sde.cli.flags import Flags, refusals, require, value_of, wants_help, with_config_path
-from score_sde.cli.workdir import EXAMPLE
+from score_sde.cli.flags import Flags, config_help, named_config, refusals
+from score_sde.cli.workdir import EXAMPLE, existing_workdir
 from score_sde.evaluation import Mixture, plot_loss, plot_sde, plot_sdes
 from score_sde.sdes import SDE, BrownianMotion
 
@@ -18,29 +19,34 @@ DATA = Mixture(means=((-1.5,), (0.3,), (1.5,)), std=0.15, weights=(0.4, 0.2, 0.4
 
 def main(argv: Sequence[str]) -> int:
     """Draw what there is to draw."""
-    flags = Flags("plot", "Draw the loss and the SDE of a workdir, the SDE of a config, or every SDE.")
-    flags.string("workdir", None, f"folder of a training run, for example {EXAMPLE}; pictures go there")
-    flags.string("output", None, "folder for the pictures, where there is no workdir; made if missing")
-    argv = with_config_path(argv)
-    if value_of("config", argv) is not None or wants_help(argv):
-        flags.config_file(argv)
-    values = flags.parse("plot", argv)
+    description = "Draw the loss and the SDE of a workdir; or the SDE of a config; or, with neither, every SDE."
+    flags = Flags("plot", description, named_config, config_help("default: none"))
+    flags.string("workdir", None, f"folder of a training run, for example {EXAMPLE} (default: none)")
+    flags.string("output", None, "folder for the pictures (default: the workdir, or pictures where there is none)")
+    values = flags.parse(argv)
+    config = values.config if "config" in values else None
     if values.workdir is not None:
-        return _plot_workdir(Path(values.workdir))
-    folder = Path(require(values.output, "output", "pictures"))
+        return _plot_workdir(values.workdir, values.output, config)
+    folder = Path(values.output or "pictures").expanduser()
     with refusals():
-        named = build_sde(values.config) if "config" in values else None
-        folder.mkdir(parents=True, exist_ok=True)
+        named = None if config is None else build_sde(config)
+        report.make_folder(folder)
     rows = _plot_every_sde(folder / "sdes.png") if named is None else _plot_sde(folder / "sde.png", named)
     report.show(f"pictures in {folder}", rows)
     return 0
 
 
-def _plot_workdir(workdir: Path) -> int:
+def _plot_workdir(name: str, output: str | None, config: ConfigDict | None) -> int:
+    workdir = existing_workdir(name)
+    folder = Path(output).expanduser() if output else workdir
     with refusals():
+        if config is not None:
+            raise ValueError("--workdir and --config exclude each other: a workdir has the config of its run")
         sde = build_sde(saved_config(workdir))
-        plot_loss(workdir / "loss.png", workdir / "metrics.jsonl")
-    rows = {"loss": str(workdir / "loss.png"), **_plot_sde(workdir / "sde.png", sde)}
+        report.make_folder(workdir)
+        report.make_folder(folder)
+        plot_loss(folder / "loss.png", workdir / "metrics.jsonl")
+    rows = {"loss": str(folder / "loss.png"), **_plot_sde(folder / "sde.png", sde)}
     report.record(workdir, rows)
     report.show(f"what {workdir} holds", report.read(workdir))
     return 0

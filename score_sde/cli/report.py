@@ -1,24 +1,40 @@
-"""What a workdir holds, in a short table: every verb adds its rows, and the last one shows them all."""
+"""The folder of results, and a short table of what it holds: every verb adds its rows, ``plot`` shows them all."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
+
+from score_sde.evaluation.files import replacing
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for results, if it is not there.
+
+    Raises:
+        OSError: where there is a file in its place, or nothing can be written there.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file where a folder is needed")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"cannot write in {folder}")
 
 
 def record(workdir: Path, rows: Mapping[str, str]) -> None:
     """Add rows, each a name and what was found, to ``report.json``."""
-    path = workdir / "report.json"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({**read(workdir), **rows}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    with replacing(workdir / "report.json") as temporary:
+        text = json.dumps({**read(workdir), **rows}, indent=2, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def read(workdir: Path) -> dict[str, str]:
     """The rows recorded so far; a damaged file counts as none."""
     try:
-        return json.loads((workdir / "report.json").read_text(encoding="utf-8"))
+        rows = json.loads((workdir / "report.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
+    return rows if isinstance(rows, dict) else {}
 
 
 def show(title: str, rows: Mapping[str, str]) -> None:

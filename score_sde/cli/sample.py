@@ -6,10 +6,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from score_sde.builders import load_data
 from score_sde.cli import report
-from score_sde.cli.flags import Flags, refusals
-from score_sde.cli.workdir import load_model, workdir_flags
+from score_sde.cli.flags import MAX_SEED, refusals
+from score_sde.cli.workdir import load_examples, load_model, workdir_flags
 from score_sde.evaluation import sample_distances
 from score_sde.evaluation.files import replacing
 from score_sde.evaluation.generation import generate, make_draw
@@ -22,25 +21,24 @@ FRAMES = 49
 
 def main(argv: Sequence[str]) -> int:
     """Draw samples, save them, and compare them with held-out data."""
-    flags = Flags("sample", "Draw samples from a trained model. Sample i depends on the seed and i alone.")
-    workdir_flags(flags, argv)
-    flags.integer("num_samples", None, "how many; sampling.num_samples of the config unless given", at_least=1)
-    flags.integer("seed", 0, "seed of the samples")
-    values = flags.parse("sample", argv)
+    description = "Draw samples from a trained model. Sample i depends on the seed and i alone."
+    flags = workdir_flags("sample", description)
+    flags.integer("num_samples", None, "how many (default: sampling.num_samples of the config)", at_least=1)
+    flags.integer("seed", 0, "seed of the samples", at_most=MAX_SEED)
+    values = flags.parse(argv)
     model, workdir = load_model(values)
-    with refusals():
-        data = load_data(model.config).test
+    data = load_examples(model, "test")
     folder = workdir / "samples"
-    folder.mkdir(exist_ok=True)
+    with refusals():
+        report.make_folder(folder)
     key = jax.random.key(values.seed)
     samples, nfe = draw_all(model, key, values.num_samples or model.drawing.num_samples)
     levels = np.asarray(model.scaling.to_data(samples))
     with replacing(folder / "samples.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, samples=levels)
     rows = {"samples": f"{len(levels)} of {type(model.sampler).__name__}, {nfe} evaluations each, {folder}/samples.npz"}
-    rows |= {
-        "picture": str(picture_of_samples(folder, "samples", samples, data, model.scaling, score_fn=model.score_fn))
-    }
+    picture = picture_of_samples(folder, "samples", samples, data, model.scaling, score_fn=model.score_fn)
+    rows |= {} if picture is None else {"picture": str(picture)}
     rows |= draw_path(model, key, folder) | distances(model, key, levels, data)
     report.record(workdir, rows)
     report.show(f"samples of {workdir}, step {model.step}", rows)

@@ -2,33 +2,19 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
-
-import jax
 
 from score_sde.builders import build
 from score_sde.cli import report
-from score_sde.cli.flags import Flags, refusals, require, with_config_path
-from score_sde.data import Loader
-from score_sde.evaluation import image_grid
-from score_sde.evaluation.generation import generate, make_draw
-from score_sde.evaluation.pictures import is_image, picture_of_samples
+from score_sde.cli.flags import Flags, config_help, refusals, require, required_config
+from score_sde.cli.resume import check_resumes
+from score_sde.cli.training_run import training_run
+from score_sde.cli.workdir import EXAMPLE
+from score_sde.evaluation.files import replacing
 from score_sde.experiment import Experiment
-from score_sde.training import (
-    Checkpoints,
-    Evaluation,
-    Hook,
-    JsonLinesWriter,
-    MultiWriter,
-    TensorBoardWriter,
-    TrainingRun,
-    TrainState,
-    init_state,
-    make_eval_step,
-    make_train_step,
-    train,
-)
-from score_sde.typing import Key
+from score_sde.training import train
+from score_sde.training.mesh import check_batch_size, data_mesh
 
 STOPPED = 75
 """The exit code of a run that was asked to stop, and can be run again (EX_TEMPFAIL)."""
@@ -36,62 +22,27 @@ STOPPED = 75
 
 def main(argv: Sequence[str]) -> int:
     """Train, or go on training."""
-    flags = Flags("train", "Train a score model. Run again on the same workdir, it goes on where it stopped.")
-    argv = with_config_path(argv)
-    flags.config_file(argv)
-    flags.string("workdir", None, "folder for checkpoints, metrics and pictures; made if missing")
-    values = flags.parse("train", argv)
-    config = require(values.config, "config", "configs/digits/vp.py")
-    workdir = Path(require(values.workdir, "workdir", "runs/digits"))
+    description = "Train a score model. Run again on the same workdir, it goes on where it stopped."
+    flags = Flags("train", description, required_config, config_help("required"))
+    flags.string("workdir", None, "folder for checkpoints, metrics and pictures; made if missing (required)")
+    values = flags.parse(argv)
+    workdir = Path(require(values.workdir, "workdir", EXAMPLE)).expanduser()
     with refusals():
-        experiment = build(config)
-        workdir.mkdir(parents=True, exist_ok=True)
-        (workdir / "config.json").write_text(json.dumps(experiment.model.config, indent=2) + "\n", encoding="utf-8")
+        experiment = build(values.config)
+        _prepare(workdir, experiment)
         run = training_run(experiment, workdir)
-    result = train(run)
-    run.writer.close()
-    if run.checkpoints is not None:
-        run.checkpoints.close()
-    report.record(workdir, {"trained": f"{int(result.state.step)} steps, {workdir / 'checkpoints'}"})
+    with closing(run.writer), run.checkpoints or nullcontext():
+        result = train(run)
+    rows = {"trained": f"{int(result.state.step)} steps, {workdir / 'checkpoints'}"}
+    report.record(workdir, rows)
+    report.show(f"training in {workdir}", rows)
     return 0 if result.signum is None else STOPPED
 
 
-def training_run(experiment: Experiment, workdir: Path) -> TrainingRun:
-    """The run of an experiment in a folder: loaders, steps, writers, checkpoints and sample grids."""
-    training, model = experiment.training, experiment.model
-    train_key, eval_key, sample_key = jax.random.split(jax.random.key(model.seed), 3)
-    writer = MultiWriter([JsonLinesWriter(workdir / "metrics.jsonl"), TensorBoardWriter(workdir / "tensorboard")])
-    draw = make_draw(model.sde, model.score_fn_of, model.sampler, model.shape, denoise=model.drawing.denoise)
-
-    def draw_samples(state: TrainState, step: int) -> None:
-        samples = next(generate(draw, state.ema_params, sample_key, 64, 64)).x
-        picture_of_samples(workdir / "samples", f"step_{step:07d}", samples, experiment.source.test, model.scaling)
-        if is_image(model.shape, model.scaling):
-            writer.write_images(step, {"samples": image_grid(model.scaling.to_unit(samples))})
-
-    return TrainingRun(
-        state=init_state(model.params, experiment.optimizer),
-        step=make_train_step(experiment.loss_fn(train=True), experiment.optimizer, training.ema),
-        loader=Loader(array=experiment.source.train, batch_size=training.batch_size, seed=model.seed),
-        key=train_key,
-        num_steps=training.num_steps,
-        checkpoints=Checkpoints(workdir / "checkpoints", keep_last=training.keep_last, keep_best=training.keep_best),
-        checkpoint_every=training.checkpoint_every,
-        config=model.config,
-        log_every=training.log_every,
-        writer=writer,
-        evaluation=_evaluation(experiment, eval_key) if training.eval_every else None,
-        hooks=(Hook(every=training.sample_every, run=draw_samples),) if training.sample_every else (),
-    )
-
-
-def _evaluation(experiment: Experiment, key: Key) -> Evaluation:
-    """The held-out loss: about one pass over the test split, at fixed times and noise."""
-    batch_size, examples = experiment.training.batch_size, experiment.source.test
-    return Evaluation(
-        every=experiment.training.eval_every,
-        step=make_eval_step(experiment.loss_fn(train=False)),
-        loader=Loader(array=examples, batch_size=batch_size),
-        key=key,
-        num_batches=min(16, -(-len(examples) // batch_size)),
-    )
+def _prepare(workdir: Path, experiment: Experiment) -> None:
+    """Make the folder and write its ``config.json``, once nothing speaks against it."""
+    check_batch_size(data_mesh(), experiment.training.batch_size)
+    check_resumes(workdir, experiment.model.config)
+    report.make_folder(workdir)
+    with replacing(workdir / "config.json") as temporary:
+        temporary.write_text(json.dumps(experiment.model.config, indent=2) + "\n", encoding="utf-8")

@@ -4,33 +4,71 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from score_sde.builders import load, saved_config
-from score_sde.cli.flags import Flags, Refusal, refusals, require, value_of, wants_help
+import numpy as np
+from ml_collections import ConfigDict
+
+from score_sde.builders import load, load_data, saved_config
+from score_sde.cli.flags import Flags, Refusal, refusals, require, take, value_of
+from score_sde.cli.report import make_folder
 from score_sde.experiment import Model
+from score_sde.naming import did_you_mean
 
 EXAMPLE = "runs/digits"
 
+CONFIG_HELP = {
+    "--config.section.key=value": "changes a value of the config of the model, as --config.sampling.num_steps=100"
+}
 
-def workdir_flags(flags: Flags, argv: Sequence[str]) -> None:
-    """``--workdir``, ``--checkpoint``, and overrides of the config saved there."""
-    flags.string("workdir", None, f"folder of a training run, for example {EXAMPLE}")
-    flags.integer("checkpoint", None, "step of the checkpoint; the latest unless given")
-    if wants_help(argv):
-        return
-    path = Path(require(value_of("workdir", argv), "workdir", EXAMPLE))
-    with refusals():
-        flags.config_of_run(saved_config(path, step=_checkpoint(argv)), argv)
+
+def workdir_flags(verb: str, description: str) -> Flags:
+    """Flags of a verb: ``--workdir``, ``--checkpoint``, and overrides of the config saved there."""
+    flags = Flags(verb, description, _config_of_run, CONFIG_HELP)
+    flags.string("workdir", None, f"folder of a training run, for example {EXAMPLE} (required)")
+    flags.integer("checkpoint", None, "step of a checkpoint (default: the latest)")
+    return flags
 
 
 def load_model(values: Any) -> tuple[Model, Path]:
     """The model that the flags ask for, and its folder."""
-    path = Path(values.workdir)
+    path = Path(values.workdir).expanduser()
     with refusals():
+        make_folder(path)
         return load(path, step=values.checkpoint, config=values.config), path
 
 
-def _checkpoint(argv: Sequence[str]) -> int | None:
+def load_examples(model: Model, split: str) -> np.ndarray:
+    """The examples of a split of the model's data."""
+    with refusals():
+        source = load_data(model.config)
+        if source.shape != model.shape or source.num_levels != model.scaling.num_levels:
+            found, wanted = (source.shape, source.num_levels), (model.shape, model.scaling.num_levels)
+            raise ValueError(f"the data have (shape, levels) {found}, the model was trained on {wanted}")
+    return getattr(source, split)
+
+
+def existing_workdir(name: str | None) -> Path:
+    """The folder of a training run.
+
+    Raises:
+        Refusal: where it is not one.
+    """
+    path = Path(require(name, "workdir", EXAMPLE)).expanduser()
+    if (path / "checkpoints").is_dir():
+        return path
+    if path.is_dir() and "checkpoints" in path.parts:
+        workdir = Path(*path.parts[: path.parts.index("checkpoints")])
+        raise Refusal(f"{path} is inside a workdir: give --workdir={workdir}, and --checkpoint=STEP to choose")
+    if not path.exists():
+        siblings = [str(other) for other in path.parent.glob("*") if (other / "checkpoints").is_dir()]
+        raise Refusal(f"no such workdir: {path}{did_you_mean(str(path), siblings)}")
+    raise Refusal(f"no checkpoints in {path}: train with `score-sde train --config=… --workdir={path}` first")
+
+
+def _config_of_run(argv: Sequence[str]) -> tuple[ConfigDict, list[str]]:
+    if take("config", argv)[0] is not None:
+        raise Refusal("the config is the one saved with the model: change it by --config.section.key=value")
     step = value_of("checkpoint", argv)
     if step is not None and not step.isdigit():
         raise Refusal(f"--checkpoint must be the step of a checkpoint, got {step!r}")
-    return None if step is None else int(step)
+    path = existing_workdir(value_of("workdir", argv))
+    return saved_config(path, step=None if step is None else int(step)), list(argv)

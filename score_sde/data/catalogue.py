@@ -57,4 +57,3 @@ def load_source(name: str, **options: Any) -> DataSource:
     if not isinstance(source, DataSource):
         raise ValueError(f"data source {name!r} returned {type(source).__name__} where a DataSource was expected")
     return source
-

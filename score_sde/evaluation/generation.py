@@ -46,10 +46,18 @@ def sample_keys(key: Key, start: int, stop: int) -> Array:
 
 
 def generate(draw: Draw, params: Params, key: Key, num_samples: int, batch_size: int) -> Iterator[Sample]:
-    """Batches of NumPy samples, ``num_samples`` in all; every batch is compiled to one shape."""
+    """Batches of NumPy samples, ``num_samples`` in all, of at most ``batch_size``; all are compiled to one shape."""
+    batch_size = even_batch_size(num_samples, batch_size)
     for start in range(0, num_samples, batch_size):
         batch = jax.device_get(draw(params, sample_keys(key, start, start + batch_size)))
         yield jax.tree.map(lambda leaf, kept=num_samples - start: leaf[:kept], batch)
+
+
+def even_batch_size(total: int, largest: int) -> int:
+    """The size of equal batches of at most ``largest``, a multiple of the number of local devices where it can be."""
+    size, devices = -(-total // -(-total // largest)), len(jax.local_devices())
+    split = -(-size // devices) * devices
+    return split if split <= largest else size
 
 
 def over_devices(batch: Array) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from score_sde.data import Scaling, batches_once
-from score_sde.evaluation.generation import AXIS, over_devices, sample_keys
+from score_sde.evaluation.generation import AXIS, even_batch_size, over_devices, sample_keys
 from score_sde.likelihood import Divergence, LogLikelihood, bits_per_dim, log_likelihood
 from score_sde.sdes import SDE
 from score_sde.typing import Key, Params, ScoreFn
@@ -60,21 +60,15 @@ def make_evaluate(
 def evaluate_all(
     evaluate: Evaluate, params: Params, key: Key, examples: np.ndarray, scaling: Scaling, *, batch_size: int
 ) -> Iterator[Likelihoods]:
-    """The likelihoods of all examples, in order, a batch at a time; the last batch is padded, not dropped."""
+    """The likelihoods of all examples, in order, at most ``batch_size`` at a time; the last is padded, not dropped."""
     num_dims = int(np.prod(examples.shape[1:]))
+    batch_size = even_batch_size(len(examples), batch_size)
     for number, (batch, valid) in enumerate(batches_once(examples, batch_size)):
         keys = sample_keys(key, number * batch_size, (number + 1) * batch_size)
         found = jax.device_get(evaluate(params, keys, jax.numpy.asarray(batch)))
-        if scaling.num_levels is None:
-            bits = np.full_like(found.log_prob, np.nan)
-        else:
-            bits = np.asarray(bits_per_dim_of(found.log_prob, num_dims, scaling))
-        row = Likelihoods(found.log_prob, bits, found.std_error, found.nfe)
+        discrete = scaling.num_levels is not None
+        bits = (
+            bits_per_dim(found.log_prob, num_dims, bin_width=scaling.bin_width) if discrete else found.log_prob * np.nan
+        )
+        row = Likelihoods(found.log_prob, np.asarray(bits), found.std_error, found.nfe)
         yield Likelihoods(*(field[valid] for field in row))
-
-
-def bits_per_dim_of(
-    log_prob: Float[np.ndarray, " n"], num_dims: int, scaling: Scaling
-) -> Float[np.ndarray | Array, " n"]:
-    """Bits per dimension of each log density, in the bins of ``scaling``."""
-    return jax.vmap(lambda one: bits_per_dim(one, num_dims, bin_width=scaling.bin_width))(log_prob)

@@ -54,7 +54,9 @@ def pictures_of_path(
     ``frames`` are states in model units, the latent first.
     """
     unit = frames_to_unit(frames, centered=scaling.centered)
-    chosen = np.rint(np.linspace(0, len(unit) - 1, min(columns, len(unit)))).astype(int)
+    # Closer together towards the data: most of the way is noise to the eye.
+    back = np.square(np.linspace(1.0, 0.0, min(columns, len(unit))))
+    chosen = np.unique(np.rint((len(unit) - 1) * (1.0 - back)).astype(int))
     strip, animation = folder / "denoising.png", folder / "denoising.gif"
     save_png(strip, denoising_strip(unit[chosen][:, :rows]))
     save_gif(animation, unit)

@@ -7,6 +7,9 @@ import pytest
 
 from score_sde.models.embeddings import ConditionEmbedding, FourierEmbedding, positional_embedding
 
+QUICK_KEY = jax.random.key(0, impl="unsafe_rbg")
+"""A key of the generator that compiles quickest, where any numbers will do."""
+
 
 def test_positional_embedding_is_sines_and_cosines_of_falling_frequencies():
     t = jnp.array([0.0, 0.5, 999.0])
@@ -23,7 +26,7 @@ def test_fourier_embedding_has_the_kernel_of_its_scale():
     """
     module = FourierEmbedding(dim=8192, scale=2.0)
     t = jnp.array([0.0, 0.05, 0.3])
-    features = module.apply(module.init(jax.random.key(0), t), t)
+    features = module.apply(jax.jit(module.init)(QUICK_KEY, t), t)
     kernel = features @ features.T / 4096
     distance = np.asarray(t)[:, None] - np.asarray(t)[None, :]
     np.testing.assert_allclose(kernel, np.exp(-2 * (np.pi * 2.0 * distance) ** 2), atol=0.055)
@@ -32,7 +35,7 @@ def test_fourier_embedding_has_the_kernel_of_its_scale():
 def test_no_gradient_reaches_the_fourier_frequencies():
     module = FourierEmbedding(dim=8)
     t = jnp.array([0.3])
-    variables = module.init(jax.random.key(0), t)
+    variables = jax.jit(module.init)(QUICK_KEY, t)
     gradient = jax.grad(lambda variables: jnp.sum(module.apply(variables, t) ** 3))(variables)
     np.testing.assert_array_equal(gradient["params"]["frequencies"], np.zeros(4))
 
@@ -41,7 +44,7 @@ def test_the_embedding_is_computed_in_float32_whatever_the_label():
     """In bfloat16 the labels 998 and 999 would be one."""
     module = ConditionEmbedding(dim=8, features=8, dtype=jnp.bfloat16)
     t = jnp.array([998.0, 999.0])
-    condition = module.apply(module.init(jax.random.key(0), t), t)
+    condition = module.apply(jax.jit(module.init)(QUICK_KEY, t), t)
     assert condition.dtype == jnp.bfloat16
     assert bool(jnp.any(condition[0] != condition[1]))
 
@@ -51,7 +54,7 @@ def test_label_adds_its_row_of_the_table(embedding):
     module = ConditionEmbedding(dim=6, features=4, embedding=embedding, num_classes=3)
     t = jnp.array([1.0, 2.0, 3.0])
     label = jnp.array([2, 0, 3])
-    variables = module.init(jax.random.key(0), t, label)
+    variables = jax.jit(module.init)(QUICK_KEY, t, label)
     table = variables["params"]["label"]["kernel"]
     assert table.shape == (3, 6)
     added = module.apply(variables, t, label) - module.apply(variables, t)

@@ -8,11 +8,14 @@ import pytest
 
 from score_sde.models import mlp
 
+QUICK_KEY = jax.random.key(0, impl="unsafe_rbg")
+"""A key of the generator that compiles quickest, where any numbers will do."""
+
 
 @pytest.mark.parametrize("shape, embedding", [((2,), "positional"), ((3, 2), "fourier")])
 def test_a_sample_of_any_shape_keeps_its_shape_and_the_network_starts_at_zero(shape, embedding):
     network = mlp(shape, hidden_sizes=[8, 8], embedding_dim=8, embedding=embedding)
-    params = jax.jit(network.init)(jax.random.key(0))
+    params = jax.jit(network.init)(QUICK_KEY)
     x = jax.random.normal(jax.random.key(1), (5, *shape))
     out = jax.jit(network.apply)(params, x, jnp.linspace(0, 999, 5))
     assert out.shape == x.shape
@@ -55,7 +58,7 @@ def test_it_fits_a_function_of_place_and_time():
 
         return jax.lax.fori_loop(0, 200, step, (params, optimizer.init(params)))[0]
 
-    params = network.init(key)
+    params = jax.jit(network.init)(QUICK_KEY)
     held_out = jax.random.key(99)
     assert loss(fit(params), held_out) < 0.1 * loss(params, held_out)
 

@@ -1,0 +1,71 @@
+"""Config files, found by path or by the name of a published one."""
+
+import re
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+import score_sde.configs
+from score_sde.naming import did_you_mean
+
+PUBLISHED = Path(score_sde.configs.__file__).parent
+
+
+def read_config(name: str) -> ConfigDict:
+    """The config that ``get_config()`` of a file returns; ``FILE.py:TEXT`` calls ``get_config(TEXT)``.
+
+    Raises:
+        FileNotFoundError: where there is no such file; it suggests the nearest.
+        ValueError: in one line, where the file has an error or returns something else than a config.
+    """
+    head, *texts = name.split(":", 1)
+    path = _find(head)
+    try:
+        namespace: dict[str, Any] = {"__name__": "config", "__file__": str(path)}
+        exec(compile(path.read_bytes(), str(path), "exec"), namespace)
+        if "get_config" not in namespace:
+            raise ValueError("it has no function get_config()")
+        config = namespace["get_config"](*texts)
+    except Exception as error:  # whatever the code of a user may raise
+        raise ValueError(f"config file {path}{_line(error, path)}: {_reason(error)}") from error
+    if isinstance(config, Mapping):
+        config = ConfigDict(dict(config))
+    if not isinstance(config, ConfigDict):
+        raise ValueError(f"config file {path}: get_config() returned {config!r} where a ConfigDict is expected")
+    return config
+
+
+def _find(name: str) -> Path:
+    given = Path(name).expanduser()
+    for path in (given, PUBLISHED / f"{name.removeprefix('configs/').removesuffix('.py')}.py"):
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f"no config file {name!r}{did_you_mean(name, _near(given))}")
+
+
+def _near(path: Path) -> list[str]:
+    """Config files that may have been meant: those beside the path, and the published ones by path and name."""
+    beside = [str(file) for file in sorted(path.parent.glob("*.py")) if file.is_file()]
+    files = [file.relative_to(PUBLISHED) for file in sorted(PUBLISHED.rglob("*.py")) if file.stem != "__init__"]
+    return [*beside, *(f"configs/{file}" for file in files), *(str(file.with_suffix("")) for file in files)]
+
+
+def _line(error: Exception, path: Path) -> str:
+    """Where in the file an error arose."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        lines.append(error.lineno)
+    return f", line {lines[-1]}" if lines and lines[-1] else ""
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, SyntaxError):
+        return error.msg
+    text: Any = error
+    while isinstance(text, AttributeError | KeyError) and text.args:  # whose text is that of another, quoted
+        text = text.args[0]
+    words = re.sub(r"<class '(\w+)'>", r"\1", str(text))
+    return words if type(error) is ValueError else f"{type(error).__name__}: {words}"

@@ -1,0 +1,33 @@
+"""Whether a run may go on with another config: its lengths may change, what is learned may not."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from score_sde.builders import saved_config
+
+FIXED = ("data", "example", "sde", "parameterization", "model", "objective", "seed")
+"""The sections that a run keeps; ``optim``, ``sampling``, ``training`` and ``eval`` may change."""
+
+
+def check_resumes(workdir: Path, config: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` where ``workdir`` holds a run of another model, naming the first key that differs."""
+    try:
+        saved = json.loads(json.dumps(saved_config(workdir).to_dict()))
+    except FileNotFoundError:
+        return
+    for section in FIXED:
+        for key, was, now in _differences(section, saved.get(section), config.get(section)):
+            raise ValueError(
+                f"{workdir} holds a run with {key}={was!r} where this config has {now!r}: choose another --workdir "
+                f"(only optim, sampling, training and eval may change when a run goes on)"
+            )
+
+
+def _differences(path: str, saved: Any, config: Any) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(saved, Mapping) and isinstance(config, Mapping):
+        for key in sorted(saved.keys() | config.keys(), key=lambda key: (key != "name", key)):
+            yield from _differences(f"{path}.{key}", saved.get(key), config.get(key))
+    elif saved != config:
+        yield path, saved, config

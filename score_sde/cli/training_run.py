@@ -1,0 +1,82 @@
+"""What ``score-sde train`` sets going."""
+
+from pathlib import Path
+
+import jax
+
+from score_sde.cli.flags import refusals
+from score_sde.data import Loader
+from score_sde.evaluation import image_grid
+from score_sde.evaluation.generation import generate, make_draw
+from score_sde.evaluation.pictures import is_image, picture_of_samples
+from score_sde.experiment import Experiment
+from score_sde.training import (
+    Checkpoints,
+    Evaluation,
+    Hook,
+    JsonLinesWriter,
+    MetricWriter,
+    MultiWriter,
+    TensorBoardWriter,
+    TrainingRun,
+    TrainState,
+    init_state,
+    make_eval_step,
+    make_train_step,
+)
+from score_sde.typing import Key
+
+
+class _Checkpoints(Checkpoints):
+    """Checkpoints that refuse to go on from one that is damaged."""
+
+    def restore(self, target: TrainState, *, step: int | None = None) -> TrainState:
+        with refusals():
+            return super().restore(target, step=step)
+
+
+def training_run(experiment: Experiment, workdir: Path) -> TrainingRun:
+    """The run of an experiment in a folder: loaders, steps, writers, checkpoints and sample grids."""
+    training, model = experiment.training, experiment.model
+    train_key, eval_key, sample_key = jax.random.split(jax.random.key(model.seed), 3)
+    writer = MultiWriter([JsonLinesWriter(workdir / "metrics.jsonl"), TensorBoardWriter(workdir / "tensorboard")])
+    return TrainingRun(
+        state=init_state(model.params, experiment.optimizer),
+        step=make_train_step(experiment.loss_fn(train=True), experiment.optimizer, training.ema),
+        loader=Loader(array=experiment.source.train, batch_size=training.batch_size, seed=model.seed),
+        key=train_key,
+        num_steps=training.num_steps,
+        checkpoints=_Checkpoints(workdir / "checkpoints", keep_last=training.keep_last, keep_best=training.keep_best),
+        checkpoint_every=training.checkpoint_every,
+        config=model.config,
+        log_every=training.log_every,
+        writer=writer,
+        evaluation=_evaluation(experiment, eval_key) if training.eval_every else None,
+        hooks=(_sample_grids(experiment, workdir, sample_key, writer),) if training.sample_every else (),
+    )
+
+
+def _evaluation(experiment: Experiment, key: Key) -> Evaluation:
+    """The held-out loss: about one pass over the test split, at fixed times and noise."""
+    batch_size, examples = experiment.training.batch_size, experiment.source.test
+    return Evaluation(
+        every=experiment.training.eval_every,
+        step=make_eval_step(experiment.loss_fn(train=False)),
+        loader=Loader(array=examples, batch_size=batch_size),
+        key=key,
+        num_batches=min(16, -(-len(examples) // batch_size)),
+    )
+
+
+def _sample_grids(experiment: Experiment, workdir: Path, key: Key, writer: MetricWriter) -> Hook:
+    """64 samples from the same latents each time."""
+    model, data = experiment.model, experiment.source.test
+    draw = make_draw(model.sde, model.score_fn_of, model.sampler, model.shape, denoise=model.drawing.denoise)
+
+    def draw_samples(state: TrainState, step: int) -> None:
+        samples = next(generate(draw, state.ema_params, key, 64, 64)).x
+        picture_of_samples(workdir / "samples", f"step_{step:07d}", samples, data, model.scaling)
+        if is_image(model.shape, model.scaling):
+            writer.write_images(step, {"samples": image_grid(model.scaling.to_unit(samples))})
+
+    return Hook(every=experiment.training.sample_every, run=draw_samples)

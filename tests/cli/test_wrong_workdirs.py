@@ -1,0 +1,151 @@
+"""Workdirs that a verb cannot work with, and overrides that do not go with a trained model: refused in one line."""
+
+import json
+import os
+
+import pytest
+import tiny
+
+VERBS = ("sample", "likelihood", "plot")
+
+
+def listing(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_workdir_that_is_none(verb, tmp_path, monkeypatch, refused):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "runs" / "digits" / "checkpoints").mkdir(parents=True)
+    assert "no such workdir: runs/digit, did you mean 'runs/digits'?" in refused(verb, "--workdir=runs/digit")
+    assert "no such workdir: zzz" in refused(verb, "--workdir=zzz")
+    assert "no checkpoints in file: train with `score-sde train" in refused(verb, "--workdir=file")
+    assert "no checkpoints in runs: train with `score-sde train" in refused(verb, "--workdir=runs")
+    line = refused(verb, "--workdir=runs/digits")
+    assert "no checkpoint in " in line and "train with `score-sde train --config=… --workdir=" in line
+
+
+@pytest.mark.parametrize("verb", ["sample", "likelihood"])
+def test_flags_of_a_trained_model(verb, refused):
+    workdir = f"--workdir={tiny.toy_run()}"
+    before = listing(tiny.toy_run())
+    assert "--workdir is missing: for example --workdir=runs/digits" in refused(verb)
+    assert "--workdir has no value" in refused(verb, "--workdir=")
+    assert "no checkpoint of step 7 in " in refused(verb, workdir, "--checkpoint=7")
+    assert "there are [20, 30]" in refused(verb, workdir, "--checkpoint=7")
+    for step in ("abc", "-1", "1.5"):
+        line = refused(verb, workdir, f"--checkpoint={step}")
+        assert f"--checkpoint must be the step of a checkpoint, got '{step}'" in line
+    assert "unknown flag --sede, did you mean 'seed'?" in refused(verb, workdir, "--sede=1")
+    assert "unexpected argument '20'" in refused(verb, workdir, "20")
+    for seed in ("-1", "x", "4294967296"):
+        assert f"--seed must be an integer in the range [0, 4294967295], got '{seed}'" in refused(
+            verb, workdir, f"--seed={seed}"
+        )
+    assert "the config is the one saved with the model" in refused(verb, workdir, "--config=digits/vp")
+    assert listing(tiny.toy_run()) == before
+
+
+@pytest.mark.parametrize("inside", ["checkpoints", "checkpoints/20"])
+def test_results_are_never_written_among_the_checkpoints(inside, refused):
+    line = refused("sample", f"--workdir={tiny.toy_run() / inside}")
+    assert f"give --workdir={tiny.toy_run()}, and --checkpoint=STEP to choose" in line
+
+
+OVERRIDES = [
+    ("sample", "samplin.num_steps=3", "the config has no section 'samplin', did you mean 'sampling'?"),
+    ("sample", "sampling.num_step=3", "sampling 'heun' has no key 'num_step', did you mean 'num_steps'?"),
+    ("sample", "sampling.name=huen", "unknown sampling 'huen', did you mean 'heun'?"),
+    ("sample", "sampling.num_steps=x", "--config.sampling.num_steps must be an integer, got 'x'"),
+    ("sample", "model.hidden_sizes=(16,)", "model does not fit the trained parameters: condition_0/kernel is (8, 8)"),
+    ("sample", "model.name=unet", "model: a U-Net takes images"),
+    ("sample", "data.source=digits", "data source 'digits' has no key 'num_examples'"),
+    ("sample", "data={'source':'digits'}", "the data have (shape, levels) ((8, 8, 1), 17), the model was trained on"),
+    ("likelihood", "eval.t_min=3.0", "eval.t_min=3.0 must be less than sde.t_max=1.0"),
+    ("likelihood", "eval.max_examples=-1", "eval.max_examples must be at least 1, got -1"),
+    ("likelihood", "eval.divergence.name=hutchison", "unknown eval.divergence 'hutchison', did you mean 'hutchinson'?"),
+    ("likelihood", "data={'source':'npy:none.npy'}", "no such file: none.npy"),
+]
+
+
+@pytest.mark.parametrize(("verb", "override", "message"), OVERRIDES)
+def test_overrides_of_a_trained_model(verb, override, message, refused):
+    before = listing(tiny.toy_run())
+    assert message in refused(verb, f"--workdir={tiny.toy_run()}", f"--config.{override}")
+    assert listing(tiny.toy_run()) == before
+
+
+def test_other_flags_of_a_verb(refused):
+    workdir = f"--workdir={tiny.toy_run()}"
+    for count in ("0", "-3", "x", "2.5"):
+        line = refused("sample", workdir, f"--num_samples={count}")
+        assert f"--num_samples must be a positive integer, got '{count}'" in line
+    assert "--split must be test or train, got 'tset'" in refused("likelihood", workdir, "--split=tset")
+    assert "--workdir and --config exclude each other" in refused("plot", workdir, "--config=digits/vp")
+    assert "no config file 'digits/vpp', did you mean 'digits/vp'?" in refused("plot", "--config=digits/vpp")
+    assert "unknown sde 'vee', did you mean 've'?" in refused("plot", "--config=digits/vp", "--config.sde.name=vee")
+
+
+def test_a_file_where_a_folder_of_results_is_needed(tmp_path, refused):
+    workdir = tiny.copy_of(tiny.toy_run(), tmp_path)
+    (workdir / "samples").unlink(missing_ok=True) if (workdir / "samples").is_file() else None
+    if (workdir / "samples").is_dir():
+        (workdir / "samples").rename(workdir / "earlier")
+    (workdir / "samples").touch()
+    assert "samples is a file where a folder is needed" in refused("sample", f"--workdir={workdir}")
+    assert "is a file where a folder is needed" in refused(
+        "plot", "--config=digits/vp", f"--output={workdir / 'samples'}"
+    )
+    (workdir / "metrics.jsonl").unlink()
+    assert "No such file or directory" in refused("plot", f"--workdir={workdir}")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_folder_in_which_nothing_can_be_written(verb, monkeypatch, refused):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # as root, every folder can be written in
+    assert f"cannot write in {tiny.toy_run()}" in refused(verb, f"--workdir={tiny.toy_run()}")
+
+
+def damage_parameters(checkpoint):
+    for path in [*(checkpoint / "ema_params").rglob("d/*"), *(checkpoint / "ema_params").glob("manifest*")]:
+        path.write_bytes(path.read_bytes()[:10])
+
+
+def damage_config(checkpoint):
+    (checkpoint / "config" / "metadata").write_text("{bad")
+
+
+def damage_state(checkpoint):
+    for path in (checkpoint / "state").rglob("d/*"):
+        path.write_bytes(path.read_bytes()[:10])
+
+
+@pytest.mark.parametrize("damage", [damage_parameters, damage_config])
+def test_a_damaged_checkpoint(damage, tmp_path, refused):
+    workdir = tiny.copy_of(tiny.toy_run(), tmp_path)
+    damage(workdir / "checkpoints" / "30")
+    for verb in VERBS:
+        line = refused(verb, f"--workdir={workdir}")
+        assert f"cannot read the checkpoint {workdir}/checkpoints/30, remove it to use an earlier one" in line
+    assert "samples of" in tiny.run("sample", f"--workdir={workdir}", "--checkpoint=20", "--num_samples=2")
+
+
+@pytest.mark.parametrize("damage", [damage_parameters, damage_config, damage_state])
+def test_training_does_not_go_on_from_a_damaged_checkpoint(damage, tmp_path, refused):
+    workdir = tiny.copy_of(tiny.toy_run(), tmp_path)
+    damage(workdir / "checkpoints" / "30")
+    metrics = (workdir / "metrics.jsonl").read_text()
+    file = tiny.config_file(tiny.TOY, tmp_path)
+    line = refused("train", f"--config={file}", f"--workdir={workdir}")
+    assert f"cannot read the checkpoint {workdir}/checkpoints/30, remove it to use an earlier one" in line
+    assert (workdir / "metrics.jsonl").read_text() == metrics
+    assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["20", "30"]
+
+
+def test_a_damaged_report_counts_as_none(tmp_path):
+    workdir = tiny.copy_of(tiny.toy_run(), tmp_path)
+    for damage in ("{", "[1]"):
+        (workdir / "report.json").write_text(damage)
+        tiny.run("sample", f"--workdir={workdir}", "--num_samples=2")
+        assert "samples" in json.loads((workdir / "report.json").read_text())

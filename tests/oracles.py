@@ -1,0 +1,103 @@
+"""What is known in closed form, and the tables of everything that is tested against it.
+
+The tables are those of the configs: a new SDE or sampler is tested by being listed there.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from score_sde import builders
+from score_sde.evaluation import Mixture
+from score_sde.sampling import EulerMaruyama, PredictorCorrector, ProbabilityFlow, Sampler
+from score_sde.sdes import SDE
+from score_sde.solvers import euler_maruyama
+from score_sde.typing import ScalarLike, ScoreFn
+
+SDE_OPTIONS = {
+    "ve": {"sigma_max": 20.0},
+    # Its prior leaves out the spread of the data, so it must be wide; and t_min small, or all modes melt into one.
+    "brownian": {"scale": 20.0, "t_min": 2e-5},
+}
+"""Arguments with which an SDE of the table suits data of the size of one, where its defaults do not."""
+
+SAMPLER_OPTIONS = {
+    "euler_maruyama": {"num_steps": 300},
+    "shark": {"num_steps": 100},
+    "heun": {"num_steps": 60},
+    "predictor_corrector": {"num_steps": 300, "snr": 0.1},
+}
+"""Arguments with which a sampler of the table is exact enough, and quick."""
+
+SDES: dict[str, SDE] = {name: make(**SDE_OPTIONS.get(name, {})) for name, make in builders.SDES.items()}
+SAMPLERS: dict[str, Sampler] = {name: make(**SAMPLER_OPTIONS.get(name, {})) for name, make in builders.SAMPLERS.items()}
+VARIANTS: dict[str, Sampler] = {
+    "euler_maruyama_half": EulerMaruyama(num_steps=300, noise_scale=0.5),
+    "probability_flow_dopri5": ProbabilityFlow(solver="dopri5"),
+    "predictor_corrector_euler": PredictorCorrector(
+        num_steps=300, predictor=euler_maruyama, snr=0.08, corrector_steps=2, noise_scale=0.7
+    ),
+}
+"""Samplers of the table with other options."""
+
+STOCHASTIC = {"euler_maruyama", "shark", "predictor_corrector"}
+
+GAUSSIAN = Mixture(means=((0.7, -0.3),), std=0.5)
+CENTRED = Mixture(means=((0.0, 0.0),), std=0.5)
+PLANE = Mixture(means=((-1.5, 0.0), (0.5, 1.0), (2.0, -1.0)), std=(0.3, 0.2, 0.4), weights=(0.5, 0.2, 0.3))
+HIGH = Mixture.from_arrays(
+    np.random.default_rng(0).choice([-1.0, 1.0], size=(3, 64)) * np.linspace(0.2, 0.6, 64),
+    np.array([0.3, 0.5, 0.4]),
+    np.array([0.5, 0.2, 0.3]),
+)
+
+
+def geometric(sde: SDE, num_steps: int) -> np.ndarray:
+    """Times of equal ratio, on which Brownian motion is the VE SDE."""
+    return np.geomspace(sde.t_max, sde.t_min, num_steps + 1)
+
+
+def tuned(sampler: Sampler, sde_name: str) -> Sampler:
+    """The sampler on a grid that suits the SDE."""
+    on_grid = "grid" in {field.name for field in dataclasses.fields(sampler)}
+    return dataclasses.replace(sampler, grid=geometric) if sde_name == "brownian" and on_grid else sampler
+
+
+def marginal_mixture(mixture: Mixture, sde: SDE, t: float) -> Mixture:
+    """``p_t`` of the data ``mixture``: again a mixture."""
+    alpha, sigma = (float(value) for value in sde.marginal(t))
+    deviations = np.broadcast_to(np.asarray(mixture.std, np.float64), (mixture.num_components,))
+    return Mixture(
+        means=tuple(tuple(alpha * value for value in row) for row in mixture.means),
+        std=tuple(np.hypot(alpha * deviations, sigma).tolist()),
+        weights=mixture.weights,
+    )
+
+
+def two_modes_score(sde: SDE) -> ScoreFn:
+    """The exact score of data of any shape, each number by itself of modes at -1 and 1 with deviation 0.5."""
+
+    def score(x: jax.Array, t: ScalarLike) -> jax.Array:
+        alpha, sigma = sde.marginal(t)
+        v = 0.25 * jnp.square(alpha) + jnp.square(sigma)
+        return (alpha * jnp.tanh(alpha * x / v) - x) / v
+
+    return score
+
+
+def marginal_std(mixture: Mixture, sde: SDE, t: float) -> float:
+    """Standard deviation at ``t`` of a mixture of one component."""
+    (std,) = marginal_mixture(mixture, sde, t).std
+    return std
+
+
+def keys(seed: int, num: int) -> jax.Array:
+    """``num`` keys."""
+    return jax.random.split(jax.random.key(seed), num)
+
+
+def order(errors: list[float], sizes: list[int]) -> float:
+    """The order of convergence: minus the slope of ``log error`` over ``log size``, by least squares."""
+    return float(-np.polyfit(np.log(sizes), np.log(errors), 1)[0])

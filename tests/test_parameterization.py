@@ -1,0 +1,110 @@
+"""Parameterizations: one score from whatever the network predicts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles import SDES
+
+from score_sde.builders import PARAMETERIZATIONS
+from score_sde.parameterization import (
+    EDMPreconditioning,
+    NoisePrediction,
+    ScorePrediction,
+    log_noise_to_signal,
+    noise_level,
+    scaled_time,
+)
+from score_sde.sdes import VESDE, VPSDE, perturb
+
+
+def edm_output(alpha, sigma, x0, noise, sigma_data=0.5):
+    """What the preconditioned network must return for its denoised sample to be ``x0`` (Karras et al. 2022, eq. 7)."""
+    s = sigma / alpha
+    total = s**2 + sigma_data**2
+    c_skip, c_out = sigma_data**2 / total, s * sigma_data / np.sqrt(total)
+    return (x0 - c_skip * (x0 + s * noise)) / c_out
+
+
+IDEAL = {
+    "noise": lambda alpha, sigma, x0, noise: noise,
+    "score": lambda alpha, sigma, x0, noise: -noise / sigma,
+    "denoised": lambda alpha, sigma, x0, noise: x0,
+    "v": lambda alpha, sigma, x0, noise: (alpha * noise - sigma * x0) / np.hypot(alpha, sigma),
+    "edm": edm_output,
+}
+"""What a perfect network returns for one known ``x0``."""
+
+values = st.lists(st.floats(-3.0, 3.0), min_size=3, max_size=3).map(np.asarray)
+
+
+@pytest.mark.parametrize("sde_name", SDES)
+@pytest.mark.parametrize("name", PARAMETERIZATIONS)
+@settings(max_examples=10, deadline=None)
+@given(x0=values, noise=values, unit=st.floats(0.0, 1.0))
+def test_the_score_of_a_perfect_output_is_minus_noise_over_sigma(name, sde_name, x0, noise, unit):
+    sde = SDES[sde_name]
+    with jax.enable_x64(True):
+        t = sde.t_min + unit * (sde.t_max - sde.t_min)
+        alpha, sigma = (float(value) for value in sde.marginal(t))
+        output = jnp.asarray(IDEAL[name](alpha, sigma, x0, noise))
+        score = PARAMETERIZATIONS[name]().score(sde, output, perturb(sde, jnp.asarray(x0), t, jnp.asarray(noise)), t)
+        # x_t and alpha x_0 cancel to sigma noise: what is lost of it is relative to |x_0| / sigma.
+        np.testing.assert_allclose(score * sigma, -noise, rtol=1e-9, atol=1e-11 * (1.0 + 1.0 / sigma))
+
+
+@pytest.mark.parametrize("sde_name", SDES)
+def test_edm_keeps_input_and_target_of_unit_variance_at_every_noise_level(sde_name):
+    """Variances in closed form for data of variance ``sigma_data^2``: coefficients of ``x0`` and noise, squared."""
+    sde, sigma_data = SDES[sde_name], 0.3
+    edm = EDMPreconditioning(sigma_data=sigma_data)
+    for t in np.geomspace(sde.t_min, sde.t_max, 5):
+        alpha, sigma = (float(value) for value in sde.marginal(t))
+        coefficients = np.array([alpha * sigma_data, sigma])  # x_t of unit x0 / sigma_data, and of unit noise
+        fed, _ = edm.network_input(sde, jnp.asarray(coefficients), t)
+        np.testing.assert_allclose(np.sum(np.square(fed)), 1.0, rtol=1e-5)
+        target = edm_output(alpha, sigma, np.array([sigma_data, 0.0]), np.array([0.0, 1.0]), sigma_data)
+        np.testing.assert_allclose(np.sum(target**2), 1.0, rtol=1e-9)
+
+
+def test_edm_score_is_accurate_in_float32_at_the_smallest_time():
+    """A zero output there gives ``-x / (sigma^2 + alpha^2 sigma_data^2)``, without the cancellation of ``D - x``."""
+    sde, edm, x = VPSDE(), EDMPreconditioning(), jnp.array([0.3, -0.7], jnp.float32)
+    with jax.enable_x64(True):
+        alpha, sigma = (float(value) for value in sde.marginal(1e-5))
+    score = edm.score(sde, jnp.zeros_like(x), x, np.float32(1e-5))
+    np.testing.assert_allclose(score, -np.asarray(x) / (sigma**2 + 0.25 * alpha**2), rtol=1e-5)
+
+
+def test_the_network_is_fed_the_sample_and_its_time_label():
+    x = jnp.ones((2, 3))
+    fed, label = NoisePrediction().network_input(VPSDE(t_max=2.0), x, 1.0)
+    assert fed is x and float(label) == 499.5
+    fed, label = ScorePrediction().network_input(VESDE(), x, 1.0)
+    assert fed is x
+    np.testing.assert_allclose(label, 50.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("sde_name", SDES)
+def test_time_labels_are_scalars_of_the_noise_level(sde_name):
+    sde, t = SDES[sde_name], 0.25
+    alpha, sigma = sde.marginal(t)
+    np.testing.assert_allclose(scaled_time(sde, t), 999.0 * t / sde.t_max, rtol=1e-6)
+    np.testing.assert_allclose(noise_level(sde, t), sigma, rtol=1e-6)
+    np.testing.assert_allclose(log_noise_to_signal(sde, t), np.log(sigma / alpha) / 4.0, rtol=1e-5, atol=1e-6)
+    assert all(jnp.shape(label(sde, t)) == () for label in (scaled_time, noise_level, log_noise_to_signal))
+
+
+@pytest.mark.parametrize("name", PARAMETERIZATIONS)
+def test_parameterizations_are_hashable_values(name):
+    one, two = PARAMETERIZATIONS[name](), PARAMETERIZATIONS[name]()
+    assert one == two and hash(one) == hash(two)
+    assert one != PARAMETERIZATIONS[name](time_label=lambda sde, t: jnp.asarray(t))
+
+
+@pytest.mark.parametrize("sigma_data", [0.0, -1.0, float("nan")])
+def test_edm_needs_a_positive_spread_of_the_data(sigma_data):
+    with pytest.raises(ValueError, match="must be positive: the standard deviation of the data"):
+        EDMPreconditioning(sigma_data=sigma_data)

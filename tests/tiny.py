@@ -1,0 +1,106 @@
+"""Two tiny models, trained once a process by the command line itself, from config files outside the package."""
+
+import contextlib
+import functools
+import io
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+
+from score_sde.cli import main
+
+TOY = """
+from ml_collections import ConfigDict
+from score_sde.configs.default import section
+from score_sde.configs.toy import swiss_roll
+
+
+def get_config():
+    config = swiss_roll.get_config()
+    config.data = ConfigDict({"source": "mixture", "num_examples": 120, "seed": 1})
+    config.model = section("mlp", hidden_sizes=(8,), embedding_dim=4)
+    config.sampling = section("heun", num_steps=3, num_samples=12, batch_size=8)
+    config.training = ConfigDict(
+        {"num_steps": 30, "batch_size": 16, "log_every": 10, "eval_every": 10, "checkpoint_every": 10}
+    )
+    config.training.sample_every = 0
+    config.eval.batch_size = 8
+    config.eval.rtol = config.eval.atol = 1e-3
+    return config
+"""
+"""12 of the 120 examples are held out."""
+
+DIGITS = """
+from ml_collections import ConfigDict
+from score_sde.configs.default import get_default_config, section
+
+
+def get_config():
+    config = get_default_config()
+    config.model.channels = 8
+    config.model.channel_mult = (1,)
+    config.model.attention_resolutions = ()
+    config.sampling = section("euler_maruyama", num_steps=3, num_samples=12, batch_size=8)
+    config.training = ConfigDict(
+        {"num_steps": 4, "batch_size": 8, "log_every": 1, "eval_every": 2, "checkpoint_every": 2, "sample_every": 4}
+    )
+    config.eval.batch_size = 8
+    config.eval.max_examples = 10
+    config.eval.rtol = config.eval.atol = 1e-1
+    return config
+"""
+
+_folder = tempfile.TemporaryDirectory(prefix="score_sde_tests_")
+
+
+def run(*argv: str) -> str:
+    """What a command prints that must succeed."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), quick_compilation():
+        code = main(argv)
+    assert code == 0, f"exit code {code}: {err.getvalue()}"
+    return out.getvalue() + err.getvalue()
+
+
+@contextlib.contextmanager
+def quick_compilation() -> Iterator[None]:
+    """Programs that compile in half the time; what is this small runs as fast without optimisations."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
+
+
+def config_file(text: str, folder: Path, name: str = "experiment.py") -> Path:
+    """A config file of a user's own."""
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@functools.cache
+def toy_run() -> Path:
+    """The workdir of a trained MLP; to be read only."""
+    return _trained("toy", TOY)
+
+
+@functools.cache
+def digits_run() -> Path:
+    """The workdir of a trained U-Net; to be read only."""
+    return _trained("digits", DIGITS)
+
+
+def copy_of(workdir: Path, folder: Path) -> Path:
+    """A copy of a workdir that a test may change."""
+    return Path(shutil.copytree(workdir, folder / workdir.name))
+
+
+def _trained(name: str, text: str) -> Path:
+    workdir = Path(_folder.name) / name
+    file = config_file(text, Path(_folder.name), f"{name}.py")
+    run("train", f"--config={file}", f"--workdir={workdir}")
+    return workdir
