@@ -110,6 +110,8 @@ def load_data(config: ConfigDict | Mapping[str, Any]) -> DataSource:
     """The data of a config."""
     options = {key: value for key, value in _plain(config)["data"].items() if key not in SCALING}
     source = options.pop("source", None)
+    if "name" in options:
+        raise ValueError("data has no key 'name': its source is chosen by 'source'")
     if not isinstance(source, str):
         raise ValueError(f"data needs source: one of {', '.join(SOURCES)}, or folder:PATH, npz:PATH, npy:PATH")
     return load_source(source, **options)
@@ -211,7 +213,7 @@ def _call(
     section: str, function: Callable[..., Any], values: Mapping[str, Any], *, name: Any = None, **given: Any
 ) -> Any:
     arguments = {key: _argument(section, key, value) for key, value in values.items()}
-    check_arguments(section, function, arguments, given=given, name=name)
+    arguments = check_arguments(section, function, arguments, given=given, name=name)
     try:
         return function(**given, **arguments)
     except (ValueError, TypeError) as error:

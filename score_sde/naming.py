@@ -61,16 +61,19 @@ def check_arguments(
     given: Iterable[str] = (),
     *,
     name: Any = None,
-) -> None:
-    """Raise ``ValueError`` unless ``function`` takes these keyword arguments, in name and in simple type.
+) -> dict[str, Any]:
+    """The keyword arguments, whole numbers made floats where ``function`` wants those.
 
     ``given`` names parameters that are filled elsewhere; ``name`` is what chose the function for the section.
     Annotations that are not plain Python types are not checked.
+
+    Raises:
+        ValueError: unless ``function`` takes these arguments, in name and in simple type.
     """
     title = section if name is None else f"{section} {name!r}"
     parameters = inspect.signature(function).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
+        return dict(arguments)
     known = [key for key in parameters if key not in given]
     for key, value in arguments.items():
         if key not in known:
@@ -81,6 +84,7 @@ def check_arguments(
     missing = [key for key in known if parameters[key].default is inspect.Parameter.empty and key not in arguments]
     if missing:
         raise ValueError(f"{title} needs {', '.join(missing)}")
+    return {key: _as_annotated(value, parameters[key].annotation) for key, value in arguments.items()}
 
 
 def fits(value: Any, annotation: Any) -> bool:
@@ -118,3 +122,9 @@ def describe(annotation: Any) -> str:
         types.NoneType: "None",
     }
     return words.get(annotation, str(annotation))
+
+
+def _as_annotated(value: Any, annotation: Any) -> Any:
+    wants_float = annotation is float or float in typing.get_args(annotation)
+    wants_int = annotation is int or int in typing.get_args(annotation)
+    return float(value) if wants_float and not wants_int and type(value) is int else value

@@ -78,8 +78,9 @@ def test_arguments_that_do_not_fit(arguments, message):
 
 
 def test_arguments_that_fit_and_one_that_is_missing():
-    check_arguments("sampling", solver, {"num_steps": 3, "snr": 1}, given=("shape",))
-    check_arguments("sampling", lambda **anything: None, {"whatever": 3})
+    found = check_arguments("sampling", solver, {"num_steps": 3, "snr": 1}, given=("shape",))
+    assert found == {"num_steps": 3, "snr": 1.0} and type(found["snr"]) is float and type(found["num_steps"]) is int
+    assert check_arguments("sampling", lambda **anything: None, {"whatever": 3}) == {"whatever": 3}
     with pytest.raises(ValueError, match=r"^sampling 'heun' needs shape$"):
         check_arguments("sampling", solver, {}, name="heun")
 

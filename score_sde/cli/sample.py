@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     rows = {"samples": f"{len(levels)} of {type(model.sampler).__name__}, {nfe} evaluations each, {folder}/samples.npz"}
     picture = picture_of_samples(folder, "samples", samples, data, model.scaling, score_fn=model.score_fn)
     rows |= {} if picture is None else {"picture": str(picture)}
-    rows |= draw_path(model, key, folder) | distances(model, key, levels, data)
+    rows |= draw_path(model, key, folder) | distances(model, key, levels)
     report.record(workdir, rows)
     report.show(f"samples of {workdir}, step {model.step}", rows)
     return 0
@@ -69,11 +69,15 @@ def draw_path(model: Model, key: jax.Array, folder: Path) -> dict[str, str]:
     return {name: str(path) for name, path in pictures_of_path(folder, frames, model.scaling).items()}
 
 
-def distances(model: Model, key: jax.Array, levels: np.ndarray, data: np.ndarray) -> dict[str, str]:
-    """Distances between samples and held-out data, on the scale of the data itself."""
-    count = min(len(levels), len(data))
+def distances(model: Model, key: jax.Array, levels: np.ndarray) -> dict[str, str]:
+    """Distances of the samples to held-out data, beside those of as many training examples: the least to hope for."""
+    test, train = load_examples(model, "test"), load_examples(model, "train")
+    count = min(len(levels), len(test), len(train))
     if count < 2:
         return {}
     scale = 1 if model.scaling.num_levels is None else model.scaling.num_levels - 1
-    found = sample_distances(key, levels[:count] / scale, data[:count] / scale)
-    return {f"distance: {name}": f"{value:.4f} over {count} examples" for name, value in found.items()}
+    found, least = (sample_distances(key, x[:count] / scale, test[:count] / scale) for x in (levels, train))
+    return {
+        f"distance: {name}": f"{value:.4f} (training data: {least[name]:.4f}), {count} examples of each"
+        for name, value in found.items()
+    }

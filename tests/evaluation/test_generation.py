@@ -1,0 +1,87 @@
+"""Drawing many samples: exactly as many as asked for, in the order of their index, whatever the batches and devices."""
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from score_sde import VPSDE, EulerMaruyama, ProbabilityFlow, sample
+from score_sde.evaluation.generation import AXIS, even_batch_size, generate, make_draw, over_devices, sample_keys
+
+SDE, STEPS, KEY = VPSDE(), EulerMaruyama(num_steps=5), jax.random.key(3)
+
+
+def score_fn_of(params):
+    return lambda x, t: -params["scale"] * x
+
+
+PARAMS = {"scale": np.float32(1.0)}
+
+
+@pytest.fixture(scope="module")
+def draw():
+    return make_draw(SDE, score_fn_of, STEPS, (3,))
+
+
+def drawn(draw, num_samples, batch_size):
+    batches = list(generate(draw, PARAMS, KEY, num_samples, batch_size))
+    return [len(batch.x) for batch in batches], np.concatenate([batch.x for batch in batches])
+
+
+@pytest.mark.parametrize(("num_samples", "batch_size"), [(1, 1), (5, 8), (16, 8), (17, 8), (20, 16), (20, 3), (7, 256)])
+def test_exactly_as_many_as_asked_for_in_the_order_of_their_index(num_samples, batch_size, draw):
+    sizes, samples = drawn(draw, num_samples, batch_size)
+    assert sum(sizes) == len(samples) == num_samples and max(sizes) <= batch_size
+    wanted = drawn(draw, 24, 24)[1]
+    np.testing.assert_allclose(samples, wanted[:num_samples], rtol=1e-6, atol=1e-6)
+
+
+def test_a_sample_is_that_of_its_own_key(draw):
+    samples = drawn(draw, 9, 9)[1]
+    alone = sample(jax.random.fold_in(KEY, 7), SDE, score_fn_of(PARAMS), STEPS, (3,))
+    np.testing.assert_allclose(samples[7], alone.x, rtol=1e-5, atol=1e-6)
+    assert (sample_keys(KEY, 5, 9)[2] == jax.random.fold_in(KEY, 7)).all()
+
+
+def test_results_are_of_numpy_with_their_evaluations_and_path():
+    draw = make_draw(SDE, score_fn_of, STEPS, (3,), denoise=False, save_path=4)
+    (batch,) = generate(draw, PARAMS, KEY, 5, 8)
+    assert isinstance(batch.x, np.ndarray) and batch.x.shape == (5, 3)
+    assert batch.path.shape == (5, 4, 3) and (batch.path[:, -1] == batch.x).all()
+    assert batch.nfe.tolist() == [5] * 5
+
+
+def test_all_batches_are_one_program_and_parameters_are_its_argument():
+    traces = []
+
+    def counting(params):
+        traces.append(1)
+        return score_fn_of(params)
+
+    draw = make_draw(SDE, counting, STEPS, (3,))
+    list(generate(draw, PARAMS, KEY, 20, 8))
+    list(generate(draw, {"scale": np.float32(2.0)}, KEY, 8, 8))
+    assert len(traces) == 1
+
+
+def test_samples_are_split_over_the_devices(draw):
+    assert len(jax.devices()) == 8
+    assert len(draw(PARAMS, sample_keys(KEY, 0, 16)).x.sharding.device_set) == 8
+    keys = sample_keys(KEY, 0, 9)
+    assert over_devices(keys) is keys
+
+
+def test_a_sampler_may_couple_the_samples_of_a_batch():
+    sampler = ProbabilityFlow(rtol=1e-2, atol=1e-2, axis_name=AXIS)
+    (batch,) = generate(make_draw(SDE, score_fn_of, sampler, (3,)), PARAMS, KEY, 8, 8)
+    assert np.isfinite(batch.x).all() and len(set(batch.nfe.tolist())) == 1
+
+
+@given(st.integers(1, 500), st.integers(1, 300))
+def test_batches_are_equal_few_and_not_too_large(total, largest):
+    size = even_batch_size(total, largest)
+    assert 1 <= size <= max(largest, 1)
+    assert -(-total // size) <= -(-total // largest)
+    if largest >= 8 and largest % 8 == 0:
+        assert size % 8 == 0

@@ -1,0 +1,62 @@
+"""Every published config: it builds, names its own command, and trains."""
+
+from pathlib import Path
+
+import jax
+import pytest
+import tiny
+from test_builders import abstract_init
+
+import score_sde.configs
+from score_sde.builders import build, load
+from score_sde.cli.config_file import read_config
+
+FOLDER = Path(score_sde.configs.__file__).parent
+NAMES = sorted(
+    str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.rglob("*.py") if path.stem != "__init__"
+)
+IMAGES = [name for name in NAMES if name.split("/")[0] in ("default", "digits")]
+
+
+def test_there_are_the_promised_configs():
+    assert {"default", "digits/vp", "digits/subvp", "digits/ve"} <= set(NAMES)
+    assert any(name.startswith("toy/") for name in NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_config_builds_and_its_loss_and_sampler_fit_its_data(name):
+    with abstract_init():
+        experiment = build(read_config(name))
+    model, key = experiment.model, jax.random.key(0)
+    loss, _ = jax.eval_shape(experiment.loss_fn(train=True), model.params, key, experiment.source.train[0])
+    assert loss.shape == ()
+    drawn = jax.eval_shape(
+        lambda params: model.sampler.solve(key, model.sde, model.score_fn_of(params), jax.numpy.zeros(model.shape)),
+        model.params,
+    )
+    assert drawn.x.shape == model.shape
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "default"])
+def test_a_config_says_how_to_run_it(name):
+    text = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
+    assert f"score-sde train --config=configs/{name}.py --workdir=runs/" in text
+
+
+def smaller(name):
+    common = ["training.num_steps=2", "training.batch_size=8", "training.eval_every=2", "training.sample_every=0"]
+    common += ["training.checkpoint_every=2", "training.log_every=1"]
+    network = ["model.channels=4", "model.channel_mult=1"] if name in IMAGES else ["model.hidden_sizes=8"]
+    return [f"--config.{change}" for change in (*common, *network)]
+
+
+QUICK = ("toy/mixture", "toy/swiss_roll")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+)
+def test_a_config_trains(name, tmp_path):
+    text = tiny.run("train", f"--config={name}", f"--workdir={tmp_path / 'run'}", *smaller(name))
+    assert "trained  2 steps" in text
+    assert load(tmp_path / "run").step == 2
