@@ -4,10 +4,13 @@ The tables are those of the configs: a new SDE or sampler is tested by being lis
 """
 
 import dataclasses
+from collections.abc import Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from score_sde import builders
 from score_sde.evaluation import Mixture
@@ -30,6 +33,8 @@ SAMPLER_OPTIONS = {
     "predictor_corrector": {"num_steps": 300, "snr": 0.1},
 }
 """Arguments with which a sampler of the table is exact enough, and quick."""
+
+SLOW = pytest.mark.slow
 
 SDES: dict[str, SDE] = {name: make(**SDE_OPTIONS.get(name, {})) for name, make in builders.SDES.items()}
 SAMPLERS: dict[str, Sampler] = {name: make(**SAMPLER_OPTIONS.get(name, {})) for name, make in builders.SAMPLERS.items()}
@@ -63,6 +68,11 @@ def tuned(sampler: Sampler, sde_name: str) -> Sampler:
     """The sampler on a grid that suits the SDE."""
     on_grid = "grid" in {field.name for field in dataclasses.fields(sampler)}
     return dataclasses.replace(sampler, grid=geometric) if sde_name == "brownian" and on_grid else sampler
+
+
+def slow_but(names: Iterable[str], *fast: str) -> list[Any]:
+    """The names as parameters of a test, of which all but ``fast`` run in the slow tier."""
+    return [pytest.param(name, marks=() if name in fast else SLOW) for name in names]
 
 
 def marginal_mixture(mixture: Mixture, sde: SDE, t: float) -> Mixture:

@@ -50,7 +50,7 @@ def smaller(name):
     return [f"--config.{change}" for change in (*common, *network)]
 
 
-QUICK = ("toy/mixture", "toy/swiss_roll")
+QUICK = ("toy/mixture",)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ def test_the_script_of_a_user_draws_samples():
         assert images.shape == (64, 2) and np.isfinite(images).all()
 
 
+@pytest.mark.slow
 def test_the_other_python_runs():
     others = [block for block in blocks("python") if "ss.load(" not in block]
     for block in others:

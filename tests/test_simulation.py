@@ -4,22 +4,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import SDES, keys
+from oracles import SDES, keys, slow_but
 
 from score_sde.sdes import VPSDE, perturb
 from score_sde.simulation import simulate
 
 
-@pytest.mark.parametrize("name", SDES)
+@pytest.mark.parametrize("name", slow_but(SDES, "subvp", "ve"))
 def test_simulated_data_has_the_exact_marginals_at_every_frame(name):
-    """Mean and variance of 6,000 numbers at 5 times from two data points, within 4.5 standard errors.
+    """Mean and variance of the noise in 4,000 numbers at 5 times, from two data points, within 4.5 standard errors.
 
-    10 numbers: 1 key in 15,000 fails; the key is fixed. The allowance for 1,000 Euler-Maruyama steps is 1 % (VE, whose
-    variance doubles every 46 steps, 2 %).
+    15 numbers: 1 key in 10,000 fails; the key is fixed. The allowance for 400 Euler-Maruyama steps is 1 % of the mean's
+    unit and 2 % of the variance.
     """
-    sde, num = SDES[name], 3000
+    sde, num = SDES[name], 2000
     x0 = jnp.array([1.5, -1.5])
-    run = jax.jit(jax.vmap(lambda key: simulate(key, sde, x0, num_steps=1000, save_path=5)))
+    run = jax.jit(jax.vmap(lambda key: simulate(key, sde, x0, num_steps=400, save_path=5)))
     x, path = (np.asarray(part, np.float64) for part in run(keys(1, num)))
     assert path.shape == (num, 5, 2) and x.shape == (num, 2)
     np.testing.assert_allclose(path[:, -1], x, rtol=1e-5)
@@ -43,10 +43,8 @@ def test_the_start_is_drawn_exactly_and_the_steps_go_on_from_it():
 
 
 def test_frames_are_kept_only_where_asked_for():
-    run = jax.jit(lambda key: simulate(key, VPSDE(), jnp.ones((2, 3)), num_steps=4))
-    result = run(jax.random.key(0))
-    assert result.path is None and result.x.shape == (2, 3) and np.isfinite(result.x).all()
-    assert not np.isclose(result.x, run(jax.random.key(1)).x).any()
+    result = jax.eval_shape(lambda key: simulate(key, VPSDE(), jnp.ones((2, 3)), num_steps=4), jax.random.key(0))
+    assert result.path is None and result.x.shape == (2, 3)
 
 
 def test_perturb_and_simulate_start_from_the_same_state():

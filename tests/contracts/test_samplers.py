@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import SAMPLERS, SDES, STOCHASTIC, VARIANTS, keys, tuned, two_modes_score
+from oracles import SAMPLERS, SDES, SLOW, STOCHASTIC, VARIANTS, keys, slow_but, tuned, two_modes_score
 
 from score_sde import builders
 from score_sde.reverse import denoise as tweedie
@@ -29,7 +29,7 @@ def product_of_all():
     """Every sampler with every SDE; in the fast tier, one SDE for each sampler of the table."""
     fast = set(zip(SAMPLERS, cycle(SDES), strict=False))
     return [
-        pytest.param(name, sde_name, marks=[] if (name, sde_name) in fast else pytest.mark.slow)
+        pytest.param(name, sde_name, marks=[] if (name, sde_name) in fast else SLOW)
         for name in ALL
         for sde_name in SDES
     ]
@@ -105,10 +105,7 @@ def test_samplers_are_hashable_values(name):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=[] if name in ("shark", "predictor_corrector") else pytest.mark.slow)
-        for name in ON_GRID
-    ],
+    slow_but(ON_GRID, "predictor_corrector"),
 )
 def test_a_fixed_grid_is_differentiable_in_the_parameters_of_the_score(name):
     """The derivative of a draw by a factor of the score, by forward mode, against a central difference in float64."""
@@ -140,6 +137,7 @@ def test_coupled_samples_take_the_same_steps():
     np.testing.assert_allclose(coupled.x, alone.x, atol=5e-3)
 
 
+@SLOW
 def test_the_coupled_corrector_lets_a_sample_depend_on_its_batch():
     sde, sampler = SDES["ve"], PredictorCorrector(num_steps=3, axis_name="batch")
     draw = jax.jit(jax.vmap(lambda key: sample(key, sde, two_modes_score(sde), sampler, (2,)).x, axis_name="batch"))

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from oracles import SAMPLERS, SDES, keys, tuned, two_modes_score
+from oracles import SAMPLERS, SDES, SLOW, keys, slow_but, tuned, two_modes_score
 
 from score_sde.likelihood import ExactTrace, Hutchinson, log_likelihood
 from score_sde.objectives import DenoisingScoreMatching
@@ -54,7 +54,7 @@ FUNCTIONS = {
 
 ADAPTIVE = ("sample-probability_flow", "log_likelihood", "encode", "decode")
 
-FAST = ("sample-predictor_corrector", "sample-probability_flow", "log_likelihood-hutchinson", "denoising-gradient")
+FAST = ("sample-predictor_corrector", "sample-probability_flow", "denoising-gradient")
 
 
 class Case(NamedTuple):
@@ -70,9 +70,7 @@ class Case(NamedTuple):
         return jax.enable_x64(self.precise)
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in FUNCTIONS]
-)
+@pytest.fixture(scope="module", params=slow_but(FUNCTIONS, *FAST))
 def case(request):
     function, precise = FUNCTIONS[request.param], request.param.startswith(ADAPTIVE)
     batched = jax.jit(jax.vmap(function))
@@ -88,7 +86,7 @@ def assert_same(actual, expected):
         np.testing.assert_allclose(ours, reference, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=SLOW), 3])
 def test_a_sample_is_the_same_in_any_batch(case, size):
     last = slice(8 - size, None)
     with case.precision():
@@ -120,12 +118,14 @@ def test_shard_map_over_eight_devices_gives_the_same(case):
         assert_same(jax.jit(sharded)(*jax.device_put(case.arguments, sharding())), case.reference)
 
 
+@SLOW
 def test_jit_with_sharded_arguments_gives_the_same(case):
     with case.precision():
         assert_same(case.batched(*jax.device_put(case.arguments, sharding())), case.reference)
 
 
-@pytest.mark.parametrize("transformation", ["pmap", pytest.param("shard_map", marks=pytest.mark.slow)])
+@SLOW
+@pytest.mark.parametrize("transformation", ["pmap", "shard_map"])
 def test_steps_are_coupled_over_devices(transformation):
     """``axis_name`` of a device axis: all take the same steps, those of the worst."""
     sde = SDES["vp"]

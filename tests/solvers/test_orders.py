@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import CENTRED, GAUSSIAN, marginal_std, order, two_modes_score
+from oracles import CENTRED, GAUSSIAN, SLOW, marginal_std, order, two_modes_score
 
 from score_sde import integrate
 from score_sde.integrate import Noise, solve_on_grid
@@ -42,7 +42,7 @@ def report(name, measured):
 )
 def test_order_on_the_probability_flow(sampler, expected):
     """The ODE of Gaussian data keeps ``(x - alpha m) / std(t)``, so that its end is known from its beginning."""
-    latent, sizes = np.array([0.8, -1.3]), [32, 128, 512]
+    latent, sizes = np.array([0.8, -1.3]), [64, 512]
     mean = np.array(GAUSSIAN.means[0])
     with jax.enable_x64(True):
         (first, last), (a, b) = (
@@ -120,11 +120,11 @@ def test_strong_orders_on_the_reverse_sde(monkeypatch):
     (On Gaussian data the score is linear, and ShARK's error of order 1.5 vanishes.) From one draw of paths to another
     the errors change by less than 10 %: the slope is known to 0.05.
     """
-    euler, shark, sizes = EulerSolver(), ShARKSolver(), [32, 128, 512]
+    euler, shark, sizes = EulerSolver(), ShARKSolver(), [32, 256]
     with jax.enable_x64(True):
-        ends = ends_of_one_path([euler, shark], [*sizes, 4096], 1000, monkeypatch)
+        ends = ends_of_one_path([euler, shark], [*sizes, 2048], 1000, monkeypatch)
     for solver, expected in ((euler, 1.0), (shark, 1.5)):
-        errors = [np.sqrt(np.mean((ends[solver, n] - ends[shark, 4096]) ** 2)) for n in sizes]
+        errors = [np.sqrt(np.mean((ends[solver, n] - ends[shark, 2048]) ** 2)) for n in sizes]
         measured = order(errors, sizes)
         report(f"strong order {expected}", measured)
         assert abs(measured - expected) < 0.2
@@ -173,7 +173,7 @@ def exact_variance(sampler, sde, start, monkeypatch):
 @pytest.mark.parametrize(("make", "expected"), [(EulerMaruyama, 1), (ShARK, 2)], ids=["euler_maruyama", "shark"])
 def test_weak_order_on_the_reverse_sde(make, expected, monkeypatch):
     """The variance of the discrete process from the exact marginal, against the exact variance at ``t_min``."""
-    sizes = [32, 128, 512]
+    sizes = [64, 512]
     start, stop = (marginal_std(CENTRED, SDE, t) ** 2 for t in (SDE.t_max, SDE.t_min))
     errors = [abs(exact_variance(make(num_steps=n), SDE, start, monkeypatch) - stop) for n in sizes]
     measured = order(errors, sizes)
@@ -181,7 +181,7 @@ def test_weak_order_on_the_reverse_sde(make, expected, monkeypatch):
     assert abs(measured - expected) < 0.2
 
 
-@pytest.mark.parametrize("noise_scale", [0.5, 1.0, 1.5])
+@pytest.mark.parametrize("noise_scale", [0.7, pytest.param(1.0, marks=SLOW), pytest.param(1.5, marks=SLOW)])
 def test_euler_maruyama_has_the_variance_of_its_recursion(noise_scale, monkeypatch):
     """``V <- (1 - (f + (1 + lambda^2) g^2 / (2 v)) h)^2 V + lambda^2 g^2 h``, coefficients at the later time ``t``."""
     sampler = EulerMaruyama(num_steps=50, noise_scale=noise_scale)

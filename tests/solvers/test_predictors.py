@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import GAUSSIAN, PLANE, SDES, keys, marginal_std
+from oracles import GAUSSIAN, PLANE, SDES, keys, marginal_std, slow_but
 
 from score_sde.builders import FUNCTIONS
 from score_sde.evaluation import Mixture
@@ -81,7 +81,7 @@ def test_langevin_is_its_formula(name):
     np.testing.assert_allclose(step(score, X), X + eps * score(X, T) + np.sqrt(2.0 * eps) * z, rtol=1e-5, atol=1e-6)
 
 
-@each_sde
+@pytest.mark.parametrize("name", slow_but(SDES, "vp"))
 def test_langevin_keeps_the_density_up_to_its_known_bias(name):
     """40 steps from the exact marginal: ``V <- (1 - eps / v)^2 V + 2 eps``, exactly, for Gaussian data.
 
@@ -118,13 +118,14 @@ def test_langevin_coupled_over_an_axis_uses_the_mean_norms():
     zero = lambda x, t: jnp.zeros_like(x)  # noqa: E731
     unit = Langevin(snr=0.16)
     a, sigma = sde.transition(T_NEXT, T).alpha, sde.marginal(T).sigma
-    z = jax.vmap(lambda key: unit(key, sde, zero, jnp.zeros(2), T, T_NEXT))(batch_keys) / (2.0 * a * 0.16 * sigma)
-    s = jax.vmap(lambda x: PLANE.score_fn(sde)(x, T))(x)
+    plain = jax.jit(jax.vmap(lambda key: unit(key, sde, zero, jnp.zeros(2), T, T_NEXT)))
+    z = plain(batch_keys) / (2.0 * a * 0.16 * sigma)
+    s = jax.jit(jax.vmap(lambda x: PLANE.score_fn(sde)(x, T)))(x)
     norm = lambda y: np.mean(np.linalg.norm(y, axis=1))  # noqa: E731
     eps = 2.0 * (a * 0.16 * norm(z) / norm(s)) ** 2
     coupled = Langevin(snr=0.16, axis_name="batch")
     step = lambda key, x: coupled(key, sde, PLANE.score_fn(sde), x, T, T_NEXT)  # noqa: E731
-    actual = jax.vmap(step, axis_name="batch")(batch_keys, x)
+    actual = jax.jit(jax.vmap(step, axis_name="batch"))(batch_keys, x)
     np.testing.assert_allclose(actual, x + eps * s + np.sqrt(2.0 * eps) * z, rtol=1e-4, atol=1e-5)
 
 
