@@ -149,10 +149,12 @@ def load(path: str | Path, *, step: int | None = None, config: ConfigDict | Mapp
 
     Raises:
         FileNotFoundError: where there is no checkpoint.
+        ValueError: where the checkpoint is damaged, or its parameters are not those of the config's network.
     """
     directory, named_step = _checkpoint_directory(Path(path))
     found = restore_for_sampling(directory, step=named_step if step is None else step)
-    return build_model(found.config if config is None else config, found.ema_params, step=found.step)
+    chosen = {**_plain(found.config if config is None else config), "example": found.config["example"]}
+    return build_model(chosen, found.ema_params, step=found.step)
 
 
 def saved_config(path: str | Path, *, step: int | None = None) -> ConfigDict:
@@ -189,11 +191,12 @@ def drop_leftovers(config: ConfigDict, before: Mapping[str, Any], given: Iterabl
     Args:
         config: the config to change, in which sections may have got other names.
         before: the config as it was.
-        given: the keys, such as ``sampling.num_steps``, that were set on purpose and stay.
+        given: the keys, such as ``sampling.num_steps``, and sections that were set on purpose and stay.
     """
+    given = set(given)
     for path, table in NAMED.items():
         old, new = _section(before, path), _section(config, path)
-        if old and new and old.get("name") != new.get("name"):
+        if old and new and path not in given and old.get("name") != new.get("name"):
             for key in _keys(path, old.get("name"), table) - _keys(path, new.get("name"), table):
                 if key in new and f"{path}.{key}" not in given:
                     del new[key]

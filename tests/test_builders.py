@@ -241,6 +241,9 @@ def test_leftovers_of_another_name_are_dropped_and_what_was_asked_for_stays():
     config.sampling.name = "probability_flow"
     drop_leftovers(config, before, given={"sampling.name", "sampling.num_steps"})
     assert "num_steps" in config.sampling and "grid" not in config.sampling
+    config = ConfigDict({"sampling": {"name": "probability_flow", "num_steps": 5}})
+    drop_leftovers(config, before, given={"sampling"})
+    assert "num_steps" in config.sampling
     nested = {"eval": {"divergence": {"name": "hutchinson", "num_probes": 3, "kind": "gaussian"}}}
     config = ConfigDict(nested)
     config.eval.divergence.name = "exact"
@@ -284,6 +287,8 @@ def test_the_saved_config_can_be_changed_and_loaded_with():
     assert config.model.hidden_sizes == (8,) and config.example.shape == (2,)
     config.sampling = ConfigDict({"name": "probability_flow", "rtol": 1e-2, "atol": 1e-2})
     assert load(tiny.toy_run(), config=config).sampler == ProbabilityFlow(rtol=1e-2, atol=1e-2)
+    del config.example
+    assert load(tiny.toy_run(), config=config).shape == (2,)
     config.model.hidden_sizes = (16,)
     with pytest.raises(ValueError, match=r"^model does not fit the trained parameters: .* is \(.*\) there and"):
         load(tiny.toy_run(), config=config)

@@ -142,7 +142,7 @@ def take(name: str, argv: Sequence[str]) -> tuple[str | None, list[str]]:
 
 def require(value: Any, flag: str, example: str) -> Any:
     """The value of a flag that must be given."""
-    if not value:
+    if value is None or value == "":
         raise Refusal(f"--{flag} is missing: for example --{flag}={example}")
     return value
 

@@ -146,6 +146,7 @@ def test_values(override, message, experiment, refused):
 
 
 FILES = [
+    ("config = {}", "the config lacks the section 'seed'"),
     ("config.trainin = 3", "the config has an unknown section 'trainin', did you mean 'training'?"),
     ("config.training.num_step = 3", "training has no key 'num_step', did you mean 'num_steps'?"),
     ("del config.optim", "the config lacks the section 'optim'; start from the defaults of configs/default.py"),
