@@ -1,9 +1,14 @@
 """Training again on a workdir: it goes on, is complete, or is refused where another model would be trained."""
 
 import json
+import os
+import signal
 
 import pytest
 import tiny
+
+from score_sde.cli import main
+from score_sde.training import JsonLinesWriter
 
 
 @pytest.fixture
@@ -73,3 +78,18 @@ def test_a_refused_start_leaves_the_config_of_the_workdir(workdir, refused):
     refused(*flags(workdir), "--config.training.batch_size=9")
     refused(*flags(workdir), "--config.training.num_steps=-1")
     assert (workdir / "config.json").read_bytes() == before
+
+
+def test_a_run_that_is_asked_to_stop_ends_with_75_and_goes_on(workdir, monkeypatch, capsys):
+    write = JsonLinesWriter.write_scalars
+
+    def write_and_stop(writer, step, scalars):
+        write(writer, step, scalars)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    longer = (*flags(workdir), "--config.training.num_steps=36", "--config.training.log_every=2")
+    with monkeypatch.context() as patch, tiny.quick_compilation():
+        patch.setattr(JsonLinesWriter, "write_scalars", write_and_stop)
+        assert main(longer) == 75
+    assert "stopped by SIGTERM at step 33 of 36: saved in " in capsys.readouterr().err
+    assert "going on to step 36" in tiny.run(*longer)

@@ -32,8 +32,8 @@ def test_increments_are_independent_normals_of_the_right_variance():
     w, h = increments(path(shape=(num,)))
     lengths = np.diff(NODES)
     for i, dt in enumerate(lengths):
-        assert stats.kstest(w[i], "norm", args=(0.0, np.sqrt(dt))).pvalue > 1e-4
-        assert stats.kstest(h[i], "norm", args=(0.0, np.sqrt(dt / 12.0))).pvalue > 1e-4
+        assert stats.kstest(w[i] / np.sqrt(dt), "norm").pvalue > 1e-4
+        assert stats.kstest(h[i] / np.sqrt(dt / 12.0), "norm").pvalue > 1e-4
     correlation = np.corrcoef(np.concatenate([w, h])) - np.eye(8)
     assert np.abs(correlation).max() < 4.5 / np.sqrt(num)
 
