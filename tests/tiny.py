@@ -1,5 +1,6 @@
 """Two tiny models, trained once a process by the command line itself, from config files outside the package."""
 
+import atexit
 import contextlib
 import functools
 import io
@@ -53,7 +54,8 @@ def get_config():
     return config
 """
 
-_folder = tempfile.TemporaryDirectory(prefix="score_sde_tests_")
+_folder = Path(tempfile.mkdtemp(prefix="score_sde_tests_"))
+atexit.register(shutil.rmtree, _folder, ignore_errors=True)
 
 
 def run(*argv: str) -> str:
@@ -100,7 +102,7 @@ def copy_of(workdir: Path, folder: Path) -> Path:
 
 
 def _trained(name: str, text: str) -> Path:
-    workdir = Path(_folder.name) / name
-    file = config_file(text, Path(_folder.name), f"{name}.py")
+    workdir = _folder / name
+    file = config_file(text, _folder, f"{name}.py")
     run("train", f"--config={file}", f"--workdir={workdir}")
     return workdir

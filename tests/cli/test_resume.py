@@ -1,14 +1,13 @@
 """Training again on a workdir: it goes on, is complete, or is refused where another model would be trained."""
 
 import json
-import os
 import signal
 
 import pytest
 import tiny
 
 from score_sde.cli import main
-from score_sde.training import JsonLinesWriter
+from score_sde.training.signals import StopRequest
 
 
 @pytest.fixture
@@ -80,16 +79,18 @@ def test_a_refused_start_leaves_the_config_of_the_workdir(workdir, refused):
     assert (workdir / "config.json").read_bytes() == before
 
 
+class Asked(StopRequest):
+    """A request that has come before the first step."""
+
+    def __enter__(self):
+        self.signum = signal.SIGTERM
+        return self
+
+
 def test_a_run_that_is_asked_to_stop_ends_with_75_and_goes_on(workdir, monkeypatch, capsys):
-    write = JsonLinesWriter.write_scalars
-
-    def write_and_stop(writer, step, scalars):
-        write(writer, step, scalars)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    longer = (*flags(workdir), "--config.training.num_steps=36", "--config.training.log_every=2")
+    longer = (*flags(workdir), "--config.training.num_steps=33")
     with monkeypatch.context() as patch, tiny.quick_compilation():
-        patch.setattr(JsonLinesWriter, "write_scalars", write_and_stop)
+        patch.setattr("score_sde.training.loop.StopRequest", Asked)
         assert main(longer) == 75
-    assert "stopped by SIGTERM at step 33 of 36: saved in " in capsys.readouterr().err
-    assert "going on to step 36" in tiny.run(*longer)
+    assert "stopped by SIGTERM at step 31 of 33: saved in " in capsys.readouterr().err
+    assert "found a checkpoint of step 31, going on to step 33" in tiny.run(*longer)
