@@ -98,10 +98,11 @@ def test_another_sampler_and_an_earlier_checkpoint_may_be_chosen(tmp_path):
     assert f"samples of {workdir}, step 20" in text and "2 of ProbabilityFlow, " in text
 
 
-@pytest.mark.parametrize("split", ["test", "train"])
-def test_the_likelihood_of_every_example_is_computed_once(workdir, split):
-    if workdir.name == "digits" and split == "train":
-        pytest.skip("the same code, and slow")
+@pytest.mark.parametrize(
+    ("name", "split"), [("toy", "test"), ("toy", "train"), pytest.param("digits", "test", marks=pytest.mark.slow)]
+)
+def test_the_likelihood_of_every_example_is_computed_once(name, split, tmp_path):
+    workdir = tiny.copy_of(RUNS[name](), tmp_path)
     text = tiny.run("likelihood", f"--workdir={workdir}", f"--split={split}")
     model = load(workdir)
     examples = getattr(load_data(model.config), split)[: model.evaluating.max_examples]
@@ -124,9 +125,8 @@ def test_hutchinson_is_chosen_by_its_name(tmp_path):
     assert "nats over 3 examples" in tiny.run("likelihood", f"--workdir={workdir}", *flags)
 
 
-def test_plots_of_a_workdir(workdir):
-    if workdir.name == "digits":
-        pytest.skip("the same code")
+def test_plots_of_a_workdir(tmp_path):
+    workdir = tiny.copy_of(tiny.toy_run(), tmp_path)
     text = tiny.run("plot", f"--workdir={workdir}")
     rows = report(workdir)
     assert is_picture(rows["loss"]) and is_picture(rows["trajectories"])
