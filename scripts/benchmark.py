@@ -147,11 +147,12 @@ def likelihood_images(repeats: int = 5) -> None:
 
 
 def likelihood_points(repeats: int = 9) -> None:
-    """An MLP on 256 points in two dimensions."""
+    """An MLP on points in two dimensions: few, where dispatch is what costs, and many, where the network is."""
     experiment = ss.build(swiss_roll.get_config())
-    x = jnp.asarray(experiment.source.test[:256])
     score_fn = experiment.model.score_fn_of(trained_enough(experiment, steps=1000))
-    compare_likelihood("2-D MLP, 256 points", experiment.model.sde, score_fn, x, repeats)
+    for number in (16, 64, 256):
+        x = jnp.asarray(experiment.source.test[:number])
+        compare_likelihood(f"2-D MLP, {number} points", experiment.model.sde, score_fn, x, repeats)
 
 
 def trained_enough(experiment: Experiment, steps: int = 150) -> Any:

@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
     config.model = section(
         "mlp",
         hidden_sizes=(128, 128, 128),
-        embedding_dim=64,
+        embedding_dim=32,
         embedding="fourier",
         fourier_scale=1.0,
         activation="silu",

@@ -20,7 +20,7 @@ class MLP(nn.Module):
     """
 
     hidden_sizes: tuple[int, ...] = (128, 128, 128)
-    embedding_dim: int = 64
+    embedding_dim: int = 32
     embedding: str = "positional"
     fourier_scale: float = 1.0
     activation: str = "silu"
@@ -40,7 +40,7 @@ class MLP(nn.Module):
         """Evaluate the network on a batch; ``train`` switches dropout on."""
         act = ACTIVATIONS[self.activation]
         condition = ConditionEmbedding(
-            dim=2 * self.embedding_dim,
+            dim=self.embedding_dim,
             features=self.embedding_dim,
             embedding=self.embedding,
             fourier_scale=self.fourier_scale,
@@ -64,7 +64,7 @@ def mlp(
     shape: Sequence[int],
     *,
     hidden_sizes: Sequence[int] = (128, 128, 128),
-    embedding_dim: int = 64,
+    embedding_dim: int = 32,
     embedding: str = "positional",
     fourier_scale: float = 1.0,
     activation: str = "silu",
