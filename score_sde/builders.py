@@ -35,6 +35,8 @@ PARAMETERIZATIONS: Table = {
     "denoised": parameterization.DenoisedPrediction,
     "v": parameterization.VelocityPrediction,
     "edm": parameterization.EDMPreconditioning,
+    "discrete_noise": parameterization.DiscreteNoisePrediction,
+    "discrete_score": parameterization.DiscreteScorePrediction,
 }
 OBJECTIVES: Table = {"denoising": objectives.DenoisingScoreMatching}
 OPTIMIZERS: Table = {"adam": adam}
@@ -60,6 +62,8 @@ FUNCTIONS: Mapping[str, Table] = {
     "predictor": {
         "reverse_diffusion": solvers.reverse_diffusion_step,
         "euler_maruyama": solvers.euler_maruyama,
+        "ancestral": solvers.ancestral,
+        "ancestral_large": solvers.ancestral_large,
     },
 }
 """Arguments that are functions, chosen by name."""

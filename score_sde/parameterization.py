@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from score_sde.sdes.base import SDE
+from score_sde.sdes.discretization import ddpm_marginals
 from score_sde.typing import Scalar, ScalarLike
 
 TimeLabel: TypeAlias = Callable[[SDE, ScalarLike], Scalar]
@@ -70,6 +71,73 @@ class ScorePrediction(Parameterization):
     """The network predicts the score itself (Song & Ermon 2019)."""
 
     time_label: TimeLabel = noise_level
+
+    def score(
+        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
+    ) -> Float[Array, "*shape"]:
+        """``output``."""
+        del sde, x, t
+        return output
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscreteNoisePrediction(Parameterization):
+    """The network of a discrete-time DDPM predicts ``eps`` and is told the index of the level: ``-output / sigma_i``.
+
+    The label is the index as a real number, ``(num_scales - 1) t / t_max``; ``sigma_i`` is that of DDPM's own table at
+    the whole number below it, as in the published code (Song et al. 2021, appendix C). ``interpolate`` takes the table
+    between two levels linearly instead, which is smooth in ``t``: better for the probability-flow ODE.
+    """
+
+    num_scales: int = 1000
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+    interpolate: bool = False
+
+    def __post_init__(self) -> None:
+        ddpm_marginals(self.num_scales, beta_min=self.beta_min, beta_max=self.beta_max)
+
+    def network_input(
+        self, sde: SDE, x: Float[Array, "*shape"], t: ScalarLike
+    ) -> tuple[Float[Array, "*shape"], Scalar]:
+        """``(x, index)``; ``time_label`` is not used."""
+        return x, self._index(sde, t)
+
+    def score(
+        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
+    ) -> Float[Array, "*shape"]:
+        """``-output / sigma_i``."""
+        del x
+        index = self._index(sde, t)
+        table = ddpm_marginals(self.num_scales, beta_min=self.beta_min, beta_max=self.beta_max).sigma
+        sigmas = jnp.asarray(table, output.dtype)
+        lower = jnp.clip(jnp.floor(index).astype(jnp.int32), 0, self.num_scales - 1)
+        if not self.interpolate:
+            return -output / sigmas[lower]
+        return -output / jnp.interp(index, jnp.arange(self.num_scales), sigmas)
+
+    def _index(self, sde: SDE, t: ScalarLike) -> Scalar:
+        return jnp.asarray(t) * ((self.num_scales - 1) / sde.t_max)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscreteScorePrediction(Parameterization):
+    """The network of a discrete-time NCSN predicts the score and is told the level, counted from the greatest noise.
+
+    The label is the whole number nearest to ``(num_scales - 1) (1 - t / t_max)`` (Song et al. 2021, appendix C).
+    """
+
+    num_scales: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.num_scales < 2:
+            raise ValueError(f"num_scales={self.num_scales} must be at least 2")
+
+    def network_input(
+        self, sde: SDE, x: Float[Array, "*shape"], t: ScalarLike
+    ) -> tuple[Float[Array, "*shape"], Scalar]:
+        """``(x, level)``; ``time_label`` is not used."""
+        return x, jnp.round((1.0 - jnp.asarray(t) / sde.t_max) * (self.num_scales - 1))
 
     def score(
         self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike

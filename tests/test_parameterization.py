@@ -10,6 +10,8 @@ from oracles import SDES
 
 from score_sde.builders import PARAMETERIZATIONS
 from score_sde.parameterization import (
+    DiscreteNoisePrediction,
+    DiscreteScorePrediction,
     EDMPreconditioning,
     NoisePrediction,
     ScorePrediction,
@@ -17,7 +19,7 @@ from score_sde.parameterization import (
     noise_level,
     scaled_time,
 )
-from score_sde.sdes import VESDE, VPSDE, perturb
+from score_sde.sdes import VESDE, VPSDE, ddpm_marginals, perturb, smld_sigmas
 
 
 def edm_output(alpha, sigma, x0, noise, sigma_data=0.5):
@@ -34,14 +36,19 @@ IDEAL = {
     "denoised": lambda alpha, sigma, x0, noise: x0,
     "v": lambda alpha, sigma, x0, noise: (alpha * noise - sigma * x0) / np.hypot(alpha, sigma),
     "edm": edm_output,
+    "discrete_score": lambda alpha, sigma, x0, noise: -noise / sigma,
 }
 """What a perfect network returns for one known ``x0``."""
 
 values = st.lists(st.floats(-3.0, 3.0), min_size=3, max_size=3).map(np.asarray)
 
 
+def test_every_parameterization_is_tested_against_its_ideal_output():
+    assert set(PARAMETERIZATIONS) == {*IDEAL, "discrete_noise"}
+
+
 @pytest.mark.parametrize("sde_name", SDES)
-@pytest.mark.parametrize("name", PARAMETERIZATIONS)
+@pytest.mark.parametrize("name", IDEAL)
 @settings(max_examples=10, deadline=None)
 @given(x0=values, noise=values, unit=st.floats(0.0, 1.0))
 def test_the_score_of_a_perfect_output_is_minus_noise_over_sigma(name, sde_name, x0, noise, unit):
@@ -108,3 +115,44 @@ def test_parameterizations_are_hashable_values(name):
 def test_edm_needs_a_positive_spread_of_the_data(sigma_data):
     with pytest.raises(ValueError, match="must be positive: the standard deviation of the data"):
         EDMPreconditioning(sigma_data=sigma_data)
+
+
+@pytest.mark.parametrize("t", [0.11, 0.83, 1.0])
+def test_discrete_noise_is_divided_by_the_sigma_of_the_level_below(t):
+    """The label is real, the index whole; between two levels ``interpolate`` takes the table linearly."""
+    sde, noise, x = VPSDE(), jnp.array([0.3, -2.0]), jnp.zeros(2)
+    sigma, label = ddpm_marginals(1000).sigma, 999.0 * t
+    fed, told = DiscreteNoisePrediction().network_input(sde, x, t)
+    assert fed is x
+    np.testing.assert_allclose(told, label, rtol=1e-6)
+    floor = int(np.floor(np.float32(label)))
+    np.testing.assert_allclose(DiscreteNoisePrediction().score(sde, noise, x, t), -noise / sigma[floor], rtol=1e-6)
+    between = np.interp(label, np.arange(1000), sigma)
+    smooth = DiscreteNoisePrediction(interpolate=True).score(sde, noise, x, t)
+    np.testing.assert_allclose(smooth, -noise / between, rtol=1e-5)
+
+
+def test_discrete_noise_comes_to_the_continuous_one_for_many_levels():
+    """``prod (1 - beta_i)`` against ``exp(-int beta)``: the sigmas agree to the order of one level."""
+    sde, noise = VPSDE(), jnp.ones(3)
+    for num_scales in (100, 1000):
+        discrete = DiscreteNoisePrediction(num_scales=num_scales, interpolate=True)
+        ratio = discrete.score(sde, noise, noise, 0.5) / NoisePrediction().score(sde, noise, noise, 0.5)
+        np.testing.assert_allclose(ratio, 1.0, atol=2.0 / num_scales)
+
+
+def test_discrete_levels_of_ve_are_counted_from_the_greatest_noise():
+    sde, discrete = VESDE(), DiscreteScorePrediction(num_scales=10)
+    sigmas = smld_sigmas(10)[::-1]
+    for level in range(10):
+        t = 1.0 - level / 9.0
+        _, label = discrete.network_input(sde, jnp.zeros(2), t)
+        assert float(label) == level
+        np.testing.assert_allclose(sde.marginal(t).sigma, sigmas[level], rtol=1e-4)
+
+
+def test_discrete_models_need_levels():
+    with pytest.raises(ValueError, match="num_scales=1 must be at least 2"):
+        DiscreteScorePrediction(num_scales=1)
+    with pytest.raises(ValueError, match="num_scales=1 must be at least 2"):
+        DiscreteNoisePrediction(num_scales=1)

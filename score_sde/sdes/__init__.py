@@ -2,6 +2,7 @@
 
 from score_sde.sdes.base import SDE, Marginal, perturb, prior_log_prob, prior_sample
 from score_sde.sdes.brownian import BrownianMotion
+from score_sde.sdes.discretization import DiscreteMarginals, ddpm_betas, ddpm_marginals, smld_sigmas
 from score_sde.sdes.subvp import SubVPSDE
 from score_sde.sdes.ve import VESDE
 from score_sde.sdes.vp import VPSDE
@@ -11,9 +12,13 @@ __all__ = [
     "VESDE",
     "VPSDE",
     "BrownianMotion",
+    "DiscreteMarginals",
     "Marginal",
     "SubVPSDE",
+    "ddpm_betas",
+    "ddpm_marginals",
     "perturb",
     "prior_log_prob",
     "prior_sample",
+    "smld_sigmas",
 ]

@@ -7,7 +7,7 @@ from score_sde.solvers.clock import Clock
 from score_sde.solvers.correctors import Langevin
 from score_sde.solvers.grids import TimeGrid, quadratic, uniform
 from score_sde.solvers.predictor_corrector import PredictorCorrectorSolver
-from score_sde.solvers.predictors import Predictor, euler_maruyama, reverse_diffusion_step
+from score_sde.solvers.predictors import Predictor, ancestral, ancestral_large, euler_maruyama, reverse_diffusion_step
 
 __all__ = [
     "AbstractSolver",
@@ -23,6 +23,8 @@ __all__ = [
     "ShARK",
     "TimeGrid",
     "Tsit5",
+    "ancestral",
+    "ancestral_large",
     "euler_maruyama",
     "quadratic",
     "reverse_diffusion_step",

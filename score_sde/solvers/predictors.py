@@ -55,3 +55,56 @@ def reverse_diffusion_step(
     noise = jax.random.normal(key, x.shape, x.dtype)
     weight = 0.5 * (1.0 + noise_scale**2)
     return (2.0 - scale) * x + weight * jnp.square(std) * score_fn(x, t) + noise_scale * std * noise
+
+
+def ancestral(
+    key: Key,
+    sde: SDE,
+    score_fn: ScoreFn,
+    x: Float[Array, "*shape"],
+    t: ScalarLike,
+    t_next: ScalarLike,
+    *,
+    noise_scale: float = 1.0,
+) -> Float[Array, "*shape"]:
+    """Ancestral sampling with the variance of the posterior, ``(x + v score) / a + sqrt(v) sigma_next / sigma z``.
+
+    With the exact transition ``x_t = a x_next + sqrt(v) z``, it draws from ``p(x_next | x_t, x_0)`` at the denoised
+    ``x_0``: for VE the predictor of Song et al. 2021 (equation 47), for VP DDPM's smaller choice of variance
+    (Ho et al. 2020, equations 7 and 11, 'fixedsmall').
+    """
+    shrink = sde.marginal(t_next).sigma / sde.marginal(t).sigma
+    return _ancestral(key, sde, score_fn, x, t, t_next, noise_scale, shrink)
+
+
+def ancestral_large(
+    key: Key,
+    sde: SDE,
+    score_fn: ScoreFn,
+    x: Float[Array, "*shape"],
+    t: ScalarLike,
+    t_next: ScalarLike,
+    *,
+    noise_scale: float = 1.0,
+) -> Float[Array, "*shape"]:
+    """Ancestral sampling with the variance of the transition, ``(x + v score) / a + sqrt(v) z``.
+
+    For VP that is ``beta_i`` (Ho et al. 2020, section 3.2, 'fixedlarge'), as the published VP samples were drawn.
+    """
+    return _ancestral(key, sde, score_fn, x, t, t_next, noise_scale, 1.0)
+
+
+def _ancestral(
+    key: Key,
+    sde: SDE,
+    score_fn: ScoreFn,
+    x: Float[Array, "*shape"],
+    t: ScalarLike,
+    t_next: ScalarLike,
+    noise_scale: float,
+    shrink: ScalarLike,
+) -> Float[Array, "*shape"]:
+    scale, std = sde.transition(t_next, t)
+    noise = jax.random.normal(key, x.shape, x.dtype)
+    weight = 0.5 * (1.0 + noise_scale**2)
+    return (x + weight * jnp.square(std) * score_fn(x, t)) / scale + noise_scale * shrink * std * noise
