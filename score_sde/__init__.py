@@ -42,15 +42,16 @@ from score_sde.sdes import (
 from score_sde.simulation import Simulation, simulate
 
 if TYPE_CHECKING:
-    from score_sde.builders import build, build_model, load
+    from score_sde.builders import build, build_model
     from score_sde.experiment import Experiment, Model
+    from score_sde.loading import load
     from score_sde.models import ScoreNetwork, make_score_fn
     from score_sde.training import TrainState
 
 _LATER = {
     "build": "score_sde.builders",
     "build_model": "score_sde.builders",
-    "load": "score_sde.builders",
+    "load": "score_sde.loading",
     "Experiment": "score_sde.experiment",
     "Model": "score_sde.experiment",
     "ScoreNetwork": "score_sde.models",

@@ -8,7 +8,6 @@ before anything compiles. A ``"package.module:Name"`` instead of a name takes co
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,7 +21,7 @@ from score_sde.experiment import Drawing, Evaluating, Experiment, Model, Trainin
 from score_sde.likelihood import Divergence, ExactTrace, Hutchinson
 from score_sde.models import ScoreNetwork, mlp, unet
 from score_sde.naming import check_arguments, did_you_mean, lookup
-from score_sde.training import adam, restore_for_sampling
+from score_sde.training import adam
 from score_sde.typing import Params
 
 Table = Mapping[str, Callable[..., Any]]
@@ -98,7 +97,7 @@ def build(config: ConfigDict | Mapping[str, Any]) -> Experiment:
         ValueError: in one line, for whatever in the config is unknown, misspelt, of a wrong type or out of range.
         FileNotFoundError: where the data are not there.
     """
-    plain = _plain(config)
+    plain = plain_config(config)
     source = load_data(plain)
     plain["example"] = {"shape": list(source.shape), "num_levels": source.num_levels}
     # The model comes last, for its network compiles.
@@ -112,7 +111,7 @@ def build(config: ConfigDict | Mapping[str, Any]) -> Experiment:
 
 def load_data(config: ConfigDict | Mapping[str, Any]) -> DataSource:
     """The data of a config."""
-    options = {key: value for key, value in _plain(config)["data"].items() if key not in SCALING}
+    options = {key: value for key, value in plain_config(config)["data"].items() if key not in SCALING}
     source = options.pop("source", None)
     if "name" in options:
         raise ValueError("data has no key 'name': its source is chosen by 'source'")
@@ -123,7 +122,7 @@ def load_data(config: ConfigDict | Mapping[str, Any]) -> DataSource:
 
 def build_model(config: ConfigDict | Mapping[str, Any], params: Params | None, *, step: int) -> Model:
     """The model of a resolved config, which knows the shape of an example; initial parameters where none are given."""
-    plain = _plain(config)
+    plain = plain_config(config)
     seed, sampler, data, example = plain["seed"], dict(plain["sampling"]), plain["data"], plain["example"]
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"seed must be a whole number from 0 to {2**32 - 1}, got {seed!r}")
@@ -143,34 +142,9 @@ def build_model(config: ConfigDict | Mapping[str, Any], params: Params | None, *
     return Model(**parts, params=params, shape=shape, seed=seed, step=step, config=plain)
 
 
-def load(path: str | Path, *, step: int | None = None, config: ConfigDict | Mapping[str, Any] | None = None) -> Model:
-    """The model of a training run: its averaged parameters, and the objects of the config saved with them.
-
-    Args:
-        path: the workdir of the run, its folder of checkpoints, or one checkpoint.
-        step: which checkpoint; the latest unless given.
-        config: a config to use in place of the saved one, as from ``saved_config`` with changes.
-
-    Raises:
-        FileNotFoundError: where there is no checkpoint.
-        ValueError: where the checkpoint is damaged, or its parameters are not those of the config's network.
-    """
-    directory, named_step = _checkpoint_directory(Path(path))
-    found = restore_for_sampling(directory, step=named_step if step is None else step)
-    chosen = {**_plain(found.config if config is None else config), "example": found.config["example"]}
-    return build_model(chosen, found.ema_params, step=found.step)
-
-
-def saved_config(path: str | Path, *, step: int | None = None) -> ConfigDict:
-    """The resolved config that was saved with a checkpoint."""
-    directory, named_step = _checkpoint_directory(Path(path))
-    found = restore_for_sampling(directory, step=named_step if step is None else step)
-    return ConfigDict(_with_tuples(found.config))
-
-
 def build_sde(config: ConfigDict | Mapping[str, Any]) -> sdes.SDE:
     """The SDE alone of a config."""
-    return construct("sde", sdes.SDE, _plain(config)["sde"])
+    return construct("sde", sdes.SDE, plain_config(config)["sde"])
 
 
 def construct(section: str, kind: type, values: Any, **given: Any) -> Any:
@@ -238,7 +212,7 @@ def _argument(section: str, key: str, value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _plain(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
+def plain_config(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
     """The config as plain dictionaries, its sections checked."""
     plain = config.to_dict() if isinstance(config, ConfigDict) else config
     for section in plain:
@@ -267,13 +241,6 @@ def _plain_value(path: str, value: Any) -> Any:
     raise ValueError(f"{path} must be a plain value, got {type(value).__name__}; code is named as package.module:Name")
 
 
-def _with_tuples(value: Any) -> Any:
-    """A value from JSON with tuples for its lists, as configs have them and flags can change them."""
-    if isinstance(value, Mapping):
-        return {key: _with_tuples(item) for key, item in value.items()}
-    return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value
-
-
 def _init(network: ScoreNetwork, seed: int) -> Params:
     return jax.jit(network.init)(jax.random.key(seed))
 
@@ -292,10 +259,3 @@ def _checked(network: ScoreNetwork, params: Params) -> Params:
 def _shapes(params: Any) -> dict[str, tuple[int, ...]]:
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): np.shape(leaf) for path, leaf in leaves}
-
-
-def _checkpoint_directory(path: Path) -> tuple[Path, int | None]:
-    """The folder of checkpoints, and the step if ``path`` is one of them."""
-    if path.name.isdigit() and (path / "_CHECKPOINT_METADATA").exists():
-        return path.parent, int(path.name)
-    return (path, None) if path.name == "checkpoints" else (path / "checkpoints", None)

@@ -20,7 +20,7 @@ FLOORS = {
     **dict.fromkeys(["sampling", "likelihood", "conditioning", "simulation"], 2),
     **dict.fromkeys(["models", "data", "interop"], 3),
     **dict.fromkeys(["training", "evaluation"], 4),
-    **dict.fromkeys(["experiment", "builders"], 5),
+    **dict.fromkeys(["experiment", "builders", "loading"], 5),
     **dict.fromkeys(["cli", "__main__"], 6),
 }
 """A room imports from lower floors, or from its neighbours as long as that makes no circle."""
@@ -28,7 +28,7 @@ FLOORS = {
 IMPORTERS = {
     "flax": {"models"},
     "orbax": {"training"},
-    "ml_collections": {"builders", "cli"},
+    "ml_collections": {"builders", "loading", "cli"},
     "diffrax": {"solvers", "integrate"},
 }
 """Libraries that one room alone may import."""

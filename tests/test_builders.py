@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from score_sde import SDE, VESDE, VPSDE, ExactTrace, Hutchinson, ProbabilityFlow, Sampler, builders, sample
-from score_sde.builders import build, build_model, build_sde, construct, drop_leftovers, load, load_data, saved_config
+from score_sde.builders import build, build_model, build_sde, construct, drop_leftovers, load_data
 from score_sde.cli.config_file import read_config
+from score_sde.loading import load, saved_config
 from score_sde.models import ScoreNetwork, mlp
 from score_sde.parameterization import Parameterization
 

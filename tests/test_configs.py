@@ -8,8 +8,9 @@ import tiny
 from test_builders import abstract_init
 
 import score_sde.configs
-from score_sde.builders import build, load
+from score_sde.builders import build
 from score_sde.cli.config_file import read_config
+from score_sde.loading import load
 
 FOLDER = Path(score_sde.configs.__file__).parent
 NAMES = sorted(

@@ -6,11 +6,12 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from score_sde.builders import SDES, build_sde, saved_config
+from score_sde.builders import SDES, build_sde
 from score_sde.cli import report
 from score_sde.cli.flags import Flags, config_help, named_config, refusals
 from score_sde.cli.workdir import EXAMPLE, existing_workdir
 from score_sde.evaluation import Mixture, plot_loss, plot_sde, plot_sdes
+from score_sde.loading import saved_config
 from score_sde.sdes import SDE, BrownianMotion
 
 DATA = Mixture(means=((-1.5,), (0.3,), (1.5,)), std=0.15, weights=(0.4, 0.2, 0.4))

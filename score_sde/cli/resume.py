@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from score_sde.builders import saved_config
+from score_sde.loading import saved_config
 
 FIXED = ("data", "example", "sde", "parameterization", "model", "objective", "seed")
 """The sections that a run keeps; ``optim``, ``sampling``, ``training`` and ``eval`` may change."""

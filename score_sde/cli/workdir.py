@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from score_sde.builders import load, load_data, saved_config
+from score_sde.builders import load_data
 from score_sde.cli.flags import Flags, Refusal, refusals, require, take, value_of
 from score_sde.cli.report import make_folder
 from score_sde.experiment import Model
+from score_sde.loading import load, saved_config
 from score_sde.naming import did_you_mean
 
 EXAMPLE = "runs/digits"

@@ -7,7 +7,8 @@ import pytest
 import tiny
 from PIL import Image
 
-from score_sde.builders import load, load_data
+from score_sde.builders import load_data
+from score_sde.loading import load
 
 RUNS = {"toy": tiny.toy_run, "digits": tiny.digits_run}
 

@@ -5,7 +5,7 @@ import os
 import pytest
 import tiny
 
-from score_sde.builders import load
+from score_sde.loading import load
 
 VERBS = ("sample", "likelihood", "plot")
 
