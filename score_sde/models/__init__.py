@@ -1,18 +1,32 @@
 """Networks: functions of a batch ``x [b, *shape]`` and time labels ``t [b]``, and their border to the mathematics."""
 
-from score_sde.models.base import ScoreNetwork, from_linen, make_score_fn
+from score_sde.models.base import ScoreNetwork, call_order, from_linen, make_score_fn
+from score_sde.models.ddpm import DDPM, ddpm
 from score_sde.models.embeddings import ACTIVATIONS, EMBEDDINGS
 from score_sde.models.mlp import MLP, mlp
+from score_sde.models.ncsn import ncsn
+from score_sde.models.ncsnpp import NCSNpp, ncsnpp
+from score_sde.models.ncsnv2 import ncsnv2
 from score_sde.models.unet import UNet, unet
+from score_sde.models.wideresnet import Classifier, wideresnet
 
 __all__ = [
     "ACTIVATIONS",
+    "DDPM",
     "EMBEDDINGS",
     "MLP",
+    "Classifier",
+    "NCSNpp",
     "ScoreNetwork",
     "UNet",
+    "call_order",
+    "ddpm",
     "from_linen",
     "make_score_fn",
     "mlp",
+    "ncsn",
+    "ncsnpp",
+    "ncsnv2",
     "unet",
+    "wideresnet",
 ]

@@ -1,9 +1,10 @@
 """The border between networks, which take a batch, and the mathematics, which takes one sample."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax.errors import InvalidRngError
 from jaxtyping import Array, Float, Int, Shaped
@@ -68,6 +69,22 @@ def from_linen(module: nn.Module, shape: Sequence[int], *, conditional: bool = F
         return jnp.asarray(output)
 
     return ScoreNetwork(init, apply)
+
+
+def call_order(network: ScoreNetwork) -> tuple[str, ...]:
+    """The names of a flax.linen network's own parts that have parameters, in the order in which it calls them."""
+    order: list[str] = []
+
+    def note(call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        path = context.module.path
+        if len(path) == 1 and context.method_name == "__call__":
+            order.append(path[0])
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(note):
+        # A function of its own: of one that was traced before, nothing would be called.
+        params = jax.eval_shape(lambda key: network.init(key), jax.random.key(0))
+    return tuple(name for name in dict.fromkeys(order) if name in params)
 
 
 def make_score_fn(

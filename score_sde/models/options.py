@@ -46,3 +46,31 @@ def rate(name: str, value: float) -> float:
     if not 0 <= value < 1:
         raise ValueError(f"{name} must be at least 0 and less than 1, got {value!r}")
     return float(value)
+
+
+def not_negative(name: str, value: float) -> float:
+    """Return ``value`` if it is finite and not negative."""
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{name} must be a finite number of 0 or more, got {value!r}")
+    return float(value)
+
+
+def fir_kernel(name: str, values: Sequence[int | float]) -> tuple[float, ...]:
+    """Return ``values`` as a tuple, if they are an even number of 4 weights or more, of a sum greater than 0."""
+    if len(values) < 4 or len(values) % 2 or not sum(values) > 0:
+        raise ValueError(f"{name} must be an even number of 4 weights or more, of a positive sum, got {values!r}")
+    return tuple(float(value) for value in values)
+
+
+def image(network: str, shape: Sequence[int], *, levels: int, key: str) -> tuple[int, ...]:
+    """Return ``shape`` as a tuple, if it is that of an image that can be halved ``levels - 1`` times."""
+    size = all_at_least("shape", shape, 1)
+    if len(size) != 3:
+        raise ValueError(f"{network} takes images of shape (height, width, channels), got {size}; an MLP takes vectors")
+    factor = 2 ** (levels - 1)
+    if size[0] % factor or size[1] % factor:
+        raise ValueError(
+            f"{network} of {levels} levels ({key}) takes heights and widths divisible by {factor}, "
+            f"got {size[0]} x {size[1]}"
+        )
+    return size

@@ -125,7 +125,6 @@ def unet(
     Raises:
         ValueError: an argument is out of its range, or the image does not fit the levels.
     """
-    size = options.all_at_least("shape", shape, 1)
     module = UNet(
         channels=options.even("channels", channels, 4),
         channel_mult=options.all_at_least("channel_mult", channel_mult, 1),
@@ -138,17 +137,5 @@ def unet(
         num_classes=None if num_classes is None else options.at_least("num_classes", num_classes, 1),
         dtype=options.one_of("dtype", dtype, options.DTYPES),
     )
-    _check_size(size, len(module.channel_mult))
+    size = options.image("a U-Net", shape, levels=len(module.channel_mult), key="channel_mult")
     return from_linen(module, size, conditional=num_classes is not None)
-
-
-def _check_size(shape: tuple[int, ...], levels: int) -> None:
-    """Refuse what is not an image, and an image that cannot be halved ``levels - 1`` times."""
-    if len(shape) != 3:
-        raise ValueError(f"a U-Net takes images of shape (height, width, channels), got {shape}; an MLP takes vectors")
-    factor = 2 ** (levels - 1)
-    if shape[0] % factor or shape[1] % factor:
-        raise ValueError(
-            f"a U-Net of {levels} levels (channel_mult) takes heights and widths divisible by {factor}, "
-            f"got {shape[0]} x {shape[1]}"
-        )

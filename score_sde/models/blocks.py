@@ -1,0 +1,173 @@
+"""The blocks of DDPM, DDPM++ and NCSN++: residual blocks, attention, resampling, on ``[b, h, w, c]``."""
+
+import math
+from dataclasses import dataclass
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from score_sde.models.fir import fir_downsample, fir_filter, fir_upsample
+from score_sde.models.layers import GroupNorm, attend, downsample, upsample
+
+NONLINEARITIES = {
+    "elu": nn.elu,
+    "relu": nn.relu,
+    "lrelu": lambda x: nn.leaky_relu(x, negative_slope=0.2),
+    "swish": nn.silu,
+}
+"""The activations of the published networks, by their published names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """What all blocks of a network have in common.
+
+    ``fir_kernel`` None resamples by means and repetition. ``skip_rescale`` divides sums of two branches by the root of
+    two. ``init_scale`` is the variance that a block's last layer starts with. ``num_groups`` None normalises in groups
+    of at least four channels, at most 32 of them.
+    """
+
+    nonlinearity: str = "swish"
+    dropout: float = 0.1
+    fir_kernel: tuple[float, ...] | None = None
+    skip_rescale: bool = False
+    init_scale: float = 0.0
+    num_groups: int | None = None
+    dtype: DTypeLike = jnp.float32
+
+    def act(self, x: Array) -> Array:
+        """The activation."""
+        return NONLINEARITIES[self.nonlinearity](x)
+
+    def norm(self, name: str) -> GroupNorm:
+        """A group normalisation."""
+        return GroupNorm(self.num_groups, dtype=self.dtype, name=name)
+
+    def add(self, x: Array, h: Array) -> Array:
+        """The sum of two branches."""
+        return (x + h) * math.sqrt(0.5) if self.skip_rescale else x + h
+
+    def upsampled(self, x: Array) -> Array:
+        """Twice the size."""
+        return upsample(x) if self.fir_kernel is None else fir_upsample(x, self.fir_kernel)
+
+    def downsampled(self, x: Array) -> Array:
+        """Half the size."""
+        return downsample(x) if self.fir_kernel is None else fir_downsample(x, self.fir_kernel)
+
+
+def scaled_init(scale: float = 1.0) -> jax.nn.initializers.Initializer:
+    """Uniform, of variance ``scale`` over the mean of the numbers of inputs and outputs; zero stands for 1e-10."""
+    return jax.nn.initializers.variance_scaling(max(scale, 1e-10), "fan_avg", "uniform")
+
+
+def conv(channels: int, style: Style, name: str, *, size: int = 3, stride: int = 1, scale: float = 1.0) -> nn.Conv:
+    """A convolution with zero padding."""
+    return nn.Conv(
+        channels, (size, size), (stride, stride), kernel_init=scaled_init(scale), dtype=style.dtype, name=name
+    )
+
+
+def dense(channels: int, style: Style, name: str, *, scale: float = 1.0) -> nn.Dense:
+    """A linear map of the channels."""
+    return nn.Dense(channels, kernel_init=scaled_init(scale), dtype=style.dtype, name=name)
+
+
+class ResBlock(nn.Module):
+    """``skip(r(x)) + conv(drop(act(norm(conv(r(act(norm(x)))) + Dense(act(condition))))))``.
+
+    ``r`` halves or doubles the size where ``resample`` is ``down`` or ``up``, as in BigGAN, and else does nothing;
+    ``skip`` is linear where the channels or the size change. ``condition`` None tells the block nothing.
+    Sources: Ho et al. 2020, appendix B; Brock et al. 2019 (https://arxiv.org/abs/1809.11096); Song et al. 2021,
+    appendix H.
+    """
+
+    style: Style
+    channels: int
+    resample: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], condition: Float[Array, "b d"] | None, train: bool = False
+    ) -> Float[Array, "b h2 w2 channels"]:
+        """Transform ``x``; ``train`` switches dropout on."""
+        style, channels = self.style, self.channels
+        h = style.act(style.norm("norm_in")(x))
+        if self.resample is not None:
+            resampled = style.upsampled if self.resample == "up" else style.downsampled
+            x, h = resampled(x), resampled(h)
+        h = conv(channels, style, "conv_in")(h)
+        if condition is not None:
+            h = h + dense(channels, style, "condition")(style.act(condition))[:, None, None, :]
+        h = style.act(style.norm("norm_out")(h))
+        h = nn.Dropout(style.dropout, deterministic=not train)(h)
+        h = conv(channels, style, "conv_out", scale=style.init_scale)(h)
+        if x.shape[-1] != channels or self.resample is not None:
+            x = dense(channels, style, "skip")(x)
+        return style.add(x, h)
+
+
+class Attention(nn.Module):
+    """``x + Dense(attend(Dense(norm(x))))``: every pixel attends to every pixel, with one head."""
+
+    style: Style
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Add what the pixels say of one another."""
+        b, h, w, c = x.shape
+        normed = self.style.norm("norm")(x).reshape(b, h * w, c)
+        q, k, v = (dense(c, self.style, name)(normed) for name in ("query", "key", "value"))
+        mixed = dense(c, self.style, "out", scale=self.style.init_scale)(attend(q, k, v))
+        return self.style.add(x, mixed.reshape(b, h, w, c))
+
+
+class Downsample(nn.Module):
+    """Half the size, by a strided convolution of ``channels``, with the style's filter before it."""
+
+    style: Style
+    channels: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 channels"]:
+        """Halve the height and width of ``x``."""
+        kernel = self.style.fir_kernel
+        if kernel is None:
+            return conv(self.channels, self.style, "conv", stride=2)(x)
+        overlap = len(kernel)
+        x = fir_filter(x, kernel, pad=((overlap + 1) // 2, overlap // 2))
+        strided = nn.Conv(
+            self.channels, (3, 3), (2, 2), "VALID", kernel_init=scaled_init(), dtype=self.style.dtype, name="conv"
+        )
+        return strided(x)
+
+
+class Upsample(nn.Module):
+    """Twice the size, and a convolution to ``channels``; with a filter, the convolution comes before it."""
+
+    style: Style
+    channels: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w channels"]:
+        """Double the height and width of ``x``."""
+        kernel = self.style.fir_kernel
+        if kernel is None:
+            return conv(self.channels, self.style, "conv")(upsample(x))
+        spread = nn.Conv(
+            self.channels,
+            (3, 3),
+            padding=((2, 2), (2, 2)),
+            input_dilation=(2, 2),
+            use_bias=False,
+            kernel_init=scaled_init(),
+            dtype=self.style.dtype,
+            name="conv",
+        )(x)
+        overlap = len(kernel) - 4
+        pad = ((overlap + 1) // 2 + 1, overlap // 2 + 1)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.channels,))
+        return fir_filter(spread, kernel, pad=pad, gain=2.0) + bias.astype(self.style.dtype)

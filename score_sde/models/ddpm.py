@@ -1,0 +1,149 @@
+"""The U-Net of DDPM (Ho et al. 2020)."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from score_sde.models import options
+from score_sde.models.base import ScoreNetwork, from_linen
+from score_sde.models.blocks import NONLINEARITIES, Attention, Downsample, ResBlock, Style, Upsample, conv
+from score_sde.models.conditioning import descending_sigmas, tell
+
+
+class DDPM(nn.Module):
+    """Residual blocks at falling, then rising resolution, each rising block joined to a falling one.
+
+    Source: Ho et al. 2020 (https://arxiv.org/abs/2006.11239), appendix B.
+    """
+
+    style: Style
+    nf: int
+    ch_mult: tuple[int, ...]
+    num_res_blocks: int
+    attn_resolutions: tuple[int, ...]
+    resamp_with_conv: bool
+    conditional: bool
+    sigmas: tuple[float, ...] | None
+    rescale_input: bool
+    num_classes: int | None
+    remat: bool
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b h w c"],
+        t: Float[Array, " b"],
+        *,
+        label: Int[Array, " b"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "b h w c"]:
+        """Evaluate the network on a batch; ``train`` switches dropout on."""
+        told = {"nf": self.nf, "fourier_scale": None, "num_classes": self.num_classes}
+        condition = tell(self.style, t, label, **told) if self.conditional else None
+        image = (2.0 * x - 1.0 if self.rescale_input else x).astype(self.style.dtype)
+        skips = [conv(self.nf, self.style, "conv_in")(image)]
+        for level, mult in enumerate(self.ch_mult):
+            for i in range(self.num_res_blocks):
+                h = self._block(self.nf * mult, f"down_{level}_{i}")(skips[-1], condition, train)
+                skips.append(self._attend(h, f"down_{level}_{i}_attention"))
+            if level < len(self.ch_mult) - 1:
+                skips.append(self._resampled(skips[-1], f"shrink_{level}", Downsample))
+        h = skips[-1]
+        h = self._block(h.shape[-1], "middle_0")(h, condition, train)
+        h = Attention(self.style, name="middle_attention")(h)
+        h = self._block(h.shape[-1], "middle_1")(h, condition, train)
+        for level in reversed(range(len(self.ch_mult))):
+            for i in range(self.num_res_blocks + 1):
+                h = jnp.concatenate([h, skips.pop()], axis=-1)
+                h = self._block(self.nf * self.ch_mult[level], f"up_{level}_{i}")(h, condition, train)
+            h = self._attend(h, f"up_{level}_attention")
+            if level > 0:
+                h = self._resampled(h, f"grow_{level}", Upsample)
+        h = self.style.act(self.style.norm("norm_out")(h))
+        out = conv(x.shape[-1], self.style, "conv_out", scale=0.0)(h).astype(x.dtype)
+        if self.sigmas is None:
+            return out
+        return out / jnp.asarray(self.sigmas, t.dtype)[t.astype(jnp.int32)][:, None, None, None]
+
+    def _resampled(self, h: Array, name: str, kind: type[Downsample] | type[Upsample]) -> Array:
+        if self.resamp_with_conv:
+            return kind(self.style, h.shape[-1], name=name)(h)
+        return self.style.downsampled(h) if kind is Downsample else self.style.upsampled(h)
+
+    def _block(self, channels: int, name: str) -> nn.Module:
+        block = nn.remat(ResBlock, static_argnums=(3,)) if self.remat else ResBlock
+        return block(self.style, channels, name=name)
+
+    def _attend(self, h: Array, name: str) -> Array:
+        return Attention(self.style, name=name)(h) if h.shape[1] in self.attn_resolutions else h
+
+
+def ddpm(
+    shape: Sequence[int],
+    *,
+    nf: int = 128,
+    ch_mult: Sequence[int] = (1, 2, 2, 2),
+    num_res_blocks: int = 2,
+    attn_resolutions: Sequence[int] = (16,),
+    dropout: float = 0.1,
+    resamp_with_conv: bool = True,
+    conditional: bool = True,
+    nonlinearity: str = "swish",
+    scale_by_sigma: bool = False,
+    sigma_min: float = 0.01,
+    sigma_max: float = 50.0,
+    num_scales: int = 1000,
+    rescale_input: bool = False,
+    num_classes: int | None = None,
+    dtype: str = "float32",
+    remat: bool = False,
+) -> ScoreNetwork:
+    """Build a `DDPM` for images of ``shape`` ``(height, width, channels)``.
+
+    Args:
+        shape: the shape of one image; height and width must halve ``len(ch_mult) - 1`` times without remainder.
+        nf: the number of channels at full resolution; a multiple of 32, for its normalisation has 32 groups.
+        ch_mult: for each level, its channels as a multiple of ``nf``.
+        num_res_blocks: residual blocks of a level on the way down; there is one more on the way up.
+        attn_resolutions: the heights of the image at which there is attention; the middle always has it.
+        dropout: the rate of dropout in each residual block.
+        resamp_with_conv: whether levels are resampled by convolutions.
+        conditional: whether the network is told the noise level.
+        nonlinearity: ``elu``, ``relu``, ``lrelu`` or ``swish``.
+        scale_by_sigma: whether to divide the output by the noise level that the label counts, from the greatest.
+        sigma_min: the least noise level of that table.
+        sigma_max: the greatest.
+        num_scales: how many there are.
+        rescale_input: whether images come in [0, 1] and are mapped to [-1, 1] first.
+        num_classes: the number of class labels, or None.
+        dtype: the type computed in; the parameters are float32.
+        remat: whether to recompute residual blocks on the way back, for less memory.
+
+    Raises:
+        ValueError: an argument is out of its range, or the image does not fit the levels.
+    """
+    if options.at_least("nf", nf, 32) % 32:
+        raise ValueError(f"nf must be a multiple of 32, got {nf}: the network normalises in 32 groups")
+    style = Style(
+        nonlinearity=options.one_of("nonlinearity", nonlinearity, NONLINEARITIES),
+        dropout=options.rate("dropout", dropout),
+        num_groups=32,
+        dtype=options.one_of("dtype", dtype, options.DTYPES),
+    )
+    module = DDPM(
+        style=style,
+        nf=nf,
+        ch_mult=options.all_at_least("ch_mult", ch_mult, 1),
+        num_res_blocks=options.at_least("num_res_blocks", num_res_blocks, 1),
+        attn_resolutions=tuple(options.at_least("attn_resolutions", r, 1) for r in attn_resolutions),
+        resamp_with_conv=resamp_with_conv,
+        conditional=conditional,
+        sigmas=tuple(descending_sigmas(num_scales, sigma_min, sigma_max)) if scale_by_sigma else None,
+        rescale_input=rescale_input,
+        num_classes=None if num_classes is None else options.at_least("num_classes", num_classes, 1),
+        remat=remat,
+    )
+    size = options.image("DDPM", shape, levels=len(module.ch_mult), key="ch_mult")
+    return from_linen(module, size, conditional=num_classes is not None)

@@ -1,0 +1,82 @@
+"""NCSN, the noise-conditional RefineNet of Song and Ermon 2019 (https://arxiv.org/abs/1907.05600), appendix A."""
+
+from collections.abc import Sequence
+
+from score_sde.models import options
+from score_sde.models.base import ScoreNetwork, from_linen
+from score_sde.models.ncsnv2 import STAGES
+from score_sde.models.refinenet import (
+    INTERPOLATIONS,
+    NONLINEARITIES,
+    RefineNet,
+    Style,
+    check_image,
+    geometric_sigmas,
+)
+
+CONDITIONAL_NORMALIZATIONS = ("InstanceNorm++",)
+"""The normalisations that depend on the noise level, by name."""
+
+
+def ncsn(
+    shape: Sequence[int],
+    *,
+    nf: int = 128,
+    num_scales: int = 10,
+    sigma_min: float = 0.01,
+    sigma_max: float = 1.0,
+    nonlinearity: str = "elu",
+    normalization: str = "InstanceNorm++",
+    interpolation: str = "bilinear",
+    scale_by_sigma: bool = False,
+    rescale_input: bool = True,
+    dtype: str = "float32",
+    remat: bool = False,
+) -> ScoreNetwork:
+    """Build a `RefineNet` whose every normalisation has parameters of its own for each noise level.
+
+    The time label is the index of a noise level in the geometric table that falls from ``sigma_max`` to ``sigma_min``.
+
+    Args:
+        shape: the shape ``(height, width, channels)`` of one image; height and width must be even.
+        nf: the number of channels at full resolution.
+        num_scales: the number of noise levels.
+        sigma_min: the last and least noise level; without effect unless ``scale_by_sigma``, as ``sigma_max``.
+        sigma_max: the first and greatest noise level.
+        nonlinearity: one of `score_sde.models.refinenet.NONLINEARITIES`.
+        normalization: ``InstanceNorm++``.
+        interpolation: how coarse levels are enlarged, ``bilinear`` or ``nearest_neighbor``.
+        scale_by_sigma: divide the output by the sigma of the noise level. The network of 2019 does not: it learns the
+            score itself.
+        rescale_input: take images in [0, 1] to [-1, 1] first.
+        dtype: the type computed in; the parameters are float32.
+        remat: compute the blocks again in the backward pass instead of keeping what they computed: less memory.
+
+    Raises:
+        ValueError: an argument is out of its range, or the image does not fit the architecture.
+    """
+    size = options.all_at_least("shape", shape, 1)
+    stages = STAGES[64]
+    check_image(size, stages)
+    options.one_of("normalization", normalization, CONDITIONAL_NORMALIZATIONS)
+    sigmas = geometric_sigmas(
+        options.positive("sigma_min", sigma_min),
+        options.positive("sigma_max", sigma_max),
+        options.at_least("num_scales", num_scales, 1),
+    )
+    style = Style(
+        nonlinearity=options.one_of("nonlinearity", nonlinearity, NONLINEARITIES),
+        num_scales=len(sigmas),
+        interpolation=options.one_of("interpolation", interpolation, INTERPOLATIONS),
+        dtype=options.one_of("dtype", dtype, options.DTYPES),
+    )
+    module = RefineNet(
+        nf=options.at_least("nf", nf, 1),
+        stages=stages,
+        style=style,
+        sigmas=sigmas,
+        scale_by_sigma=scale_by_sigma,
+        rescale_input=rescale_input,
+        remat=remat,
+    )
+    return from_linen(module, size)

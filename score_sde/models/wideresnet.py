@@ -1,0 +1,204 @@
+"""A wide residual network that classifies noisy images, told of their noise level."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.errors import InvalidRngError
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from score_sde.models import options
+from score_sde.models.embeddings import FourierEmbedding
+from score_sde.models.layers import GroupNorm
+from score_sde.typing import Key, Params
+
+
+class Classifier(NamedTuple):
+    """A classifier of noisy images as two pure functions.
+
+    Attributes:
+        init: ``init(key) -> params``.
+        apply: ``apply(params, x, sigma, *, key=None, train=False) -> logits`` with ``x [b, *shape]``, the noise levels
+            ``sigma [b]`` and ``logits [b, num_classes]``. ``train`` switches dropout on, fed by ``key``.
+    """
+
+    init: Callable[[Key], Params]
+    apply: Callable[..., Array]
+
+
+class WideBlock(nn.Module):
+    """``skip(x) + conv(drop(relu(norm(conv(relu(norm(x))) + Dense(silu(condition))))))``.
+
+    Where the channels grow, ``skip`` averages over the strides and fills the new channels with zeros. With
+    ``activate_skip``, it starts from ``relu(norm(x))`` instead of ``x``.
+    """
+
+    channels: int
+    stride: int = 1
+    activate_skip: bool = False
+    dropout: float = 0.0
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], condition: Float[Array, "b d"], train: bool
+    ) -> Float[Array, "b h2 w2 channels"]:
+        """Transform ``x``."""
+        h = norm_relu(x, "norm1", self.dtype)
+        skip = h if self.activate_skip else x
+        h = conv3x3(h, self.channels, "conv1", self.dtype, self.stride)
+        h = h + nn.Dense(self.channels, dtype=self.dtype, name="condition")(nn.silu(condition))[:, None, None, :]
+        h = nn.Dropout(self.dropout, deterministic=not train)(norm_relu(h, "norm2", self.dtype))
+        h = conv3x3(h, self.channels, "conv2", self.dtype)
+        if skip.shape[-1] != self.channels:
+            skip = nn.avg_pool(skip, (self.stride, self.stride), (self.stride, self.stride))
+            skip = jnp.pad(skip, [(0, 0), (0, 0), (0, 0), (0, self.channels - skip.shape[-1])])
+        return h + skip
+
+
+def norm_relu(x: Float[Array, "b h w c"], name: str, dtype: DTypeLike) -> Float[Array, "b h w c"]:
+    """``relu(GroupNorm(x))``, by a layer ``name`` of the module under construction."""
+    return nn.relu(GroupNorm(epsilon=1e-5, dtype=dtype, name=name)(x))
+
+
+def conv3x3(
+    x: Float[Array, "b h w c"], channels: int, name: str, dtype: DTypeLike, stride: int = 1
+) -> Float[Array, "b h2 w2 {channels}"]:
+    """Convolve ``x`` without bias by a layer ``name``, started as in He et al. 2015 by the fan out."""
+    init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+    return nn.Conv(channels, (3, 3), stride, use_bias=False, dtype=dtype, kernel_init=init, name=name)(x)
+
+
+def standardize(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Each image less its mean, over its standard deviation or ``n^-1/2`` for its ``n`` numbers if that is greater."""
+    space = (1, 2, 3)
+    # The bound is inside the root, whose gradient at a constant image would not be finite.
+    variance = jnp.maximum(jnp.var(x, axis=space, keepdims=True), 1 / x[0].size)
+    return (x - jnp.mean(x, axis=space, keepdims=True)) * jax.lax.rsqrt(variance)
+
+
+class WideResNet(nn.Module):
+    """Three groups of `WideBlock`, of 16, 32 and 64 channels times ``channel_multiplier``, at falling resolution.
+
+    ``6 blocks_per_group + 4`` layers deep. The noise level enters every block as an embedding of ``log sigma``.
+    """
+
+    num_classes: int = 10
+    blocks_per_group: int = 4
+    channel_multiplier: int = 10
+    fourier_scale: float = 16.0
+    embedding_dim: int = 128
+    dropout: float = 0.0
+    remat: bool = False
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], sigma: Float[Array, " b"], *, train: bool = False
+    ) -> Float[Array, "b num_classes"]:
+        """The logits of a batch."""
+        block = nn.remat(WideBlock, static_argnums=(3,)) if self.remat else WideBlock
+        condition = self._condition(sigma)
+        h = conv3x3(standardize(x).astype(self.dtype), 16, "conv_in", self.dtype)
+        for group in range(3):
+            for i in range(self.blocks_per_group):
+                h = block(
+                    2**group * 16 * self.channel_multiplier,
+                    stride=2 if group > 0 and i == 0 else 1,
+                    activate_skip=group == 0 and i == 0,
+                    dropout=self.dropout,
+                    dtype=self.dtype,
+                    name=f"group{group + 1}_{i + 1}",
+                )(h, condition, train)
+        h = jnp.mean(norm_relu(h, "norm_out", self.dtype), axis=(1, 2))
+        bound = self.num_classes**-0.5
+        init = nn.initializers.uniform(2 * bound)
+        out = nn.Dense(
+            self.num_classes,
+            dtype=self.dtype,
+            kernel_init=lambda key, shape, dtype=jnp.float32: init(key, shape, dtype) - bound,
+            name="out",
+        )
+        return out(h).astype(x.dtype)
+
+    def _condition(self, sigma: Float[Array, " b"]) -> Float[Array, "b d"]:
+        features = FourierEmbedding(2 * self.embedding_dim, self.fourier_scale, name="fourier")(jnp.log(sigma))
+        hidden = nn.Dense(4 * self.embedding_dim, dtype=self.dtype, name="condition1")(features.astype(self.dtype))
+        return nn.Dense(4 * self.embedding_dim, dtype=self.dtype, name="condition2")(nn.silu(hidden))
+
+
+def wideresnet(
+    shape: Sequence[int],
+    *,
+    num_classes: int = 10,
+    blocks_per_group: int = 4,
+    channel_multiplier: int = 10,
+    fourier_scale: float = 16.0,
+    embedding_dim: int = 128,
+    dropout: float = 0.0,
+    dtype: str = "float32",
+    remat: bool = False,
+) -> Classifier:
+    """Build a `WideResNet`, by default the WRN-28-10 of Zagoruyko and Komodakis 2016 with GroupNorm, told of the noise.
+
+    ``x_t = alpha x_0 + sigma eps`` is standardised image by image, so it is told of ``sigma / alpha`` best: ``sigma``
+    for a VE process. Sources: https://arxiv.org/abs/1605.07146; Song et al. 2021 (https://arxiv.org/abs/2011.13456),
+    appendix I.2.
+
+    Args:
+        shape: the shape ``(height, width, channels)`` of one image; height and width must be divisible by 4.
+        num_classes: the number of classes.
+        blocks_per_group: the number of blocks in each of the three groups.
+        channel_multiplier: the channels of the groups as a multiple of 16, 32 and 64.
+        fourier_scale: the standard deviation of the frequencies of the embedding.
+        embedding_dim: the number of these frequencies.
+        dropout: the rate of dropout in each block.
+        dtype: the type computed in; the parameters are float32.
+        remat: compute the blocks again in the backward pass instead of keeping what they computed: less memory.
+
+    Raises:
+        ValueError: an argument is out of its range, or the image cannot be halved twice.
+    """
+    size = options.all_at_least("shape", shape, 1)
+    if len(size) != 3 or size[0] % 4 or size[1] % 4:
+        raise ValueError(f"the classifier takes images (height, width, channels) of sizes divisible by 4, got {size}")
+    module = WideResNet(
+        num_classes=options.at_least("num_classes", num_classes, 1),
+        blocks_per_group=options.at_least("blocks_per_group", blocks_per_group, 1),
+        channel_multiplier=options.at_least("channel_multiplier", channel_multiplier, 1),
+        fourier_scale=options.positive("fourier_scale", fourier_scale),
+        embedding_dim=options.at_least("embedding_dim", embedding_dim, 1),
+        dropout=options.rate("dropout", dropout),
+        dtype=options.one_of("dtype", dtype, options.DTYPES),
+        remat=remat,
+    )
+    return _classifier(module, size)
+
+
+def _classifier(module: WideResNet, shape: tuple[int, ...]) -> Classifier:
+    def init(key: Key) -> Params:
+        return module.init(key, jnp.zeros((1, *shape)), jnp.ones((1,)))["params"]
+
+    def apply(
+        params: Params,
+        x: Float[Array, "..."],
+        sigma: Float[Array, "..."],
+        *,
+        key: Key | None = None,
+        train: bool = False,
+    ) -> Float[Array, "b classes"]:
+        if x.shape[1:] != shape or sigma.shape != x.shape[:1]:
+            wanted = ", ".join(map(str, ("b", *shape)))
+            raise ValueError(
+                f"the classifier takes x [{wanted}] and sigma [b], got x {x.shape} and sigma {sigma.shape}"
+            )
+        rngs = {"dropout": key} if train and key is not None else None
+        try:
+            return jnp.asarray(module.apply({"params": params}, x, sigma, train=train, rngs=rngs))
+        except InvalidRngError:
+            raise ValueError("this network has dropout: train=True needs a key, as apply(..., key=key)") from None
+
+    return Classifier(init, apply)
