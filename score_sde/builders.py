@@ -19,7 +19,7 @@ from score_sde import objectives, parameterization, sampling, sdes, solvers
 from score_sde.data import SOURCES, DataSource, Scaling, load_source
 from score_sde.experiment import Drawing, Evaluating, Experiment, Model, Training
 from score_sde.likelihood import Divergence, ExactTrace, Hutchinson
-from score_sde.models import ScoreNetwork, mlp, unet
+from score_sde.models import ScoreNetwork, ddpm, mlp, ncsn, ncsnpp, ncsnv2, unet
 from score_sde.naming import check_arguments, did_you_mean, lookup
 from score_sde.training import adam
 from score_sde.typing import Params
@@ -27,7 +27,7 @@ from score_sde.typing import Params
 Table = Mapping[str, Callable[..., Any]]
 
 SDES: Table = {"vp": sdes.VPSDE, "subvp": sdes.SubVPSDE, "ve": sdes.VESDE, "brownian": sdes.BrownianMotion}
-NETWORKS: Table = {"mlp": mlp, "unet": unet}
+NETWORKS: Table = {"mlp": mlp, "unet": unet, "ddpm": ddpm, "ncsnpp": ncsnpp, "ncsn": ncsn, "ncsnv2": ncsnv2}
 PARAMETERIZATIONS: Table = {
     "noise": parameterization.NoisePrediction,
     "score": parameterization.ScorePrediction,

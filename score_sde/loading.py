@@ -6,27 +6,48 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from score_sde.builders import build_model, plain_config
+from score_sde.builders import build_model, construct, plain_config
+from score_sde.configs.default import get_default_config
 from score_sde.experiment import Model
+from score_sde.interop.foreign import read_foreign
+from score_sde.interop.reference_config import sections_of_reference
+from score_sde.models import ScoreNetwork
 from score_sde.training import restore_for_sampling
 
 
 def load(path: str | Path, *, step: int | None = None, config: ConfigDict | Mapping[str, Any] | None = None) -> Model:
-    """The model of a training run: its averaged parameters, and the objects of the config saved with them.
+    """A trained model: its averaged parameters, and the objects of its config.
 
     Args:
-        path: the workdir of the run, its folder of checkpoints, or one checkpoint.
+        path: the workdir of a run, its folder of checkpoints, or one checkpoint; or, with ``config``, a checkpoint of
+            Score-SDE (PyTorch ``.pth`` or JAX), ScoreFlow, NCSN or NCSNv2, in which no code is run.
         step: which checkpoint; the latest unless given.
-        config: a config to use in place of the saved one, as from ``saved_config`` with changes.
+        config: a config to use in place of the saved one, as from ``saved_config`` with changes, or from
+            `config_from_reference`.
 
     Raises:
         FileNotFoundError: where there is no checkpoint.
         ValueError: where the checkpoint is damaged, or its parameters are not those of the config's network.
     """
-    directory, named_step = _checkpoint_directory(Path(path))
+    path = Path(path)
+    if path.is_file():
+        if config is None:
+            raise ValueError(f"{path} does not say what it holds: give its config, as load(path, config=...)")
+        return _load_foreign(path, plain_config(config))
+    directory, named_step = _checkpoint_directory(path)
     found = restore_for_sampling(directory, step=named_step if step is None else step)
     chosen = {**plain_config(found.config if config is None else config), "example": found.config["example"]}
     return build_model(chosen, found.ema_params, step=found.step)
+
+
+def _load_foreign(path: Path, config: dict[str, Any]) -> Model:
+    if "example" not in config:
+        raise ValueError("the config needs the section example, with the shape of an image and its num_levels")
+    shape = tuple(config["example"]["shape"])
+    network = construct("model", ScoreNetwork, config["model"], shape=shape)
+    options = {key: value for key, value in config["model"].items() if key != "name"}
+    params = read_foreign(path, network, name=config["model"]["name"], options=options, shape=shape)
+    return build_model(config, params, step=0)
 
 
 def saved_config(path: str | Path, *, step: int | None = None) -> ConfigDict:
@@ -34,6 +55,29 @@ def saved_config(path: str | Path, *, step: int | None = None) -> ConfigDict:
     directory, named_step = _checkpoint_directory(Path(path))
     found = restore_for_sampling(directory, step=named_step if step is None else step)
     return ConfigDict(_with_tuples(found.config))
+
+
+def config_from_reference(fields: Mapping[str, Any]) -> ConfigDict:
+    """A config of this package from the fields of a config of the 2021 code (Score-SDE in JAX or PyTorch).
+
+    Args:
+        fields: ``{"model.ch_mult": [1, 2, 2, 2], "training.sde": "vesde", …}``, or the config itself with its
+            sections nested. What it leaves out keeps the default of this package.
+
+    Raises:
+        ValueError: where a needed field is missing, or a value or a field of ``model`` is unknown.
+    """
+    plain = fields.to_dict() if isinstance(fields, ConfigDict) else fields
+    sections = {name: values for name, values in plain.items() if isinstance(values, Mapping)}
+    flat = {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}
+    config = get_default_config()
+    config.seed = plain.get("seed", config.seed)
+    for section, values in sections_of_reference({**plain, **flat}).items():
+        if section in config and "name" not in values and section != "data":
+            config[section].update(values)
+        else:
+            config[section] = ConfigDict(values)
+    return config
 
 
 def _with_tuples(value: Any) -> Any:

@@ -1,0 +1,1 @@
+"""Checkpoints of other projects, read without executing code, and our own exports."""

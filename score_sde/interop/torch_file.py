@@ -1,0 +1,184 @@
+"""PyTorch checkpoints as NumPy arrays, read without torch and without running what a pickle asks for."""
+
+import io
+import math
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+MAGIC = 0x1950A86A20F9469CFC6C
+"""The first pickle of a checkpoint written before torch 1.6."""
+
+DTYPES = {
+    "DoubleStorage": np.dtype(np.float64),
+    "FloatStorage": np.dtype(np.float32),
+    "HalfStorage": np.dtype(np.float16),
+    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
+    "LongStorage": np.dtype(np.int64),
+    "IntStorage": np.dtype(np.int32),
+    "ShortStorage": np.dtype(np.int16),
+    "CharStorage": np.dtype(np.int8),
+    "ByteStorage": np.dtype(np.uint8),
+    "BoolStorage": np.dtype(np.bool_),
+}
+
+
+class _StorageType(NamedTuple):
+    dtype: np.dtype[Any]
+
+
+class _Storage(NamedTuple):
+    values: np.ndarray | None
+    """None in the pass over an old file that only learns where its storages are."""
+
+
+Fetch = Callable[[str, np.dtype[Any], int], _Storage]
+"""``(key, dtype, number of elements) ->`` the storage of that key."""
+
+
+def read_torch(path: str | Path) -> Any:
+    """What ``torch.save`` wrote: dictionaries, lists, numbers and texts, with NumPy arrays for the tensors.
+
+    Both formats are read, that of torch 1.6 and later and the older one. Only the handful of names that make up
+    tensors are known; whatever else a pickle names is refused, not run.
+
+    Raises:
+        OSError: where the file cannot be opened.
+        ValueError: in one line, where it is damaged, is no checkpoint, or asks to run code.
+    """
+    data = Path(path).read_bytes()
+    try:
+        return _read_zip(data) if zipfile.is_zipfile(io.BytesIO(data)) else _read_old(data)
+    except _RefusedError as refusal:
+        raise ValueError(f"{path}: {refusal}") from None
+    except Exception as error:  # whatever damaged bytes may raise
+        raise ValueError(f"{path} is damaged, or no PyTorch checkpoint ({type(error).__name__})") from error
+
+
+class _RefusedError(ValueError):
+    """A reason that says what is wrong."""
+
+
+def _refuse_extension(unpickler: Any) -> None:
+    raise _RefusedError("refused: the file asks to run a registered extension, and a checkpoint needs no code")
+
+
+# The unpickler in Python rather than that in C: a number in a damaged file makes the latter allocate without bound.
+class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
+    """Knows tensors and ordered dictionaries, and nothing else."""
+
+    dispatch: ClassVar[dict[int, Any]] = {
+        **pickle._Unpickler.dispatch,  # type: ignore[attr-defined]
+        **{code[0]: _refuse_extension for code in (pickle.EXT1, pickle.EXT2, pickle.EXT4)},
+    }
+
+    def __init__(self, file: io.BytesIO, fetch: Fetch) -> None:
+        super().__init__(file, encoding="latin1")
+        self._fetch = fetch
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in KNOWN:
+            return KNOWN[module, name]
+        if module == "torch" and name in DTYPES:
+            return _StorageType(DTYPES[name])
+        raise _RefusedError(f"refused: the file asks to run {module}.{name}, and a checkpoint needs no code")
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        kind, storage, key, _, size = pid[:5]
+        if kind != "storage" or not isinstance(storage, _StorageType) or int(size) < 0:
+            raise _RefusedError("damaged: a tensor points at no storage")
+        return self._fetch(str(key), storage.dtype, int(size))
+
+
+def _rebuild_tensor(storage: _Storage, offset: int, size: Any, stride: Any, *_: Any) -> np.ndarray | None:
+    """The array of a view on a storage, checked to lie within it."""
+    size, stride = tuple(map(int, size)), tuple(map(int, stride))
+    if storage.values is None:
+        return None
+    count = math.prod(size)
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if min((offset, *size, *stride)) < 0 or count > storage.values.size or (count and last >= storage.values.size):
+        raise _RefusedError(f"damaged: a tensor of shape {size} does not fit its storage of {storage.values.size}")
+    steps = tuple(step * storage.values.itemsize for step in stride)
+    return np.lib.stride_tricks.as_strided(storage.values[offset:], size, steps).copy()
+
+
+def _rebuild_parameter(data: Any, *_: Any) -> Any:
+    return data
+
+
+def _shape(values: Any = ()) -> tuple[int, ...]:
+    return tuple(map(int, values))
+
+
+def _device(*names: Any) -> str:
+    return ":".join(map(str, names))
+
+
+KNOWN: Mapping[tuple[str, str], Callable[..., Any]] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch", "Size"): _shape,
+    ("torch", "device"): _device,
+}
+"""All that a pickle may call."""
+
+
+def _read_zip(data: bytes) -> Any:
+    """The format since torch 1.6: a zip archive of one pickle and one file a storage, nothing compressed."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+            raise _RefusedError("damaged: a checkpoint is not compressed inside")
+        names = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
+        if len(names) != 1:
+            raise _RefusedError("it is a zip archive without a PyTorch checkpoint (data.pkl) inside")
+        root = names[0].removesuffix("data.pkl")
+        storages: dict[str, _Storage] = {}
+
+        def fetch(key: str, dtype: np.dtype[Any], size: int) -> _Storage:
+            if key not in storages:
+                storages[key] = _Storage(_elements(archive.read(f"{root}data/{key}"), dtype, size))
+            return storages[key]
+
+        return _Unpickler(io.BytesIO(archive.read(names[0])), fetch).load()
+
+
+def _read_old(data: bytes) -> Any:
+    """The format before torch 1.6: pickles of the header and the object, the storages' keys, then their bytes."""
+    file = io.BytesIO(data)
+
+    def nothing(key: str, dtype: np.dtype[Any], size: int) -> _Storage:
+        raise _RefusedError("damaged: a tensor in the header")
+
+    if _Unpickler(file, nothing).load() != MAGIC:
+        raise _RefusedError("it is no PyTorch checkpoint")
+    for _ in ("protocol", "system"):
+        _Unpickler(file, nothing).load()
+    start, wanted = file.tell(), dict[str, tuple[np.dtype[Any], int]]()
+
+    def note(key: str, dtype: np.dtype[Any], size: int) -> _Storage:
+        wanted[key] = (dtype, size)
+        return _Storage(None)
+
+    _Unpickler(file, note).load()
+    storages = {}
+    for key in map(str, _Unpickler(file, nothing).load()):
+        dtype, size = wanted[key]
+        if int.from_bytes(file.read(8), "little") != size:
+            raise _RefusedError("damaged: a storage has another size than its tensors say")
+        storages[key] = _Storage(_elements(file.read(size * dtype.itemsize), dtype, size))
+    file.seek(start)
+    return _Unpickler(file, lambda key, dtype, size: storages[key]).load()
+
+
+def _elements(data: bytes, dtype: np.dtype[Any], size: int) -> np.ndarray:
+    if len(data) != size * dtype.itemsize:
+        raise _RefusedError(f"damaged: a storage of {size} elements has {len(data)} bytes")
+    return np.frombuffer(data, dtype.newbyteorder("<") if dtype.isbuiltin else dtype)
