@@ -1,0 +1,239 @@
+"""What the published experiments have in common: data sets, SDEs and networks, each a change of the defaults.
+
+An experiment is a data set, then an SDE, then a network: ``ncsnpp(ve(cifar10()))``. The numbers are those of the
+published configs of Song et al. 2021 (https://arxiv.org/abs/2011.13456), of NCSN (https://arxiv.org/abs/1907.05600)
+and of NCSNv2 (https://arxiv.org/abs/2006.09011). This is not an experiment itself.
+
+The images are read from disk: CIFAR-10 from ``data/cifar10.npz``, which holds ``train`` and ``test`` of shape
+``[n, 32, 32, 3]`` and type uint8, the others from folders of PNG or JPEG images such as ``data/celeba``.
+``--config.data.source=…`` takes them from elsewhere.
+"""
+
+from ml_collections import ConfigDict
+
+from score_sde.configs.default import get_default_config, section
+
+
+def cifar10() -> ConfigDict:
+    """CIFAR-10 at 32 x 32, 1,300,001 steps of 128 images."""
+    config = get_default_config()
+    config.seed = 42
+    config.data = ConfigDict({"source": "npz:data/cifar10.npz", "centered": True, "dequantize": False})
+    config.example = ConfigDict({"shape": (32, 32, 3), "num_levels": 256})
+    config.training.update(
+        num_steps=1_300_001,
+        batch_size=128,
+        log_every=50,
+        eval_every=100,
+        checkpoint_every=10_000,
+        sample_every=50_000,
+        ema_decay=0.9999,
+        ema_warmup=False,
+    )
+    return config
+
+
+def celeba() -> ConfigDict:
+    """CelebA, the middle 64 x 64."""
+    return _folder(cifar10(), "celeba", 64)
+
+
+def lsun(category: str, *, image_size: int = 256) -> ConfigDict:
+    """A category of LSUN, or other images of its size: 2,400,001 steps of 64 images."""
+    config = _folder(cifar10(), category, image_size)
+    config.training.update(num_steps=2_400_001, batch_size=64, checkpoint_every=5_000)
+    return config
+
+
+def vp(config: ConfigDict, *, continuous: bool = True) -> ConfigDict:
+    """The VP SDE; or, if not ``continuous``, DDPM with 1,000 levels and its ancestral sampler."""
+    config.sde = section("vp", beta_min=0.1, beta_max=20.0, t_min=1e-3, t_max=1.0)
+    config.objective.reduce = "mean"
+    if continuous:
+        config.parameterization = section("noise", time_label="scaled_time")
+        config.sampling = _euler_maruyama()
+    else:
+        config.parameterization = section("discrete_noise", num_scales=1000, beta_min=0.1, beta_max=20.0)
+        config.sampling = predictor_corrector("ancestral_large", num_steps=1000, corrector_steps=0)
+    return config
+
+
+def subvp(config: ConfigDict) -> ConfigDict:
+    """The sub-VP SDE."""
+    config = vp(config)
+    config.sde.name = "subvp"
+    return config
+
+
+def ve(
+    config: ConfigDict,
+    *,
+    sigma_max: float = 50.0,
+    sigma_min: float = 0.01,
+    num_scales: int = 1000,
+    snr: float = 0.16,
+    continuous: bool = True,
+) -> ConfigDict:
+    """The VE SDE; or, if not ``continuous``, ``num_scales`` levels. Images are in [0, 1]."""
+    config.sde = section("ve", sigma_min=sigma_min, sigma_max=sigma_max, t_min=1e-5, t_max=1.0)
+    config.data.centered = False
+    config.objective.reduce = "half_sum"
+    config.training.ema_decay = 0.999
+    if continuous:
+        config.parameterization = section("score", time_label="noise_level")
+    else:
+        config.parameterization = section("discrete_score", num_scales=num_scales)
+    config.sampling = predictor_corrector("reverse_diffusion", num_steps=num_scales, snr=snr)
+    return config
+
+
+def ncsnpp(config: ConfigDict, **options: object) -> ConfigDict:
+    """NCSN++: FIR resampling and a residual pyramid of inputs; ``options`` are those of the network."""
+    return _unet(config, {"num_res_blocks": 4, "fir": True, "progressive_input": "residual", **options})
+
+
+def ncsnpp_256(config: ConfigDict, **options: object) -> ConfigDict:
+    """NCSN++ for images of 256 pixels and more: skips between the resolutions of input and output."""
+    pyramid = {"progressive": "output_skip", "progressive_input": "input_skip", "dropout": 0.0}
+    wide = {"ch_mult": (1, 1, 2, 2, 2, 2, 2), "num_res_blocks": 2}
+    return _unet(config, {"fir": True, **wide, **pyramid, **options})
+
+
+def ddpmpp(config: ConfigDict, **options: object) -> ConfigDict:
+    """DDPM++: plain resampling and no pyramids; ``options`` are those of the network."""
+    return _unet(config, {"num_res_blocks": 4, "fir": False, "progressive_input": "none", **options})
+
+
+def ddpm(config: ConfigDict, **options: object) -> ConfigDict:
+    """The U-Net of DDPM; ``options`` are those of the network."""
+    values = {
+        "nf": 128,
+        "ch_mult": (1, 2, 2, 2),
+        "num_res_blocks": 2,
+        "attn_resolutions": (16,),
+        "dropout": 0.1,
+        "resamp_with_conv": True,
+        "conditional": True,
+        "nonlinearity": "swish",
+    }
+    config.model = section("ddpm", **{**values, **_noise_levels(config), **options})
+    return config
+
+
+def ddpm_256(config: ConfigDict) -> ConfigDict:
+    """DDPM for images of 256 pixels, with its smaller learning rate."""
+    config.optim.lr = 2e-5
+    return ddpm(config, ch_mult=(1, 1, 2, 2, 4, 4), dropout=0.0)
+
+
+def deep(config: ConfigDict) -> ConfigDict:
+    """Twice the residual blocks, 950,001 steps."""
+    config.model.num_res_blocks = 8
+    config.training.num_steps = 950_001
+    return config
+
+
+def ncsn(
+    config: ConfigDict, *, sigma_max: float, num_scales: int, snr: float, steps: int, ema_decay: float
+) -> ConfigDict:
+    """NCSN (2019): a RefineNet conditioned by its normalisation layers, Adam at 1e-3 without warm-up and clipping."""
+    return _refinenet(config, "ncsn", 1e-3, sigma_max, num_scales, snr, steps, ema_decay)
+
+
+def ncsnv2(
+    config: ConfigDict, *, sigma_max: float, num_scales: int, snr: float, steps: int = 5, ema_decay: float = 0.999
+) -> ConfigDict:
+    """NCSNv2 (2020): a RefineNet not conditioned on the noise, Adam at 1e-4 without warm-up and clipping."""
+    return _refinenet(config, "ncsnv2", 1e-4, sigma_max, num_scales, snr, steps, ema_decay)
+
+
+def predictor_corrector(predictor: str, *, num_steps: int, snr: float = 0.16, corrector_steps: int = 1) -> ConfigDict:
+    """The section ``sampling`` of predictor-corrector sampling."""
+    return section(
+        "predictor_corrector",
+        num_steps=num_steps,
+        predictor=predictor,
+        snr=snr,
+        corrector_steps=corrector_steps,
+        grid="uniform",
+        num_samples=64,
+        batch_size=64,
+        denoise=True,
+    )
+
+
+def _euler_maruyama() -> ConfigDict:
+    return section("euler_maruyama", num_steps=1000, grid="uniform", num_samples=64, batch_size=64, denoise=True)
+
+
+def _folder(config: ConfigDict, name: str, image_size: int) -> ConfigDict:
+    config.data = ConfigDict(
+        {"source": f"folder:data/{name}", "image_size": image_size, "centered": True, "dequantize": False}
+    )
+    config.example.shape = (image_size, image_size, 3)
+    return config
+
+
+def _unet(config: ConfigDict, options: dict[str, object]) -> ConfigDict:
+    """NCSN++ and DDPM++ are one network; what it is told follows from the SDE and its discretisation."""
+    fourier = config.parameterization.name == "score"
+    values = {
+        "nf": 128,
+        "ch_mult": (1, 2, 2, 2),
+        "attn_resolutions": (16,),
+        "dropout": 0.1,
+        "resamp_with_conv": True,
+        "conditional": True,
+        "fir_kernel": (1, 3, 3, 1),
+        "skip_rescale": True,
+        "resblock_type": "biggan",
+        "progressive": "none",
+        "progressive_combine": "sum",
+        "embedding_type": "fourier" if fourier else "positional",
+        "fourier_scale": 16.0,
+        "init_scale": 0.0,
+        "nonlinearity": "swish",
+    }
+    config.model = section("ncsnpp", **{**values, **_noise_levels(config), **options})
+    return config
+
+
+def _noise_levels(config: ConfigDict) -> dict[str, object]:
+    """For VE the network divides its output by sigma, and maps [0, 1] to [-1, 1] itself."""
+    if config.sde.name != "ve":
+        return {"scale_by_sigma": False, "rescale_input": not config.data.centered}
+    return {
+        "scale_by_sigma": True,
+        "sigma_min": config.sde.sigma_min,
+        "sigma_max": config.sde.sigma_max,
+        "num_scales": config.sampling.num_steps,
+        "rescale_input": not config.data.centered,
+    }
+
+
+def _refinenet(
+    config: ConfigDict,
+    name: str,
+    lr: float,
+    sigma_max: float,
+    num_scales: int,
+    snr: float,
+    steps: int,
+    ema_decay: float,
+) -> ConfigDict:
+    config = ve(config, sigma_max=sigma_max, num_scales=num_scales, snr=snr, continuous=False)
+    config.optim.update(lr=lr, warmup=0, grad_clip=-1.0)
+    config.training.ema_decay = ema_decay
+    config.sampling.corrector_steps = steps
+    config.model = section(
+        name,
+        nf=128,
+        num_scales=num_scales,
+        sigma_min=0.01,
+        sigma_max=sigma_max,
+        nonlinearity="elu",
+        normalization="InstanceNorm++",
+        interpolation="bilinear",
+        rescale_input=True,
+    )
+    return config

@@ -1,0 +1,1 @@
+"""The published sub-VP experiments."""

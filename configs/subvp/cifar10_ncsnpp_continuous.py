@@ -1,0 +1,13 @@
+"""NCSN++ under the sub-VP SDE on CIFAR-10. No published number.
+
+score-sde train --config=configs/subvp/cifar10_ncsnpp_continuous.py --workdir=runs/subvp_cifar10_ncsnpp_continuous
+"""
+
+from ml_collections import ConfigDict
+
+from score_sde.configs import paper
+
+
+def get_config() -> ConfigDict:
+    """The published experiment of this name."""
+    return paper.ncsnpp(paper.subvp(paper.cifar10()))

@@ -1,0 +1,13 @@
+"""NCSN++ under the VE SDE on FFHQ 256 x 256. Published: samples, no FID.
+
+score-sde train --config=configs/ve/ffhq_256_ncsnpp_continuous.py --workdir=runs/ve_ffhq_256_ncsnpp_continuous
+"""
+
+from ml_collections import ConfigDict
+
+from score_sde.configs import paper
+
+
+def get_config() -> ConfigDict:
+    """The published experiment of this name."""
+    return paper.ncsnpp_256(paper.ve(paper.lsun("ffhq"), sigma_max=348.0, num_scales=2000, snr=0.075))

@@ -1,0 +1,1 @@
+"""NCSN, and its steps towards NCSNv2."""

@@ -1,0 +1,1 @@
+"""The published experiments with the network of DDPM under VP."""
