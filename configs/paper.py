@@ -13,6 +13,49 @@ from ml_collections import ConfigDict
 
 from score_sde.configs.default import get_default_config, section
 
+PARAMETERS = {
+    "subvp/cifar10_ddpm_continuous": 35_218_947,
+    "subvp/cifar10_ddpmpp_continuous": 61_804_419,
+    "subvp/cifar10_ddpmpp_deep_continuous": 106_632_579,
+    "subvp/cifar10_ncsnpp_continuous": 62_693_251,
+    "subvp/cifar10_ncsnpp_deep_continuous": 107_521_411,
+    "ve/bedroom_ncsnpp_continuous": 65_574_549,
+    "ve/celeba_ncsnpp": 62_693_251,
+    "ve/celebahq_256_ncsnpp_continuous": 65_574_549,
+    "ve/celebahq_ncsnpp_continuous": 105_785_896,
+    "ve/church_ncsnpp_continuous": 65_574_549,
+    "ve/cifar10_ddpm": 35_218_947,
+    "ve/cifar10_ncsnpp": 62_693_251,
+    "ve/cifar10_ncsnpp_continuous": 62_758_915,
+    "ve/cifar10_ncsnpp_deep_continuous": 107_587_075,
+    "ve/ffhq_256_ncsnpp_continuous": 65_574_549,
+    "ve/ffhq_ncsnpp_continuous": 105_785_896,
+    "ve/ncsn/celeba": 30_117_635,
+    "ve/ncsn/celeba_124": 51_379_715,
+    "ve/ncsn/celeba_1245": 51_379_715,
+    "ve/ncsn/celeba_5": 30_117_635,
+    "ve/ncsn/cifar10": 30_117_635,
+    "ve/ncsn/cifar10_124": 39_750_659,
+    "ve/ncsn/cifar10_1245": 39_750_659,
+    "ve/ncsn/cifar10_5": 30_117_635,
+    "ve/ncsnv2/bedroom": 83_445_379,
+    "ve/ncsnv2/celeba": 29_694_083,
+    "ve/ncsnv2/cifar10": 29_694_083,
+    "vp/cifar10_ddpmpp": 61_804_419,
+    "vp/cifar10_ddpmpp_continuous": 61_804_419,
+    "vp/cifar10_ddpmpp_deep_continuous": 106_632_579,
+    "vp/cifar10_ncsnpp": 62_693_251,
+    "vp/cifar10_ncsnpp_continuous": 62_693_251,
+    "vp/cifar10_ncsnpp_deep_continuous": 107_521_411,
+    "vp/ddpm/bedroom": 111_569_923,
+    "vp/ddpm/celebahq": 111_569_923,
+    "vp/ddpm/church": 111_569_923,
+    "vp/ddpm/cifar10": 35_218_947,
+    "vp/ddpm/cifar10_continuous": 35_218_947,
+    "vp/ddpm/cifar10_unconditional": 32_329_347,
+}
+"""The parameters of each published experiment's network, by which a checkpoint can be told."""
+
 
 def cifar10() -> ConfigDict:
     """CIFAR-10 at 32 x 32, 1,300,001 steps of 128 images."""

@@ -44,14 +44,16 @@ from score_sde.simulation import Simulation, simulate
 if TYPE_CHECKING:
     from score_sde.builders import build, build_model
     from score_sde.experiment import Experiment, Model
-    from score_sde.loading import load
+    from score_sde.loading import config_from_reference, load, saved_config
     from score_sde.models import ScoreNetwork, make_score_fn
     from score_sde.training import TrainState
 
 _LATER = {
     "build": "score_sde.builders",
     "build_model": "score_sde.builders",
+    "config_from_reference": "score_sde.loading",
     "load": "score_sde.loading",
+    "saved_config": "score_sde.loading",
     "Experiment": "score_sde.experiment",
     "Model": "score_sde.experiment",
     "ScoreNetwork": "score_sde.models",
@@ -101,6 +103,7 @@ __all__ = [
     "bits_per_dim",
     "build",
     "build_model",
+    "config_from_reference",
     "decode",
     "denoise",
     "encode",
@@ -114,5 +117,6 @@ __all__ = [
     "reverse_diffusion",
     "reverse_drift",
     "sample",
+    "saved_config",
     "simulate",
 ]

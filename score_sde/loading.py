@@ -9,18 +9,20 @@ from ml_collections import ConfigDict
 from score_sde.builders import build_model, construct, plain_config
 from score_sde.configs.default import get_default_config
 from score_sde.experiment import Model
+from score_sde.interop.exported import is_exported, read_exported
 from score_sde.interop.foreign import read_foreign
 from score_sde.interop.reference_config import sections_of_reference
 from score_sde.models import ScoreNetwork
-from score_sde.training import restore_for_sampling
+from score_sde.training import SamplingCheckpoint, restore_for_sampling
 
 
 def load(path: str | Path, *, step: int | None = None, config: ConfigDict | Mapping[str, Any] | None = None) -> Model:
     """A trained model: its averaged parameters, and the objects of its config.
 
     Args:
-        path: the workdir of a run, its folder of checkpoints, or one checkpoint; or, with ``config``, a checkpoint of
-            Score-SDE (PyTorch ``.pth`` or JAX), ScoreFlow, NCSN or NCSNv2, in which no code is run.
+        path: the workdir of a run, its folder of checkpoints, or one checkpoint; the folder of an exported model; or,
+            with ``config``, a checkpoint of Score-SDE (PyTorch ``.pth`` or JAX), ScoreFlow, NCSN or NCSNv2, in which no
+            code is run.
         step: which checkpoint; the latest unless given.
         config: a config to use in place of the saved one, as from ``saved_config`` with changes, or from
             `config_from_reference`.
@@ -34,30 +36,17 @@ def load(path: str | Path, *, step: int | None = None, config: ConfigDict | Mapp
         if config is None:
             raise ValueError(f"{path} does not say what it holds: give its config, as load(path, config=...)")
         return _load_foreign(path, plain_config(config))
-    directory, named_step = _checkpoint_directory(path)
-    found = restore_for_sampling(directory, step=named_step if step is None else step)
+    found = _saved(path, step)
     chosen = {**plain_config(found.config if config is None else config), "example": found.config["example"]}
     return build_model(chosen, found.ema_params, step=found.step)
 
 
-def _load_foreign(path: Path, config: dict[str, Any]) -> Model:
-    if "example" not in config:
-        raise ValueError("the config needs the section example, with the shape of an image and its num_levels")
-    shape = tuple(config["example"]["shape"])
-    network = construct("model", ScoreNetwork, config["model"], shape=shape)
-    options = {key: value for key, value in config["model"].items() if key != "name"}
-    params = read_foreign(path, network, name=config["model"]["name"], options=options, shape=shape)
-    return build_model(config, params, step=0)
-
-
 def saved_config(path: str | Path, *, step: int | None = None) -> ConfigDict:
-    """The resolved config that was saved with a checkpoint."""
-    directory, named_step = _checkpoint_directory(Path(path))
-    found = restore_for_sampling(directory, step=named_step if step is None else step)
-    return ConfigDict(_with_tuples(found.config))
+    """The resolved config that was saved with a checkpoint or an exported model."""
+    return ConfigDict(_with_tuples(_saved(Path(path), step).config))
 
 
-def config_from_reference(fields: Mapping[str, Any]) -> ConfigDict:
+def config_from_reference(fields: ConfigDict | Mapping[str, Any]) -> ConfigDict:
     """A config of this package from the fields of a config of the 2021 code (Score-SDE in JAX or PyTorch).
 
     Args:
@@ -85,6 +74,27 @@ def _with_tuples(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _with_tuples(item) for key, item in value.items()}
     return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _load_foreign(path: Path, config: dict[str, Any]) -> Model:
+    if "example" not in config:
+        raise ValueError("the config needs the section example, with the shape of an image and its num_levels")
+    shape = tuple(config["example"]["shape"])
+    network = construct("model", ScoreNetwork, config["model"], shape=shape)
+    options = {key: value for key, value in config["model"].items() if key != "name"}
+    found = read_foreign(path, network, name=config["model"]["name"], options=options, shape=shape)
+    return build_model(config, found.params, step=found.step)
+
+
+def _saved(path: Path, step: int | None) -> SamplingCheckpoint:
+    """The parameters and the config in an exported model, or in a checkpoint of a run."""
+    if not is_exported(path):
+        directory, named_step = _checkpoint_directory(path)
+        return restore_for_sampling(directory, step=named_step if step is None else step)
+    found = read_exported(path)
+    if step not in (None, found.step):
+        raise FileNotFoundError(f"no checkpoint of step {step} in {path}: it is a model exported at step {found.step}")
+    return SamplingCheckpoint(step=found.step, ema_params=found.params, config=found.config)
 
 
 def _checkpoint_directory(path: Path) -> tuple[Path, int | None]:

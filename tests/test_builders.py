@@ -1,4 +1,4 @@
-"""From configs to objects: the tables, what is refused, and loading what was trained."""
+"""From configs to objects: the tables, and what is refused."""
 
 import dataclasses
 import inspect
@@ -14,10 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
-from score_sde import SDE, VESDE, VPSDE, ExactTrace, Hutchinson, ProbabilityFlow, Sampler, builders, sample
+from score_sde import SDE, VESDE, VPSDE, ExactTrace, Hutchinson, Sampler, builders
 from score_sde.builders import build, build_model, build_sde, construct, drop_leftovers, load_data
 from score_sde.cli.config_file import read_config
-from score_sde.loading import load, saved_config
 from score_sde.models import ScoreNetwork, mlp
 from score_sde.parameterization import Parameterization
 
@@ -260,49 +259,6 @@ def test_nothing_is_dropped_for_the_same_name_and_an_unknown_one_is_refused():
     config.sampling.name = "huen"
     with pytest.raises(ValueError, match="unknown sampling 'huen', did you mean 'heun'"):
         drop_leftovers(config, before, given=())
-
-
-def test_a_model_is_loaded_from_its_workdir_its_checkpoints_or_one_of_them():
-    workdir = tiny.toy_run()
-    latest = load(workdir)
-    assert latest.step == 30 and latest.shape == (2,)
-    for model in (load(str(workdir)), load(workdir / "checkpoints"), load(workdir / "checkpoints" / "30")):
-        assert model.step == 30
-        jax.tree.map(np.testing.assert_array_equal, model.params, latest.params)
-    for model in (load(workdir, step=20), load(workdir / "checkpoints" / "20"), load(workdir / "checkpoints", step=20)):
-        assert model.step == 20
-    assert not np.array_equal(jax.tree.leaves(model.params)[0], jax.tree.leaves(latest.params)[0])
-
-
-@pytest.mark.parametrize("path", ["none", "checkpoints", "7"])
-def test_where_there_is_no_checkpoint(path, tmp_path):
-    (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint in .* train with `score-sde train"):
-        load(tmp_path / path)
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint of step 7 in .*: there are \[20, 30\]"):
-        load(tiny.toy_run(), step=7)
-
-
-def test_the_saved_config_can_be_changed_and_loaded_with():
-    config = saved_config(tiny.toy_run())
-    assert config.model.hidden_sizes == (8,) and config.example.shape == (2,)
-    config.sampling = ConfigDict({"name": "probability_flow", "rtol": 1e-2, "atol": 1e-2})
-    assert load(tiny.toy_run(), config=config).sampler == ProbabilityFlow(rtol=1e-2, atol=1e-2)
-    del config.example
-    assert load(tiny.toy_run(), config=config).shape == (2,)
-    config.model.hidden_sizes = (16,)
-    with pytest.raises(ValueError, match=r"^model does not fit the trained parameters: .* is \(.*\) there and"):
-        load(tiny.toy_run(), config=config)
-
-
-def test_a_loaded_model_samples_under_jit_and_vmap():
-    model = load(tiny.toy_run())
-    keys = jax.random.split(jax.random.key(0), 8)
-    draw = jax.jit(jax.vmap(lambda key: sample(key, model.sde, model.score_fn, model.sampler, model.shape).x))
-    with tiny.quick_compilation():
-        points, again = draw(keys), draw(keys[3:4])
-    assert points.shape == (8, 2) and np.isfinite(points).all()
-    np.testing.assert_allclose(points[3], again[0], rtol=1e-4, atol=1e-5)
 
 
 def test_parts_of_a_config_can_be_built_alone(config):

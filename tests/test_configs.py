@@ -11,6 +11,7 @@ from test_builders import abstract_init
 import score_sde.configs
 from score_sde.builders import build, build_model
 from score_sde.cli.config_file import read_config
+from score_sde.configs.paper import PARAMETERS
 from score_sde.loading import load
 
 FOLDER = Path(score_sde.configs.__file__).parent
@@ -68,16 +69,11 @@ def test_a_config_trains(name, tmp_path):
     assert load(tmp_path / "run").step == 2
 
 
-# The sizes of the published networks: NCSN++ and DDPM++ as stated by the published code.
-PARAMETERS = {
-    "ve/cifar10_ncsnpp_continuous": 62_758_915,
-    "vp/cifar10_ddpmpp_continuous": 61_804_419,
-    "subvp/cifar10_ddpmpp_continuous": 61_804_419,
-}
-
-
 def test_every_published_experiment_is_there():
-    assert len(PUBLISHED) == 39
+    assert len(PUBLISHED) == 39 and set(PARAMETERS) == set(PUBLISHED)
+    # As the published code states them.
+    assert PARAMETERS["ve/cifar10_ncsnpp_continuous"] == 62_758_915
+    assert PARAMETERS["vp/cifar10_ddpmpp_continuous"] == 61_804_419
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -87,7 +83,7 @@ def test_a_published_config_builds_at_full_size(name):
     with abstract_init():
         model = build_model(config, None, step=0)
     count = sum(leaf.size for leaf in jax.tree.leaves(model.params))
-    assert count == PARAMETERS.get(name, count)
+    assert count == PARAMETERS[name]
     shape = model.shape
     output = jax.eval_shape(
         lambda params, x, t: model.score_fn_of(params)(x, t),

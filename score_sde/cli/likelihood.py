@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     if values.split not in ("test", "train"):
         raise Refusal(f"--split must be test or train, got {values.split!r}")
     model, workdir = load_model(values)
-    examples = load_examples(model, values.split)[: model.evaluating.max_examples]
+    examples = getattr(load_examples(model), values.split)[: model.evaluating.max_examples]
     found = likelihoods(model, jax.random.key(values.seed), examples)
     path = workdir / f"likelihood_{values.split}.npz"
     with replacing(path) as temporary, temporary.open("wb") as file:

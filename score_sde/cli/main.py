@@ -11,8 +11,13 @@ VERBS = {
     "train": "train a model from a config; run again on the same workdir, it goes on",
     "sample": "draw samples from a trained model, with pictures and distances to held-out data",
     "likelihood": "compute the exact likelihood of held-out data: bits per dimension",
+    "import": "turn a published checkpoint of another project into a model that every verb takes",
+    "export": "write a trained model as safetensors and JSON, or its sampler as one file for jax alone",
     "plot": "draw the loss and the SDE of a workdir, the SDE of a config, or every SDE",
 }
+
+MODULES = {"import": "import_model", "export": "export_model"}
+"""The modules of verbs that have another name."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(f"unknown verb {verb!r}{did_you_mean(verb, VERBS)}; verbs: {', '.join(VERBS)}")
     _prepare_interpreter()
     try:
-        return importlib.import_module(f"score_sde.cli.{verb}").main(arguments[1:])
+        return importlib.import_module(f"score_sde.cli.{MODULES.get(verb, verb)}").main(arguments[1:])
     except Refusal as refusal:
         return _refuse(str(refusal), verb)
     except (FloatingPointError, OSError) as error:

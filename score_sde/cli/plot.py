@@ -11,6 +11,7 @@ from score_sde.cli import report
 from score_sde.cli.flags import Flags, config_help, named_config, refusals
 from score_sde.cli.workdir import EXAMPLE, existing_workdir
 from score_sde.evaluation import Mixture, plot_loss, plot_sde, plot_sdes
+from score_sde.interop.exported import is_exported
 from score_sde.loading import saved_config
 from score_sde.sdes import SDE, BrownianMotion
 
@@ -46,11 +47,16 @@ def _plot_workdir(name: str, output: str | None, config: ConfigDict | None) -> i
         sde = build_sde(saved_config(workdir))
         report.make_folder(workdir)
         report.make_folder(folder)
-        plot_loss(folder / "loss.png", workdir / "metrics.jsonl")
-    rows = {"loss": str(folder / "loss.png"), **_plot_sde(folder / "sde.png", sde)}
+        rows = {} if is_exported(workdir) else _plot_loss(folder / "loss.png", workdir)
+    rows |= _plot_sde(folder / "sde.png", sde)
     report.record(workdir, rows)
     report.show(f"what {workdir} holds", report.read(workdir))
     return 0
+
+
+def _plot_loss(path: Path, workdir: Path) -> dict[str, str]:
+    plot_loss(path, workdir / "metrics.jsonl")
+    return {"loss": str(path)}
 
 
 def _plot_sde(path: Path, sde: SDE) -> dict[str, str]:

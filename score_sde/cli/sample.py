@@ -7,8 +7,9 @@ import jax
 import numpy as np
 
 from score_sde.cli import report
-from score_sde.cli.flags import MAX_SEED, refusals
+from score_sde.cli.flags import MAX_SEED, Refusal, refusals
 from score_sde.cli.workdir import load_examples, load_model, workdir_flags
+from score_sde.data import DataSource
 from score_sde.evaluation import sample_distances
 from score_sde.evaluation.files import replacing
 from score_sde.evaluation.generation import generate, make_draw
@@ -27,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     flags.integer("seed", 0, "seed of the samples", at_most=MAX_SEED)
     values = flags.parse(argv)
     model, workdir = load_model(values)
-    data = load_examples(model, "test")
+    source, missing = examples_if_there(model)
     folder = workdir / "samples"
     with refusals():
         report.make_folder(folder)
@@ -37,9 +38,11 @@ def main(argv: Sequence[str]) -> int:
     with replacing(folder / "samples.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, samples=levels)
     rows = {"samples": f"{len(levels)} of {type(model.sampler).__name__}, {nfe} evaluations each, {folder}/samples.npz"}
+    data = None if source is None else source.test
     picture = picture_of_samples(folder, "samples", samples, data, model.scaling, score_fn=model.score_fn)
     rows |= {} if picture is None else {"picture": str(picture)}
-    rows |= draw_path(model, key, folder) | distances(model, key, levels)
+    rows |= draw_path(model, key, folder)
+    rows |= distances(key, levels, source) if source else {"distances": f"none, for the data are not here: {missing}"}
     report.record(workdir, rows)
     report.show(f"samples of {workdir}, step {model.step}", rows)
     return 0
@@ -69,14 +72,24 @@ def draw_path(model: Model, key: jax.Array, folder: Path) -> dict[str, str]:
     return {name: str(path) for name, path in pictures_of_path(folder, frames, model.scaling).items()}
 
 
-def distances(model: Model, key: jax.Array, levels: np.ndarray) -> dict[str, str]:
+def examples_if_there(model: Model) -> tuple[DataSource | None, str]:
+    """The data of a model, or None and what is missing: a model from elsewhere can be drawn from without them."""
+    try:
+        return load_examples(model), ""
+    except Refusal as refusal:
+        if not isinstance(refusal.__cause__, FileNotFoundError):
+            raise
+        return None, str(refusal)
+
+
+def distances(key: jax.Array, levels: np.ndarray, source: DataSource) -> dict[str, str]:
     """Distances of the samples to held-out data, beside those of as many training examples: the least to hope for."""
-    test, train = load_examples(model, "test"), load_examples(model, "train")
-    count = min(len(levels), len(test), len(train))
+    count = min(len(levels), len(source.test), len(source.train))
     if count < 2:
         return {}
-    scale = 1 if model.scaling.num_levels is None else model.scaling.num_levels - 1
-    found, least = (sample_distances(key, x[:count] / scale, test[:count] / scale) for x in (levels, train))
+    scale = 1 if source.num_levels is None else source.num_levels - 1
+    test = source.test[:count] / scale
+    found, least = (sample_distances(key, x[:count] / scale, test) for x in (levels, source.train))
     return {
         f"distance: {name}": f"{value:.4f} (training data: {least[name]:.4f}), {count} examples of each"
         for name, value in found.items()

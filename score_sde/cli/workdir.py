@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from score_sde.builders import load_data
 from score_sde.cli.flags import Flags, Refusal, refusals, require, take, value_of
 from score_sde.cli.report import make_folder
+from score_sde.data import DataSource
 from score_sde.experiment import Model
+from score_sde.interop.exported import is_exported
 from score_sde.loading import load, saved_config
 from score_sde.naming import did_you_mean
 
@@ -37,24 +38,24 @@ def load_model(values: Any) -> tuple[Model, Path]:
         return load(path, step=values.checkpoint, config=values.config), path
 
 
-def load_examples(model: Model, split: str) -> np.ndarray:
-    """The examples of a split of the model's data."""
+def load_examples(model: Model) -> DataSource:
+    """The data of a model, checked to be of the kind that it was trained on."""
     with refusals():
         source = load_data(model.config)
         if source.shape != model.shape or source.num_levels != model.scaling.num_levels:
             found, wanted = (source.shape, source.num_levels), (model.shape, model.scaling.num_levels)
             raise ValueError(f"the data have (shape, levels) {found}, the model was trained on {wanted}")
-    return getattr(source, split)
+    return source
 
 
 def existing_workdir(name: str | None) -> Path:
-    """The folder of a training run.
+    """The folder of a training run, or of an exported model.
 
     Raises:
         Refusal: where it is not one.
     """
     path = Path(require(name, "workdir", EXAMPLE)).expanduser()
-    if (path / "checkpoints").is_dir():
+    if (path / "checkpoints").is_dir() or is_exported(path):
         return path
     if path.is_dir() and "checkpoints" in path.parts:
         workdir = Path(*path.parts[: path.parts.index("checkpoints")])

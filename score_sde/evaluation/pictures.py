@@ -20,7 +20,7 @@ def picture_of_samples(
     folder: Path,
     name: str,
     samples: Float[Array | np.ndarray, "n *shape"],
-    data: Shaped[np.ndarray, "m *shape"],
+    data: Shaped[np.ndarray, "m *shape"] | None,
     scaling: Scaling,
     *,
     score_fn: ScoreFn | None = None,
@@ -31,7 +31,7 @@ def picture_of_samples(
         folder: where; made if missing.
         name: the name of the picture.
         samples: in model units.
-        data: raw examples to compare with.
+        data: raw examples to compare points with; without them there is no picture of points.
         scaling: the map between the two.
         score_fn: drawn as arrows beside points.
     """
@@ -39,7 +39,7 @@ def picture_of_samples(
     path = folder / f"{name}.png"
     if is_image(samples.shape[1:], scaling):
         save_png(path, image_grid(np.asarray(scaling.to_unit(samples[:100]))))
-    elif samples.shape[1:] == (2,):
+    elif samples.shape[1:] == (2,) and data is not None:
         plot_samples(path, samples, data, score_fn=score_fn)
     else:
         return None

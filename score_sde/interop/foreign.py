@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
 
 from score_sde.interop.flax_file import read_flax
 from score_sde.interop.ncsn_names import params_from_ncsn, params_from_ncsnv2
@@ -14,10 +17,25 @@ from score_sde.typing import Params
 TORCH_BEGINNINGS = (b"PK\x03\x04", b"\x80")
 """What a file written by ``torch.save`` begins with: a zip archive, or a pickle."""
 
+NETWORKS = ("ddpm", "ncsnpp", "ncsn", "ncsnv2")
+"""The networks that foreign checkpoints are of, by their names in a config."""
+
+
+class Foreign(NamedTuple):
+    """What is taken from a foreign checkpoint.
+
+    Attributes:
+        step: after how many updates it was written; 0 where it does not say.
+        params: the parameters, averaged where there is an average.
+    """
+
+    step: int
+    params: Params
+
 
 def read_foreign(
     path: str | Path, network: ScoreNetwork, *, name: str, options: Mapping[str, Any], shape: Sequence[int]
-) -> Params:
+) -> Foreign:
     """The parameters of ``network`` from a checkpoint of Score-SDE (PyTorch or JAX), ScoreFlow, NCSN or NCSNv2.
 
     Nothing in the file is run. Averaged parameters are taken where there are any.
@@ -33,21 +51,49 @@ def read_foreign(
         OSError: where the file cannot be opened.
         ValueError: in one line, where it is damaged, of an unknown kind, or not of this network.
     """
-    path = Path(path)
-    with path.open("rb") as file:
-        is_torch = file.read(4).startswith(TORCH_BEGINNINGS)
-    # A msgpack of a dictionary of at most 15 entries begins with 0x80 to 0x8f; that of no entries is no checkpoint.
-    checkpoint = read_torch(path) if is_torch else read_flax(path)
+    if name not in NETWORKS:
+        raise ValueError(f"{path}: foreign checkpoints are of the networks {', '.join(NETWORKS)}, not {name!r}")
+    is_torch, checkpoint = _read(path)
     try:
         if name in ("ncsn", "ncsnv2"):
-            return _refinenet(checkpoint, name, {**options, "shape": tuple(shape)})
-        if name in ("ddpm", "ncsnpp"):
-            if not isinstance(checkpoint, Mapping):
-                raise ValueError(f"no checkpoint of Score-SDE: it holds {type(checkpoint).__name__}, not a dictionary")
-            return (params_from_torch if is_torch else params_from_flax)(network, checkpoint)
+            params = _refinenet(checkpoint, name, {**options, "shape": tuple(shape)})
+        elif isinstance(checkpoint, Mapping):
+            params = (params_from_torch if is_torch else params_from_flax)(network, checkpoint)
+        else:
+            raise ValueError(f"no checkpoint of Score-SDE: it holds {type(checkpoint).__name__}, not a dictionary")
+        _check_finite(params)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    raise ValueError(f"{path}: foreign checkpoints are of the networks ddpm, ncsnpp, ncsn and ncsnv2, not {name!r}")
+    except (LookupError, TypeError, AttributeError) as error:  # damage that left the file readable
+        raise ValueError(f"{path} is damaged: what it holds is in no order ({type(error).__name__})") from error
+    return Foreign(_step(checkpoint), params)
+
+
+def count_parameters(path: str | Path) -> int:
+    """How many numbers the network of a foreign checkpoint has, to tell which network it is.
+
+    Raises:
+        OSError: where the file cannot be opened.
+        ValueError: in one line, where it is damaged or of an unknown kind.
+    """
+    _, checkpoint = _read(path)
+    tree = checkpoint
+    if isinstance(checkpoint, Mapping):
+        tree = checkpoint.get("model", checkpoint.get("params_ema"))
+    elif isinstance(checkpoint, Sequence) and checkpoint:
+        tree = checkpoint[0]
+    if not isinstance(tree, Mapping):
+        raise ValueError(f"{path}: no checkpoint of Score-SDE, ScoreFlow, NCSN or NCSNv2")
+    tree = {name: value for name, value in tree.items() if not str(name).endswith("sigmas")}
+    return sum(leaf.size for leaf in jax.tree.leaves(tree) if isinstance(leaf, np.ndarray))
+
+
+def _read(path: str | Path) -> tuple[bool, Any]:
+    """Whether a file is of PyTorch, and what it holds."""
+    with Path(path).open("rb") as file:
+        is_torch = file.read(4).startswith(TORCH_BEGINNINGS)
+    # A msgpack of a dictionary of at most 15 entries begins with 0x80 to 0x8f; that of no entries is no checkpoint.
+    return is_torch, (read_torch if is_torch else read_flax)(path)
 
 
 def _refinenet(checkpoint: Any, name: str, options: Mapping[str, Any]) -> Params:
@@ -58,3 +104,20 @@ def _refinenet(checkpoint: Any, name: str, options: Mapping[str, Any]) -> Params
         return params_from_ncsn(checkpoint[0], options)
     averaged = len(checkpoint) > 4 and isinstance(checkpoint[4], Mapping) and checkpoint[4]
     return params_from_ncsnv2(averaged or checkpoint[0], options)
+
+
+def _step(checkpoint: Any) -> int:
+    step = 0
+    if isinstance(checkpoint, Mapping):
+        step = checkpoint.get("step", 0)
+    elif len(checkpoint) > 3:
+        step = checkpoint[3]
+    whole = isinstance(step, int | np.integer) or (isinstance(step, np.ndarray) and step.size == 1)
+    return max(0, int(step)) if whole else 0
+
+
+def _check_finite(params: Params) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if not np.isfinite(leaf).all():
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise ValueError(f"damaged: the values for {name} are not all finite")

@@ -64,9 +64,9 @@ def sections_of_reference(fields: Fields) -> dict[str, dict[str, Any]]:
     continuous = bool(known.get("training.continuous", True))
     if kind == "subvpsde" and not continuous:
         raise ValueError("training.continuous must be True for training.sde='subvpsde': it has no discrete model")
-    num_scales = int(known.get("model.num_scales", 1000))
+    num_scales = int(known.number("model.num_scales", 1000))
     sde = _sde(known, kind)
-    size, channels = int(known.need("data.image_size")), int(known.get("data.num_channels", 3))
+    size, channels = int(known.number("data.image_size")), int(known.number("data.num_channels", 3))
     return {
         "sde": sde,
         "model": _model(known, sde, num_scales),
@@ -99,6 +99,13 @@ class _Fields:
             raise ValueError(f"the reference config lacks {name}{did_you_mean(name, self.fields)}")
         return self.fields[name]
 
+    def number(self, name: str, default: int | float | None = None) -> int | float:
+        """A field that must be a number, and must be there if it has no default."""
+        value = self.need(name) if default is None else self.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{name} must be a number, got {value!r}")
+        return value
+
     def choice(self, name: str, choices: tuple[str, ...]) -> str:
         value = str(self.need(name)).lower()
         if value not in choices:
@@ -122,11 +129,11 @@ class _Fields:
 
 def _sde(fields: _Fields, kind: str) -> dict[str, Any]:
     if kind == "vesde":
-        levels = {name: float(fields.need(f"model.{name}")) for name in ("sigma_min", "sigma_max")}
+        levels = {name: float(fields.number(f"model.{name}")) for name in ("sigma_min", "sigma_max")}
         return {"name": "ve", **levels, "t_min": 1e-5, "t_max": 1.0}
     betas = {
-        "beta_min": float(fields.get("model.beta_min", 0.1)),
-        "beta_max": float(fields.get("model.beta_max", 20.0)),
+        "beta_min": float(fields.number("model.beta_min", 0.1)),
+        "beta_max": float(fields.number("model.beta_max", 20.0)),
     }
     return {"name": kind.removesuffix("sde"), **betas, "t_min": 1e-3, "t_max": 1.0}
 
@@ -186,8 +193,8 @@ def _sampling(fields: _Fields, kind: str, num_scales: int) -> dict[str, Any]:
     return {
         "name": "predictor_corrector",
         "predictor": predictor,
-        "snr": float(fields.get("sampling.snr", 0.16)),
-        "corrector_steps": 0 if corrector == "none" else int(fields.get("sampling.n_steps_each", 1)),
+        "snr": float(fields.number("sampling.snr", 0.16)),
+        "corrector_steps": 0 if corrector == "none" else int(fields.number("sampling.n_steps_each", 1)),
         **common,
     }
 

@@ -10,6 +10,8 @@ FLAGS = {
     "train": ["--config", "--config.section.key=value", "--workdir"],
     "sample": ["--config.section.key=value", "--workdir", "--checkpoint", "--num_samples", "--seed"],
     "likelihood": ["--config.section.key=value", "--workdir", "--checkpoint", "--split", "--seed"],
+    "import": ["--config", "--config.section.key=value", "--reference_config", "--checkpoint", "--workdir"],
+    "export": ["--config.section.key=value", "--workdir", "--checkpoint", "--output"],
     "plot": ["--config", "--config.section.key=value", "--workdir", "--output"],
 }
 
@@ -42,4 +44,4 @@ def test_an_unknown_verb(verb, hint, capsys):
     assert main([verb]) == 2
     text, errors = capsys.readouterr()
     assert not text
-    assert errors == f"score-sde: unknown verb {verb!r}{hint}; verbs: train, sample, likelihood, plot\n"
+    assert errors == f"score-sde: unknown verb {verb!r}{hint}; verbs: {', '.join(FLAGS)}\n"

@@ -1,0 +1,81 @@
+"""``score-sde import``: a checkpoint of another project as a model that every verb takes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from score_sde.cli import report
+from score_sde.cli.config_file import read_config
+from score_sde.cli.flags import Flags, Refusal, config_help, refusals, require, take
+from score_sde.cli.reference_config import read_reference_config
+from score_sde.configs.paper import PARAMETERS
+from score_sde.experiment import Model
+from score_sde.interop.exported import check_free, export_model
+from score_sde.interop.foreign import count_parameters
+from score_sde.loading import load
+
+EXAMPLE = "checkpoint_24.pth"
+
+CONFIG_HELP = {
+    **config_help("default: that of --reference_config"),
+    "--reference_config": "config file of the published code, .py or .json, instead of --config (default: none)",
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Read the checkpoint, check it against the network of the config, and write the model."""
+    description = (
+        "Turn a checkpoint of Score-SDE (PyTorch or JAX), ScoreFlow, NCSN or NCSNv2 into a model that every verb\n"
+        "takes. Nothing in the file is run; its averaged parameters are taken."
+    )
+    flags = Flags("import", description, _config, CONFIG_HELP)
+    flags.string("checkpoint", None, f"the file, for example {EXAMPLE} (required)")
+    flags.string("workdir", None, "new folder for the model (required)")
+    values = flags.parse(argv)
+    checkpoint = Path(require(values.checkpoint, "checkpoint", EXAMPLE)).expanduser()
+    workdir = Path(require(values.workdir, "workdir", "runs/imported")).expanduser()
+    if not checkpoint.exists():
+        raise Refusal(f"no such checkpoint: {checkpoint}")
+    with refusals():
+        check_free(workdir)
+        if "config" not in values:
+            raise Refusal(f"--config is missing{_nearest(count_parameters(checkpoint))}")
+        model = _load(checkpoint, values.config)
+        export_model(workdir, model.params, model.config, step=model.step)
+    rows = {"imported": f"{checkpoint}, step {model.step}"}
+    report.record(workdir, rows)
+    report.show(f"model in {workdir}: score-sde sample --workdir={workdir}", rows)
+    return 0
+
+
+def _config(argv: Sequence[str]) -> tuple[ConfigDict | None, list[str]]:
+    """The config that ``--config`` or ``--reference_config`` names."""
+    name, rest = take("config", argv)
+    reference, rest = take("reference_config", rest)
+    if name is not None and reference is not None:
+        raise Refusal("--config and --reference_config exclude each other: one of them names the config")
+    if reference is not None:
+        return read_reference_config(reference), rest
+    return None if name is None else read_config(name), rest
+
+
+def _load(checkpoint: Path, config: ConfigDict) -> Model:
+    """The model; where the checkpoint does not fit, the error says which published config might."""
+    try:
+        return load(checkpoint, config=config)
+    except ValueError as error:
+        try:
+            count = count_parameters(checkpoint)
+        except ValueError:
+            raise error from None
+        raise ValueError(f"{error}{_nearest(count)}") from error
+
+
+def _nearest(count: int) -> str:
+    """The published configs whose networks have this many parameters, or the nearest one."""
+    same = [name for name, parameters in PARAMETERS.items() if parameters == count]
+    if same:
+        return f"; the file's {count:,} parameters are those of {', '.join(same)}"
+    name = min(PARAMETERS, key=lambda name: abs(PARAMETERS[name] - count))
+    return f"; the file has {count:,} parameters, the nearest published config {name} has {PARAMETERS[name]:,}"

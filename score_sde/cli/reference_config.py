@@ -1,0 +1,82 @@
+"""Config files of the 2021 code, read as they are: its Python files, or its fields as JSON."""
+
+import json
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from score_sde.cli.config_file import read_config
+from score_sde.loading import config_from_reference
+
+
+def read_reference_config(name: str) -> ConfigDict:
+    """Our config from a config file of the 2021 code.
+
+    Args:
+        name: a ``.py`` file with ``get_config()``, in its place in a copy of that code, for such files import others
+            as ``configs.default_…``; or a ``.json`` file of fields such as ``{"model.ch_mult": [1, 2], …}``.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: in one line, where the file has an error, or fields that are unknown here.
+    """
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"no reference config {name!r}: give a .py file of the published code, or a .json file")
+    try:
+        fields = _read_json(path) if path.suffix == ".json" else _read_python(path)
+        return config_from_reference(fields)
+    except (ValueError, TypeError) as error:
+        reason = str(error)
+        raise ValueError(reason if str(path) in reason else f"reference config {path}: {reason}") from error
+
+
+def _read_json(path: Path) -> Mapping[str, object]:
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise ValueError("it is no JSON") from None
+    fields = fields.get("config", fields) if isinstance(fields, Mapping) else fields
+    if not isinstance(fields, Mapping):
+        raise ValueError("it holds no fields such as model.name and training.sde")
+    return fields
+
+
+def _read_python(path: Path) -> ConfigDict:
+    with _published_imports(path.resolve()):
+        return read_config(str(path))
+
+
+@contextmanager
+def _published_imports(path: Path) -> Iterator[None]:
+    """Let a file import its neighbours as ``configs.…``, and ask torch for a device where there is no torch."""
+    ours = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "configs"}
+    for name in ours:
+        del sys.modules[name]
+    folder = next((parent for parent in path.parents if parent.name == "configs"), path.parent)
+    package = types.ModuleType("configs")
+    package.__path__ = [str(folder)]
+    sys.modules["configs"] = package
+    stand_in = "torch" not in sys.modules
+    if stand_in:
+        sys.modules["torch"] = _torch()
+    try:
+        yield
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "configs"]:
+            del sys.modules[name]
+        sys.modules.update(ours)
+        if stand_in:
+            del sys.modules["torch"]
+
+
+def _torch() -> types.ModuleType:
+    """All that published configs want of torch: to be told a device, which no config here has."""
+    torch = types.ModuleType("torch")
+    torch.device = str  # type: ignore[attr-defined]
+    torch.cuda = types.SimpleNamespace(is_available=lambda: False)  # type: ignore[attr-defined]
+    return torch
