@@ -79,6 +79,17 @@ def get_default_config() -> ConfigDict:
     )
 
 
+def get_default_classifier_config() -> ConfigDict:
+    """The defaults of a classifier of noisy examples, which draws no samples; its network is to be chosen."""
+    config = get_default_config()
+    for name in ("parameterization", "sampling", "eval"):
+        del config[name]
+    del config.training.sample_every
+    config.model = section("wideresnet")
+    config.objective = section("classification", time_sampling=config.objective.time_sampling)
+    return config
+
+
 def get_config() -> ConfigDict:
     """The defaults as an experiment of their own."""
     return get_default_config()

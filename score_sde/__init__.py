@@ -42,18 +42,23 @@ from score_sde.sdes import (
 from score_sde.simulation import Simulation, simulate
 
 if TYPE_CHECKING:
-    from score_sde.builders import build, build_model
+    from score_sde.builders import build, build_classifier, build_model
+    from score_sde.classifier import ClassifierExperiment, NoisyClassifier
     from score_sde.experiment import Experiment, Model
-    from score_sde.loading import config_from_reference, load, saved_config
+    from score_sde.loading import config_from_reference, load, load_classifier, saved_config
     from score_sde.models import ScoreNetwork, make_score_fn
     from score_sde.training import TrainState
 
 _LATER = {
     "build": "score_sde.builders",
+    "build_classifier": "score_sde.builders",
     "build_model": "score_sde.builders",
     "config_from_reference": "score_sde.loading",
     "load": "score_sde.loading",
+    "load_classifier": "score_sde.loading",
     "saved_config": "score_sde.loading",
+    "ClassifierExperiment": "score_sde.classifier",
+    "NoisyClassifier": "score_sde.classifier",
     "Experiment": "score_sde.experiment",
     "Model": "score_sde.experiment",
     "ScoreNetwork": "score_sde.models",
@@ -77,6 +82,7 @@ __all__ = [
     "VESDE",
     "VPSDE",
     "BrownianMotion",
+    "ClassifierExperiment",
     "DenoisedPrediction",
     "DenoisingScoreMatching",
     "EDMPreconditioning",
@@ -89,6 +95,7 @@ __all__ = [
     "Marginal",
     "Model",
     "NoisePrediction",
+    "NoisyClassifier",
     "PredictorCorrector",
     "ProbabilityFlow",
     "Sample",
@@ -102,12 +109,14 @@ __all__ = [
     "VelocityPrediction",
     "bits_per_dim",
     "build",
+    "build_classifier",
     "build_model",
     "config_from_reference",
     "decode",
     "denoise",
     "encode",
     "load",
+    "load_classifier",
     "log_likelihood",
     "make_score_fn",
     "perturb",

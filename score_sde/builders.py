@@ -16,10 +16,11 @@ import optax
 from ml_collections import ConfigDict
 
 from score_sde import objectives, parameterization, sampling, sdes, solvers
+from score_sde.classifier import ClassifierExperiment, NoisyClassifier
 from score_sde.data import SOURCES, DataSource, Scaling, load_source
 from score_sde.experiment import Drawing, Evaluating, Experiment, Model, Training
 from score_sde.likelihood import Divergence, ExactTrace, Hutchinson
-from score_sde.models import ScoreNetwork, ddpm, mlp, ncsn, ncsnpp, ncsnv2, unet
+from score_sde.models import Classifier, ScoreNetwork, ddpm, mlp, ncsn, ncsnpp, ncsnv2, unet, wideresnet
 from score_sde.naming import check_arguments, did_you_mean, lookup
 from score_sde.training import adam
 from score_sde.typing import Params
@@ -28,6 +29,7 @@ Table = Mapping[str, Callable[..., Any]]
 
 SDES: Table = {"vp": sdes.VPSDE, "subvp": sdes.SubVPSDE, "ve": sdes.VESDE, "brownian": sdes.BrownianMotion}
 NETWORKS: Table = {"mlp": mlp, "unet": unet, "ddpm": ddpm, "ncsnpp": ncsnpp, "ncsn": ncsn, "ncsnv2": ncsnv2}
+CLASSIFIERS: Table = {"wideresnet": wideresnet}
 PARAMETERIZATIONS: Table = {
     "noise": parameterization.NoisePrediction,
     "score": parameterization.ScorePrediction,
@@ -37,7 +39,8 @@ PARAMETERIZATIONS: Table = {
     "discrete_noise": parameterization.DiscreteNoisePrediction,
     "discrete_score": parameterization.DiscreteScorePrediction,
 }
-OBJECTIVES: Table = {"denoising": objectives.DenoisingScoreMatching}
+CLASSIFICATION = "classification"
+OBJECTIVES: Table = {"denoising": objectives.DenoisingScoreMatching, CLASSIFICATION: objectives.NoisyClassification}
 OPTIMIZERS: Table = {"adam": adam}
 SAMPLERS: Table = {
     "euler_maruyama": sampling.EulerMaruyama,
@@ -75,7 +78,7 @@ VALUES: Mapping[str, tuple[Table, type]] = {
 
 NAMED: Mapping[str, Table] = {
     "sde": SDES,
-    "model": NETWORKS,
+    "model": {**NETWORKS, **CLASSIFIERS},
     "parameterization": PARAMETERIZATIONS,
     "objective": OBJECTIVES,
     "objective.time_sampling": VALUES["time_sampling"][0],
@@ -89,24 +92,53 @@ SECTIONS = (
     "seed", "sde", "model", "parameterization", "objective", "optim", "sampling", "data", "training", "eval"
 )  # fmt: skip
 
+CLASSIFIER_SECTIONS = ("seed", "sde", "model", "objective", "optim", "data", "training")
+"""Those of a classifier, which has no samples and no likelihood."""
+
 
 def build(config: ConfigDict | Mapping[str, Any]) -> Experiment:
     """The experiment that a config describes, with its data loaded and its parameters initialised.
+
+    The config of a classifier is for `build_classifier`.
 
     Raises:
         ValueError: in one line, for whatever in the config is unknown, misspelt, of a wrong type or out of range.
         FileNotFoundError: where the data are not there.
     """
-    plain = plain_config(config)
-    source = load_data(plain)
-    plain["example"] = {"shape": list(source.shape), "num_levels": source.num_levels}
+    plain, parts = _training_parts(config, objectives.DenoisingScoreMatching)
     # The model comes last, for its network compiles.
+    return Experiment(model=build_model(plain, None, step=0), **parts)
+
+
+def build_classifier(config: ConfigDict | Mapping[str, Any]) -> ClassifierExperiment:
+    """The training of a noisy classifier that a config describes, as `build` does for a score model.
+
+    Raises:
+        ValueError: in one line, for whatever in the config is unknown, misspelt, of a wrong type or out of range, or
+            where the data have no labels or more classes than the network.
+        FileNotFoundError: where the data are not there.
+    """
+    plain, parts = _training_parts(config, objectives.NoisyClassification)
+    return ClassifierExperiment(model=build_classifier_model(plain, None, step=0), **parts)
+
+
+def is_classifier(config: ConfigDict | Mapping[str, Any]) -> bool:
+    """Whether a config describes a classifier rather than a score model."""
+    objective = config.get("objective")
+    return isinstance(objective, Mapping | ConfigDict) and objective.get("name") == CLASSIFICATION
+
+
+def _training_parts(config: ConfigDict | Mapping[str, Any], objective: type) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The plain config, which then knows its examples, and all of an experiment but its model."""
+    plain = plain_config(config)
     parts = {
-        "objective": construct("objective", objectives.DenoisingScoreMatching, plain["objective"]),
+        "objective": construct("objective", objective, plain["objective"]),
+        "source": load_data(plain),
         "optimizer": construct("optim", optax.GradientTransformation, plain["optim"]),
         "training": _call("training", Training, plain["training"]),
     }
-    return Experiment(model=build_model(plain, None, step=0), source=source, **parts)
+    plain["example"] = {"shape": list(parts["source"].shape), "num_levels": parts["source"].num_levels}
+    return plain, parts
 
 
 def load_data(config: ConfigDict | Mapping[str, Any]) -> DataSource:
@@ -123,23 +155,47 @@ def load_data(config: ConfigDict | Mapping[str, Any]) -> DataSource:
 def build_model(config: ConfigDict | Mapping[str, Any], params: Params | None, *, step: int) -> Model:
     """The model of a resolved config, which knows the shape of an example; initial parameters where none are given."""
     plain = plain_config(config)
-    seed, sampler, data, example = plain["seed"], dict(plain["sampling"]), plain["data"], plain["example"]
+    if is_classifier(plain):
+        raise ValueError(
+            "this is a classifier, not a score model: load_classifier loads it, build_classifier builds it"
+        )
+    sampler = dict(plain["sampling"])
+    drawing = {key: sampler.pop(key) for key in inspect.signature(Drawing).parameters if key in sampler}
+    return Model(
+        **_model_parts(plain, ScoreNetwork, params),
+        parameterization=construct("parameterization", parameterization.Parameterization, plain["parameterization"]),
+        sampler=construct("sampling", sampling.Sampler, sampler),
+        drawing=_call("sampling", Drawing, drawing),
+        evaluating=_call("eval", Evaluating, plain["eval"]),
+        step=step,
+        config=plain,
+    )
+
+
+def build_classifier_model(
+    config: ConfigDict | Mapping[str, Any], params: Params | None, *, step: int
+) -> NoisyClassifier:
+    """The classifier of a resolved config, as `build_model` does for a score model."""
+    plain = plain_config(config)
+    if not is_classifier(plain):
+        raise ValueError("this is a score model, not a classifier: load loads it, build builds it")
+    return NoisyClassifier(**_model_parts(plain, Classifier, params), step=step, config=plain)
+
+
+def _model_parts(plain: dict[str, Any], kind: type, params: Params | None) -> dict[str, Any]:
+    """What every model has, with a network of a ``kind``."""
+    seed, example = plain["seed"], plain["example"]
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"seed must be a whole number from 0 to {2**32 - 1}, got {seed!r}")
-    drawing = {key: sampler.pop(key) for key in inspect.signature(Drawing).parameters if key in sampler}
-    scaling = {key: data[key] for key in SCALING if key in data}
     shape = tuple(example["shape"])
+    scaling = {key: plain["data"][key] for key in SCALING if key in plain["data"]}
     parts = {
         "sde": build_sde(plain),
-        "network": construct("model", ScoreNetwork, plain["model"], shape=shape),
-        "parameterization": construct("parameterization", parameterization.Parameterization, plain["parameterization"]),
-        "sampler": construct("sampling", sampling.Sampler, sampler),
+        "network": construct("model", kind, plain["model"], shape=shape),
         "scaling": _call("data", Scaling, scaling, num_levels=example["num_levels"]),
-        "drawing": _call("sampling", Drawing, drawing),
-        "evaluating": _call("eval", Evaluating, plain["eval"]),
     }
     params = _init(parts["network"], seed) if params is None else _checked(parts["network"], params)
-    return Model(**parts, params=params, shape=shape, seed=seed, step=step, config=plain)
+    return {**parts, "params": params, "shape": shape, "seed": seed}
 
 
 def build_sde(config: ConfigDict | Mapping[str, Any]) -> sdes.SDE:
@@ -215,11 +271,12 @@ def _argument(section: str, key: str, value: Any) -> Any:
 def plain_config(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
     """The config as plain dictionaries, its sections checked."""
     plain = config.to_dict() if isinstance(config, ConfigDict) else config
+    sections = CLASSIFIER_SECTIONS if is_classifier(plain) else SECTIONS
     for section in plain:
-        if section not in (*SECTIONS, "example"):
-            hint = did_you_mean(str(section), SECTIONS)
-            raise ValueError(f"the config has an unknown section {section!r}{hint}; sections: {', '.join(SECTIONS)}")
-    for section in SECTIONS:
+        if section not in (*sections, "example"):
+            hint = did_you_mean(str(section), sections)
+            raise ValueError(f"the config has an unknown section {section!r}{hint}; sections: {', '.join(sections)}")
+    for section in sections:
         if section not in plain:
             raise ValueError(f"the config lacks the section {section!r}; start from the defaults of configs/default.py")
         if section != "seed" and not isinstance(plain[section], Mapping):
@@ -241,11 +298,11 @@ def _plain_value(path: str, value: Any) -> Any:
     raise ValueError(f"{path} must be a plain value, got {type(value).__name__}; code is named as package.module:Name")
 
 
-def _init(network: ScoreNetwork, seed: int) -> Params:
+def _init(network: ScoreNetwork | Classifier, seed: int) -> Params:
     return jax.jit(network.init)(jax.random.key(seed))
 
 
-def _checked(network: ScoreNetwork, params: Params) -> Params:
+def _checked(network: ScoreNetwork | Classifier, params: Params) -> Params:
     """Trained parameters; raises ``ValueError`` where they are not those of the network."""
     ours = _shapes(jax.eval_shape(network.init, jax.random.key(0)))
     theirs = _shapes(params)

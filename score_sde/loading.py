@@ -6,7 +6,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from score_sde.builders import build_model, construct, plain_config
+from score_sde.builders import build_classifier_model, build_model, construct, plain_config
+from score_sde.classifier import NoisyClassifier
 from score_sde.configs.default import get_default_config
 from score_sde.experiment import Model
 from score_sde.interop.exported import is_exported, read_exported
@@ -39,6 +40,15 @@ def load(path: str | Path, *, step: int | None = None, config: ConfigDict | Mapp
     found = _saved(path, step)
     chosen = {**plain_config(found.config if config is None else config), "example": found.config["example"]}
     return build_model(chosen, found.ema_params, step=found.step)
+
+
+def load_classifier(
+    path: str | Path, *, step: int | None = None, config: ConfigDict | Mapping[str, Any] | None = None
+) -> NoisyClassifier:
+    """A trained classifier of noisy examples, from the workdir of its run, as `load` does for a score model."""
+    found = _saved(Path(path), step)
+    chosen = {**plain_config(found.config if config is None else config), "example": found.config["example"]}
+    return build_classifier_model(chosen, found.ema_params, step=found.step)
 
 
 def saved_config(path: str | Path, *, step: int | None = None) -> ConfigDict:

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from score_sde import SDE, VESDE, VPSDE, ExactTrace, Hutchinson, Sampler, builders
 from score_sde.builders import build, build_model, build_sde, construct, drop_leftovers, load_data
 from score_sde.cli.config_file import read_config
-from score_sde.models import ScoreNetwork, mlp
+from score_sde.models import Classifier, ScoreNetwork, mlp
 from score_sde.parameterization import Parameterization
 
 
@@ -54,6 +54,7 @@ KINDS = {
 )
 def test_every_entry_of_every_table_is_made_with_its_defaults(section, name):
     kind, values, given = KINDS[section]
+    kind = Classifier if name in builders.CLASSIFIERS else kind
     assert isinstance(construct(section, kind, {"name": name, **values}, **given), kind)
 
 

@@ -9,7 +9,7 @@ import tiny
 from test_builders import abstract_init
 
 import score_sde.configs
-from score_sde.builders import build, build_model
+from score_sde.builders import build, build_classifier, build_model
 from score_sde.cli.config_file import read_config
 from score_sde.configs.paper import PARAMETERS
 from score_sde.loading import load
@@ -21,7 +21,8 @@ NAMES = sorted(
     if path.stem not in ("__init__", "paper")  # what the published experiments have in common is none itself
 )
 PUBLISHED = [name for name in NAMES if name.split("/")[0] in ("ve", "vp", "subvp")]
-OURS = [name for name in NAMES if name not in PUBLISHED]
+CLASSIFIERS = [name for name in NAMES if name.split("/")[0] == "classifier"]
+OURS = [name for name in NAMES if name not in (*PUBLISHED, *CLASSIFIERS)]
 IMAGES = [name for name in NAMES if name.split("/")[0] in ("default", "digits")]
 
 
@@ -42,6 +43,28 @@ def test_a_config_builds_and_its_loss_and_sampler_fit_its_data(name):
         model.params,
     )
     assert drawn.x.shape == model.shape
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("classifier/digits", 88_570), ("classifier/cifar10_ve", 38_913_242)])
+def test_a_classifier_builds_and_its_loss_fits_its_data(name, parameters, tmp_path):
+    config = read_config(name)
+    if name == "classifier/cifar10_ve":
+        images, labels = np.zeros((20, 32, 32, 3), np.uint8), np.arange(20) % 10
+        np.savez(tmp_path / "cifar10.npz", train=images, test=images, train_labels=labels, test_labels=labels)
+        config.data.source = f"npz:{tmp_path / 'cifar10.npz'}"
+    with abstract_init():
+        experiment = build_classifier(config)
+    count = sum(leaf.size for leaf in jax.tree.leaves(experiment.model.params))
+    assert count == parameters
+    key, source = jax.random.key(0), experiment.source
+    loss, aux = jax.eval_shape(
+        experiment.loss_fn(train=True), experiment.model.params, key, source.train[0], source.train_labels[0]
+    )
+    assert loss.shape == aux["accuracy"].shape == ()
+
+
+def test_every_classifier_is_tested():
+    assert CLASSIFIERS == ["classifier/cifar10_ve", "classifier/digits"]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "default"])

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 
-from score_sde.builders import build
+from score_sde.builders import build, build_classifier, is_classifier
+from score_sde.classifier import ClassifierExperiment
 from score_sde.cli import report
 from score_sde.cli.flags import Flags, config_help, refusals, require, required_config
 from score_sde.cli.resume import check_resumes
@@ -28,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     values = flags.parse(argv)
     workdir = Path(require(values.workdir, "workdir", EXAMPLE)).expanduser()
     with refusals():
-        experiment = build(values.config)
+        experiment = (build_classifier if is_classifier(values.config) else build)(values.config)
         _prepare(workdir, experiment)
         run = training_run(experiment, workdir)
     with closing(run.writer), run.checkpoints or nullcontext():
@@ -39,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     return 0 if result.signum is None else STOPPED
 
 
-def _prepare(workdir: Path, experiment: Experiment) -> None:
+def _prepare(workdir: Path, experiment: Experiment | ClassifierExperiment) -> None:
     """Make the folder and write its ``config.json``, once nothing speaks against it."""
     check_batch_size(data_mesh(), experiment.training.batch_size)
     check_resumes(workdir, experiment.model.config)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import jax
 
+from score_sde.classifier import ClassifierExperiment
 from score_sde.cli.flags import refusals
 from score_sde.data import Loader
 from score_sde.evaluation import image_grid
@@ -35,7 +36,7 @@ class _Checkpoints(Checkpoints):
             return super().restore(target, step=step)
 
 
-def training_run(experiment: Experiment, workdir: Path) -> TrainingRun:
+def training_run(experiment: Experiment | ClassifierExperiment, workdir: Path) -> TrainingRun:
     """The run of an experiment in a folder: loaders, steps, writers, checkpoints and sample grids."""
     training, model = experiment.training, experiment.model
     train_key, eval_key, sample_key = jax.random.split(jax.random.key(model.seed), 3)
@@ -43,7 +44,7 @@ def training_run(experiment: Experiment, workdir: Path) -> TrainingRun:
     return TrainingRun(
         state=init_state(model.params, experiment.optimizer),
         step=make_train_step(experiment.loss_fn(train=True), experiment.optimizer, training.ema),
-        loader=Loader(array=experiment.source.train, batch_size=training.batch_size, seed=model.seed),
+        loader=_loader(experiment, "train", seed=model.seed),
         key=train_key,
         num_steps=training.num_steps,
         checkpoints=_Checkpoints(workdir / "checkpoints", keep_last=training.keep_last, keep_best=training.keep_best),
@@ -52,20 +53,35 @@ def training_run(experiment: Experiment, workdir: Path) -> TrainingRun:
         log_every=training.log_every,
         writer=writer,
         evaluation=_evaluation(experiment, eval_key) if training.eval_every else None,
-        hooks=(_sample_grids(experiment, workdir, sample_key, writer),) if training.sample_every else (),
+        hooks=_hooks(experiment, workdir, sample_key, writer),
     )
 
 
-def _evaluation(experiment: Experiment, key: Key) -> Evaluation:
+def _loader(experiment: Experiment | ClassifierExperiment, split: str, *, seed: int = 0) -> Loader:
+    """The examples of a split; with their labels, if they are to be classified."""
+    source, batch_size = experiment.source, experiment.training.batch_size
+    labels = getattr(source, f"{split}_labels") if isinstance(experiment, ClassifierExperiment) else None
+    return Loader(array=getattr(source, split), batch_size=batch_size, seed=seed, labels=labels)
+
+
+def _evaluation(experiment: Experiment | ClassifierExperiment, key: Key) -> Evaluation:
     """The held-out loss: about one pass over the test split, at fixed times and noise."""
-    batch_size, examples = experiment.training.batch_size, experiment.source.test
+    loader = _loader(experiment, "test")
     return Evaluation(
         every=experiment.training.eval_every,
         step=make_eval_step(experiment.loss_fn(train=False)),
-        loader=Loader(array=examples, batch_size=batch_size),
+        loader=loader,
         key=key,
-        num_batches=min(16, -(-len(examples) // batch_size)),
+        num_batches=min(16, -(-len(loader.array) // loader.batch_size)),
     )
+
+
+def _hooks(
+    experiment: Experiment | ClassifierExperiment, workdir: Path, key: Key, writer: MetricWriter
+) -> tuple[Hook, ...]:
+    if isinstance(experiment, ClassifierExperiment) or not experiment.training.sample_every:
+        return ()
+    return (_sample_grids(experiment, workdir, key, writer),)
 
 
 def _sample_grids(experiment: Experiment, workdir: Path, key: Key, writer: MetricWriter) -> Hook:

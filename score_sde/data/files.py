@@ -24,6 +24,9 @@ def npz(
 ) -> DataSource:
     """Read the array ``key`` of an ``.npz`` file; the key may be left out where the file holds one array.
 
+    Without a key, a file with the arrays ``train`` and ``test`` holds the two splits; ``train_labels`` and
+    ``test_labels``, integers of shape ``[n]``, are then the classes of their examples.
+
     Integers of shape ``[n, h, w]`` or ``[n, h, w, c]`` are images with ``num_levels`` levels (256 by default), floats
     of shape ``[n, d]`` are continuous vectors.
 
@@ -35,8 +38,9 @@ def npz(
     if not zipfile.is_zipfile(path):
         hint = f"it is a .npy file: name it as npy:{path}" if _is_npy(path) else "it may be cut off or corrupt"
         raise ValueError(f"{path} is not an .npz file; {hint}")
-    array = _read(path, lambda: _member(path, key))
-    return _from_array(array, path, num_levels, test_fraction, seed)
+    if key is None and {"train", "test"} <= set(_read(path, lambda: _keys(path))):
+        return _from_splits(path, num_levels)
+    return _from_array(_stored(path, key), path, num_levels, test_fraction, seed)
 
 
 def npy(path: str | Path, *, num_levels: int | None = None, test_fraction: float = 0.1, seed: int = 0) -> DataSource:
@@ -72,6 +76,11 @@ def _is_npy(path: Path) -> bool:
         return stream.read(len(_NPY_MAGIC)) == _NPY_MAGIC
 
 
+def _keys(path: Path) -> np.ndarray:
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        return np.array(archive.files)
+
+
 def _member(path: Path, key: str | None) -> np.ndarray:
     # Opened here, for np.load leaves a path that it opened itself open where the archive is damaged.
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
@@ -83,6 +92,10 @@ def _member(path: Path, key: str | None) -> np.ndarray:
             hint = f", did you mean {close[0]!r}?" if close else ""
             raise _ContentError(f"{path} has no array {key!r}{hint}; it holds: {', '.join(keys) or 'none'}")
         return archive[keys[0] if key is None else key]
+
+
+def _stored(path: Path, key: str | None) -> np.ndarray:
+    return _read(path, lambda: _member(path, key))
 
 
 def _read(path: Path, read: Callable[[], Any]) -> np.ndarray:
@@ -104,6 +117,30 @@ def _read(path: Path, read: Callable[[], Any]) -> np.ndarray:
 def _from_array(
     array: Shaped[np.ndarray, "..."], path: Path, num_levels: int | None, test_fraction: float, seed: int
 ) -> DataSource:
+    array, num_levels = _images_or_vectors(array, path, num_levels)
+    try:
+        return DataSource.from_examples(array, num_levels=num_levels, test_fraction=test_fraction, seed=seed)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _from_splits(path: Path, num_levels: int | None) -> DataSource:
+    """The source whose splits, and the labels of both if there are any, are arrays of their own."""
+    keys = _keys(path)
+    labels = {name: _stored(path, name) for name in ("train_labels", "test_labels") if name in keys}
+    (train, levels), (test, _) = (
+        _images_or_vectors(_stored(path, split), path, num_levels) for split in ("train", "test")
+    )
+    try:
+        return DataSource(train=train, test=test, num_levels=levels, **labels)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _images_or_vectors(
+    array: Shaped[np.ndarray, "..."], path: Path, num_levels: int | None
+) -> tuple[np.ndarray, int | None]:
+    """Images as ``[n, h, w, c]`` with their number of levels, or vectors as they are."""
     kind, shape = array.dtype.kind, array.shape
     found = f"{path} holds {array.dtype} of shape {shape}"
     if kind not in "biuf":
@@ -117,7 +154,4 @@ def _from_array(
     if kind != "f":
         num_levels = (2 if kind == "b" else 256) if num_levels is None else num_levels
         array = array.reshape(*shape, 1) if len(shape) == 3 else array
-    try:
-        return DataSource.from_examples(array, num_levels=num_levels, test_fraction=test_fraction, seed=seed)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    return array, num_levels

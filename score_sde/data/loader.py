@@ -18,6 +18,8 @@ class Batch(NamedTuple):
     """Examples as they are stored: levels or float32 vectors."""
     index: Int[Array | np.ndarray, " b"]  # pyright: ignore[reportIncompatibleMethodOverride]
     """Position of each row in the global batch, int32 ``0 .. b - 1``: what a sample's random key is folded with."""
+    label: Int[Array | np.ndarray, " b"] | None = None
+    """Classes, where they are asked for."""
 
 
 class MaskedBatch(NamedTuple):
@@ -39,25 +41,32 @@ class Loader:
         array: examples, ``[n, *shape]``.
         batch_size: rows of a batch.
         seed: seed of the permutations.
+        labels: the class of each example, int32 ``[n]``, for batches with labels.
 
     Raises:
-        ValueError: where ``array`` has no rows, ``batch_size`` is not positive or ``seed`` is negative.
+        ValueError: where ``array`` has no rows, ``batch_size`` is not positive, ``seed`` is negative, or there
+            are not as many labels as examples.
     """
 
     array: np.ndarray
     batch_size: int
     seed: int = 0
+    labels: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         _check(self.array, self.batch_size)
+        if self.labels is not None and len(self.labels) != len(self.array):
+            raise ValueError(f"a loader needs a label for each of {len(self.array)} examples, got {len(self.labels)}")
         check_seed(self.seed)
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step, counted from 0; raises ValueError where ``step`` is negative."""
-        return Batch(x=self.array[self.rows(step)], index=np.arange(self.batch_size, dtype=np.int32))
+        rows = self.rows(step)
+        label = None if self.labels is None else self.labels[rows]
+        return Batch(x=self.array[rows], index=np.arange(self.batch_size, dtype=np.int32), label=label)
 
     def rows(self, step: int) -> Int[np.ndarray, " b"]:
-        """Return which rows of ``array`` make the batch of a step, as labels are looked up by."""
+        """Return which rows of ``array`` make the batch of a step."""
         if step < 0:
             raise ValueError(f"step must not be negative, not {step}")
         num_examples = len(self.array)

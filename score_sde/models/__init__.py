@@ -8,7 +8,7 @@ from score_sde.models.ncsn import ncsn
 from score_sde.models.ncsnpp import NCSNpp, ncsnpp
 from score_sde.models.ncsnv2 import ncsnv2
 from score_sde.models.unet import UNet, unet
-from score_sde.models.wideresnet import Classifier, wideresnet
+from score_sde.models.wideresnet import Classifier, make_log_prob_fn, wideresnet
 
 __all__ = [
     "ACTIVATIONS",
@@ -22,6 +22,7 @@ __all__ = [
     "call_order",
     "ddpm",
     "from_linen",
+    "make_log_prob_fn",
     "make_score_fn",
     "mlp",
     "ncsn",

@@ -13,7 +13,9 @@ from jaxtyping import Array, Float
 from score_sde.models import options
 from score_sde.models.embeddings import FourierEmbedding
 from score_sde.models.layers import GroupNorm
-from score_sde.typing import Key, Params
+from score_sde.objectives.classification import LogProbFn
+from score_sde.sdes.base import SDE
+from score_sde.typing import Key, Params, ScalarLike
 
 
 class Classifier(NamedTuple):
@@ -176,6 +178,23 @@ def wideresnet(
         remat=remat,
     )
     return _classifier(module, size)
+
+
+def make_log_prob_fn(
+    sde: SDE, classifier: Classifier, params: Params, *, key: Key | None = None, train: bool = False
+) -> LogProbFn:
+    """``(x, t) -> log p(y | x_t = x)`` for every class ``y``, of one example, from a classifier told of the noise.
+
+    The classifier is told ``sigma(t) / alpha(t)``, which is the noise level of ``x / alpha(t)``: it standardises its
+    input, so that it need not know ``alpha``. For VE, that is ``sigma(t)``.
+    """
+
+    def log_prob_fn(x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, " classes"]:
+        alpha, sigma = sde.marginal(t)
+        noise_level = jnp.asarray(sigma / alpha, x.dtype)
+        return jax.nn.log_softmax(classifier.apply(params, x[None], noise_level[None], key=key, train=train)[0])
+
+    return log_prob_fn
 
 
 def _classifier(module: WideResNet, shape: tuple[int, ...]) -> Classifier:

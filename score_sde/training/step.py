@@ -1,5 +1,6 @@
 """One step of training and one of evaluation: pure, and the same on any number of devices."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -12,8 +13,8 @@ from score_sde.training.ema import EMA
 from score_sde.training.state import TrainState
 from score_sde.typing import Key, Params, Scalar
 
-LossFn: TypeAlias = Callable[[Params, Key, Any], tuple[Scalar, dict[str, Scalar]]]
-"""``(params, key, one raw example) -> (loss, other scalars to log)``."""
+LossFn: TypeAlias = Callable[..., tuple[Scalar, dict[str, Scalar]]]
+"""``(params, key, one raw example[, its label]) -> (loss, other scalars to log)``: labels where the batch has them."""
 
 Metrics: TypeAlias = dict[str, Scalar]
 """Scalars by name."""
@@ -88,7 +89,8 @@ def _mean_loss(
     loss_fn: LossFn, params: Params, key: Key, batch: Batch, axis_name: str | None
 ) -> tuple[Scalar, dict[str, Scalar]]:
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(batch.index)
-    losses = jax.vmap(loss_fn, in_axes=(None, 0, 0))(params, keys, batch.x)
+    examples = (batch.x,) if batch.label is None else (batch.x, batch.label)
+    losses = jax.vmap(functools.partial(loss_fn, params))(keys, *examples)
     return _pmean(jax.tree.map(jnp.mean, losses), axis_name)
 
 

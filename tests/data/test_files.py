@@ -69,6 +69,25 @@ def test_the_seed_chooses_the_split(tmp_path, kind):
     assert not np.array_equal(read(kind, path, seed=1).train, read(kind, path, seed=2).train)
 
 
+def test_an_archive_may_hold_the_splits_and_their_labels(tmp_path):
+    path, labels = tmp_path / "splits.npz", np.arange(len(IMAGES)) % 3
+    np.savez(path, train=IMAGES, test=IMAGES[:2], train_labels=labels, test_labels=labels[:2])
+    source = npz(path)
+    np.testing.assert_array_equal(source.train[..., 0], IMAGES)
+    np.testing.assert_array_equal(source.test[..., 0], IMAGES[:2])
+    np.testing.assert_array_equal(source.train_labels, labels)
+    np.testing.assert_array_equal(source.test_labels, labels[:2])
+    assert npz(path, "train").train_labels is None
+    np.savez(path, train=IMAGES, test=IMAGES[:2])
+    assert npz(path).test_labels is None
+    np.savez(path, train=IMAGES, test=IMAGES[:2], train_labels=labels[:-1])
+    with pytest.raises(ValueError, match="train_labels must be integers of shape"):
+        npz(path)
+    np.savez(path, train=IMAGES, test=IMAGES[:2, :3])
+    with pytest.raises(ValueError, match=r"splits.npz: test examples have shape .* expected"):
+        npz(path)
+
+
 def test_a_key_chooses_among_arrays(tmp_path):
     path = tmp_path / "two.npz"
     np.savez_compressed(path, images=IMAGES, vectors=VECTORS)

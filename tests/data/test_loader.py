@@ -99,3 +99,14 @@ def test_one_pass_sees_each_example_once_in_order(num_examples, batch_size):
 def test_bad_arguments_are_answered_in_one_line(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_labels_go_with_their_examples():
+    array = np.arange(7, dtype=np.float32)[:, None]
+    labelled = Loader(array=array, batch_size=3, labels=np.arange(7, dtype=np.int32))
+    for step in range(5):
+        batch = labelled.batch(step)
+        np.testing.assert_array_equal(batch.x[:, 0], batch.label)
+    assert Loader(array=array, batch_size=3).batch(0).label is None
+    with pytest.raises(ValueError, match="a label for each of 7 examples, got 6"):
+        Loader(array=array, batch_size=3, labels=np.arange(6))

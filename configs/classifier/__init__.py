@@ -1,0 +1,1 @@
+"""Classifiers of noisy images, for guidance."""

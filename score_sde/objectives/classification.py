@@ -1,0 +1,49 @@
+"""Classification of noisy examples, for guidance by a classifier."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from score_sde.objectives.time_sampling import UniformTime
+from score_sde.sdes.base import SDE, perturb
+from score_sde.typing import Key, Scalar, ScalarLike
+
+LogProbFn: TypeAlias = Callable[[Float[Array, "*shape"], ScalarLike], Float[Array, " classes"]]
+"""``(x, t) -> log p(y | x_t = x)`` for every class ``y``, of one example."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoisyClassification:
+    """``E_t -log p(y | x_t)``: the cross-entropy of a classifier that is told the time.
+
+    Its minimiser is the posterior of the class given the noisy example, whose gradient guides a score to a class:
+    ``grad log p_t(x | y) = grad log p_t(x) + grad log p(y | x_t = x)`` (Song et al. 2021, eq. 14 and appendix I.2).
+    """
+
+    time_sampling: UniformTime = UniformTime()  # noqa: RUF009 - a frozen value
+
+    def __call__(
+        self, key: Key, sde: SDE, log_prob_fn: LogProbFn, x0: Float[Array, "*shape"], label: Int[Array, ""]
+    ) -> tuple[Scalar, Scalar]:
+        """The loss of one example at one time and with one noise drawn from ``key``; and 1 if its class is found."""
+        time_key, noise_key = jax.random.split(key)
+        t = self.time_sampling(time_key, sde)
+        return self.at_time(noise_key, sde, log_prob_fn, x0, label, t)
+
+    def at_time(
+        self,
+        key: Key,
+        sde: SDE,
+        log_prob_fn: LogProbFn,
+        x0: Float[Array, "*shape"],
+        label: Int[Array, ""],
+        t: ScalarLike,
+    ) -> tuple[Scalar, Scalar]:
+        """The same at the time ``t``."""
+        noise = jax.random.normal(key, x0.shape, x0.dtype)
+        log_prob = log_prob_fn(perturb(sde, x0, t, noise), t)
+        return -log_prob[label], (jnp.argmax(log_prob) == label).astype(log_prob.dtype)
