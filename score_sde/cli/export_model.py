@@ -1,24 +1,63 @@
-"""``score-sde export``: a trained model as files that need nothing of this package to be read."""
+"""``score-sde export``: a trained model, or its sampler, as files that need nothing of this package to be read."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxtyping import Array
+
 from score_sde.cli import report
-from score_sde.cli.flags import refusals, require
+from score_sde.cli.flags import Refusal, refusals
 from score_sde.cli.workdir import load_model, workdir_flags
+from score_sde.evaluation.generation import draw_batch
+from score_sde.experiment import Model
 from score_sde.interop.exported import CARD, WEIGHTS, check_free, export_model
+from score_sde.interop.stablehlo import NO_CALLBACKS, can_export, export_sampler
 
 
 def main(argv: Sequence[str]) -> int:
-    """Write the averaged parameters and the resolved config."""
-    flags = workdir_flags("export", "Write a trained model as safetensors and JSON, to be loaded without its run.")
-    flags.string("output", None, "new folder for the model (required)")
+    """Write the averaged parameters and the resolved config, or the sampler as one program."""
+    description = (
+        "Write a trained model as safetensors and JSON (--output), to be loaded without its run; or its sampler,\n"
+        "parameters included, as one file of StableHLO (--sampler), to be run where there is jax and nothing else."
+    )
+    flags = workdir_flags("export", description)
+    flags.string("output", None, "new folder for the model (default: none)")
+    flags.string("sampler", None, "file for the sampler (default: none)")
     values = flags.parse(argv)
-    output = Path(require(values.output, "output", "exported/digits")).expanduser()
+    if not values.output and not values.sampler:
+        raise Refusal("--output or --sampler is missing: for example --output=exported/digits")
+    if values.sampler and not can_export():
+        return _again(argv)
     model, workdir = load_model(values)
+    rows = {}
     with refusals():
-        check_free(output)
-        export_model(output, model.params, model.config, step=model.step)
-    rows = {"weights": str(output / WEIGHTS), "config and fingerprints": str(output / CARD)}
+        if values.output:
+            rows |= _export_model(Path(values.output).expanduser(), model)
+        if values.sampler:
+            rows |= _export_sampler(Path(values.sampler).expanduser(), model)
     report.show(f"{workdir}, step {model.step}", rows)
     return 0
+
+
+def _again(argv: Sequence[str]) -> int:
+    """The same in a Python of its own, for equinox reads the environment once."""
+    command = [sys.executable, "-m", "score_sde", "export", *argv]
+    return subprocess.run(command, env=os.environ | dict([NO_CALLBACKS]), check=False).returncode
+
+
+def _export_model(folder: Path, model: Model) -> dict[str, str]:
+    check_free(folder)
+    export_model(folder, model.params, model.config, step=model.step)
+    return {"weights": str(folder / WEIGHTS), "config and fingerprints": str(folder / CARD)}
+
+
+def _export_sampler(path: Path, model: Model) -> dict[str, str]:
+    def draw(keys: Array) -> Array:
+        parts = model.sde, model.score_fn, model.sampler, model.shape
+        return model.scaling.to_data(draw_batch(keys, *parts, denoise=model.drawing.denoise).x)
+
+    export_sampler(path, draw)
+    return {"sampler": f"{type(model.sampler).__name__}, {path.stat().st_size / 1e6:.1f} MB, {path}"}

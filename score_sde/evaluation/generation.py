@@ -30,14 +30,26 @@ def make_draw(
     """The compiled function ``(params, keys [b]) -> Sample``, a batch of samples split over all local devices."""
 
     def draw(params: Params, keys: Array) -> Sample:
-        score_fn = score_fn_of(params)
-        return jax.vmap(
-            lambda key: sample(key, sde, score_fn, sampler, shape, denoise=denoise, save_path=save_path),
-            axis_name=AXIS,
-        )(keys)
+        return draw_batch(keys, sde, score_fn_of(params), sampler, shape, denoise=denoise, save_path=save_path)
 
     compiled = jax.jit(draw)
     return lambda params, keys: compiled(params, over_devices(keys))
+
+
+def draw_batch(
+    keys: Array,
+    sde: SDE,
+    score_fn: ScoreFn,
+    sampler: Sampler,
+    shape: tuple[int, ...],
+    *,
+    denoise: bool = True,
+    save_path: int = 0,
+) -> Sample:
+    """A batch of samples, one of each key."""
+    return jax.vmap(
+        lambda key: sample(key, sde, score_fn, sampler, shape, denoise=denoise, save_path=save_path), axis_name=AXIS
+    )(keys)
 
 
 def sample_keys(key: Key, start: int, stop: int) -> Array:

@@ -11,7 +11,7 @@ FLAGS = {
     "sample": ["--config.section.key=value", "--workdir", "--checkpoint", "--num_samples", "--seed"],
     "likelihood": ["--config.section.key=value", "--workdir", "--checkpoint", "--split", "--seed"],
     "import": ["--config", "--config.section.key=value", "--reference_config", "--checkpoint", "--workdir"],
-    "export": ["--config.section.key=value", "--workdir", "--checkpoint", "--output"],
+    "export": ["--config.section.key=value", "--workdir", "--checkpoint", "--output", "--sampler"],
     "plot": ["--config", "--config.section.key=value", "--workdir", "--output"],
 }
 

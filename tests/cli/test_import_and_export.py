@@ -122,7 +122,7 @@ def test_flags_of_import(refused, tmp_path):
     (tmp_path / "x" / "mine").touch()
     assert "is there already" in refused("import", *arguments("ddpm_vp", tmp_path / "x"))
     assert "is there already" in refused("export", f"--workdir={tiny.toy_run()}", f"--output={tmp_path / 'x'}")
-    assert "--output is missing" in refused("export", f"--workdir={tiny.toy_run()}")
+    assert "--output or --sampler is missing" in refused("export", f"--workdir={tiny.toy_run()}")
     assert [str(path) for path in listing(tmp_path)] == ["x", "x/mine"]
 
 

@@ -1,0 +1,28 @@
+"""Draws images from a sampler that `score-sde export --sampler=FILE` wrote: with jax and NumPy, without score_sde.
+
+python scripts/draw_from_stablehlo.py FILE [NUM_SAMPLES [SEED]]     writes FILE's name with .npz beside it
+"""
+
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+
+def main(name: str, num_samples: str = "16", seed: str = "0") -> None:
+    """Draw the images 0 to NUM_SAMPLES - 1 of a seed."""
+    path = Path(name)
+    try:
+        call = jax.jit(jax.export.deserialize(bytearray(path.read_bytes())).call)
+    except Exception as error:  # whatever damaged bytes may raise
+        sys.exit(f"{path} is no exported sampler, or it is damaged ({type(error).__name__})")
+    images = np.asarray(call(np.uint32(seed), np.arange(int(num_samples), dtype=np.uint32)))
+    np.savez_compressed(path.with_suffix(".npz"), samples=images)
+    print(f"{images.shape} {images.dtype} in {path.with_suffix('.npz')}")
+
+
+if __name__ == "__main__":
+    if not 2 <= len(sys.argv) <= 4:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])
