@@ -10,6 +10,8 @@ from score_sde.builders import build_classifier_model, build_model, construct, p
 from score_sde.classifier import NoisyClassifier
 from score_sde.configs.default import get_default_config
 from score_sde.experiment import Model
+from score_sde.interop.diffusers_folder import Diffusers, is_diffusers, read_diffusers
+from score_sde.interop.diffusers_names import params_from_diffusers
 from score_sde.interop.exported import is_exported, read_exported
 from score_sde.interop.foreign import read_foreign
 from score_sde.interop.reference_config import sections_of_reference
@@ -21,9 +23,9 @@ def load(path: str | Path, *, step: int | None = None, config: ConfigDict | Mapp
     """A trained model: its averaged parameters, and the objects of its config.
 
     Args:
-        path: the workdir of a run, its folder of checkpoints, or one checkpoint; the folder of an exported model; or,
-            with ``config``, a checkpoint of Score-SDE (PyTorch ``.pth`` or JAX), ScoreFlow, NCSN or NCSNv2, in which no
-            code is run.
+        path: the workdir of a run, its folder of checkpoints, or one checkpoint; the folder of an exported model, or of
+            a ``UNet2DModel`` of diffusers (DDPM or NCSN++), alone or in a pipeline; or, with ``config``, a checkpoint
+            of Score-SDE (PyTorch ``.pth`` or JAX), ScoreFlow, NCSN or NCSNv2. No code is run from any of these.
         step: which checkpoint; the latest unless given.
         config: a config to use in place of the saved one, as from ``saved_config`` with changes, or from
             `config_from_reference`.
@@ -33,6 +35,8 @@ def load(path: str | Path, *, step: int | None = None, config: ConfigDict | Mapp
         ValueError: where the checkpoint is damaged, or its parameters are not those of the config's network.
     """
     path = Path(path)
+    if is_diffusers(path):
+        return _load_diffusers(path, config)
     if path.is_file():
         if config is None:
             raise ValueError(f"{path} does not say what it holds: give its config, as load(path, config=...)")
@@ -52,7 +56,9 @@ def load_classifier(
 
 
 def saved_config(path: str | Path, *, step: int | None = None) -> ConfigDict:
-    """The resolved config that was saved with a checkpoint or an exported model."""
+    """The resolved config that was saved with a checkpoint or an exported model, or that a diffusers folder tells."""
+    if is_diffusers(path):
+        return _config_of_diffusers(read_diffusers(path))
     return ConfigDict(_with_tuples(_saved(Path(path), step).config))
 
 
@@ -94,6 +100,23 @@ def _load_foreign(path: Path, config: dict[str, Any]) -> Model:
     options = {key: value for key, value in config["model"].items() if key != "name"}
     found = read_foreign(path, network, name=config["model"]["name"], options=options, shape=shape)
     return build_model(config, found.params, step=found.step)
+
+
+def _load_diffusers(path: Path, given: ConfigDict | Mapping[str, Any] | None) -> Model:
+    found = read_diffusers(path)
+    config = plain_config(_config_of_diffusers(found) if given is None else given)
+    network = construct("model", ScoreNetwork, config["model"], shape=tuple(config["example"]["shape"]))
+    try:
+        params = params_from_diffusers(network, found.tensors)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return build_model(config, params, step=0)
+
+
+def _config_of_diffusers(found: Diffusers) -> ConfigDict:
+    config = config_from_reference(found.fields)
+    config.model.update(found.options)
+    return config
 
 
 def _saved(path: Path, step: int | None) -> SamplingCheckpoint:

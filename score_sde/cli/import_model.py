@@ -7,18 +7,19 @@ from ml_collections import ConfigDict
 
 from score_sde.cli import report
 from score_sde.cli.config_file import read_config
-from score_sde.cli.flags import Flags, Refusal, config_help, refusals, require, take
+from score_sde.cli.flags import Flags, Refusal, config_help, refusals, require, take, value_of
 from score_sde.cli.reference_config import read_reference_config
 from score_sde.configs.paper import PARAMETERS
 from score_sde.experiment import Model
+from score_sde.interop.diffusers_folder import is_diffusers
 from score_sde.interop.exported import check_free, export_model
 from score_sde.interop.foreign import count_parameters
-from score_sde.loading import load
+from score_sde.loading import load, saved_config
 
 EXAMPLE = "checkpoint_24.pth"
 
 CONFIG_HELP = {
-    **config_help("default: that of --reference_config"),
+    **config_help("default: --reference_config, or what the folder says"),
     "--reference_config": "config file of the published code, .py or .json, instead of --config (default: none)",
 }
 
@@ -26,11 +27,11 @@ CONFIG_HELP = {
 def main(argv: Sequence[str]) -> int:
     """Read the checkpoint, check it against the network of the config, and write the model."""
     description = (
-        "Turn a checkpoint of Score-SDE (PyTorch or JAX), ScoreFlow, NCSN or NCSNv2 into a model that every verb\n"
-        "takes. Nothing in the file is run; its averaged parameters are taken."
+        "Turn a checkpoint of Score-SDE (PyTorch or JAX), ScoreFlow, NCSN or NCSNv2, or a folder of diffusers\n"
+        "(UNet2DModel), into a model that every verb takes. Nothing in it is run; averaged parameters are taken."
     )
     flags = Flags("import", description, _config, CONFIG_HELP)
-    flags.string("checkpoint", None, f"the file, for example {EXAMPLE} (required)")
+    flags.string("checkpoint", None, f"the file or folder, for example {EXAMPLE} (required)")
     flags.string("workdir", None, "new folder for the model (required)")
     values = flags.parse(argv)
     checkpoint = Path(require(values.checkpoint, "checkpoint", EXAMPLE)).expanduser()
@@ -50,14 +51,18 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _config(argv: Sequence[str]) -> tuple[ConfigDict | None, list[str]]:
-    """The config that ``--config`` or ``--reference_config`` names."""
+    """The config that ``--config`` or ``--reference_config`` names, or the checkpoint tells."""
     name, rest = take("config", argv)
     reference, rest = take("reference_config", rest)
     if name is not None and reference is not None:
         raise Refusal("--config and --reference_config exclude each other: one of them names the config")
     if reference is not None:
         return read_reference_config(reference), rest
-    return None if name is None else read_config(name), rest
+    if name is not None:
+        return read_config(name), rest
+    checkpoint = value_of("checkpoint", argv)
+    tells = checkpoint is not None and is_diffusers(Path(checkpoint).expanduser())
+    return saved_config(Path(checkpoint).expanduser()) if tells else None, rest
 
 
 def _load(checkpoint: Path, config: ConfigDict) -> Model:
@@ -65,6 +70,8 @@ def _load(checkpoint: Path, config: ConfigDict) -> Model:
     try:
         return load(checkpoint, config=config)
     except ValueError as error:
+        if checkpoint.is_dir():
+            raise
         try:
             count = count_parameters(checkpoint)
         except ValueError:

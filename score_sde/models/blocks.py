@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from score_sde.models.convolution import conv_general_dilated
 from score_sde.models.fir import fir_downsample, fir_filter, fir_upsample
 from score_sde.models.layers import GroupNorm, attend, downsample, upsample
 
@@ -42,9 +43,10 @@ class Style:
         """The activation."""
         return NONLINEARITIES[self.nonlinearity](x)
 
-    def norm(self, name: str) -> GroupNorm:
-        """A group normalisation."""
-        return GroupNorm(self.num_groups, dtype=self.dtype, name=name)
+    def norm(self, name: str, num_groups: int | None = None) -> GroupNorm:
+        """A group normalisation, in other groups than the style's if so asked."""
+        groups = self.num_groups if num_groups is None else num_groups
+        return GroupNorm(groups, dtype=self.dtype, name=name)
 
     def add(self, x: Array, h: Array) -> Array:
         """The sum of two branches."""
@@ -67,7 +69,13 @@ def scaled_init(scale: float = 1.0) -> jax.nn.initializers.Initializer:
 def conv(channels: int, style: Style, name: str, *, size: int = 3, stride: int = 1, scale: float = 1.0) -> nn.Conv:
     """A convolution with zero padding."""
     return nn.Conv(
-        channels, (size, size), (stride, stride), kernel_init=scaled_init(scale), dtype=style.dtype, name=name
+        channels,
+        (size, size),
+        (stride, stride),
+        kernel_init=scaled_init(scale),
+        dtype=style.dtype,
+        conv_general_dilated=conv_general_dilated,
+        name=name,
     )
 
 
@@ -80,7 +88,8 @@ class ResBlock(nn.Module):
     """``skip(r(x)) + conv(drop(act(norm(conv(r(act(norm(x)))) + Dense(act(condition))))))``.
 
     ``r`` halves or doubles the size where ``resample`` is ``down`` or ``up``, as in BigGAN, and else does nothing;
-    ``skip`` is linear where the channels or the size change. ``condition`` None tells the block nothing.
+    ``skip`` is linear where the channels or the size change. ``condition`` None tells the block nothing. The first
+    normalisation is in ``num_groups_in`` groups, None for as many as the style's.
     Sources: Ho et al. 2020, appendix B; Brock et al. 2019 (https://arxiv.org/abs/1809.11096); Song et al. 2021,
     appendix H.
     """
@@ -88,6 +97,7 @@ class ResBlock(nn.Module):
     style: Style
     channels: int
     resample: str | None = None
+    num_groups_in: int | None = None
 
     @nn.compact
     def __call__(
@@ -95,7 +105,7 @@ class ResBlock(nn.Module):
     ) -> Float[Array, "b h2 w2 channels"]:
         """Transform ``x``; ``train`` switches dropout on."""
         style, channels = self.style, self.channels
-        h = style.act(style.norm("norm_in")(x))
+        h = style.act(style.norm("norm_in", self.num_groups_in)(x))
         if self.resample is not None:
             resampled = style.upsampled if self.resample == "up" else style.downsampled
             x, h = resampled(x), resampled(h)
@@ -111,15 +121,19 @@ class ResBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """``x + Dense(attend(Dense(norm(x))))``: every pixel attends to every pixel, with one head."""
+    """``x + Dense(attend(Dense(norm(x))))``: every pixel attends to every pixel, with one head.
+
+    ``num_groups`` None normalises in as many groups as the style does.
+    """
 
     style: Style
+    num_groups: int | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Add what the pixels say of one another."""
         b, h, w, c = x.shape
-        normed = self.style.norm("norm")(x).reshape(b, h * w, c)
+        normed = self.style.norm("norm", self.num_groups)(x).reshape(b, h * w, c)
         q, k, v = (dense(c, self.style, name)(normed) for name in ("query", "key", "value"))
         mixed = dense(c, self.style, "out", scale=self.style.init_scale)(attend(q, k, v))
         return self.style.add(x, mixed.reshape(b, h, w, c))

@@ -28,6 +28,7 @@ class DDPM(nn.Module):
     sigmas: tuple[float, ...] | None
     rescale_input: bool
     num_classes: int | None
+    attend_every_block: bool
     remat: bool
 
     @nn.compact
@@ -58,7 +59,8 @@ class DDPM(nn.Module):
             for i in range(self.num_res_blocks + 1):
                 h = jnp.concatenate([h, skips.pop()], axis=-1)
                 h = self._block(self.nf * self.ch_mult[level], f"up_{level}_{i}")(h, condition, train)
-            h = self._attend(h, f"up_{level}_attention")
+                h = self._attend(h, f"up_{level}_{i}_attention") if self.attend_every_block else h
+            h = h if self.attend_every_block else self._attend(h, f"up_{level}_attention")
             if level > 0:
                 h = self._resampled(h, f"grow_{level}", Upsample)
         h = self.style.act(self.style.norm("norm_out")(h))
@@ -97,6 +99,7 @@ def ddpm(
     num_scales: int = 1000,
     rescale_input: bool = False,
     num_classes: int | None = None,
+    attend_every_block: bool = False,
     dtype: str = "float32",
     remat: bool = False,
 ) -> ScoreNetwork:
@@ -118,6 +121,8 @@ def ddpm(
         num_scales: how many there are.
         rescale_input: whether images come in [0, 1] and are mapped to [-1, 1] first.
         num_classes: the number of class labels, or None.
+        attend_every_block: whether there is attention after every block on the way up, as in Ho et al.'s own code, or
+            after the last of a level, as in that of Song et al.
         dtype: the type computed in; the parameters are float32.
         remat: whether to recompute residual blocks on the way back, for less memory.
 
@@ -143,6 +148,7 @@ def ddpm(
         sigmas=tuple(descending_sigmas(num_scales, sigma_min, sigma_max)) if scale_by_sigma else None,
         rescale_input=rescale_input,
         num_classes=None if num_classes is None else options.at_least("num_classes", num_classes, 1),
+        attend_every_block=attend_every_block,
         remat=remat,
     )
     size = options.image("DDPM", shape, levels=len(module.ch_mult), key="ch_mult")

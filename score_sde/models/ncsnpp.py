@@ -35,6 +35,7 @@ class NCSNpp(nn.Module):
     scale_by_sigma: bool
     rescale_input: bool
     num_classes: int | None
+    diffusers_groups: bool
     remat: bool
 
     @nn.compact
@@ -103,7 +104,8 @@ class NCSNpp(nn.Module):
         for level in reversed(range(len(self.ch_mult))):
             for i in range(self.num_res_blocks + 1):
                 h = jnp.concatenate([h, skips.pop()], axis=-1)
-                h = self._block(self.nf * self.ch_mult[level], f"up_{level}_{i}")(h, condition, train)
+                groups = 32 if self.diffusers_groups and h.shape[1] in self.attn_resolutions else None
+                h = self._block(self.nf * self.ch_mult[level], f"up_{level}_{i}", groups=groups)(h, condition, train)
             h = self._attend(h, f"up_{level}_attention")
             if self.progressive == "output_skip":
                 pyramid = self._output(h, pyramid, channels, level)
@@ -137,12 +139,13 @@ class NCSNpp(nn.Module):
         joined = self.style.add(Upsample(self.style, h.shape[-1], name=f"output_{level}")(pyramid), h)
         return joined, joined
 
-    def _block(self, channels: int, name: str, resample: str | None = None) -> nn.Module:
+    def _block(self, channels: int, name: str, resample: str | None = None, *, groups: int | None = None) -> nn.Module:
         block = nn.remat(ResBlock, static_argnums=(3,)) if self.remat else ResBlock
-        return block(self.style, channels, resample, name=name)
+        return block(self.style, channels, resample, groups, name=name)
 
     def _attend(self, h: Array, name: str) -> Array:
-        return Attention(self.style, name=name)(h) if h.shape[1] in self.attn_resolutions else h
+        attend = Attention(self.style, 32 if self.diffusers_groups else None, name=name)
+        return attend(h) if h.shape[1] in self.attn_resolutions else h
 
 
 def ncsnpp(
@@ -154,7 +157,7 @@ def ncsnpp(
     progressive_combine: str = "sum", embedding_type: str = "fourier", fourier_scale: float = 16.0,
     init_scale: float = 0.0, nonlinearity: str = "swish", scale_by_sigma: bool = False, sigma_min: float = 0.01,
     sigma_max: float = 50.0, num_scales: int = 1000, rescale_input: bool = False, num_classes: int | None = None,
-    dtype: str = "float32", remat: bool = False,
+    diffusers_groups: bool = False, dtype: str = "float32", remat: bool = False,
 ) -> ScoreNetwork:  # fmt: skip
     """Build an `NCSNpp` for images of ``shape`` ``(height, width, channels)``; the defaults are NCSN++ for CIFAR-10.
 
@@ -188,6 +191,8 @@ def ncsnpp(
         num_scales: how many there are.
         rescale_input: whether images come in [0, 1] and are mapped to [-1, 1] first.
         num_classes: the number of class labels, or None.
+        diffusers_groups: whether attention outside the middle, and the first normalisation of the blocks before it on
+            the way up, take 32 groups however few their channels, as in the code of diffusers.
         dtype: the type computed in; the parameters are float32.
         remat: whether to recompute residual blocks on the way back, for less memory.
 
@@ -221,6 +226,7 @@ def ncsnpp(
         scale_by_sigma=scale_by_sigma,
         rescale_input=rescale_input,
         num_classes=None if num_classes is None else options.at_least("num_classes", num_classes, 1),
+        diffusers_groups=diffusers_groups,
         remat=remat,
     )
     size = options.image("NCSN++", shape, levels=len(module.ch_mult), key="ch_mult")

@@ -63,6 +63,26 @@ def test_an_imported_model_is_the_published_one(name, suffix, tmp_path):
     assert np.linalg.norm(score - expected[0]) < 1e-4 * np.linalg.norm(expected[0])
 
 
+def test_a_folder_of_diffusers_needs_no_config(tmp_path):
+    folder = GOLDEN / "diffusers_ddpm"
+    tiny.run("import", f"--checkpoint={folder}", f"--workdir={tmp_path / 'model'}", "--config.sampling.num_steps=7")
+    model = load(tmp_path / "model")
+    assert model.sampler.num_steps == 7 and model.config["model"]["attend_every_block"]
+    jax.tree.map(np.testing.assert_array_equal, model.params, load(folder).params)
+
+
+def test_a_damaged_folder_of_diffusers_is_refused(refused, tmp_path):
+    folder = Path(shutil.copytree(GOLDEN / "diffusers_ddpm", tmp_path / "folder"))
+    weights = folder / "diffusion_pytorch_model.safetensors"
+    weights.chmod(0o644)
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    line = refused("import", f"--checkpoint={folder}", f"--workdir={tmp_path / 'model'}")
+    assert str(weights) in line and "damaged" in line
+    (folder / "config.json").unlink()
+    line = refused("import", f"--checkpoint={folder}", f"--workdir={tmp_path / 'model'}", "--config=vp/ddpm/cifar10")
+    assert "no checkpoint in" in line and not (tmp_path / "model").exists()
+
+
 @pytest.mark.slow
 def test_an_imported_model_is_sampled_and_exported_without_its_data(tmp_path):
     tiny.run("import", *arguments("ddpm_vp", tmp_path / "model"))
