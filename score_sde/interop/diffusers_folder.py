@@ -104,10 +104,14 @@ def read_diffusers(folder: str | Path) -> Diffusers:
 
 
 def _model_folder(path: Path) -> Path | None:
-    for folder in (path, path / "unet"):
-        if (folder / CONFIG).is_file() and (folder == path or (path / "model_index.json").is_file()):
-            return folder
-    return None
+    if (path / "model_index.json").is_file() and (path / "unet" / CONFIG).is_file():
+        return path / "unet"
+    return path if (path / CONFIG).is_file() and _is_model(path) else None
+
+
+def _is_model(folder: Path) -> bool:
+    """Whether the options or the weights are those of diffusers: others have a file of the options' name too."""
+    return any((folder / name).is_file() for name in WEIGHTS) or b'"_class_name"' in (folder / CONFIG).read_bytes()
 
 
 def _scheduler(path: Path) -> dict[str, Any]:

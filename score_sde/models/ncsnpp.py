@@ -150,14 +150,14 @@ class NCSNpp(nn.Module):
 
 def ncsnpp(
     shape: Sequence[int], *,
-    nf: int = 128, ch_mult: Sequence[int] = (1, 2, 2, 2), num_res_blocks: int = 4, dropout: float = 0.1,
-    attn_resolutions: Sequence[int] = (16,), resamp_with_conv: bool = True, conditional: bool = True, fir: bool = True,
-    fir_kernel: Sequence[int | float] = (1, 3, 3, 1), skip_rescale: bool = True,
-    resblock_type: str = "biggan", progressive: str = "none", progressive_input: str = "residual",
-    progressive_combine: str = "sum", embedding_type: str = "fourier", fourier_scale: float = 16.0,
-    init_scale: float = 0.0, nonlinearity: str = "swish", scale_by_sigma: bool = False, sigma_min: float = 0.01,
-    sigma_max: float = 50.0, num_scales: int = 1000, rescale_input: bool = False, num_classes: int | None = None,
-    diffusers_groups: bool = False, dtype: str = "float32", remat: bool = False,
+    nf: int = 128, ch_mult: Sequence[int] = (1, 2, 2, 2), num_res_blocks: int = 4,
+    dropout: float = 0.1, attn_resolutions: Sequence[int] = (16,), resamp_with_conv: bool = True,
+    conditional: bool = True, fir: bool = True, fir_kernel: Sequence[int | float] = (1, 3, 3, 1),
+    skip_rescale: bool = True, resblock_type: str = "biggan", progressive: str = "none",
+    progressive_input: str = "residual", progressive_combine: str = "sum", embedding_type: str = "fourier",
+    fourier_scale: float = 16.0, init_scale: float = 0.0, nonlinearity: str = "swish", scale_by_sigma: bool = False,
+    sigma_min: float = 0.01, sigma_max: float = 50.0, num_scales: int = 1000, rescale_input: bool = False,
+    num_classes: int | None = None, diffusers_groups: bool = False, dtype: str = "float32", remat: bool = False,
 ) -> ScoreNetwork:  # fmt: skip
     """Build an `NCSNpp` for images of ``shape`` ``(height, width, channels)``; the defaults are NCSN++ for CIFAR-10.
 
@@ -184,8 +184,7 @@ def ncsnpp(
         fourier_scale: the standard deviation of the random frequencies.
         init_scale: the variance that the last layer of each block starts with; 0 for almost nothing.
         nonlinearity: ``elu``, ``relu``, ``lrelu`` or ``swish``.
-        scale_by_sigma: whether to divide the output by the noise level: the label with ``fourier``, else the level that
-            the label counts, from the greatest.
+        scale_by_sigma: whether to divide the output by the noise level: the label, or the one of the table it counts to.
         sigma_min: the least noise level of that table.
         sigma_max: the greatest.
         num_scales: how many there are.
@@ -200,7 +199,6 @@ def ncsnpp(
         ValueError: an argument is out of its range, or the image does not fit the levels.
     """
     fourier = options.one_of("embedding_type", embedding_type, ("fourier", "positional")) == "fourier"
-    table = scale_by_sigma and not fourier
     style = Style(
         nonlinearity=options.one_of("nonlinearity", nonlinearity, NONLINEARITIES),
         dropout=options.rate("dropout", dropout),
@@ -222,7 +220,7 @@ def ncsnpp(
         progressive_input=options.one_of("progressive_input", progressive_input, ("none", "input_skip", "residual")),
         progressive_combine=options.one_of("progressive_combine", progressive_combine, ("sum", "cat")),
         fourier_scale=options.positive("fourier_scale", fourier_scale) if fourier else None,
-        sigmas=tuple(descending_sigmas(num_scales, sigma_min, sigma_max)) if table else None,
+        sigmas=tuple(descending_sigmas(num_scales, sigma_min, sigma_max)) if scale_by_sigma and not fourier else None,
         scale_by_sigma=scale_by_sigma,
         rescale_input=rescale_input,
         num_classes=None if num_classes is None else options.at_least("num_classes", num_classes, 1),

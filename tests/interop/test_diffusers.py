@@ -101,6 +101,13 @@ def test_what_is_a_folder_of_diffusers(tmp_path):
         read_diffusers(tmp_path / "none")
 
 
+def test_a_folder_with_options_of_another_program_is_none_of_diffusers(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model": {"name": "mlp"}}))
+    assert not is_diffusers(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"_class_name": "UNet2DModel"}))
+    assert is_diffusers(tmp_path)
+
+
 @pytest.mark.parametrize(("kind", "options", "message"), [
     ("ddpm", {"downsample_padding": 1}, "downsample_padding=1 is none that can be read, only 0"),
     ("ddpm", {"resnet_time_scale_shift": "scale_shift"}, "resnet_time_scale_shift='scale_shift' is none"),
