@@ -184,14 +184,13 @@ def ncsnpp(
         fourier_scale: the standard deviation of the random frequencies.
         init_scale: the variance that the last layer of each block starts with; 0 for almost nothing.
         nonlinearity: ``elu``, ``relu``, ``lrelu`` or ``swish``.
-        scale_by_sigma: whether to divide the output by the noise level: the label, or the one of the table it counts to.
+        scale_by_sigma: whether to divide the output by the noise level: the label, or what it counts in the table.
         sigma_min: the least noise level of that table.
         sigma_max: the greatest.
         num_scales: how many there are.
         rescale_input: whether images come in [0, 1] and are mapped to [-1, 1] first.
         num_classes: the number of class labels, or None.
-        diffusers_groups: whether attention outside the middle, and the first normalisation of the blocks before it on
-            the way up, take 32 groups however few their channels, as in the code of diffusers.
+        diffusers_groups: whether attention, and blocks before it on the way up, normalise in 32 groups, as in diffusers.
         dtype: the type computed in; the parameters are float32.
         remat: whether to recompute residual blocks on the way back, for less memory.
 
@@ -227,5 +226,5 @@ def ncsnpp(
         diffusers_groups=diffusers_groups,
         remat=remat,
     )
-    size = options.image("NCSN++", shape, levels=len(module.ch_mult), key="ch_mult")
-    return from_linen(module, size, conditional=num_classes is not None)
+    shape = options.image("NCSN++", shape, levels=len(module.ch_mult), key="ch_mult")
+    return from_linen(module, shape, conditional=num_classes is not None)
