@@ -4,6 +4,7 @@ python scripts/benchmark.py sampler             diffrax against a bare loop of t
 python scripts/benchmark.py training            the train step against a bare jitted gradient step
 python scripts/benchmark.py likelihood_images   against SciPy on the host, drift and divergence in separate passes
 python scripts/benchmark.py likelihood_points   the same on points in two dimensions
+python scripts/benchmark.py networks            full-size DDPM++ and NCSN++ against the machine's own matrix products
 python scripts/benchmark.py all
 """
 
@@ -11,17 +12,23 @@ import bisect
 import math
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 import score_sde as ss
 from score_sde.configs.digits import vp
 from score_sde.configs.toy import swiss_roll
+from score_sde.configs.ve import cifar10_ncsnpp_continuous
+from score_sde.configs.vp import cifar10_ddpmpp_continuous
+from score_sde.data import Loader
 from score_sde.experiment import Experiment
 from score_sde.reverse import reverse_drift
 from score_sde.training import init_state, make_train_step
@@ -107,8 +114,6 @@ def training(repeats: int = 15) -> None:
     model, options = experiment.model, experiment.training
     loss_fn = experiment.loss_fn(train=True)
     step = jax.jit(make_train_step(loss_fn, experiment.optimizer, options.ema))
-    from score_sde.data import Loader
-
     batch = Loader(array=experiment.source.train, batch_size=options.batch_size).batch(0)
     state = init_state(away_from_zero(model.params), experiment.optimizer)
     key = jax.random.key(0)
@@ -157,8 +162,6 @@ def likelihood_points(repeats: int = 9) -> None:
 
 def trained_enough(experiment: Experiment, steps: int = 150) -> Any:
     """The network after a short training: a random network's ODE is rougher than any that people integrate."""
-    from score_sde.data import Loader
-
     step = jax.jit(make_train_step(experiment.loss_fn(train=True), experiment.optimizer, experiment.training.ema))
     state = init_state(experiment.model.params, experiment.optimizer)
     loader = Loader(array=experiment.source.train, batch_size=64)
@@ -228,11 +231,68 @@ def host_likelihood(sde: ss.SDE, score_fn: Any, x: Any, probes: Any) -> Callable
     return solve
 
 
+def networks(batch: int = 16, repeats: int = 3) -> None:
+    """One evaluation and one training step of full-size DDPM++ and NCSN++ on 32 x 32 images; in bfloat16 too on GPUs.
+
+    The operations are those that XLA counts before it optimises. The peak is that of one large matrix product.
+    """
+    published = {"DDPM++": cifar10_ddpmpp_continuous.get_config, "NCSN++": cifar10_ncsnpp_continuous.get_config}
+    for dtype in ("float32",) if jax.default_backend() == "cpu" else ("float32", "bfloat16"):
+        peak = matmul_peak(dtype)
+        print(f"networks: batch {batch}, {dtype}; a matrix product reaches {peak / 1e9:.0f} GFLOP/s")
+        for name, get_config in published.items():
+            config = get_config()
+            config.model.dtype = dtype
+            config.training.batch_size = batch
+            for what, (run, operations) in network_runs(on_noise(config)).items():
+                seconds = interleaved({what: run}, repeats)[what]
+                rate = operations / seconds
+                print(
+                    f"  {name} {what:<14} {1000 * seconds:8.1f} ms  {batch / seconds:8.1f} images/s"
+                    f"  {rate / 1e9:8.0f} GFLOP/s, {rate / peak:.2f} of the peak"
+                )
+
+
+def on_noise(config: ConfigDict) -> Experiment:
+    """The experiment of a published config, whose images are not at hand, on noise."""
+    images = np.random.default_rng(0).integers(0, 256, (2 * config.training.batch_size, 32, 32, 3), np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "noise.npy"
+        np.save(file, images)
+        config.data.source = f"npy:{file}"
+        return ss.build(config)
+
+
+def network_runs(experiment: Experiment) -> dict[str, tuple[Callable[[], Any], float]]:
+    """One evaluation and one training step, compiled, each with its number of operations."""
+    model, size = experiment.model, experiment.training.batch_size
+    x, t = jax.random.uniform(jax.random.key(0), (size, *model.shape)), jnp.linspace(0.01, 0.9, size)
+    evaluate = jax.jit(model.network.apply).lower(model.params, x, t)
+    batch = Loader(array=experiment.source.train, batch_size=size).batch(0)
+    state, key = init_state(model.params, experiment.optimizer), jax.random.key(0)
+    update = jax.jit(
+        make_train_step(experiment.loss_fn(train=True), experiment.optimizer, experiment.training.ema)
+    ).lower(state, batch, key)
+    evaluated, updated = evaluate.compile(), update.compile()
+    return {
+        "evaluation": (lambda: evaluated(model.params, x, t), evaluate.cost_analysis()["flops"]),
+        "training step": (lambda: updated(state, batch, key), update.cost_analysis()["flops"]),
+    }
+
+
+def matmul_peak(dtype: str, size: int = 4096, repeats: int = 5) -> float:
+    """Floating-point operations a second of one large matrix product."""
+    a = jnp.ones((size, size), dtype)
+    product = jax.jit(jnp.matmul)
+    return 2 * size**3 / interleaved({"product": lambda: product(a, a)}, repeats)["product"]
+
+
 BENCHMARKS = {
     "sampler": sampler,
     "training": training,
     "likelihood_images": likelihood_images,
     "likelihood_points": likelihood_points,
+    "networks": networks,
 }
 
 if __name__ == "__main__":

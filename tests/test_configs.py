@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 import tiny
+from oracles import slow_but
 from test_builders import abstract_init
 
 import score_sde.configs
@@ -99,7 +100,11 @@ def test_every_published_experiment_is_there():
     assert PARAMETERS["vp/cifar10_ddpmpp_continuous"] == 61_804_419
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+TRACED = ("vp/ddpm/cifar10", "vp/cifar10_ddpmpp_continuous", "ve/ncsn/cifar10", "ve/ncsnv2/cifar10")
+"""What the fast tests trace: one of each kind of network."""
+
+
+@pytest.mark.parametrize("name", slow_but(PUBLISHED, *TRACED))
 def test_a_published_config_builds_at_full_size(name):
     """Network, score and sampler of the size of the paper, traced and not run; the data are not needed."""
     config = read_config(name)
@@ -117,3 +122,23 @@ def test_a_published_config_builds_at_full_size(name):
     assert output.shape == shape
     assert model.sampler.num_steps == config.sampling.num_steps
     assert f"{shape[0]}" in config.data.source + str(config.data.get("image_size", shape[0]))
+
+
+def distinct_networks():
+    """The first published experiment of each network and size of image."""
+    configs = {name: read_config(name) for name in PUBLISHED}
+    kinds = {name: f"{config.example.shape} {config.model.to_json(sort_keys=True)}" for name, config in configs.items()}
+    return [name for i, name in enumerate(PUBLISHED) if kinds[name] not in [kinds[other] for other in PUBLISHED[:i]]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", distinct_networks())
+def test_a_published_network_runs_at_full_size(name):
+    """One image through every distinct network; small random parameters, for most start with zeros in places."""
+    with abstract_init():
+        model = build_model(read_config(name), None, step=0)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: 0.02 * rng.standard_normal(leaf.shape, np.float32), model.params)
+    image = rng.standard_normal(model.shape, np.float32)
+    score = jax.jit(lambda params, x: model.score_fn_of(params)(x, 0.5))(params, image)
+    assert score.shape == model.shape and np.isfinite(score).all() and np.std(score) > 0.0

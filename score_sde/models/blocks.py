@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from score_sde.models.convolution import conv_general_dilated
 from score_sde.models.fir import fir_downsample, fir_filter, fir_upsample
 from score_sde.models.layers import GroupNorm, attend, downsample, upsample
 
@@ -69,13 +68,7 @@ def scaled_init(scale: float = 1.0) -> jax.nn.initializers.Initializer:
 def conv(channels: int, style: Style, name: str, *, size: int = 3, stride: int = 1, scale: float = 1.0) -> nn.Conv:
     """A convolution with zero padding."""
     return nn.Conv(
-        channels,
-        (size, size),
-        (stride, stride),
-        kernel_init=scaled_init(scale),
-        dtype=style.dtype,
-        conv_general_dilated=conv_general_dilated,
-        name=name,
+        channels, (size, size), (stride, stride), kernel_init=scaled_init(scale), dtype=style.dtype, name=name
     )
 
 

@@ -190,7 +190,7 @@ def ncsnpp(
         num_scales: how many there are.
         rescale_input: whether images come in [0, 1] and are mapped to [-1, 1] first.
         num_classes: the number of class labels, or None.
-        diffusers_groups: whether attention, and blocks before it on the way up, normalise in 32 groups, as in diffusers.
+        diffusers_groups: whether attention, and blocks before it on the way up, take 32 groups, as in diffusers.
         dtype: the type computed in; the parameters are float32.
         remat: whether to recompute residual blocks on the way back, for less memory.
 

@@ -60,6 +60,26 @@ def test_every_combination_of_options_keeps_the_shape(options):
     assert set(call_order(network)) | {"label"} == set(abstract(network)) | {"label"}
 
 
+@settings(max_examples=10, deadline=None)
+@given(
+    st.sampled_from((8, 16)),
+    st.sampled_from((1, 10, 50)),
+    st.sampled_from((64, 128, 256)),
+    st.sampled_from(("float32", "bfloat16")),
+)
+def test_every_ncsn_keeps_the_shape_and_type(nf, num_scales, resolution, dtype):
+    x, t = jnp.zeros((2, 32, 32, 3)), jnp.zeros(2)
+    first = ncsn((32, 32, 3), nf=nf, num_scales=num_scales, dtype=dtype)
+    second = ncsnv2((32, 32, 3), nf=nf, num_scales=num_scales, resolution=resolution, dtype=dtype)
+    for network in (first, second):
+        params = abstract(network)
+        output = jax.eval_shape(lambda params, network=network: network.apply(params, x, t), params)
+        assert output.shape == x.shape and output.dtype == x.dtype
+        assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float32)}
+    # The first tells its level by the scales and shifts of its normalisations, the second by a division alone.
+    assert (count(abstract(first)) > count(abstract(ncsn((32, 32, 3), nf=nf, num_scales=1)))) == (num_scales > 1)
+
+
 GRADIENTS = [
     {"progressive": "output_skip", "progressive_input": "input_skip", "progressive_combine": "cat"},
     {"progressive": "residual", "progressive_input": "residual", "resblock_type": "ddpm", "init_scale": 1.0},
@@ -117,7 +137,7 @@ def test_labels_change_the_output_and_none_is_no_label(name):
 
 @pytest.mark.parametrize(("name", "options", "factor"), [
     pytest.param("ncsnpp", {"embedding_type": "fourier"}, (1.0, 3.0), marks=pytest.mark.slow),
-    ("ncsnpp", {"embedding_type": "positional", "num_scales": 10}, None),
+    pytest.param("ncsnpp", {"embedding_type": "positional", "num_scales": 10}, None, marks=pytest.mark.slow),
     ("ddpm", {"num_scales": 10}, None),
 ])  # fmt: skip
 def test_the_output_is_divided_by_the_noise_level(name, options, factor):
@@ -137,14 +157,6 @@ def test_full_sizes_are_those_of_the_published_code():
     classifier = wideresnet((32, 32, 3))
     # 36.5 M of WRN-28-10 and 2.4 M that tell each block the noise level.
     assert count(jax.eval_shape(lambda key: classifier.init(key), jax.random.key(0))) == 38_913_242
-
-
-@pytest.mark.parametrize("resolution", [64, 128, 256])
-def test_every_ncsnv2_keeps_the_shape(resolution):
-    network = ncsnv2((32, 32, 3), nf=8, num_scales=10, resolution=resolution)
-    x = jnp.zeros((2, 32, 32, 3))
-    output = jax.eval_shape(lambda params: network.apply(params, x, jnp.zeros(2)), abstract(network))
-    assert output.shape == x.shape
 
 
 def test_the_classifier_learns_two_classes():
