@@ -8,7 +8,7 @@ before anything compiles. A ``"package.module:Name"`` instead of a name takes co
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -25,7 +25,10 @@ from score_sde.naming import check_arguments, did_you_mean, lookup
 from score_sde.training import adam
 from score_sde.typing import Params
 
-Table = Mapping[str, Callable[..., Any]]
+Config: TypeAlias = ConfigDict | Mapping[str, Any]
+"""A config, or its sections as plain dictionaries."""
+
+Table: TypeAlias = Mapping[str, Callable[..., Any]]
 
 SDES: Table = {"vp": sdes.VPSDE, "subvp": sdes.SubVPSDE, "ve": sdes.VESDE, "brownian": sdes.BrownianMotion}
 NETWORKS: Table = {"mlp": mlp, "unet": unet, "ddpm": ddpm, "ncsnpp": ncsnpp, "ncsn": ncsn, "ncsnv2": ncsnv2}
@@ -96,7 +99,7 @@ CLASSIFIER_SECTIONS = ("seed", "sde", "model", "objective", "optim", "data", "tr
 """Those of a classifier, which has no samples and no likelihood."""
 
 
-def build(config: ConfigDict | Mapping[str, Any]) -> Experiment:
+def build(config: Config) -> Experiment:
     """The experiment that a config describes, with its data loaded and its parameters initialised.
 
     The config of a classifier is for `build_classifier`.
@@ -110,7 +113,7 @@ def build(config: ConfigDict | Mapping[str, Any]) -> Experiment:
     return Experiment(model=build_model(plain, None, step=0), **parts)
 
 
-def build_classifier(config: ConfigDict | Mapping[str, Any]) -> ClassifierExperiment:
+def build_classifier(config: Config) -> ClassifierExperiment:
     """The training of a noisy classifier that a config describes, as `build` does for a score model.
 
     Raises:
@@ -122,13 +125,13 @@ def build_classifier(config: ConfigDict | Mapping[str, Any]) -> ClassifierExperi
     return ClassifierExperiment(model=build_classifier_model(plain, None, step=0), **parts)
 
 
-def is_classifier(config: ConfigDict | Mapping[str, Any]) -> bool:
+def is_classifier(config: Config) -> bool:
     """Whether a config describes a classifier rather than a score model."""
     objective = config.get("objective")
     return isinstance(objective, Mapping | ConfigDict) and objective.get("name") == CLASSIFICATION
 
 
-def _training_parts(config: ConfigDict | Mapping[str, Any], objective: type) -> tuple[dict[str, Any], dict[str, Any]]:
+def _training_parts(config: Config, objective: type) -> tuple[dict[str, Any], dict[str, Any]]:
     """The plain config, which then knows its examples, and all of an experiment but its model."""
     plain = plain_config(config)
     parts = {
@@ -141,7 +144,7 @@ def _training_parts(config: ConfigDict | Mapping[str, Any], objective: type) -> 
     return plain, parts
 
 
-def load_data(config: ConfigDict | Mapping[str, Any]) -> DataSource:
+def load_data(config: Config) -> DataSource:
     """The data of a config."""
     options = {key: value for key, value in plain_config(config)["data"].items() if key not in SCALING}
     source = options.pop("source", None)
@@ -152,7 +155,7 @@ def load_data(config: ConfigDict | Mapping[str, Any]) -> DataSource:
     return load_source(source, **options)
 
 
-def build_model(config: ConfigDict | Mapping[str, Any], params: Params | None, *, step: int) -> Model:
+def build_model(config: Config, params: Params | None, *, step: int) -> Model:
     """The model of a resolved config, which knows the shape of an example; initial parameters where none are given."""
     plain = plain_config(config)
     if is_classifier(plain):
@@ -172,9 +175,7 @@ def build_model(config: ConfigDict | Mapping[str, Any], params: Params | None, *
     )
 
 
-def build_classifier_model(
-    config: ConfigDict | Mapping[str, Any], params: Params | None, *, step: int
-) -> NoisyClassifier:
+def build_classifier_model(config: Config, params: Params | None, *, step: int) -> NoisyClassifier:
     """The classifier of a resolved config, as `build_model` does for a score model."""
     plain = plain_config(config)
     if not is_classifier(plain):
@@ -198,7 +199,7 @@ def _model_parts(plain: dict[str, Any], kind: type, params: Params | None) -> di
     return {**parts, "params": params, "shape": shape, "seed": seed}
 
 
-def build_sde(config: ConfigDict | Mapping[str, Any]) -> sdes.SDE:
+def build_sde(config: Config) -> sdes.SDE:
     """The SDE alone of a config."""
     return construct("sde", sdes.SDE, plain_config(config)["sde"])
 
@@ -268,7 +269,7 @@ def _argument(section: str, key: str, value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def plain_config(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
+def plain_config(config: Config) -> dict[str, Any]:
     """The config as plain dictionaries, its sections checked."""
     plain = config.to_dict() if isinstance(config, ConfigDict) else config
     sections = CLASSIFIER_SECTIONS if is_classifier(plain) else SECTIONS

@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from score_sde.builders import build_classifier_model, build_model, construct, plain_config
+from score_sde.builders import Config, ConfigDict, build_classifier_model, build_model, construct, plain_config
 from score_sde.classifier import NoisyClassifier
 from score_sde.configs.default import get_default_config
 from score_sde.experiment import Model
@@ -19,7 +17,7 @@ from score_sde.models import ScoreNetwork
 from score_sde.training import SamplingCheckpoint, restore_for_sampling
 
 
-def load(path: str | Path, *, step: int | None = None, config: ConfigDict | Mapping[str, Any] | None = None) -> Model:
+def load(path: str | Path, *, step: int | None = None, config: Config | None = None) -> Model:
     """A trained model: its averaged parameters, and the objects of its config.
 
     Args:
@@ -46,9 +44,7 @@ def load(path: str | Path, *, step: int | None = None, config: ConfigDict | Mapp
     return build_model(chosen, found.ema_params, step=found.step)
 
 
-def load_classifier(
-    path: str | Path, *, step: int | None = None, config: ConfigDict | Mapping[str, Any] | None = None
-) -> NoisyClassifier:
+def load_classifier(path: str | Path, *, step: int | None = None, config: Config | None = None) -> NoisyClassifier:
     """A trained classifier of noisy examples, from the workdir of its run, as `load` does for a score model."""
     found = _saved(Path(path), step)
     chosen = {**plain_config(found.config if config is None else config), "example": found.config["example"]}
@@ -62,7 +58,7 @@ def saved_config(path: str | Path, *, step: int | None = None) -> ConfigDict:
     return ConfigDict(_with_tuples(_saved(Path(path), step).config))
 
 
-def config_from_reference(fields: ConfigDict | Mapping[str, Any]) -> ConfigDict:
+def config_from_reference(fields: Config) -> ConfigDict:
     """A config of this package from the fields of a config of the 2021 code (Score-SDE in JAX or PyTorch).
 
     Args:
@@ -102,7 +98,7 @@ def _load_foreign(path: Path, config: dict[str, Any]) -> Model:
     return build_model(config, found.params, step=found.step)
 
 
-def _load_diffusers(path: Path, given: ConfigDict | Mapping[str, Any] | None) -> Model:
+def _load_diffusers(path: Path, given: Config | None) -> Model:
     found = read_diffusers(path)
     config = plain_config(_config_of_diffusers(found) if given is None else given)
     network = construct("model", ScoreNetwork, config["model"], shape=tuple(config["example"]["shape"]))

@@ -28,7 +28,7 @@ FLOORS = {
 IMPORTERS = {
     "flax": {"models"},
     "orbax": {"training"},
-    "ml_collections": {"builders", "loading", "cli"},
+    "ml_collections": {"builders", "cli"},
     "diffrax": {"solvers", "integrate"},
 }
 """Libraries that one room alone may import."""

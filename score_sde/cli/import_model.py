@@ -61,8 +61,9 @@ def _config(argv: Sequence[str]) -> tuple[ConfigDict | None, list[str]]:
     if name is not None:
         return read_config(name), rest
     checkpoint = value_of("checkpoint", argv)
-    tells = checkpoint is not None and is_diffusers(Path(checkpoint).expanduser())
-    return saved_config(Path(checkpoint).expanduser()) if tells else None, rest
+    if checkpoint is None or not is_diffusers(folder := Path(checkpoint).expanduser()):
+        return None, rest
+    return saved_config(folder), rest
 
 
 def _load(checkpoint: Path, config: ConfigDict) -> Model:

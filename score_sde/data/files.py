@@ -127,12 +127,14 @@ def _from_array(
 def _from_splits(path: Path, num_levels: int | None) -> DataSource:
     """The source whose splits, and the labels of both if there are any, are arrays of their own."""
     keys = _keys(path)
-    labels = {name: _stored(path, name) for name in ("train_labels", "test_labels") if name in keys}
+    train_labels, test_labels = (
+        _stored(path, name) if name in keys else None for name in ("train_labels", "test_labels")
+    )
     (train, levels), (test, _) = (
         _images_or_vectors(_stored(path, split), path, num_levels) for split in ("train", "test")
     )
     try:
-        return DataSource(train=train, test=test, num_levels=levels, **labels)
+        return DataSource(train=train, test=test, num_levels=levels, train_labels=train_labels, test_labels=test_labels)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -66,7 +67,7 @@ def params_from_diffusers(network: ScoreNetwork, tensors: Mapping[str, np.ndarra
     last = max(int(name.split("_")[1]) for name in expected if name.startswith("down_"))
     left = dict(tensors)
 
-    def take(path: tuple[jax.tree_util.DictKey, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+    def take(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
         ours, *layer, tensor = (key.key for key in path)
         part = _part(ours, last, is_block="norm_in" in expected[ours])
         names = [

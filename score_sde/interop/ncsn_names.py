@@ -74,7 +74,7 @@ def _params(
         _check_sigmas(left.pop("sigmas"), options)
     modules = _module_names(stages)
 
-    def take(path: tuple[jax.tree_util.DictKey, ...], wanted: jax.ShapeDtypeStruct) -> np.ndarray:
+    def take(path: tuple[Any, ...], wanted: jax.ShapeDtypeStruct) -> np.ndarray:
         *module, leaf = (key.key for key in path)
         name = modules[tuple(module)]
         if options["normalization"] == "InstanceNorm" and "norm" in module[-1]:

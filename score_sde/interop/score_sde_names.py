@@ -85,7 +85,8 @@ def params_from_torch(network: ScoreNetwork, checkpoint: Mapping[str, Any]) -> P
     except (KeyError, TypeError, AttributeError):
         raise ValueError("no checkpoint of Score-SDE in PyTorch: it needs model and ema.shadow_params") from None
     tensors = dict(zip(names, model.values(), strict=True))
-    tensors.pop("module.sigmas", None), tensors.pop("sigmas", None)
+    for name in ("module.sigmas", "sigmas"):
+        tensors.pop(name, None)
     fixed = {name for name in tensors if re.fullmatch(r"\d+\.W", name)}
     trained = [name for name in tensors if name not in fixed]
     if len(average) != len(trained):

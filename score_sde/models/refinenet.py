@@ -6,6 +6,7 @@ Given ``num_scales``, every normalisation is conditioned on the noise level, the
 and their pooling averages (2019); without it they pool by the maximum and are not normalised (2020).
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -190,10 +191,11 @@ class RefineBlock(nn.Module):
         self, xs: Sequence[Float[Array, "b _ _ _"]], level: Int[Array, " b"]
     ) -> Float[Array, "b h w channels"]:
         """Fuse ``xs``, the first of which has the size of the output; a single one is not convolved to fuse it."""
-        size = xs[0].shape[1:3]
+        _, height, width, _ = xs[0].shape
         adapted = [ResidualConvUnits(2, self.style, name=f"adapt{i}")(x, level) for i, x in enumerate(xs, 1)]
-        fused = len(xs) > 1
-        h = sum(self._fusable(x, level, i, size) for i, x in enumerate(adapted, 1)) if fused else adapted[0]
+        if len(adapted) > 1:
+            adapted = [self._fusable(x, level, i, (height, width)) for i, x in enumerate(adapted, 1)]
+        h = functools.reduce(jnp.add, adapted)
         h = ChainedPooling(self.style, name="pool")(h, level)
         return ResidualConvUnits(self.num_output_units, self.style, name="output")(h, level)
 
