@@ -97,7 +97,7 @@ def vp(config: ConfigDict, *, continuous: bool = True) -> ConfigDict:
         config.sampling = _euler_maruyama()
     else:
         config.parameterization = section("discrete_noise", num_scales=1000, beta_min=0.1, beta_max=20.0)
-        config.sampling = predictor_corrector("ancestral_large", num_steps=1000, corrector_steps=0)
+        config.sampling = predictor_corrector("ancestral_large", corrector="none", num_steps=1000)
     return config
 
 
@@ -190,12 +190,15 @@ def ncsnv2(
     return _refinenet(config, "ncsnv2", 1e-4, sigma_max, num_scales, snr, steps, ema_decay)
 
 
-def predictor_corrector(predictor: str, *, num_steps: int, snr: float = 0.16, corrector_steps: int = 1) -> ConfigDict:
+def predictor_corrector(
+    predictor: str, *, corrector: str = "langevin", num_steps: int, snr: float = 0.16, corrector_steps: int = 1
+) -> ConfigDict:
     """The section ``sampling`` of predictor-corrector sampling."""
     return section(
         "predictor_corrector",
         num_steps=num_steps,
         predictor=predictor,
+        corrector=corrector,
         snr=snr,
         corrector_steps=corrector_steps,
         grid="uniform",
@@ -267,7 +270,7 @@ def _refinenet(
     config = ve(config, sigma_max=sigma_max, num_scales=num_scales, snr=snr, continuous=False)
     config.optim.update(lr=lr, warmup=0, grad_clip=-1.0)
     config.training.ema_decay = ema_decay
-    config.sampling.corrector_steps = steps
+    config.sampling.update(predictor="none", corrector="annealed_langevin", corrector_steps=steps)
     config.model = section(
         name,
         nf=128,

@@ -48,9 +48,25 @@ OPTIMIZERS: Table = {"adam": adam}
 SAMPLERS: Table = {
     "euler_maruyama": sampling.EulerMaruyama,
     "shark": sampling.ShARK,
+    "sra1": sampling.SRA1,
+    "exponential_shark": sampling.ExponentialShARK,
     "heun": sampling.Heun,
     "probability_flow": sampling.ProbabilityFlow,
+    "adaptive_sde": sampling.AdaptiveSDE,
     "predictor_corrector": sampling.PredictorCorrector,
+    "annealed_langevin": sampling.AnnealedLangevin,
+    "ddim": sampling.DDIM,
+    "adams_bashforth": sampling.AdamsBashforth,
+    "dpm_solver": sampling.DPMSolver,
+    "dpm_solver_pp": sampling.DPMSolverPP,
+    "sde_dpm_solver_pp": sampling.SDEDPMSolverPP,
+    "unipc": sampling.UniPC,
+    "deis": sampling.DEIS,
+    "ipndm": sampling.IPNDM,
+    "er_sde": sampling.ERSDE,
+    "edm": sampling.EDM,
+    "restart": sampling.Restart,
+    "default": sampling.default_sampler,
 }
 
 SCALING = ("centered", "dequantize")
@@ -63,18 +79,32 @@ FUNCTIONS: Mapping[str, Table] = {
         "log_noise_to_signal": parameterization.log_noise_to_signal,
     },
     "weighting": {"variance": objectives.variance, "likelihood": objectives.likelihood},
-    "grid": {"uniform": solvers.uniform, "quadratic": solvers.quadratic},
+    "grid": {
+        "uniform": solvers.uniform,
+        "quadratic": solvers.quadratic,
+        "log_snr": solvers.log_snr,
+        "geometric": solvers.geometric,
+        "edm": solvers.EDMGrid(),
+        "cauchy": solvers.CauchyGrid(),
+    },
     "predictor": {
         "reverse_diffusion": solvers.reverse_diffusion_step,
         "euler_maruyama": solvers.euler_maruyama,
         "ancestral": solvers.ancestral,
         "ancestral_large": solvers.ancestral_large,
+        "none": solvers.no_predictor,
+    },
+    "corrector": {
+        "langevin": solvers.langevin,
+        "annealed_langevin": solvers.annealed_langevin,
+        "none": solvers.no_corrector,
     },
 }
 """Arguments that are functions, chosen by name."""
 
 VALUES: Mapping[str, tuple[Table, type]] = {
     "time_sampling": ({"uniform": objectives.UniformTime}, objectives.UniformTime),
+    "threshold": ({"static": sampling.StaticThreshold, "dynamic": sampling.DynamicThreshold}, sampling.Threshold),
     "divergence": ({"exact": ExactTrace, "hutchinson": Hutchinson}, Divergence),
 }
 """Arguments that are values, constructed from a section of their own; and what they are."""
@@ -87,6 +117,7 @@ NAMED: Mapping[str, Table] = {
     "objective.time_sampling": VALUES["time_sampling"][0],
     "optim": OPTIMIZERS,
     "sampling": SAMPLERS,
+    "sampling.threshold": VALUES["threshold"][0],
     "eval.divergence": VALUES["divergence"][0],
 }
 """The sections whose ``name`` chooses from a table."""
@@ -261,9 +292,11 @@ def _call(
 
 def _argument(section: str, key: str, value: Any) -> Any:
     """A value of a config as the constructor takes it: functions and nested sections by their tables."""
+    if key == "grid" and isinstance(value, list):
+        return solvers.Nodes(times=tuple(value))
     if key in FUNCTIONS:
         return lookup(f"{section}.{key}", value, FUNCTIONS[key])
-    if key in VALUES:
+    if key in VALUES and value is not None:
         values = {"name": value} if isinstance(value, str) else value
         return construct(f"{section}.{key}", VALUES[key][1], values)
     return tuple(value) if isinstance(value, list) else value

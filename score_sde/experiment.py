@@ -13,7 +13,7 @@ from score_sde.likelihood import Divergence, Hutchinson
 from score_sde.models.base import ScoreNetwork, make_score_fn
 from score_sde.objectives import DenoisingScoreMatching
 from score_sde.parameterization import Parameterization
-from score_sde.sampling import Sampler
+from score_sde.sampling import Sampler, Threshold
 from score_sde.sdes import SDE
 from score_sde.training import EMA, LossFn
 from score_sde.typing import Key, Params, Scalar, ScoreFn
@@ -23,12 +23,14 @@ from score_sde.typing import Key, Params, Scalar, ScoreFn
 class Drawing:
     """How samples are asked for: the keys of the section ``sampling`` besides the sampler's own.
 
-    ``denoise`` ends every sample with Tweedie's formula; ``batch_size`` samples are drawn at a time.
+    ``denoise`` ends every sample with Tweedie's formula, unless its sampler ends with the data; ``threshold`` keeps the
+    denoised image in the range of the data; ``batch_size`` samples are drawn at a time.
     """
 
     num_samples: int = 256
     batch_size: int = 256
     denoise: bool = True
+    threshold: Threshold | None = None
 
     def __post_init__(self) -> None:
         _positive("sampling", num_samples=self.num_samples, batch_size=self.batch_size)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from score_sde.solvers import AdditiveNoise, Clock, IndexedBrownianPath
+from score_sde.solvers import AdditiveNoise, Clock, IndexedBrownianPath, ProgressMeter, brownian_tree
 from score_sde.typing import Key, Scalar, ScalarLike
 
 State: TypeAlias = PyTree[Float[Array, "..."]]
@@ -23,11 +23,22 @@ Differentiate: TypeAlias = Literal["forward", "reverse"]
 """How a solve may be differentiated: ``forward`` (jvp alone; the cheapest) or ``reverse`` (grad, by checkpoints)."""
 
 
+ErrorNorm: TypeAlias = Literal["rms", "max"]
+"""How the error of a state is measured: its root mean square, or its largest number."""
+
+Progress: TypeAlias = Callable[[float], None]
+"""Is told, on the host, which part of a solve is done."""
+
+
 class Noise(NamedTuple):
-    """Additive noise ``diffusion(t) dw``, drawn from ``key`` by the index of the step."""
+    """Additive noise ``diffusion(t) dw``, drawn from ``key`` by the index of the step.
+
+    With ``tree``, from one Brownian path, which every grid and every adaptive solve on the same times shares.
+    """
 
     key: Key
     diffusion: Callable[[ScalarLike], ScalarLike]
+    tree: bool = False
 
 
 class Solution(NamedTuple):
@@ -53,6 +64,7 @@ def solve_on_grid(
     noise: Noise | None = None,
     save_path: int = 0,
     differentiate: Differentiate = "forward",
+    progress: Progress | None = None,
 ) -> Solution:
     """Integrate ``dy = drift(y, t) dt + diffusion(t) dw`` with one step of ``solver`` per interval of ``times``.
 
@@ -64,12 +76,40 @@ def solve_on_grid(
         noise: adds the noise term; None solves an ODE.
         save_path: the number of frames to keep, at nodes of the grid spread evenly by index.
         differentiate: which derivatives the solve must support.
+        progress: called on the host now and then, with the part of the steps that is done.
     """
     clock = Clock.between(float(times[0]), float(times[-1]))
     nodes = jnp.asarray(clock.elapsed(times), dtype=_dtype(y0))
-    terms = _terms(drift, clock, noise, nodes, y0)
-    num_steps = len(times) - 1
-    frames = nodes[np.rint(np.linspace(0, num_steps, save_path)).astype(int)] if save_path else None
+    return _solve(_terms(drift, clock, noise, nodes, y0), y0, nodes, solver, save_path, differentiate, progress)
+
+
+def run_table(
+    solver: diffrax.AbstractSolver,
+    y0: State,
+    num_steps: int,
+    *,
+    save_path: int = 0,
+    differentiate: Differentiate = "forward",
+    progress: Progress | None = None,
+) -> Solution:
+    """Carry out the ``num_steps`` steps of a solver that has a table of them, on a clock that counts the steps."""
+    terms = diffrax.ODETerm(lambda s, y, args: jax.tree.map(jnp.zeros_like, y))
+    nodes = jnp.arange(num_steps + 1, dtype=_dtype(y0))
+    return _solve(terms, y0, nodes, solver, save_path, differentiate, progress)
+
+
+def _solve(
+    terms: Any,
+    y0: State,
+    nodes: Float[Array, " nodes"],
+    solver: diffrax.AbstractSolver,
+    save_path: int,
+    differentiate: Differentiate,
+    progress: Progress | None,
+) -> Solution:
+    """One step of ``solver`` per interval of ``nodes``."""
+    num_steps = len(nodes) - 1
+    frames = nodes[frame_indices(num_steps, save_path)] if save_path else None
     solution = diffrax.diffeqsolve(
         terms,
         solver,
@@ -81,9 +121,15 @@ def solve_on_grid(
         saveat=_save_at(frames),
         adjoint=_adjoint(differentiate),
         max_steps=num_steps,
+        progress_meter=_meter(progress, num_steps),
         throw=False,
     )
     return _solution(solution, frames)
+
+
+def frame_indices(num_steps: int, save_path: int) -> Int[np.ndarray, " frames"]:
+    """The nodes of a grid at which ``save_path`` frames are kept: the first, the last, and evenly by index between."""
+    return np.rint(np.linspace(0, num_steps, save_path)).astype(int)
 
 
 def solve_adaptively(
@@ -96,32 +142,44 @@ def solve_adaptively(
     rtol: float,
     atol: float,
     max_steps: int,
+    norm: ErrorNorm = "rms",
     axis_name: str | None = None,
+    noise: Noise | None = None,
     save_path: int = 0,
     differentiate: Differentiate = "forward",
+    progress: Progress | None = None,
 ) -> Solution:
-    """Integrate the ODE ``dy/dt = drift(y, t)`` with steps chosen so that the local error stays within tolerance.
+    """Integrate ``dy = drift(y, t) dt + diffusion(t) dw`` with steps chosen to keep the local error in tolerance.
 
-    The error norm is the largest root-mean-square over the leaves of ``y``. With ``axis_name``, the name of an
-    enclosing ``jax.vmap``, ``pmap`` or ``shard_map`` axis, it is the largest over that axis too: all samples then
-    take the same steps, which is cheaper than waiting for the slowest at every step, but lets a sample's last digits
-    depend on its batch.
+    The noise, if any, must be a ``tree``: a rejected step looks at its path once more.
+
+    The error norm is the largest root-mean-square, or the largest number, over the leaves of ``y``. With ``axis_name``,
+    the name of an enclosing ``jax.vmap``, ``pmap`` or ``shard_map`` axis, it is the largest over that axis too: all
+    samples then take the same steps, which is cheaper than waiting for the slowest at every step, but lets a sample's
+    last digits depend on its batch.
     """
     clock = Clock.between(t_start, t_stop)
     stop = jnp.asarray(clock.elapsed(t_stop), dtype=_dtype(y0))
     frames = jnp.linspace(0.0, stop, save_path) if save_path else None
     solution = diffrax.diffeqsolve(
-        _terms(drift, clock, None, None, y0),
+        _terms(drift, clock, noise, jnp.stack([jnp.zeros_like(stop), stop]), y0),
         solver,
         t0=jnp.zeros_like(stop),
         t1=stop,
         # diffrax's own choice would be 0.01, whatever the length: it does not see the equation through its wrapper.
         dt0=0.01 * stop,
         y0=y0,
-        stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol, norm=_error_norm(axis_name)),
+        stepsize_controller=diffrax.PIDController(
+            rtol=rtol,
+            atol=atol,
+            norm=_error_norm(norm, axis_name),
+            # diffrax does not know our noise for one: strong order 1.5 and a half.
+            error_order=None if noise is None else 2.0,
+        ),
         saveat=_save_at(frames),
         adjoint=_adjoint(differentiate),
         max_steps=max_steps,
+        progress_meter=_meter(progress, 100),
         throw=False,
     )
     return _solution(solution, frames)
@@ -137,15 +195,22 @@ def _terms(drift: StateField, clock: Clock, noise: Noise | None, nodes: Any, y0:
     ode = diffrax.ODETerm(field)
     if noise is None:
         return ode
-    path = IndexedBrownianPath(key=noise.key, nodes=nodes, noise_like=jax.ShapeDtypeStruct(y0.shape, y0.dtype))
+    like = jax.ShapeDtypeStruct(y0.shape, y0.dtype)
+    if noise.tree:
+        path = brownian_tree(noise.key, nodes[-1], like, diffrax.SpaceTimeLevyArea)
+    else:
+        path = IndexedBrownianPath(key=noise.key, nodes=nodes, noise_like=like)
     return diffrax.MultiTerm(ode, AdditiveNoise(lambda s: noise.diffusion(clock.time(s)), path))
 
 
-def _error_norm(axis_name: str | None) -> Callable[[State], Scalar]:
-    """The largest root-mean-square over the leaves, so that a small leaf is not drowned by a large one."""
+def _error_norm(kind: ErrorNorm, axis_name: str | None) -> Callable[[State], Scalar]:
+    """The largest norm over the leaves, so that a small leaf is not drowned by a large one."""
+
+    def size(leaf: Any) -> Any:
+        return jnp.sqrt(jnp.mean(jnp.square(leaf))) if kind == "rms" else jnp.max(jnp.abs(leaf))
 
     def norm(error: State) -> Scalar:
-        largest = jnp.max(jnp.stack([jnp.sqrt(jnp.mean(jnp.square(leaf))) for leaf in jax.tree.leaves(error)]))
+        largest = jnp.max(jnp.stack([size(leaf) for leaf in jax.tree.leaves(error)]))
         return largest if axis_name is None else jax.lax.pmax(largest, axis_name)
 
     return norm
@@ -158,6 +223,13 @@ def _save_at(frames: Any) -> diffrax.SaveAt:
 
 def _adjoint(differentiate: Differentiate) -> diffrax.AbstractAdjoint:
     return diffrax.ForwardMode() if differentiate == "forward" else diffrax.RecursiveCheckpointAdjoint()
+
+
+def _meter(progress: Progress | None, num_steps: int) -> diffrax.AbstractProgressMeter:
+    """Of all steps, about a hundred are reported."""
+    if progress is None:
+        return diffrax.NoProgressMeter()
+    return ProgressMeter(report=progress, every=max(1, num_steps // 100))
 
 
 def _dtype(y0: State) -> Any:

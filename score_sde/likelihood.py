@@ -15,7 +15,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from score_sde.integrate import Differentiate, solve_adaptively
 from score_sde.reverse import probability_flow
-from score_sde.sampling import ADAPTIVE_SOLVERS, adaptive_nfe, check_adaptive
+from score_sde.sampling import ProbabilityFlow, adaptive_nfe
 from score_sde.sdes.base import SDE, prior_log_prob
 from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn, VectorField
 
@@ -139,7 +139,7 @@ def log_likelihood(
         axis_name: couples the steps of all samples of a ``vmap``, ``pmap`` or ``shard_map`` axis.
         differentiate: ``reverse`` to take gradients of the result, at the price of checkpoints.
     """
-    check_adaptive(solver, rtol, atol, max_steps)
+    flow = ProbabilityFlow(solver=solver, rtol=rtol, atol=atol, max_steps=max_steps, axis_name=axis_name)
     divergence = divergence or Hutchinson()
     velocity = probability_flow(sde, score_fn)
     probes = divergence.probes(key, x)
@@ -154,7 +154,7 @@ def log_likelihood(
         (x, start),
         sde.t_min,
         sde.t_max,
-        ADAPTIVE_SOLVERS[solver](),
+        flow.make_solver(),
         rtol=rtol,
         atol=atol,
         max_steps=max_steps,

@@ -14,9 +14,19 @@ import pytest
 
 from score_sde import builders
 from score_sde.evaluation import Mixture
-from score_sde.sampling import EulerMaruyama, PredictorCorrector, ProbabilityFlow, Sampler
+from score_sde.sampling import (
+    DDIM,
+    EDM,
+    AdamsBashforth,
+    DPMSolver,
+    DPMSolverPP,
+    EulerMaruyama,
+    PredictorCorrector,
+    ProbabilityFlow,
+    Sampler,
+)
 from score_sde.sdes import SDE
-from score_sde.solvers import euler_maruyama
+from score_sde.solvers import ancestral, euler_maruyama, langevin, no_corrector, no_predictor
 from score_sde.typing import ScalarLike, ScoreFn
 
 SDE_OPTIONS = {
@@ -29,8 +39,23 @@ SDE_OPTIONS = {
 SAMPLER_OPTIONS = {
     "euler_maruyama": {"num_steps": 300},
     "shark": {"num_steps": 100},
+    "sra1": {"num_steps": 100},
+    "exponential_shark": {"num_steps": 60},
     "heun": {"num_steps": 60},
+    "adaptive_sde": {"rtol": 3e-3, "atol": 3e-3},
     "predictor_corrector": {"num_steps": 300, "snr": 0.1},
+    "annealed_langevin": {"num_steps": 40, "steps_each": 40, "step_size": 2e-5},
+    "ddim": {"num_steps": 200},
+    "dpm_solver": {"num_steps": 40},
+    "dpm_solver_pp": {"num_steps": 60},
+    "sde_dpm_solver_pp": {"num_steps": 200},
+    "unipc": {"num_steps": 60},
+    "deis": {"num_steps": 60},
+    "ipndm": {"num_steps": 80},
+    "er_sde": {"num_steps": 100},
+    "edm": {"num_steps": 40},
+    "restart": {"num_steps": 40, "restart_steps": 20},
+    "default": {"nfe": 40},
 }
 """Arguments with which a sampler of the table is exact enough, and quick."""
 
@@ -41,13 +66,29 @@ SAMPLERS: dict[str, Sampler] = {name: make(**SAMPLER_OPTIONS.get(name, {})) for 
 VARIANTS: dict[str, Sampler] = {
     "euler_maruyama_half": EulerMaruyama(num_steps=300, noise_scale=0.5),
     "probability_flow_dopri5": ProbabilityFlow(solver="dopri5"),
+    "predictor_corrector_langevin": PredictorCorrector(
+        num_steps=300, predictor=ancestral, corrector=langevin, snr=0.02, corrector_first=False
+    ),
+    "corrector_alone": PredictorCorrector(num_steps=400, predictor=no_predictor, snr=0.2, corrector_steps=3),
+    "predictor_alone": PredictorCorrector(num_steps=300, corrector=no_corrector),
+    "ddim_stochastic": DDIM(num_steps=300, eta=1.0),
+    "edm_churn": EDM(num_steps=60, churn=20.0),
+    "adams_bashforth_sde": AdamsBashforth(num_steps=200, noise_scale=1.0, path="tree"),
+    "dpm_solver_3": DPMSolver(num_steps=30, order=3),
+    "dpm_solver_pp_3": DPMSolverPP(num_steps=60, order=3, last_ratio=0.05),
+    "euler_maruyama_tree": EulerMaruyama(num_steps=300, path="tree"),
     "predictor_corrector_euler": PredictorCorrector(
         num_steps=300, predictor=euler_maruyama, snr=0.08, corrector_steps=2, noise_scale=0.7
     ),
 }
 """Samplers of the table with other options."""
 
-STOCHASTIC = {"euler_maruyama", "shark", "predictor_corrector"}
+STOCHASTIC = (
+    "euler_maruyama", "shark", "sra1", "exponential_shark", "adaptive_sde", "predictor", "corrector",
+    "annealed_langevin", "ddim_stochastic", "sde_dpm_solver_pp", "adams_bashforth_sde", "er_sde", "edm_churn",
+    "restart",
+)  # fmt: skip
+"""The beginnings of the names of those that need a key."""
 
 GAUSSIAN = Mixture(means=((0.7, -0.3),), std=0.5)
 CENTRED = Mixture(means=((0.0, 0.0),), std=0.5)

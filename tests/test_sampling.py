@@ -30,11 +30,11 @@ from score_sde.sampling import (
     PredictorCorrector,
     ProbabilityFlow,
     ShARK,
-    check_adaptive,
     decode,
     encode,
     sample,
 )
+from score_sde.sampling.adaptive import adaptive_solver
 from score_sde.sdes import VESDE, VPSDE, SubVPSDE
 from score_sde.solvers import euler_maruyama, uniform
 
@@ -255,4 +255,4 @@ def test_samplers_refuse_wrong_options_in_one_line(make, arguments, message):
 
 def test_an_unknown_adaptive_solver_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="unknown adaptive solver 'rk45': choose one of tsit5, dopri5"):
-        check_adaptive("rk45", 1e-5, 1e-5, 100)
+        adaptive_solver("rk45")

@@ -10,9 +10,9 @@ Fields = Mapping[str, Any]
 PREDICTORS = {
     "euler_maruyama": "euler_maruyama",
     "reverse_diffusion": "reverse_diffusion",
-    "none": "reverse_diffusion",
+    "none": "none",
 }
-"""Predictors by their names of 2021. Langevin steps alone (``none``) do not move between the times of a grid here."""
+"""Predictors by their names of 2021."""
 
 UNET = {
     "nf": 128,
@@ -193,8 +193,9 @@ def _sampling(fields: _Fields, kind: str, num_scales: int) -> dict[str, Any]:
     return {
         "name": "predictor_corrector",
         "predictor": predictor,
+        "corrector": {"ald": "annealed_langevin"}.get(corrector, corrector),
         "snr": float(fields.number("sampling.snr", 0.16)),
-        "corrector_steps": 0 if corrector == "none" else int(fields.number("sampling.n_steps_each", 1)),
+        "corrector_steps": int(fields.number("sampling.n_steps_each", 1)),
         **common,
     }
 

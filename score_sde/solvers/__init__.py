@@ -1,32 +1,75 @@
 """Solvers, noise and time grids for diffrax."""
 
+from diffrax import SRA1 as SRA1Solver  # noqa: N811 - a class
 from diffrax import AbstractSolver, Dopri5, Euler, Heun, ShARK, Tsit5
 
-from score_sde.solvers.brownian import AdditiveNoise, IndexedBrownianPath
+from score_sde.solvers.annealed_langevin import AnnealedLangevinSolver
+from score_sde.solvers.brownian import AdditiveNoise, IndexedBrownianPath, StepNoise, brownian_tree
 from score_sde.solvers.clock import Clock
-from score_sde.solvers.correctors import Langevin
-from score_sde.solvers.grids import TimeGrid, quadratic, uniform
+from score_sde.solvers.correctors import Corrector, annealed_langevin, langevin, no_corrector
+from score_sde.solvers.exponential import ExtendedReverse, MultistepTable, Power, adams_table, noise_adams_table
+from score_sde.solvers.grids import CauchyGrid, EDMGrid, Nodes, TimeGrid, geometric, log_snr, quadratic, uniform
+from score_sde.solvers.multistep import Multistep
+from score_sde.solvers.noise_levels import NoiseLevels, noise_levels, times_of_ratio
 from score_sde.solvers.predictor_corrector import PredictorCorrectorSolver
-from score_sde.solvers.predictors import Predictor, ancestral, ancestral_large, euler_maruyama, reverse_diffusion_step
+from score_sde.solvers.predictors import (
+    Predictor,
+    ancestral,
+    ancestral_large,
+    euler_maruyama,
+    no_predictor,
+    reverse_diffusion_step,
+)
+from score_sde.solvers.progress import ProgressMeter
+from score_sde.solvers.singlestep import MakeTableau, SingleStep, dpm_solver_2, dpm_solver_3, euler, heun
 
 __all__ = [
     "AbstractSolver",
     "AdditiveNoise",
+    "AnnealedLangevinSolver",
+    "CauchyGrid",
     "Clock",
+    "Corrector",
     "Dopri5",
+    "EDMGrid",
     "Euler",
+    "ExtendedReverse",
     "Heun",
     "IndexedBrownianPath",
-    "Langevin",
+    "MakeTableau",
+    "Multistep",
+    "MultistepTable",
+    "Nodes",
+    "NoiseLevels",
+    "Power",
     "Predictor",
     "PredictorCorrectorSolver",
+    "ProgressMeter",
+    "SRA1Solver",
     "ShARK",
+    "SingleStep",
+    "StepNoise",
     "TimeGrid",
     "Tsit5",
+    "adams_table",
     "ancestral",
     "ancestral_large",
+    "annealed_langevin",
+    "brownian_tree",
+    "dpm_solver_2",
+    "dpm_solver_3",
+    "euler",
     "euler_maruyama",
+    "geometric",
+    "heun",
+    "langevin",
+    "log_snr",
+    "no_corrector",
+    "no_predictor",
+    "noise_adams_table",
+    "noise_levels",
     "quadratic",
     "reverse_diffusion_step",
+    "times_of_ratio",
     "uniform",
 ]

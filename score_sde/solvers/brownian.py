@@ -16,6 +16,9 @@ from jaxtyping import Array, Float
 
 from score_sde.typing import Key, ScalarLike
 
+TREE_TOLERANCE = 2.0**-20
+"""The finest intervals of a Brownian tree, in parts of the whole: near the resolution of float32."""
+
 
 class IndexedBrownianPath(diffrax.AbstractBrownianPath):
     """Independent increments ``W ~ N(0, dt I)`` over the intervals of a grid, with space-time Lévy area ``H ~ N(0, dt
@@ -52,6 +55,34 @@ class IndexedBrownianPath(diffrax.AbstractBrownianPath):
             return increment
         area = scale * math.sqrt(1 / 12) * jax.random.normal(area_key, self.noise_like.shape, self.noise_like.dtype)
         return diffrax.SpaceTimeLevyArea(dt=t1 - t0, W=increment, H=area)
+
+
+class StepNoise(eqx.Module):
+    """Standard normal numbers for every step of a table.
+
+    They are drawn by the index of the step, or, where there is a ``clock``, are the normalised increments of one
+    Brownian path over it, so that finer grids refine the same path.
+    """
+
+    key: Key
+    like: jax.ShapeDtypeStruct = eqx.field(static=True)
+    clock: Float[Array, " nodes"] | None = None
+
+    def draw(self, step: Any) -> Any:
+        """The numbers of one step."""
+        if self.clock is None:
+            return jax.random.normal(jax.random.fold_in(self.key, step), self.like.shape, self.like.dtype)
+        start, stop = self.clock[step], self.clock[step + 1]
+        tree = brownian_tree(self.key, self.clock[-1], self.like, diffrax.BrownianIncrement)
+        return tree.evaluate(start, stop) / jnp.sqrt(stop - start)
+
+
+def brownian_tree(
+    key: Key, stop: ScalarLike, like: jax.ShapeDtypeStruct, levy_area: Any
+) -> diffrax.VirtualBrownianTree:
+    """One Brownian path on ``[0, stop]``, that can be asked for its increments anywhere."""
+    start = jnp.zeros_like(jnp.asarray(stop))
+    return diffrax.VirtualBrownianTree(start, stop, TREE_TOLERANCE * stop, like, key, levy_area)
 
 
 class AdditiveNoise(diffrax.AbstractTerm):

@@ -108,3 +108,18 @@ def _ancestral(
     noise = jax.random.normal(key, x.shape, x.dtype)
     weight = 0.5 * (1.0 + noise_scale**2)
     return (x + weight * jnp.square(std) * score_fn(x, t)) / scale + noise_scale * shrink * std * noise
+
+
+def no_predictor(
+    key: Key,
+    sde: SDE,
+    score_fn: ScoreFn,
+    x: Float[Array, "*shape"],
+    t: ScalarLike,
+    t_next: ScalarLike,
+    *,
+    noise_scale: float = 1.0,
+) -> Float[Array, "*shape"]:
+    """``x``, for no evaluation: the corrector alone, as in NCSN."""
+    del key, sde, score_fn, t, t_next, noise_scale
+    return x

@@ -27,8 +27,8 @@ def drawing(name):
     """``(key, x) -> sample``; the SDEs of the table in turn."""
     sde_name = list(SDES)[list(SAMPLERS).index(name) % len(SDES)]
     sde, sampler = SDES[sde_name], tuned(SAMPLERS[name], sde_name)
-    if hasattr(sampler, "num_steps"):
-        sampler = dataclasses.replace(sampler, num_steps=6)
+    few = {"num_steps": 6, "steps_each": 2, "restart_steps": 2}
+    sampler = dataclasses.replace(sampler, **{key: value for key, value in few.items() if hasattr(sampler, key)})
     return lambda key, x: sample(key, sde, two_modes_score(sde), sampler, SHAPE, save_path=2)
 
 
@@ -52,7 +52,7 @@ FUNCTIONS = {
 }
 """``(key, x) -> result`` of one sample."""
 
-ADAPTIVE = ("sample-probability_flow", "log_likelihood", "encode", "decode")
+ADAPTIVE = ("sample-probability_flow", "sample-adaptive_sde", "log_likelihood", "encode", "decode")
 
 FAST = ("sample-predictor_corrector", "sample-probability_flow", "denoising-gradient")
 

@@ -65,7 +65,7 @@ def test_the_published_config_comes_of_the_published_fields():
     ours, published = config_from_reference(fields).to_dict(), read_config("ve/cifar10_ncsnpp_continuous").to_dict()
     for section in ("sde", "model", "parameterization", "objective", "optim", "data", "training", "example", "seed"):
         assert ours[section] == published[section], section
-    for key in ("name", "num_steps", "predictor", "snr", "corrector_steps", "denoise"):
+    for key in ("name", "num_steps", "predictor", "corrector", "snr", "corrector_steps", "denoise"):
         assert ours["sampling"][key] == published["sampling"][key], key
 
 
@@ -82,9 +82,9 @@ def test_nested_sections_are_fields_too():
     ("method", "predictor", "corrector", "expected"),
     [
         ("pc", "euler_maruyama", "none", ("euler_maruyama", None, None)),
-        ("pc", "reverse_diffusion", "langevin", ("predictor_corrector", "reverse_diffusion", 1)),
-        ("pc", "ancestral_sampling", "none", ("predictor_corrector", "ancestral_large", 0)),
-        ("pc", "none", "ald", ("predictor_corrector", "reverse_diffusion", 1)),
+        ("pc", "reverse_diffusion", "langevin", ("predictor_corrector", "reverse_diffusion", "langevin")),
+        ("pc", "ancestral_sampling", "none", ("predictor_corrector", "ancestral_large", "none")),
+        ("pc", "none", "ald", ("predictor_corrector", "none", "annealed_langevin")),
         ("ode", "none", "none", ("probability_flow", None, None)),
     ],
 )
@@ -92,7 +92,7 @@ def test_samplers_by_their_names_of_2021(method, predictor, corrector, expected)
     sampling = config_from_reference(
         changed("ddpm_vp", sampling__method=method, sampling__predictor=predictor, sampling__corrector=corrector)
     ).sampling
-    assert (sampling.name, sampling.get("predictor"), sampling.get("corrector_steps")) == expected
+    assert (sampling.name, sampling.get("predictor"), sampling.get("corrector")) == expected
 
 
 def test_the_refinenets_have_their_resolution():

@@ -6,7 +6,7 @@ from oracles import SDES
 
 from score_sde.builders import FUNCTIONS
 from score_sde.sdes import VPSDE
-from score_sde.solvers import Clock, quadratic, uniform
+from score_sde.solvers import CauchyGrid, Clock, EDMGrid, Nodes, geometric, log_snr, noise_levels, quadratic, uniform
 
 
 @pytest.mark.parametrize("name", SDES)
@@ -25,6 +25,30 @@ def test_grids_are_equally_spaced_in_their_own_coordinate():
     sde = VPSDE(t_min=0.04)
     np.testing.assert_allclose(uniform(sde, 4), [1.0, 0.76, 0.52, 0.28, 0.04])
     np.testing.assert_allclose(quadratic(sde, 4), [1.0, 0.64, 0.36, 0.16, 0.04])
+
+
+@pytest.mark.parametrize("name", SDES)
+def test_grids_in_the_noise_level_are_equally_spaced_in_their_coordinate(name):
+    """``log(sigma / alpha)``, ``log sigma``, ``(sigma / alpha)^(1 / rho)``, and the angle of the Cauchy quantiles."""
+    sde = SDES[name]
+    coordinates = {
+        log_snr: lambda levels: np.log(levels.ratio),
+        geometric: lambda levels: np.log(levels.sigma),
+        EDMGrid(rho=3.0): lambda levels: levels.ratio ** (1.0 / 3.0),
+        CauchyGrid(location=-1.0, scale=2.0): lambda levels: np.arctan((np.log(levels.ratio) + 1.0) / 2.0),
+    }
+    for grid, coordinate in coordinates.items():
+        steps = np.diff(coordinate(noise_levels(sde, grid(sde, 9))))
+        np.testing.assert_allclose(steps, steps.mean(), rtol=1e-6)
+
+
+def test_any_times_may_be_given():
+    times = Nodes(times=(1.0, 0.5, 0.001))
+    np.testing.assert_array_equal(times(VPSDE(), 2), [1.0, 0.5, 0.001])
+    with pytest.raises(ValueError, match="a grid of 3 times has 2 steps, not 5"):
+        times(VPSDE(), 5)
+    with pytest.raises(ValueError, match="must be at least two, and fall"):
+        Nodes(times=(0.1, 0.5))
 
 
 @pytest.mark.parametrize(("start", "stop", "direction"), [(1.0, 0.2, -1), (0.2, 1.0, 1)])

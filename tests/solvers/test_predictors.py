@@ -10,7 +10,16 @@ from score_sde.builders import FUNCTIONS
 from score_sde.evaluation import Mixture
 from score_sde.reverse import reverse_drift
 from score_sde.sdes import VESDE, VPSDE
-from score_sde.solvers import Langevin, ancestral, ancestral_large, euler_maruyama, reverse_diffusion_step
+from score_sde.solvers import (
+    ancestral,
+    ancestral_large,
+    annealed_langevin,
+    euler_maruyama,
+    langevin,
+    no_corrector,
+    no_predictor,
+    reverse_diffusion_step,
+)
 
 each_sde = pytest.mark.parametrize("name", SDES)
 X, KEY = jnp.array([0.4, -1.0]), jax.random.key(0)
@@ -88,7 +97,7 @@ def test_an_ancestral_chain_is_exact_for_one_data_point():
 
 
 @each_sde
-@pytest.mark.parametrize("predictor", FUNCTIONS["predictor"].values(), ids=FUNCTIONS["predictor"])
+@pytest.mark.parametrize("predictor", [p for p in FUNCTIONS["predictor"].values() if p is not no_predictor])
 def test_predictors_agree_with_the_reverse_sde_in_the_limit_of_small_steps(name, predictor):
     """Drift from the mean of the step without noise, diffusion from its noise, to first order in ``dt``."""
     sde = SDES[name]
@@ -104,25 +113,25 @@ def test_predictors_agree_with_the_reverse_sde_in_the_limit_of_small_steps(name,
 
 
 @each_sde
-def test_langevin_is_its_formula(name):
+def test_annealed_langevin_is_its_formula(name):
     """``eps = 2 (a snr sigma)^2``, ``x + eps s + sqrt(2 eps) z``."""
     sde, snr = SDES[name], 0.2
     score = PLANE.score_fn(sde)
     a, sigma = sde.transition(T_NEXT, T).alpha, sde.marginal(T).sigma
     eps = 2.0 * (a * snr * sigma) ** 2
-    step = lambda score, x: Langevin(snr=snr)(KEY, sde, score, x, T, T_NEXT)  # noqa: E731
+    step = lambda score, x: annealed_langevin(KEY, sde, score, x, T, T_NEXT, snr=snr)  # noqa: E731
     z = step(lambda x, t: jnp.zeros_like(x), jnp.zeros(2)) / np.sqrt(2.0 * eps)
     np.testing.assert_allclose(step(score, X), X + eps * score(X, T) + np.sqrt(2.0 * eps) * z, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", slow_but(SDES, "vp"))
-def test_langevin_keeps_the_density_up_to_its_known_bias(name):
+def test_annealed_langevin_keeps_the_density_up_to_its_known_bias(name):
     """40 steps from the exact marginal: ``V <- (1 - eps / v)^2 V + 2 eps``, exactly, for Gaussian data.
 
     The sample variance of 40,000 numbers is within 4.5 standard errors but for 1 key in 100,000; the key is fixed.
     """
     sde, t, num, num_steps = SDES[name], 0.05, 20_000, 40
-    corrector, score = Langevin(snr=0.16), GAUSSIAN.score_fn(sde)
+    score = GAUSSIAN.score_fn(sde)
     alpha, sigma = (float(value) for value in sde.marginal(t))
     v = marginal_std(GAUSSIAN, sde, t) ** 2
     eps = 2.0 * (0.16 * sigma) ** 2
@@ -135,7 +144,7 @@ def test_langevin_keeps_the_density_up_to_its_known_bias(name):
     def chain(key):
         start, *steps = jax.random.split(key, 1 + num_steps)
         x = alpha * jnp.array(GAUSSIAN.means[0]) + jnp.sqrt(v) * jax.random.normal(start, (2,))
-        body = lambda x, key: (corrector(key, sde, score, x, t, t), None)  # noqa: E731
+        body = lambda x, key: (annealed_langevin(key, sde, score, x, t, t, snr=0.16), None)  # noqa: E731
         return jax.lax.scan(body, x, jnp.stack(steps))[0]
 
     x = np.asarray(chain(keys(1, num)), np.float64)
@@ -150,23 +159,37 @@ def test_langevin_coupled_over_an_axis_uses_the_mean_norms():
     sde, batch_keys = VPSDE(), keys(2, 5)
     x = jax.random.normal(KEY, (5, 2))
     zero = lambda x, t: jnp.zeros_like(x)  # noqa: E731
-    unit = Langevin(snr=0.16)
     a, sigma = sde.transition(T_NEXT, T).alpha, sde.marginal(T).sigma
-    plain = jax.jit(jax.vmap(lambda key: unit(key, sde, zero, jnp.zeros(2), T, T_NEXT)))
+    plain = jax.jit(jax.vmap(lambda key: annealed_langevin(key, sde, zero, jnp.zeros(2), T, T_NEXT, snr=0.16)))
     z = plain(batch_keys) / (2.0 * a * 0.16 * sigma)
     s = jax.jit(jax.vmap(lambda x: PLANE.score_fn(sde)(x, T)))(x)
     norm = lambda y: np.mean(np.linalg.norm(y, axis=1))  # noqa: E731
     eps = 2.0 * (a * 0.16 * norm(z) / norm(s)) ** 2
-    coupled = Langevin(snr=0.16, axis_name="batch")
-    step = lambda key, x: coupled(key, sde, PLANE.score_fn(sde), x, T, T_NEXT)  # noqa: E731
+    step = lambda key, x: langevin(  # noqa: E731
+        key, sde, PLANE.score_fn(sde), x, T, T_NEXT, snr=0.16, axis_name="batch"
+    )
     actual = jax.jit(jax.vmap(step, axis_name="batch"))(batch_keys, x)
     np.testing.assert_allclose(actual, x + eps * s + np.sqrt(2.0 * eps) * z, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("snr", [0.0, -0.1, float("nan")])
-def test_langevin_needs_a_positive_snr(snr):
-    with pytest.raises(ValueError, match="must be positive"):
-        Langevin(snr=snr)
+@each_sde
+def test_langevin_uses_the_norms_of_the_sample(name):
+    """``eps = 2 (a snr |z| / |s|)^2``; where there is no score, ``x`` stays."""
+    sde, score = SDES[name], PLANE.score_fn(SDES[name])
+    zero = lambda x, t: jnp.zeros_like(x)  # noqa: E731
+    a, sigma = sde.transition(T_NEXT, T).alpha, sde.marginal(T).sigma
+    z = annealed_langevin(KEY, sde, zero, jnp.zeros(2), T, T_NEXT, snr=0.1) / (2.0 * a * 0.1 * sigma)
+    s = score(X, T)
+    eps = 2.0 * (a * 0.1 * jnp.linalg.norm(z) / jnp.linalg.norm(s)) ** 2
+    step = langevin(KEY, sde, score, X, T, T_NEXT, snr=0.1)
+    np.testing.assert_allclose(step, X + eps * s + jnp.sqrt(2.0 * eps) * z, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(langevin(KEY, sde, zero, X, T, T_NEXT, snr=0.1), X)
+
+
+def test_none_leaves_the_sample_as_it_is():
+    sde, score = VPSDE(), PLANE.score_fn(VPSDE())
+    np.testing.assert_array_equal(no_predictor(KEY, sde, score, X, T, T_NEXT), X)
+    np.testing.assert_array_equal(no_corrector(KEY, sde, score, X, T, T_NEXT, snr=0.1), X)
 
 
 def test_a_standard_normal_stays_where_it_is_under_vp():

@@ -1,0 +1,62 @@
+"""Samplers, and the functions that draw with them.
+
+A sampler is a value: a solver, its grid or its tolerances. It carries a latent from ``t_max`` to ``t_min`` by the
+reverse SDE or the probability-flow ODE. Everything is written for one sample; ``jax.vmap`` over keys makes a batch,
+in which sample ``i`` depends on ``keys[i]`` alone.
+"""
+
+from score_sde.sampling.adaptive import AdaptiveSDE, ProbabilityFlow, adaptive_nfe
+from score_sde.sampling.base import GridSampler, Sample, Sampler
+from score_sde.sampling.drawing import decode, encode, sample
+from score_sde.sampling.exponential import (
+    DDIM,
+    DEIS,
+    ERSDE,
+    IPNDM,
+    AdamsBashforth,
+    DPMSolverPP,
+    ExponentialSampler,
+    SDEDPMSolverPP,
+    UniPC,
+    default_sampler,
+)
+from score_sde.sampling.predictor_corrector import AnnealedLangevin, PredictorCorrector
+from score_sde.sampling.runge_kutta import SRA1, EulerMaruyama, ExponentialShARK, Heun, ShARK
+from score_sde.sampling.singlestep import EDM, DPMSolver, Restart
+from score_sde.sampling.thresholding import DynamicThreshold, StaticThreshold, Threshold, thresholded
+
+__all__ = [
+    "DDIM",
+    "DEIS",
+    "EDM",
+    "ERSDE",
+    "IPNDM",
+    "SRA1",
+    "AdamsBashforth",
+    "AdaptiveSDE",
+    "AnnealedLangevin",
+    "DPMSolver",
+    "DPMSolverPP",
+    "DynamicThreshold",
+    "EulerMaruyama",
+    "ExponentialSampler",
+    "ExponentialShARK",
+    "GridSampler",
+    "Heun",
+    "PredictorCorrector",
+    "ProbabilityFlow",
+    "Restart",
+    "SDEDPMSolverPP",
+    "Sample",
+    "Sampler",
+    "ShARK",
+    "StaticThreshold",
+    "Threshold",
+    "UniPC",
+    "adaptive_nfe",
+    "decode",
+    "default_sampler",
+    "encode",
+    "sample",
+    "thresholded",
+]

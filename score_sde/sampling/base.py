@@ -1,0 +1,100 @@
+"""What a sampler is, and what it returns."""
+
+import abc
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from score_sde.integrate import Progress, Solution, frame_indices
+from score_sde.sdes.base import SDE
+from score_sde.solvers import TimeGrid, uniform
+from score_sde.typing import Key, ScalarLike, ScoreFn
+
+Path: TypeAlias = Literal["indexed", "tree"]
+"""The noise of a step: keyed by its index, or the increment of one Brownian path whatever the grid."""
+
+
+class Sample(NamedTuple):
+    """One sample.
+
+    ``x``: the sample. ``nfe``: how many times the score was evaluated for it. ``path``: ``[save_path, *shape]``
+    frames of the trajectory, the latent first, or None.
+    """
+
+    x: Float[Array, "*shape"]
+    nfe: Int[Array, ""]
+    path: Float[Array, "frames *shape"] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler(abc.ABC):
+    """A way from a latent at ``t_max`` to a sample at ``t_min``, or to the data themselves."""
+
+    @abc.abstractmethod
+    def solve(
+        self,
+        key: Key | None,
+        sde: SDE,
+        score_fn: ScoreFn,
+        latent: Float[Array, "*shape"],
+        *,
+        save_path: int = 0,
+        progress: Progress | None = None,
+    ) -> Sample:
+        """Carry ``latent`` from ``t_max`` to ``t_min``. Deterministic samplers take no key.
+
+        Args:
+            key: the source of the noise.
+            sde: the forward SDE.
+            score_fn: ``(x, t) -> grad_x log p_t(x)``.
+            latent: where to start.
+            save_path: the number of frames of the trajectory to return.
+            progress: is called on the host now and then with the part of the steps that is done, from 0 to 1.
+        """
+
+    @property
+    def ends_at_data(self) -> bool:
+        """Whether it ends with denoised data rather than at ``t_min``, so that nothing is left to denoise."""
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridSampler(Sampler):
+    """A sampler that visits ``num_steps`` intervals of a time grid."""
+
+    num_steps: int = 1000
+    grid: TimeGrid = uniform
+
+    def __post_init__(self) -> None:
+        if self.num_steps < 1:
+            raise ValueError(f"num_steps={self.num_steps} must be at least 1")
+
+
+def check_path(path: str) -> None:
+    """Raise ``ValueError`` unless the kind of noise is known."""
+    if path not in ("indexed", "tree"):
+        raise ValueError(f"unknown path {path!r}: choose indexed or tree")
+
+
+def rescaled(solution: Solution, scale: Float[np.ndarray, " nodes"]) -> Solution:
+    """A solve of ``x / scale`` as one of ``x``, with the scale at every node of its grid."""
+    if solution.path is None:
+        return solution._replace(y=solution.y * float(scale[-1]))
+    frames = scale[frame_indices(len(scale) - 1, len(solution.path))].reshape(-1, *[1] * solution.y.ndim)
+    path = solution.path * jnp.asarray(frames, solution.y.dtype)
+    return solution._replace(y=solution.y * float(scale[-1]), path=path)
+
+
+def sample_of(solution: Solution, nfe: ScalarLike) -> Sample:
+    """The sample that a solve arrived at."""
+    return Sample(solution.y, jnp.asarray(nfe), solution.path)
+
+
+def required(key: Key | None, sampler: Sampler) -> Key:
+    """The key, which a stochastic sampler cannot do without."""
+    if key is None:
+        raise ValueError(f"{type(sampler).__name__} is stochastic: give it a key")
+    return key

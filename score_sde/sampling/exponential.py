@@ -1,0 +1,309 @@
+"""Samplers that solve the linear part of the reverse process exactly, with one evaluation a step.
+
+All are tables of weights over the last denoised images, made by :mod:`score_sde.solvers.exponential`. With
+``last_ratio`` the last evaluation is at the noise level ``sigma / alpha = last_ratio``, whence one step leads to the
+data themselves; else a sampler ends at ``t_min``. Few steps are best spent that way.
+"""
+
+import abc
+from dataclasses import dataclass, replace
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from score_sde.integrate import Progress, run_table
+from score_sde.sampling.base import GridSampler, Path, Sample, check_path, required, sample_of
+from score_sde.sdes.base import SDE
+from score_sde.solvers import (
+    CauchyGrid,
+    ExtendedReverse,
+    Multistep,
+    MultistepTable,
+    NoiseLevels,
+    Power,
+    StepNoise,
+    TimeGrid,
+    adams_table,
+    log_snr,
+    noise_adams_table,
+    noise_levels,
+    times_of_ratio,
+)
+from score_sde.typing import Key, ScoreFn
+
+Ratios = Float[np.ndarray, " nodes"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExponentialSampler(GridSampler):
+    """A sampler that is a table.
+
+    ``path="tree"`` draws the noise from one Brownian path over ``log(alpha / sigma)``: the same key at 20, 40 and 80
+    steps gives refinements of the same sample.
+    """
+
+    num_steps: int = 50
+    grid: TimeGrid = log_snr
+    last_ratio: float | None = None
+    path: Path = "indexed"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_path(self.path)
+        if self.last_ratio is not None and not self.last_ratio > 0.0:
+            raise ValueError(f"last_ratio={self.last_ratio} must be positive, or None to end at t_min")
+
+    @abc.abstractmethod
+    def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
+        """The method, for the noise levels ``sigma / alpha`` of its nodes."""
+
+    @property
+    def ends_at_data(self) -> bool:
+        """Whether the last step leads to the data."""
+        return self.last_ratio is not None
+
+    def nodes(self, sde: SDE) -> tuple[Float[np.ndarray, " steps"], NoiseLevels]:
+        """The times of the evaluations, and the levels at all nodes, the last of which is not evaluated."""
+        if self.last_ratio is None:
+            times = self.grid(sde, self.num_steps)
+            return times[:-1], noise_levels(sde, times)
+        t_min = float(times_of_ratio(sde, np.array([self.last_ratio]))[0])
+        ending = cast(SDE, replace(sde, t_min=t_min))  # pyright: ignore[reportArgumentType] - SDEs are dataclasses
+        times = self.grid(ending, self.num_steps - 1) if self.num_steps > 1 else np.array([sde.t_max])
+        levels = noise_levels(sde, times)
+        return times, NoiseLevels(np.append(levels.alpha, 1.0), np.append(levels.sigma, 0.0))
+
+    def solve(
+        self,
+        key: Key | None,
+        sde: SDE,
+        score_fn: ScoreFn,
+        latent: Float[Array, "*shape"],
+        *,
+        save_path: int = 0,
+        progress: Progress | None = None,
+    ) -> Sample:
+        """The steps of the table."""
+        times, levels = self.nodes(sde)
+        table = self.table(sde, levels.ratio)
+        noise = None
+        if table.noise.any():
+            clock = -np.log(levels.ratio[:-1] if self.ends_at_data else levels.ratio)
+            # The last step to the data has no noise; its interval is there for the index alone.
+            clock = np.append(clock, clock[-1] + 1.0) if self.ends_at_data else clock
+            like = jax.ShapeDtypeStruct(latent.shape, latent.dtype)
+            nodes = jnp.asarray(clock - clock[0], latent.dtype) if self.path == "tree" else None
+            noise = StepNoise(required(key, self), like, nodes)
+        solver = Multistep.of_table(table, times, levels, score_fn, noise, latent.dtype)
+        solution = run_table(solver, latent, self.num_steps, save_path=save_path, progress=progress)
+        return sample_of(solution, self.num_steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DDIM(ExponentialSampler):
+    """DDIM (Song, Meng & Ermon 2021, equation 12): with ``eta = 0`` Euler in the noise level, with 1 DDPM's posterior.
+
+    ``y_1 = D + sqrt(s_1^2 - n^2) (y_0 - D) / s_0 + n z`` with ``n = eta s_1 / s_0 sqrt(s_0^2 - s_1^2)``, in ``y = x /
+    alpha``, ``s = sigma / alpha``. Order 1.
+    """
+
+    eta: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.0 <= self.eta <= 1.0:
+            raise ValueError(f"eta={self.eta} must lie from 0 (deterministic) to 1 (as noisy as DDPM)")
+
+    def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
+        """``decay = sqrt(s_1^2 - n^2) / s_0``, and ``1 - decay`` for ``D``."""
+        start, stop = ratio[:-1], ratio[1:]
+        noise = self.eta * stop / start * np.sqrt(start**2 - stop**2)
+        decay = np.sqrt(np.maximum(stop**2 - noise**2, 0.0)) / start
+        return MultistepTable(decay, 1.0 - decay[:, None], noise)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamsBashforth(ExponentialSampler):
+    """Exponential Adams-Bashforth, of the given ``order``, in ``u = -log(s^2 + scale^2) / 2``, ``s = sigma / alpha``.
+
+    With ``scale = 0`` its polynomials are those in the log SNR. Below the smallest ``scale`` of the data the denoised
+    image depends on the noise level as a function of ``s^2`` alone, and so does ``u``: the polynomials then hold down
+    to ``s = 0``, and with ``last_ratio`` the last step is of full order too. ``noise_scale`` is the ``lambda`` of the
+    family in :mod:`score_sde.reverse`: 0 for the ODE, 1 for the SDE.
+    """
+
+    order: int = 3
+    scale: float = 0.1
+    noise_scale: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_order(self.order, range(1, 7))
+        if self.scale < 0.0:
+            raise ValueError(f"scale={self.scale} must not be negative")
+        if self.noise_scale < 0.0:
+            raise ValueError(f"noise_scale={self.noise_scale} must not be negative")
+
+    def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
+        """Adams-Bashforth in ``u``."""
+        return adams_table(ratio, order=self.order, variable=self.variable, factor=Power(self.noise_scale))
+
+    def variable(self, s: Float[np.ndarray, "*points"]) -> Float[np.ndarray, "*points"]:
+        """``-log(s^2 + scale^2) / 2``."""
+        return -0.5 * np.log(s**2 + self.scale**2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DPMSolverPP(ExponentialSampler):
+    """DPM-Solver++ 2M and 3M (Lu et al. 2022b, algorithm 2): the denoised image, extrapolated in the log SNR.
+
+    ``order=2`` is the published ``D = (1 + 1 / 2r) D_0 - 1 / 2r D_1``. ``order=3`` integrates the parabola through the
+    last three exactly; the published code of the 3M variant gives its third term half its weight, and so has order 2.
+    """
+
+    order: int = 2
+    noise_scale: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_order(self.order, range(1, 4))
+        if self.noise_scale < 0.0:
+            raise ValueError(f"noise_scale={self.noise_scale} must not be negative")
+
+    def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
+        """``y_1 = m y_0 + (1 - m) D + n z``, ``m = (s_1 / s_0)^(1 + noise_scale^2)``; the parabola for order 3."""
+        if self.order == 3:
+            return adams_table(ratio, order=3, variable=half_log_snr, factor=Power(self.noise_scale))
+        table = adams_table(ratio, order=1, variable=half_log_snr, factor=Power(self.noise_scale))
+        weights = np.concatenate([table.weights, np.zeros_like(table.weights)], 1)[:, : self.order]
+        if self.order == 2:
+            with np.errstate(divide="ignore"):
+                steps = np.diff(half_log_snr(ratio))
+            # From the second step on, and not for the step to the data, whose length is infinite.
+            slope = np.where(np.isfinite(steps), steps, 0.0)[1:] / (2.0 * steps[:-1])
+            weights[1:] = weights[1:, :1] * np.stack([1.0 + slope, -slope], 1)
+        return table._replace(weights=weights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SDEDPMSolverPP(DPMSolverPP):
+    """SDE-DPM-Solver++ 1, 2M and 3M (Lu et al. 2022b, section 5): DPM-Solver++ for the reverse SDE.
+
+    Strong order 1, for the noise within a step is not seen by the denoised image.
+    """
+
+    noise_scale: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniPC(ExponentialSampler):
+    """UniPC (Zhao et al. 2023), predicting data: exponential Adams-Bashforth, corrected by Adams-Moulton.
+
+    The corrector uses the evaluation of the next step, and so costs none. Order ``order + 1``. For three points and
+    more the published weights are these, whatever its function ``B(h)``.
+    """
+
+    order: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_order(self.order, range(1, 5))
+
+    def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
+        """Polynomials in the log SNR."""
+        return adams_table(ratio, order=self.order, variable=half_log_snr, factor=Power(0.0), corrected=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DEIS(ExponentialSampler):
+    """DEIS-tAB (Zhang & Chen 2023, equation 15): the noise, extrapolated by a polynomial in ``t``.
+
+    Order ``degree + 1``; tAB3 has ``degree = 3``.
+    """
+
+    degree: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.degree <= 4:
+            raise ValueError(f"degree={self.degree} must lie from 0 to 4")
+
+    def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
+        """Polynomials in ``t``."""
+        return noise_adams_table(ratio, order=self.degree + 1, variable=lambda s: times_of_ratio(sde, s))
+
+
+@dataclass(frozen=True, kw_only=True)
+class IPNDM(ExponentialSampler):
+    """iPNDM (Zhang & Chen 2023, appendix H.2): the noise, by the Adams-Bashforth weights of equal steps.
+
+    ``order`` 4 has ``(55 e_0 - 59 e_1 + 37 e_2 - 9 e_3) / 24``. It has that order where steps in ``sigma / alpha`` are
+    equal (``EDMGrid(rho=1)``), and order 2 on other smooth grids.
+    """
+
+    order: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_order(self.order, range(1, 5))
+
+    def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
+        """The classical weights, of the order that the number of past values allows."""
+        num_steps = len(ratio) - 1
+        weights = np.zeros((num_steps, self.order))
+        for i in range(num_steps):
+            known = ADAMS_BASHFORTH[min(i + 1, self.order) - 1] if ratio[i + 1] > 0.0 else ADAMS_BASHFORTH[0]
+            weights[i, : len(known)] = known
+        steps = np.diff(ratio)
+        return MultistepTable(np.ones(num_steps), weights * steps[:, None], np.zeros(num_steps), of_noise=True)
+
+
+ADAMS_BASHFORTH = (
+    np.array([1.0]),
+    np.array([3.0, -1.0]) / 2.0,
+    np.array([23.0, -16.0, 5.0]) / 12.0,
+    np.array([55.0, -59.0, 37.0, -9.0]) / 24.0,
+)
+"""The weights of Adams-Bashforth with equal steps, the newest value first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ERSDE(ExponentialSampler):
+    """ER-SDE-Solver-1, 2 and 3 (Cui et al. 2023): an extended reverse SDE with polynomials in the noise level."""
+
+    order: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_order(self.order, range(1, 4))
+
+    def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
+        """Polynomials in ``s = sigma / alpha``, with the factor ``s (exp(s^0.3) + 10)``."""
+        return adams_table(ratio, order=self.order, variable=lambda s: s, factor=ExtendedReverse())
+
+
+def half_log_snr(s: Float[np.ndarray, "*points"]) -> Float[np.ndarray, "*points"]:
+    """``log(alpha / sigma) = -log s``."""
+    return -np.log(s)
+
+
+def check_order(order: int, known: range) -> None:
+    """Raise ``ValueError`` unless there is a method of this order."""
+    if order not in known:
+        raise ValueError(f"order={order} must lie from {known[0]} to {known[-1]}")
+
+
+def default_sampler(*, nfe: int = 20) -> AdamsBashforth:
+    """The recommended sampler for ``nfe`` evaluations: deterministic, ending with denoised data.
+
+    Exponential Adams-Bashforth of order 2 below 10 evaluations, 3 below 20 and 4 from there on, at the nodes of
+    `CauchyGrid`, the last of them at ``sigma / alpha = 0.2 / sqrt(nfe)``. It is meant for data of a scale of about one.
+    ``docs/benchmarks/samplers.md`` compares it with others.
+    """
+    if nfe < 1:
+        raise ValueError(f"nfe={nfe} must be at least 1")
+    order = 2 if nfe < 10 else 3 if nfe < 20 else 4
+    return AdamsBashforth(num_steps=nfe, grid=CauchyGrid(), order=order, last_ratio=0.2 / nfe**0.5)

@@ -1,0 +1,177 @@
+"""Runge-Kutta samplers in the noise level ``s = sigma / alpha``: DPM-Solver, EDM and Restart."""
+
+import abc
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from score_sde.integrate import Progress, run_table
+from score_sde.sampling.base import GridSampler, Sample, required, rescaled, sample_of
+from score_sde.sdes.base import SDE
+from score_sde.solvers import (
+    EDMGrid,
+    MakeTableau,
+    SingleStep,
+    StepNoise,
+    TimeGrid,
+    dpm_solver_2,
+    dpm_solver_3,
+    euler,
+    heun,
+    log_snr,
+    noise_levels,
+)
+from score_sde.typing import Key, ScoreFn
+
+Ratios = Float[np.ndarray, " steps"]
+
+
+class Steps(NamedTuple):
+    """Where every step comes from, where it goes up to by new noise, and where it arrives; all ``sigma / alpha``."""
+
+    before: Ratios
+    start: Ratios
+    stop: Ratios
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleStepSampler(GridSampler):
+    """A sampler whose steps know nothing of one another."""
+
+    @abc.abstractmethod
+    def method(self) -> MakeTableau:
+        """The Runge-Kutta method."""
+
+    def steps(self, ratio: Float[np.ndarray, " nodes"]) -> Steps:
+        """The steps over a grid of noise levels."""
+        return Steps(ratio[:-1], ratio[:-1], ratio[1:])
+
+    def solve(
+        self,
+        key: Key | None,
+        sde: SDE,
+        score_fn: ScoreFn,
+        latent: Float[Array, "*shape"],
+        *,
+        save_path: int = 0,
+        progress: Progress | None = None,
+    ) -> Sample:
+        """The steps, in ``x / alpha``."""
+        levels = noise_levels(sde, self.grid(sde, self.num_steps))
+        before, start, stop = self.steps(levels.ratio)
+        tableau, std = self.method()(start, stop), self.inflation * np.sqrt(np.maximum(start**2 - before**2, 0.0))
+        noise = None
+        if std.any():
+            noise = StepNoise(required(key, self), jax.ShapeDtypeStruct(latent.shape, latent.dtype))
+        solver = SingleStep.of_tableau(sde, tableau, std, score_fn, noise, latent.dtype)
+        first = latent / float(levels.alpha[0])
+        solution = run_table(solver, first, len(start), save_path=save_path, progress=progress)
+        alpha = np.interp(np.log(np.append(before, stop[-1])), np.log(levels.ratio[::-1]), levels.alpha[::-1])
+        return sample_of(rescaled(solution, alpha), tableau.ends.size)
+
+    @property
+    def inflation(self) -> float:
+        """The factor of the noise that is added."""
+        return 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DPMSolver(SingleStepSampler):
+    """DPM-Solver-2 and -3 (Lu et al. 2022, algorithms 1 and 2): ``order`` evaluations a step, and that order."""
+
+    num_steps: int = 25
+    grid: TimeGrid = log_snr
+    order: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.order not in (2, 3):
+            raise ValueError(f"order={self.order} must be 2 or 3; DDIM is order 1")
+
+    def method(self) -> MakeTableau:
+        """The method of the order."""
+        return dpm_solver_2 if self.order == 2 else dpm_solver_3
+
+
+@dataclass(frozen=True, kw_only=True)
+class EDM(SingleStepSampler):
+    """The samplers of Karras et al. 2022: Euler or Heun in the noise level, with or without churn (algorithms 1 and 2).
+
+    ``churn`` is their ``S_churn``: before a step from ``s`` in ``[churn_min, churn_max]``, noise takes ``y`` up to
+    ``s (1 + min(churn / num_steps, sqrt(2) - 1))``, never beyond the prior's; ``inflation`` is their ``S_noise``.
+    """
+
+    num_steps: int = 18
+    grid: TimeGrid = EDMGrid()  # noqa: RUF009 - a frozen value
+    order: int = 2
+    churn: float = 0.0
+    churn_min: float = 0.0
+    churn_max: float = math.inf
+    noise_inflation: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.order not in (1, 2):
+            raise ValueError(f"order={self.order} must be 1 (Euler) or 2 (Heun)")
+        if self.churn < 0.0:
+            raise ValueError(f"churn={self.churn} must not be negative")
+        if not self.noise_inflation > 0.0:
+            raise ValueError(f"noise_inflation={self.noise_inflation} must be positive")
+
+    def method(self) -> MakeTableau:
+        """Euler or Heun."""
+        return euler if self.order == 1 else heun
+
+    def steps(self, ratio: Float[np.ndarray, " nodes"]) -> Steps:
+        """The steps, churned."""
+        before, stop = ratio[:-1], ratio[1:]
+        churned = (before >= self.churn_min) & (before <= self.churn_max)
+        gain = np.where(churned, min(self.churn / self.num_steps, math.sqrt(2.0) - 1.0), 0.0)
+        return Steps(before, np.minimum(before * (1.0 + gain), ratio[0]), stop)
+
+    @property
+    def inflation(self) -> float:
+        """``S_noise``."""
+        return self.noise_inflation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restart(EDM):
+    """Restart sampling (Xu et al. 2023, algorithm 1): Heun, and at ``restart_min`` back up to ``restart_max`` by noise.
+
+    The way down from there takes ``restart_steps`` steps, and is gone ``restarts`` times. The node of the grid next to
+    ``restart_min`` is where it starts.
+    """
+
+    restarts: int = 2
+    restart_steps: int = 6
+    restart_min: float = 0.1
+    restart_max: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.restarts < 1 or self.restart_steps < 1:
+            raise ValueError(f"restarts={self.restarts} and restart_steps={self.restart_steps} must be at least 1")
+        if not 0.0 < self.restart_min < self.restart_max:
+            raise ValueError(
+                f"restart_min={self.restart_min}, restart_max={self.restart_max}: 0 < restart_min < restart_max"
+            )
+
+    def steps(self, ratio: Float[np.ndarray, " nodes"]) -> Steps:
+        """The steps of the grid, with the loops in their midst."""
+        plain = super().steps(ratio)
+        at = 1 + int(np.argmin(np.abs(np.log(ratio[1:] / self.restart_min))))
+        low, high = ratio[at], min(self.restart_max, ratio[0])
+        # The spacing of EDM within a loop.
+        loop = np.linspace(max(high, low) ** (1 / 7), low ** (1 / 7), self.restart_steps + 1) ** 7
+        once = Steps(np.concatenate([[low], loop[1:-1]]), loop[:-1], loop[1:])
+        return Steps(
+            *(
+                np.concatenate([part[:at], np.tile(again, self.restarts), part[at:]])
+                for part, again in zip(plain, once, strict=True)
+            )
+        )

@@ -1,0 +1,67 @@
+"""Thresholding: keeping the denoised image in the range of the data (Saharia et al. 2022, section 2.3)."""
+
+import abc
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from score_sde.reverse import denoise
+from score_sde.sdes.base import SDE
+from score_sde.typing import ScalarLike, ScoreFn
+
+
+class Threshold(abc.ABC):
+    """A map from denoised images into the range of the data."""
+
+    @abc.abstractmethod
+    def __call__(self, denoised: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """The image, in range."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaticThreshold(Threshold):
+    """Every number cut to ``[low, high]``."""
+
+    low: float = -1.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"low={self.low} must be less than high={self.high}")
+
+    def __call__(self, denoised: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """``clip(D, low, high)``."""
+        return jnp.clip(denoised, self.low, self.high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicThreshold(Threshold):
+    """Cut at a quantile ``q`` of the image's own ``|D|``, where that exceeds ``limit``, and scaled by ``limit / q``.
+
+    For data centred on zero.
+    """
+
+    quantile: float = 0.995
+    limit: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.quantile < 1.0:
+            raise ValueError(f"quantile={self.quantile} must lie between 0 and 1")
+        if not self.limit > 0.0:
+            raise ValueError(f"limit={self.limit} must be positive")
+
+    def __call__(self, denoised: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """``clip(D, -q, q) limit / q`` with ``q`` at least ``limit``."""
+        q = jnp.maximum(jnp.quantile(jnp.abs(denoised), self.quantile), self.limit)
+        return jnp.clip(denoised, -q, q) * (self.limit / q)
+
+
+def thresholded(sde: SDE, score_fn: ScoreFn, threshold: Threshold) -> ScoreFn:
+    """The score whose denoised image is that of ``score_fn`` after ``threshold``: ``(alpha D - x) / sigma^2``."""
+
+    def score(x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+        alpha, sigma = sde.marginal(t)
+        return (alpha * threshold(denoise(sde, score_fn, x, t)) - x) / jnp.square(sigma)
+
+    return score

@@ -1,0 +1,42 @@
+"""Telling the host how far a compiled solve has come."""
+
+from collections.abc import Callable
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import equinox.internal as eqxi
+import jax
+import jax.numpy as jnp
+
+
+class ProgressMeter(diffrax.AbstractProgressMeter):
+    """Calls ``report`` with the part of the solve that is done, from 0 to 1, every so many steps.
+
+    A batch made by ``jax.vmap`` reports once for all its samples, with the slowest of them.
+    """
+
+    report: Callable[[float], None] = eqx.field(static=True)
+    every: int = eqx.field(static=True)
+
+    def init(self) -> Any:
+        """The number of steps so far."""
+        return jnp.zeros((), jnp.int32)
+
+    def step(self, state: Any, progress: Any) -> Any:
+        """Report, if it is time."""
+        due = eqxi.unvmap_max(state) % self.every == 0
+        slowest = -eqxi.unvmap_max(-progress)
+        jax.lax.cond(
+            eqxi.nonbatchable(due),
+            lambda done: jax.debug.callback(self._call, done),
+            lambda done: None,
+            eqxi.nonbatchable(slowest),
+        )
+        return state + 1
+
+    def close(self, state: Any) -> None:
+        """Nothing: the last step has reported."""
+
+    def _call(self, done: Any) -> None:
+        self.report(float(done))
