@@ -48,6 +48,7 @@ from score_sde.sampling import (
     thresholded,
 )
 from score_sde.sdes import (
+    EDMSDE,
     SDE,
     VESDE,
     VPSDE,
@@ -100,6 +101,7 @@ __all__ = [
     "DDIM",
     "DEIS",
     "EDM",
+    "EDMSDE",
     "ERSDE",
     "IPNDM",
     "SDE",

@@ -30,7 +30,13 @@ Config: TypeAlias = ConfigDict | Mapping[str, Any]
 
 Table: TypeAlias = Mapping[str, Callable[..., Any]]
 
-SDES: Table = {"vp": sdes.VPSDE, "subvp": sdes.SubVPSDE, "ve": sdes.VESDE, "brownian": sdes.BrownianMotion}
+SDES: Table = {
+    "vp": sdes.VPSDE,
+    "subvp": sdes.SubVPSDE,
+    "ve": sdes.VESDE,
+    "edm": sdes.EDMSDE,
+    "brownian": sdes.BrownianMotion,
+}
 NETWORKS: Table = {"mlp": mlp, "unet": unet, "ddpm": ddpm, "ncsnpp": ncsnpp, "ncsn": ncsn, "ncsnv2": ncsnv2}
 CLASSIFIERS: Table = {"wideresnet": wideresnet}
 PARAMETERIZATIONS: Table = {

@@ -26,11 +26,12 @@ from score_sde.sampling import (
     Sampler,
 )
 from score_sde.sdes import SDE
-from score_sde.solvers import ancestral, euler_maruyama, langevin, no_corrector, no_predictor
+from score_sde.solvers import ancestral, euler_maruyama, geometric, langevin, no_corrector, no_predictor
 from score_sde.typing import ScalarLike, ScoreFn
 
 SDE_OPTIONS = {
     "ve": {"sigma_max": 20.0},
+    "edm": {"sigma_max": 40.0},
     # Its prior leaves out the spread of the data, so it must be wide; and t_min small, or all modes melt into one.
     "brownian": {"scale": 20.0, "t_min": 2e-5},
 }
@@ -100,15 +101,10 @@ HIGH = Mixture.from_arrays(
 )
 
 
-def geometric(sde: SDE, num_steps: int) -> np.ndarray:
-    """Times of equal ratio, on which Brownian motion is the VE SDE."""
-    return np.geomspace(sde.t_max, sde.t_min, num_steps + 1)
-
-
 def tuned(sampler: Sampler, sde_name: str) -> Sampler:
-    """The sampler on a grid that suits the SDE."""
+    """The sampler on a grid that suits the SDE: noise levels of equal ratio, where equal steps in ``t`` do not."""
     on_grid = "grid" in {field.name for field in dataclasses.fields(sampler)}
-    return dataclasses.replace(sampler, grid=geometric) if sde_name == "brownian" and on_grid else sampler
+    return dataclasses.replace(sampler, grid=geometric) if sde_name in ("brownian", "edm") and on_grid else sampler
 
 
 def slow_but(names: Iterable[str], *fast: str) -> list[Any]:

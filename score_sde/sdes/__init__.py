@@ -3,11 +3,13 @@
 from score_sde.sdes.base import SDE, Marginal, perturb, prior_log_prob, prior_sample
 from score_sde.sdes.brownian import BrownianMotion
 from score_sde.sdes.discretization import DiscreteMarginals, ddpm_betas, ddpm_marginals, smld_sigmas
+from score_sde.sdes.edm import EDMSDE
 from score_sde.sdes.subvp import SubVPSDE
 from score_sde.sdes.ve import VESDE
 from score_sde.sdes.vp import VPSDE
 
 __all__ = [
+    "EDMSDE",
     "SDE",
     "VESDE",
     "VPSDE",

@@ -105,7 +105,7 @@ VALUES = [
     ("optim.name=adamm", "unknown optim 'adamm', did you mean 'adam'?"),
     ("optim.lr=-1.0", "optim: lr must not be negative, not -1.0"),
     ("optim.warmup=-1", "optim: warmup must be a number of steps from 0, not -1"),
-    ("sampling.name=huen", "unknown sampling 'huen', did you mean 'heun'?; known: euler_maruyama, shark, heun"),
+    ("sampling.name=huen", "unknown sampling 'huen', did you mean 'heun'?; known: euler_maruyama, shark, sra1"),
     ("sampling.num_steps=0", "sampling: num_steps=0 must be at least 1"),
     ("sampling.grid=unifrom", "unknown sampling.grid 'unifrom', did you mean 'uniform'?"),
     ("sampling.num_samples=0", "sampling.num_samples must be at least 1, got 0"),

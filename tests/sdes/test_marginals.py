@@ -12,7 +12,17 @@ from oracles import SDE_OPTIONS, SDES
 from scipy import stats
 
 from score_sde import builders
-from score_sde.sdes import VESDE, VPSDE, BrownianMotion, Marginal, SubVPSDE, perturb, prior_log_prob, prior_sample
+from score_sde.sdes import (
+    EDMSDE,
+    VESDE,
+    VPSDE,
+    BrownianMotion,
+    Marginal,
+    SubVPSDE,
+    perturb,
+    prior_log_prob,
+    prior_sample,
+)
 
 UNIT = st.floats(0.0, 1.0)
 BETAS = st.builds(
@@ -24,6 +34,7 @@ PARAMETERS = {
     "ve": st.builds(
         lambda low, ratio: {"sigma_min": low, "sigma_max": low * ratio}, st.floats(1e-3, 1.0), st.floats(1.5, 1e4)
     ),
+    "edm": st.builds(lambda sigma_max: {"sigma_max": sigma_max}, st.floats(1.0, 1e3)),
     "brownian": st.builds(lambda scale: {"scale": scale}, st.floats(1e-2, 1e2)),
 }
 """Any parameters of the SDEs of the table; the defaults for one that is not here."""
@@ -198,6 +209,7 @@ def test_times_out_of_order_are_refused_in_one_line(name, times):
         (VESDE, {"sigma_min": 0.0}, "0 < sigma_min < sigma_max"),
         (VESDE, {"sigma_min": 60.0}, "sigma_min=60.0, sigma_max=50.0"),
         (VESDE, {"sigma_max": float("nan")}, "sigma_max=nan"),
+        (EDMSDE, {"sigma_max": -1.0}, "sigma_max=-1.0 must be positive"),
         (BrownianMotion, {"scale": 0.0}, "scale=0.0 must be positive"),
         (BrownianMotion, {"t_max": float("nan")}, "t_max=nan"),
     ],

@@ -53,7 +53,7 @@ ORDERS = {
     "unipc_2": (UniPC(order=2), WIDE, 3, (64, 192)),
     "unipc_3": (UniPC(order=3), WIDE, 4, (64, 192)),
     "deis_2": (DEIS(degree=2, grid=EDMGrid()), WIDE, 3, (64, 192)),
-    "deis_3": (DEIS(degree=3, grid=EDMGrid()), WIDE, 4, (192, 576)),
+    "deis_3": (DEIS(degree=3, grid=EDMGrid()), WIDE, 4, (576, 1728)),
     "ipndm_2": (IPNDM(order=2, grid=EDMGrid()), WIDE, 2, (64, 192)),
     "edm_euler": (EDM(order=1), WIDE, 1, (64, 192)),
     "edm_heun": (EDM(order=2), WIDE, 2, (64, 192)),
