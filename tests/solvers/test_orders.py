@@ -3,6 +3,7 @@
 The orders are printed (``pytest -s``) and asserted within 0.2.
 """
 
+import dataclasses
 from itertools import pairwise
 
 import diffrax
@@ -14,12 +15,22 @@ import pytest
 from oracles import CENTRED, GAUSSIAN, SLOW, marginal_std, order, two_modes_score
 
 from score_sde import integrate
-from score_sde.integrate import Noise, solve_on_grid
-from score_sde.reverse import reverse_diffusion, reverse_drift
-from score_sde.sampling import EulerMaruyama, Heun, ShARK
+from score_sde.reverse import reverse_drift
+from score_sde.sampling import (
+    DDIM,
+    EDM,
+    ERSDE,
+    SRA1,
+    AdamsBashforth,
+    EulerMaruyama,
+    ExponentialShARK,
+    Heun,
+    Sampler,
+    SDEDPMSolverPP,
+    ShARK,
+)
 from score_sde.sdes import VPSDE
-from score_sde.solvers import AdditiveNoise
-from score_sde.solvers import Euler as EulerSolver
+from score_sde.solvers import AdditiveNoise, CauchyGrid, StepNoise, noise_levels
 from score_sde.solvers import ShARK as ShARKSolver
 
 SDE = VPSDE(beta_max=10.0, t_min=1e-2)
@@ -82,52 +93,67 @@ class TablePath(diffrax.AbstractBrownianPath):
 
 
 def coarser(w, h, dt):
-    """The increments and areas of the same path on the grid of twice the step.
+    """The increments and areas of the same path over pairs of intervals, and the lengths of those.
 
-    ``h = J / dt - w / 2`` for the integral ``J`` of the path over the interval; ``J = J_1 + J_2 + dt w_1``.
+    ``h = J / dt - w / 2`` for the integral ``J`` of the path over the interval; ``J = J_1 + J_2 + dt_2 w_1``.
     """
-    integral = dt * (h + 0.5 * w)
+    integral, length = dt * (h + 0.5 * w), dt[::2] + dt[1::2]
     total = w[::2] + w[1::2]
-    return total, (integral[::2] + integral[1::2] + dt * w[::2]) / (2.0 * dt) - 0.5 * total
+    return total, (integral[::2] + integral[1::2] + dt[1::2] * w[::2]) / length - 0.5 * total, length
 
 
-def ends_of_one_path(solvers, sizes, num_paths, monkeypatch):
-    """``{(solver, size): [num_paths] ends}`` of the reverse SDE, all along the same Brownian paths."""
-    rng, num_steps, ends = np.random.default_rng(3), max(sizes), {}
-    latent, dt = rng.normal(size=num_paths), (SDE.t_max - SDE.t_min) / num_steps
-    w = np.sqrt(dt) * rng.normal(size=(num_steps, num_paths))
-    h = np.sqrt(dt / 12.0) * rng.normal(size=(num_steps, num_paths))
-    drift = reverse_drift(SDE, two_modes_score(SDE))
-    while num_steps >= min(sizes):
-        if num_steps in sizes:
+def in_time(times):
+    """The clock of a solver in ``t``."""
+    return SDE.t_max - times
+
+
+def in_signal(times):
+    """The clock of `ExponentialShARK`, ``(alpha / sigma)^2``."""
+    return noise_levels(SDE, times).ratio ** -2.0
+
+
+def ends_of_one_path(sampler, clock, sizes, num_paths, monkeypatch):
+    """``{size: [num_paths] ends}`` of the reverse SDE, all along the same Brownian paths."""
+    rng, ends = np.random.default_rng(3), {}
+    latent, dt = rng.normal(size=num_paths), np.diff(clock(sampler.grid(SDE, max(sizes))))[:, None]
+    w = np.sqrt(dt) * rng.normal(size=(len(dt), num_paths))
+    h = np.sqrt(dt / 12.0) * rng.normal(size=(len(dt), num_paths))
+    while len(dt) >= min(sizes):
+        if len(dt) in sizes:
             table = (jnp.asarray(w), jnp.asarray(h))
             monkeypatch.setattr(
                 integrate, "IndexedBrownianPath", lambda key, nodes, noise_like, table=table: TablePath(nodes, *table)
             )
-            times = np.linspace(SDE.t_max, SDE.t_min, num_steps + 1)
-            for solver in solvers if num_steps != max(sizes) else solvers[-1:]:
-                noise = Noise(jax.random.key(0), reverse_diffusion(SDE))
-                solve = lambda x, solver=solver: solve_on_grid(drift, x, times, solver, noise=noise).y  # noqa: B023, E731
-                ends[solver, num_steps] = np.asarray(jax.jit(solve)(jnp.asarray(latent)))
-        w, h = coarser(w, h, dt)
-        num_steps, dt = num_steps // 2, 2.0 * dt
+            steps = dataclasses.replace(sampler, num_steps=len(dt))
+            solve = lambda x, steps=steps: steps.solve(jax.random.key(0), SDE, two_modes_score(SDE), x).x  # noqa: E731
+            ends[len(dt)] = np.asarray(jax.jit(solve)(jnp.asarray(latent)))
+        w, h, dt = coarser(w, h, dt)
     return ends
 
 
-def test_strong_orders_on_the_reverse_sde(monkeypatch):
+@pytest.mark.parametrize(
+    ("sampler", "clock", "expected", "sizes"),
+    [
+        (EulerMaruyama(), in_time, 1.0, [32, 256]),
+        (ShARK(), in_time, 1.5, [32, 256]),
+        pytest.param(SRA1(), in_time, 1.5, [32, 256], marks=SLOW),
+        # Before these sizes its error is still of the higher order that it has where there is no noise.
+        pytest.param(ExponentialShARK(grid=CauchyGrid()), in_signal, 1.5, [256, 1024], marks=SLOW),
+    ],
+    ids=["euler_maruyama", "shark", "sra1", "exponential_shark"],
+)
+def test_strong_order_on_the_reverse_sde(sampler, clock, expected, sizes, monkeypatch):
     """Root-mean-square distance to the end of the same Brownian path on a fine grid, over 1,000 paths, for two modes.
 
-    (On Gaussian data the score is linear, and ShARK's error of order 1.5 vanishes.) From one draw of paths to another
-    the errors change by less than 10 %: the slope is known to 0.05.
+    (On Gaussian data the score is linear, and an error of order 1.5 vanishes.) From one draw of paths to another the
+    errors change by less than 10 %: the slope is known to 0.05.
     """
-    euler, shark, sizes = EulerSolver(), ShARKSolver(), [32, 256]
+    finest = 4 * max(sizes)
     with jax.enable_x64(True):
-        ends = ends_of_one_path([euler, shark], [*sizes, 2048], 1000, monkeypatch)
-    for solver, expected in ((euler, 1.0), (shark, 1.5)):
-        errors = [np.sqrt(np.mean((ends[solver, n] - ends[shark, 2048]) ** 2)) for n in sizes]
-        measured = order(errors, sizes)
-        report(f"strong order {expected}", measured)
-        assert abs(measured - expected) < 0.2
+        ends = ends_of_one_path(sampler, clock, [*sizes, finest], 1000, monkeypatch)
+    measured = order([np.sqrt(np.mean((ends[n] - ends[finest]) ** 2)) for n in sizes], sizes)
+    report(f"strong order {expected}", measured)
+    assert abs(measured - expected) < 0.2
 
 
 class PulsePath(diffrax.AbstractBrownianPath):
@@ -177,6 +203,40 @@ def test_weak_order_on_the_reverse_sde(make, expected, monkeypatch):
     start, stop = (marginal_std(CENTRED, SDE, t) ** 2 for t in (SDE.t_max, SDE.t_min))
     errors = [abs(exact_variance(make(num_steps=n), SDE, start, monkeypatch) - stop) for n in sizes]
     measured = order(errors, sizes)
+    report(f"weak order {expected}", measured)
+    assert abs(measured - expected) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("sampler", "expected"),
+    [
+        (DDIM(eta=1.0), 1),
+        (SDEDPMSolverPP(order=1), 1),
+        (SDEDPMSolverPP(order=2), 2),
+        (SDEDPMSolverPP(order=3), 2),
+        (AdamsBashforth(order=2, noise_scale=0.5), 2),
+        (ERSDE(order=1), 1),
+        (ERSDE(order=2), 2),
+        (EDM(churn=10.0), 2),
+    ],
+    ids=lambda value: f"{type(value).__name__}_{getattr(value, 'order', '')}" if isinstance(value, Sampler) else "",
+)
+def test_weak_order_of_the_stochastic_tables(sampler, expected, monkeypatch):
+    """As above, with a coordinate for the noise of every step. Noise within a step limits the order to 2."""
+    sizes = [128, 512]
+    monkeypatch.setattr(
+        StepNoise, "draw", lambda self, step: jax.nn.one_hot(step, *self.like.shape, dtype=self.like.dtype)
+    )
+    start, stop = (marginal_std(CENTRED, SDE, t) ** 2 for t in (SDE.t_max, SDE.t_min))
+
+    def variance(n):
+        with jax.enable_x64(True):
+            latent = jnp.sqrt(start) * jax.nn.one_hot(n, n + 1, dtype=jnp.float64)
+            steps = dataclasses.replace(sampler, num_steps=n)
+            end = jax.jit(lambda x: steps.solve(jax.random.key(0), SDE, centred_score(SDE), x).x)(latent)
+            return float(jnp.sum(jnp.square(end)))
+
+    measured = order([abs(variance(n) - stop) for n in sizes], sizes)
     report(f"weak order {expected}", measured)
     assert abs(measured - expected) < 0.2
 

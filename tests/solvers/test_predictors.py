@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import GAUSSIAN, PLANE, SDES, keys, marginal_std, slow_but
+from oracles import CENTRED, GAUSSIAN, PLANE, SDES, SLOW, keys, marginal_std, order, slow_but
 
 from score_sde.builders import FUNCTIONS
 from score_sde.evaluation import Mixture
@@ -110,6 +110,31 @@ def test_predictors_agree_with_the_reverse_sde_in_the_limit_of_small_steps(name,
         moves = predictor(KEY, sde, lambda x, t: jnp.zeros_like(x), jnp.zeros(20_000), t, t - dt)
         # The standard deviation of 20,000 numbers is within 2 % but for 1 key in 10,000; the key is fixed.
         np.testing.assert_allclose(np.std(moves) / np.sqrt(dt), sde.diffusion(t), rtol=0.02)
+
+
+@pytest.mark.parametrize("noise_scale", [pytest.param(0.0, marks=SLOW), 1.0])
+@pytest.mark.parametrize("predictor", [p for p in FUNCTIONS["predictor"].values() if p is not no_predictor])
+def test_predictors_have_weak_order_1(predictor, noise_scale):
+    """Gaussian data: a step is ``a x + b z``, and ``V <- a^2 V + b^2`` from the exact marginal to the exact one."""
+    sde = VPSDE(t_min=1e-2)
+    start, stop = (marginal_std(CENTRED, sde, t) ** 2 for t in (sde.t_max, sde.t_min))
+
+    def error(n):
+        times = jnp.linspace(sde.t_max, sde.t_min, n + 1, dtype=jnp.float64)
+
+        def step(x):
+            one = lambda t, t_next: predictor(  # noqa: E731
+                KEY, sde, CENTRED.score_fn(sde), x, t, t_next, noise_scale=noise_scale
+            )
+            return jax.vmap(one)(times[:-1], times[1:])
+
+        b = (step(jnp.zeros(2)) / jax.random.normal(KEY, (2,)))[:, 0]
+        a = (step(jnp.ones(2)) - step(jnp.zeros(2)))[:, 0]
+        return abs(float(jax.lax.fori_loop(0, n, lambda i, v: a[i] ** 2 * v + b[i] ** 2, start)) - stop)
+
+    with jax.enable_x64(True):
+        measured = order([error(n) for n in (256, 1024)], [256, 1024])
+    assert abs(measured - 1.0) < 0.2
 
 
 @each_sde
