@@ -1,6 +1,7 @@
 """Benchmarks: ratios of medians, the two sides timed in turn so that a machine's drift touches both alike.
 
-python scripts/benchmark.py sampler             diffrax against a bare loop of the same network
+python scripts/benchmark.py samplers            accuracy of every sampler, into docs/benchmarks/samplers.md
+python scripts/benchmark.py overhead            every sampler through diffrax against a bare loop of network calls
 python scripts/benchmark.py training            the train step against a bare jitted gradient step
 python scripts/benchmark.py likelihood_images   against SciPy on the host, drift and divergence in separate passes
 python scripts/benchmark.py likelihood_points   the same on points in two dimensions
@@ -9,12 +10,14 @@ python scripts/benchmark.py all
 """
 
 import bisect
+import inspect
 import math
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +27,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import score_sde as ss
+from score_sde.builders import SAMPLERS
 from score_sde.configs.digits import vp
 from score_sde.configs.toy import swiss_roll
 from score_sde.configs.ve import cifar10_ncsnpp_continuous
 from score_sde.configs.vp import cifar10_ddpmpp_continuous
 from score_sde.data import Loader
 from score_sde.experiment import Experiment
-from score_sde.reverse import reverse_drift
 from score_sde.training import init_state, make_train_step
 
 
@@ -65,47 +68,75 @@ def away_from_zero(params: Any) -> Any:
     return tree.unflatten([x + 0.03 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)])
 
 
-def sampler(batch: int = 32, num_steps: int = 100, repeats: int = 9) -> None:
-    """Euler-Maruyama per sample through diffrax, vmapped, against a batched fori_loop."""
+def samplers() -> None:
+    """Accuracy of every sampler, into docs/benchmarks."""
+    from benchmark_samplers import main
+
+    main()
+
+
+def overhead(batch: int = 32, num_evaluations: int = 48, repeats: int = 7) -> None:
+    """Every fixed-grid sampler of the table, vmapped through diffrax, against a loop of network calls; time and memory.
+
+    All have ``num_evaluations``; the memory is what XLA allocates for temporary values.
+    """
     model = digits_experiment().model
     params, sde = away_from_zero(model.params), model.sde
-    times = jnp.linspace(sde.t_max, sde.t_min, num_steps + 1)
+    keys = jax.random.split(jax.random.key(0), batch)
+    times = jnp.linspace(sde.t_max, sde.t_min, num_evaluations)
 
-    @jax.jit
-    def bare(params: Any, key: Any) -> Any:
-        drift = jax.vmap(reverse_drift(sde, model.score_fn_of(params)), (0, None))
+    def bare(params: Any, keys: Any) -> Any:
+        score = jax.vmap(model.score_fn_of(params), (0, None))
+        x = jax.vmap(lambda key: jax.random.normal(key, model.shape))(keys)
+        return jax.lax.fori_loop(0, num_evaluations, lambda i, x: x + 1e-3 * score(x, times[i]), x)
 
-        def step(i: Any, x: Any) -> Any:
-            t, dt = times[i], times[i] - times[i + 1]
-            noise = jax.random.normal(jax.random.fold_in(key, i), x.shape)
-            return x - drift(x, t) * dt + sde.diffusion(t) * jnp.sqrt(dt) * noise
-
-        return jax.lax.fori_loop(0, num_steps, step, jax.random.normal(key, (batch, *model.shape)))
-
-    def ours(make: ss.Sampler) -> Callable[[Any, Any], Any]:
+    def through_diffrax(sampler: ss.Sampler) -> Callable[[Any, Any], Any]:
         def draw(params: Any, keys: Any) -> Any:
             score_fn = model.score_fn_of(params)
-            return jax.vmap(lambda key: ss.sample(key, sde, score_fn, make, model.shape, denoise=False).x)(keys)
+            return jax.vmap(lambda key: ss.sample(key, sde, score_fn, sampler, model.shape, denoise=False).x)(keys)
 
-        return jax.jit(draw)
+        return draw
 
-    key = jax.random.key(0)
-    keys = jax.random.split(key, batch)
-    euler = ours(ss.EulerMaruyama(num_steps=num_steps))
-    shark = ours(ss.ShARK(num_steps=num_steps // 2))
-    heun = ours(ss.Heun(num_steps=num_steps // 2))
-    corrector = ours(ss.PredictorCorrector(num_steps=num_steps // 2))
-    medians = interleaved(
-        {
-            "bare fori_loop, batched": lambda: bare(params, key),
-            "EulerMaruyama, vmapped through diffrax": lambda: euler(params, keys),
-            "ShARK, as many evaluations": lambda: shark(params, keys),
-            "Heun (ODE), as many evaluations": lambda: heun(params, keys),
-            "PredictorCorrector, as many evaluations": lambda: corrector(params, keys),
-        },
-        repeats,
-    )
-    show(f"sampler: digits U-Net, batch {batch}, {num_steps} evaluations", medians, "bare fori_loop, batched")
+    functions = {name: through_diffrax(s) for name, s in with_evaluations(num_evaluations).items()}
+    compiled = {
+        name: jax.jit(function).lower(params, keys).compile() for name, function in {BARE: bare, **functions}.items()
+    }
+    medians = interleaved({name: partial(run, params, keys) for name, run in compiled.items()}, repeats)
+    show(f"overhead: digits U-Net, batch {batch}, {num_evaluations} evaluations", medians, BARE)
+    memory = {name: temporary_bytes(run) for name, run in compiled.items()}
+    print("memory: temporary values")
+    for name, size in memory.items():
+        print(f"  {name:<44} {size / memory[BARE]:6.3f} x   ({size / 2**20:.1f} MiB)")
+
+
+def temporary_bytes(program: jax.stages.Compiled) -> int:
+    """The memory that XLA allocates for temporary values of a program."""
+    analysis = program.memory_analysis()
+    assert analysis is not None, "this backend does not tell the memory of a program"
+    return analysis.temp_size_in_bytes
+
+
+BARE = "a loop of network calls, batched"
+
+
+def with_evaluations(number: int) -> dict[str, ss.Sampler]:
+    """Every sampler of the table that has a fixed grid, with so many evaluations."""
+    found = {}
+    for name, make in SAMPLERS.items():
+        if name == "default":
+            found[name] = make(nfe=number)
+        elif name == "annealed_langevin":
+            found[name] = make(num_steps=number // 4, steps_each=4)
+        elif name == "restart":  # two evaluations a step, 6 steps of a grid and 3 loops of 6
+            found[name] = make(num_steps=number // 2 - 18, restarts=3, restart_steps=6)
+        elif "num_steps" in inspect.signature(make).parameters:
+            found[name] = make(num_steps=number // EVALUATIONS_OF_A_STEP.get(name, 1))
+    return found
+
+
+EVALUATIONS_OF_A_STEP = {
+    "shark": 2, "sra1": 2, "exponential_shark": 2, "heun": 2, "predictor_corrector": 2, "dpm_solver": 2, "edm": 2
+}  # fmt: skip
 
 
 def training(repeats: int = 15) -> None:
@@ -295,7 +326,8 @@ def matmul_peak(dtype: str, size: int = 4096, repeats: int = 5) -> float:
 
 
 BENCHMARKS = {
-    "sampler": sampler,
+    "samplers": samplers,
+    "overhead": overhead,
     "training": training,
     "likelihood_images": likelihood_images,
     "likelihood_points": likelihood_points,

@@ -1,14 +1,17 @@
-"""Accuracy of every sampler at 5 to 1000 evaluations, on mixtures whose score is known; a table and a picture.
+"""Accuracy of every sampler at 5 to 1000 evaluations, on data whose score is known: tables and pictures.
 
-python scripts/benchmark_samplers.py            writes docs/benchmarks/samplers.md and samplers.png
+python scripts/benchmark.py samplers            writes docs/benchmarks/samplers.md and its pictures
 
 Deterministic samplers are measured by the distance of their ends to the exact ends of the probability-flow ODE from the
-same latents (the median over 256, in standard deviations of the data); stochastic ones by the sliced Wasserstein
-distance of 4,096 samples to the data, beside that of 4,096 other data. VP, sub-VP, VE; geometric means over 3 mixtures.
+same latents; stochastic ones by their distribution (weak error), and where their noise can be taken from one Brownian
+path, by the distance to the end of the same path with many steps (strong error).
 """
 
+import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,30 +19,79 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import score_sde as ss
-from score_sde.evaluation.mixture import Mixture
-from score_sde.solvers import CauchyGrid, EDMGrid
+from score_sde.sampling import GridSampler
+from score_sde.solvers import CauchyGrid, EDMGrid, uniform
+from score_sde.training import Progress
 
 NFES = (5, 10, 20, 50, 100, 1000)
+DIM, NUM_LATENTS, NUM_SAMPLES, NUM_PATHS = 8, 256, 4096, 64
 FOLDER = Path(__file__).parent.parent / "docs" / "benchmarks"
-SDES = {"VP": ss.VPSDE(), "sub-VP": ss.SubVPSDE(), "VE": ss.VESDE(sigma_max=50.0)}
-MIXTURES = ((50, 2, 0.2), (51, 32, 0.1), (52, 4, 0.4))
-"""Seed, dimension, and the deviation of the 6 modes."""
+SDES = {"VP": ss.VPSDE(), "sub-VP": ss.SubVPSDE(), "VE": ss.VESDE(), "EDM": ss.EDMSDE()}
+
+Table = dict[str, list[float]]
+"""For every sampler its errors at all numbers of evaluations."""
+
+
+class Problems(NamedTuple):
+    """A Gaussian, as a mixture of equal modes, and three mixtures of six modes, stacked."""
+
+    means: jax.Array
+    std: jax.Array
+    log_weights: jax.Array
+
+    def score(self, sde: ss.SDE) -> Callable[[Any, Any], Any]:
+        """The exact score of one of the problems."""
+
+        def score(x: Any, t: Any) -> Any:
+            alpha, sigma = sde.marginal(t)
+            variance = jnp.square(alpha * self.std) + jnp.square(sigma)
+            away = alpha * self.means - x
+            share = jax.nn.softmax(self.log_weights - jnp.sum(jnp.square(away), 1) / (2.0 * variance))
+            return share @ away / variance
+
+        return score
+
+    def deviation(self) -> jax.Array:
+        """The standard deviation of the data, over all coordinates."""
+        weights = jnp.exp(self.log_weights)
+        spread = jnp.mean(weights @ jnp.square(self.means)) - jnp.mean(jnp.square(weights @ self.means))
+        return jnp.sqrt(spread + jnp.square(self.std))
+
+    def data(self, key: Any, num: int) -> jax.Array:
+        """Examples."""
+        mode_key, noise_key = jax.random.split(key)
+        modes = jax.random.categorical(mode_key, self.log_weights, shape=(num,))
+        return self.means[modes] + self.std * jax.random.normal(noise_key, (num, DIM))
+
+
+def problems() -> Problems:
+    """The Gaussian first; the modes of the mixtures have means of mean square one."""
+    means, weights = [np.full((6, DIM), 0.3)], [np.full(6, 1.0 / 6.0)]
+    for seed in (50, 51, 52):
+        rng = np.random.default_rng(seed)
+        modes = rng.normal(size=(6, DIM))
+        means.append(modes / np.sqrt(np.mean(modes**2)))
+        weights.append(rng.dirichlet(np.full(6, 3.0)))
+    std = np.array([0.5, 0.2, 0.1, 0.4])
+    return Problems(jnp.asarray(np.stack(means)), jnp.asarray(std), jnp.asarray(np.log(weights)))
 
 
 def deterministic(nfe: int) -> dict[str, ss.Sampler]:
     """Every deterministic sampler with ``nfe`` evaluations, the last of them to the data where it can."""
-    last = {"last_ratio": 0.2 / math.sqrt(nfe)}
+    last = 0.2 / math.sqrt(nfe)
     return {
         "default_sampler": ss.default_sampler(nfe=nfe),
-        "DDIM": ss.DDIM(num_steps=nfe, **last),
-        "DPM-Solver++ 2M": ss.DPMSolverPP(num_steps=nfe, **last),
-        "DPM-Solver++ 3M": ss.DPMSolverPP(num_steps=nfe, order=3, **last),
-        "UniPC-3": ss.UniPC(num_steps=nfe, **last),
-        "DEIS-tAB3": ss.DEIS(num_steps=nfe, grid=EDMGrid(), **last),
-        "iPNDM-4": ss.IPNDM(num_steps=nfe, grid=EDMGrid(), **last),
-        "DPM-Solver++ 3M, Cauchy grid": ss.DPMSolverPP(num_steps=nfe, order=3, grid=CauchyGrid(), **last),
+        "DDIM": ss.DDIM(num_steps=nfe, last_ratio=last),
+        "Adams-Bashforth 3": ss.AdamsBashforth(num_steps=nfe, last_ratio=last),
+        "DPM-Solver++ 2M": ss.DPMSolverPP(num_steps=nfe, last_ratio=last),
+        "DPM-Solver++ 3M": ss.DPMSolverPP(num_steps=nfe, order=3, last_ratio=last),
+        "UniPC-3": ss.UniPC(num_steps=nfe, last_ratio=last),
+        "DEIS-tAB3": ss.DEIS(num_steps=nfe, grid=EDMGrid(), last_ratio=last),
+        "iPNDM-4": ss.IPNDM(num_steps=nfe, grid=EDMGrid(), last_ratio=last),
+        "DPM-Solver++ 3M, Cauchy grid": ss.DPMSolverPP(num_steps=nfe, order=3, grid=CauchyGrid(), last_ratio=last),
         "DPM-Solver-2": ss.DPMSolver(num_steps=max(nfe // 2, 1)),
         "DPM-Solver-3": ss.DPMSolver(num_steps=max(nfe // 3, 1), order=3),
+        "EDM Euler": ss.EDM(num_steps=nfe, order=1),
         "EDM Heun": ss.EDM(num_steps=max(nfe // 2, 1)),
         "Heun in t": ss.Heun(num_steps=max(nfe // 2, 1)),
     }
@@ -47,53 +99,65 @@ def deterministic(nfe: int) -> dict[str, ss.Sampler]:
 
 def stochastic(nfe: int) -> dict[str, ss.Sampler]:
     """Every stochastic sampler with ``nfe`` evaluations."""
-    half, last = max(nfe // 2, 1), {"last_ratio": 0.2 / math.sqrt(nfe)}
+    half, last = max(nfe // 2, 1), 0.2 / math.sqrt(nfe)
     return {
         "Euler-Maruyama": ss.EulerMaruyama(num_steps=nfe),
+        "reverse diffusion": ss.PredictorCorrector(num_steps=nfe, corrector_steps=0),
         "predictor-corrector": ss.PredictorCorrector(num_steps=half),
-        "DDIM, eta = 1": ss.DDIM(num_steps=nfe, eta=1.0, **last),
-        "SDE-DPM-Solver++ 2M": ss.SDEDPMSolverPP(num_steps=nfe, **last),
-        "SDE-DPM-Solver++ 3M": ss.SDEDPMSolverPP(num_steps=nfe, order=3, **last),
-        "SDE-DPM-Solver++ 3M, Cauchy grid": ss.SDEDPMSolverPP(num_steps=nfe, order=3, grid=CauchyGrid(), **last),
-        "ER-SDE-3": ss.ERSDE(num_steps=nfe, grid=EDMGrid(), **last),
+        "annealed Langevin": ss.AnnealedLangevin(num_steps=max(nfe // 5, 1), steps_each=5),
+        "DDIM, eta = 1": ss.DDIM(num_steps=nfe, eta=1.0, last_ratio=last),
+        "SDE-DPM-Solver++ 2M": ss.SDEDPMSolverPP(num_steps=nfe, last_ratio=last),
+        "SDE-DPM-Solver++ 3M": ss.SDEDPMSolverPP(num_steps=nfe, order=3, last_ratio=last),
+        "Adams-Bashforth 3, SDE": ss.AdamsBashforth(num_steps=nfe, grid=CauchyGrid(), noise_scale=1.0, last_ratio=last),
+        "ER-SDE-3": ss.ERSDE(num_steps=nfe, grid=EDMGrid(), last_ratio=last),
         "EDM Heun, churn": ss.EDM(num_steps=half, churn=0.4 * half),
+        "Restart": ss.Restart(num_steps=max(half // 2, 1), restarts=1, restart_steps=max(half - half // 2, 1)),
         "ShARK": ss.ShARK(num_steps=half),
         "SRA1": ss.SRA1(num_steps=half),
         "exponential ShARK": ss.ExponentialShARK(num_steps=half, grid=EDMGrid()),
     }
 
 
-def mixtures() -> list[Mixture]:
-    """Six modes with means of mean square one."""
-    found = []
-    for seed, dim, spread in MIXTURES:
-        rng = np.random.default_rng(seed)
-        means = rng.normal(size=(6, dim))
-        found.append(Mixture.from_arrays(means / np.sqrt(np.mean(means**2)), spread, rng.dirichlet(np.full(6, 3.0))))
-    return found
+def on_one_path(nfe: int) -> dict[str, ss.Sampler]:
+    """Every sampler that takes its noise from one Brownian path, with ``nfe`` evaluations."""
+    half = max(nfe // 2, 1)
+    return {
+        "Euler-Maruyama": ss.EulerMaruyama(num_steps=nfe, path="tree"),
+        "ShARK": ss.ShARK(num_steps=half, path="tree"),
+        "SRA1": ss.SRA1(num_steps=half, path="tree"),
+        "DDIM, eta = 1": ss.DDIM(num_steps=nfe, eta=1.0, path="tree"),
+        "SDE-DPM-Solver++ 2M": ss.SDEDPMSolverPP(num_steps=nfe, path="tree"),
+        "SDE-DPM-Solver++ 3M": ss.SDEDPMSolverPP(num_steps=nfe, order=3, path="tree"),
+        "ER-SDE-3": ss.ERSDE(num_steps=nfe, grid=EDMGrid(), path="tree"),
+    }
 
 
-def deviation(mixture: Mixture) -> float:
-    """The standard deviation of the data, over all coordinates."""
-    return float(jnp.sqrt(jnp.trace(mixture.covariance()) / mixture.dim))
+def suited(sampler: ss.Sampler, sde: ss.SDE) -> ss.Sampler:
+    """The sampler with what the SDE decides: the last noise level, and EDM's grid instead of equal steps in ``t``."""
+    if isinstance(sampler, ss.AnnealedLangevin):  # as in NCSN, a fifth of the last variance
+        return dataclasses.replace(sampler, step_size=0.2 * float(sde.marginal(sde.t_min).sigma) ** 2)
+    if isinstance(sampler, GridSampler) and sampler.grid is uniform and isinstance(sde, ss.EDMSDE):
+        return dataclasses.replace(sampler, grid=EDMGrid())
+    return sampler
 
 
-def flow_errors(sde: ss.SDE, mixture: Mixture) -> dict[int, dict[str, float]]:
-    """The distance to the exact ends of the probability flow; the exact ends by 3,000 steps of order 4, in float64."""
-    score = mixture.score_fn(sde)
+def flow_errors(sde: ss.SDE, nfe: int) -> dict[str, np.ndarray]:
+    """The distance to the exact ends of the probability flow: 3,000 steps of order 4, in float64."""
     with jax.enable_x64(True):
-        latents = sde.prior_std() * jax.random.normal(jax.random.key(0), (256, mixture.dim), jnp.float64)
-        run = lambda sampler: np.asarray(  # noqa: E731
-            jax.jit(jax.vmap(lambda z: ss.decode(sde, score, z, sampler=sampler, denoise=True)))(latents)
-        )
-        exact = run(ss.AdamsBashforth(num_steps=3000, order=4, grid=CauchyGrid(), last_ratio=0.0111, scale=0.05))
+        given = problems()
+        latents = sde.prior_std() * jax.random.normal(jax.random.key(0), (NUM_LATENTS, DIM), jnp.float64)
+
+        def ends(sampler: ss.Sampler) -> np.ndarray:
+            def end(problem: Problems, z: Any) -> Any:
+                return ss.decode(sde, problem.score(sde), z, sampler=sampler, denoise=True)
+
+            return np.asarray(jax.jit(jax.vmap(jax.vmap(end, (None, 0)), (0, None)))(given, latents))
+
+        exact = ends(ss.AdamsBashforth(num_steps=3000, order=4, grid=CauchyGrid(), last_ratio=0.0111, scale=0.05))
+        size = math.sqrt(DIM) * np.asarray(jax.vmap(Problems.deviation)(given))
         return {
-            nfe: {
-                name: float(np.median(np.linalg.norm(run(sampler) - exact, axis=1)))
-                / (math.sqrt(mixture.dim) * deviation(mixture))
-                for name, sampler in deterministic(nfe).items()
-            }
-            for nfe in NFES
+            name: np.median(np.linalg.norm(ends(suited(sampler, sde)) - exact, axis=2), axis=1) / size
+            for name, sampler in deterministic(nfe).items()
         }
 
 
@@ -104,72 +168,126 @@ def sliced_wasserstein(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.mean(np.abs(np.sort(a @ directions, 0) - np.sort(b @ directions, 0))))
 
 
-def sample_errors(sde: ss.SDE, mixture: Mixture, num: int = 4096) -> dict[int, dict[str, float]]:
-    """The sliced Wasserstein distance to data, in standard deviations of the data."""
-    score, keys = mixture.score_fn(sde), jax.random.split(jax.random.key(1), num)
-    data, other = (np.asarray(mixture.sample(jax.random.key(seed), num)) for seed in (2, 3))
-    found: dict[int, dict[str, float]] = {}
-    for nfe in NFES:
-        found[nfe] = {"other data": sliced_wasserstein(other, data) / deviation(mixture)}
-        for name, sampler in stochastic(nfe).items():
-            draw = jax.jit(jax.vmap(lambda key, s=sampler: ss.sample(key, sde, score, s, (mixture.dim,)).x))
-            found[nfe][name] = sliced_wasserstein(np.asarray(draw(keys)), data) / deviation(mixture)
-    return found
+def weak_errors(sde: ss.SDE, nfe: int) -> dict[str, np.ndarray]:
+    """The sliced Wasserstein distance to data; of the Gaussian, the relative error of the standard deviation."""
+    given, keys = problems(), jax.random.split(jax.random.key(1), NUM_SAMPLES)
+    size = np.asarray(jax.vmap(Problems.deviation)(given))
+    data, other = (np.asarray(jax.vmap(lambda p, s=s: p.data(jax.random.key(s), NUM_SAMPLES))(given)) for s in (2, 3))
+
+    def errors(x: np.ndarray) -> np.ndarray:
+        distances = [sliced_wasserstein(*pair) for pair in zip(x, data, strict=True)] / size
+        return np.append(abs(x[0].std() / size[0] - 1.0), distances[1:])
+
+    def draws(sampler: ss.Sampler) -> np.ndarray:
+        def draw(problem: Problems, key: Any) -> Any:
+            return ss.sample(key, sde, problem.score(sde), sampler, (DIM,)).x
+
+        return np.asarray(jax.jit(jax.vmap(jax.vmap(draw, (None, 0)), (0, None)))(given, keys))
+
+    found = {name: errors(draws(suited(sampler, sde))) for name, sampler in stochastic(nfe).items()}
+    return {"other data": errors(other), **found}
 
 
-def means(tables: list[dict[int, dict[str, float]]]) -> dict[str, list[float]]:
-    """Geometric means over mixtures: for every sampler its errors at all numbers of evaluations."""
+def strong_errors(sde: ss.SDE, nfe: int) -> dict[str, np.ndarray]:
+    """The root-mean-square distance to the end of the same Brownian path with 4,000 evaluations."""
+    given, keys = problems(), jax.random.split(jax.random.key(1), NUM_PATHS)
+    size = np.asarray(jax.vmap(Problems.deviation)(given))
+
+    def ends(sampler: ss.Sampler) -> np.ndarray:
+        def end(problem: Problems, key: Any) -> Any:
+            return ss.sample(key, sde, problem.score(sde), suited(sampler, sde), (DIM,)).x
+
+        return np.asarray(jax.jit(jax.vmap(jax.vmap(end, (None, 0)), (0, None)))(given, keys))
+
+    few, many = on_one_path(nfe), on_one_path(4000)
+    if not REFERENCES.get(sde):
+        REFERENCES[sde] = {name: ends(sampler) for name, sampler in many.items()}
     return {
-        name: [float(np.exp(np.mean([np.log(table[nfe][name]) for table in tables]))) for nfe in NFES]
-        for name in tables[0][NFES[0]]
+        name: np.sqrt(np.mean((ends(sampler) - REFERENCES[sde][name]) ** 2, (1, 2))) / size
+        for name, sampler in few.items()
     }
 
 
-def as_markdown(title: str, table: dict[str, list[float]]) -> str:
+REFERENCES: dict[ss.SDE, dict[str, np.ndarray]] = {}
+"""The ends with 4,000 evaluations, which are the same for every number of evaluations."""
+
+KINDS = {
+    "Deterministic samplers": (flow_errors, "distance to the exact end of the probability flow", "distance"),
+    "Stochastic samplers: weak error": (
+        weak_errors,
+        "sliced Wasserstein distance to data",
+        "relative error of the standard deviation",
+    ),
+    "Stochastic samplers: strong error": (strong_errors, "distance to the end of the same Brownian path", "distance"),
+}
+"""What is measured of which samplers: on mixtures, in standard deviations of the data, and on the Gaussian."""
+
+
+def measure(errors: Callable[[ss.SDE, int], dict[str, np.ndarray]], title: str) -> dict[str, tuple[Table, Table]]:
+    """For every SDE the table of the mixtures (geometric means) and that of the Gaussian."""
+    found: dict[str, tuple[Table, Table]] = {}
+    with Progress(title, len(SDES) * len(NFES), unit="runs") as progress:
+        for name, sde in SDES.items():
+            columns = []
+            for nfe in NFES:
+                columns.append(errors(sde, nfe))
+                progress.update(progress.done + 1)
+            mixtures = {key: [float(np.exp(np.mean(np.log(c[key][1:])))) for c in columns] for key in columns[0]}
+            found[name] = mixtures, {key: [float(c[key][0]) for c in columns] for key in columns[0]}
+    return found
+
+
+def as_markdown(title: str, table: Table) -> str:
     """A table with a row for each sampler."""
     head = [f"### {title}", "", "| sampler | " + " | ".join(map(str, NFES)) + " |", "|---" * (len(NFES) + 1) + "|"]
-    return "\n".join(
-        [*head, *(f"| {name} | " + " | ".join(f"{e:.2g}" for e in row) + " |" for name, row in table.items())]
-    )
+    rows = (f"| {name} | " + " | ".join(f"{error:.2g}" for error in row) + " |" for name, row in table.items())
+    return "\n".join([*head, *rows])
 
 
-def draw_curves(path: Path, tables: dict[str, dict[str, list[float]]], subtitle: str) -> None:
+def draw_curves(path: Path, tables: dict[str, Table], label: str) -> None:
     """Error over evaluations, a panel for each SDE."""
-    figure, axes = plt.subplots(1, len(tables), figsize=(5 * len(tables), 5), sharey=True, layout="constrained")
-    for axis, (title, table) in zip(np.atleast_1d(axes), tables.items(), strict=True):
+    figure, axes = plt.subplots(1, len(tables), figsize=(4.2 * len(tables), 5.2), sharey=True, layout="constrained")
+    for axis, (title, table) in zip(axes, tables.items(), strict=True):
         for index, (name, row) in enumerate(table.items()):
-            style = ("-", "--", ":")[index // 8]
-            axis.loglog(NFES, row, style, label=name, color=f"C{index % 8}", linewidth=3 if index == 0 else 1.3)
-        axis.set(title=title, xlabel="evaluations of the score")
+            style = {"color": "black", "linewidth": 2.6} if index == 0 else {"color": COLOURS[index % len(COLOURS)]}
+            axis.loglog(NFES, row, ("-", "--", ":")[(index - 1) // len(COLOURS)], label=name, **style)
+        axis.set(title=title, xlabel="evaluations of the score", xticks=NFES, xticklabels=map(str, NFES))
+        axis.minorticks_off()
         axis.grid(alpha=0.3)
-    np.atleast_1d(axes)[0].set_ylabel(subtitle)
-    figure.legend(*np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    axes[0].set_ylabel(f"{label},\nin standard deviations of the data")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     figure.savefig(path, dpi=90)
     plt.close(figure)
+
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8c8c8c")
+"""The colour-blind safe palette of Okabe & Ito, and grey."""
 
 
 def main() -> None:
     """Measure, write and draw."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    data, parts = mixtures(), [INTRODUCTION]
-    for kind, measure, label in (
-        ("Deterministic samplers", flow_errors, "distance to the exact end, in deviations of the data"),
-        ("Stochastic samplers", sample_errors, "sliced Wasserstein distance, in deviations of the data"),
-    ):
-        tables = {name: means([measure(sde, mixture) for mixture in data]) for name, sde in SDES.items()}
-        picture = FOLDER / f"{kind.split()[0].lower()}.png"
-        draw_curves(picture, tables, label)
-        parts += [f"## {kind}", f"![{label}]({picture.name})"]
-        parts += [as_markdown(f"{name}: {label}", table) for name, table in tables.items()]
+    parts = [INTRODUCTION]
+    for title, (errors, label, gaussian_label) in KINDS.items():
+        found = measure(errors, title)
+        picture = FOLDER / f"{errors.__name__}.png"
+        draw_curves(picture, {name: tables[0] for name, tables in found.items()}, label)
+        parts += [f"## {title}", f"![{label}]({picture.name})"]
+        for name, (mixtures, gaussian) in found.items():
+            parts.append(as_markdown(f"{name}, mixtures: {label}", mixtures))
+            parts.append(as_markdown(f"{name}, Gaussian: {gaussian_label}", gaussian))
         (FOLDER / "samplers.md").write_text("\n\n".join(parts) + "\n")
 
 
-INTRODUCTION = """# Accuracy of the samplers
+INTRODUCTION = f"""# Accuracy of the samplers
 
-Written by `python scripts/benchmark_samplers.py`: exact scores of mixtures of six Gaussians (seeds 50, 51, 52; 2, 32
-and 4 dimensions; modes of deviation 0.2, 0.1 and 0.4), geometric means over the three. Columns are evaluations of the
-score; samplers that end at `t_min` are denoised with one more. The distances of other data are the least that a
-stochastic sampler can be told apart from."""
+Written by `python scripts/benchmark.py samplers`. The scores are exact: of a Gaussian of deviation 0.5 and of three
+mixtures of six Gaussians (seeds 50, 51, 52; modes of deviation 0.2, 0.1, 0.4), in {DIM} dimensions; of the mixtures the
+geometric means are shown. Columns are evaluations of the score; samplers that end at `t_min` are denoised with one
+more. Errors are in standard deviations of the data: medians over {NUM_LATENTS} latents of the deterministic samplers;
+sliced Wasserstein distances of {NUM_SAMPLES} samples, beside that of as many other data, the least that can be told
+apart; root mean squares over {NUM_PATHS} Brownian paths. Grids are those of each sampler's own paper, or as named;
+under EDM's SDE those in `t` take EDM's grid. Each sampler has its default options: none is tuned to these data."""
 
 if __name__ == "__main__":
     main()

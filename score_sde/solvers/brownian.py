@@ -74,7 +74,8 @@ class StepNoise(eqx.Module):
             return jax.random.normal(jax.random.fold_in(self.key, step), self.like.shape, self.like.dtype)
         start, stop = self.clock[step], self.clock[step + 1]
         tree = brownian_tree(self.key, self.clock[-1], self.like, diffrax.BrownianIncrement)
-        return tree.evaluate(start, stop) / jnp.sqrt(stop - start)
+        increment: Any = tree.evaluate(start, stop)
+        return increment / jnp.sqrt(stop - start)
 
 
 def brownian_tree(

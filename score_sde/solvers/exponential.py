@@ -132,7 +132,7 @@ def noise_adams_table(ratio: Ratios, *, order: int, variable: Variable) -> Multi
 
 
 def _integrals(
-    start: float, stop: float, nodes: Ratios, variable: Variable, factor: IntegratingFactor
+    start: np.float64, stop: np.float64, nodes: Ratios, variable: Variable, factor: IntegratingFactor
 ) -> Float[np.ndarray, " nodes"]:
     """``int L_j(u(s)) dm(s)`` from ``start`` to ``stop`` of the Lagrange polynomial of every node; in ``log s``."""
     log_start, log_stop = np.log(start), np.log(stop)

@@ -55,10 +55,10 @@ class Multistep(diffrax.AbstractSolver):
             "decay": table.decay * stop / start,
             "weights": table.weights * stop[:, None],
             "noise_std": table.noise * stop,
-            "correction": None if table.correction is None else table.correction * stop[:, None],
         }
-        cast = {name: None if array is None else jnp.asarray(array, dtype) for name, array in arrays.items()}
-        return cls(score_fn=score_fn, of_noise=table.of_noise, noise=noise, **cast)
+        correction = None if table.correction is None else jnp.asarray(table.correction * stop[:, None], dtype)
+        cast = {name: jnp.asarray(array, dtype) for name, array in arrays.items()}
+        return cls(score_fn=score_fn, correction=correction, of_noise=table.of_noise, noise=noise, **cast)
 
     def order(self, terms: Any) -> None:
         """Not used: the grid is fixed."""
