@@ -90,14 +90,16 @@ def overhead(batch: int = 32, num_evaluations: int = 48, repeats: int = 7) -> No
         x = jax.vmap(lambda key: jax.random.normal(key, model.shape))(keys)
         return jax.lax.fori_loop(0, num_evaluations, lambda i, x: x + 1e-3 * score(x, times[i]), x)
 
-    def through_diffrax(sampler: ss.Sampler) -> Callable[[Any, Any], Any]:
+    def through_diffrax(sampler: ss.Sampler, **options: Any) -> Callable[[Any, Any], Any]:
         def draw(params: Any, keys: Any) -> Any:
-            score_fn = model.score_fn_of(params)
-            return jax.vmap(lambda key: ss.sample(key, sde, score_fn, sampler, model.shape, denoise=False).x)(keys)
+            one = partial(ss.sample, sde=sde, score_fn=model.score_fn_of(params), sampler=sampler, shape=model.shape)
+            return jax.vmap(lambda key: one(key, denoise=False, **options).x)(keys)
 
         return draw
 
     functions = {name: through_diffrax(s) for name, s in with_evaluations(num_evaluations).items()}
+    told = through_diffrax(ss.EulerMaruyama(num_steps=num_evaluations), progress=lambda part: None)
+    functions["euler_maruyama, its progress told"] = told
     compiled = {
         name: jax.jit(function).lower(params, keys).compile() for name, function in {BARE: bare, **functions}.items()
     }

@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from score_sde.evaluation.mixture import Mixture
-from score_sde.sampling import Heun, Sampler, sample
+from score_sde.sampling import DPMSolverPP, Sampler, sample
 from score_sde.sdes import SDE
 from score_sde.simulation import simulate
+from score_sde.solvers import uniform
 from score_sde.typing import Key
 
 
@@ -56,8 +57,9 @@ def reverse_trajectories(
 
 
 def flow_trajectories(key: Key, sde: SDE, mixture: Mixture, num: int, *, num_frames: int = 101) -> Trajectories:
-    """Points of the prior, carried to ``t_min`` by the probability-flow ODE (Heun) with the exact score."""
-    return reverse_trajectories(key, sde, mixture, num, sampler=Heun(num_steps=200), num_frames=num_frames)
+    """Points of the prior, carried to ``t_min`` by the probability-flow ODE with the exact score."""
+    flow = DPMSolverPP(num_steps=400, grid=uniform)
+    return reverse_trajectories(key, sde, mixture, num, sampler=flow, num_frames=num_frames)
 
 
 def density(sde: SDE, mixture: Mixture, x: Float[np.ndarray, " points"], *, num_frames: int = 101) -> Density:
