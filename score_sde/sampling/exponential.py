@@ -132,12 +132,14 @@ class AdamsBashforth(ExponentialSampler):
     With ``scale = 0`` its polynomials are those in the log SNR. Below the smallest ``scale`` of the data the denoised
     image depends on the noise level as a function of ``s^2`` alone, and so does ``u``: the polynomials then hold down
     to ``s = 0``, and with ``last_ratio`` the last step is of full order too. ``noise_scale`` is the ``lambda`` of the
-    family in :mod:`score_sde.reverse`: 0 for the ODE, 1 for the SDE.
+    family in :mod:`score_sde.reverse`: 0 for the ODE, 1 for the SDE. ``corrected`` steps of the ODE are
+    repeated by Adams-Moulton, of one order more, when the next evaluation is known, at no cost (as UniPC does it).
     """
 
     order: int = 3
     scale: float = 0.1
     noise_scale: float = 0.0
+    corrected: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -146,10 +148,13 @@ class AdamsBashforth(ExponentialSampler):
             raise ValueError(f"scale={self.scale} must not be negative")
         if self.noise_scale < 0.0:
             raise ValueError(f"noise_scale={self.noise_scale} must not be negative")
+        if self.corrected and self.noise_scale > 0.0:
+            raise ValueError("only the steps of the ODE can be corrected: take noise_scale=0 or corrected=False")
 
     def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
         """Adams-Bashforth in ``u``."""
-        return adams_table(ratio, order=self.order, variable=self.variable, factor=Power(self.noise_scale))
+        factor, corrected = Power(self.noise_scale), self.corrected
+        return adams_table(ratio, order=self.order, variable=self.variable, factor=factor, corrected=corrected)
 
     def variable(self, s: Float[np.ndarray, "*points"]) -> Float[np.ndarray, "*points"]:
         """``-log(s^2 + scale^2) / 2``."""
@@ -296,14 +301,26 @@ def check_order(order: int, known: range) -> None:
         raise ValueError(f"order={order} must lie from {known[0]} to {known[-1]}")
 
 
-def default_sampler(*, nfe: int = 20) -> AdamsBashforth:
-    """The recommended sampler for ``nfe`` evaluations: deterministic, ending with denoised data.
+def default_sampler(*, nfe: int = 20, noise_scale: float = 0.0) -> AdamsBashforth:
+    """The recommended sampler for ``nfe`` evaluations, ending with denoised data.
 
-    Exponential Adams-Bashforth of order 2 below 10 evaluations, 3 below 20 and 4 from there on, at the nodes of
-    `CauchyGrid`, the last of them at ``sigma / alpha = 0.2 / sqrt(nfe)``. It is meant for data of a scale of about one.
-    ``docs/benchmarks/samplers.md`` compares it with others.
+    Exponential Adams-Bashforth at the nodes of `CauchyGrid`. Without noise it is deterministic: of order 2 below 8
+    evaluations, 3 below 12 and 4 from there on, corrected, on a grid about ``-1 - 3 / nfe`` with the last evaluation at
+    ``sigma / alpha = 0.5 / nfe``, in the variable of scale ``0.5 / sqrt(nfe)``. With noise (``noise_scale = 1`` is the
+    reverse SDE) it is of order 3, on a grid about -1, with ``(0.5 + 3 / nfe) / nfe`` and ``0.7 / sqrt(nfe)``. Both are
+    meant for data of a scale of about one. ``docs/benchmarks/samplers.md`` compares them with others, ``docs/benchmarks/diffusers.md``
+    with those of diffusers.
     """
     if nfe < 1:
         raise ValueError(f"nfe={nfe} must be at least 1")
-    order = 2 if nfe < 10 else 3 if nfe < 20 else 4
-    return AdamsBashforth(num_steps=nfe, grid=CauchyGrid(), order=order, last_ratio=0.2 / nfe**0.5)
+    if noise_scale != 0.0:
+        scale, last = 0.7 / nfe**0.5, (0.5 + 3.0 / nfe) / nfe
+        return AdamsBashforth(num_steps=nfe, grid=CauchyGrid(), scale=scale, noise_scale=noise_scale, last_ratio=last)
+    return AdamsBashforth(
+        num_steps=nfe,
+        grid=CauchyGrid(location=-1.0 - 3.0 / nfe),
+        order=2 if nfe < 8 else 3 if nfe < 12 else 4,
+        scale=0.5 / nfe**0.5,
+        corrected=True,
+        last_ratio=0.5 / nfe,
+    )

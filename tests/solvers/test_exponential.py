@@ -46,6 +46,7 @@ ORDERS = {
     "adams_bashforth_2": (AdamsBashforth(order=2), WIDE, 2, (64, 192)),
     "adams_bashforth_3": (AdamsBashforth(order=3), WIDE, 3, (64, 192)),
     "adams_bashforth_4": (AdamsBashforth(order=4), WIDE, 4, (64, 192)),
+    "adams_bashforth_corrected": (AdamsBashforth(order=2, corrected=True), WIDE, 3, (64, 192)),
     "dpm_solver_2": (DPMSolver(order=2), WIDE, 2, (64, 192)),
     "dpm_solver_3": (DPMSolver(order=3), WIDE, 3, (64, 192)),
     "dpm_solver_pp_2": (DPMSolverPP(order=2), WIDE, 2, (64, 192)),
@@ -252,6 +253,28 @@ def test_the_default_sampler_has_less_than_half_the_error_of_the_best_of_diffuse
     assert error < 0.5 * peers
 
 
+def test_with_noise_the_default_sampler_draws_from_the_data():
+    """The sliced Wasserstein distance to the data at 10 evaluations; the best of diffusers has 0.05 and more."""
+    problem, num, sde = Problem(43, 2, 0.2, num=2), 4096, VPSDE()
+    score, sampler = problem.mixture.score_fn(sde), default_sampler(nfe=10, noise_scale=1.0)
+    assert sampler.noise_scale == 1.0 and not sampler.corrected
+    drawn = np.asarray(jax.jit(jax.vmap(lambda key: sample(key, sde, score, sampler, (2,)).x))(keys(1, num)))
+    directions = np.stack([np.cos(angles := np.linspace(0.0, np.pi, 16, endpoint=False)), np.sin(angles)])
+    sets = [np.asarray(problem.mixture.sample(jax.random.key(seed), num)) for seed in (2, 3)]
+    data, other, ours = (np.sort(x @ directions, 0) for x in (*sets, drawn))
+    distances = [float(np.mean(np.abs(x - data))) / problem.std for x in (other, ours)]
+    print(f"\nother data {distances[0]:.4f}, ours {distances[1]:.4f}")  # noqa: T201
+    assert distances[1] < 0.035
+
+
+def test_the_corrected_steps_are_those_of_unipc():
+    """With ``scale = 0`` the variable is the log SNR; correction costs no evaluation and gains an order."""
+    ratio = noise_levels(VPSDE(), log_snr(VPSDE(), 8)).ratio
+    ours, published = AdamsBashforth(scale=0.0, corrected=True).table(VPSDE(), ratio), UniPC().table(VPSDE(), ratio)
+    np.testing.assert_allclose(ours.correction, published.correction, rtol=1e-9)
+    np.testing.assert_allclose(ours.weights, published.weights, rtol=1e-9)
+
+
 def test_the_default_sampler_evaluates_as_often_as_it_is_asked_to():
     sde = VPSDE()
     for nfe in (1, 2, 5, 10, 30):
@@ -290,6 +313,8 @@ def test_the_last_step_to_the_data_is_of_full_order(sde):
         (DDIM, {"eta": 1.5}, "eta=1.5 must lie from 0"),
         (AdamsBashforth, {"order": 7}, "order=7 must lie from 1 to 6"),
         (AdamsBashforth, {"scale": -1.0}, "scale=-1.0 must not be negative"),
+        (AdamsBashforth, {"noise_scale": 1.0, "corrected": True}, "only the steps of the ODE can be corrected"),
+        (default_sampler, {"noise_scale": -1.0}, "noise_scale=-1.0 must not be negative"),
         (DPMSolverPP, {"order": 4}, "order=4 must lie from 1 to 3"),
         (DPMSolver, {"order": 1}, "order=1 must be 2 or 3; DDIM is order 1"),
         (EDM, {"order": 3}, "order=3 must be 1"),
