@@ -304,12 +304,18 @@ def check_order(order: int, known: range) -> None:
 def default_sampler(*, nfe: int = 20, noise_scale: float = 0.0) -> AdamsBashforth:
     """The recommended sampler for ``nfe`` evaluations, ending with denoised data.
 
-    Exponential Adams-Bashforth at the nodes of `CauchyGrid`. Without noise it is deterministic: of order 2 below 8
-    evaluations, 3 below 12 and 4 from there on, corrected, on a grid about ``-1 - 3 / nfe`` with the last evaluation at
-    ``sigma / alpha = 0.5 / nfe``, in the variable of scale ``0.5 / sqrt(nfe)``. With noise (``noise_scale = 1`` is the
-    reverse SDE) it is of order 3, on a grid about -1, with ``(0.5 + 3 / nfe) / nfe`` and ``0.7 / sqrt(nfe)``. Both are
-    meant for data of a scale of about one. ``docs/benchmarks/samplers.md`` compares them with others, ``docs/benchmarks/diffusers.md``
-    with those of diffusers.
+    `AdamsBashforth` at the nodes of `CauchyGrid`, for data of a scale of about one:
+
+    ===============  ============================================  ==========================
+    ``noise_scale``  0: the ODE, corrected                        positive: the SDE
+    ===============  ============================================  ==========================
+    ``order``        2 below 8 evaluations, 3 below 12, 4 beyond  3
+    ``location``     ``-1 - 3 / nfe``                             -1
+    ``last_ratio``   ``0.5 / nfe``                                ``(0.5 + 3 / nfe) / nfe``
+    ``scale``        ``0.5 / sqrt(nfe)``                          ``0.7 / sqrt(nfe)``
+    ===============  ============================================  ==========================
+
+    ``docs/benchmarks/samplers.md`` compares it with others, ``docs/benchmarks/diffusers.md`` with those of diffusers.
     """
     if nfe < 1:
         raise ValueError(f"nfe={nfe} must be at least 1")
