@@ -131,8 +131,7 @@ def test_a_fingerprint_is_of_every_value_and_not_of_their_order():
     flipped = {**PARAMS, "a": np.nextafter(PARAMS["a"], np.float32(9.0))}
     renamed = {"z": PARAMS["a"], "b": PARAMS["b"]}
     halved = {**PARAMS, "a": PARAMS["a"].astype(np.float16)}
+    changed = turned, flipped, renamed, halved
     found = {fingerprint(other, PARAMS) for other in others}
-    found |= {
-        fingerprint({"a": 1, "b": {"c": 2.5, "d": None}}, params) for params in (turned, flipped, renamed, halved)
-    }
+    found |= {fingerprint({"a": 1, "b": {"c": 2.5, "d": None}}, params) for params in changed}
     assert len(found) == 6 and first not in found
