@@ -22,7 +22,7 @@ def pieces_of(model: Model, key: Key, folder: Path) -> Pieces:
     sections = {name: model.config[name] for name in ("sde", "model", "parameterization", "example")}
     sampling = {name: value for name, value in model.config["sampling"].items() if name not in NOT_THE_NUMBERS}
     seed = [str(jax.random.key_impl(key)), np.asarray(jax.random.key_data(key)).tolist()]
-    request = {"sampling": sampling, "data": dataclasses.asdict(model.scaling), "step": model.step, "seed": seed}
+    request = {"sampling": sampling, "data": dataclasses.asdict(model.scaling), "step": int(model.step), "seed": seed}
     return Pieces(folder, fingerprint({**sections, **request}, model.params))
 
 
@@ -33,19 +33,10 @@ def draw_missing(model: Model, pieces: Pieces, key: Key, num_samples: int) -> No
         FloatingPointError: where some samples are not finite; the finite pieces stay.
         FileNotFoundError: where another process has not done its share.
     """
-    process, processes = jax.process_index(), jax.process_count()
-    damaged = pieces.drop_damaged() if process == 0 else []
-    meet("damaged pieces are gone")
-    missing = pieces.missing(num_samples)
-    meet("what is missing is known")
-    # As if all were missing: on equal devices, a resumed run then ends with equal bits.
-    size = even_batch_size(num_samples, min(model.drawing.batch_size, -(-num_samples // processes)))
-    batches = [range(i, min(i + size, gap.stop)) for gap in missing for i in range(gap.start, gap.stop, size)]
-    share = batches[process::processes]
-    name = "sample" if processes == 1 else f"sample, process {process} of {processes}"
-    stream = None if process == 0 else io.StringIO()
+    damaged, missing = _what_is_there(pieces, num_samples)
+    share, size = _share(missing, num_samples, model.drawing.batch_size)
     try:
-        with Progress(name, sum(map(len, share)), unit="samples", stream=stream) as bar:
+        with _bar(share) as bar:
             for path in damaged:
                 bar.note(f"damaged, to be drawn anew: {path}")
             if found := num_samples - sum(map(len, missing)):
@@ -54,11 +45,35 @@ def draw_missing(model: Model, pieces: Pieces, key: Key, num_samples: int) -> No
     finally:
         meet("all pieces are written")
     left = pieces.missing(num_samples)
-    meet("what is left is known")
+    meet("what is left is known")  # before the first process takes the pieces away
     if not finite:
         raise FloatingPointError("some samples are not finite: more steps (num_steps, max_steps) or a longer training")
     if left:
         raise FileNotFoundError(f"the samples from {left[0].start} on are not there: another process has failed")
+
+
+def _what_is_there(pieces: Pieces, num_samples: int) -> tuple[list[Path], list[range]]:
+    """The damaged pieces, now gone, and what is missing, on which all processes agree."""
+    damaged = pieces.drop_damaged() if jax.process_index() == 0 else []
+    meet("damaged pieces are gone")
+    missing = pieces.missing(num_samples)
+    meet("what is missing is known")
+    return damaged, missing
+
+
+def _share(missing: list[range], num_samples: int, largest: int) -> tuple[list[range], int]:
+    """The batches of this process, and their size."""
+    # As if all were missing: on equal devices, a resumed run then ends with equal bits.
+    size = even_batch_size(num_samples, min(largest, -(-num_samples // jax.process_count())))
+    batches = [range(i, min(i + size, gap.stop)) for gap in missing for i in range(gap.start, gap.stop, size)]
+    return batches[jax.process_index() :: jax.process_count()], size
+
+
+def _bar(share: list[range]) -> Progress:
+    """The progress of this process's share; the first process alone shows it."""
+    process, processes = jax.process_index(), jax.process_count()
+    name = "sample" if processes == 1 else f"sample, process {process} of {processes}"
+    return Progress(name, sum(map(len, share)), unit="samples", stream=None if process == 0 else io.StringIO())
 
 
 def _draw(model: Model, pieces: Pieces, key: Key, share: list[range], size: int, bar: Progress) -> bool:

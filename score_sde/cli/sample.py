@@ -59,7 +59,7 @@ def target_of(values: Any, model: Model, workdir: Path) -> Path:
         raise Refusal(f"--format must be npz or png, got {values.format!r}")
     target = Path(values.output or workdir / "samples").expanduser() / TARGETS[values.format]
     if values.format == "png" and not is_image(model.shape, model.scaling):
-        raise Refusal(f"--format=png is for images; this model draws points of shape {model.shape}: take --format=npz")
+        raise Refusal(f"--format=png is for images; this model draws samples of shape {model.shape}: take --format=npz")
     with refusals():
         report.make_folder(target.parent)
         if values.format == "png":

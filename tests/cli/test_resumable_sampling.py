@@ -210,7 +210,7 @@ WRONG = [
     ("--batch=many", "--config.sampling.batch_size must be an integer, got 'many'"),
     ("--batc=4", "unknown flag --batc, did you mean 'batch'?"),
     ("--format=jpg", "--format must be npz or png, got 'jpg'"),
-    ("--format=png", "--format=png is for images; this model draws points of shape (2,): take --format=npz"),
+    ("--format=png", "--format=png is for images; this model draws samples of shape (2,): take --format=npz"),
     ("--num_samples=0", "--num_samples"),
     ("--output=config.json", "config.json is a file where a folder is needed"),
     ("--config.sampling.threshold=statik", "unknown sampling.threshold 'statik', did you mean 'static'?"),
