@@ -204,7 +204,9 @@ def _open_sections(config: ConfigDict, argv: Sequence[str]) -> None:
     paths = [argument.lstrip("-").partition("=")[0].rpartition(".")[0] for argument in argv if argument[:1] == "-"]
     for head, key in (path.split(".") for path in NAMED if "." in path and f"config.{path}" in paths):
         section = config.get(head)
-        value = section.get(key) if isinstance(section, ConfigDict) else config
+        if not isinstance(section, ConfigDict):
+            continue
+        value = section.get(key)
         if value is None or isinstance(value, str):
             with section.ignore_type():
                 section[key] = ConfigDict({"name": value} if value else {})

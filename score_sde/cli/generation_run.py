@@ -87,7 +87,7 @@ def _draw(model: Model, pieces: Pieces, key: Key, share: list[range], size: int,
         reports.end()
         if not np.isfinite(batch.x).all():
             return False
-        pieces.write(indices.start, Piece(np.asarray(model.scaling.to_data(batch.x)), batch.nfe))
+        pieces.write(indices.start, Piece(np.asarray(model.scaling.to_data(batch.x)), np.asarray(batch.nfe)))
     return True
 
 

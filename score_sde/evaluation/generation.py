@@ -1,6 +1,7 @@
 """Drawing many samples: in batches, over all local devices, in the order of their index."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -31,7 +32,7 @@ def make_draw(
     progress: Progress | None = None,
 ) -> Draw:
     """The compiled function ``(params, keys [b]) -> Sample``, a batch of samples split over all local devices."""
-    options = {"denoise": denoise, "save_path": save_path, "threshold": threshold, "progress": progress}
+    options: dict[str, Any] = {"denoise": denoise, "save_path": save_path, "threshold": threshold, "progress": progress}
 
     def draw(params: Params, keys: Array) -> Sample:
         return draw_batch(keys, sde, score_fn_of(params), sampler, shape, **options)
@@ -53,7 +54,7 @@ def draw_batch(
     progress: Progress | None = None,
 ) -> Sample:
     """A batch of samples, one of each key; the options are those of `sample`."""
-    options = {"denoise": denoise, "save_path": save_path, "threshold": threshold, "progress": progress}
+    options: dict[str, Any] = {"denoise": denoise, "save_path": save_path, "threshold": threshold, "progress": progress}
     return jax.vmap(lambda key: sample(key, sde, score_fn, sampler, shape, **options), axis_name=AXIS)(keys)
 
 

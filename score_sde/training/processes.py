@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 
@@ -43,7 +44,7 @@ def meet(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
-def _arguments(environment: Mapping[str, str]) -> dict[str, object] | None:
+def _arguments(environment: Mapping[str, str]) -> dict[str, Any] | None:
     """Those of ``jax.distributed.initialize``; None for a process that is alone."""
     missing = [name for name in GIVEN if not environment.get(name)]
     if len(missing) == len(GIVEN):
