@@ -35,6 +35,11 @@ class Drawing:
     def __post_init__(self) -> None:
         _positive("sampling", num_samples=self.num_samples, batch_size=self.batch_size)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those of `sample`, by name."""
+        return {"denoise": self.denoise, "threshold": self.threshold}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Training:

@@ -29,6 +29,9 @@ ErrorNorm: TypeAlias = Literal["rms", "max"]
 Progress: TypeAlias = Callable[[float], None]
 """Is told, on the host, which part of a solve is done."""
 
+REPORTS = 20
+"""How often it is told, about. A report takes a CPU half a millisecond or more: as long as a step of a tiny network."""
+
 
 class Noise(NamedTuple):
     """Additive noise ``diffusion(t) dw``, drawn from ``key`` by the index of the step.
@@ -179,7 +182,7 @@ def solve_adaptively(
         saveat=_save_at(frames),
         adjoint=_adjoint(differentiate),
         max_steps=max_steps,
-        progress_meter=_meter(progress, 100),
+        progress_meter=_meter(progress, REPORTS),
         throw=False,
     )
     return _solution(solution, frames)
@@ -226,10 +229,10 @@ def _adjoint(differentiate: Differentiate) -> diffrax.AbstractAdjoint:
 
 
 def _meter(progress: Progress | None, num_steps: int) -> diffrax.AbstractProgressMeter:
-    """Of all steps, about a hundred are reported."""
+    """Of all steps, about ``REPORTS`` are reported; where their number is not known before, each."""
     if progress is None:
         return diffrax.NoProgressMeter()
-    return ProgressMeter(report=progress, every=max(1, num_steps // 100))
+    return ProgressMeter(report=progress, every=max(1, num_steps // REPORTS))
 
 
 def _dtype(y0: State) -> Any:

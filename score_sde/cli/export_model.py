@@ -57,7 +57,7 @@ def _export_model(folder: Path, model: Model) -> dict[str, str]:
 def _export_sampler(path: Path, model: Model) -> dict[str, str]:
     def draw(keys: Array) -> Array:
         parts = model.sde, model.score_fn, model.sampler, model.shape
-        return model.scaling.to_data(draw_batch(keys, *parts, denoise=model.drawing.denoise).x)
+        return model.scaling.to_data(draw_batch(keys, *parts, **model.drawing.options).x)
 
     export_sampler(path, draw)
     return {"sampler": f"{type(model.sampler).__name__}, {path.stat().st_size / 1e6:.1f} MB, {path}"}

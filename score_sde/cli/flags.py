@@ -9,7 +9,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from score_sde.builders import SECTIONS, drop_leftovers
+from score_sde.builders import NAMED, SECTIONS, drop_leftovers
 from score_sde.cli.config_file import read_config
 from score_sde.naming import did_you_mean
 
@@ -54,6 +54,7 @@ class Flags:
         self._values = flags.FlagValues()
         self._usage = f"usage: score-sde {verb} [--flag=value …]\n\n{description}\n"
         self._lines = dict(config_help)
+        self._shorthands: dict[str, str] = {}
         flags.DEFINE_bool("help", False, "", short_name="h", flag_values=self._values)
 
     def string(self, name: str, default: str | None, description: str) -> None:
@@ -70,13 +71,18 @@ class Flags:
         )
         self._describe(name, default, description)
 
+    def shorthand(self, name: str, path: str, description: str) -> None:
+        """A flag that is short for ``--config.PATH``."""
+        self._shorthands[name] = f"config.{path}"
+        self._lines[f"--{name}"] = f"{description}: short for --config.{path} (default: that of the config)"
+
     def parse(self, argv: Sequence[str]) -> Any:
         """The values, ``config`` among them; on ``--help`` the help, and a normal exit."""
         if any(argument in ("-h", "-help", "--help") for argument in argv):
             print(f"{self._usage}\n{self._help()}")
             raise SystemExit(0)
         with refusals():
-            config, rest = self._read_config(argv)
+            config, rest = self._read_config([self._written_out(argument) for argument in argv])
             before = {} if config is None else config.to_dict()
             unexpected = self._parse(config, rest)
             if unexpected:
@@ -88,6 +94,7 @@ class Flags:
     def _parse(self, config: ConfigDict | None, argv: Sequence[str]) -> list[str]:
         try:
             if config is not None:
+                _open_sections(config, argv)
                 _check_overrides(config, argv)
                 config_flags.register_flag_parser_for_type(types.NoneType, _Literal())
                 config_flags.DEFINE_config_dict(
@@ -100,13 +107,18 @@ class Flags:
                 )
             return self._values([self._verb, *argv])[1:]
         except flags.UnrecognizedFlagError as error:
-            hint = did_you_mean(error.flagname, ["config", *self._values])
+            hint = did_you_mean(error.flagname, ["config", *self._shorthands, *self._values])
             raise ValueError(f"unknown flag --{error.flagname}{hint}; --help lists the flags") from error
         except flags.IllegalFlagValueError as error:
             name = str(error).removeprefix("flag --").partition("=")[0]
             parser = self._values[name].parser
             wanted = parser.syntactic_help or _WORDS.get(self._values[name].flag_type(), "of another type")
             raise ValueError(f"--{name} must be {wanted}, got {value_of(name, argv)!r}") from error
+
+    def _written_out(self, argument: str) -> str:
+        flag, equals, value = argument.partition("=")
+        path = self._shorthands.get(flag.lstrip("-")) if flag.startswith("-") else None
+        return argument if path is None else f"--{path}{equals}{value}"
 
     def _describe(self, name: str, default: Any, description: str) -> None:
         self._lines[f"--{name}"] = description if default is None else f"{description} (default: {default})"
@@ -182,6 +194,22 @@ class _Literal(flags.ArgumentParser):
             return ast.literal_eval(argument)
         except (SyntaxError, ValueError):
             return argument
+
+
+def _open_sections(config: ConfigDict, argv: Sequence[str]) -> None:
+    """Make sections of the values that have one of their own, where an override names a key of it.
+
+    ``sampling.threshold`` is None in most configs, and ``"static"`` is short for ``{"name": "static"}``.
+    """
+    paths = [argument.lstrip("-").partition("=")[0].rpartition(".")[0] for argument in argv if argument[:1] == "-"]
+    for head, key in (path.split(".") for path in NAMED if "." in path and f"config.{path}" in paths):
+        section = config.get(head)
+        if not isinstance(section, ConfigDict):
+            continue
+        value = section.get(key)
+        if value is None or isinstance(value, str):
+            with section.ignore_type():
+                section[key] = ConfigDict({"name": value} if value else {})
 
 
 def _check_overrides(config: ConfigDict, argv: Sequence[str]) -> None:

@@ -87,7 +87,7 @@ def _hooks(
 def _sample_grids(experiment: Experiment, workdir: Path, key: Key, writer: MetricWriter) -> Hook:
     """64 samples from the same latents each time."""
     model, data = experiment.model, experiment.source.test
-    draw = make_draw(model.sde, model.score_fn_of, model.sampler, model.shape, denoise=model.drawing.denoise)
+    draw = make_draw(model.sde, model.score_fn_of, model.sampler, model.shape, **model.drawing.options)
 
     def draw_samples(state: TrainState, step: int) -> None:
         samples = next(generate(draw, state.ema_params, key, 64, 64)).x

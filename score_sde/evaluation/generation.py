@@ -1,13 +1,15 @@
 """Drawing many samples: in batches, over all local devices, in the order of their index."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from score_sde.sampling import Sample, Sampler, sample
+from score_sde.integrate import Progress
+from score_sde.sampling import Sample, Sampler, Threshold, sample
 from score_sde.sdes import SDE
 from score_sde.typing import Key, Params, ScoreFn
 
@@ -26,11 +28,14 @@ def make_draw(
     *,
     denoise: bool = True,
     save_path: int = 0,
+    threshold: Threshold | None = None,
+    progress: Progress | None = None,
 ) -> Draw:
     """The compiled function ``(params, keys [b]) -> Sample``, a batch of samples split over all local devices."""
+    options: dict[str, Any] = {"denoise": denoise, "save_path": save_path, "threshold": threshold, "progress": progress}
 
     def draw(params: Params, keys: Array) -> Sample:
-        return draw_batch(keys, sde, score_fn_of(params), sampler, shape, denoise=denoise, save_path=save_path)
+        return draw_batch(keys, sde, score_fn_of(params), sampler, shape, **options)
 
     compiled = jax.jit(draw)
     return lambda params, keys: compiled(params, over_devices(keys))
@@ -45,11 +50,12 @@ def draw_batch(
     *,
     denoise: bool = True,
     save_path: int = 0,
+    threshold: Threshold | None = None,
+    progress: Progress | None = None,
 ) -> Sample:
-    """A batch of samples, one of each key."""
-    return jax.vmap(
-        lambda key: sample(key, sde, score_fn, sampler, shape, denoise=denoise, save_path=save_path), axis_name=AXIS
-    )(keys)
+    """A batch of samples, one of each key; the options are those of `sample`."""
+    options: dict[str, Any] = {"denoise": denoise, "save_path": save_path, "threshold": threshold, "progress": progress}
+    return jax.vmap(lambda key: sample(key, sde, score_fn, sampler, shape, **options), axis_name=AXIS)(keys)
 
 
 def sample_keys(key: Key, start: int, stop: int) -> Array:
@@ -61,8 +67,13 @@ def generate(draw: Draw, params: Params, key: Key, num_samples: int, batch_size:
     """Batches of NumPy samples, ``num_samples`` in all, of at most ``batch_size``; all are compiled to one shape."""
     batch_size = even_batch_size(num_samples, batch_size)
     for start in range(0, num_samples, batch_size):
-        batch = jax.device_get(draw(params, sample_keys(key, start, start + batch_size)))
-        yield jax.tree.map(lambda leaf, kept=num_samples - start: leaf[:kept], batch)
+        yield draw_range(draw, params, key, range(start, min(start + batch_size, num_samples)), batch_size)
+
+
+def draw_range(draw: Draw, params: Params, key: Key, indices: range, batch_size: int) -> Sample:
+    """The samples of at most ``batch_size`` indices, of NumPy; as many are drawn, so that all batches are one shape."""
+    batch = jax.device_get(draw(params, sample_keys(key, indices.start, indices.start + batch_size)))
+    return jax.tree.map(lambda leaf: leaf[: len(indices)], batch)
 
 
 def even_batch_size(total: int, largest: int) -> int:

@@ -13,6 +13,7 @@ from score_sde.training.mesh import (
     shard_batch,
 )
 from score_sde.training.optimizer import adam
+from score_sde.training.processes import join_processes, meet
 from score_sde.training.progress import Progress
 from score_sde.training.state import TrainState, init_state
 from score_sde.training.step import LossFn, make_eval_step, make_train_step
@@ -38,8 +39,10 @@ __all__ = [
     "compile_step",
     "data_mesh",
     "init_state",
+    "join_processes",
     "make_eval_step",
     "make_train_step",
+    "meet",
     "read_scalars",
     "replicate",
     "restore_for_sampling",

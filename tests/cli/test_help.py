@@ -8,7 +8,10 @@ from score_sde.cli import main
 
 FLAGS = {
     "train": ["--config", "--config.section.key=value", "--workdir"],
-    "sample": ["--config.section.key=value", "--workdir", "--checkpoint", "--num_samples", "--seed"],
+    "sample": [
+        *("--config.section.key=value", "--workdir", "--checkpoint", "--sampler", "--num_samples", "--batch", "--seed"),
+        *("--format", "--output"),
+    ],
     "likelihood": ["--config.section.key=value", "--workdir", "--checkpoint", "--split", "--seed"],
     "import": ["--config", "--config.section.key=value", "--reference_config", "--checkpoint", "--workdir"],
     "export": ["--config.section.key=value", "--workdir", "--checkpoint", "--output", "--sampler"],

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from score_sde import VPSDE, EulerMaruyama, ProbabilityFlow, sample
 from score_sde.evaluation.generation import AXIS, even_batch_size, generate, make_draw, over_devices, sample_keys
+from score_sde.sampling import StaticThreshold
 
 SDE, STEPS, KEY = VPSDE(), EulerMaruyama(num_steps=5), jax.random.key(3)
 
@@ -76,6 +77,25 @@ def test_a_sampler_may_couple_the_samples_of_a_batch():
     sampler = ProbabilityFlow(rtol=1e-2, atol=1e-2, axis_name=AXIS)
     (batch,) = generate(make_draw(SDE, score_fn_of, sampler, (3,)), PARAMS, KEY, 8, 8)
     assert np.isfinite(batch.x).all() and len(set(batch.nfe.tolist())) == 1
+
+
+@pytest.mark.parametrize("sampler", [EulerMaruyama(num_steps=60), ProbabilityFlow(rtol=1e-3, atol=1e-3)])
+@pytest.mark.parametrize("num_samples", [16, 9])
+def test_a_batch_on_all_devices_or_one_reports_rising_parts_of_the_whole(sampler, num_samples):
+    told = []
+    draw = make_draw(SDE, score_fn_of, sampler, (3,), progress=told.append)
+    for _ in range(2):
+        told.clear()
+        jax.block_until_ready(draw(PARAMS, sample_keys(KEY, 0, num_samples)))
+        jax.effects_barrier()
+        assert told == sorted(told) and 3 <= len(told) <= 60 and told[0] >= 0.0 and 0.8 < told[-1] <= 1.0
+
+
+def test_a_threshold_cuts():
+    low, high = -0.1, 0.2
+    draw = make_draw(SDE, score_fn_of, STEPS, (3,), threshold=StaticThreshold(low=low, high=high))
+    (batch,) = generate(draw, PARAMS, KEY, 8, 8)
+    assert low - 1e-5 <= batch.x.min() and 0.1 < batch.x.max() <= high + 1e-5
 
 
 @given(st.integers(1, 500), st.integers(1, 300))

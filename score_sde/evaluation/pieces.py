@@ -1,0 +1,132 @@
+"""Finished pieces of a long generation, kept on disk, so that an interrupted one goes on where it was.
+
+A piece ``<start>-<stop>.npz`` holds the samples of these indices. Pieces lie in a folder of their own for each
+fingerprint, so that samples of different models, seeds or samplers never come together.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Int, Shaped
+
+from score_sde.evaluation.files import replacing
+from score_sde.typing import Params
+
+_NAME = re.compile(r"(\d+)-(\d+)\.npz")
+
+
+class Piece(NamedTuple):
+    """Some of the samples, as levels or points, and the evaluations that each has cost."""
+
+    samples: Shaped[np.ndarray, "n *shape"]
+    nfe: Int[np.ndarray, " n"]
+
+
+def fingerprint(request: Mapping[str, Any], params: Params) -> str:
+    """The SHA-256 of what was asked for, as canonical JSON, and of each parameter's path, type, shape and bytes."""
+    digest = hashlib.sha256(json.dumps(request, sort_keys=True, separators=(",", ":")).encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        value = np.asarray(leaf, order="C")
+        digest.update(f"{jax.tree_util.keystr(path)}:{value.dtype.name}{list(value.shape)}".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+class Pieces:
+    """The pieces of one request, in a hidden folder beside the results.
+
+    Args:
+        folder: where the results will be.
+        fingerprint: of everything that the samples depend on, the number of them and their batches aside.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self.folder = folder / f".pieces-{fingerprint[:12]}"
+
+    def write(self, start: int, piece: Piece) -> None:
+        """Keep the samples from index ``start`` on, wholly or not at all."""
+        path = self.folder / f"{start:08d}-{start + len(piece.samples):08d}.npz"
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            # Not compressed, but a zip archive with its checksums all the same.
+            np.savez(file, **piece._asdict())
+
+    def missing(self, num_samples: int) -> list[range]:
+        """The indices below ``num_samples`` that no piece holds, by the names of the files."""
+        gaps, position = [], 0
+        for indices in [*self._found(), range(num_samples, num_samples)]:
+            gaps.append(range(position, min(indices.start, num_samples)))
+            position = max(position, indices.stop)
+        return [gap for gap in gaps if gap]
+
+    def drop_damaged(self) -> list[Path]:
+        """Remove the pieces that cannot be read, and return their paths."""
+        damaged = [path for indices, path in self._found().items() if not _is_whole(path, len(indices))]
+        for path in damaged:
+            path.unlink()
+        return damaged
+
+    def read(self, num_samples: int) -> Iterator[Piece]:
+        """The samples below ``num_samples``, in the order of their index.
+
+        Raises:
+            FileNotFoundError: where some are missing.
+        """
+        if missing := self.missing(num_samples):
+            raise FileNotFoundError(f"{self.folder} lacks the samples from {missing[0].start} to {missing[0].stop - 1}")
+        position = 0
+        for indices, path in self._found().items():
+            rows = slice(position - indices.start, min(indices.stop, num_samples) - indices.start)
+            if rows.start < rows.stop:
+                piece = _load(path)
+                yield Piece(piece.samples[rows], piece.nfe[rows])
+                position = indices.start + rows.stop
+
+    @contextmanager
+    def publishing(self, path: Path) -> Iterator[Path]:
+        """A place among the pieces for a file or folder, which takes that of ``path`` when the block ends."""
+        draft, former = self.folder / path.name, self.folder / f"{path.name}.former"
+        _remove(draft)
+        yield draft
+        _remove(former)
+        if draft.is_dir() and path.is_dir():
+            path.rename(former)
+        draft.replace(path)
+        _remove(former)
+
+    def remove(self, num_samples: int) -> None:
+        """Forget the pieces, unless some reach beyond ``num_samples``: those belong to a larger request."""
+        if not any(indices.stop > num_samples for indices in self._found()):
+            _remove(self.folder)
+
+    def _found(self) -> dict[range, Path]:
+        names = [(_NAME.fullmatch(path.name), path) for path in self.folder.glob("*.npz")]
+        found = {range(int(name[1]), int(name[2])): path for name, path in names if name}
+        return dict(sorted(found.items(), key=lambda item: (item[0].start, item[0].stop)))
+
+
+def _load(path: Path) -> Piece:
+    # numpy leaves a damaged file open that it has opened itself.
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+        return Piece(file["samples"], file["nfe"])
+
+
+def _is_whole(path: Path, num: int) -> bool:
+    try:
+        return all(len(values) == num for values in _load(path))
+    except Exception:  # whatever a damaged archive makes its readers raise
+        return False
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,137 @@
+"""Pieces of a long generation: coverage, damage, order, and whose they are."""
+
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from score_sde.evaluation.pieces import Piece, Pieces, fingerprint
+
+PARAMS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": {"c": np.float32(1.0)}}
+
+
+def piece(start, stop):
+    """Samples that say their index."""
+    index = np.arange(start, stop)
+    return Piece(np.stack([index, -index], 1).astype(np.float32), index.astype(np.int32))
+
+
+@pytest.fixture
+def pieces(tmp_path):
+    return Pieces(tmp_path, "0123456789abcdef")
+
+
+def read(pieces, num_samples):
+    return np.concatenate([found.samples for found in pieces.read(num_samples)])[:, 0].astype(int).tolist()
+
+
+def test_what_is_missing_is_known_from_the_names(pieces):
+    assert pieces.missing(10) == [range(10)]
+    for start, stop in ((8, 10), (2, 4), (3, 5)):
+        pieces.write(start, piece(start, stop))
+    assert sorted(path.name for path in pieces.folder.iterdir())[0] == "00000002-00000004.npz"
+    assert pieces.missing(12) == [range(2), range(5, 8), range(10, 12)]
+    assert pieces.missing(9) == [range(2), range(5, 8)]
+    assert pieces.missing(3) == [range(2)]
+    with pytest.raises(FileNotFoundError, match="lacks the samples from 5 to 7"):
+        pieces.write(0, piece(0, 2))
+        list(pieces.read(10))
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 9)), max_size=8), st.integers(1, 40))
+def test_missing_and_read_are_exact_whatever_the_pieces(tmp_path_factory, starts, num_samples):
+    pieces = Pieces(tmp_path_factory.mktemp("pieces"), "f" * 64)
+    held = set()
+    for start, size in starts:
+        pieces.write(start, piece(start, start + size))
+        held |= set(range(start, start + size))
+    gaps = pieces.missing(num_samples)
+    assert [i for gap in gaps for i in gap] == sorted(set(range(num_samples)) - held)
+    for gap in gaps:
+        pieces.write(gap.start, piece(gap.start, gap.stop))
+    assert read(pieces, num_samples) == list(range(num_samples))
+    shutil.rmtree(pieces.folder)
+
+
+@pytest.mark.parametrize("place", range(20, 760, 37))
+def test_a_flipped_byte_or_a_cut_file_is_found(pieces, place):
+    pieces.write(0, piece(0, 9))
+    pieces.write(9, piece(9, 18))
+    path = pieces.folder / "00000009-00000018.npz"
+    data = bytearray(path.read_bytes())
+    before = piece(9, 18)
+    data[place % len(data)] ^= 0x40
+    path.write_bytes(data)
+    damaged = pieces.drop_damaged()
+    if damaged:
+        assert damaged == [path] and pieces.missing(18) == [range(9, 18)]
+    else:  # a byte of no importance, such as one of a date
+        found = list(pieces.read(18))[1]
+        assert (found.samples == before.samples).all() and (found.nfe == before.nfe).all()
+    pieces.write(9, before)
+    path.write_bytes(path.read_bytes()[: place % len(data)])
+    assert pieces.drop_damaged() == [path]
+
+
+def test_an_empty_file_and_one_of_other_length_are_damaged(pieces):
+    pieces.write(0, piece(0, 3))
+    (pieces.folder / "00000003-00000006.npz").touch()
+    shutil.copy(pieces.folder / "00000000-00000003.npz", pieces.folder / "00000006-00000008.npz")
+    assert len(pieces.drop_damaged()) == 2
+    assert pieces.missing(8) == [range(3, 8)]
+
+
+def test_unfinished_files_count_for_nothing(pieces):
+    pieces.write(0, piece(0, 3))
+    (pieces.folder / ".00000003-00000006-1f2e3d4c.npz").write_bytes(b"half")
+    assert pieces.missing(6) == [range(3, 6)] and pieces.drop_damaged() == []
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_results_appear_whole_or_not_at_all(pieces, kind, tmp_path):
+    def fill(path, text):
+        if kind == "folder":
+            path.mkdir()
+        (path / "x" if kind == "folder" else path).write_text(text)
+
+    def content(path):
+        return (path / "x" if kind == "folder" else path).read_text()
+
+    pieces.write(0, piece(0, 3))
+    target = tmp_path / "result"
+    fill(target, "old")
+    with pytest.raises(KeyboardInterrupt), pieces.publishing(target) as draft:
+        fill(draft, "half")
+        raise KeyboardInterrupt
+    assert content(target) == "old"
+    with pieces.publishing(target) as draft:
+        assert not draft.exists()
+        fill(draft, "new")
+    assert content(target) == "new"
+    pieces.remove(3)
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_pieces_of_a_larger_request_stay(pieces):
+    pieces.write(0, piece(0, 3))
+    pieces.write(3, piece(3, 6))
+    pieces.remove(4)
+    assert pieces.missing(6) == []
+    pieces.remove(6)
+    assert pieces.missing(6) == [range(6)] and not pieces.folder.exists()
+
+
+def test_a_fingerprint_is_of_every_value_and_not_of_their_order():
+    first = fingerprint({"a": 1, "b": {"c": 2.5, "d": None}}, PARAMS)
+    assert len(first) == 64 and first == fingerprint({"b": {"d": None, "c": 2.5}, "a": 1}, PARAMS)
+    others = [{"a": 2, "b": {"c": 2.5, "d": None}}, {"a": 1, "b": {"c": 2.5}}]
+    turned = {**PARAMS, "a": PARAMS["a"].T.copy()}
+    flipped = {**PARAMS, "a": np.nextafter(PARAMS["a"], np.float32(9.0))}
+    renamed = {"z": PARAMS["a"], "b": PARAMS["b"]}
+    halved = {**PARAMS, "a": PARAMS["a"].astype(np.float16)}
+    changed = turned, flipped, renamed, halved
+    found = {fingerprint(other, PARAMS) for other in others}
+    found |= {fingerprint({"a": 1, "b": {"c": 2.5, "d": None}}, params) for params in changed}
+    assert len(found) == 6 and first not in found
