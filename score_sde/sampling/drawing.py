@@ -36,7 +36,7 @@ def sample(
             has ended with the data.
         save_path: the number of frames of the trajectory to return (0: none); the last is where the sampler ended.
         threshold: keeps the denoised image in the range of the data, at every evaluation.
-        progress: is called on the host about a hundred times, with the part of the steps that is done.
+        progress: is called on the host about twenty times, with the part of the steps that is done.
     """
     prior_key, solver_key = jax.random.split(key)
     latent = prior_sample(prior_key, sde, shape)
