@@ -280,22 +280,10 @@ def flow_summary(flow: list[tuple[Errors, Errors, Errors]]) -> str:
             least = best(errors)
             cells += [f"{mean(errors[least]):.2g} ({least})", f"{own / mean(errors[least]):.2f}"]
         wins = np.sum(ours["float32"] < np.nanmin([*to_data.values(), *to_min.values()], axis=0))
-        rows.append(
-            [str(nfe), f"**{own:.2g}**", f"{mean(ours['float64']):.2g}", *cells, f"{wins} of {len(ours['float32'])}"]
-        )
-    return table(
-        [
-            "NFE",
-            "ours",
-            "in float64",
-            "best of theirs",
-            "ratio",
-            "best of theirs at sigma_min",
-            "ratio",
-            "ours is best",
-        ],
-        rows,
-    )
+        ours_cells = [f"**{own:.2g}**", f"{mean(ours['float64']):.2g}"]
+        rows.append([str(nfe), *ours_cells, *cells, f"{wins} of {len(ours['float32'])}"])
+    head = ["NFE", "ours", "in float64", "best of theirs", "ratio", "best of theirs at sigma_min", "ratio"]
+    return table([*head, "ours is best"], rows)
 
 
 def noisy_summary(noisy: list[tuple[Errors, Errors, Errors]]) -> str:
