@@ -308,8 +308,8 @@ def default_sampler(*, nfe: int = 20, noise_scale: float = 0.0) -> AdamsBashfort
     evaluations, 3 below 12 and 4 from there on, corrected, on a grid about ``-1 - 3 / nfe`` with the last evaluation at
     ``sigma / alpha = 0.5 / nfe``, in the variable of scale ``0.5 / sqrt(nfe)``. With noise (``noise_scale = 1`` is the
     reverse SDE) it is of order 3, on a grid about -1, with ``(0.5 + 3 / nfe) / nfe`` and ``0.7 / sqrt(nfe)``. Both are
-    meant for data of a scale of about one. ``docs/benchmarks/samplers.md`` compares them with others, ``docs/benchmarks/diffusers.md``
-    with those of diffusers.
+    meant for data of a scale of about one. ``docs/benchmarks/samplers.md`` compares them with others,
+    ``docs/benchmarks/diffusers.md`` with those of diffusers.
     """
     if nfe < 1:
         raise ValueError(f"nfe={nfe} must be at least 1")
