@@ -3,7 +3,8 @@
     python -m venv peers && peers/bin/pip install -e . diffusers torch torchsde scipy
     peers/bin/python scripts/compare_with_diffusers.py      writes docs/benchmarks/diffusers.md and diffusers.png
 
-diffusers and torch are no dependencies of the project: give them an environment of their own. It took 15 minutes on two busy cores.
+diffusers and torch are no dependencies of the project: give them an environment of their own. It takes a quarter of
+an hour on two busy cores.
 
 Deterministic: the distance of the ends to the exact ends of the probability-flow ODE from the same latents, as the
 median over 512 samples, in standard deviations of the data. Stochastic: the sliced Wasserstein distance to data.
