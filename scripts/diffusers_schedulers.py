@@ -16,7 +16,7 @@ except ImportError as missing:
     raise SystemExit(f"{missing.name} is not installed: pip install diffusers torch torchsde") from None
 
 VERSIONS = f"diffusers {diffusers.__version__}, torch {torch.__version__}"
-diffusers.logging.set_verbosity_error()
+diffusers.logging.set_verbosity_error()  # pyright: ignore[reportAttributeAccessIssue]
 
 ALPHA_BAR = np.cumprod(1.0 - np.linspace(1e-4, 2e-2, 1000))
 """``alpha^2`` of the 1,000 steps of DDPM, the discrete form of VP with beta from 0.1 to 20."""
