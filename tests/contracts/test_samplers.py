@@ -1,7 +1,7 @@
 """What every sampler promises, whatever is inside."""
 
 import dataclasses
-from itertools import cycle
+from itertools import cycle, product
 
 import jax
 import jax.numpy as jnp
@@ -27,13 +27,10 @@ def short(name, sde_name):
 
 
 def product_of_all():
-    """Every sampler with every SDE; in the fast tier, one SDE for each sampler of the table."""
-    fast = set(zip(SAMPLERS, cycle(SDES), strict=False))
-    return [
-        pytest.param(name, sde_name, marks=[] if (name, sde_name) in fast else SLOW)
-        for name in ALL
-        for sde_name in SDES
-    ]
+    """Every sampler of the table with every SDE, and other options with one; in the fast tier one SDE for each."""
+    fast = list(zip(SAMPLERS, cycle(SDES), strict=False))
+    slow = dict.fromkeys([*product(SAMPLERS, SDES), *zip(VARIANTS, cycle(SDES), strict=False)])
+    return [*(pytest.param(*case) for case in fast), *(pytest.param(*c, marks=SLOW) for c in slow if c not in fast)]
 
 
 @pytest.mark.parametrize(("name", "sde_name"), product_of_all())
