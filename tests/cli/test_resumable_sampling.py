@@ -113,11 +113,16 @@ def test_fewer_samples_are_taken_from_the_pieces_of_more_and_leave_them(workdir,
 @pytest.mark.parametrize(
     "change",
     [
-        "--seed=1",
-        "--checkpoint=20",
         "--sampler=ddim",
-        "--config.sampling.num_steps=4",
-        "--config.sampling.denoise=False",
+        *(
+            pytest.param(flag, marks=pytest.mark.slow)
+            for flag in (
+                "--seed=1",
+                "--checkpoint=20",
+                "--config.sampling.num_steps=4",
+                "--config.sampling.denoise=False",
+            )
+        ),
     ],
 )
 def test_pieces_of_another_request_are_never_taken(change, workdir, drawn, wanted):

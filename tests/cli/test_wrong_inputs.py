@@ -72,7 +72,10 @@ VALUES = [
     ("seed=-1", "seed must be a whole number from 0 to 4294967295, got -1"),
     ("seed=99999999999999999999", "seed must be a whole number from 0 to 4294967295, got 99999999999999999999"),
     ("seed=x", "--config.seed must be an integer, got 'x'"),
-    ("sde.name=vpp", "unknown sde 'vpp', did you mean 'vp'?; known: vp, subvp, ve, brownian, or package.module:Name"),
+    (
+        "sde.name=vpp",
+        "unknown sde 'vpp', did you mean 'vp'?; known: vp, subvp, ve, edm, brownian, or package.module:Name",
+    ),
     ("sde.beta_max=abc", "--config.sde.beta_max must be a number, got 'abc'"),
     ("sde.beta_max=nan", "sde.beta_max must be a finite number, got nan"),
     ("sde.beta_max=inf", "sde.beta_max must be a finite number, got inf"),
@@ -153,7 +156,7 @@ FILES = [
     ("config.optimm.lr = 3", "AttributeError: 'optimm'"),
     ("config.optim.lr = 'fast'", "TypeError: Could not override field 'lr'"),
     ("del config.optim.lr", "optim 'adam' needs lr"),
-    ("del config.sde.name", "sde needs a name: one of vp, subvp, ve, brownian, or package.module:Name"),
+    ("del config.sde.name", "sde needs a name: one of vp, subvp, ve, edm, brownian, or package.module:Name"),
     ("del config.training; config.training = 3", "training must be a section of keys and values, got 3"),
     (
         "config.objective = section('denoising', weighting=print)",

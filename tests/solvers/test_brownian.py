@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from score_sde.solvers import AdditiveNoise, IndexedBrownianPath
+from score_sde.solvers import AdditiveNoise, IndexedBrownianPath, StepNoise
 
 NODES = jnp.array([0.0, 0.1, 0.15, 0.5, 2.0])
 
@@ -21,6 +21,15 @@ def increments(noise):
     """``W`` and ``H`` of every interval."""
     areas = [noise.evaluate(a, b, use_levy=True) for a, b in zip(noise.nodes[:-1], noise.nodes[1:], strict=True)]
     return np.stack([area.W for area in areas]), np.stack([area.H for area in areas])
+
+
+def test_steps_of_a_coarser_clock_are_sums_of_those_of_a_finer_one():
+    """One Brownian path, whatever the grid: ``sqrt(dt) z = sum_i sqrt(dt_i) z_i``."""
+    key, like = jax.random.key(0), jax.ShapeDtypeStruct((3,), jnp.float32)
+    draw = jax.jit(lambda clock: jax.vmap(StepNoise(key, like, clock).draw)(jnp.arange(len(clock) - 1)))
+    fine = jnp.sqrt(jnp.diff(NODES))[:, None] * draw(NODES)
+    coarse = jnp.sqrt(jnp.diff(NODES[::2]))[:, None] * draw(NODES[::2])
+    np.testing.assert_allclose(coarse, fine[::2] + fine[1::2], atol=1e-5)
 
 
 def test_increments_are_independent_normals_of_the_right_variance():
