@@ -249,8 +249,9 @@ def draw_curves(path: Path, tables: dict[str, Table], label: str) -> None:
     figure, axes = plt.subplots(1, len(tables), figsize=(4.2 * len(tables), 5.2), sharey=True, layout="constrained")
     for axis, (title, table) in zip(axes, tables.items(), strict=True):
         for index, (name, row) in enumerate(table.items()):
-            style = {"color": "black", "linewidth": 2.6} if index == 0 else {"color": COLOURS[index % len(COLOURS)]}
-            axis.loglog(NFES, row, ("-", "--", ":")[(index - 1) // len(COLOURS)], label=name, **style)
+            style = {"color": COLOURS[index % len(COLOURS)], "linestyle": ("-", "--", ":")[index // len(COLOURS)]}
+            bold = {"color": "black", "linestyle": ":" if name == "other data" else "-", "linewidth": 2.6}
+            axis.loglog(NFES, row, label=name, **(bold if index == 0 else style))
         axis.set(title=title, xlabel="evaluations of the score", xticks=NFES, xticklabels=map(str, NFES))
         axis.minorticks_off()
         axis.grid(alpha=0.3)

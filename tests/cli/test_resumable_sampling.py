@@ -114,15 +114,10 @@ def test_fewer_samples_are_taken_from_the_pieces_of_more_and_leave_them(workdir,
     "change",
     [
         "--sampler=ddim",
-        *(
-            pytest.param(flag, marks=pytest.mark.slow)
-            for flag in (
-                "--seed=1",
-                "--checkpoint=20",
-                "--config.sampling.num_steps=4",
-                "--config.sampling.denoise=False",
-            )
-        ),
+        pytest.param("--seed=1", marks=pytest.mark.slow),
+        pytest.param("--checkpoint=20", marks=pytest.mark.slow),
+        pytest.param("--config.sampling.num_steps=4", marks=pytest.mark.slow),
+        pytest.param("--config.sampling.denoise=False", marks=pytest.mark.slow),
     ],
 )
 def test_pieces_of_another_request_are_never_taken(change, workdir, drawn, wanted):
