@@ -13,6 +13,7 @@ from score_sde import builders
 from score_sde.reverse import denoise as tweedie
 from score_sde.sampling import PredictorCorrector, ProbabilityFlow, sample
 from score_sde.sdes import prior_sample
+from score_sde.solvers import langevin
 
 SHAPE = (2, 3, 1)
 ALL = {**SAMPLERS, **VARIANTS}
@@ -138,7 +139,7 @@ def test_coupled_samples_take_the_same_steps():
 
 @SLOW
 def test_the_coupled_corrector_lets_a_sample_depend_on_its_batch():
-    sde, sampler = SDES["ve"], PredictorCorrector(num_steps=3, axis_name="batch")
+    sde, sampler = SDES["ve"], PredictorCorrector(num_steps=3, corrector=langevin, axis_name="batch")
     draw = jax.jit(jax.vmap(lambda key: sample(key, sde, two_modes_score(sde), sampler, (2,)).x, axis_name="batch"))
     many, few = draw(keys(0, 6)), draw(keys(0, 6)[:2])
     assert np.isfinite(many).all() and not np.isclose(many[:2], few).any()
