@@ -98,8 +98,6 @@ def overhead(batch: int = 32, num_evaluations: int = 48, repeats: int = 7) -> No
         return draw
 
     functions = {name: through_diffrax(s) for name, s in with_evaluations(num_evaluations).items()}
-    told = through_diffrax(ss.EulerMaruyama(num_steps=num_evaluations), progress=lambda part: None)
-    functions["euler_maruyama, its progress told"] = told
     compiled = {
         name: jax.jit(function).lower(params, keys).compile() for name, function in {BARE: bare, **functions}.items()
     }
@@ -109,6 +107,10 @@ def overhead(batch: int = 32, num_evaluations: int = 48, repeats: int = 7) -> No
     print("memory: temporary values")
     for name, size in memory.items():
         print(f"  {name:<44} {size / memory[BARE]:6.3f} x   ({size / 2**20:.1f} MiB)")
+    long = ss.EulerMaruyama(num_steps=10 * num_evaluations)
+    silent, told = jax.jit(through_diffrax(long)), jax.jit(through_diffrax(long, progress=lambda part: None))
+    sides = {"silent": partial(silent, params, keys), "told how far it is": partial(told, params, keys)}
+    show(f"progress: Euler-Maruyama, {10 * num_evaluations} evaluations", interleaved(sides, repeats), "silent")
 
 
 def temporary_bytes(program: jax.stages.Compiled) -> int:

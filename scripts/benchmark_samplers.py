@@ -212,15 +212,26 @@ REFERENCES: dict[ss.SDE, dict[str, np.ndarray]] = {}
 """The ends with 4,000 evaluations, which are the same for every number of evaluations."""
 
 KINDS = {
-    "Deterministic samplers": (flow_errors, "distance to the exact end of the probability flow", "distance"),
+    "Deterministic samplers": (
+        flow_errors,
+        "distance to the exact end of the probability flow",
+        "distance",
+        f"Medians over {NUM_LATENTS} latents.",
+    ),
     "Stochastic samplers: weak error": (
         weak_errors,
         "sliced Wasserstein distance to data",
         "relative error of the standard deviation",
+        f"Of {NUM_SAMPLES} samples, beside that of as many other data, the least that can be told apart.",
     ),
-    "Stochastic samplers: strong error": (strong_errors, "distance to the end of the same Brownian path", "distance"),
+    "Stochastic samplers: strong error": (
+        strong_errors,
+        "distance to the end of the same Brownian path",
+        "distance",
+        f"Root mean squares over {NUM_PATHS} paths.",
+    ),
 }
-"""What is measured of which samplers: on mixtures, in standard deviations of the data, and on the Gaussian."""
+"""What is measured of which samplers: on mixtures, in standard deviations of the data, and on the Gaussian; and how."""
 
 
 def measure(errors: Callable[[ss.SDE, int], dict[str, np.ndarray]], title: str) -> dict[str, tuple[Table, Table]]:
@@ -269,15 +280,21 @@ def main() -> None:
     """Measure, write and draw."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     parts = [INTRODUCTION]
-    for title, (errors, label, gaussian_label) in KINDS.items():
-        found = measure(errors, title)
-        picture = FOLDER / f"{errors.__name__}.png"
-        draw_curves(picture, {name: tables[0] for name, tables in found.items()}, label)
-        parts += [f"## {title}", f"![{label}]({picture.name})"]
-        for name, (mixtures, gaussian) in found.items():
-            parts.append(as_markdown(f"{name}, mixtures: {label}", mixtures))
-            parts.append(as_markdown(f"{name}, Gaussian: {gaussian_label}", gaussian))
+    for title, (errors, *_) in KINDS.items():
+        parts.append(section(title, measure(errors, title)))
         (FOLDER / "samplers.md").write_text("\n\n".join(parts) + "\n")
+
+
+def section(title: str, found: dict[str, tuple[Table, Table]]) -> str:
+    """The tables of a kind, and their picture."""
+    errors, label, gaussian_label, how = KINDS[title]
+    picture = FOLDER / f"{errors.__name__}.png"
+    draw_curves(picture, {name: tables[0] for name, tables in found.items()}, label)
+    parts = [f"## {title}", how, f"![{label}]({picture.name})"]
+    for name, (mixtures, gaussian) in found.items():
+        parts.append(as_markdown(f"{name}, mixtures: {label}", mixtures))
+        parts.append(as_markdown(f"{name}, Gaussian: {gaussian_label}", gaussian))
+    return "\n\n".join(parts)
 
 
 INTRODUCTION = f"""# Accuracy of the samplers
@@ -285,10 +302,8 @@ INTRODUCTION = f"""# Accuracy of the samplers
 Written by `python scripts/benchmark.py samplers`. The scores are exact: of a Gaussian of deviation 0.5 and of three
 mixtures of six Gaussians (seeds 50, 51, 52; modes of deviation 0.2, 0.1, 0.4), in {DIM} dimensions; of the mixtures the
 geometric means are shown. Columns are evaluations of the score; samplers that end at `t_min` are denoised with one
-more. Errors are in standard deviations of the data: medians over {NUM_LATENTS} latents of the deterministic samplers;
-sliced Wasserstein distances of {NUM_SAMPLES} samples, beside that of as many other data, the least that can be told
-apart; root mean squares over {NUM_PATHS} Brownian paths. Grids are those of each sampler's own paper, or as named;
-under EDM's SDE those in `t` take EDM's grid. Each sampler has its default options: none is tuned to these data."""
+more. Errors are in standard deviations of the data. Grids are those of each sampler's own paper, or as named; under
+EDM's SDE those in `t` take EDM's grid. Each sampler has its default options: none is tuned to these data."""
 
 if __name__ == "__main__":
     main()
