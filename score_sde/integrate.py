@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from score_sde.solvers import AdditiveNoise, Clock, IndexedBrownianPath, ProgressMeter, brownian_tree
+from score_sde.solvers import TREE_TOLERANCE, AdditiveNoise, Clock, IndexedBrownianPath, ProgressMeter, brownian_tree
 from score_sde.typing import Key, Scalar, ScalarLike
 
 State: TypeAlias = PyTree[Float[Array, "..."]]
@@ -178,6 +178,8 @@ def solve_adaptively(
             norm=_error_norm(norm, axis_name),
             # diffrax does not know our noise for one: strong order 1.5 and a half.
             error_order=None if noise is None else 2.0,
+            # A Brownian tree has no finer detail: where the tolerance asks for it, the step is taken all the same.
+            dtmin=None if noise is None else 4.0 * TREE_TOLERANCE * stop,
         ),
         saveat=_save_at(frames),
         adjoint=_adjoint(differentiate),

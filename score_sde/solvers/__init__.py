@@ -4,7 +4,7 @@ from diffrax import SRA1 as SRA1Solver  # noqa: N811 - a class
 from diffrax import AbstractSolver, Dopri5, Euler, Heun, ShARK, Tsit5
 
 from score_sde.solvers.annealed_langevin import AnnealedLangevinSolver
-from score_sde.solvers.brownian import AdditiveNoise, IndexedBrownianPath, StepNoise, brownian_tree
+from score_sde.solvers.brownian import TREE_TOLERANCE, AdditiveNoise, IndexedBrownianPath, StepNoise, brownian_tree
 from score_sde.solvers.clock import Clock
 from score_sde.solvers.correctors import Corrector, annealed_langevin, langevin, no_corrector
 from score_sde.solvers.exponential import ExtendedReverse, MultistepTable, Power, adams_table, noise_adams_table
@@ -24,6 +24,7 @@ from score_sde.solvers.progress import ProgressMeter
 from score_sde.solvers.singlestep import MakeTableau, SingleStep, dpm_solver_2, dpm_solver_3, euler, heun
 
 __all__ = [
+    "TREE_TOLERANCE",
     "AbstractSolver",
     "AdditiveNoise",
     "AnnealedLangevinSolver",
