@@ -115,6 +115,9 @@ VALUES: Mapping[str, tuple[Table, type]] = {
 }
 """Arguments that are values, constructed from a section of their own; and what they are."""
 
+OPTIONAL = ("threshold",)
+"""Those that may be None."""
+
 NAMED: Mapping[str, Table] = {
     "sde": SDES,
     "model": {**NETWORKS, **CLASSIFIERS},
@@ -302,7 +305,7 @@ def _argument(section: str, key: str, value: Any) -> Any:
         return solvers.Nodes(times=tuple(value))
     if key in FUNCTIONS:
         return lookup(f"{section}.{key}", value, FUNCTIONS[key])
-    if key in VALUES and value is not None:
+    if key in VALUES and not (value is None and key in OPTIONAL):
         values = {"name": value} if isinstance(value, str) else value
         return construct(f"{section}.{key}", VALUES[key][1], values)
     return tuple(value) if isinstance(value, list) else value

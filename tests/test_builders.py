@@ -219,6 +219,11 @@ def mutated(draw, config):
     return config
 
 
+def test_only_a_threshold_may_be_none():
+    with pytest.raises(ValueError, match=r"objective\.time_sampling needs a name"):
+        construct("objective", object, {"name": "denoising", "time_sampling": None})
+
+
 @given(st.data())
 @settings(max_examples=150)
 def test_a_spoilt_config_is_refused_in_one_line_or_is_a_good_one(config, data):
