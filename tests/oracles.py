@@ -107,6 +107,12 @@ def tuned(sampler: Sampler, sde_name: str) -> Sampler:
     return dataclasses.replace(sampler, grid=geometric) if sde_name in ("brownian", "edm") and on_grid else sampler
 
 
+def shortened(sampler: Sampler, num_steps: int) -> Sampler:
+    """The sampler with so few steps, where it has any, and the fewest within them."""
+    few = {"num_steps": num_steps, "steps_each": 2, "restart_steps": 2}
+    return dataclasses.replace(sampler, **{key: value for key, value in few.items() if hasattr(sampler, key)})
+
+
 def slow_but(names: Iterable[str], *fast: str) -> list[Any]:
     """The names as parameters of a test, of which all but ``fast`` run in the slow tier."""
     return [pytest.param(name, marks=() if name in fast else SLOW) for name in names]

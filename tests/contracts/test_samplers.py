@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import SAMPLERS, SDES, SLOW, STOCHASTIC, VARIANTS, keys, slow_but, tuned, two_modes_score
+from oracles import SAMPLERS, SDES, SLOW, STOCHASTIC, VARIANTS, keys, shortened, slow_but, tuned, two_modes_score
 
 from score_sde import builders
 from score_sde.reverse import denoise as tweedie
@@ -22,9 +22,7 @@ ON_GRID = [name for name, sampler in ALL.items() if hasattr(sampler, "num_steps"
 
 def short(name, sde_name):
     """The sampler with 5 steps, where it has any."""
-    few = {"num_steps": 5, "steps_each": 2, "restart_steps": 2}
-    sampler = tuned(ALL[name], sde_name)
-    return dataclasses.replace(sampler, **{key: value for key, value in few.items() if hasattr(sampler, key)})
+    return shortened(tuned(ALL[name], sde_name), 5)
 
 
 def product_of_all():

@@ -5,7 +5,6 @@ float32 they agree to the last digits; adaptive steps are compared in float64, b
 tolerance is on either side of it by the last digit of float32.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from oracles import SAMPLERS, SDES, SLOW, keys, slow_but, tuned, two_modes_score
+from oracles import SAMPLERS, SDES, SLOW, keys, shortened, slow_but, tuned, two_modes_score
 
 from score_sde.likelihood import ExactTrace, Hutchinson, log_likelihood
 from score_sde.objectives import DenoisingScoreMatching
@@ -26,9 +25,7 @@ SHAPE = (2, 2, 1)
 def drawing(name):
     """``(key, x) -> sample``; the SDEs of the table in turn."""
     sde_name = list(SDES)[list(SAMPLERS).index(name) % len(SDES)]
-    sde, sampler = SDES[sde_name], tuned(SAMPLERS[name], sde_name)
-    few = {"num_steps": 6, "steps_each": 2, "restart_steps": 2}
-    sampler = dataclasses.replace(sampler, **{key: value for key, value in few.items() if hasattr(sampler, key)})
+    sde, sampler = SDES[sde_name], shortened(tuned(SAMPLERS[name], sde_name), 6)
     return lambda key, x: sample(key, sde, two_modes_score(sde), sampler, SHAPE, save_path=2)
 
 
