@@ -12,7 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from score_sde.solvers import TREE_TOLERANCE, AdditiveNoise, Clock, IndexedBrownianPath, ProgressMeter, brownian_tree
+from score_sde.solvers import (
+    TREE_TOLERANCE,
+    AdditiveNoise,
+    Clock,
+    IndexedBrownianPath,
+    OnLattice,
+    ProgressMeter,
+    brownian_tree,
+)
 from score_sde.typing import Key, Scalar, ScalarLike
 
 State: TypeAlias = PyTree[Float[Array, "..."]]
@@ -172,15 +180,7 @@ def solve_adaptively(
         # diffrax's own choice would be 0.01, whatever the length: it does not see the equation through its wrapper.
         dt0=0.01 * stop,
         y0=y0,
-        stepsize_controller=diffrax.PIDController(
-            rtol=rtol,
-            atol=atol,
-            norm=_error_norm(norm, axis_name),
-            # diffrax does not know our noise for one: strong order 1.5 and a half.
-            error_order=None if noise is None else 2.0,
-            # A Brownian tree has no finer detail: where the tolerance asks for it, the step is taken all the same.
-            dtmin=None if noise is None else 4.0 * TREE_TOLERANCE * stop,
-        ),
+        stepsize_controller=_controller(rtol, atol, _error_norm(norm, axis_name), stop, on_tree=noise is not None),
         saveat=_save_at(frames),
         adjoint=_adjoint(differentiate),
         max_steps=max_steps,
@@ -206,6 +206,19 @@ def _terms(drift: StateField, clock: Clock, noise: Noise | None, nodes: Any, y0:
     else:
         path = IndexedBrownianPath(key=noise.key, nodes=nodes, noise_like=like)
     return diffrax.MultiTerm(ode, AdditiveNoise(lambda s: noise.diffusion(clock.time(s)), path))
+
+
+def _controller(
+    rtol: float, atol: float, norm: Callable[[State], Scalar], length: Scalar, *, on_tree: bool
+) -> diffrax.AbstractAdaptiveStepSizeController:
+    """Steps by the size of the last error; where the noise is a tree's, from one of its nodes to another."""
+    if not on_tree:
+        return diffrax.PIDController(rtol=rtol, atol=atol, norm=norm)
+    # A tree has no finer detail: where the tolerance asks for it, the step is taken all the same.
+    spacing = 4.0 * TREE_TOLERANCE * length
+    # diffrax does not know our noise for one: strong order 1.5 and a half.
+    steps = diffrax.PIDController(rtol=rtol, atol=atol, norm=norm, error_order=2.0, dtmin=spacing)
+    return OnLattice(steps, spacing)
 
 
 def _error_norm(kind: ErrorNorm, axis_name: str | None) -> Callable[[State], Scalar]:

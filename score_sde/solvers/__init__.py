@@ -9,6 +9,7 @@ from score_sde.solvers.clock import Clock
 from score_sde.solvers.correctors import Corrector, annealed_langevin, langevin, no_corrector
 from score_sde.solvers.exponential import ExtendedReverse, MultistepTable, Power, adams_table, noise_adams_table
 from score_sde.solvers.grids import CauchyGrid, EDMGrid, Nodes, TimeGrid, geometric, log_snr, quadratic, uniform
+from score_sde.solvers.lattice import OnLattice
 from score_sde.solvers.multistep import Multistep
 from score_sde.solvers.noise_levels import NoiseLevels, noise_levels, times_of_ratio
 from score_sde.solvers.predictor_corrector import PredictorCorrectorSolver
@@ -42,6 +43,7 @@ __all__ = [
     "MultistepTable",
     "Nodes",
     "NoiseLevels",
+    "OnLattice",
     "Power",
     "Predictor",
     "PredictorCorrectorSolver",
