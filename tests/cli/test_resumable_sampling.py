@@ -133,7 +133,7 @@ def test_a_damaged_piece_is_drawn_anew(workdir, drawn, wanted):
     (damaged,) = (workdir / "samples").glob(".pieces-*/00000000-00000008.npz")
     damaged.write_bytes(damaged.read_bytes()[:200])
     text = tiny.run("sample", f"--workdir={workdir}", *TWENTY)
-    assert f"damaged, to be drawn anew: {damaged}" in text
+    assert f"damaged, to be made anew: {damaged}" in text
     assert drawn == [(0, 8), (16, 20)]
     assert (samples(workdir / "samples") == wanted).all()
 
