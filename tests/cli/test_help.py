@@ -12,7 +12,9 @@ FLAGS = {
         *("--config.section.key=value", "--workdir", "--checkpoint", "--sampler", "--num_samples", "--batch", "--seed"),
         *("--format", "--output"),
     ],
-    "likelihood": ["--config.section.key=value", "--workdir", "--checkpoint", "--split", "--seed"],
+    "likelihood": [
+        *("--config.section.key=value", "--workdir", "--checkpoint", "--split", "--num_examples", "--batch", "--seed"),
+    ],
     "import": ["--config", "--config.section.key=value", "--reference_config", "--checkpoint", "--workdir"],
     "export": ["--config.section.key=value", "--workdir", "--checkpoint", "--output", "--sampler"],
     "plot": ["--config", "--config.section.key=value", "--workdir", "--output"],
