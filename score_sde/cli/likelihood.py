@@ -6,16 +6,13 @@ import jax
 import numpy as np
 
 from score_sde.cli import report
-from score_sde.cli.flags import MAX_SEED, Refusal, refusals
+from score_sde.cli.flags import MAX_SEED, refusals
 from score_sde.cli.likelihood_run import evaluate_missing, pieces_of
-from score_sde.cli.workdir import load_examples, load_model, workdir_flags
-from score_sde.data import DataSource
+from score_sde.cli.workdir import check_split, load_model, load_split, workdir_flags
 from score_sde.evaluation.files import replacing
 from score_sde.evaluation.likelihoods import Likelihoods
 from score_sde.experiment import Model
 from score_sde.training import join_processes, meet
-
-SPLITS = ("test", "train")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -35,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     values = flags.parse(argv)
     check_split(values.split)
     model, workdir = load_model(values)
-    key, examples = jax.random.key(values.seed), examples_of(load_examples(model), values.split)
+    key, examples = jax.random.key(values.seed), load_split(model, values.split)
     total = min(len(examples), model.evaluating.max_examples or len(examples))
     pieces = pieces_of(model, key, workdir, values.split, examples)
     evaluate_missing(model, pieces, key, examples[:total])
@@ -53,17 +50,6 @@ def main(argv: Sequence[str]) -> int:
     finally:
         meet("the results are written")
     return 0
-
-
-def check_split(split: str) -> None:
-    """Raise ``Refusal`` unless the split is one of a data set."""
-    if split not in SPLITS:
-        raise Refusal(f"--split must be test or train, got {split!r}")
-
-
-def examples_of(source: DataSource, split: str) -> np.ndarray:
-    """The raw examples of a split."""
-    return source.test if split == "test" else source.train
 
 
 def summary(found: Likelihoods, model: Model) -> str:
