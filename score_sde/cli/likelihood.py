@@ -19,8 +19,8 @@ def main(argv: Sequence[str]) -> int:
     """Compute the likelihood of every held-out example once, and save them all."""
     description = (
         "Compute the exact likelihood of held-out data, by the probability-flow ODE, every example once. A run that\n"
-        "was interrupted goes on where it was if it is asked for the same; processes of one launcher (srun, mpirun)\n"
-        "share the work."
+        "was interrupted goes on where it was if it is asked for the same, and a run of more examples makes use of\n"
+        "one of fewer; processes of one launcher (srun, mpirun) share the work."
     )
     flags = workdir_flags("likelihood", description)
     flags.string("split", "test", "test (held out) or train")
