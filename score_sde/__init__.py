@@ -6,6 +6,7 @@ are pure functions of them; a config file only chooses the values.
 
 from typing import TYPE_CHECKING, Any
 
+from score_sde.latents import slerp
 from score_sde.likelihood import ExactTrace, Hutchinson, LogLikelihood, bits_per_dim, log_likelihood
 from score_sde.objectives import DenoisingScoreMatching
 from score_sde.parameterization import (
@@ -167,5 +168,6 @@ __all__ = [
     "sample",
     "saved_config",
     "simulate",
+    "slerp",
     "thresholded",
 ]

@@ -71,6 +71,11 @@ class Flags:
         )
         self._describe(name, default, description)
 
+    def number(self, name: str, default: float, description: str) -> None:
+        """A flag for a number."""
+        flags.DEFINE_float(name, default, description, flag_values=self._values)
+        self._describe(name, default, description)
+
     def shorthand(self, name: str, path: str, description: str) -> None:
         """A flag that is short for ``--config.PATH``."""
         self._shorthands[name] = f"config.{path}"
@@ -113,6 +118,7 @@ class Flags:
             name = str(error).removeprefix("flag --").partition("=")[0]
             parser = self._values[name].parser
             wanted = parser.syntactic_help or _WORDS.get(self._values[name].flag_type(), "of another type")
+            wanted = f"an {wanted}" if wanted.startswith("integer") else wanted
             raise ValueError(f"--{name} must be {wanted}, got {value_of(name, argv)!r}") from error
 
     def _written_out(self, argument: str) -> str:

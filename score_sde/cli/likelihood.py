@@ -6,56 +6,50 @@ import jax
 import numpy as np
 
 from score_sde.cli import report
-from score_sde.cli.flags import MAX_SEED, Refusal
-from score_sde.cli.workdir import load_examples, load_model, workdir_flags
+from score_sde.cli.flags import MAX_SEED, refusals
+from score_sde.cli.likelihood_run import evaluate_missing, pieces_of
+from score_sde.cli.workdir import check_split, load_model, load_split, workdir_flags
 from score_sde.evaluation.files import replacing
-from score_sde.evaluation.likelihoods import Likelihoods, evaluate_all, make_evaluate
+from score_sde.evaluation.likelihoods import Likelihoods
 from score_sde.experiment import Model
-from score_sde.training import Progress
+from score_sde.training import join_processes, meet
 
 
 def main(argv: Sequence[str]) -> int:
     """Compute the likelihood of every held-out example once, and save them all."""
-    flags = workdir_flags("likelihood", "Compute the exact likelihood of held-out data, by the probability-flow ODE.")
-    flags.string("split", "test", "test (held out) or train")
-    flags.integer("seed", 0, "seed of the dequantisation and of the probes", at_most=MAX_SEED)
-    values = flags.parse(argv)
-    if values.split not in ("test", "train"):
-        raise Refusal(f"--split must be test or train, got {values.split!r}")
-    model, workdir = load_model(values)
-    examples = getattr(load_examples(model), values.split)[: model.evaluating.max_examples]
-    found = likelihoods(model, jax.random.key(values.seed), examples)
-    path = workdir / f"likelihood_{values.split}.npz"
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **found._asdict())
-    rows = {f"likelihood, {values.split}": summary(found, model), "likelihoods": str(path)}
-    report.record(workdir, rows)
-    report.show(f"likelihood of {workdir}, step {model.step}", rows)
-    return 0
-
-
-def likelihoods(model: Model, key: jax.Array, examples: np.ndarray) -> Likelihoods:
-    """The likelihood of each example, with a progress bar."""
-    options = model.evaluating
-    evaluate = make_evaluate(
-        model.sde,
-        model.score_fn_of,
-        model.scaling,
-        divergence=options.divergence,
-        rtol=options.rtol,
-        atol=options.atol,
-        t_min=options.t_min,
+    description = (
+        "Compute the exact likelihood of held-out data, by the probability-flow ODE, every example once. A run that\n"
+        "was interrupted goes on where it was if it is asked for the same, and a run of more examples makes use of\n"
+        "one of fewer; processes of one launcher (srun, mpirun) share the work."
     )
-    batches: list[Likelihoods] = []
-    batch_size = min(options.batch_size, len(examples))
-    with Progress("likelihood", len(examples), unit="examples") as progress:
-        for batch in evaluate_all(evaluate, model.params, key, examples, model.scaling, batch_size=batch_size):
-            batches.append(batch)
-            progress.update(sum(len(done.nfe) for done in batches))
-    found = Likelihoods(*(np.concatenate(field) for field in zip(*batches, strict=True)))
-    if not np.isfinite(found.log_prob).all():
-        raise FloatingPointError("some likelihoods are not finite: the adaptive solve did not reach its end")
-    return found
+    flags = workdir_flags("likelihood", description)
+    flags.string("split", "test", "test (held out) or train")
+    flags.shorthand("num_examples", "eval.max_examples", "how many, from the first on")
+    flags.shorthand("batch", "eval.batch_size", "how many at a time, in each process")
+    flags.integer("seed", 0, "seed of the dequantisation and of the probes", at_most=MAX_SEED)
+    with refusals():
+        join_processes()
+    values = flags.parse(argv)
+    check_split(values.split)
+    model, workdir = load_model(values)
+    key, examples = jax.random.key(values.seed), load_split(model, values.split)
+    total = min(len(examples), model.evaluating.max_examples or len(examples))
+    pieces = pieces_of(model, key, workdir, values.split, examples)
+    evaluate_missing(model, pieces, key, examples[:total])
+    try:
+        if jax.process_index() == 0:
+            found = Likelihoods.concatenated(pieces.read(total))
+            path = workdir / f"likelihood_{values.split}.npz"
+            with replacing(path) as temporary, temporary.open("wb") as file:
+                np.savez_compressed(file, **found._asdict())
+            rows = {f"likelihood, {values.split}": summary(found, model), "likelihoods": str(path)}
+            report.record(workdir, rows)
+            if total == len(examples):  # of fewer, a later run with more makes use
+                pieces.remove(total)
+            report.show(f"likelihood of {workdir}, step {model.step}", rows)
+    finally:
+        meet("the results are written")
+    return 0
 
 
 def summary(found: Likelihoods, model: Model) -> str:

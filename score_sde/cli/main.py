@@ -11,6 +11,8 @@ VERBS = {
     "train": "train a model from a config; run again on the same workdir, it goes on",
     "sample": "draw samples from a trained model, with pictures and distances to held-out data",
     "likelihood": "compute the exact likelihood of held-out data: bits per dimension",
+    "encode": "take held-out data to their latents and back, and see how near they come",
+    "interpolate": "go from one held-out example to another through the latent space",
     "import": "turn a published checkpoint of another project into a model that every verb takes",
     "export": "write a trained model as safetensors and JSON, or its sampler as one file for jax alone",
     "plot": "draw the loss and the SDE of a workdir, the SDE of a config, or every SDE",

@@ -38,9 +38,9 @@ def publish(model: Model, pieces: Pieces, num_samples: int, path: Path) -> Publi
 
     def levels() -> Iterator[np.ndarray]:
         for piece in pieces.read(num_samples):
-            head.append(piece.samples[: max(0, HEAD - sum(map(len, head)))])
-            nfe.append(piece.nfe)
-            yield piece.samples
+            head.append(piece["samples"][: max(0, HEAD - sum(map(len, head)))])
+            nfe.append(piece["nfe"])
+            yield piece["samples"]
 
     with pieces.publishing(path) as draft:
         if path.suffix:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from score_sde.builders import load_data
@@ -16,6 +17,8 @@ from score_sde.loading import load, saved_config
 from score_sde.naming import did_you_mean
 
 EXAMPLE = "runs/digits"
+
+SPLITS = ("test", "train")
 
 CONFIG_HELP = {
     "--config.section.key=value": "changes a value of the config of the model, as --config.sampling.num_steps=100"
@@ -46,6 +49,17 @@ def load_examples(model: Model) -> DataSource:
             found, wanted = (source.shape, source.num_levels), (model.shape, model.scaling.num_levels)
             raise ValueError(f"the data have (shape, levels) {found}, the model was trained on {wanted}")
     return source
+
+
+def check_split(split: str) -> None:
+    """Raise ``Refusal`` unless ``--split`` names a split of the data."""
+    if split not in SPLITS:
+        raise Refusal(f"--split must be {' or '.join(SPLITS)}, got {split!r}")
+
+
+def load_split(model: Model, split: str) -> np.ndarray:
+    """The raw examples of one split of the data of a model."""
+    return getattr(load_examples(model), split)
 
 
 def existing_workdir(name: str | None) -> Path:

@@ -1,6 +1,6 @@
 """The likelihood of a whole data set, every example counted once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -8,8 +8,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from score_sde.data import Scaling, batches_once
-from score_sde.evaluation.generation import AXIS, even_batch_size, over_devices, sample_keys
+from score_sde.data import Scaling
+from score_sde.evaluation.generation import AXIS, over_devices, sample_keys
 from score_sde.likelihood import Divergence, LogLikelihood, bits_per_dim, log_likelihood
 from score_sde.sdes import SDE
 from score_sde.typing import Key, Params, ScoreFn
@@ -28,6 +28,12 @@ class Likelihoods(NamedTuple):
     bits_per_dim: Float[np.ndarray, " n"]
     std_error: Float[np.ndarray, " n"]
     nfe: Int[np.ndarray, " n"]
+
+    @classmethod
+    def concatenated(cls, parts: Iterable[Mapping[str, np.ndarray]]) -> "Likelihoods":
+        """The entries of all parts, one part after the other."""
+        parts = list(parts)
+        return cls(**{name: np.concatenate([part[name] for part in parts]) for name in cls._fields})
 
 
 def make_evaluate(
@@ -57,18 +63,24 @@ def make_evaluate(
     return lambda params, keys, examples: compiled(params, over_devices(keys), over_devices(examples))
 
 
-def evaluate_all(
-    evaluate: Evaluate, params: Params, key: Key, examples: np.ndarray, scaling: Scaling, *, batch_size: int
-) -> Iterator[Likelihoods]:
-    """The likelihoods of all examples, in order, at most ``batch_size`` at a time; the last is padded, not dropped."""
-    num_dims = int(np.prod(examples.shape[1:]))
-    batch_size = even_batch_size(len(examples), batch_size)
-    for number, (batch, valid) in enumerate(batches_once(examples, batch_size)):
-        keys = sample_keys(key, number * batch_size, (number + 1) * batch_size)
-        found = jax.device_get(evaluate(params, keys, jax.numpy.asarray(batch)))
-        discrete = scaling.num_levels is not None
-        bits = (
-            bits_per_dim(found.log_prob, num_dims, bin_width=scaling.bin_width) if discrete else found.log_prob * np.nan
-        )
-        row = Likelihoods(found.log_prob, np.asarray(bits), found.std_error, found.nfe)
-        yield Likelihoods(*(field[valid] for field in row))
+def evaluate_range(
+    evaluate: Evaluate,
+    params: Params,
+    key: Key,
+    examples: np.ndarray,
+    scaling: Scaling,
+    indices: range,
+    batch_size: int,
+) -> Likelihoods:
+    """The likelihoods of at most ``batch_size`` examples; the batch is filled up, so that all are of one shape.
+
+    Example ``i`` is dequantised and probed by ``fold_in(key, i)``, whatever its batch.
+    """
+    rows = np.arange(indices.start, indices.start + batch_size)
+    batch = examples[np.where(rows < indices.stop, rows, 0)]
+    keys = sample_keys(key, indices.start, indices.start + batch_size)
+    found = jax.device_get(evaluate(params, keys, jax.numpy.asarray(batch)))
+    num_dims, discrete = int(np.prod(examples.shape[1:])), scaling.num_levels is not None
+    bits = bits_per_dim(found.log_prob, num_dims, bin_width=scaling.bin_width) if discrete else found.log_prob * np.nan
+    row = Likelihoods(found.log_prob, np.asarray(bits), found.std_error, found.nfe)
+    return Likelihoods(*(field[: len(indices)] for field in row))

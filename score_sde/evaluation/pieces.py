@@ -1,7 +1,8 @@
-"""Finished pieces of a long generation, kept on disk, so that an interrupted one goes on where it was.
+"""Finished pieces of long work, kept on disk, so that interrupted work goes on where it was.
 
-A piece ``<start>-<stop>.npz`` holds the samples of these indices. Pieces lie in a folder of their own for each
-fingerprint, so that samples of different models, seeds or samplers never come together.
+A piece ``<start>-<stop>.npz`` holds what belongs to these indices: the samples, or the likelihoods of the examples.
+Pieces lie in a folder of their own for each fingerprint, so that results of different models, seeds or samplers never
+come together.
 """
 
 import hashlib
@@ -11,11 +12,10 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
-from jaxtyping import Int, Shaped
 
 from score_sde.evaluation.files import replacing
 from score_sde.typing import Params
@@ -23,11 +23,8 @@ from score_sde.typing import Params
 _NAME = re.compile(r"(\d+)-(\d+)\.npz")
 
 
-class Piece(NamedTuple):
-    """Some of the samples, as levels or points, and the evaluations that each has cost."""
-
-    samples: Shaped[np.ndarray, "n *shape"]
-    nfe: Int[np.ndarray, " n"]
+Piece: TypeAlias = Mapping[str, np.ndarray]
+"""Arrays by name, each with one row for each index of the piece."""
 
 
 def fingerprint(request: Mapping[str, Any], params: Params) -> str:
@@ -45,24 +42,32 @@ class Pieces:
 
     Args:
         folder: where the results will be.
-        fingerprint: of everything that the samples depend on, the number of them and their batches aside.
+        fingerprint: of everything that the rows depend on, the number of them and their batches aside.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
         self.folder = folder / f".pieces-{fingerprint[:12]}"
 
     def write(self, start: int, piece: Piece) -> None:
-        """Keep the samples from index ``start`` on, wholly or not at all."""
-        path = self.folder / f"{start:08d}-{start + len(piece.samples):08d}.npz"
+        """Keep the rows from index ``start`` on, wholly or not at all.
+
+        Raises:
+            ValueError: where the arrays are not equally long.
+        """
+        lengths = {name: len(rows) for name, rows in piece.items()}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"the arrays of a piece must be equally long, got {lengths}")
+        arrays: dict[str, Any] = dict(piece)
+        path = self.folder / f"{start:08d}-{start + next(iter(lengths.values())):08d}.npz"
         with replacing(path) as temporary, temporary.open("wb") as file:
             # Not compressed, but a zip archive with its checksums all the same.
-            np.savez(file, **piece._asdict())
+            np.savez(file, **arrays)
 
-    def missing(self, num_samples: int) -> list[range]:
-        """The indices below ``num_samples`` that no piece holds, by the names of the files."""
+    def missing(self, total: int) -> list[range]:
+        """The indices below ``total`` that no piece holds, by the names of the files."""
         gaps, position = [], 0
-        for indices in [*self._found(), range(num_samples, num_samples)]:
-            gaps.append(range(position, min(indices.start, num_samples)))
+        for indices in [*self._found(), range(total, total)]:
+            gaps.append(range(position, min(indices.start, total)))
             position = max(position, indices.stop)
         return [gap for gap in gaps if gap]
 
@@ -73,20 +78,19 @@ class Pieces:
             path.unlink()
         return damaged
 
-    def read(self, num_samples: int) -> Iterator[Piece]:
-        """The samples below ``num_samples``, in the order of their index.
+    def read(self, total: int) -> Iterator[Piece]:
+        """The rows below ``total``, in the order of their index.
 
         Raises:
             FileNotFoundError: where some are missing.
         """
-        if missing := self.missing(num_samples):
-            raise FileNotFoundError(f"{self.folder} lacks the samples from {missing[0].start} to {missing[0].stop - 1}")
+        if missing := self.missing(total):
+            raise FileNotFoundError(f"{self.folder} lacks the indices from {missing[0].start} to {missing[0].stop - 1}")
         position = 0
         for indices, path in self._found().items():
-            rows = slice(position - indices.start, min(indices.stop, num_samples) - indices.start)
+            rows = slice(position - indices.start, min(indices.stop, total) - indices.start)
             if rows.start < rows.stop:
-                piece = _load(path)
-                yield Piece(piece.samples[rows], piece.nfe[rows])
+                yield {name: values[rows] for name, values in _load(path).items()}
                 position = indices.start + rows.stop
 
     @contextmanager
@@ -101,9 +105,9 @@ class Pieces:
         draft.replace(path)
         _remove(former)
 
-    def remove(self, num_samples: int) -> None:
-        """Forget the pieces, unless some reach beyond ``num_samples``: those belong to a larger request."""
-        if not any(indices.stop > num_samples for indices in self._found()):
+    def remove(self, total: int) -> None:
+        """Forget the pieces, unless some reach beyond ``total``: those belong to a larger request."""
+        if not any(indices.stop > total for indices in self._found()):
             _remove(self.folder)
 
     def _found(self) -> dict[range, Path]:
@@ -115,12 +119,12 @@ class Pieces:
 def _load(path: Path) -> Piece:
     # numpy leaves a damaged file open that it has opened itself.
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-        return Piece(file["samples"], file["nfe"])
+        return dict(file)
 
 
 def _is_whole(path: Path, num: int) -> bool:
     try:
-        return all(len(values) == num for values in _load(path))
+        return all(len(values) == num for values in _load(path).values())
     except Exception:  # whatever a damaged archive makes its readers raise
         return False
 

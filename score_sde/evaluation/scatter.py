@@ -48,7 +48,7 @@ def plot_samples(
     drawn, given = np.asarray(samples, np.float64), np.asarray(data, np.float64)
     if not len(given) or not np.isfinite(given).all():
         raise ValueError("the data to compare with must be one or more finite points")
-    box = _box(given)
+    box = square_about(given)
     panels = {"data": given, "samples": drawn}
     figure = Figure(figsize=(3.0 * (len(panels) + (score_fn is not None)) + 0.3, 3.6), layout="constrained")
     axes = figure.subplots(1, len(panels) + (score_fn is not None), sharex=True, sharey=True, squeeze=False)[0]
@@ -60,7 +60,7 @@ def plot_samples(
         _draw_score(axes[-1], score_fn, t, box)
         axes[-1].set_title(rf"score $s_\theta(x, t)$ at $t={t:g}$", fontsize=10, color=_INK)
     for axis in axes:
-        _set_style(axis, box)
+        set_style(axis, box)
     axes[0].set_ylabel("$x_2$", color=_INK)
     save_figure(path, figure)
 
@@ -79,7 +79,7 @@ def smoothed_histogram(
     return kernel @ counts @ kernel.T
 
 
-def _box(data: Float64[np.ndarray, "m 2"]) -> Float64[np.ndarray, "2 2"]:
+def square_about(data: Float64[np.ndarray, "m 2"]) -> Float64[np.ndarray, "2 2"]:
     """The smallest square about the data, with a margin."""
     low, high = data.min(axis=0), data.max(axis=0)
     half = 0.56 * max(float((high - low).max()), 1e-6)
@@ -127,7 +127,7 @@ def _draw_score(axis: "Axes", score_fn: ScoreFn, t: float, box: Float64[np.ndarr
     )
 
 
-def _set_style(axis: "Axes", box: Float64[np.ndarray, "2 2"]) -> None:
+def set_style(axis: "Axes", box: Float64[np.ndarray, "2 2"]) -> None:
     """Equal scales and a thin frame."""
     axis.set(xlim=box[0], ylim=box[1], aspect="equal")
     axis.set_xlabel("$x_1$", color=_INK)

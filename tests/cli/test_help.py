@@ -12,7 +12,17 @@ FLAGS = {
         *("--config.section.key=value", "--workdir", "--checkpoint", "--sampler", "--num_samples", "--batch", "--seed"),
         *("--format", "--output"),
     ],
-    "likelihood": ["--config.section.key=value", "--workdir", "--checkpoint", "--split", "--seed"],
+    "likelihood": [
+        *("--config.section.key=value", "--workdir", "--checkpoint", "--split", "--num_examples", "--batch", "--seed"),
+    ],
+    "encode": [
+        *("--config.section.key=value", "--workdir", "--checkpoint", "--split", "--num_examples", "--batch", "--seed"),
+        "--output",
+    ],
+    "interpolate": [
+        *("--config.section.key=value", "--workdir", "--checkpoint", "--split", "--num_pairs", "--first", "--second"),
+        *("--num_steps", "--temperature", "--batch", "--seed", "--output"),
+    ],
     "import": ["--config", "--config.section.key=value", "--reference_config", "--checkpoint", "--workdir"],
     "export": ["--config.section.key=value", "--workdir", "--checkpoint", "--output", "--sampler"],
     "plot": ["--config", "--config.section.key=value", "--workdir", "--output"],

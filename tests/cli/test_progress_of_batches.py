@@ -18,9 +18,9 @@ def test_it_never_goes_back_and_ends_where_the_batch_does(parts):
             super().update(done, **fields)
 
     bar = Bar("sample", 20, unit="samples", stream=io.StringIO())
-    reports = _Reports(bar)
+    reports = _Reports()
     for start, size in ((0, 8), (8, 8), (16, 4)):
-        reports.begin(size)
+        reports.begin(bar, size)
         for part in parts:
             reports(part)
             assert start <= bar.done <= start + size

@@ -3,15 +3,12 @@
 import json
 import os
 import signal
-import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
+from launched import ROOT, finished, started
 from PIL import Image
 
 from score_sde.cli import generation_run, main, sample_results
@@ -133,7 +130,7 @@ def test_a_damaged_piece_is_drawn_anew(workdir, drawn, wanted):
     (damaged,) = (workdir / "samples").glob(".pieces-*/00000000-00000008.npz")
     damaged.write_bytes(damaged.read_bytes()[:200])
     text = tiny.run("sample", f"--workdir={workdir}", *TWENTY)
-    assert f"damaged, to be drawn anew: {damaged}" in text
+    assert f"damaged, to be made anew: {damaged}" in text
     assert drawn == [(0, 8), (16, 20)]
     assert (samples(workdir / "samples") == wanted).all()
 
@@ -248,32 +245,9 @@ def test_a_launcher_that_says_too_little_is_refused(variables, message, monkeypa
     assert message in refused("sample", f"--workdir={tiny.toy_run()}")
 
 
-def started(workdir, *flags, processes=1, env=None):
-    """Real processes of the command, as a launcher starts them."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    root = str(Path(generation_run.__file__).parents[2])
-    base = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": root, **(env or {})}
-    found = []
-    for index in range(processes):
-        given = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(processes), "JAX_PROCESS_ID": str(index)}
-        command = [sys.executable, "-m", "score_sde", "sample", f"--workdir={workdir}", *flags]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        found.append(subprocess.Popen(command, env=base | (given if processes > 1 else {}), **pipes))
-    return found
-
-
-def finished(processes, code=0):
-    """The standard output and error of each."""
-    texts = [process.communicate(timeout=300) for process in processes]
-    assert [process.returncode for process in processes] == [code] * len(processes), texts
-    return texts
-
-
 @pytest.mark.slow
 def test_two_processes_leave_the_samples_of_one(workdir, wanted):
-    texts = finished(started(workdir, *TWENTY, processes=2))
+    texts = finished(started("sample", workdir, *TWENTY, processes=2))
     np.testing.assert_allclose(samples(workdir / "samples"), wanted, rtol=1e-5, atol=1e-5)
     assert "samples of " in texts[0][0] and "samples of " not in texts[1][0]
     assert "process 0 of 2" in texts[0][1] and "process 1 of 2" not in texts[1][1]
@@ -285,7 +259,7 @@ def test_processes_killed_in_the_middle_and_resumed_by_another_number_of_them(wo
     """Many small batches: 1 process is killed, then 2 of another batch size are, then 1 of a third ends it."""
     folder, many = workdir / "samples", "--num_samples=3000"
     for processes, batch, least in ((1, 4, 40), (2, 6, 300)):
-        running = started(workdir, many, f"--batch={batch}", processes=processes)
+        running = started("sample", workdir, many, f"--batch={batch}", processes=processes)
         deadline = time.monotonic() + 200
         while held(folder) < least and time.monotonic() < deadline:
             assert all(process.poll() is None for process in running), finished(running)
@@ -296,7 +270,7 @@ def test_processes_killed_in_the_middle_and_resumed_by_another_number_of_them(wo
             process.communicate()
         assert least <= held(folder) < 3000
     before = pieces(folder)
-    ((_, errors),) = finished(started(workdir, many, "--batch=1000"))
+    ((_, errors),) = finished(started("sample", workdir, many, "--batch=1000"))
     assert f"found {sum(map(size, before))} of 3000 samples" in errors
     found = samples(folder)
     tiny.run("sample", f"--workdir={workdir}", many, "--batch=512")
@@ -318,9 +292,8 @@ def test_all_processes_fail_where_samples_are_not_finite(workdir):
     """By a sampler from elsewhere, half of whose samples are NaN."""
     (workdir / "spoilt.py").write_text(SPOILT, encoding="utf-8")
     flags = ("--sampler=spoilt:Spoilt", *TWENTY)
-    root = str(Path(generation_run.__file__).parents[2])
-    env = {"PYTHONPATH": os.pathsep.join([root, str(workdir)])}
-    texts = finished(started(workdir, *flags, processes=2, env=env), code=1)
+    env = {"PYTHONPATH": os.pathsep.join([ROOT, str(workdir)])}
+    texts = finished(started("sample", workdir, *flags, processes=2, env=env), code=1)
     assert all("not finite" in errors or "another process has failed" in errors for _, errors in texts)
     assert not (workdir / "samples" / "samples.npz").exists()
 

@@ -7,7 +7,7 @@ import tiny
 
 from score_sde.loading import load
 
-VERBS = ("sample", "likelihood", "plot")
+VERBS = ("sample", "likelihood", "encode", "interpolate", "plot")
 
 
 def listing(folder):
@@ -27,7 +27,7 @@ def test_a_workdir_that_is_none(verb, tmp_path, monkeypatch, refused):
     assert "no checkpoint in " in line and "train with `score-sde train --config=… --workdir=" in line
 
 
-@pytest.mark.parametrize("verb", ["sample", "likelihood"])
+@pytest.mark.parametrize("verb", ["sample", "likelihood", "encode", "interpolate"])
 def test_flags_of_a_trained_model(verb, refused):
     workdir = f"--workdir={tiny.toy_run()}"
     before = listing(tiny.toy_run())

@@ -14,6 +14,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from oracles import SAMPLERS, SDES, SLOW, keys, shortened, slow_but, tuned, two_modes_score
 
+from score_sde.latents import slerp
 from score_sde.likelihood import ExactTrace, Hutchinson, log_likelihood
 from score_sde.objectives import DenoisingScoreMatching
 from score_sde.sampling import ProbabilityFlow, decode, encode, sample
@@ -40,6 +41,7 @@ FUNCTIONS = {
     "encode": lambda key, x: encode(SDES["subvp"], two_modes_score(SDES["subvp"]), x),
     "decode": lambda key, x: decode(SDES["subvp"], two_modes_score(SDES["subvp"]), x),
     "simulate": lambda key, x: simulate(key, SDES["subvp"], x, num_steps=5, save_path=2),
+    "slerp": lambda key, x: slerp(x, jax.random.normal(key, x.shape), 0.3),
     "denoising": lambda key, x: DenoisingScoreMatching()(key, SDES["vp"], two_modes_score(SDES["vp"]), x),
     "denoising-gradient": lambda key, x: jax.grad(
         lambda factor: DenoisingScoreMatching()(

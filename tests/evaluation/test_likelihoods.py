@@ -6,7 +6,7 @@ import pytest
 
 from score_sde import VPSDE, ExactTrace, Hutchinson
 from score_sde.data import Scaling
-from score_sde.evaluation.likelihoods import evaluate_all, make_evaluate
+from score_sde.evaluation.likelihoods import Likelihoods, evaluate_range, make_evaluate
 
 SDE, KEY, VARIANCE = VPSDE(), jax.random.key(1), 0.25
 
@@ -29,8 +29,9 @@ def evaluate(scaling, divergence):
 
 
 def everything(evaluate, examples, scaling, batch_size):
-    batches = list(evaluate_all(evaluate, PARAMS, KEY, examples, scaling, batch_size=batch_size))
-    return type(batches[0])(*(np.concatenate(field) for field in zip(*batches, strict=True)))
+    ranges = (range(i, min(i + batch_size, len(examples))) for i in range(0, len(examples), batch_size))
+    batches = (evaluate_range(evaluate, PARAMS, KEY, examples, scaling, part, batch_size) for part in ranges)
+    return Likelihoods.concatenated(batch._asdict() for batch in batches)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Pieces of a long generation: coverage, damage, order, and whose they are."""
+"""Pieces of long work: coverage, damage, order, and whose they are."""
 
 import shutil
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from score_sde.evaluation.pieces import Piece, Pieces, fingerprint
+from score_sde.evaluation.pieces import Pieces, fingerprint
 
 PARAMS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": {"c": np.float32(1.0)}}
 
@@ -15,7 +15,7 @@ PARAMS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": {"c": np.float
 def piece(start, stop):
     """Samples that say their index."""
     index = np.arange(start, stop)
-    return Piece(np.stack([index, -index], 1).astype(np.float32), index.astype(np.int32))
+    return {"samples": np.stack([index, -index], 1).astype(np.float32), "nfe": index.astype(np.int32)}
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def pieces(tmp_path):
 
 
 def read(pieces, num_samples):
-    return np.concatenate([found.samples for found in pieces.read(num_samples)])[:, 0].astype(int).tolist()
+    return np.concatenate([found["samples"] for found in pieces.read(num_samples)])[:, 0].astype(int).tolist()
 
 
 def test_what_is_missing_is_known_from_the_names(pieces):
@@ -35,7 +35,7 @@ def test_what_is_missing_is_known_from_the_names(pieces):
     assert pieces.missing(12) == [range(2), range(5, 8), range(10, 12)]
     assert pieces.missing(9) == [range(2), range(5, 8)]
     assert pieces.missing(3) == [range(2)]
-    with pytest.raises(FileNotFoundError, match="lacks the samples from 5 to 7"):
+    with pytest.raises(FileNotFoundError, match="lacks the indices from 5 to 7"):
         pieces.write(0, piece(0, 2))
         list(pieces.read(10))
 
@@ -69,10 +69,16 @@ def test_a_flipped_byte_or_a_cut_file_is_found(pieces, place):
         assert damaged == [path] and pieces.missing(18) == [range(9, 18)]
     else:  # a byte of no importance, such as one of a date
         found = list(pieces.read(18))[1]
-        assert (found.samples == before.samples).all() and (found.nfe == before.nfe).all()
+        assert found.keys() == before.keys() and all((found[name] == before[name]).all() for name in found)
     pieces.write(9, before)
     path.write_bytes(path.read_bytes()[: place % len(data)])
     assert pieces.drop_damaged() == [path]
+
+
+def test_arrays_of_other_lengths_make_no_piece(pieces):
+    with pytest.raises(ValueError, match=r"equally long, got \{'a': 3, 'b': 2\}"):
+        pieces.write(0, {"a": np.zeros(3), "b": np.zeros((2, 3))})
+    assert not pieces.folder.exists()
 
 
 def test_an_empty_file_and_one_of_other_length_are_damaged(pieces):

@@ -1,0 +1,67 @@
+"""What ``score-sde interpolate`` leaves behind: the ways from example to example, and their picture."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int, Shaped
+
+from score_sde.cli.encoding_run import decoded
+from score_sde.evaluation.encoding import Encoded
+from score_sde.evaluation.files import replacing
+from score_sde.evaluation.latent_pictures import picture_of_interpolation
+from score_sde.experiment import Model
+from score_sde.latents import slerp, with_temperature
+
+
+class Ways(NamedTuple):
+    """The ways between pairs of examples.
+
+    ``pairs``: the indices of the examples. ``ends``: the examples themselves. ``weights``: of the second example at
+    each step. ``latents`` and ``x``: the steps, and what is decoded from them. All but ``weights`` in model units.
+    """
+
+    pairs: Int[np.ndarray, "pairs 2"]
+    ends: Float[np.ndarray, "pairs 2 *shape"]
+    weights: Float[np.ndarray, " steps"]
+    latents: Float[np.ndarray, "pairs steps *shape"]
+    x: Float[np.ndarray, "pairs steps *shape"]
+
+    @property
+    def summary(self) -> str:
+        """How many, in words."""
+        return f"{len(self.pairs)} pairs, {len(self.weights)} steps each"
+
+
+def ways_of(
+    model: Model, found: Encoded, pairs: Int[np.ndarray, "pairs 2"], *, num_steps: int, temperature: float
+) -> Ways:
+    """The ways between the latents of encoded pairs: spherical interpolation, scaled by the temperature, and decoded.
+
+    Raises:
+        FloatingPointError: where a solve has not reached its end.
+    """
+    shape = (len(pairs), 2, *model.shape)
+    weights = np.linspace(0.0, 1.0, num_steps, dtype=np.float32)
+
+    def way(pair: Array) -> Array:
+        return jax.vmap(lambda weight: with_temperature(slerp(pair[0], pair[1], weight), temperature))(weights)
+
+    latents = np.asarray(jax.jit(jax.vmap(way))(np.asarray(found.latent).reshape(shape)))
+    x = decoded(model, latents.reshape(-1, *model.shape)).reshape(latents.shape)
+    return Ways(pairs, np.asarray(found.x).reshape(shape), weights, latents, x)
+
+
+def results(model: Model, ways: Ways, data: Shaped[np.ndarray, "n *shape"], folder: Path) -> dict[str, str]:
+    """Save the ways, draw them, and say where they are; points are drawn among the ``data``."""
+    path = folder / "interpolation.npz"
+    levels = np.asarray(model.scaling.to_data(ways.x))
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, index=ways.pairs, weight=ways.weights, latent=ways.latents, levels=levels)
+    shown = ways.ends, ways.x, ways.latents, data
+    picture = picture_of_interpolation(
+        folder / "interpolation.png", *shown, scaling=model.scaling, prior_std=model.sde.prior_std()
+    )
+    rows = {"interpolated": str(path)}
+    return rows | ({} if picture is None else {"picture of interpolation": str(picture)})

@@ -1,0 +1,56 @@
+"""What ``score-sde likelihood`` sets going: likelihoods in pieces, each process its share."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from score_sde.cli import shared_work
+from score_sde.evaluation.likelihoods import Likelihoods, evaluate_range, make_evaluate
+from score_sde.evaluation.pieces import Piece, Pieces
+from score_sde.experiment import Model
+from score_sde.training import Progress
+from score_sde.typing import Key
+
+NOT_THE_NUMBERS = ("max_examples", "batch_size")
+"""The keys of the section ``eval`` on which no likelihood depends."""
+
+
+def pieces_of(model: Model, key: Key, folder: Path, split: str, examples: np.ndarray) -> Pieces:
+    """The pieces of the request: the likelihood of example ``i`` depends on the model, how, the key and the example.
+
+    ``examples`` are all of the split, so that a request for fewer of them or more has the same pieces.
+    """
+    options = {name: value for name, value in model.config["eval"].items() if name not in NOT_THE_NUMBERS}
+    data = hashlib.sha256(f"{examples.dtype.name}{list(examples.shape)}".encode())
+    data.update(np.ascontiguousarray(examples).data)
+    request = {"eval": options, "split": split, "examples": data.hexdigest(), "fields": Likelihoods._fields}
+    return shared_work.pieces_of(model, key, folder, **request)
+
+
+def evaluate_missing(model: Model, pieces: Pieces, key: Key, examples: np.ndarray) -> None:
+    """Compute the likelihoods that no piece holds, each process its share on its own devices.
+
+    Raises:
+        FloatingPointError: where some likelihoods are not finite; the finite pieces stay.
+        FileNotFoundError: where another process has not done its share.
+    """
+    options = model.evaluating
+    evaluate = make_evaluate(
+        model.sde,
+        model.score_fn_of,
+        model.scaling,
+        divergence=options.divergence,
+        rtol=options.rtol,
+        atol=options.atol,
+        t_min=options.t_min,
+    )
+
+    def compute(indices: range, size: int, bar: Progress) -> Piece:
+        found = evaluate_range(evaluate, model.params, key, examples, model.scaling, indices, size)
+        if not np.isfinite(found.log_prob).all():
+            raise FloatingPointError("some likelihoods are not finite: the adaptive solve did not reach its end")
+        bar.update(bar.done + len(indices))
+        return found._asdict()
+
+    shared_work.finish(shared_work.Work("likelihood", "examples", len(examples), options.batch_size), pieces, compute)

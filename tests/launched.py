@@ -1,0 +1,38 @@
+"""Real processes of the command, as a launcher starts them."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import score_sde
+
+ROOT = str(Path(score_sde.__file__).parents[1])
+"""The folder that the package is imported from."""
+
+
+def started(
+    verb: str, workdir: Path, *flags: str, processes: int = 1, env: dict[str, str] | None = None
+) -> list[subprocess.Popen[str]]:
+    """A verb on a workdir, in one process or several that share the work."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    base = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": ROOT, **(env or {})}
+    found = []
+    for index in range(processes):
+        given = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(processes), "JAX_PROCESS_ID": str(index)}
+        command = [sys.executable, "-m", "score_sde", verb, f"--workdir={workdir}", *flags]
+        environment = base | (given if processes > 1 else {})
+        found.append(
+            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        )
+    return found
+
+
+def finished(processes: list[subprocess.Popen[str]], code: int = 0) -> list[tuple[str, str]]:
+    """The standard output and error of each."""
+    texts = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [code] * len(processes), texts
+    return texts
