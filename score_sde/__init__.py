@@ -6,7 +6,8 @@ are pure functions of them; a config file only chooses the values.
 
 from typing import TYPE_CHECKING, Any
 
-from score_sde.likelihood import ExactTrace, Hutchinson, LogLikelihood, bits_per_dim, log_likelihood
+from score_sde.divergence import ExactTrace, Hutchinson, HutchPP
+from score_sde.likelihood import LogLikelihood, bits_per_dim, log_likelihood
 from score_sde.objectives import DenoisingScoreMatching
 from score_sde.parameterization import (
     DenoisedPrediction,
@@ -124,6 +125,7 @@ __all__ = [
     "Experiment",
     "ExponentialShARK",
     "Heun",
+    "HutchPP",
     "Hutchinson",
     "LogLikelihood",
     "Marginal",
