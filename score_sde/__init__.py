@@ -6,7 +6,10 @@ are pure functions of them; a config file only chooses the values.
 
 from typing import TYPE_CHECKING, Any
 
+from score_sde.dequantization import TruncatedNormalDequantizer, UniformDequantizer, importance_weighted_log_prob
+from score_sde.discrete_evidence import ddpm_vlb
 from score_sde.divergence import ExactTrace, Hutchinson, HutchPP
+from score_sde.evidence import VariationalBound, variational_bound
 from score_sde.likelihood import LogLikelihood, bits_per_dim, log_likelihood
 from score_sde.objectives import DenoisingScoreMatching
 from score_sde.parameterization import (
@@ -145,17 +148,22 @@ __all__ = [
     "StaticThreshold",
     "SubVPSDE",
     "TrainState",
+    "TruncatedNormalDequantizer",
     "UniPC",
+    "UniformDequantizer",
+    "VariationalBound",
     "VelocityPrediction",
     "bits_per_dim",
     "build",
     "build_classifier",
     "build_model",
     "config_from_reference",
+    "ddpm_vlb",
     "decode",
     "default_sampler",
     "denoise",
     "encode",
+    "importance_weighted_log_prob",
     "load",
     "load_classifier",
     "log_likelihood",
@@ -170,4 +178,5 @@ __all__ = [
     "saved_config",
     "simulate",
     "thresholded",
+    "variational_bound",
 ]

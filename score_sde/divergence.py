@@ -94,7 +94,7 @@ class Hutchinson(Divergence):
     With ``S = (J + J^T) / 2``, one estimate varies by ``2 (|S|_F^2 - sum_i S_ii^2)`` for ``rademacher`` probes (signs:
     the least of all with independent entries), by ``2 |S|_F^2`` for ``gaussian`` ones, and by ``2 dim / (dim + 2)
     (|S|_F^2 - tr(S)^2 / dim)`` for those uniform on the ``sphere`` of radius ``sqrt(dim)``: exact for a multiple of
-    the identity in any basis (Epperly et al. 2024, section 2.3).
+    the identity in any basis.
     """
 
     num_probes: int = 1
@@ -129,8 +129,8 @@ class HutchPP(Divergence):
 
     ``tr J = tr(Q^T J Q) + tr(P J P)`` with ``Q`` an orthonormal basis of the range of ``J S`` for a random sketch ``S``
     of ``sketch_size`` columns, and ``P = I - Q Q^T``. The second trace is estimated by ``num_probes`` probes, uniform
-    on a sphere in the range of ``P`` as in Epperly et al. 2024, section 2.3, so that a multiple of the identity in
-    ``J`` costs no variance. It pays where the spectrum of ``J`` decays.
+    on a sphere in the range of ``P`` as in XTrace (Epperly, Tropp and Webber 2024), so that a multiple of the identity
+    in ``J`` costs no variance. It pays where the spectrum of ``J`` decays.
 
     One divergence costs ``2 sketch_size + num_probes`` products: ``J S``, ``J Q`` and the probes. Where
     ``sketch_size`` is None it is ``num_probes``, the paper's thirds, and the cost ``3 num_probes``. At equal cost

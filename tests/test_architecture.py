@@ -16,8 +16,9 @@ PLAIN = [path for path in MODULES if path.name != "__init__.py"]
 
 FLOORS = {
     **dict.fromkeys(["typing", "naming", "configs", "sdes", "chunking"], 0),
-    **dict.fromkeys(["reverse", "parameterization", "objectives", "solvers", "integrate", "divergence"], 1),
+    **dict.fromkeys(["reverse", "parameterization", "objectives", "solvers", "integrate", "divergence", "normal"], 1),
     **dict.fromkeys(["sampling", "likelihood", "conditioning", "simulation"], 2),
+    **dict.fromkeys(["evidence", "discrete_evidence", "dequantization"], 2),
     **dict.fromkeys(["models", "data", "interop"], 3),
     **dict.fromkeys(["training", "evaluation"], 4),
     **dict.fromkeys(["experiment", "classifier", "builders", "loading"], 5),
