@@ -45,7 +45,7 @@ def test_bounds_are_below_the_truth_and_rise_to_it(name):
 
     1 key in 16,000 fails; it is fixed.
     """
-    found = [bounds(DEQUANTIZERS[name], num_samples) for num_samples in (1, 4, 16, 256)]
+    found = [bounds(DEQUANTIZERS[name], num_samples) for num_samples in (1, 8, 256)]
     for (lower, first), (upper, second) in itertools.pairwise(found):
         assert upper - lower > 4.0 * np.hypot(first, second)
     assert found[0][0] < exact() - 0.5
@@ -80,15 +80,18 @@ def test_the_density_itself_as_dequantizer_leaves_no_gap():
     peaked = lambda key, x: jnp.sum(  # noqa: E731
         jax.scipy.stats.norm.logpdf(x, -1.0 + (LEVELS + 0.5) * WIDTH, 0.2 * WIDTH)
     )
-    found = importance_weighted_log_prob(jax.random.key(1), LEVELS, peaked, dequantizer, num_samples=2)
+    bound = lambda key: importance_weighted_log_prob(key, LEVELS, peaked, dequantizer, num_samples=2)  # noqa: E731
+    found = jax.jit(bound)(jax.random.key(1))
     np.testing.assert_allclose(found, 4 * np.log(stats.norm.cdf(2.5) - stats.norm.cdf(-2.5)), atol=1e-4)
 
 
 def test_chunks_give_the_same_bound():
+    key, options = jax.random.key(0), {"num_samples": 7}
     run = lambda size: importance_weighted_log_prob(  # noqa: E731
-        jax.random.key(0), LEVELS, log_density, DEQUANTIZERS["normal"], num_samples=7, chunk_size=size
+        key, LEVELS, log_density, DEQUANTIZERS["normal"], chunk_size=size, **options
     )
-    np.testing.assert_allclose(run(3), run(None), rtol=1e-6)
+    whole, chunks = jax.jit(lambda: (run(None), run(3)))()
+    np.testing.assert_allclose(chunks, whole, rtol=1e-6)
 
 
 def test_interval_probabilities_are_exact_in_the_tails_and_for_narrow_ones():
