@@ -6,8 +6,12 @@ are pure functions of them; a config file only chooses the values.
 
 from typing import TYPE_CHECKING, Any
 
+from score_sde.dequantization import TruncatedNormalDequantizer, UniformDequantizer, importance_weighted_log_prob
+from score_sde.discrete_evidence import ddpm_vlb
+from score_sde.divergence import ExactTrace, Hutchinson, HutchPP
+from score_sde.evidence import VariationalBound, variational_bound
 from score_sde.latents import slerp
-from score_sde.likelihood import ExactTrace, Hutchinson, LogLikelihood, bits_per_dim, log_likelihood
+from score_sde.likelihood import LogLikelihood, bits_per_dim, log_likelihood
 from score_sde.objectives import DenoisingScoreMatching
 from score_sde.parameterization import (
     DenoisedPrediction,
@@ -125,6 +129,7 @@ __all__ = [
     "Experiment",
     "ExponentialShARK",
     "Heun",
+    "HutchPP",
     "Hutchinson",
     "LogLikelihood",
     "Marginal",
@@ -144,17 +149,22 @@ __all__ = [
     "StaticThreshold",
     "SubVPSDE",
     "TrainState",
+    "TruncatedNormalDequantizer",
     "UniPC",
+    "UniformDequantizer",
+    "VariationalBound",
     "VelocityPrediction",
     "bits_per_dim",
     "build",
     "build_classifier",
     "build_model",
     "config_from_reference",
+    "ddpm_vlb",
     "decode",
     "default_sampler",
     "denoise",
     "encode",
+    "importance_weighted_log_prob",
     "load",
     "load_classifier",
     "log_likelihood",
@@ -170,4 +180,5 @@ __all__ = [
     "simulate",
     "slerp",
     "thresholded",
+    "variational_bound",
 ]

@@ -19,7 +19,7 @@ from score_sde import objectives, parameterization, sampling, sdes, solvers
 from score_sde.classifier import ClassifierExperiment, NoisyClassifier
 from score_sde.data import SOURCES, DataSource, Scaling, load_source
 from score_sde.experiment import Drawing, Evaluating, Experiment, Model, Training
-from score_sde.likelihood import Divergence, ExactTrace, Hutchinson
+from score_sde.likelihood import Divergence, ExactTrace, Hutchinson, HutchPP
 from score_sde.models import Classifier, ScoreNetwork, ddpm, mlp, ncsn, ncsnpp, ncsnv2, unet, wideresnet
 from score_sde.naming import check_arguments, did_you_mean, lookup
 from score_sde.training import adam
@@ -111,7 +111,7 @@ FUNCTIONS: Mapping[str, Table] = {
 VALUES: Mapping[str, tuple[Table, type]] = {
     "time_sampling": ({"uniform": objectives.UniformTime}, objectives.UniformTime),
     "threshold": ({"static": sampling.StaticThreshold, "dynamic": sampling.DynamicThreshold}, sampling.Threshold),
-    "divergence": ({"exact": ExactTrace, "hutchinson": Hutchinson}, Divergence),
+    "divergence": ({"exact": ExactTrace, "hutchinson": Hutchinson, "hutchpp": HutchPP}, Divergence),
 }
 """Arguments that are values, constructed from a section of their own; and what they are."""
 

@@ -100,6 +100,13 @@ HIGH = Mixture.from_arrays(
     np.array([0.5, 0.2, 0.3]),
 )
 
+IMAGES = Mixture.from_arrays(
+    np.clip(0.5 * np.random.default_rng(1).normal(size=(3, 16 * 16 * 3)), -1.0, 1.0),
+    np.array([0.2, 0.3, 0.25]),
+    np.array([0.5, 0.2, 0.3]),
+)
+"""Points of 16 x 16 x 3 numbers."""
+
 
 def tuned(sampler: Sampler, sde_name: str) -> Sampler:
     """The sampler on a grid that suits the SDE: noise levels of equal ratio, where equal steps in ``t`` do not."""

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
-from score_sde import SDE, VESDE, VPSDE, ExactTrace, Hutchinson, Sampler, builders
+from score_sde import SDE, VESDE, VPSDE, ExactTrace, Hutchinson, HutchPP, Sampler, builders
 from score_sde.builders import build, build_model, build_sde, construct, drop_leftovers, load_data
 from score_sde.cli.config_file import read_config
 from score_sde.models import Classifier, ScoreNetwork, mlp
@@ -81,6 +81,7 @@ def test_a_value_may_be_a_name_or_a_section_of_its_own(config):
     for divergence, wanted in [
         ("exact", ExactTrace()),
         ({"name": "hutchinson", "num_probes": 3}, Hutchinson(num_probes=3)),
+        ({"name": "hutchpp", "sketch_size": 3}, HutchPP(sketch_size=3)),
     ]:
         del config.eval.divergence
         config.eval.divergence = divergence

@@ -14,10 +14,15 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from oracles import SAMPLERS, SDES, SLOW, keys, shortened, slow_but, tuned, two_modes_score
 
+from score_sde.dequantization import UniformDequantizer, importance_weighted_log_prob
+from score_sde.discrete_evidence import ddpm_vlb
+from score_sde.divergence import ExactTrace, Hutchinson, HutchPP
+from score_sde.evidence import variational_bound
 from score_sde.latents import slerp
-from score_sde.likelihood import ExactTrace, Hutchinson, log_likelihood
+from score_sde.likelihood import log_likelihood
 from score_sde.objectives import DenoisingScoreMatching
 from score_sde.sampling import ProbabilityFlow, decode, encode, sample
+from score_sde.sdes import ddpm_marginals
 from score_sde.simulation import simulate
 
 SHAPE = (2, 2, 1)
@@ -38,6 +43,18 @@ FUNCTIONS = {
     **{f"sample-{name}": drawing(name) for name in SAMPLERS},
     "log_likelihood-hutchinson": likelihood_with(Hutchinson(num_probes=3), SDES["vp"]),
     "log_likelihood-exact": likelihood_with(ExactTrace(), SDES["ve"]),
+    "log_likelihood-chunks": likelihood_with(ExactTrace(chunk_size=3), SDES["vp"]),
+    "log_likelihood-hutchpp": likelihood_with(HutchPP(num_probes=2, sketch_size=1), SDES["edm"]),
+    "log_likelihood-checked": lambda key, x: log_likelihood(
+        key, SDES["vp"], two_modes_score(SDES["vp"]), x, check_tolerance=True
+    ),
+    "importance_weighted": lambda key, x: importance_weighted_log_prob(
+        key, (4.0 + x).astype(int), lambda key, x: -(x**2).sum(), UniformDequantizer(bin_width=0.25), num_samples=3
+    ),
+    "variational_bound": lambda key, x: variational_bound(
+        key, SDES["subvp"], two_modes_score(SDES["subvp"]), x, num_times=5, chunk_size=2
+    ),
+    "ddpm_vlb": lambda key, x: ddpm_vlb(key, two_modes_score(SDES["vp"]), ddpm_marginals(30), x, bin_width=0.1),
     "encode": lambda key, x: encode(SDES["subvp"], two_modes_score(SDES["subvp"]), x),
     "decode": lambda key, x: decode(SDES["subvp"], two_modes_score(SDES["subvp"]), x),
     "simulate": lambda key, x: simulate(key, SDES["subvp"], x, num_steps=5, save_path=2),

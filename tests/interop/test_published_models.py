@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
+from score_sde.divergence import Hutchinson, value_and_divergence
 from score_sde.integrate import solve_adaptively
 from score_sde.interop.foreign import read_foreign
 from score_sde.interop.ncsn_names import params_from_ncsn, params_from_ncsnv2
 from score_sde.interop.torch_file import read_torch
-from score_sde.likelihood import bits_per_dim, velocity_and_divergence
+from score_sde.likelihood import bits_per_dim
 from score_sde.loading import config_from_reference, load
 from score_sde.models import ncsn, ncsnv2
 from score_sde.reverse import probability_flow
@@ -106,7 +107,8 @@ def published_flow(model, x, probe, tolerance):
     At its tolerance the solve of a random network is some 1e-2 from the solution, so other steps would end elsewhere.
     """
     velocity = probability_flow(model.sde, model.score_fn)
-    evaluate = jax.jit(jax.vmap(lambda y, t, p: velocity_and_divergence(velocity, y, t, p[None]), (0, None, 0)))
+    one = lambda y, t, p: value_and_divergence(velocity, y, t, Hutchinson(), p[None])  # noqa: E731
+    evaluate = jax.jit(jax.vmap(one, (0, None, 0)))
 
     def field(t, state):
         value, forms = evaluate(jnp.asarray(state[: x.size].reshape(x.shape), jnp.float32), t, probe)
