@@ -35,6 +35,7 @@ def get_default_config() -> ConfigDict:
                 "name": "denoising",
                 "weighting": "variance",
                 "reduce": "mean",
+                "stratified": False,
                 "time_sampling": {"name": "uniform", "t_min": 1e-5},
             },
             "optim": {

@@ -91,12 +91,14 @@ def lsun(category: str, *, image_size: int = 256) -> ConfigDict:
 def vp(config: ConfigDict, *, continuous: bool = True) -> ConfigDict:
     """The VP SDE; or, if not ``continuous``, DDPM with 1,000 levels and its ancestral sampler."""
     config.sde = section("vp", beta_min=0.1, beta_max=20.0, t_min=1e-3, t_max=1.0)
-    config.objective.reduce = "mean"
     if continuous:
+        config.objective.reduce = "mean"
         config.parameterization = section("noise", time_label="scaled_time")
         config.sampling = _euler_maruyama()
     else:
-        config.parameterization = section("discrete_noise", num_scales=1000, beta_min=0.1, beta_max=20.0)
+        levels = {"num_scales": 1000, "beta_min": 0.1, "beta_max": 20.0}
+        config.objective = section("ddpm", terms="simple", reduce="mean", **levels)
+        config.parameterization = section("discrete_noise", **levels)
         config.sampling = predictor_corrector("ancestral_large", corrector="none", num_steps=1000)
     return config
 
@@ -120,11 +122,12 @@ def ve(
     """The VE SDE; or, if not ``continuous``, ``num_scales`` levels. Images are in [0, 1]."""
     config.sde = section("ve", sigma_min=sigma_min, sigma_max=sigma_max, t_min=1e-5, t_max=1.0)
     config.data.centered = False
-    config.objective.reduce = "half_sum"
     config.training.ema_decay = 0.999
     if continuous:
+        config.objective.reduce = "half_sum"
         config.parameterization = section("score", time_label="noise_level")
     else:
+        config.objective = section("ncsn", num_scales=num_scales, reduce="half_sum")
         config.parameterization = section("discrete_score", num_scales=num_scales)
     config.sampling = predictor_corrector("reverse_diffusion", num_steps=num_scales, snr=snr)
     return config

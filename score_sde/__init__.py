@@ -12,10 +12,17 @@ from score_sde.divergence import ExactTrace, Hutchinson, HutchPP
 from score_sde.evidence import VariationalBound, variational_bound
 from score_sde.latents import slerp
 from score_sde.likelihood import LogLikelihood, bits_per_dim, log_likelihood
-from score_sde.objectives import DenoisingScoreMatching
+from score_sde.objectives import (
+    DDPM,
+    DenoisingScoreMatching,
+    ExplicitScoreMatching,
+    ImportanceSampling,
+    SlicedScoreMatching,
+)
 from score_sde.parameterization import (
     DenoisedPrediction,
     EDMPreconditioning,
+    FlowPrediction,
     NoisePrediction,
     ScorePrediction,
     VelocityPrediction,
@@ -58,7 +65,9 @@ from score_sde.sdes import (
     VESDE,
     VPSDE,
     BrownianMotion,
+    CosineSDE,
     Marginal,
+    RectifiedFlowSDE,
     SubVPSDE,
     perturb,
     prior_log_prob,
@@ -104,6 +113,7 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "DDIM",
+    "DDPM",
     "DEIS",
     "EDM",
     "EDMSDE",
@@ -118,6 +128,7 @@ __all__ = [
     "AnnealedLangevin",
     "BrownianMotion",
     "ClassifierExperiment",
+    "CosineSDE",
     "DPMSolver",
     "DPMSolverPP",
     "DenoisedPrediction",
@@ -127,10 +138,13 @@ __all__ = [
     "EulerMaruyama",
     "ExactTrace",
     "Experiment",
+    "ExplicitScoreMatching",
     "ExponentialShARK",
+    "FlowPrediction",
     "Heun",
     "HutchPP",
     "Hutchinson",
+    "ImportanceSampling",
     "LogLikelihood",
     "Marginal",
     "Model",
@@ -138,6 +152,7 @@ __all__ = [
     "NoisyClassifier",
     "PredictorCorrector",
     "ProbabilityFlow",
+    "RectifiedFlowSDE",
     "Restart",
     "SDEDPMSolverPP",
     "Sample",
@@ -146,6 +161,7 @@ __all__ = [
     "ScorePrediction",
     "ShARK",
     "Simulation",
+    "SlicedScoreMatching",
     "StaticThreshold",
     "SubVPSDE",
     "TrainState",

@@ -5,6 +5,7 @@ chooses. So ``{"sde": {"name": "ve", "sigma_max": 90.0}}`` is ``VESDE(sigma_max=
 before anything compiles. A ``"package.module:Name"`` instead of a name takes code that lives elsewhere.
 """
 
+import dataclasses
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -19,117 +20,58 @@ from score_sde import objectives, parameterization, sampling, sdes, solvers
 from score_sde.classifier import ClassifierExperiment, NoisyClassifier
 from score_sde.data import SOURCES, DataSource, Scaling, load_source
 from score_sde.experiment import Drawing, Evaluating, Experiment, Model, Training
-from score_sde.likelihood import Divergence, ExactTrace, Hutchinson, HutchPP
-from score_sde.models import Classifier, ScoreNetwork, ddpm, mlp, ncsn, ncsnpp, ncsnv2, unet, wideresnet
+from score_sde.models import Classifier, ScoreNetwork
 from score_sde.naming import check_arguments, did_you_mean, lookup
-from score_sde.training import adam
+from score_sde.tables import (
+    CLASSIFICATION,
+    CLASSIFIERS,
+    FUNCTIONS,
+    NAMED,
+    NETWORKS,
+    OBJECTIVES,
+    OPTIMIZERS,
+    OPTIONAL,
+    PARAMETERIZATIONS,
+    SAMPLERS,
+    SCALING,
+    SDES,
+    VALUES,
+    Table,
+)
 from score_sde.typing import Params
+
+__all__ = [
+    "CLASSIFICATION",
+    "CLASSIFIERS",
+    "CLASSIFIER_SECTIONS",
+    "FUNCTIONS",
+    "NAMED",
+    "NETWORKS",
+    "OBJECTIVES",
+    "OPTIMIZERS",
+    "OPTIONAL",
+    "PARAMETERIZATIONS",
+    "SAMPLERS",
+    "SCALING",
+    "SDES",
+    "SECTIONS",
+    "VALUES",
+    "Config",
+    "Table",
+    "build",
+    "build_classifier",
+    "build_classifier_model",
+    "build_model",
+    "build_sde",
+    "construct",
+    "drop_leftovers",
+    "is_classifier",
+    "load_data",
+    "plain_config",
+]
 
 Config: TypeAlias = ConfigDict | Mapping[str, Any]
 """A config, or its sections as plain dictionaries."""
-
-Table: TypeAlias = Mapping[str, Callable[..., Any]]
-
-SDES: Table = {
-    "vp": sdes.VPSDE,
-    "subvp": sdes.SubVPSDE,
-    "ve": sdes.VESDE,
-    "edm": sdes.EDMSDE,
-    "brownian": sdes.BrownianMotion,
-}
-NETWORKS: Table = {"mlp": mlp, "unet": unet, "ddpm": ddpm, "ncsnpp": ncsnpp, "ncsn": ncsn, "ncsnv2": ncsnv2}
-CLASSIFIERS: Table = {"wideresnet": wideresnet}
-PARAMETERIZATIONS: Table = {
-    "noise": parameterization.NoisePrediction,
-    "score": parameterization.ScorePrediction,
-    "denoised": parameterization.DenoisedPrediction,
-    "v": parameterization.VelocityPrediction,
-    "edm": parameterization.EDMPreconditioning,
-    "discrete_noise": parameterization.DiscreteNoisePrediction,
-    "discrete_score": parameterization.DiscreteScorePrediction,
-}
-CLASSIFICATION = "classification"
-OBJECTIVES: Table = {"denoising": objectives.DenoisingScoreMatching, CLASSIFICATION: objectives.NoisyClassification}
-OPTIMIZERS: Table = {"adam": adam}
-SAMPLERS: Table = {
-    "euler_maruyama": sampling.EulerMaruyama,
-    "shark": sampling.ShARK,
-    "sra1": sampling.SRA1,
-    "exponential_shark": sampling.ExponentialShARK,
-    "heun": sampling.Heun,
-    "probability_flow": sampling.ProbabilityFlow,
-    "adaptive_sde": sampling.AdaptiveSDE,
-    "predictor_corrector": sampling.PredictorCorrector,
-    "annealed_langevin": sampling.AnnealedLangevin,
-    "ddim": sampling.DDIM,
-    "adams_bashforth": sampling.AdamsBashforth,
-    "dpm_solver": sampling.DPMSolver,
-    "dpm_solver_pp": sampling.DPMSolverPP,
-    "sde_dpm_solver_pp": sampling.SDEDPMSolverPP,
-    "unipc": sampling.UniPC,
-    "deis": sampling.DEIS,
-    "ipndm": sampling.IPNDM,
-    "er_sde": sampling.ERSDE,
-    "edm": sampling.EDM,
-    "restart": sampling.Restart,
-    "default": sampling.default_sampler,
-}
-
-SCALING = ("centered", "dequantize")
-"""The keys of the section ``data`` that are not the source's own."""
-
-FUNCTIONS: Mapping[str, Table] = {
-    "time_label": {
-        "scaled_time": parameterization.scaled_time,
-        "noise_level": parameterization.noise_level,
-        "log_noise_to_signal": parameterization.log_noise_to_signal,
-    },
-    "weighting": {"variance": objectives.variance, "likelihood": objectives.likelihood},
-    "grid": {
-        "uniform": solvers.uniform,
-        "quadratic": solvers.quadratic,
-        "log_snr": solvers.log_snr,
-        "geometric": solvers.geometric,
-        "edm": solvers.EDMGrid(),
-        "cauchy": solvers.CauchyGrid(),
-    },
-    "predictor": {
-        "reverse_diffusion": solvers.reverse_diffusion_step,
-        "euler_maruyama": solvers.euler_maruyama,
-        "ancestral": solvers.ancestral,
-        "ancestral_large": solvers.ancestral_large,
-        "none": solvers.no_predictor,
-    },
-    "corrector": {
-        "langevin": solvers.langevin,
-        "annealed_langevin": solvers.annealed_langevin,
-        "none": solvers.no_corrector,
-    },
-}
-"""Arguments that are functions, chosen by name."""
-
-VALUES: Mapping[str, tuple[Table, type]] = {
-    "time_sampling": ({"uniform": objectives.UniformTime}, objectives.UniformTime),
-    "threshold": ({"static": sampling.StaticThreshold, "dynamic": sampling.DynamicThreshold}, sampling.Threshold),
-    "divergence": ({"exact": ExactTrace, "hutchinson": Hutchinson, "hutchpp": HutchPP}, Divergence),
-}
-"""Arguments that are values, constructed from a section of their own; and what they are."""
-
-OPTIONAL = ("threshold",)
-"""Those that may be None."""
-
-NAMED: Mapping[str, Table] = {
-    "sde": SDES,
-    "model": {**NETWORKS, **CLASSIFIERS},
-    "parameterization": PARAMETERIZATIONS,
-    "objective": OBJECTIVES,
-    "objective.time_sampling": VALUES["time_sampling"][0],
-    "optim": OPTIMIZERS,
-    "sampling": SAMPLERS,
-    "sampling.threshold": VALUES["threshold"][0],
-    "eval.divergence": VALUES["divergence"][0],
-}
-"""The sections whose ``name`` chooses from a table."""
 
 SECTIONS = (
     "seed", "sde", "model", "parameterization", "objective", "optim", "sampling", "data", "training", "eval"
@@ -148,7 +90,7 @@ def build(config: Config) -> Experiment:
         ValueError: in one line, for whatever in the config is unknown, misspelt, of a wrong type or out of range.
         FileNotFoundError: where the data are not there.
     """
-    plain, parts = _training_parts(config, objectives.DenoisingScoreMatching)
+    plain, parts = _training_parts(config, objectives.ScoreMatching)
     # The model comes last, for its network compiles.
     return Experiment(model=build_model(plain, None, step=0), **parts)
 
@@ -304,11 +246,27 @@ def _argument(section: str, key: str, value: Any) -> Any:
     if key == "grid" and isinstance(value, list):
         return solvers.Nodes(times=tuple(value))
     if key in FUNCTIONS:
-        return lookup(f"{section}.{key}", value, FUNCTIONS[key])
+        return _function(f"{section}.{key}", value, FUNCTIONS[key])
     if key in VALUES and not (value is None and key in OPTIONAL):
         values = {"name": value} if isinstance(value, str) else value
         return construct(f"{section}.{key}", VALUES[key][1], values)
     return tuple(value) if isinstance(value, list) else value
+
+
+def _function(path: str, value: Any, table: Table) -> Callable[..., Any]:
+    """The function of a name; or, where there are parameters beside its name, one like it that has them."""
+    if not isinstance(value, Mapping):
+        return lookup(path, value, table)
+    if "name" not in value:
+        raise ValueError(f"{path} needs a name: one of {', '.join(table)}, or package.module:Name")
+    function = lookup(path, value["name"], table)
+    parameters = {key: parameter for key, parameter in value.items() if key != "name"}
+    if not dataclasses.is_dataclass(function):
+        if parameters:
+            raise ValueError(f"{path} {value['name']!r} is a function without parameters, got {', '.join(parameters)}")
+        return function
+    make = function if isinstance(function, type) else type(function)
+    return _call(path, make, parameters, name=value["name"])
 
 
 def plain_config(config: Config) -> dict[str, Any]:

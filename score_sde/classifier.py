@@ -14,7 +14,7 @@ from score_sde.models.wideresnet import Classifier, make_log_prob_fn
 from score_sde.objectives.classification import LogProbFn, NoisyClassification
 from score_sde.sdes import SDE
 from score_sde.training import LossFn
-from score_sde.typing import Key, Params, Scalar
+from score_sde.typing import Key, Params, Scalar, ScalarLike
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,10 +78,13 @@ class ClassifierExperiment:
             )
 
     def loss_fn(self, *, train: bool) -> LossFn:
-        """``(params, key, raw example, label) -> (loss, {"accuracy": …})``."""
+        """``(params, key, u, raw example, label) -> (loss, {"accuracy": …})``; ``u`` is not used."""
         model = self.model
 
-        def loss(params: Params, key: Key, example: Array, label: Array) -> tuple[Scalar, dict[str, Scalar]]:
+        def loss(
+            params: Params, key: Key, u: ScalarLike, example: Array, label: Array
+        ) -> tuple[Scalar, dict[str, Scalar]]:
+            del u
             data_key, network_key, objective_key = jax.random.split(key, 3)
             log_prob_fn = make_log_prob_fn(model.sde, model.network, params, key=network_key, train=train)
             x0 = model.scaling.to_model(data_key, example)

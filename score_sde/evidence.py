@@ -71,7 +71,7 @@ def variational_bound(
     time_key, noise_key, decoding_key = jax.random.split(key, 3)
     least, most = sde.log_snr(sde.t_max), sde.log_snr(sde.t_min)
     quantiles = (jnp.arange(num_times) + jax.random.uniform(time_key, (num_times,))) / num_times
-    times = jax.vmap(lambda quantile: _time_at_log_snr(sde, least + (most - least) * quantile))(quantiles)
+    times = jnp.clip(jax.vmap(sde.time_at)(least + (most - least) * quantiles), sde.t_min, sde.t_max)
 
     def residual(item: tuple[Key, Scalar]) -> Scalar:
         noise_key, t = item
@@ -165,17 +165,3 @@ def check_draws(chunk_size: int | None, **numbers: int) -> None:
     for name, number in numbers.items():
         if number < 1:
             raise ValueError(f"{name}={number} must be at least 1")
-
-
-def _time_at_log_snr(sde: SDE, log_snr: Scalar) -> Scalar:
-    """The time in ``[t_min, t_max]`` of a log signal-to-noise ratio, by bisection to the last digit."""
-
-    def halve(_: Scalar, bracket: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
-        early, late = bracket
-        middle = 0.5 * (early + late)
-        noisy = sde.log_snr(middle) < log_snr
-        return jnp.where(noisy, early, middle), jnp.where(noisy, middle, late)
-
-    bracket = jnp.full_like(log_snr, sde.t_min), jnp.full_like(log_snr, sde.t_max)
-    early, late = jax.lax.fori_loop(0, 60, halve, bracket)
-    return 0.5 * (early + late)

@@ -11,12 +11,12 @@ from jaxtyping import Array
 from score_sde.data import DataSource, Scaling
 from score_sde.likelihood import Divergence, Hutchinson
 from score_sde.models.base import ScoreNetwork, make_score_fn
-from score_sde.objectives import DenoisingScoreMatching
+from score_sde.objectives import NoiseLevels, ScoreMatching
 from score_sde.parameterization import Parameterization
 from score_sde.sampling import Sampler, Threshold
 from score_sde.sdes import SDE
 from score_sde.training import EMA, LossFn
-from score_sde.typing import Key, Params, Scalar, ScoreFn
+from score_sde.typing import Key, Params, Scalar, ScalarLike, ScoreFn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,24 +156,31 @@ class Experiment:
 
     model: Model
     source: DataSource
-    objective: DenoisingScoreMatching
+    objective: ScoreMatching
     optimizer: optax.GradientTransformation
     training: Training
 
     def __post_init__(self) -> None:
-        _before_end("objective.time_sampling.t_min", self.objective.time_sampling.t_min, self.model.sde)
+        self.objective.check(self.model.sde)
 
     def loss_fn(self, *, train: bool) -> LossFn:
-        """``(params, key, raw example) -> (loss, {})``: scaling, dequantisation, network and objective in one."""
-        model = self.model
+        """``(params, key, u, raw example) -> (loss, loss by noise level)``.
 
-        def loss(params: Params, key: Key, example: Array) -> tuple[Scalar, dict[str, Scalar]]:
+        Scaling, dequantisation, network and objective in one; ``u`` decides the time where the objective is stratified.
+        """
+        model, objective = self.model, self.objective
+        levels = NoiseLevels.of(model.sde, objective.times)
+
+        def loss(params: Params, key: Key, u: ScalarLike, example: Array) -> tuple[Scalar, dict[str, Scalar]]:
             data_key, network_key, objective_key = jax.random.split(key, 3)
             score_fn = make_score_fn(
                 model.sde, model.network, model.parameterization, params, key=network_key, train=train
             )
             x0 = model.scaling.to_model(data_key, example)
-            return self.objective(objective_key, model.sde, score_fn, x0), {}
+            time_key, noise_key = jax.random.split(objective_key)
+            t, weight = objective.times(u if objective.stratified else jax.random.uniform(time_key), model.sde)
+            value = objective.at_time(noise_key, model.sde, score_fn, x0, t)
+            return weight * value, levels.sort(value, model.sde.log_snr(t))
 
         return loss
 

@@ -20,6 +20,10 @@ TimeLabel: TypeAlias = Callable[[SDE, ScalarLike], Scalar]
 """``(sde, t) ->`` the number by which a network is told the noise level."""
 
 
+ROUNDING = 1e-3
+"""Of the index of a level of a thousand in float32, and more."""
+
+
 def scaled_time(sde: SDE, t: ScalarLike) -> Scalar:
     """``999 t / t_max``: the range of DDPM's step index, whatever the number of steps (Song et al. 2021, VP)."""
     return jnp.asarray(t) * (999.0 / sde.t_max)
@@ -53,6 +57,12 @@ class Parameterization(abc.ABC):
     ) -> Float[Array, "*shape"]:
         """``grad_x log p_t(x)`` from the network's output."""
 
+    @abc.abstractmethod
+    def output(
+        self, sde: SDE, score: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
+    ) -> Float[Array, "*shape"]:
+        """The output that a network should have for ``score``: the inverse of `score`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NoisePrediction(Parameterization):
@@ -64,6 +74,13 @@ class NoisePrediction(Parameterization):
         """``-output / sigma``."""
         del x
         return -output / sde.marginal(t).sigma
+
+    def output(
+        self, sde: SDE, score: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
+    ) -> Float[Array, "*shape"]:
+        """``-sigma score``."""
+        del x
+        return -sde.marginal(t).sigma * score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +95,13 @@ class ScorePrediction(Parameterization):
         """``output``."""
         del sde, x, t
         return output
+
+    def output(
+        self, sde: SDE, score: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
+    ) -> Float[Array, "*shape"]:
+        """``score``."""
+        del sde, x, t
+        return score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,13 +132,25 @@ class DiscreteNoisePrediction(Parameterization):
     ) -> Float[Array, "*shape"]:
         """``-output / sigma_i``."""
         del x
+        return -output / self._sigma(sde, t)
+
+    def output(
+        self, sde: SDE, score: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
+    ) -> Float[Array, "*shape"]:
+        """``-sigma_i score``."""
+        del x
+        return -self._sigma(sde, t) * score
+
+    def _sigma(self, sde: SDE, t: ScalarLike) -> Scalar:
+        """``sigma_i`` of the level at or below ``t``, or between the levels."""
         index = self._index(sde, t)
         table = ddpm_marginals(self.num_scales, beta_min=self.beta_min, beta_max=self.beta_max).sigma
-        sigmas = jnp.asarray(table, output.dtype)
-        lower = jnp.clip(jnp.floor(index).astype(jnp.int32), 0, self.num_scales - 1)
-        if not self.interpolate:
-            return -output / sigmas[lower]
-        return -output / jnp.interp(index, jnp.arange(self.num_scales), sigmas)
+        sigmas = jnp.asarray(table, index.dtype)
+        if self.interpolate:
+            return jnp.interp(index, jnp.arange(self.num_scales), sigmas)
+        # The time of a level may be rounded down: it is that level's all the same.
+        level = jnp.floor(index + ROUNDING).astype(jnp.int32)
+        return sigmas[jnp.clip(level, 0, self.num_scales - 1)]
 
     def _index(self, sde: SDE, t: ScalarLike) -> Scalar:
         return jnp.asarray(t) * ((self.num_scales - 1) / sde.t_max)
@@ -146,6 +182,13 @@ class DiscreteScorePrediction(Parameterization):
         del sde, x, t
         return output
 
+    def output(
+        self, sde: SDE, score: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
+    ) -> Float[Array, "*shape"]:
+        """``score``."""
+        del sde, x, t
+        return score
+
 
 @dataclass(frozen=True, kw_only=True)
 class DenoisedPrediction(Parameterization):
@@ -157,6 +200,13 @@ class DenoisedPrediction(Parameterization):
         """``(alpha output - x) / sigma^2``."""
         alpha, sigma = sde.marginal(t)
         return (alpha * output - x) / jnp.square(sigma)
+
+    def output(
+        self, sde: SDE, score: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
+    ) -> Float[Array, "*shape"]:
+        """``(x + sigma^2 score) / alpha``."""
+        alpha, sigma = sde.marginal(t)
+        return (x + jnp.square(sigma) * score) / alpha
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +224,35 @@ class VelocityPrediction(Parameterization):
         alpha, sigma = sde.marginal(t)
         radius = jnp.hypot(alpha, sigma)
         return -(sigma * x / radius + alpha * output) / (radius * sigma)
+
+    def output(
+        self, sde: SDE, score: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
+    ) -> Float[Array, "*shape"]:
+        """``-sigma (r score + x / r) / alpha``."""
+        alpha, sigma = sde.marginal(t)
+        radius = jnp.hypot(alpha, sigma)
+        return -sigma * (radius * score + x / radius) / alpha
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowPrediction(Parameterization):
+    """The network predicts the velocity ``f - 1/2 g^2 score`` of the probability-flow ODE (Lipman et al. 2023).
+
+    Of a sample that came from ``x_0`` by ``eps`` it is ``alpha' x_0 + sigma' eps``; for the rectified flow
+    ``eps - x_0``.
+    """
+
+    def score(
+        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
+    ) -> Float[Array, "*shape"]:
+        """``2 (f - output) / g^2``."""
+        return 2.0 * (sde.drift(x, t) - output) / jnp.square(sde.diffusion(t))
+
+    def output(
+        self, sde: SDE, score: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
+    ) -> Float[Array, "*shape"]:
+        """``f - 1/2 g^2 score``."""
+        return sde.drift(x, t) - 0.5 * jnp.square(sde.diffusion(t)) * score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,3 +286,11 @@ class EDMPreconditioning(Parameterization):
         alpha, sigma = sde.marginal(t)
         radius = jnp.hypot(sigma, alpha * self.sigma_data)
         return self.sigma_data * alpha * output / (sigma * radius) - x / jnp.square(radius)
+
+    def output(
+        self, sde: SDE, score: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
+    ) -> Float[Array, "*shape"]:
+        """``sigma (r score + x / r) / (sigma_data alpha)``."""
+        alpha, sigma = sde.marginal(t)
+        radius = jnp.hypot(sigma, alpha * self.sigma_data)
+        return sigma * (radius * score + x / radius) / (self.sigma_data * alpha)

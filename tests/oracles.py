@@ -111,7 +111,8 @@ IMAGES = Mixture.from_arrays(
 def tuned(sampler: Sampler, sde_name: str) -> Sampler:
     """The sampler on a grid that suits the SDE: noise levels of equal ratio, where equal steps in ``t`` do not."""
     on_grid = "grid" in {field.name for field in dataclasses.fields(sampler)}
-    return dataclasses.replace(sampler, grid=geometric) if sde_name in ("brownian", "edm") and on_grid else sampler
+    uneven = sde_name in ("brownian", "edm", "cosine", "rectified_flow")
+    return dataclasses.replace(sampler, grid=geometric) if uneven and on_grid else sampler
 
 
 def shortened(sampler: Sampler, num_steps: int) -> Sampler:

@@ -21,7 +21,7 @@ FLOORS = {
     **dict.fromkeys(["evidence", "discrete_evidence", "dequantization"], 2),
     **dict.fromkeys(["models", "data", "interop"], 3),
     **dict.fromkeys(["training", "evaluation"], 4),
-    **dict.fromkeys(["experiment", "classifier", "builders", "loading"], 5),
+    **dict.fromkeys(["experiment", "classifier", "tables", "builders", "loading"], 5),
     **dict.fromkeys(["cli", "__main__"], 6),
 }
 """A room imports from lower floors, or from its neighbours as long as that makes no circle."""

@@ -18,6 +18,7 @@ from score_sde import SDE, VESDE, VPSDE, ExactTrace, Hutchinson, HutchPP, Sample
 from score_sde.builders import build, build_model, build_sde, construct, drop_leftovers, load_data
 from score_sde.cli.config_file import read_config
 from score_sde.models import Classifier, ScoreNetwork, mlp
+from score_sde.objectives import TimeSampling
 from score_sde.parameterization import Parameterization
 
 
@@ -42,7 +43,8 @@ KINDS = {
     "model": (ScoreNetwork, {}, {"shape": (8, 8, 1)}),
     "parameterization": (Parameterization, {}, {}),
     "objective": (object, {}, {}),
-    "objective.time_sampling": (object, {}, {}),
+    "objective.time_sampling": (TimeSampling, {}, {}),
+    "objective.divergence": (object, {}, {}),
     "optim": (optax.GradientTransformation, {"lr": 1e-3}, {}),
     "sampling": (Sampler, {}, {}),
     "sampling.threshold": (object, {}, {}),
@@ -239,7 +241,7 @@ def test_a_spoilt_config_is_refused_in_one_line_or_is_a_good_one(config, data):
     if "math:sin" in text:  # as a weighting, say: code that lives elsewhere is trusted to fit
         return
     example = experiment.source.train[0]
-    loss, _ = jax.eval_shape(experiment.loss_fn(train=True), experiment.model.params, jax.random.key(0), example)
+    loss, _ = jax.eval_shape(experiment.loss_fn(train=True), experiment.model.params, jax.random.key(0), 0.5, example)
     assert loss.shape == ()
 
 

@@ -17,6 +17,7 @@ SMALLER = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_classifier_is_trained_and_loaded(tmp_path):
     with tiny.quick_compilation():
         text = tiny.run("train", "--config=classifier/digits", f"--workdir={tmp_path / 'run'}", *SMALLER)

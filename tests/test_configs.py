@@ -37,7 +37,7 @@ def test_a_config_builds_and_its_loss_and_sampler_fit_its_data(name):
     with abstract_init():
         experiment = build(read_config(name))
     model, key = experiment.model, jax.random.key(0)
-    loss, _ = jax.eval_shape(experiment.loss_fn(train=True), model.params, key, experiment.source.train[0])
+    loss, _ = jax.eval_shape(experiment.loss_fn(train=True), model.params, key, 0.5, experiment.source.train[0])
     assert loss.shape == ()
     drawn = jax.eval_shape(
         lambda params: model.sampler.solve(key, model.sde, model.score_fn_of(params), jax.numpy.zeros(model.shape)),
@@ -59,7 +59,7 @@ def test_a_classifier_builds_and_its_loss_fits_its_data(name, parameters, tmp_pa
     assert count == parameters
     key, source = jax.random.key(0), experiment.source
     loss, aux = jax.eval_shape(
-        experiment.loss_fn(train=True), experiment.model.params, key, source.train[0], source.train_labels[0]
+        experiment.loss_fn(train=True), experiment.model.params, key, 0.5, source.train[0], source.train_labels[0]
     )
     assert loss.shape == aux["accuracy"].shape == ()
 

@@ -124,6 +124,7 @@ def test_the_variance_of_one_probe_is_as_documented(kind):
     np.testing.assert_allclose(found.var(), known[kind], rtol=0.15)
 
 
+@SLOW
 def test_hutchpp_has_less_variance_at_equal_products_where_the_spectrum_decays():
     """Eigenvalues ``1 / i^2``, 24 products of 60: under a twentieth of the variance of the best of Hutchinson's."""
     matrix, sketched = matrix_with(np.arange(1.0, 61.0) ** -2), HutchPP(num_probes=8)

@@ -74,9 +74,9 @@ def test_the_score_of_a_model_is_that_of_its_parts(experiment):
 def test_the_loss_of_an_example_is_a_pure_function_of_its_key(experiment):
     loss_fn, params = experiment.loss_fn(train=True), experiment.model.params
     example = jax.numpy.asarray(experiment.source.train[0])
-    values = [loss_fn(params, jax.random.key(seed), example)[0] for seed in (0, 0, 1)]
+    values = [loss_fn(params, jax.random.key(seed), 0.5, example)[0] for seed in (0, 0, 1)]
     assert values[0] == values[1] != values[2]
-    gradient = jax.grad(lambda p: loss_fn(p, jax.random.key(0), example)[0])(params)
+    gradient = jax.grad(lambda p: loss_fn(p, jax.random.key(0), 0.5, example)[0])(params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
     assert any(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
 
@@ -88,7 +88,6 @@ def test_a_network_that_predicts_nothing_has_the_loss_of_pure_noise(experiment):
     """
     assert experiment.model.sde == VPSDE()
     keys = jax.random.split(jax.random.key(0), 4000)
-    losses = jax.vmap(lambda key: experiment.loss_fn(train=False)(experiment.model.params, key, jax.numpy.zeros(2))[0])(
-        keys
-    )
+    loss_fn, x = experiment.loss_fn(train=False), jax.numpy.zeros(2)
+    losses = jax.vmap(lambda key: loss_fn(experiment.model.params, key, 0.5, x)[0])(keys)
     assert abs(losses.mean() - 1.0) < 5 * losses.std() / np.sqrt(len(keys))

@@ -200,6 +200,7 @@ def test_the_solver_error_is_that_of_the_looser_tolerance():
     assert int(checked.nfe) > 2 * int(loose.nfe)
 
 
+@SLOW
 def test_the_probes_of_a_checked_solve_are_the_same():
     """So the solver error of a single probe is far below the spread over probes."""
     sde, x = VPSDE(), jnp.array([0.2, 0.4])
@@ -208,6 +209,7 @@ def test_the_probes_of_a_checked_solve_are_the_same():
     assert found.solver_error.max() < 1e-3 < 0.1 * np.std(found.log_prob)
 
 
+@SLOW
 def test_the_memory_of_a_reverse_gradient_grows_with_the_root_of_max_steps():
     """64 times the steps take under 8 times the memory: the checkpoints are ``sqrt(2 max_steps)``, of some 3 states."""
     sde, x = VPSDE(), jnp.zeros(256)
@@ -232,6 +234,7 @@ def test_the_latent_is_the_encoding():
     np.testing.assert_allclose(latent, jax.jit(lambda x: encode(sde, score, x, sampler=flow))(x), atol=1e-4)
 
 
+@SLOW
 def test_the_gradient_by_the_sample_is_the_score():
     """With ``alpha(t_max)`` of 3e-7 the prior is right, and nothing is between the two."""
     sde = VPSDE(beta_max=60.0)

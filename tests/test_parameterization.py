@@ -38,28 +38,42 @@ IDEAL = {
     "edm": edm_output,
     "discrete_score": lambda alpha, sigma, x0, noise: -noise / sigma,
 }
-"""What a perfect network returns for one known ``x0``."""
+"""What a perfect network returns for one known ``x0``; ``flow``, which is told the SDE, comes besides."""
+
+
+def perfect_output(name, sde, t, x0, noise):
+    """In the precision of ``t``."""
+    if name == "flow":
+        _, rates = jax.jvp(sde.marginal, (jnp.asarray(t),), (jnp.ones(()),))
+        return rates.alpha * x0 + rates.sigma * noise
+    alpha, sigma = (float(value) for value in sde.marginal(t))
+    return jnp.asarray(IDEAL[name](alpha, sigma, x0, noise))
+
 
 values = st.lists(st.floats(-3.0, 3.0), min_size=3, max_size=3).map(np.asarray)
 
 
 def test_every_parameterization_is_tested_against_its_ideal_output():
-    assert set(PARAMETERIZATIONS) == {*IDEAL, "discrete_noise"}
+    assert set(PARAMETERIZATIONS) == {*IDEAL, "flow", "discrete_noise"}
 
 
 @pytest.mark.parametrize("sde_name", SDES)
-@pytest.mark.parametrize("name", IDEAL)
+@pytest.mark.parametrize("name", [*IDEAL, "flow"])
 @settings(max_examples=10, deadline=None)
 @given(x0=values, noise=values, unit=st.floats(0.0, 1.0))
 def test_the_score_of_a_perfect_output_is_minus_noise_over_sigma(name, sde_name, x0, noise, unit):
-    sde = SDES[sde_name]
+    """And back: the output that such a score needs is the perfect one."""
+    sde, parameterization = SDES[sde_name], PARAMETERIZATIONS[name]()
     with jax.enable_x64(True):
         t = sde.t_min + unit * (sde.t_max - sde.t_min)
-        alpha, sigma = (float(value) for value in sde.marginal(t))
-        output = jnp.asarray(IDEAL[name](alpha, sigma, x0, noise))
-        score = PARAMETERIZATIONS[name]().score(sde, output, perturb(sde, jnp.asarray(x0), t, jnp.asarray(noise)), t)
+        sigma = float(sde.marginal(t).sigma)
+        output, x = perfect_output(name, sde, t, x0, noise), perturb(sde, jnp.asarray(x0), t, jnp.asarray(noise))
+        score = parameterization.score(sde, output, x, t)
         # x_t and alpha x_0 cancel to sigma noise: what is lost of it is relative to |x_0| / sigma.
         np.testing.assert_allclose(score * sigma, -noise, rtol=1e-9, atol=1e-11 * (1.0 + 1.0 / sigma))
+        size = 1.0 + float(jnp.max(jnp.abs(output)))
+        back = parameterization.output(sde, parameterization.score(sde, output, x, t), x, t)
+        np.testing.assert_allclose(back, output, rtol=1e-8, atol=1e-8 * size)
 
 
 @pytest.mark.parametrize("sde_name", SDES)
@@ -156,3 +170,11 @@ def test_discrete_models_need_levels():
         DiscreteScorePrediction(num_scales=1)
     with pytest.raises(ValueError, match="num_scales=1 must be at least 2"):
         DiscreteNoisePrediction(num_scales=1)
+
+
+def test_the_time_of_a_level_is_that_level_in_float32():
+    """``t_i = i / 999`` may be rounded down, and a level is a whole number all the same."""
+    parameterization, sigmas = DiscreteNoisePrediction(), ddpm_marginals().sigma
+    times = jnp.arange(1000, dtype=jnp.float32) * np.float32(1.0 / 999.0)
+    score = jax.vmap(lambda t: parameterization.score(VPSDE(), jnp.ones(1), jnp.zeros(1), t))(times)
+    np.testing.assert_allclose(-1.0 / score[:, 0], sigmas, rtol=1e-6)

@@ -10,9 +10,10 @@ from score_sde.builders import SDES, build_sde
 from score_sde.cli import report
 from score_sde.cli.flags import Flags, config_help, named_config, refusals
 from score_sde.cli.workdir import EXAMPLE, existing_workdir
-from score_sde.evaluation import Mixture, plot_loss, plot_sde, plot_sdes
+from score_sde.evaluation import Mixture, plot_loss, plot_loss_by_level, plot_sde, plot_sdes, read_metrics
 from score_sde.interop.exported import is_exported
 from score_sde.loading import saved_config
+from score_sde.objectives.noise_levels import log_snr_of
 from score_sde.sdes import SDE, BrownianMotion
 
 DATA = Mixture(means=((-1.5,), (0.3,), (1.5,)), std=0.15, weights=(0.4, 0.2, 0.4))
@@ -47,16 +48,21 @@ def _plot_workdir(name: str, output: str | None, config: ConfigDict | None) -> i
         sde = build_sde(saved_config(workdir))
         report.make_folder(workdir)
         report.make_folder(folder)
-        rows = {} if is_exported(workdir) else _plot_loss(folder / "loss.png", workdir)
+        rows = {} if is_exported(workdir) else _plot_losses(folder, workdir / "metrics.jsonl")
     rows |= _plot_sde(folder / "sde.png", sde)
     report.record(workdir, rows)
     report.show(f"what {workdir} holds", report.read(workdir))
     return 0
 
 
-def _plot_loss(path: Path, workdir: Path) -> dict[str, str]:
-    plot_loss(path, workdir / "metrics.jsonl")
-    return {"loss": str(path)}
+def _plot_losses(folder: Path, metrics: Path) -> dict[str, str]:
+    """The loss over the steps; and by noise level, which the training of a classifier or of old has not."""
+    path, by_level = folder / "loss.png", folder / "loss_by_level.png"
+    plot_loss(path, metrics)
+    if not any(log_snr_of(name) is not None for name in read_metrics(metrics)):
+        return {"loss": str(path)}
+    plot_loss_by_level(by_level, metrics)
+    return {"loss": str(path), "loss by noise level": str(by_level)}
 
 
 def _plot_sde(path: Path, sde: SDE) -> dict[str, str]:

@@ -12,6 +12,7 @@ from score_sde.evaluation.distance import (
 )
 from score_sde.evaluation.frechet import GaussianStatistics, frechet_distance, gaussian_statistics
 from score_sde.evaluation.images import denoising_strip, frames_to_unit, image_grid, save_gif, save_png
+from score_sde.evaluation.level_curves import plot_loss_by_level
 from score_sde.evaluation.mixture import Mixture
 from score_sde.evaluation.scatter import plot_samples
 from score_sde.evaluation.sde_pictures import plot_sde, plot_sdes
@@ -29,6 +30,7 @@ __all__ = [
     "mmd_squared",
     "nearest_neighbour_accuracy",
     "plot_loss",
+    "plot_loss_by_level",
     "plot_samples",
     "plot_sde",
     "plot_sdes",

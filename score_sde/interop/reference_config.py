@@ -71,10 +71,7 @@ def sections_of_reference(fields: Fields) -> dict[str, dict[str, Any]]:
         "sde": sde,
         "model": _model(known, sde, num_scales),
         "parameterization": _parameterization(sde, continuous=continuous, num_scales=num_scales),
-        "objective": {
-            "weighting": "likelihood" if known.get("training.likelihood_weighting", False) else "variance",
-            "reduce": "mean" if known.get("training.reduce_mean", False) else "half_sum",
-        },
+        "objective": _objective(known, sde, continuous=continuous, num_scales=num_scales),
         "optim": known.renamed(
             ("optim.lr", "optim.beta1", "optim.eps", "optim.weight_decay", "optim.warmup", "optim.grad_clip")
         ),
@@ -138,6 +135,20 @@ def _sde(fields: _Fields, kind: str) -> dict[str, Any]:
     return {"name": kind.removesuffix("sde"), **betas, "t_min": 1e-3, "t_max": 1.0}
 
 
+def _objective(fields: _Fields, sde: Mapping[str, Any], *, continuous: bool, num_scales: int) -> dict[str, Any]:
+    reduce = "mean" if fields.get("training.reduce_mean", False) else "half_sum"
+    likelihood = fields.get("training.likelihood_weighting", False)
+    if continuous:
+        return {"weighting": "likelihood" if likelihood else "variance", "reduce": reduce}
+    if sde["name"] == "ve":
+        return {"name": "ncsn", "num_scales": num_scales, "reduce": reduce}
+    return {**_ddpm_levels(sde, num_scales), "name": "ddpm", "reduce": reduce}
+
+
+def _ddpm_levels(sde: Mapping[str, Any], num_scales: int) -> dict[str, Any]:
+    return {"num_scales": num_scales, **{key: sde[key] for key in ("beta_min", "beta_max")}}
+
+
 def _parameterization(sde: Mapping[str, Any], *, continuous: bool, num_scales: int) -> dict[str, Any]:
     """What the network is told and predicts: the reference decides both by the SDE."""
     if sde["name"] == "ve":
@@ -148,7 +159,7 @@ def _parameterization(sde: Mapping[str, Any], *, continuous: bool, num_scales: i
         )
     if continuous:
         return {"name": "noise", "time_label": "scaled_time"}
-    return {"name": "discrete_noise", "num_scales": num_scales, **{key: sde[key] for key in ("beta_min", "beta_max")}}
+    return {"name": "discrete_noise", **_ddpm_levels(sde, num_scales)}
 
 
 def _model(fields: _Fields, sde: Mapping[str, Any], num_scales: int) -> dict[str, Any]:

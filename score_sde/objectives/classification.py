@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from score_sde.objectives.time_sampling import UniformTime
+from score_sde.objectives.time_sampling import TimeSampling, UniformTime
 from score_sde.sdes.base import SDE, perturb
 from score_sde.typing import Key, Scalar, ScalarLike
 
@@ -24,14 +24,14 @@ class NoisyClassification:
     ``grad log p_t(x | y) = grad log p_t(x) + grad log p(y | x_t = x)`` (Song et al. 2021, eq. 14 and appendix I.2).
     """
 
-    time_sampling: UniformTime = UniformTime()  # noqa: RUF009 - a frozen value
+    time_sampling: TimeSampling = UniformTime()  # noqa: RUF009 - a frozen value
 
     def __call__(
         self, key: Key, sde: SDE, log_prob_fn: LogProbFn, x0: Float[Array, "*shape"], label: Int[Array, ""]
     ) -> tuple[Scalar, Scalar]:
         """The loss of one example at one time and with one noise drawn from ``key``; and 1 if its class is found."""
         time_key, noise_key = jax.random.split(key)
-        t = self.time_sampling(time_key, sde)
+        t, _ = self.time_sampling(jax.random.uniform(time_key), sde)
         return self.at_time(noise_key, sde, log_prob_fn, x0, label, t)
 
     def at_time(

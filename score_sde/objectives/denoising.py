@@ -7,40 +7,42 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from score_sde.objectives.time_sampling import UniformTime
-from score_sde.objectives.weighting import Weighting, variance
+from score_sde.objectives.base import WeightedScoreMatching, check_noise, half_square
+from score_sde.objectives.time_sampling import DiscreteTime
+from score_sde.objectives.weighting import variance
 from score_sde.sdes.base import SDE, perturb
 from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
 
 
 @dataclass(frozen=True, kw_only=True)
-class DenoisingScoreMatching:
+class DenoisingScoreMatching(WeightedScoreMatching):
     """``E_t lambda(t) |s(x_t, t) - grad log p(x_t | x_0)|^2`` (Vincent 2011; Song et al. 2021, eq. 7).
 
-    The target is ``-eps / sigma`` for ``x_t = alpha x_0 + sigma eps``. ``reduce`` is ``mean`` over the dimensions, or
-    ``half_sum``: half of their sum, which with the likelihood weighting is in nats.
+    The target is ``-eps / sigma`` for ``x_t = alpha x_0 + sigma eps``. With ``FixedTime`` it is Vincent's, at one noise
+    level; with ``LogNormalNoise`` and ``EDMWeighting`` that of Karras et al. 2022; with the weighting
+    ``flow_matching`` it is conditional flow matching (Lipman et al. 2023).
     """
 
-    weighting: Weighting = variance
-    reduce: Literal["mean", "half_sum"] = "mean"
-    time_sampling: UniformTime = UniformTime()  # noqa: RUF009 - a frozen value
-
-    def __post_init__(self) -> None:
-        if self.reduce not in ("mean", "half_sum"):
-            raise ValueError(f"unknown reduce {self.reduce!r}: choose mean or half_sum")
-
-    def __call__(self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Float[Array, "*shape"]) -> Scalar:
-        """The loss of one example, at one time and with one noise drawn from ``key``."""
-        time_key, noise_key = jax.random.split(key)
-        t = self.time_sampling(time_key, sde)
-        return self.at_time(noise_key, sde, score_fn, x0, t)
-
     def at_time(self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Float[Array, "*shape"], t: ScalarLike) -> Scalar:
-        """The loss of one example at the time ``t``."""
+        """``lambda / sigma^2 |sigma s(x_t, t) + eps|^2`` with ``eps`` drawn from ``key``, reduced."""
         noise = jax.random.normal(key, x0.shape, x0.dtype)
         sigma = sde.marginal(t).sigma
         # sigma (score - target), of the size of one: the plain difference overflows half precision at small sigma.
         residual = sigma * score_fn(perturb(sde, x0, t, noise), t) + noise
-        squares = jnp.square(residual)
-        size = jnp.mean(squares) if self.reduce == "mean" else 0.5 * jnp.sum(squares)
-        return self.weighting(sde, t) / jnp.square(sigma) * size
+        return self.weighting(sde, t) / jnp.square(sigma) * self.reduced(half_square(residual), x0.size)
+
+    def check(self, sde: SDE) -> None:
+        """Raise ``ValueError`` also where there is a time without noise."""
+        super().check(sde)
+        check_noise(sde, self.times.first(sde))
+
+
+def ncsn(
+    *, num_scales: int = 10, reduce: Literal["mean", "half_sum"] = "half_sum", stratified: bool = False
+) -> DenoisingScoreMatching:
+    """The objective of NCSN: ``1/2 E_i sigma_i^2 |s(x_i, sigma_i) + eps / sigma_i|^2`` (Song & Ermon 2019, eq. 6).
+
+    With a VE SDE its noise levels are ``num_scales`` from ``sigma_min`` to ``sigma_max`` in equal ratios.
+    """
+    levels = DiscreteTime(num_scales=num_scales)
+    return DenoisingScoreMatching(weighting=variance, reduce=reduce, stratified=stratified, time_sampling=levels)

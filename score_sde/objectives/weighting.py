@@ -1,15 +1,21 @@
-"""Weightings ``lambda(t)`` of the denoising score-matching loss over time."""
+"""Weightings ``lambda(t)`` of ``|score - grad log p_t|^2`` over time.
+
+Papers state them as weights of the error of another prediction. With ``snr = alpha^2 / sigma^2``, an error of the noise
+is ``sigma`` times that of the score, and an error of the denoised sample is ``sigma^2 / alpha`` times.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
+import jax
 import jax.numpy as jnp
 
 from score_sde.sdes.base import SDE
 from score_sde.typing import Scalar, ScalarLike
 
 Weighting: TypeAlias = Callable[[SDE, ScalarLike], Scalar]
-"""``(sde, t) -> lambda(t)``, the weight of ``|score - grad log p(x_t | x_0)|^2``."""
+"""``(sde, t) -> lambda(t)``, the weight of ``|score - grad log p_t|^2``."""
 
 
 def variance(sde: SDE, t: ScalarLike) -> Scalar:
@@ -20,3 +26,85 @@ def variance(sde: SDE, t: ScalarLike) -> Scalar:
 def likelihood(sde: SDE, t: ScalarLike) -> Scalar:
     """``g(t)^2``: the loss bounds the negative log-likelihood (Song, Durkan et al. 2021, theorem 1)."""
     return jnp.square(sde.diffusion(t))
+
+
+def unweighted(sde: SDE, t: ScalarLike) -> Scalar:
+    """One: the Fisher divergence itself, as for a single noise level or none (Hyvärinen 2005; Vincent 2011)."""
+    del sde
+    return jnp.ones_like(jnp.asarray(t))
+
+
+def flow_matching(sde: SDE, t: ScalarLike) -> Scalar:
+    """``g(t)^4 / 4``: the error of the probability-flow velocity ``f - 1/2 g^2 score`` (Lipman et al. 2023, eq. 9)."""
+    return 0.25 * jnp.square(jnp.square(sde.diffusion(t)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MinSNR:
+    """``min(snr, gamma)`` of the denoised sample's error: ``sigma^2 min(1, gamma / snr)`` (Hang et al. 2023, eq. 8)."""
+
+    gamma: float = 5.0
+
+    def __post_init__(self) -> None:
+        _positive(gamma=self.gamma)
+
+    def __call__(self, sde: SDE, t: ScalarLike) -> Scalar:
+        """``sigma^2 min(1, gamma / snr)``."""
+        return variance(sde, t) * jnp.minimum(1.0, self.gamma * jnp.exp(-sde.log_snr(t)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EDMWeighting:
+    """``(r^2 + sigma_data^2) / (r sigma_data)^2`` of the denoised sample's error, with ``r = sigma / alpha``.
+
+    That is ``sigma^2 (1 + r^2 / sigma_data^2)``; the loss of a network preconditioned as in EDM then starts at one at
+    every noise level (Karras et al. 2022, table 1). ``sigma_data`` is the standard deviation of the data.
+    """
+
+    sigma_data: float = 0.5
+
+    def __post_init__(self) -> None:
+        _positive(sigma_data=self.sigma_data)
+
+    def __call__(self, sde: SDE, t: ScalarLike) -> Scalar:
+        """``sigma^2 (1 + r^2 / sigma_data^2)``."""
+        return variance(sde, t) * (1.0 + jnp.exp(-sde.log_snr(t)) / self.sigma_data**2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class P2:
+    """``1 / (k + snr)^gamma`` of the noise's error: ``sigma^2 / (k + snr)^gamma`` (Choi et al. 2022, eq. 8)."""
+
+    k: float = 1.0
+    gamma: float = 1.0
+
+    def __post_init__(self) -> None:
+        _positive(k=self.k)
+        if not self.gamma >= 0.0:
+            raise ValueError(f"gamma={self.gamma} must not be negative")
+
+    def __call__(self, sde: SDE, t: ScalarLike) -> Scalar:
+        """``sigma^2 / (k + snr)^gamma``."""
+        # In logarithms: near the data snr^gamma would overflow half precision.
+        log_sum = jnp.logaddexp(jnp.log(self.k), sde.log_snr(t))
+        return variance(sde, t) * jnp.exp(-self.gamma * log_sum)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sigmoid:
+    """``sigmoid(bias - log_snr)`` of the evidence bound: ``g^2 sigmoid(bias - log_snr)``.
+
+    Kingma & Gao 2023, table 1 and section 4.2. It leaves out of the bound what the eye does not see.
+    """
+
+    bias: float = 2.0
+
+    def __call__(self, sde: SDE, t: ScalarLike) -> Scalar:
+        """``g^2 sigmoid(bias - log_snr)``."""
+        return likelihood(sde, t) * jax.nn.sigmoid(self.bias - sde.log_snr(t))
+
+
+def _positive(**values: float) -> None:
+    for name, value in values.items():
+        if not value > 0.0:
+            raise ValueError(f"{name}={value} must be positive")

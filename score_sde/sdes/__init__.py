@@ -2,8 +2,10 @@
 
 from score_sde.sdes.base import SDE, Marginal, perturb, prior_log_prob, prior_sample
 from score_sde.sdes.brownian import BrownianMotion
+from score_sde.sdes.cosine import CosineSDE
 from score_sde.sdes.discretization import DiscreteMarginals, ddpm_betas, ddpm_marginals, smld_sigmas
 from score_sde.sdes.edm import EDMSDE
+from score_sde.sdes.flow import RectifiedFlowSDE
 from score_sde.sdes.subvp import SubVPSDE
 from score_sde.sdes.ve import VESDE
 from score_sde.sdes.vp import VPSDE
@@ -14,8 +16,10 @@ __all__ = [
     "VESDE",
     "VPSDE",
     "BrownianMotion",
+    "CosineSDE",
     "DiscreteMarginals",
     "Marginal",
+    "RectifiedFlowSDE",
     "SubVPSDE",
     "ddpm_betas",
     "ddpm_marginals",

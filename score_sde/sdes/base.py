@@ -6,13 +6,16 @@ Every SDE here is linear with a scalar diffusion, ``dx = f(t) x dt + g(t) dw`` o
 
 import abc
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from score_sde.typing import Key, Scalar, ScalarLike
+
+BISECTIONS = 60
+"""Some for the order of magnitude of a time, and the 52 bits of a float64."""
 
 
 class Marginal(NamedTuple):
@@ -52,6 +55,23 @@ class SDE(abc.ABC):
         """The log signal-to-noise ratio ``log(alpha^2 / sigma^2)``."""
         alpha, sigma = self.marginal(t)
         return 2.0 * (jnp.log(alpha) - jnp.log(sigma))
+
+    def time_at(self, log_snr: ScalarLike) -> Scalar:
+        """The time at which the log signal-to-noise ratio has a value: the inverse of `log_snr`, which always falls.
+
+        By bisection on ``[0, t_max]``, for an SDE that has no closed form.
+        """
+        value = jnp.asarray(log_snr)
+
+        def halve(_: Any, ends: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
+            # Halves of the logarithm at first: the relative error is what counts near the data.
+            low, high = ends
+            middle = jnp.where(low > 0.25 * high, 0.5 * (low + high), jnp.sqrt(low * high))
+            before = self.log_snr(middle) > value
+            return jnp.where(before, middle, low), jnp.where(before, high, middle)
+
+        tiny, end = jnp.full_like(value, 1e-12), jnp.full_like(value, self.t_max)
+        return jax.lax.fori_loop(0, BISECTIONS, halve, (tiny, end))[1]
 
     def transition(self, t_from: ScalarLike, t_to: ScalarLike) -> Marginal:
         """``(alpha, sigma)`` of ``p(x_t_to | x_t_from)``, for ``t_from <= t_to``.

@@ -38,6 +38,10 @@ class BrownianMotion(SDE):
         sigma = self.scale * jnp.sqrt(t)
         return Marginal(jnp.ones_like(sigma), sigma)
 
+    def time_at(self, log_snr: ScalarLike) -> Scalar:
+        """``sigma^2 / scale^2`` with ``sigma^2 = exp(-log_snr)``."""
+        return jnp.exp(-jnp.asarray(log_snr)) / self.scale**2
+
     def prior_std(self) -> float:
         """``scale sqrt(t_max)``: the spread of the data is neglected beside it."""
         return self.scale * math.sqrt(self.t_max)

@@ -41,6 +41,10 @@ class EDMSDE(SDE):
         sigma = self.sigma_max * jnp.asarray(t)
         return Marginal(jnp.ones_like(sigma), sigma)
 
+    def time_at(self, log_snr: ScalarLike) -> Scalar:
+        """``sigma / sigma_max`` with ``sigma = exp(-log_snr / 2)``."""
+        return jnp.exp(-0.5 * jnp.asarray(log_snr)) / self.sigma_max
+
     def prior_std(self) -> float:
         """``sigma_max t_max``: the spread of the data is neglected beside it."""
         return self.sigma_max * self.t_max

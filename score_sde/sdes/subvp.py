@@ -24,3 +24,7 @@ class SubVPSDE(LinearBetaSDE):
         """``(exp(log_alpha), 1 - exp(2 log_alpha))`` (Song et al. 2021, eq. 29)."""
         log_alpha = self.log_alpha(t)
         return Marginal(jnp.exp(log_alpha), -jnp.expm1(2.0 * log_alpha))
+
+    def time_at(self, log_snr: ScalarLike) -> Scalar:
+        """Where ``sinh(-log alpha) = exp(-log_snr / 2) / 2``, for ``sigma / alpha = 1 / alpha - alpha``."""
+        return self.time_of_log_alpha(-jnp.arcsinh(0.5 * jnp.exp(-0.5 * jnp.asarray(log_snr))))

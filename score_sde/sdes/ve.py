@@ -49,6 +49,10 @@ class VESDE(SDE):
         sigma = self.sigma_min * jnp.exp(jnp.asarray(t) * self.log_ratio)
         return Marginal(jnp.ones_like(sigma), sigma)
 
+    def time_at(self, log_snr: ScalarLike) -> Scalar:
+        """``log(sigma / sigma_min) / log(sigma_max / sigma_min)`` with ``log sigma = -log_snr / 2``."""
+        return (-0.5 * jnp.asarray(log_snr) - math.log(self.sigma_min)) / self.log_ratio
+
     def prior_std(self) -> float:
         """``sigma(t_max)``: the spread of the data is neglected beside it."""
         return self.sigma_min * math.exp(self.t_max * self.log_ratio)

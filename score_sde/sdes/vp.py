@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -35,6 +36,11 @@ class LinearBetaSDE(SDE):
         """``-beta(t) x / 2``."""
         return -0.5 * self.beta(t) * x
 
+    def time_of_log_alpha(self, log_alpha: Scalar) -> Scalar:
+        """The inverse of `log_alpha`: the positive root of a quadratic, in the form without cancellation."""
+        slope = self.beta_max - self.beta_min
+        return -4.0 * log_alpha / (self.beta_min + jnp.sqrt(self.beta_min**2 - 4.0 * slope * log_alpha))
+
     def prior_std(self) -> float:
         """One: both members carry data to a standard normal."""
         return 1.0
@@ -56,3 +62,7 @@ class VPSDE(LinearBetaSDE):
         log_alpha = self.log_alpha(t)
         # expm1: in float32, 1 - exp(...) loses 2.4 % of sigma at t = 1e-5.
         return Marginal(jnp.exp(log_alpha), jnp.sqrt(-jnp.expm1(2.0 * log_alpha)))
+
+    def time_at(self, log_snr: ScalarLike) -> Scalar:
+        """Where ``alpha^2 = sigmoid(log_snr)``."""
+        return self.time_of_log_alpha(0.5 * jax.nn.log_sigmoid(jnp.asarray(log_snr)))

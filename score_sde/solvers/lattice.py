@@ -20,6 +20,9 @@ class OnLattice(diffrax.AbstractAdaptiveStepSizeController):
     controller: diffrax.AbstractAdaptiveStepSizeController
     spacing: ScalarLike
 
+    def __init__(self, controller: diffrax.AbstractAdaptiveStepSizeController, spacing: ScalarLike) -> None:
+        self.controller, self.spacing = controller, spacing
+
     @property
     def rtol(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
         """That of the other controller."""
@@ -31,7 +34,7 @@ class OnLattice(diffrax.AbstractAdaptiveStepSizeController):
         return self.controller.atol
 
     @property
-    def norm(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def norm(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """That of the other controller."""
         return self.controller.norm
 
@@ -39,12 +42,14 @@ class OnLattice(diffrax.AbstractAdaptiveStepSizeController):
         """With the other controller wrapped."""
         return eqx.tree_at(lambda self: self.controller, self, self.controller.wrap(direction))
 
-    def init(self, terms: Any, t0: Any, t1: Any, *args: Any) -> tuple[Any, Any]:
+    def init(  # pyright: ignore[reportIncompatibleMethodOverride] - what it does not need it hands on
+        self, terms: Any, t0: Any, t1: Any, *args: Any
+    ) -> tuple[Any, Any]:
         """The end of the first step, and the state of the other controller."""
         end, state = self.controller.init(terms, t0, t1, *args)
         return self._rounded(t0, end), state
 
-    def adapt_step_size(self, *args: Any) -> tuple[Any, ...]:
+    def adapt_step_size(self, *args: Any) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """What the other controller says, with another end of the next step."""
         keep, start, end, *rest = self.controller.adapt_step_size(*args)
         return keep, start, self._rounded(start, end), *rest

@@ -2,7 +2,7 @@
 
 import math
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -177,16 +177,22 @@ def _compile_evaluation(run: TrainingRun) -> Callable[[TrainState, int], dict[st
     def evaluate(state: TrainState, step: int) -> dict[str, float]:
         if not _is_due(step, evaluation.every):
             return {}
-        total: dict[str, float] = {}
+        found: dict[str, list[float]] = {}
         for number in range(evaluation.num_batches):
             batch = shard_batch(run.mesh, evaluation.loader.batch(number))
             for name, value in eval_step(state, batch, jax.random.fold_in(evaluation.key, number)).items():
-                total[name] = total.get(name, 0.0) + float(value)
-        scores = {f"eval_{name}": value / evaluation.num_batches for name, value in total.items()}
+                found.setdefault(name, []).append(float(value))
+        scores = {f"eval_{name}": _mean_of_those_there(values) for name, values in found.items()}
         run.writer.write_scalars(step, scores)
         return scores
 
     return evaluate
+
+
+def _mean_of_those_there(values: Sequence[float]) -> float:
+    """The mean but for NaN, which is what no example of a batch has; NaN where none of them has it."""
+    there = [value for value in values if not math.isnan(value)]
+    return sum(there) / len(there) if there else math.nan
 
 
 def _save(run: TrainingRun, state: TrainState, metrics: Metrics, scores: Mapping[str, float]) -> None:

@@ -6,7 +6,9 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jaxtyping import Array, Float, Int
 
 from score_sde.data.loader import Batch
 from score_sde.training.ema import EMA
@@ -14,7 +16,11 @@ from score_sde.training.state import TrainState
 from score_sde.typing import Key, Params, Scalar
 
 LossFn: TypeAlias = Callable[..., tuple[Scalar, dict[str, Scalar]]]
-"""``(params, key, one raw example[, its label]) -> (loss, other scalars to log)``: labels where the batch has them."""
+"""``(params, key, u, one raw example[, its label]) -> (loss, other scalars to log)``.
+
+``u`` in [0, 1) is uniform, and the ``u`` of a batch are spread evenly, for a loss that draws its times so. A scalar
+that is NaN is not there for this example, and left out of the mean. The label is where the batch has labels.
+"""
 
 Metrics: TypeAlias = dict[str, Scalar]
 """Scalars by name."""
@@ -90,8 +96,30 @@ def _mean_loss(
 ) -> tuple[Scalar, dict[str, Scalar]]:
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(batch.index)
     examples = (batch.x,) if batch.label is None else (batch.x, batch.label)
-    losses = jax.vmap(functools.partial(loss_fn, params))(keys, *examples)
-    return _pmean(jax.tree.map(jnp.mean, losses), axis_name)
+    losses, aux = jax.vmap(functools.partial(loss_fn, params))(keys, _spread(key, batch.index, axis_name), *examples)
+    means = jax.tree.map(lambda values: _mean_of_those_there(values, axis_name), aux)
+    return _pmean(jnp.mean(losses), axis_name), means
+
+
+def _spread(key: Key, index: Int[Array | np.ndarray, " b"], axis_name: str | None) -> Float[Array, " b"]:
+    """One uniform number in each of as many equal parts of [0, 1) as the whole batch has rows, all shifted alike."""
+    num = index.size * (1 if axis_name is None else jax.lax.psum(1, axis_name))
+    shift = jax.random.uniform(jax.random.fold_in(key, _SHIFT))
+    return jnp.mod(shift + index / num, 1.0)
+
+
+_SHIFT = 2**32 - 1
+"""What the key of the shift is folded with: no index of a row."""
+
+
+def _mean_of_those_there(values: Float[Array, " b"], axis_name: str | None) -> Scalar:
+    there = ~jnp.isnan(values)
+    total, count = jnp.sum(jnp.where(there, values, 0.0)), jnp.sum(there)
+    return jnp.divide(*(_psum(part, axis_name) for part in (total, count)))
+
+
+def _psum(tree: Any, axis_name: str | None) -> Any:
+    return tree if axis_name is None else jax.lax.psum(tree, axis_name)
 
 
 def _pmean(tree: Any, axis_name: str | None) -> Any:

@@ -14,10 +14,13 @@ from scipy import stats
 from score_sde import builders
 from score_sde.sdes import (
     EDMSDE,
+    SDE,
     VESDE,
     VPSDE,
     BrownianMotion,
+    CosineSDE,
     Marginal,
+    RectifiedFlowSDE,
     SubVPSDE,
     perturb,
     prior_log_prob,
@@ -35,6 +38,7 @@ PARAMETERS = {
         lambda low, ratio: {"sigma_min": low, "sigma_max": low * ratio}, st.floats(1e-3, 1.0), st.floats(1.5, 1e4)
     ),
     "edm": st.builds(lambda sigma_max: {"sigma_max": sigma_max}, st.floats(1.0, 1e3)),
+    "cosine": st.builds(lambda shift: {"log_snr_shift": shift}, st.floats(-3.0, 1.0)),
     "brownian": st.builds(lambda scale: {"scale": scale}, st.floats(1e-2, 1e2)),
 }
 """Any parameters of the SDEs of the table; the defaults for one that is not here."""
@@ -178,6 +182,30 @@ def test_log_snr_falls_from_data_to_noise(name):
 
 
 @each_sde
+@settings(max_examples=15, deadline=None)
+@given(data=st.data(), unit=UNIT)
+def test_a_time_is_found_by_its_signal_to_noise_ratio(name, data, unit):
+    """By the closed form, and by the bisection that an SDE without one has."""
+    sde = built(data, name)
+    with jax.enable_x64(True):
+        t = jnp.asarray(between(sde, unit))
+        np.testing.assert_allclose(sde.time_at(sde.log_snr(t)), t, rtol=1e-8)
+        np.testing.assert_allclose(SDE.time_at(sde, sde.log_snr(t)), t, rtol=1e-8)
+    t = np.float32(t)
+    np.testing.assert_allclose(sde.time_at(sde.log_snr(t)), t, rtol=2e-5, atol=1e-6)
+
+
+@each_sde
+def test_the_falling_ratio_is_the_rate_of_the_noise(name):
+    """``g^2 / sigma^2 = -d log_snr / dt``, on which importance sampling rests."""
+    sde = SDES[name]
+    with jax.enable_x64(True):
+        for t in np.geomspace(sde.t_min, sde.t_max, 5):
+            rate = jnp.square(sde.diffusion(t) / sde.marginal(t).sigma)
+            np.testing.assert_allclose(-jax.grad(sde.log_snr)(t), rate, rtol=1e-7)
+
+
+@each_sde
 def test_equal_parameters_make_equal_hashable_values(name):
     options = SDE_OPTIONS.get(name, {})
     one, two = builders.SDES[name](**options), builders.SDES[name](**options)
@@ -210,6 +238,9 @@ def test_times_out_of_order_are_refused_in_one_line(name, times):
         (VESDE, {"sigma_min": 60.0}, "sigma_min=60.0, sigma_max=50.0"),
         (VESDE, {"sigma_max": float("nan")}, "sigma_max=nan"),
         (EDMSDE, {"sigma_max": -1.0}, "sigma_max=-1.0 must be positive"),
+        (RectifiedFlowSDE, {"t_max": 1.0}, "t_max=1.0 must be less than 1"),
+        (CosineSDE, {"t_max": 1.5}, "t_max=1.5 must be less than 1"),
+        (CosineSDE, {"log_snr_shift": float("inf")}, "log_snr_shift=inf must be finite"),
         (BrownianMotion, {"scale": 0.0}, "scale=0.0 must be positive"),
         (BrownianMotion, {"t_max": float("nan")}, "t_max=nan"),
     ],

@@ -12,8 +12,9 @@ from score_sde.data.loader import Loader
 from score_sde.training import EMA, TrainState, adam, init_state, make_eval_step, make_train_step
 
 
-def loss_fn(params, key, x):
+def loss_fn(params, key, u, x):
     """Squared error of a one-layer network that sees ``x`` under noise."""
+    del u
     prediction = jnp.tanh((x + jax.random.normal(key, x.shape)) @ params["layer"]["w"]) + params["b"]
     return jnp.mean((prediction - x) ** 2), {"prediction": jnp.mean(prediction)}
 

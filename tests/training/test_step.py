@@ -78,7 +78,7 @@ def test_one_update_written_out(toy):
 
     def mean_loss(params):
         key = jax.random.fold_in(toy.key, 0)
-        losses = [toy.loss_fn(params, jax.random.fold_in(key, i), batch.x[i])[0] for i in range(8)]
+        losses = [toy.loss_fn(params, jax.random.fold_in(key, i), 0.0, batch.x[i])[0] for i in range(8)]
         return sum(losses) / 8
 
     loss, grads = jax.value_and_grad(mean_loss)(toy.params())
@@ -94,7 +94,7 @@ def test_one_update_written_out(toy):
 
 
 def test_noise_differs_between_steps_and_between_samples(toy):
-    def noise(params, key, x):
+    def noise(params, key, u, x):
         return params["w"] * jax.random.normal(key, ()), {}
 
     batch, params = toy.loader.batch(0), {"w": jnp.ones(())}
@@ -122,11 +122,38 @@ def test_evaluation_uses_the_average_and_the_same_noise_at_any_step(toy):
 def test_one_trace_for_all_steps(toy):
     traces = []
 
-    def counting(params, key, x):
+    def counting(params, key, u, x):
         traces.append(None)
-        return toy.loss_fn(params, key, x)
+        return toy.loss_fn(params, key, u, x)
 
     mesh = data_mesh()
     step = compile_step(make_train_step(counting, toy.optimizer(), EMA()), mesh)
     run(step, replicate(mesh, toy.state()), toy, lambda batch: shard_batch(mesh, batch))
     assert len(traces) == 1
+
+
+def quantiles(params, key, u, x):
+    """The number of each of eight rows, as scalars of their own; the first row's alone is not NaN."""
+    values = {f"u{k}": jnp.where(jnp.floor(8 * u) == k, u, jnp.nan) for k in range(8)}
+    return params["w"] * u, {**values, "nowhere": jnp.nan * u}
+
+
+@pytest.mark.parametrize("axis_name", [None, "data"])
+def test_every_batch_has_one_number_in_each_equal_part(toy, axis_name):
+    """And a scalar that only some rows have is averaged over those, NaN where none has it; on any devices."""
+    params = {"w": jnp.ones(())}
+    optimizer = optax.sgd(0.0)
+    state = toy.state()._replace(params=params, ema_params=params, opt_state=optimizer.init(params))
+    step = make_train_step(quantiles, optimizer, EMA(), axis_name=axis_name)
+    if axis_name:
+        specs = {"in_specs": (P(), P("data"), P()), "out_specs": (P(), P())}
+        step = jax.shard_map(step, mesh=data_mesh(), **specs)
+    shifts = []
+    for _ in range(3):
+        state, metrics = jax.jit(step)(state, toy.loader.batch(0), toy.key)
+        found = np.array([metrics[f"u{k}"] for k in range(8)])
+        np.testing.assert_allclose(np.diff(found), 1.0 / 8.0, rtol=1e-5)
+        np.testing.assert_allclose(metrics["loss"], found.mean(), rtol=1e-5)
+        assert np.isnan(metrics["nowhere"])
+        shifts.append(found[0])
+    assert min(shifts) >= 0.0 and max(shifts) < 1.0 / 8.0 and len(set(shifts)) == 3

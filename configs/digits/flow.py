@@ -1,0 +1,20 @@
+"""Rectified flow on the digits of scikit-learn: the straight path, its velocity learnt by flow matching.
+
+score-sde train --config=configs/digits/flow.py --workdir=runs/digits_flow
+"""
+
+from ml_collections import ConfigDict
+
+from score_sde.configs.default import section
+from score_sde.configs.digits import vp
+
+
+def get_config() -> ConfigDict:
+    """The recipe of ``digits/vp.py`` with the rectified flow, and the recommended sampler with 20 evaluations."""
+    config = vp.get_config()
+    config.sde = section("rectified_flow", t_min=1e-3, t_max=0.99)
+    config.parameterization = section("flow", time_label="log_noise_to_signal")
+    config.objective.weighting = "flow_matching"
+    config.objective.stratified = True
+    config.sampling = section("default", nfe=20, num_samples=256, batch_size=256, denoise=True)
+    return config

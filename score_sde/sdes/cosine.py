@@ -1,0 +1,65 @@
+"""The cosine path, a variance-preserving SDE."""
+
+import math
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from score_sde.sdes.base import SDE, Marginal, check_times
+from score_sde.typing import Scalar, ScalarLike
+
+
+@dataclass(frozen=True, kw_only=True)
+class CosineSDE(SDE):
+    """``x_t = cos(phi) x_0 + sin(phi) eps`` with ``tan(phi) = exp(-shift / 2) tan(pi t / 2)``.
+
+    Nichol & Dhariwal 2021, section 3.2, in continuous time (Kingma & Gao 2023, table 1). ``log_snr_shift`` is that of
+    Hoogeboom et al. 2023, section 3.1: ``2 log(64 / d)`` for images of ``d`` pixels a side. With ``phi' = dphi / dt``
+    the SDE is ``dx = -tan(phi) phi' x dt + sqrt(2 tan(phi) phi') dw``; it ends before ``t = 1``, where its drift is
+    infinite: samplers whose steps are not in the noise level need a grid such as ``geometric``.
+    """
+
+    log_snr_shift: float = 0.0
+    t_min: float = 1e-3
+    t_max: float = 0.99
+
+    def __post_init__(self) -> None:
+        check_times(self.t_min, self.t_max)
+        if not self.t_max < 1.0:
+            raise ValueError(f"t_max={self.t_max} must be less than 1, where the drift is infinite")
+        if not math.isfinite(self.log_snr_shift):
+            raise ValueError(f"log_snr_shift={self.log_snr_shift} must be finite")
+
+    def drift(self, x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+        """``-tan(phi) phi' x``."""
+        return -self._rate(t) * x
+
+    def diffusion(self, t: ScalarLike) -> Scalar:
+        """``sqrt(2 tan(phi) phi')``."""
+        return jnp.sqrt(2.0 * self._rate(t))
+
+    def marginal(self, t: ScalarLike) -> Marginal:
+        """``(cos(phi), sin(phi))``."""
+        cos, sin = self._sides(t)
+        radius = jnp.hypot(cos, sin)
+        return Marginal(cos / radius, sin / radius)
+
+    def time_at(self, log_snr: ScalarLike) -> Scalar:
+        """``2 / pi arctan(exp((shift - log_snr) / 2))``."""
+        return 2.0 / math.pi * jnp.arctan(jnp.exp(0.5 * (self.log_snr_shift - jnp.asarray(log_snr))))
+
+    def prior_std(self) -> float:
+        """``sin(phi)`` at ``t_max``."""
+        return math.sin(math.atan(math.exp(-0.5 * self.log_snr_shift) * math.tan(0.5 * math.pi * self.t_max)))
+
+    def _sides(self, t: ScalarLike) -> tuple[Scalar, Scalar]:
+        """Those of a triangle with the angle ``phi``."""
+        angle = 0.5 * math.pi * jnp.asarray(t)
+        return jnp.cos(angle), math.exp(-0.5 * self.log_snr_shift) * jnp.sin(angle)
+
+    def _rate(self, t: ScalarLike) -> Scalar:
+        """``tan(phi) phi'``."""
+        cos, sin = self._sides(t)
+        growth = 0.5 * math.pi * math.exp(-0.5 * self.log_snr_shift)
+        return growth * sin / (cos * (jnp.square(cos) + jnp.square(sin)))

@@ -1,0 +1,48 @@
+"""The straight path of flow matching, as an SDE."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from score_sde.sdes.base import SDE, Marginal, check_times
+from score_sde.typing import Scalar, ScalarLike
+
+
+@dataclass(frozen=True, kw_only=True)
+class RectifiedFlowSDE(SDE):
+    """``dx = -x / (1 - t) dt + sqrt(2 t / (1 - t)) dw``: data and noise mixed linearly, ``x_t = (1 - t) x_0 + t eps``.
+
+    The path of Liu et al. 2023 and Lipman et al. 2023 (optimal transport, ``sigma_min = 0``); its probability-flow ODE
+    is theirs. The SDE ends before ``t = 1``, where its drift is infinite: samplers whose steps are not in the noise
+    level need a grid such as ``geometric``.
+    """
+
+    t_min: float = 1e-3
+    t_max: float = 0.99
+
+    def __post_init__(self) -> None:
+        check_times(self.t_min, self.t_max)
+        if not self.t_max < 1.0:
+            raise ValueError(f"t_max={self.t_max} must be less than 1, where the drift is infinite")
+
+    def drift(self, x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+        """``-x / (1 - t)``."""
+        return -x / (1.0 - t)
+
+    def diffusion(self, t: ScalarLike) -> Scalar:
+        """``sqrt(2 t / (1 - t))``."""
+        return jnp.sqrt(2.0 * t / (1.0 - t))
+
+    def marginal(self, t: ScalarLike) -> Marginal:
+        """``(1 - t, t)``."""
+        return Marginal(1.0 - jnp.asarray(t), jnp.asarray(t))
+
+    def time_at(self, log_snr: ScalarLike) -> Scalar:
+        """``sigmoid(-log_snr / 2)``."""
+        return jax.nn.sigmoid(-0.5 * jnp.asarray(log_snr))
+
+    def prior_std(self) -> float:
+        """``t_max``: the data that are left there, ``1 - t_max`` of them, are neglected."""
+        return self.t_max
