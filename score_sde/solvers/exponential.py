@@ -92,7 +92,8 @@ def adams_table(
     Args:
         ratio: the noise levels ``s`` from the prior down; the last may be 0, the data themselves.
         order: how many values of ``D`` a step knows. The first steps know fewer; so does the last, to ``s = 0``, if the
-            variable is infinite there.
+            variable is infinite there, or if the step is longer than the one before and there is noise, which a
+            polynomial that is extrapolated far multiplies.
         variable: ``u(s)``.
         factor: ``phi(s)``.
         corrected: whether the next value of ``D`` corrects a step, as in UniPC.
@@ -103,7 +104,7 @@ def adams_table(
     for i, (start, stop) in enumerate(pairwise(ratio)):
         past = ratio[max(0, i - order + 1) : i + 1][::-1]
         if stop == 0.0:
-            weights[i] = _to_data(past, variable, order)
+            weights[i] = _to_data(past, variable, order, noisy=bool(noise.any()))
             continue
         decay[i] = np.exp(factor.log(stop) - factor.log(start))
         # As a part of stop^2, in which rounding is not mistaken for noise.
@@ -141,11 +142,14 @@ def _integrals(
     return 0.5 * (log_start - log_stop) * (_lagrange(variable(nodes), variable(points)) @ (WEIGHTS * rate))
 
 
-def _to_data(past: Ratios, variable: Variable, order: int) -> Float[np.ndarray, " order"]:
-    """The polynomial at ``s = 0``; where ``u`` is infinite there, its last value alone, which is Tweedie's formula."""
+def _to_data(past: Ratios, variable: Variable, order: int, *, noisy: bool) -> Float[np.ndarray, " order"]:
+    """The polynomial at ``s = 0``; where that is too far, its last value alone, which is Tweedie's formula."""
     with np.errstate(divide="ignore"):
         end = variable(np.zeros(1))
-    known = past if np.isfinite(end).all() else past[:1]
+    # Under the reverse SDE D is a martingale, whose last value is the best guess of all to come.
+    reach = np.abs(np.diff(variable(past[:2]))).sum() if noisy else np.inf
+    near = np.isfinite(end[0]) and abs(end[0] - variable(past[:1])[0]) <= reach
+    known = past if near else past[:1]
     weights = np.zeros(order)
     weights[: len(known)] = _lagrange(variable(known), end)[:, 0]
     return weights
