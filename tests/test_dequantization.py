@@ -94,6 +94,7 @@ def test_chunks_give_the_same_bound():
     np.testing.assert_allclose(chunks, whole, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_interval_probabilities_are_exact_in_the_tails_and_for_narrow_ones():
     """Against SciPy in float64, to float32's digits of the logarithm; and finite derivatives."""
     lower = np.array([-np.inf, -3.0, 2.0, -0.5, 5.0, -12.0, 1.0, -20.0, 30.0, -0.01, 3.0])

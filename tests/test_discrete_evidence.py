@@ -91,6 +91,7 @@ def test_the_bound_is_the_density_but_for_known_gaps(variance, num_scales, num_l
     )
 
 
+@pytest.mark.slow
 def test_more_levels_bring_the_bound_to_the_density():
     """400 levels of a mixture: 0.15 nats per dimension below ``log p_0`` at most, half of that by the decoder.
 
@@ -102,6 +103,7 @@ def test_more_levels_bring_the_bound_to_the_density():
     assert exact - 0.15 * HIGH.dim < found < exact + 4.0 * error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_levels", [None, 20])
 def test_the_standard_error_is_not_too_small(num_levels):
     """Over 500 keys: from 0.9 to 2 times the deviation of the bounds, which is known to 4 %."""

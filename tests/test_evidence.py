@@ -126,6 +126,7 @@ def test_probabilities_of_all_levels_sum_to_one():
     assert found[0] > found[1] and found[-1] > found[-2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bin_width", [None, pytest.param(0.05, marks=SLOW)])
 def test_the_standard_error_is_honest(bin_width):
     """Over 500 keys: from 0.9 to 2 times the deviation of the bounds, as neighbouring strata differ.
@@ -170,6 +171,7 @@ def test_the_residual_is_unbiased_and_varies_less_at_small_noise():
         assert t > 0.001 or reduced.std() < 0.1 * direct.std()
 
 
+@pytest.mark.slow
 def test_chunks_and_gradients():
     sde, x = VPSDE(), point_of(HIGH, (64,))
     score = HIGH.score_fn(sde)

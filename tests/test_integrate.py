@@ -130,6 +130,7 @@ def endpoint_adaptively(rate, differentiate):
     return solve_adaptively(field, jnp.ones(()), 0.0, 1.0, Tsit5(), differentiate=differentiate, **CLOSE).y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("endpoint", [endpoint_of_noise, pytest.param(endpoint_adaptively, marks=SLOW)])
 def test_solves_are_differentiated_forward_and_in_reverse(endpoint):
     with jax.enable_x64(True):

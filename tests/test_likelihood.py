@@ -168,6 +168,7 @@ def test_few_directions_skew_the_estimates(kind):
     assert 0.9 <= coverage(errors, found.std_error, 16) <= 0.97
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but(SDES, "vp"))
 @pytest.mark.parametrize("mixture", [pytest.param(PLANE, id="2d"), *ROOMY])
 def test_the_default_tolerance_gives_the_density_in_float32(name, mixture):
@@ -183,6 +184,7 @@ def test_the_default_tolerance_gives_the_density_in_float32(name, mixture):
     assert np.abs(np.asarray(found.log_prob) - np.asarray(expected)).max() / mixture.dim <= 1e-4
 
 
+@pytest.mark.slow
 def test_the_solver_error_is_that_of_the_looser_tolerance():
     """One point, in float64: the distance to the exact density within a third, and the better result is returned."""
     sde, x = VPSDE(), np.array([0.2, 0.4])
@@ -249,6 +251,7 @@ def test_the_gradient_by_the_sample_is_the_score():
         np.testing.assert_allclose(jax.jit(jax.grad(log_prob))(x), score(x, sde.t_min), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_forward_derivatives_need_no_checkpoints():
     """A shift of the data by ``shift`` moves the log density by minus the score."""
     sde, x = VPSDE(beta_max=60.0), jnp.array([0.2, 0.4])

@@ -14,7 +14,12 @@ def get_config() -> ConfigDict:
     config = vp.get_config()
     config.sde = section("edm", sigma_max=80.0, t_min=2.5e-5, t_max=1.0)
     config.parameterization = section("edm", sigma_data=0.8, time_label="log_noise_to_signal")
-    config.objective.weighting = section("edm", sigma_data=0.8)
-    config.objective.time_sampling = section("log_normal", mean=-1.2, std=1.2, t_min=1e-5)
+    config.objective = section(
+        "denoising",
+        weighting=section("edm", sigma_data=0.8),
+        reduce="mean",
+        stratified=False,
+        time_sampling=section("log_normal", mean=-1.2, std=1.2, t_min=1e-5),
+    )
     config.sampling = section("edm", num_steps=18, num_samples=256, batch_size=256, denoise=True)
     return config

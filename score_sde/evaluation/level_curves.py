@@ -12,8 +12,8 @@ HELD_OUT = "eval_"
 
 
 def loss_by_level(
-    series: dict[str, Float64[np.ndarray, "num 2"]], *, prefix: str = ""
-) -> tuple[Float64[np.ndarray, " levels"], list[Float64[np.ndarray, "num 2"]]]:
+    series: dict[str, Float64[np.ndarray, "_ 2"]], *, prefix: str = ""
+) -> tuple[Float64[np.ndarray, " levels"], list[Float64[np.ndarray, "_ 2"]]]:
     """The log signal-to-noise ratios of the levels, rising, and the losses there as rows ``(step, loss)``."""
     found = [(log_snr_of(name.removeprefix(prefix)), rows) for name, rows in series.items() if name.startswith(prefix)]
     levels = sorted(((level, rows) for level, rows in found if level is not None), key=lambda pair: pair[0])
@@ -64,7 +64,7 @@ def plot_loss_by_level(path: PathLike, metrics: PathLike) -> None:
     save_figure(path, figure)
 
 
-def _mean_within(rows: Float64[np.ndarray, "num 2"], after: float, to: float) -> float:
+def _mean_within(rows: Float64[np.ndarray, "_ 2"], after: float, to: float) -> float:
     """The mean of the losses of some steps; NaN, which is not drawn, where there is none."""
     inside = rows[(rows[:, 0] > after) & (rows[:, 0] <= to), 1]
     return float(np.mean(inside)) if len(inside) else np.nan

@@ -49,6 +49,7 @@ def test_latents_of_held_out_examples(trained, tmp_path):
         assert image.size[0] > image.size[1]
 
 
+@pytest.mark.slow
 def test_a_latent_depends_on_its_index_and_the_seed_alone(workdir):
     """Points have no seed, for they are not dequantised; but they have a split."""
     whole = ["encode", f"--workdir={workdir}"]
@@ -79,6 +80,7 @@ def test_ways_between_pairs(trained, tmp_path):
         assert image.size[0] > image.size[1]
 
 
+@pytest.mark.slow
 def test_one_pair_of_the_training_data_at_a_lower_temperature(workdir):
     flags = ("--split=train", "--second=5", "--num_steps=3")
     latents = []

@@ -70,6 +70,7 @@ def test_samples_are_levels_or_points(workdir, twelve):
         assert twelve.dtype == np.uint8 and twelve.max() < model.scaling.num_levels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["toy", pytest.param("digits", marks=pytest.mark.slow)])
 def test_samples_depend_on_their_index_and_the_seed_alone(name, tmp_path):
     workdir = tiny.copy_of(RUNS[name](), tmp_path)

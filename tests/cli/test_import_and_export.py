@@ -97,6 +97,7 @@ def test_an_imported_model_is_sampled_and_exported_without_its_data(tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "model" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_is_exported_and_every_verb_takes_it(tmp_path):
     tiny.run("export", f"--workdir={tiny.toy_run()}", "--checkpoint=20", f"--output={tmp_path / 'toy'}")
     assert load(tmp_path / "toy").step == 20
@@ -177,6 +178,7 @@ def get_config():
 DAMAGED = [("ddpm_vp", ".pth"), ("flax_ddpmpp_vp", ".msgpack"), ("ncsnv2_ve", ".pth")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "suffix"), DAMAGED)
 def test_damaged_checkpoints_are_imported_whole_or_refused_in_one_line(name, suffix, tmp_path):
     """24 mutations a file, seeded, most of them of the names: never a traceback, never a part of a model."""

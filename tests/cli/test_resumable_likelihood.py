@@ -93,6 +93,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bits(workdir, evaluat
     assert row.startswith(f"{wanted['log_prob'].mean():.4f} ± ") and row in text
 
 
+@pytest.mark.slow
 def test_more_examples_make_use_of_fewer_and_of_other_batches(workdir, evaluated, wanted):
     text = tiny.run("likelihood", f"--workdir={workdir}", "--num_examples=5", "--batch=3")
     assert " nats over 5 examples, " in text and pieces(workdir) == ["00000000-00000003.npz", "00000003-00000005.npz"]
@@ -121,6 +122,7 @@ def test_pieces_of_another_request_are_never_taken(change, workdir, evaluated):
     assert pieces(workdir) == ["00000000-00000008.npz"]
 
 
+@pytest.mark.slow
 def test_a_likelihood_that_is_not_finite_fails_and_the_finite_pieces_stay(workdir, evaluated, wanted, capsys):
     evaluated.spoil = 8
     with tiny.quick_compilation():

@@ -91,6 +91,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bits(workdir, drawn, 
     assert json.loads((workdir / "report.json").read_text())["samples"].startswith("20 of Heun, 7 evaluations each")
 
 
+@pytest.mark.slow
 def test_batches_of_another_size_and_another_number_use_the_same_pieces(workdir, drawn, wanted):
     interrupted(workdir, drawn, *TWENTY, after=1)
     interrupted(workdir, drawn, "--num_samples=18", "--batch=3", after=2)

@@ -74,7 +74,7 @@ VALUES = [
     ("seed=x", "--config.seed must be an integer, got 'x'"),
     (
         "sde.name=vpp",
-        "unknown sde 'vpp', did you mean 'vp'?; known: vp, subvp, ve, edm, brownian, or package.module:Name",
+        "unknown sde 'vpp', did you mean 'vp'?; known: vp, subvp, ve, edm, cosine, ",
     ),
     ("sde.beta_max=abc", "--config.sde.beta_max must be a number, got 'abc'"),
     ("sde.beta_max=nan", "sde.beta_max must be a finite number, got nan"),
@@ -128,9 +128,12 @@ VALUES = [
     ("eval.batch_size=0", "eval.batch_size must be at least 1, got 0"),
     ("eval.max_examples=0", "eval.max_examples must be at least 1, got 0"),
     ("eval.divergence.name=exakt", "unknown eval.divergence 'exakt', did you mean 'exact'?"),
-    ("eval.divergence.num_probes=1", "eval.divergence 'exact' has no key 'num_probes'; keys: none"),
+    ("eval.divergence.num_probes=1", "eval.divergence 'exact' has no key 'num_probes'; keys: chunk_size"),
     ("eval.divergence={'name':'hutchinson','num_probes':0}", "eval.divergence: num_probes=0 must be at least 1"),
-    ("eval.divergence={'name':'hutchinson','kind':'sign'}", "must be one of 'rademacher', 'gaussian', got 'sign'"),
+    (
+        "eval.divergence={'name':'hutchinson','kind':'sign'}",
+        "must be one of 'rademacher', 'gaussian', 'sphere', got 'sign'",
+    ),
     (
         "sampling={'name':'predictor_corrector','predictor':'euler'}",
         "unknown sampling.predictor 'euler'; known: reverse",
@@ -156,7 +159,10 @@ FILES = [
     ("config.optimm.lr = 3", "AttributeError: 'optimm'"),
     ("config.optim.lr = 'fast'", "TypeError: Could not override field 'lr'"),
     ("del config.optim.lr", "optim 'adam' needs lr"),
-    ("del config.sde.name", "sde needs a name: one of vp, subvp, ve, edm, brownian, or package.module:Name"),
+    (
+        "del config.sde.name",
+        "sde needs a name: one of vp, subvp, ve, edm, cosine, rectified_flow, brownian, or package.module:Name",
+    ),
     ("del config.training; config.training = 3", "training must be a section of keys and values, got 3"),
     (
         "config.objective = section('denoising', weighting=print)",

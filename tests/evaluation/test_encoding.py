@@ -60,6 +60,7 @@ def test_every_point_has_its_latent_and_comes_back(batch_size, points, encode, d
     np.testing.assert_allclose(np.concatenate(back), points, rtol=1e-3, atol=5e-3)
 
 
+@pytest.mark.slow
 def test_an_image_has_the_latent_of_its_likelihood_whatever_its_place_among_others():
     scaling = Scaling(num_levels=16)
     images = np.random.default_rng(0).integers(0, 16, size=(5, 4, 4, 1)).astype(np.uint8)

@@ -38,6 +38,7 @@ def test_exactly_as_many_as_asked_for_in_the_order_of_their_index(num_samples, b
     np.testing.assert_allclose(samples, wanted[:num_samples], rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_sample_is_that_of_its_own_key(draw):
     samples = drawn(draw, 9, 9)[1]
     alone = sample(jax.random.fold_in(KEY, 7), SDE, score_fn_of(PARAMS), STEPS, (3,))

@@ -48,6 +48,7 @@ def test_shading_is_a_density_within_reach():
     np.testing.assert_allclose(np.trapezoid(shade.values, shade.x, axis=0), 1.0, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_picture_has_a_row_for_each_sde_and_repeats(tmp_path):
     sdes = {"VP": VPSDE(), "the same": VPSDE()}
     for name in ("a.png", "b.png"):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from oracles import slow_but
 from scipy.integrate import solve_ivp
 
 from score_sde.divergence import Hutchinson, value_and_divergence
@@ -55,14 +56,14 @@ def error(found, expected):
     return np.linalg.norm(np.asarray(found) - expected) / np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize("name", [*TORCH, *FLAX])
+@pytest.mark.parametrize("name", slow_but([*TORCH, *FLAX], "ncsnpp_ve", "flax_ddpmpp_vp"))
 def test_the_score_is_that_of_the_published_code(name, model_of):
     model, numbers = model_of(name), numbers_of(name)
     score = jax.jit(jax.vmap(model.score_fn))(jnp.asarray(numbers["x"]), jnp.asarray(numbers["t"]))
     assert error(score, numbers["score"]) < 1e-4
 
 
-@pytest.mark.parametrize("name", TORCH)
+@pytest.mark.parametrize("name", slow_but(TORCH, "ddpmpp_subvp"))
 def test_the_network_is_that_of_the_published_code(name, model_of):
     model, numbers = model_of(name), numbers_of(name)
     output = jax.jit(model.network.apply)(model.params, jnp.asarray(numbers["x"]), jnp.asarray(numbers["labels"]))

@@ -30,6 +30,7 @@ SAMPLERS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_sampler_runs_where_there_is_only_jax(name, tmp_path, capfd):
     options = [f"--workdir={tiny.toy_run()}", f"--config.sampling.name={name}"]

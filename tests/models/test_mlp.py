@@ -38,6 +38,7 @@ def test_hidden_sizes_set_the_parameters():
     assert params["out"]["kernel"].shape == (16, 2)
 
 
+@pytest.mark.slow
 def test_it_fits_a_function_of_place_and_time():
     """Regression on x sin(t) must fall from its starting value by a factor of ten in 200 steps (a fixed seed)."""
     network = mlp((2,), hidden_sizes=(32, 32), embedding="fourier", fourier_scale=0.5, embedding_dim=16)

@@ -108,6 +108,7 @@ def test_recomputation_changes_no_gradient():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), one, two)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but(NETWORKS, "ddpm"))
 def test_half_precision_computes_and_keeps_float32_outside(name):
     network = NETWORKS[name](dtype="bfloat16")
@@ -118,6 +119,7 @@ def test_half_precision_computes_and_keeps_float32_outside(name):
     assert output.dtype == np.float32 and np.isfinite(output).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ddpm", pytest.param("ncsnpp", marks=pytest.mark.slow)])
 def test_labels_change_the_output_and_none_is_no_label(name):
     options = {"init_scale": 1.0} if name == "ncsnpp" else {}
@@ -133,6 +135,7 @@ def test_labels_change_the_output_and_none_is_no_label(name):
         jax.eval_shape(lambda: NETWORKS[name]().apply(params, x, t, label=jnp.array([0, 1])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options", "factor"), [
     pytest.param("ncsnpp", {"embedding_type": "fourier"}, (1.0, 3.0), marks=pytest.mark.slow),
     pytest.param("ncsnpp", {"embedding_type": "positional", "num_scales": 10}, None, marks=pytest.mark.slow),
@@ -157,6 +160,7 @@ def test_full_sizes_are_those_of_the_published_code():
     assert count(jax.eval_shape(lambda key: classifier.init(key), jax.random.key(0))) == 38_913_242
 
 
+@pytest.mark.slow
 def test_the_classifier_learns_two_classes():
     classifier = wideresnet(SHAPE, num_classes=2, blocks_per_group=1, channel_multiplier=1, embedding_dim=8)
     label = jnp.arange(16) % 2

@@ -97,6 +97,7 @@ def test_sharded_and_pmapped_batches_agree(network, params, batch):
     np.testing.assert_allclose(mapped[:, 0], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_dropout_needs_a_key_and_differs_by_key(network, params, batch):
     x, t = batch
     with pytest.raises(ValueError, match="train=True needs a key"):

@@ -55,6 +55,7 @@ def test_parameters_are_float32_and_the_output_has_the_type_of_the_input(dtype):
     assert jax.eval_shape(network.apply, params, jnp.ones((1, 4, 4, 1)), jnp.ones(1)).dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_every_parameter_gets_a_gradient():
     """Away from the zeros of initialisation, the loss feels every parameter: no layer is left unconnected."""
     network = unet((4, 4, 1), channels=4, attention_resolutions=(2,), num_classes=2)

@@ -3,13 +3,19 @@
 import jax
 import numpy as np
 import pytest
-from oracles import CENTRED, PLANE, keys
+from oracles import CENTRED, PLANE, SLOW, keys
 
 from score_sde.sampling import DDIM, AnnealedLangevin, EulerMaruyama, ProbabilityFlow, sample
 from score_sde.sdes import VESDE, VPSDE
 
 
-@pytest.mark.parametrize("sampler", [EulerMaruyama(num_steps=300), DDIM(num_steps=40), ProbabilityFlow()])
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        EulerMaruyama(num_steps=300),
+        *(pytest.param(value, marks=SLOW) for value in (DDIM(num_steps=40), ProbabilityFlow())),
+    ],
+)
 def test_a_batch_reports_its_progress_once_and_not_too_often(sampler):
     """Rising parts of the whole, about a hundred at most, and the same samples as without."""
     sde, told = VPSDE(), []
