@@ -59,7 +59,7 @@ def test_every_parameterization_is_tested_against_its_ideal_output():
 
 @pytest.mark.parametrize("sde_name", SDES)
 @pytest.mark.parametrize("name", [*IDEAL, "flow"])
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(x0=values, noise=values, unit=st.floats(0.0, 1.0))
 def test_the_score_of_a_perfect_output_is_minus_noise_over_sigma(name, sde_name, x0, noise, unit):
     """And back: the output that such a score needs is the perfect one."""

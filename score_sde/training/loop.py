@@ -10,6 +10,7 @@ import jax
 from jax.sharding import Mesh
 
 from score_sde.data.loader import Loader
+from score_sde.objectives.noise_levels import log_snr_of
 from score_sde.training.checkpoint import Checkpoints
 from score_sde.training.logging import MetricWriter, MultiWriter
 from score_sde.training.mesh import check_batch_size, compile_eval_step, compile_step, data_mesh, replicate, shard_batch
@@ -142,7 +143,7 @@ def train(run: TrainingRun) -> TrainResult:
             scores = evaluate(state, step)
             if _is_due(step, run.checkpoint_every) or last or stopped:
                 _save(run, state, metrics, scores)
-            progress.update(step, **shown, **scores)
+            progress.update(step, **shown, **_briefly(scores))
             if stopped:
                 progress.note(_farewell(run, step, stop.signum))
                 break
@@ -163,7 +164,7 @@ def _restore_or_start(run: TrainingRun) -> TrainState:
 
 
 def _log(run: TrainingRun, step: int, metrics: Metrics, rate: float) -> dict[str, float]:
-    values = _checked(metrics, step, run)
+    values = _those_there(_checked(metrics, step, run))
     run.writer.write_scalars(step, {**values, "steps_per_sec": rate} if math.isfinite(rate) else values)
     return {"loss": values["loss"]}
 
@@ -182,7 +183,7 @@ def _compile_evaluation(run: TrainingRun) -> Callable[[TrainState, int], dict[st
             batch = shard_batch(run.mesh, evaluation.loader.batch(number))
             for name, value in eval_step(state, batch, jax.random.fold_in(evaluation.key, number)).items():
                 found.setdefault(name, []).append(float(value))
-        scores = {f"eval_{name}": _mean_of_those_there(values) for name, values in found.items()}
+        scores = _those_there({f"eval_{name}": _mean_of_those_there(values) for name, values in found.items()})
         run.writer.write_scalars(step, scores)
         return scores
 
@@ -193,6 +194,16 @@ def _mean_of_those_there(values: Sequence[float]) -> float:
     """The mean but for NaN, which is what no example of a batch has; NaN where none of them has it."""
     there = [value for value in values if not math.isnan(value)]
     return sum(there) / len(there) if there else math.nan
+
+
+def _those_there(values: Mapping[str, float]) -> dict[str, float]:
+    """Without what no example of the batch has; a loss that is NaN is there."""
+    return {name: value for name, value in values.items() if name == "eval_loss" or not math.isnan(value)}
+
+
+def _briefly(scores: Mapping[str, float]) -> dict[str, float]:
+    """What a progress line has room for: not the loss of every noise level."""
+    return {name: value for name, value in scores.items() if log_snr_of(name.removeprefix("eval_")) is None}
 
 
 def _save(run: TrainingRun, state: TrainState, metrics: Metrics, scores: Mapping[str, float]) -> None:

@@ -56,7 +56,7 @@ def between(sde, unit):
 
 
 @each_sde
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data(), unit=UNIT)
 def test_drift_and_diffusion_are_the_derivatives_of_the_marginal(name, data, unit):
     """``f = x dlog(alpha)/dt`` and ``g^2 = dsigma^2/dt - 2 sigma^2 dlog(alpha)/dt``."""
@@ -72,7 +72,7 @@ def test_drift_and_diffusion_are_the_derivatives_of_the_marginal(name, data, uni
 
 
 @each_sde
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data(), unit=UNIT)
 def test_float32_agrees_with_float64_down_to_the_smallest_times(name, data, unit):
     sde = dataclasses.replace(built(data, name), t_min=1e-5)
@@ -99,7 +99,7 @@ def test_sigma_is_exact_where_one_minus_exp_is_not(t):
     np.testing.assert_allclose(BrownianMotion(scale=3.0).marginal(np.float32(t)).sigma, 3.0 * np.sqrt(t), rtol=1e-6)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(betas=BETAS, unit=UNIT)
 def test_sub_vp_never_has_more_variance_than_vp(betas, unit):
     vp, subvp = VPSDE(**betas), SubVPSDE(**betas)
@@ -111,7 +111,7 @@ def test_sub_vp_never_has_more_variance_than_vp(betas, unit):
 
 
 @each_sde
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data(), units=st.lists(UNIT, min_size=3, max_size=3))
 def test_transitions_compose(name, data, units):
     """From ``s`` to ``u`` through ``t``, and from the data through ``s``: one Gaussian after another."""
@@ -141,7 +141,7 @@ def test_transition_over_a_short_time_is_a_step_of_the_sde(name):
 
 
 @each_sde
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_prior_stands_for_the_marginal_at_t_max(name, data):
     sde = built(data, name)
@@ -182,7 +182,7 @@ def test_log_snr_falls_from_data_to_noise(name):
 
 
 @each_sde
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data(), unit=UNIT)
 def test_a_time_is_found_by_its_signal_to_noise_ratio(name, data, unit):
     """By the closed form, and by the bisection that an SDE without one has."""

@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 
 from score_sde.data.loader import Loader
+from score_sde.objectives.noise_levels import name_of
 from score_sde.training import (
+    EMA,
     Checkpoints,
     Evaluation,
     Hook,
     JsonLinesWriter,
     TrainingRun,
     data_mesh,
+    make_eval_step,
+    make_train_step,
     read_scalars,
     restore_for_sampling,
     train,
@@ -248,3 +252,20 @@ def test_wrong_intervals_of_hooks_and_evaluations(toy):
         Hook(every=0, run=lambda state, step: None)
     with pytest.raises(ValueError, match="num_batches must be at least 1, not 0"):
         Evaluation(every=1, step=toy.eval_step(), loader=toy.held_out, key=toy.key, num_batches=0)
+
+
+def test_noise_levels_that_no_example_has_are_not_logged_and_the_others_not_shown(tmp_path, train_in, toy):
+    """A level of NaN is a level without examples; a progress line has no room for all the others."""
+
+    def loss_fn(params, key, u, x):
+        loss, _ = toy.loss_fn(params, key, u, x)
+        return loss, {name_of(1.0): loss, name_of(2.0): jnp.nan * loss}
+
+    step = make_train_step(loss_fn, toy.optimizer(), EMA(decay=0.9))
+    held_out = {"loader": toy.held_out, "key": jax.random.key(1), "num_batches": 1}
+    evaluation = Evaluation(every=2, step=make_eval_step(loss_fn), **held_out)
+    _, shown = train_in(tmp_path, num_steps=2, log_every=1, step=step, evaluation=evaluation)
+    found = read_scalars(tmp_path / "metrics.jsonl")
+    assert {name_of(1.0), f"eval_{name_of(1.0)}", "loss", "eval_loss"} <= found.keys()
+    assert not {name_of(2.0), f"eval_{name_of(2.0)}"} & found.keys()
+    assert "eval_loss" in shown and "log_snr" not in shown
