@@ -26,7 +26,7 @@ from score_sde.sampling import (
     Sampler,
 )
 from score_sde.sdes import SDE
-from score_sde.solvers import ancestral, euler_maruyama, geometric, langevin, no_corrector, no_predictor
+from score_sde.solvers import ancestral, euler_maruyama, geometric, langevin, log_snr, no_corrector, no_predictor
 from score_sde.typing import ScalarLike, ScoreFn
 
 SDE_OPTIONS = {
@@ -111,8 +111,8 @@ IMAGES = Mixture.from_arrays(
 def tuned(sampler: Sampler, sde_name: str) -> Sampler:
     """The sampler on a grid that suits the SDE: noise levels of equal ratio, where equal steps in ``t`` do not."""
     on_grid = "grid" in {field.name for field in dataclasses.fields(sampler)}
-    uneven = sde_name in ("brownian", "edm", "cosine", "rectified_flow")
-    return dataclasses.replace(sampler, grid=geometric) if uneven and on_grid else sampler
+    grids = {"brownian": geometric, "edm": geometric, "cosine": log_snr, "rectified_flow": log_snr}
+    return dataclasses.replace(sampler, grid=grids[sde_name]) if sde_name in grids and on_grid else sampler
 
 
 def shortened(sampler: Sampler, num_steps: int) -> Sampler:

@@ -12,7 +12,7 @@ from score_sde.configs.digits import vp
 def get_config() -> ConfigDict:
     """The recipe of ``digits/vp.py`` with the rectified flow, and the recommended sampler with 20 evaluations."""
     config = vp.get_config()
-    config.sde = section("rectified_flow", t_min=1e-3, t_max=0.99)
+    config.sde = section("rectified_flow", t_min=1e-3, t_max=0.998)
     config.parameterization = section("flow", time_label="log_noise_to_signal")
     config.objective.weighting = "flow_matching"
     config.objective.stratified = True

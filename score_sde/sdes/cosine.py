@@ -17,12 +17,12 @@ class CosineSDE(SDE):
     Nichol & Dhariwal 2021, section 3.2, in continuous time (Kingma & Gao 2023, table 1). ``log_snr_shift`` is that of
     Hoogeboom et al. 2023, section 3.1: ``2 log(64 / d)`` for images of ``d`` pixels a side. With ``phi' = dphi / dt``
     the SDE is ``dx = -tan(phi) phi' x dt + sqrt(2 tan(phi) phi') dw``; it ends before ``t = 1``, where its drift is
-    infinite: samplers whose steps are not in the noise level need a grid such as ``geometric``.
+    infinite: samplers whose steps are not in the noise level need a grid such as ``log_snr``.
     """
 
     log_snr_shift: float = 0.0
     t_min: float = 1e-3
-    t_max: float = 0.99
+    t_max: float = 0.998
 
     def __post_init__(self) -> None:
         check_times(self.t_min, self.t_max)
@@ -55,8 +55,10 @@ class CosineSDE(SDE):
 
     def _sides(self, t: ScalarLike) -> tuple[Scalar, Scalar]:
         """Those of a triangle with the angle ``phi``."""
-        angle = 0.5 * math.pi * jnp.asarray(t)
-        return jnp.cos(angle), math.exp(-0.5 * self.log_snr_shift) * jnp.sin(angle)
+        right = 0.5 * math.pi
+        # The cosine as a sine of what is left to 1, which keeps its digits near the end.
+        cos, sin = jnp.sin(right * (1.0 - jnp.asarray(t))), jnp.sin(right * jnp.asarray(t))
+        return cos, math.exp(-0.5 * self.log_snr_shift) * sin
 
     def _rate(self, t: ScalarLike) -> Scalar:
         """``tan(phi) phi'``."""

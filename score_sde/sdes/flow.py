@@ -16,11 +16,11 @@ class RectifiedFlowSDE(SDE):
 
     The path of Liu et al. 2023 and Lipman et al. 2023 (optimal transport, ``sigma_min = 0``); its probability-flow ODE
     is theirs. The SDE ends before ``t = 1``, where its drift is infinite: samplers whose steps are not in the noise
-    level need a grid such as ``geometric``.
+    level need a grid such as ``log_snr``.
     """
 
     t_min: float = 1e-3
-    t_max: float = 0.99
+    t_max: float = 0.998
 
     def __post_init__(self) -> None:
         check_times(self.t_min, self.t_max)
