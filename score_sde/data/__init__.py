@@ -4,7 +4,7 @@ from score_sde.data.catalogue import FILE_SOURCES, SOURCES, load_source
 from score_sde.data.digits import digits
 from score_sde.data.files import npy, npz
 from score_sde.data.folder import folder
-from score_sde.data.loader import Batch, Loader, MaskedBatch, batches_once
+from score_sde.data.loader import Batch, Loader
 from score_sde.data.scaling import Scaling
 from score_sde.data.source import DataSource, permutation
 from score_sde.data.toy import checkerboard, mixture, moons, swiss_roll
@@ -15,9 +15,7 @@ __all__ = [
     "Batch",
     "DataSource",
     "Loader",
-    "MaskedBatch",
     "Scaling",
-    "batches_once",
     "checkerboard",
     "digits",
     "folder",

@@ -1,12 +1,11 @@
-"""Batches as a pure function of (seed, step), and one pass over a split for evaluation."""
+"""Batches as a pure function of (seed, step)."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Bool, Int, Shaped
+from jaxtyping import Array, Int, Shaped
 
 from score_sde.data.source import check_seed, permutation
 
@@ -20,13 +19,6 @@ class Batch(NamedTuple):
     """Position of each row in the global batch, int32 ``0 .. b - 1``: what a sample's random key is folded with."""
     label: Int[Array | np.ndarray, " b"] | None = None
     """Classes, where they are asked for."""
-
-
-class MaskedBatch(NamedTuple):
-    """A batch of a single pass; rows that only fill up the last batch are not valid."""
-
-    x: Shaped[Array | np.ndarray, "b *shape"]
-    valid: Bool[Array | np.ndarray, " b"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,24 +69,6 @@ class Loader:
             missing -= len(pieces[-1])
             epoch, start = epoch + 1, 0
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-
-
-def batches_once(array: Shaped[np.ndarray, "n *shape"], batch_size: int) -> Iterator[MaskedBatch]:
-    """Return an iterator that visits every example once, in order, in batches of one shape.
-
-    The last batch is filled up with the first example; ``valid`` is false there.
-
-    Raises:
-        ValueError: where ``array`` has no rows or ``batch_size`` is not positive.
-    """
-    _check(array, batch_size)
-    return (_masked(array, start, batch_size) for start in range(0, len(array), batch_size))
-
-
-def _masked(array: np.ndarray, start: int, batch_size: int) -> MaskedBatch:
-    rows = np.arange(start, start + batch_size)
-    valid = rows < len(array)
-    return MaskedBatch(x=array[np.where(valid, rows, 0)], valid=valid)
 
 
 @lru_cache(maxsize=4)

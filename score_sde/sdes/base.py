@@ -104,7 +104,9 @@ def prior_log_prob(sde: SDE, x: Float[Array, "*shape"]) -> Scalar:
     return -0.5 * jnp.sum(jnp.square(x / std)) - normalizer
 
 
-def check_times(t_min: float, t_max: float) -> None:
-    """Raise ``ValueError`` unless ``0 < t_min < t_max``."""
+def check_times(t_min: float, t_max: float, *, end: float | None = None) -> None:
+    """Raise ``ValueError`` unless ``0 < t_min < t_max``, and ``t_max < end`` where the drift is infinite at an end."""
     if not 0.0 < t_min < t_max:
         raise ValueError(f"t_min={t_min} and t_max={t_max} must satisfy 0 < t_min < t_max")
+    if end is not None and not t_max < end:
+        raise ValueError(f"t_max={t_max} must be less than {end:g}, where the drift is infinite")

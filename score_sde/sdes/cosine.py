@@ -25,9 +25,7 @@ class CosineSDE(SDE):
     t_max: float = 0.998
 
     def __post_init__(self) -> None:
-        check_times(self.t_min, self.t_max)
-        if not self.t_max < 1.0:
-            raise ValueError(f"t_max={self.t_max} must be less than 1, where the drift is infinite")
+        check_times(self.t_min, self.t_max, end=1.0)
         if not math.isfinite(self.log_snr_shift):
             raise ValueError(f"log_snr_shift={self.log_snr_shift} must be finite")
 

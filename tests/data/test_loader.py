@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from score_sde.data import Batch, Loader, batches_once
+from score_sde.data import Batch, Loader
 
 sizes = st.integers(1, 30)
 
@@ -74,17 +74,6 @@ def test_a_batch_passes_through_jit():
     np.testing.assert_array_equal(batch.x, loader(10, 4).batch(0).x + 1)
 
 
-@given(num_examples=sizes, batch_size=st.integers(1, 70))
-@settings(deadline=None, max_examples=50)
-def test_one_pass_sees_each_example_once_in_order(num_examples, batch_size):
-    array = np.arange(num_examples, dtype=np.float32)[:, None]
-    batches = list(batches_once(array, batch_size))
-    assert all(x.shape == (batch_size, 1) and valid.shape == (batch_size,) for x, valid in batches)
-    np.testing.assert_array_equal(np.concatenate([x[valid] for x, valid in batches]), array)
-    assert len(batches) == -(-num_examples // batch_size)
-    assert (batches[-1].x[~batches[-1].valid] == array[0]).all()
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -92,8 +81,6 @@ def test_one_pass_sees_each_example_once_in_order(num_examples, batch_size):
         (lambda: loader(5, 0), "batch_size must be at least 1, not 0"),
         (lambda: loader(5, 2, seed=-3), "seed must be between 0 and .*, not -3"),
         (lambda: loader(5, 2).batch(-1), "step must not be negative, not -1"),
-        (lambda: batches_once(np.zeros((0, 2)), 3), "a loader needs at least one example, found none"),
-        (lambda: batches_once(np.zeros((3, 2)), -1), "batch_size must be at least 1, not -1"),
     ],
 )
 def test_bad_arguments_are_answered_in_one_line(call, message):
