@@ -71,10 +71,15 @@ def get_default_config() -> ConfigDict:
             },
             "eval": {
                 "batch_size": 64,
-                "divergence": {"name": "hutchinson", "num_probes": 1, "kind": "rademacher"},
+                "max_examples": None,
+                "t_min": 1e-5,
                 "rtol": 1e-5,
                 "atol": 1e-5,
-                "t_min": 1e-5,
+                "divergence": {"name": "hutchinson", "num_probes": 1, "kind": "rademacher"},
+                "check_tolerance": False,
+                "bound": None,
+                "dequantizer": {"name": "uniform"},
+                "num_dequantizations": 1,
             },
         }
     )
@@ -88,6 +93,18 @@ def get_default_classifier_config() -> ConfigDict:
     del config.training.sample_every
     config.model = section("wideresnet")
     config.objective = section("classification", time_sampling=config.objective.time_sampling)
+    return config
+
+
+def get_default_dequantizer_config() -> ConfigDict:
+    """The defaults of a dequantizer, which has the SDE and the data of the score model that it is trained for."""
+    config = get_default_classifier_config()
+    for name in ("sde", "data"):
+        del config[name]
+    config.model = section("coupling_flow", channels=32, num_couplings=8, num_blocks=2)
+    config.objective = section("dequantization", num_times=8, num_decodings=1)
+    config.optim.lr = 1e-3
+    config.optim.warmup = 500
     return config
 
 

@@ -6,7 +6,13 @@ are pure functions of them; a config file only chooses the values.
 
 from typing import TYPE_CHECKING, Any
 
-from score_sde.dequantization import TruncatedNormalDequantizer, UniformDequantizer, importance_weighted_log_prob
+from score_sde.dequantization import (
+    Bins,
+    TruncatedNormalDequantizer,
+    UniformDequantizer,
+    VariationalDequantizer,
+    importance_weighted_log_prob,
+)
 from score_sde.discrete_evidence import ddpm_vlb
 from score_sde.divergence import ExactTrace, Hutchinson, HutchPP
 from score_sde.evidence import VariationalBound, variational_bound
@@ -76,23 +82,28 @@ from score_sde.sdes import (
 from score_sde.simulation import Simulation, simulate
 
 if TYPE_CHECKING:
-    from score_sde.builders import build, build_classifier, build_model
+    from score_sde.builders import build, build_classifier, build_dequantizer, build_model
     from score_sde.classifier import ClassifierExperiment, NoisyClassifier
+    from score_sde.dequantizer import DequantizerExperiment, LearnedDequantizer
     from score_sde.experiment import Experiment, Model
-    from score_sde.loading import config_from_reference, load, load_classifier, saved_config
+    from score_sde.loading import config_from_reference, load, load_classifier, load_dequantizer, saved_config
     from score_sde.models import ScoreNetwork, make_score_fn
     from score_sde.training import TrainState
 
 _LATER = {
     "build": "score_sde.builders",
     "build_classifier": "score_sde.builders",
+    "build_dequantizer": "score_sde.builders",
     "build_model": "score_sde.builders",
     "config_from_reference": "score_sde.loading",
     "load": "score_sde.loading",
     "load_classifier": "score_sde.loading",
+    "load_dequantizer": "score_sde.loading",
     "saved_config": "score_sde.loading",
     "ClassifierExperiment": "score_sde.classifier",
     "NoisyClassifier": "score_sde.classifier",
+    "DequantizerExperiment": "score_sde.dequantizer",
+    "LearnedDequantizer": "score_sde.dequantizer",
     "Experiment": "score_sde.experiment",
     "Model": "score_sde.experiment",
     "ScoreNetwork": "score_sde.models",
@@ -126,6 +137,7 @@ __all__ = [
     "AdamsBashforth",
     "AdaptiveSDE",
     "AnnealedLangevin",
+    "Bins",
     "BrownianMotion",
     "ClassifierExperiment",
     "CosineSDE",
@@ -133,6 +145,7 @@ __all__ = [
     "DPMSolverPP",
     "DenoisedPrediction",
     "DenoisingScoreMatching",
+    "DequantizerExperiment",
     "DynamicThreshold",
     "EDMPreconditioning",
     "EulerMaruyama",
@@ -145,6 +158,7 @@ __all__ = [
     "HutchPP",
     "Hutchinson",
     "ImportanceSampling",
+    "LearnedDequantizer",
     "LogLikelihood",
     "Marginal",
     "Model",
@@ -169,10 +183,12 @@ __all__ = [
     "UniPC",
     "UniformDequantizer",
     "VariationalBound",
+    "VariationalDequantizer",
     "VelocityPrediction",
     "bits_per_dim",
     "build",
     "build_classifier",
+    "build_dequantizer",
     "build_model",
     "config_from_reference",
     "ddpm_vlb",
@@ -183,6 +199,7 @@ __all__ = [
     "importance_weighted_log_prob",
     "load",
     "load_classifier",
+    "load_dequantizer",
     "log_likelihood",
     "make_score_fn",
     "perturb",

@@ -19,12 +19,15 @@ from ml_collections import ConfigDict
 from score_sde import objectives, parameterization, sampling, sdes, solvers
 from score_sde.classifier import ClassifierExperiment, NoisyClassifier
 from score_sde.data import SOURCES, DataSource, Scaling, load_source
+from score_sde.dequantizer import DequantizerExperiment, LearnedDequantizer, VariationalDequantization
 from score_sde.experiment import Drawing, Evaluating, Experiment, Model, Training
-from score_sde.models import Classifier, ScoreNetwork
+from score_sde.models import Classifier, ConditionalFlow, ScoreNetwork
 from score_sde.naming import check_arguments, did_you_mean, lookup
 from score_sde.tables import (
     CLASSIFICATION,
     CLASSIFIERS,
+    DEQUANTIZATION,
+    FLOWS,
     FUNCTIONS,
     NAMED,
     NETWORKS,
@@ -43,7 +46,8 @@ from score_sde.typing import Params
 __all__ = [
     "CLASSIFICATION",
     "CLASSIFIERS",
-    "CLASSIFIER_SECTIONS",
+    "DEQUANTIZATION",
+    "FLOWS",
     "FUNCTIONS",
     "NAMED",
     "NETWORKS",
@@ -61,11 +65,13 @@ __all__ = [
     "build",
     "build_classifier",
     "build_classifier_model",
+    "build_dequantizer",
+    "build_dequantizer_model",
     "build_model",
     "build_sde",
     "construct",
     "drop_leftovers",
-    "is_classifier",
+    "kind_of",
     "load_data",
     "plain_config",
 ]
@@ -77,14 +83,20 @@ SECTIONS = (
     "seed", "sde", "model", "parameterization", "objective", "optim", "sampling", "data", "training", "eval"
 )  # fmt: skip
 
-CLASSIFIER_SECTIONS = ("seed", "sde", "model", "objective", "optim", "data", "training")
-"""Those of a classifier, which has no samples and no likelihood."""
+SCORE_MODEL, CLASSIFIER, DEQUANTIZER = "score model", "classifier", "dequantizer"
+"""The kinds of models, each trained by a config of its own."""
+
+SECTIONS_OF = {
+    SCORE_MODEL: SECTIONS,
+    # These have no samples and no likelihood.
+    **dict.fromkeys((CLASSIFIER, DEQUANTIZER), ("seed", "sde", "model", "objective", "optim", "data", "training")),
+}
 
 
 def build(config: Config) -> Experiment:
     """The experiment that a config describes, with its data loaded and its parameters initialised.
 
-    The config of a classifier is for `build_classifier`.
+    The config of a classifier is for `build_classifier`, that of a dequantizer for `build_dequantizer`.
 
     Raises:
         ValueError: in one line, for whatever in the config is unknown, misspelt, of a wrong type or out of range.
@@ -107,10 +119,26 @@ def build_classifier(config: Config) -> ClassifierExperiment:
     return ClassifierExperiment(model=build_classifier_model(plain, None, step=0), **parts)
 
 
-def is_classifier(config: Config) -> bool:
-    """Whether a config describes a classifier rather than a score model."""
+def build_dequantizer(config: Config, score_model: Model) -> DequantizerExperiment:
+    """The training of a dequantizer for a score model, whose sections ``sde`` and ``data`` the config is given.
+
+    Raises:
+        ValueError: in one line, for whatever in the config is unknown, misspelt, of a wrong type or out of range, or
+            where the data have no levels.
+        FileNotFoundError: where the data are not there.
+    """
+    plain = config.to_dict() if isinstance(config, ConfigDict) else config
+    given = {section: score_model.config[section] for section in ("sde", "data")}
+    plain, parts = _training_parts({**plain, **given}, VariationalDequantization)
+    model = build_dequantizer_model(plain, None, step=0)
+    return DequantizerExperiment(score_model=score_model, model=model, **parts)
+
+
+def kind_of(config: Config) -> str:
+    """What a config describes, which its objective tells: a score model, a classifier or a dequantizer."""
     objective = config.get("objective")
-    return isinstance(objective, Mapping | ConfigDict) and objective.get("name") == CLASSIFICATION
+    name = objective.get("name") if isinstance(objective, Mapping | ConfigDict) else None
+    return {CLASSIFICATION: CLASSIFIER, DEQUANTIZATION: DEQUANTIZER}.get(str(name), SCORE_MODEL)
 
 
 def _training_parts(config: Config, objective: type) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -139,11 +167,7 @@ def load_data(config: Config) -> DataSource:
 
 def build_model(config: Config, params: Params | None, *, step: int) -> Model:
     """The model of a resolved config, which knows the shape of an example; initial parameters where none are given."""
-    plain = plain_config(config)
-    if is_classifier(plain):
-        raise ValueError(
-            "this is a classifier, not a score model: load_classifier loads it, build_classifier builds it"
-        )
+    plain = _of_kind(SCORE_MODEL, config)
     sampler = dict(plain["sampling"])
     drawing = {key: sampler.pop(key) for key in inspect.signature(Drawing).parameters if key in sampler}
     return Model(
@@ -159,10 +183,24 @@ def build_model(config: Config, params: Params | None, *, step: int) -> Model:
 
 def build_classifier_model(config: Config, params: Params | None, *, step: int) -> NoisyClassifier:
     """The classifier of a resolved config, as `build_model` does for a score model."""
-    plain = plain_config(config)
-    if not is_classifier(plain):
-        raise ValueError("this is a score model, not a classifier: load loads it, build builds it")
+    plain = _of_kind(CLASSIFIER, config)
     return NoisyClassifier(**_model_parts(plain, Classifier, params), step=step, config=plain)
+
+
+def build_dequantizer_model(config: Config, params: Params | None, *, step: int) -> LearnedDequantizer:
+    """The dequantizer of a resolved config, as `build_model` does for a score model."""
+    plain = _of_kind(DEQUANTIZER, config)
+    return LearnedDequantizer(**_model_parts(plain, ConditionalFlow, params), step=step, config=plain)
+
+
+def _of_kind(wanted: str, config: Config) -> dict[str, Any]:
+    """The plain config; raises ``ValueError`` where it is one of another kind."""
+    plain = plain_config(config)
+    found = kind_of(plain)
+    if found != wanted:
+        suffix = "" if found == SCORE_MODEL else f"_{found}"
+        raise ValueError(f"this is a {found}, not a {wanted}: load{suffix} loads it, build{suffix} builds it")
+    return plain
 
 
 def _model_parts(plain: dict[str, Any], kind: type, params: Params | None) -> dict[str, Any]:
@@ -226,6 +264,8 @@ def _section(config: Any, path: str) -> Any:
 
 
 def _keys(path: str, name: Any, table: Table) -> set[str]:
+    if name in (None, "none"):
+        return set()
     return set(inspect.signature(lookup(path, name, table)).parameters)
 
 
@@ -247,8 +287,10 @@ def _argument(section: str, key: str, value: Any) -> Any:
         return solvers.Nodes(times=tuple(value))
     if key in FUNCTIONS:
         return _function(f"{section}.{key}", value, FUNCTIONS[key])
-    if key in VALUES and not (value is None and key in OPTIONAL):
+    if key in VALUES:
         values = {"name": value} if isinstance(value, str) else value
+        if key in OPTIONAL and values in (None, {"name": "none"}):
+            return None
         return construct(f"{section}.{key}", VALUES[key][1], values)
     return tuple(value) if isinstance(value, list) else value
 
@@ -272,7 +314,7 @@ def _function(path: str, value: Any, table: Table) -> Callable[..., Any]:
 def plain_config(config: Config) -> dict[str, Any]:
     """The config as plain dictionaries, its sections checked."""
     plain = config.to_dict() if isinstance(config, ConfigDict) else config
-    sections = CLASSIFIER_SECTIONS if is_classifier(plain) else SECTIONS
+    sections = SECTIONS_OF[kind_of(plain)]
     for section in plain:
         if section not in (*sections, "example"):
             hint = did_you_mean(str(section), sections)
@@ -299,11 +341,11 @@ def _plain_value(path: str, value: Any) -> Any:
     raise ValueError(f"{path} must be a plain value, got {type(value).__name__}; code is named as package.module:Name")
 
 
-def _init(network: ScoreNetwork | Classifier, seed: int) -> Params:
+def _init(network: ScoreNetwork | Classifier | ConditionalFlow, seed: int) -> Params:
     return jax.jit(network.init)(jax.random.key(seed))
 
 
-def _checked(network: ScoreNetwork | Classifier, params: Params) -> Params:
+def _checked(network: ScoreNetwork | Classifier | ConditionalFlow, params: Params) -> Params:
     """Trained parameters; raises ``ValueError`` where they are not those of the network."""
     ours = _shapes(jax.eval_shape(network.init, jax.random.key(0)))
     theirs = _shapes(params)

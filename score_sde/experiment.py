@@ -9,7 +9,9 @@ import optax
 from jaxtyping import Array
 
 from score_sde.data import DataSource, Scaling
-from score_sde.likelihood import Divergence, Hutchinson
+from score_sde.dequantization import Dequantizer, UniformDequantizer
+from score_sde.divergence import Divergence, Hutchinson
+from score_sde.estimators import Estimator, FlowEstimator
 from score_sde.models.base import ScoreNetwork, make_score_fn
 from score_sde.objectives import NoiseLevels, ScoreMatching
 from score_sde.parameterization import Parameterization
@@ -76,25 +78,47 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluating:
-    """The section ``eval``: how the likelihood of held-out data is computed.
+    """The section ``eval``: how the likelihood of held-out data is computed, and their latents.
 
     The data are taken to live at ``t_min``, nearer to zero than sampling goes (1e-5 in Song et al. 2021).
+
+    Attributes:
+        batch_size: examples at a time.
+        max_examples: how many, from the first on; None for all.
+        t_min: the time at which the data are taken to live.
+        rtol: relative tolerance of the probability-flow ODE.
+        atol: absolute tolerance.
+        divergence: how its divergence is computed.
+        check_tolerance: solve once more with tighter tolerances, and tell how far the likelihood moved.
+        bound: a variational bound to take in place of the likelihood under the probability flow.
+        dequantizer: the density on the bins of data with levels; None for the bound of their probability itself.
+        num_dequantizations: points in the bins of each example, whose mean the bound is the logarithm of.
     """
 
     batch_size: int = 64
-    divergence: Divergence = Hutchinson()  # noqa: RUF009 - a frozen value
+    max_examples: int | None = None
+    t_min: float = 1e-5
     rtol: float = 1e-5
     atol: float = 1e-5
-    t_min: float = 1e-5
-    max_examples: int | None = None
+    divergence: Divergence = Hutchinson()  # noqa: RUF009 - a frozen value
+    check_tolerance: bool = False
+    bound: Estimator | None = None
+    dequantizer: Dequantizer | None = UniformDequantizer()  # noqa: RUF009 - a frozen value
+    num_dequantizations: int = 1
 
     def __post_init__(self) -> None:
-        _positive("eval", batch_size=self.batch_size)
+        _positive("eval", batch_size=self.batch_size, num_dequantizations=self.num_dequantizations)
         for name in ("rtol", "atol", "t_min"):
             if not getattr(self, name) > 0.0:
                 raise ValueError(f"eval.{name} must be positive, got {getattr(self, name)}")
         if self.max_examples is not None:
             _positive("eval", max_examples=self.max_examples)
+
+    @property
+    def estimator(self) -> Estimator:
+        """The bound, or the likelihood under the probability flow."""
+        options = {"rtol": self.rtol, "atol": self.atol, "check_tolerance": self.check_tolerance}
+        return self.bound or FlowEstimator(divergence=self.divergence, **options)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -130,7 +154,13 @@ class Model:
     config: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        _before_end("eval.t_min", self.evaluating.t_min, self.sde)
+        evaluating = self.evaluating
+        _before_end("eval.t_min", evaluating.t_min, self.sde)
+        evaluating.estimator.check(self.sde)
+        if self.scaling.num_levels is not None and evaluating.dequantizer is None and evaluating.bound is None:
+            raise ValueError(
+                "eval.dequantizer none needs eval.bound: the probability flow has a density, and no probabilities"
+            )
 
     @property
     def score_fn(self) -> ScoreFn:

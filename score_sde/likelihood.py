@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from score_sde.divergence import Divergence, ExactTrace, Hutchinson, HutchPP, value_and_divergence
+from score_sde.divergence import Divergence, Hutchinson, value_and_divergence
 from score_sde.integrate import Differentiate, solve_adaptively
 from score_sde.reverse import probability_flow
 from score_sde.sampling import ProbabilityFlow, adaptive_nfe
@@ -132,19 +132,8 @@ def bits_per_dim(log_prob: Float[ArrayLike, "*batch"], num_dims: int, *, bin_wid
 
     ``-(log_prob / num_dims + log bin_width) / log 2``, where ``bin_width`` is the width in model units of one level
     of the data: 2/256 for 8-bit images scaled to [-1, 1], 1/256 for [0, 1]. With ``x`` uniform in its bin it bounds
-    the discrete likelihood (Theis et al. 2016, eq. 2.3).
+    the discrete likelihood (Theis et al. 2016, section 3.1).
     """
     if not bin_width > 0.0:
         raise ValueError(f"bin_width={bin_width} must be positive: the width of one data level in model units")
     return -(jnp.asarray(log_prob) / num_dims + math.log(bin_width)) / math.log(2.0)
-
-
-__all__ = [
-    "Divergence",
-    "ExactTrace",
-    "HutchPP",
-    "Hutchinson",
-    "LogLikelihood",
-    "bits_per_dim",
-    "log_likelihood",
-]

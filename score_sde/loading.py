@@ -4,9 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from score_sde.builders import Config, ConfigDict, build_classifier_model, build_model, construct, plain_config
+from score_sde.builders import (
+    Config,
+    ConfigDict,
+    build_classifier_model,
+    build_dequantizer_model,
+    build_model,
+    construct,
+    plain_config,
+)
 from score_sde.classifier import NoisyClassifier
 from score_sde.configs.default import get_default_config
+from score_sde.dequantizer import LearnedDequantizer
 from score_sde.experiment import Model
 from score_sde.interop.diffusers_folder import Diffusers, is_diffusers, read_diffusers
 from score_sde.interop.diffusers_names import params_from_diffusers
@@ -49,6 +58,12 @@ def load_classifier(path: str | Path, *, step: int | None = None, config: Config
     found = _saved(Path(path), step)
     chosen = {**plain_config(found.config if config is None else config), "example": found.config["example"]}
     return build_classifier_model(chosen, found.ema_params, step=found.step)
+
+
+def load_dequantizer(path: str | Path, *, step: int | None = None) -> LearnedDequantizer:
+    """A learned dequantizer, from the folder that ``score-sde train-dequantizer`` has trained it in."""
+    found = _saved(Path(path), step)
+    return build_dequantizer_model(found.config, found.ema_params, step=found.step)
 
 
 def saved_config(path: str | Path, *, step: int | None = None) -> ConfigDict:

@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from score_sde import objectives, parameterization, sampling, sdes, solvers
+from score_sde.dequantization import Dequantizer, TruncatedNormalDequantizer, UniformDequantizer
+from score_sde.dequantizer import VariationalDequantization
 from score_sde.divergence import Divergence, ExactTrace, Hutchinson, HutchPP
-from score_sde.models import ddpm, mlp, ncsn, ncsnpp, ncsnv2, unet, wideresnet
+from score_sde.estimators import DDPMEstimator, Estimator, VariationalEstimator
+from score_sde.models import coupling_flow, ddpm, mlp, ncsn, ncsnpp, ncsnv2, unet, wideresnet
 from score_sde.training import adam
 
 Table: TypeAlias = Mapping[str, Callable[..., Any]]
@@ -24,6 +27,7 @@ SDES: Table = {
 }
 NETWORKS: Table = {"mlp": mlp, "unet": unet, "ddpm": ddpm, "ncsnpp": ncsnpp, "ncsn": ncsn, "ncsnv2": ncsnv2}
 CLASSIFIERS: Table = {"wideresnet": wideresnet}
+FLOWS: Table = {"coupling_flow": coupling_flow}
 PARAMETERIZATIONS: Table = {
     "noise": parameterization.NoisePrediction,
     "score": parameterization.ScorePrediction,
@@ -35,6 +39,7 @@ PARAMETERIZATIONS: Table = {
     "discrete_score": parameterization.DiscreteScorePrediction,
 }
 CLASSIFICATION = "classification"
+DEQUANTIZATION = "dequantization"
 OBJECTIVES: Table = {
     "denoising": objectives.DenoisingScoreMatching,
     "explicit": objectives.ExplicitScoreMatching,
@@ -42,6 +47,7 @@ OBJECTIVES: Table = {
     "ncsn": objectives.ncsn,
     "ddpm": objectives.DDPM,
     CLASSIFICATION: objectives.NoisyClassification,
+    DEQUANTIZATION: VariationalDequantization,
 }
 OPTIMIZERS: Table = {"adam": adam}
 SAMPLERS: Table = {
@@ -123,15 +129,17 @@ VALUES: Mapping[str, tuple[Table, type]] = {
     ),
     "threshold": ({"static": sampling.StaticThreshold, "dynamic": sampling.DynamicThreshold}, sampling.Threshold),
     "divergence": ({"exact": ExactTrace, "hutchinson": Hutchinson, "hutchpp": HutchPP}, Divergence),
+    "bound": ({"variational": VariationalEstimator, "ddpm": DDPMEstimator}, Estimator),
+    "dequantizer": ({"uniform": UniformDequantizer, "truncated_normal": TruncatedNormalDequantizer}, Dequantizer),
 }
 """Arguments that are values, constructed from a section of their own; and what they are."""
 
-OPTIONAL = ("threshold",)
-"""Those that may be None."""
+OPTIONAL = ("threshold", "bound", "dequantizer")
+"""Those that may be None, which is also called ``none``."""
 
 NAMED: Mapping[str, Table] = {
     "sde": SDES,
-    "model": {**NETWORKS, **CLASSIFIERS},
+    "model": {**NETWORKS, **CLASSIFIERS, **FLOWS},
     "parameterization": PARAMETERIZATIONS,
     "objective": OBJECTIVES,
     "objective.time_sampling": VALUES["time_sampling"][0],
@@ -140,5 +148,7 @@ NAMED: Mapping[str, Table] = {
     "sampling": SAMPLERS,
     "sampling.threshold": VALUES["threshold"][0],
     "eval.divergence": VALUES["divergence"][0],
+    "eval.bound": VALUES["bound"][0],
+    "eval.dequantizer": VALUES["dequantizer"][0],
 }
 """The sections whose ``name`` chooses from a table."""

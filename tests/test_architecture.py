@@ -18,10 +18,10 @@ FLOORS = {
     **dict.fromkeys(["typing", "naming", "configs", "sdes", "chunking"], 0),
     **dict.fromkeys(["reverse", "parameterization", "objectives", "solvers", "integrate", "divergence", "normal"], 1),
     **dict.fromkeys(["sampling", "likelihood", "latents", "conditioning", "simulation"], 2),
-    **dict.fromkeys(["evidence", "discrete_evidence", "dequantization"], 2),
+    **dict.fromkeys(["evidence", "discrete_evidence", "dequantization", "estimators"], 2),
     **dict.fromkeys(["models", "data", "interop"], 3),
     **dict.fromkeys(["training", "evaluation"], 4),
-    **dict.fromkeys(["experiment", "classifier", "tables", "builders", "loading"], 5),
+    **dict.fromkeys(["experiment", "classifier", "dequantizer", "tables", "builders", "loading"], 5),
     **dict.fromkeys(["cli", "__main__"], 6),
 }
 """A room imports from lower floors, or from its neighbours as long as that makes no circle."""

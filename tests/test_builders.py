@@ -17,7 +17,9 @@ from ml_collections import ConfigDict
 from score_sde import SDE, VESDE, VPSDE, ExactTrace, Hutchinson, HutchPP, Sampler, builders
 from score_sde.builders import build, build_model, build_sde, construct, drop_leftovers, load_data
 from score_sde.cli.config_file import read_config
-from score_sde.models import Classifier, ScoreNetwork, mlp
+from score_sde.dequantization import Dequantizer, TruncatedNormalDequantizer
+from score_sde.estimators import DDPMEstimator, Estimator, FlowEstimator, VariationalEstimator
+from score_sde.models import Classifier, ConditionalFlow, ScoreNetwork, mlp
 from score_sde.objectives import TimeSampling
 from score_sde.parameterization import Parameterization
 
@@ -49,6 +51,8 @@ KINDS = {
     "sampling": (Sampler, {}, {}),
     "sampling.threshold": (object, {}, {}),
     "eval.divergence": (object, {}, {}),
+    "eval.bound": (Estimator, {}, {}),
+    "eval.dequantizer": (Dequantizer, {}, {}),
 }
 
 
@@ -57,7 +61,9 @@ KINDS = {
 )
 def test_every_entry_of_every_table_is_made_with_its_defaults(section, name):
     kind, values, given = KINDS[section]
-    kind = Classifier if name in builders.CLASSIFIERS else kind
+    kind = {**dict.fromkeys(builders.CLASSIFIERS, Classifier), **dict.fromkeys(builders.FLOWS, ConditionalFlow)}.get(
+        name, kind
+    )
     assert isinstance(construct(section, kind, {"name": name, **values}, **given), kind)
 
 
@@ -89,6 +95,52 @@ def test_a_value_may_be_a_name_or_a_section_of_its_own(config):
         config.eval.divergence = divergence
         with abstract_init():
             assert build(config).model.evaluating.divergence == wanted
+
+
+@pytest.mark.parametrize(
+    ("changes", "estimator", "dequantizer"),
+    [
+        ({"check_tolerance": True, "rtol": 1e-3}, FlowEstimator(rtol=1e-3, atol=1e-5, check_tolerance=True), ...),
+        ({"bound": "ddpm"}, DDPMEstimator(), ...),
+        (
+            {"bound": {"name": "variational", "num_times": 7}},
+            VariationalEstimator(num_times=7),
+            ...,
+        ),
+        ({"bound": "variational", "dequantizer": None}, VariationalEstimator(), None),
+        ({"bound": "variational", "dequantizer": "none"}, VariationalEstimator(), None),
+        (
+            {"dequantizer": {"name": "truncated_normal", "std": 0.3}},
+            FlowEstimator(),
+            TruncatedNormalDequantizer(std=0.3),
+        ),
+    ],
+)
+def test_how_likelihoods_are_estimated(changes, estimator, dequantizer):
+    config = read_config("digits/vp").to_dict()
+    config["eval"] = {"dequantizer": "uniform", **changes}
+    with abstract_init():
+        found = build(config).model.evaluating
+    assert found.estimator == estimator
+    assert dequantizer is ... or found.dequantizer == dequantizer
+
+
+@pytest.mark.parametrize(
+    ("sde", "changes", "message"),
+    [
+        ("vp", {"dequantizer": "none"}, "eval.dequantizer none needs eval.bound"),
+        ("vp", {"num_dequantizations": 0}, "eval.num_dequantizations must be at least 1, got 0"),
+        ("ve", {"bound": "ddpm"}, "the bound ddpm with beta_min=0.1 and beta_max=20.0 is for models of the VP SDE"),
+        ("vp", {"bound": {"name": "ddpm", "num_levels": 1000}}, "num_levels=1000 must be less than num_scales=1000"),
+        ("vp", {"bound": "likelihood"}, "unknown eval.bound 'likelihood'; known: variational, ddpm"),
+        ("vp", {"dequantizer": "unifrom"}, "unknown eval.dequantizer 'unifrom', did you mean 'uniform'"),
+    ],
+)
+def test_what_estimates_no_likelihood_is_refused(sde, changes, message):
+    config = read_config(f"digits/{sde}").to_dict()
+    config["eval"] = changes
+    with pytest.raises(ValueError, match=message), abstract_init():
+        build(config)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

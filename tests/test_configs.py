@@ -10,7 +10,7 @@ from oracles import slow_but
 from test_builders import abstract_init
 
 import score_sde.configs
-from score_sde.builders import build, build_classifier, build_model
+from score_sde.builders import build, build_classifier, build_dequantizer, build_model
 from score_sde.cli.config_file import read_config
 from score_sde.configs.paper import PARAMETERS
 from score_sde.loading import load
@@ -23,7 +23,8 @@ NAMES = sorted(
 )
 PUBLISHED = [name for name in NAMES if name.split("/")[0] in ("ve", "vp", "subvp")]
 CLASSIFIERS = [name for name in NAMES if name.split("/")[0] == "classifier"]
-OURS = [name for name in NAMES if name not in (*PUBLISHED, *CLASSIFIERS)]
+DEQUANTIZERS = [name for name in NAMES if name.split("/")[0] == "dequantizer"]
+OURS = [name for name in NAMES if name not in (*PUBLISHED, *CLASSIFIERS, *DEQUANTIZERS)]
 IMAGES = [name for name in NAMES if name.split("/")[0] in ("default", "digits")]
 
 
@@ -64,6 +65,21 @@ def test_a_classifier_builds_and_its_loss_fits_its_data(name, parameters, tmp_pa
     assert loss.shape == aux["accuracy"].shape == ()
 
 
+@pytest.mark.parametrize("name", DEQUANTIZERS)
+def test_a_dequantizer_builds_and_its_loss_fits_its_data(name):
+    with abstract_init():
+        score_model = build(read_config("digits/vp")).model
+        experiment = build_dequantizer(read_config(name), score_model)
+    params, example = experiment.model.params, experiment.source.train[0]
+    frozen, key = score_model.params, jax.random.key(0)
+    loss, aux = jax.eval_shape(
+        lambda params, example: experiment.loss_fn(train=True)(params, key, 0.5, example, frozen=frozen),
+        params,
+        example,
+    )
+    assert loss.shape == () and aux == {}
+
+
 def test_every_classifier_is_tested():
     assert CLASSIFIERS == ["classifier/cifar10_ve", "classifier/digits"]
 
@@ -71,7 +87,10 @@ def test_every_classifier_is_tested():
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "default"])
 def test_a_config_says_how_to_run_it(name):
     text = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
-    assert f"score-sde train --config=configs/{name}.py --workdir=runs/" in text
+    if name in DEQUANTIZERS:
+        assert f" --config=configs/{name}.py" in text and "score-sde train-dequantizer --workdir=runs/" in text
+    else:
+        assert f"score-sde train --config=configs/{name}.py --workdir=runs/" in text
 
 
 def smaller(name):

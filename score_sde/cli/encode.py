@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
     """Encode held-out examples, save their latents, decode them again, and draw all three."""
     description = (
         "Encode held-out data by the probability-flow ODE, from eval.t_min to the latent at t_max, and decode them\n"
-        "again, both to the tolerances of the section eval. The latents of the likelihood are the same."
+        "again, both to the tolerances of the section eval."
     )
     flags = workdir_flags("encode", description)
     flags.string("split", "test", "test (held out) or train")

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from score_sde.cli.flags import refusals
 from score_sde.cli.report import make_folder
-from score_sde.evaluation.encoding import Encoded, example_keys, in_batches, make_decode, make_encode
+from score_sde.evaluation.encoding import Encoded, in_batches, make_decode, make_encode
+from score_sde.evaluation.generation import index_keys
 from score_sde.experiment import Model
 from score_sde.sampling import ProbabilityFlow
 from score_sde.training import Progress
@@ -22,15 +23,15 @@ def encoded(
 ) -> Encoded:
     """The examples, of the given indices in their split, and their latents.
 
-    They are taken to live at ``eval.t_min``, and the ODE is solved to ``eval.rtol`` and ``eval.atol``: these are the
-    latents of ``score-sde likelihood``.
+    They are taken to live at ``eval.t_min``, and the ODE is solved to ``eval.rtol`` and ``eval.atol``, as in the
+    likelihood.
 
     Raises:
         FloatingPointError: where a solve has not reached its end.
     """
     parts = model.sde, model.score_fn_of, model.scaling
     encode = make_encode(*parts, flow=_flow(model), t_min=model.evaluating.t_min)
-    found = _with_bar("encode", encode, model, [example_keys(key, indices), examples])
+    found = _with_bar("encode", encode, model, [index_keys(key, indices), examples])
     return Encoded(*(np.concatenate(field) for field in zip(*found, strict=True)))
 
 

@@ -165,10 +165,10 @@ def require(value: Any, flag: str, example: str) -> Any:
     return value
 
 
-def config_help(default: str) -> dict[str, str]:
+def config_help(default: str, example: str = "digits/vp") -> dict[str, str]:
     """What ``--help`` says of the flags of a config."""
     return {
-        "--config": f"config file: a path, or the name of a published one such as digits/vp ({default})",
+        "--config": f"config file: a path, or the name of a published one such as {example} ({default})",
         "--config.section.key=value": "changes a value of the config, as --config.training.num_steps=2000",
     }
 
@@ -179,10 +179,10 @@ def named_config(argv: Sequence[str]) -> tuple[ConfigDict | None, list[str]]:
     return None if name is None else read_config(name), rest
 
 
-def required_config(argv: Sequence[str]) -> tuple[ConfigDict, list[str]]:
+def required_config(argv: Sequence[str], example: str = "digits/vp") -> tuple[ConfigDict, list[str]]:
     """The config that ``--config=FILE`` names, and the other arguments."""
     config, rest = named_config(argv)
-    return require(config, "config", "configs/digits/vp.py"), rest
+    return require(config, "config", f"configs/{example}.py"), rest
 
 
 def sentence(error: BaseException) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from score_sde.cli import report
 from score_sde.cli.flags import MAX_SEED, refusals
-from score_sde.cli.likelihood_run import evaluate_missing, pieces_of
+from score_sde.cli.likelihood_run import dequantizer_of, evaluate_missing, pieces_of
 from score_sde.cli.workdir import check_split, load_model, load_split, workdir_flags
 from score_sde.evaluation.files import replacing
 from score_sde.evaluation.likelihoods import Likelihoods
@@ -18,12 +18,14 @@ from score_sde.training import join_processes, meet
 def main(argv: Sequence[str]) -> int:
     """Compute the likelihood of every held-out example once, and save them all."""
     description = (
-        "Compute the exact likelihood of held-out data, by the probability-flow ODE, every example once. A run that\n"
-        "was interrupted goes on where it was if it is asked for the same, and a run of more examples makes use of\n"
-        "one of fewer; processes of one launcher (srun, mpirun) share the work."
+        "Compute the likelihood of held-out data, every example once: exactly, by the probability-flow ODE, or a\n"
+        "lower bound, as the section eval of the config says. A run that was interrupted goes on where it was if it\n"
+        "is asked for the same, and a run of more examples makes use of one of fewer; processes of one launcher\n"
+        "(srun, mpirun) share the work."
     )
     flags = workdir_flags("likelihood", description)
     flags.string("split", "test", "test (held out) or train")
+    flags.string("dequantizer", None, "folder of a trained dequantizer (default: that of --config.eval.dequantizer)")
     flags.shorthand("num_examples", "eval.max_examples", "how many, from the first on")
     flags.shorthand("batch", "eval.batch_size", "how many at a time, in each process")
     flags.integer("seed", 0, "seed of the dequantisation and of the probes", at_most=MAX_SEED)
@@ -32,10 +34,11 @@ def main(argv: Sequence[str]) -> int:
     values = flags.parse(argv)
     check_split(values.split)
     model, workdir = load_model(values)
+    dequantizer = dequantizer_of(model, values.dequantizer)
     key, examples = jax.random.key(values.seed), load_split(model, values.split)
     total = min(len(examples), model.evaluating.max_examples or len(examples))
-    pieces = pieces_of(model, key, workdir, values.split, examples)
-    evaluate_missing(model, pieces, key, examples[:total])
+    pieces = pieces_of(model, dequantizer, key, workdir, values.split, examples)
+    evaluate_missing(model, dequantizer, pieces, key, examples[:total])
     try:
         if jax.process_index() == 0:
             found = Likelihoods.concatenated(pieces.read(total))
@@ -53,10 +56,13 @@ def main(argv: Sequence[str]) -> int:
 
 
 def summary(found: Likelihoods, model: Model) -> str:
-    """Mean and standard error over the examples."""
+    """Mean and standard error over the examples, what is in them of chance and of the solver, and what they cost."""
     discrete = model.scaling.num_levels is not None
     values, unit = (found.bits_per_dim, "bits/dim") if discrete else (found.log_prob, "nats")
     error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-    return (
-        f"{np.mean(values):.4f} ± {error:.4f} {unit} over {len(values)} examples, {np.mean(found.nfe):.0f} evaluations"
-    )
+    text = f"{np.mean(values):.4f} ± {error:.4f} {unit} over {len(values)} examples, "
+    text += f"{np.mean(found.nfe):.0f} evaluations"
+    if np.isfinite(found.solver_error).all():
+        scale = np.abs(np.mean(values) / np.mean(found.log_prob))
+        text += f", moved by {scale * np.mean(found.solver_error):.2g} by the tolerance"
+    return text

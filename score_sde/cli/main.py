@@ -10,7 +10,8 @@ from score_sde.naming import did_you_mean
 VERBS = {
     "train": "train a model from a config; run again on the same workdir, it goes on",
     "sample": "draw samples from a trained model, with pictures and distances to held-out data",
-    "likelihood": "compute the exact likelihood of held-out data: bits per dimension",
+    "likelihood": "compute the likelihood of held-out data, exactly or bounded: bits per dimension",
+    "train-dequantizer": "learn a density on the bins of discrete data, for a tighter likelihood of a model",
     "encode": "take held-out data to their latents and back, and see how near they come",
     "interpolate": "go from one held-out example to another through the latent space",
     "import": "turn a published checkpoint of another project into a model that every verb takes",
@@ -18,7 +19,7 @@ VERBS = {
     "plot": "draw the loss and the SDE of a workdir, the SDE of a config, or every SDE",
 }
 
-MODULES = {"import": "import_model", "export": "export_model"}
+MODULES = {"import": "import_model", "export": "export_model", "train-dequantizer": "train_dequantizer"}
 """The modules of verbs that have another name."""
 
 
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def usage() -> str:
     """The overview of the verbs."""
-    lines = [f"  {verb:<12}{description}" for verb, description in VERBS.items()]
+    lines = [f"  {verb:<19}{description}" for verb, description in VERBS.items()]
     return "\n".join(
         ["usage: score-sde VERB [--flag=value …]", "", *lines, "", "score-sde VERB --help lists its flags."]
     )

@@ -1,13 +1,20 @@
-"""What ``score-sde train`` sets going."""
+"""What ``score-sde train`` and ``score-sde train-dequantizer`` set going."""
 
+import json
+from contextlib import closing, nullcontext
 from pathlib import Path
+from typing import TypeAlias
 
 import jax
 
 from score_sde.classifier import ClassifierExperiment
+from score_sde.cli import report
 from score_sde.cli.flags import refusals
+from score_sde.cli.resume import check_resumes
 from score_sde.data import Loader
+from score_sde.dequantizer import DequantizerExperiment
 from score_sde.evaluation import image_grid
+from score_sde.evaluation.files import replacing
 from score_sde.evaluation.generation import generate, make_draw
 from score_sde.evaluation.pictures import is_image, picture_of_samples
 from score_sde.experiment import Experiment
@@ -24,8 +31,15 @@ from score_sde.training import (
     init_state,
     make_eval_step,
     make_train_step,
+    train,
 )
+from score_sde.training.mesh import check_batch_size, data_mesh
 from score_sde.typing import Key
+
+AnyExperiment: TypeAlias = Experiment | ClassifierExperiment | DequantizerExperiment
+
+STOPPED = 75
+"""The exit code of a run that was asked to stop, and can be run again (EX_TEMPFAIL)."""
 
 
 class _Checkpoints(Checkpoints):
@@ -36,13 +50,40 @@ class _Checkpoints(Checkpoints):
             return super().restore(target, step=step)
 
 
-def training_run(experiment: Experiment | ClassifierExperiment, workdir: Path) -> TrainingRun:
+def train_in(workdir: Path, experiment: AnyExperiment) -> int:
+    """Train, or go on training, and say so: the exit code.
+
+    Raises:
+        Refusal: where the folder holds another run, or cannot be written in.
+    """
+    with refusals():
+        _prepare(workdir, experiment)
+        run = training_run(experiment, workdir)
+    with closing(run.writer), run.checkpoints or nullcontext():
+        result = train(run)
+    rows = {"trained": f"{int(result.state.step)} steps, {workdir / 'checkpoints'}"}
+    report.record(workdir, rows)
+    report.show(f"training in {workdir}", rows)
+    return 0 if result.signum is None else STOPPED
+
+
+def _prepare(workdir: Path, experiment: AnyExperiment) -> None:
+    """Make the folder and write its ``config.json``, once nothing speaks against it."""
+    check_batch_size(data_mesh(), experiment.training.batch_size)
+    check_resumes(workdir, experiment.model.config)
+    report.make_folder(workdir)
+    with replacing(workdir / "config.json") as temporary:
+        temporary.write_text(json.dumps(experiment.model.config, indent=2) + "\n", encoding="utf-8")
+
+
+def training_run(experiment: AnyExperiment, workdir: Path) -> TrainingRun:
     """The run of an experiment in a folder: loaders, steps, writers, checkpoints and sample grids."""
     training, model = experiment.training, experiment.model
     train_key, eval_key, sample_key = jax.random.split(jax.random.key(model.seed), 3)
+    frozen = experiment.score_model.params if isinstance(experiment, DequantizerExperiment) else None
     writer = MultiWriter([JsonLinesWriter(workdir / "metrics.jsonl"), TensorBoardWriter(workdir / "tensorboard")])
     return TrainingRun(
-        state=init_state(model.params, experiment.optimizer),
+        state=init_state(model.params, experiment.optimizer, frozen=frozen),
         step=make_train_step(experiment.loss_fn(train=True), experiment.optimizer, training.ema),
         loader=_loader(experiment, "train", seed=model.seed),
         key=train_key,
@@ -57,14 +98,14 @@ def training_run(experiment: Experiment | ClassifierExperiment, workdir: Path) -
     )
 
 
-def _loader(experiment: Experiment | ClassifierExperiment, split: str, *, seed: int = 0) -> Loader:
+def _loader(experiment: AnyExperiment, split: str, *, seed: int = 0) -> Loader:
     """The examples of a split; with their labels, if they are to be classified."""
     source, batch_size = experiment.source, experiment.training.batch_size
     labels = getattr(source, f"{split}_labels") if isinstance(experiment, ClassifierExperiment) else None
     return Loader(array=getattr(source, split), batch_size=batch_size, seed=seed, labels=labels)
 
 
-def _evaluation(experiment: Experiment | ClassifierExperiment, key: Key) -> Evaluation:
+def _evaluation(experiment: AnyExperiment, key: Key) -> Evaluation:
     """The held-out loss: about one pass over the test split, at fixed times and noise."""
     loader = _loader(experiment, "test")
     return Evaluation(
@@ -76,10 +117,8 @@ def _evaluation(experiment: Experiment | ClassifierExperiment, key: Key) -> Eval
     )
 
 
-def _hooks(
-    experiment: Experiment | ClassifierExperiment, workdir: Path, key: Key, writer: MetricWriter
-) -> tuple[Hook, ...]:
-    if isinstance(experiment, ClassifierExperiment) or not experiment.training.sample_every:
+def _hooks(experiment: AnyExperiment, workdir: Path, key: Key, writer: MetricWriter) -> tuple[Hook, ...]:
+    if not isinstance(experiment, Experiment) or not experiment.training.sample_every:
         return ()
     return (_sample_grids(experiment, workdir, key, writer),)
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from score_sde.data.source import check_num_levels
+from score_sde.dequantization import Bins
 from score_sde.typing import Key
 
 
@@ -68,6 +69,15 @@ class Scaling:
             ValueError: for continuous data, whose bins have no width.
         """
         return (2.0 if self.centered else 1.0) / self._levels("bin_width")
+
+    @property
+    def bins(self) -> Bins:
+        """The bins of the levels in model units.
+
+        Raises:
+            ValueError: for continuous data, which have none.
+        """
+        return Bins(low=-1.0 if self.centered else 0.0, width=self.bin_width)
 
     def _levels(self, asked: str) -> int:
         if self.num_levels is None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from score_sde.data import Scaling
 from score_sde.evaluation.generation import AXIS, even_batch_size, over_devices
@@ -34,8 +34,8 @@ def make_encode(
 ) -> Encode:
     """The compiled function from raw examples, taken to live at ``t_min``, to their latents at ``t_max``.
 
-    Examples with levels are dequantised, as in training and with the keys of the likelihood: in the middle of their
-    levels all those that look alike would have one latent, and one nearer to zero than the prior's are.
+    Examples with levels are dequantised, as in training: in the middle of their levels all those that look alike would
+    have one latent, and one nearer to zero than the prior's are.
     """
     sde = replace(sde, t_min=t_min)  # pyright: ignore[reportArgumentType] - every SDE is a dataclass
 
@@ -43,8 +43,7 @@ def make_encode(
         score_fn = score_fn_of(params)
 
         def one(key: Key, example: Array) -> Encoded:
-            data_key, _ = jax.random.split(key)
-            x = scaling.to_model(data_key, example)
+            x = scaling.to_model(key, example)
             return Encoded(x, encode(sde, score_fn, x, sampler=flow))
 
         return jax.vmap(one, axis_name=AXIS)(keys, examples)
@@ -61,11 +60,6 @@ def make_decode(sde: SDE, score_fn_of: Callable[[Params], ScoreFn], *, flow: Pro
         return jax.vmap(lambda latent: decode(sde, score_fn, latent, sampler=flow), axis_name=AXIS)(latents)
 
     return jax.jit(decode_batch)
-
-
-def example_keys(key: Key, indices: Int[np.ndarray, " n"]) -> Array:
-    """The keys of examples: example ``i`` has ``fold_in(key, i)``, as in the likelihood."""
-    return jax.vmap(lambda i: jax.random.fold_in(key, i))(indices.astype(np.uint32))
 
 
 def in_batches(

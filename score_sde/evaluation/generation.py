@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
 from score_sde.integrate import Progress
 from score_sde.sampling import Sample, Sampler, Threshold, sample
@@ -58,9 +58,9 @@ def draw_batch(
     return jax.vmap(lambda key: sample(key, sde, score_fn, sampler, shape, **options), axis_name=AXIS)(keys)
 
 
-def sample_keys(key: Key, start: int, stop: int) -> Array:
-    """The keys of the samples ``start`` to ``stop - 1``: sample ``i`` has ``fold_in(key, i)``, whatever its batch."""
-    return jax.vmap(lambda i: jax.random.fold_in(key, i))(np.arange(start, stop, dtype=np.uint32))
+def index_keys(key: Key, indices: Int[np.ndarray, " n"]) -> Array:
+    """The keys of samples or examples: that of index ``i`` is ``fold_in(key, i)``, whatever its batch."""
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(indices.astype(np.uint32))
 
 
 def generate(draw: Draw, params: Params, key: Key, num_samples: int, batch_size: int) -> Iterator[Sample]:
@@ -72,7 +72,7 @@ def generate(draw: Draw, params: Params, key: Key, num_samples: int, batch_size:
 
 def draw_range(draw: Draw, params: Params, key: Key, indices: range, batch_size: int) -> Sample:
     """The samples of at most ``batch_size`` indices, of NumPy; as many are drawn, so that all batches are one shape."""
-    batch = jax.device_get(draw(params, sample_keys(key, indices.start, indices.start + batch_size)))
+    batch = jax.device_get(draw(params, index_keys(key, indices.start + np.arange(batch_size))))
     return jax.tree.map(lambda leaf: leaf[: len(indices)], batch)
 
 

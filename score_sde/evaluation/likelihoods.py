@@ -1,32 +1,38 @@
 """The likelihood of a whole data set, every example counted once."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from score_sde.data import Scaling
-from score_sde.evaluation.generation import AXIS, over_devices, sample_keys
-from score_sde.likelihood import Divergence, LogLikelihood, bits_per_dim, log_likelihood
+from score_sde.dequantization import Dequantizer
+from score_sde.estimators import Estimate, Estimator, dequantized
+from score_sde.evaluation.generation import AXIS, index_keys, over_devices
 from score_sde.sdes import SDE
 from score_sde.typing import Key, Params, ScoreFn
 
-Evaluate = Callable[[Params, Array, Array], LogLikelihood]
-"""``(params, keys [b], raw examples [b, *shape]) ->`` their log-likelihoods in model units."""
+Evaluate = Callable[[Params, Array, Array], Estimate]
+"""``(params, keys [b], raw examples [b, *shape]) ->`` what is known of their log-likelihoods."""
 
 
 class Likelihoods(NamedTuple):
-    """One entry an example: nats in model units, bits a dimension of the discrete data (NaN for continuous data).
+    """One entry an example.
 
-    ``std_error`` is that of ``log_prob`` over the probes.
+    ``log_prob``: nats; of data with levels their log probability, of continuous data the log density in their units.
+    ``bits_per_dim``: of data with levels; NaN for continuous data. ``std_error``, ``solver_error``: those of
+    ``log_prob``, as in ``Estimate``.
     """
 
     log_prob: Float[np.ndarray, " n"]
     bits_per_dim: Float[np.ndarray, " n"]
     std_error: Float[np.ndarray, " n"]
+    solver_error: Float[np.ndarray, " n"]
     nfe: Int[np.ndarray, " n"]
 
     @classmethod
@@ -41,26 +47,33 @@ def make_evaluate(
     score_fn_of: Callable[[Params], ScoreFn],
     scaling: Scaling,
     *,
-    divergence: Divergence,
-    rtol: float,
-    atol: float,
+    estimator: Estimator,
+    dequantizer: Dequantizer | None,
+    num_dequantizations: int = 1,
     t_min: float,
 ) -> Evaluate:
-    """The compiled function from raw examples to log-likelihoods, each dequantised and probed by its own key."""
+    """The compiled function from raw examples, taken to live at ``t_min``, to their log-likelihoods.
+
+    Data with levels are dequantised ``num_dequantizations`` times; without a dequantizer the estimator is asked for
+    their probability.
+    """
     sde = replace(sde, t_min=t_min)  # pyright: ignore[reportArgumentType] - every SDE is a dataclass
 
-    def evaluate(params: Params, keys: Array, examples: Array) -> LogLikelihood:
+    def evaluate(params: Params, dequantizer: Dequantizer | None, keys: Array, examples: Array) -> Estimate:
         score_fn = score_fn_of(params)
 
-        def one(key: Key, example: Array) -> LogLikelihood:
-            data_key, probe_key = jax.random.split(key)
-            x = scaling.to_model(data_key, example)
-            return log_likelihood(probe_key, sde, score_fn, x, divergence=divergence, rtol=rtol, atol=atol)
+        def one(key: Key, example: Array) -> Estimate:
+            if scaling.num_levels is None:
+                return estimator.density(key, sde, score_fn, jnp.asarray(example, jnp.float32))
+            if dequantizer is None:
+                return estimator.probability(key, sde, score_fn, example, scaling.bins, scaling.num_levels)
+            options = {"estimator": estimator, "dequantizer": dequantizer, "bins": scaling.bins}
+            return dequantized(key, sde, score_fn, example, num_samples=num_dequantizations, **options)
 
         return jax.vmap(one, axis_name=AXIS)(keys, examples)
 
     compiled = jax.jit(evaluate)
-    return lambda params, keys, examples: compiled(params, over_devices(keys), over_devices(examples))
+    return lambda params, keys, examples: compiled(params, dequantizer, over_devices(keys), over_devices(examples))
 
 
 def evaluate_range(
@@ -74,13 +87,11 @@ def evaluate_range(
 ) -> Likelihoods:
     """The likelihoods of at most ``batch_size`` examples; the batch is filled up, so that all are of one shape.
 
-    Example ``i`` is dequantised and probed by ``fold_in(key, i)``, whatever its batch.
+    Example ``i`` is evaluated with ``fold_in(key, i)``, whatever its batch.
     """
     rows = np.arange(indices.start, indices.start + batch_size)
     batch = examples[np.where(rows < indices.stop, rows, 0)]
-    keys = sample_keys(key, indices.start, indices.start + batch_size)
-    found = jax.device_get(evaluate(params, keys, jax.numpy.asarray(batch)))
-    num_dims, discrete = int(np.prod(examples.shape[1:])), scaling.num_levels is not None
-    bits = bits_per_dim(found.log_prob, num_dims, bin_width=scaling.bin_width) if discrete else found.log_prob * np.nan
-    row = Likelihoods(found.log_prob, np.asarray(bits), found.std_error, found.nfe)
-    return Likelihoods(*(field[: len(indices)] for field in row))
+    found = jax.device_get(evaluate(params, index_keys(key, rows), jnp.asarray(batch)))
+    num_dims = int(np.prod(examples.shape[1:]))
+    unit = -num_dims * math.log(2.0) if scaling.num_levels is not None else np.nan
+    return Likelihoods(*(field[: len(indices)] for field in (found.log_prob, found.log_prob / unit, *found[1:])))

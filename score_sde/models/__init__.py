@@ -1,6 +1,7 @@
 """Networks: functions of a batch ``x [b, *shape]`` and time labels ``t [b]``, and their border to the mathematics."""
 
 from score_sde.models.base import ScoreNetwork, call_order, from_linen, make_score_fn
+from score_sde.models.coupling_flow import ConditionalFlow, coupling_flow
 from score_sde.models.ddpm import DDPM, ddpm
 from score_sde.models.embeddings import ACTIVATIONS, EMBEDDINGS
 from score_sde.models.mlp import MLP, mlp
@@ -16,10 +17,12 @@ __all__ = [
     "EMBEDDINGS",
     "MLP",
     "Classifier",
+    "ConditionalFlow",
     "NCSNpp",
     "ScoreNetwork",
     "UNet",
     "call_order",
+    "coupling_flow",
     "ddpm",
     "from_linen",
     "make_log_prob_fn",

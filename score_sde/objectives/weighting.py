@@ -41,7 +41,7 @@ def flow_matching(sde: SDE, t: ScalarLike) -> Scalar:
 
 @dataclass(frozen=True, kw_only=True)
 class MinSNR:
-    """``min(snr, gamma)`` of the denoised sample's error: ``sigma^2 min(1, gamma / snr)`` (Hang et al. 2023, eq. 8)."""
+    """``min(snr, gamma)`` of the denoised sample's error: ``sigma^2 min(1, gamma / snr)`` (Hang et al. 2023)."""
 
     gamma: float = 5.0
 
@@ -73,7 +73,7 @@ class EDMWeighting:
 
 @dataclass(frozen=True, kw_only=True)
 class P2:
-    """``1 / (k + snr)^gamma`` of the noise's error: ``sigma^2 / (k + snr)^gamma`` (Choi et al. 2022, eq. 8)."""
+    """``1 / (k + snr)^gamma`` of the noise's error: ``sigma^2 / (k + snr)^gamma`` (Choi et al. 2022)."""
 
     k: float = 1.0
     gamma: float = 1.0

@@ -139,7 +139,7 @@ class Checkpoints:
         }
         with _reading(path):
             found = self._manager.restore(step, args=ocp.args.Composite(**wanted))
-            return TrainState(ema_params=found["ema_params"], **found["state"])
+            return target._replace(ema_params=found["ema_params"], **found["state"])
 
     def wait(self) -> None:
         """Return when everything saved so far is on the disk; raise what went wrong in the background."""

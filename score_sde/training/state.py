@@ -17,15 +17,18 @@ class TrainState(NamedTuple):
         params: The parameters being trained.
         ema_params: Their moving average, the ones to sample with.
         opt_state: What the optimizer remembers.
+        frozen: Parameters that the loss takes and no step changes, as those of a model that another is trained for;
+            ``None`` where there are none. They are not saved.
     """
 
     step: Scalar
     params: Params
     ema_params: Params
     opt_state: Any
+    frozen: Params | None = None
 
 
-def init_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
+def init_state(params: Params, optimizer: optax.GradientTransformation, *, frozen: Params | None = None) -> TrainState:
     """The state before the first step, with the average starting at ``params``.
 
     The arrays are copied: a step that donates its state would otherwise delete the caller's ``params``, and one buffer
@@ -36,4 +39,5 @@ def init_state(params: Params, optimizer: optax.GradientTransformation) -> Train
         params=jax.tree.map(jnp.copy, params),
         ema_params=jax.tree.map(jnp.copy, params),
         opt_state=optimizer.init(params),
+        frozen=jax.tree.map(jnp.copy, frozen),
     )

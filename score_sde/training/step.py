@@ -16,10 +16,11 @@ from score_sde.training.state import TrainState
 from score_sde.typing import Key, Params, Scalar
 
 LossFn: TypeAlias = Callable[..., tuple[Scalar, dict[str, Scalar]]]
-"""``(params, key, u, one raw example[, its label]) -> (loss, other scalars to log)``.
+"""``(params, key, u, one raw example[, its label][, frozen=...]) -> (loss, other scalars to log)``.
 
 ``u`` in [0, 1) is uniform, and the ``u`` of a batch are spread evenly, for a loss that draws its times so. A scalar
-that is NaN is not there for this example, and left out of the mean. The label is where the batch has labels.
+that is NaN is not there for this example, and left out of the mean. The label is where the batch has labels, and
+``frozen`` where the state has frozen parameters.
 """
 
 Metrics: TypeAlias = dict[str, Scalar]
@@ -55,7 +56,7 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch, train_key: Key) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(train_key, state.step)
         (loss, aux), grads = jax.value_and_grad(_mean_loss, argnums=1, has_aux=True)(
-            loss_fn, state.params, key, batch, axis_name
+            _with_frozen(loss_fn, state), state.params, key, batch, axis_name
         )
         # Inside shard_map the gradient of the global mean may already be summed over the devices, under pmap it is
         # not: averaging is right for the one and changes nothing for the other.
@@ -65,7 +66,8 @@ def make_train_step(
         step = state.step + 1
         ema_params = ema.update(state.ema_params, params, step)
         metrics = {**aux, "loss": loss, "grad_norm": optax.tree.norm(grads)}
-        return TrainState(step=step, params=params, ema_params=ema_params, opt_state=opt_state), metrics
+        state = state._replace(step=step, params=params, ema_params=ema_params, opt_state=opt_state)
+        return state, metrics
 
     return train_step
 
@@ -85,10 +87,14 @@ def make_eval_step(loss_fn: LossFn, *, axis_name: str | None = None) -> EvalStep
     """
 
     def eval_step(state: TrainState, batch: Batch, key: Key) -> Metrics:
-        loss, aux = _mean_loss(loss_fn, state.ema_params, key, batch, axis_name)
+        loss, aux = _mean_loss(_with_frozen(loss_fn, state), state.ema_params, key, batch, axis_name)
         return {**aux, "loss": loss}
 
     return eval_step
+
+
+def _with_frozen(loss_fn: LossFn, state: TrainState) -> LossFn:
+    return loss_fn if state.frozen is None else functools.partial(loss_fn, frozen=state.frozen)
 
 
 def _mean_loss(

@@ -110,7 +110,7 @@ def test_the_likelihood_of_every_example_is_computed_once(name, split, tmp_path)
     examples = getattr(load_data(model.config), split)[: model.evaluating.max_examples]
     with np.load(workdir / f"likelihood_{split}.npz", allow_pickle=False) as file:
         found = dict(file)
-    assert found.keys() == {"log_prob", "bits_per_dim", "std_error", "nfe"}
+    assert found.keys() == {"log_prob", "bits_per_dim", "std_error", "solver_error", "nfe"}
     assert all(len(values) == len(examples) for values in found.values())
     assert np.isfinite(found["log_prob"]).all() and (found["nfe"] > 0).all()
     discrete = model.scaling.num_levels is not None

@@ -13,8 +13,10 @@ FLAGS = {
         *("--format", "--output"),
     ],
     "likelihood": [
-        *("--config.section.key=value", "--workdir", "--checkpoint", "--split", "--num_examples", "--batch", "--seed"),
+        *("--config.section.key=value", "--workdir", "--checkpoint", "--split", "--dequantizer", "--num_examples"),
+        *("--batch", "--seed"),
     ],
+    "train-dequantizer": ["--config", "--config.section.key=value", "--workdir", "--checkpoint", "--output"],
     "encode": [
         *("--config.section.key=value", "--workdir", "--checkpoint", "--split", "--num_examples", "--batch", "--seed"),
         "--output",

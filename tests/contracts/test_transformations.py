@@ -49,7 +49,7 @@ FUNCTIONS = {
         key, SDES["vp"], two_modes_score(SDES["vp"]), x, check_tolerance=True
     ),
     "importance_weighted": lambda key, x: importance_weighted_log_prob(
-        key, (4.0 + x).astype(int), lambda key, x: -(x**2).sum(), UniformDequantizer(bin_width=0.25), num_samples=3
+        key, (4.0 + x).astype(int), lambda key, x: -(x**2).sum(), UniformDequantizer(), num_samples=3
     ),
     "variational_bound": lambda key, x: variational_bound(
         key, SDES["subvp"], two_modes_score(SDES["subvp"]), x, num_times=5, chunk_size=2

@@ -6,7 +6,8 @@ import pytest
 
 from score_sde import VPSDE, ProbabilityFlow, log_likelihood
 from score_sde.data import Scaling
-from score_sde.evaluation.encoding import Encoded, example_keys, in_batches, make_decode, make_encode
+from score_sde.evaluation.encoding import Encoded, in_batches, make_decode, make_encode
+from score_sde.evaluation.generation import index_keys
 
 SDE, KEY, VARIANCE, T_MIN = VPSDE(t_min=1e-5), jax.random.key(1), 0.25, 1e-5
 FLOW = ProbabilityFlow()
@@ -44,7 +45,7 @@ def decode():
 
 
 def encoded(encode, examples, batch_size, indices=None):
-    keys = example_keys(KEY, np.arange(len(examples)) if indices is None else indices)
+    keys = index_keys(KEY, np.arange(len(examples)) if indices is None else indices)
     batches = in_batches(encode, PARAMS, [keys, examples], batch_size)
     return Encoded(*(np.concatenate(field) for field in zip(*batches, strict=True)))
 
@@ -69,8 +70,7 @@ def test_an_image_has_the_latent_of_its_likelihood_whatever_its_place_among_othe
     found = encoded(encode, images[chosen], 2, chosen)
     np.testing.assert_array_equal(scaling.to_data(found.x), images[chosen])
     for row, index in enumerate(chosen):
-        data_key, probe_key = jax.random.split(jax.random.fold_in(KEY, index))
-        x = scaling.to_model(data_key, images[index])
+        x = scaling.to_model(jax.random.fold_in(KEY, index), images[index])
         np.testing.assert_array_equal(found.x[row], x)
-        latent = log_likelihood(probe_key, SDE, score_fn_of(PARAMS), x).latent
+        latent = log_likelihood(KEY, SDE, score_fn_of(PARAMS), x).latent
         np.testing.assert_allclose(found.latent[row], latent, atol=1e-3)

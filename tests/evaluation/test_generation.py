@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from score_sde import VPSDE, EulerMaruyama, ProbabilityFlow, sample
-from score_sde.evaluation.generation import AXIS, even_batch_size, generate, make_draw, over_devices, sample_keys
+from score_sde.evaluation.generation import AXIS, even_batch_size, generate, index_keys, make_draw, over_devices
 from score_sde.sampling import StaticThreshold
 
 SDE, STEPS, KEY = VPSDE(), EulerMaruyama(num_steps=5), jax.random.key(3)
@@ -43,7 +43,7 @@ def test_a_sample_is_that_of_its_own_key(draw):
     samples = drawn(draw, 9, 9)[1]
     alone = sample(jax.random.fold_in(KEY, 7), SDE, score_fn_of(PARAMS), STEPS, (3,))
     np.testing.assert_allclose(samples[7], alone.x, rtol=1e-5, atol=1e-6)
-    assert (sample_keys(KEY, 5, 9)[2] == jax.random.fold_in(KEY, 7)).all()
+    assert (index_keys(KEY, np.arange(5, 9))[2] == jax.random.fold_in(KEY, 7)).all()
 
 
 def test_results_are_of_numpy_with_their_evaluations_and_path():
@@ -69,8 +69,8 @@ def test_all_batches_are_one_program_and_parameters_are_its_argument():
 
 def test_samples_are_split_over_the_devices(draw):
     assert len(jax.devices()) == 8
-    assert len(draw(PARAMS, sample_keys(KEY, 0, 16)).x.sharding.device_set) == 8
-    keys = sample_keys(KEY, 0, 9)
+    assert len(draw(PARAMS, index_keys(KEY, np.arange(16))).x.sharding.device_set) == 8
+    keys = index_keys(KEY, np.arange(9))
     assert over_devices(keys) is keys
 
 
@@ -87,7 +87,7 @@ def test_a_batch_on_all_devices_or_one_reports_rising_parts_of_the_whole(sampler
     draw = make_draw(SDE, score_fn_of, sampler, (3,), progress=told.append)
     for _ in range(2):
         told.clear()
-        jax.block_until_ready(draw(PARAMS, sample_keys(KEY, 0, num_samples)))
+        jax.block_until_ready(draw(PARAMS, index_keys(KEY, np.arange(num_samples))))
         jax.effects_barrier()
         assert told == sorted(told) and 3 <= len(told) <= 60 and told[0] >= 0.0 and 0.8 < told[-1] <= 1.0
 

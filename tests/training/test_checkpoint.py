@@ -45,6 +45,14 @@ def test_restores_every_bit_and_every_sharding(tmp_path, state):
         assert ours.sharding.is_equivalent_to(theirs.sharding, ours.ndim)
 
 
+def test_frozen_parameters_are_not_saved_and_those_of_the_target_stay(tmp_path, state):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state._replace(frozen={"w": jnp.ones(2)}), config=CONFIG)
+        found = checkpoints.restore(state._replace(frozen={"w": jnp.zeros(2)}))
+    assert_same(found, state._replace(frozen={"w": jnp.zeros(2)}))
+    assert_same(restore_for_sampling(tmp_path).ema_params, jax.device_get(state.ema_params))
+
+
 def test_restores_on_other_devices_from_an_abstract_target(tmp_path, state, toy):
     elsewhere = jax.sharding.SingleDeviceSharding(jax.devices()[3])
     target = jax.tree.map(

@@ -5,7 +5,16 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from score_sde.training import EMA, compile_step, data_mesh, make_eval_step, make_train_step, replicate, shard_batch
+from score_sde.training import (
+    EMA,
+    compile_step,
+    data_mesh,
+    init_state,
+    make_eval_step,
+    make_train_step,
+    replicate,
+    shard_batch,
+)
 
 NUM_STEPS = 3
 
@@ -91,6 +100,25 @@ def test_one_update_written_out(toy):
     np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
     squares = sum(float(jnp.sum(g**2)) for g in jax.tree.leaves(grads))
     np.testing.assert_allclose(metrics["grad_norm"], np.sqrt(squares), rtol=1e-5)
+
+
+def with_frozen(params, key, u, x, *, frozen):
+    """A loss that pulls the parameters to what is frozen."""
+    del key, u, x
+    return 0.5 * (params["w"] - frozen["w"]) ** 2, {}
+
+
+def test_frozen_parameters_reach_the_loss_and_stay(toy):
+    mesh, optimizer = data_mesh(), optax.sgd(0.5)
+    frozen = {"w": jnp.full((), 3.0)}
+    state = replicate(mesh, init_state({"w": jnp.zeros(())}, optimizer, frozen=frozen))
+    step = compile_step(make_train_step(with_frozen, optimizer, EMA()), mesh)
+    for wanted in (1.5, 2.25):
+        state, metrics = step(state, shard_batch(mesh, toy.loader.batch(0)), toy.key)
+        assert (state.params["w"], state.frozen["w"]) == (wanted, 3.0)
+    assert metrics["loss"] == 0.5 * 1.5**2
+    held_out = make_eval_step(with_frozen)(state._replace(ema_params={"w": 1.0}), toy.loader.batch(0), toy.key)
+    assert held_out["loss"] == 2.0
 
 
 def test_noise_differs_between_steps_and_between_samples(toy):

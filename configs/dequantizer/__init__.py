@@ -1,0 +1,1 @@
+"""Dequantizers for trained models of images."""

@@ -1,0 +1,33 @@
+"""``score-sde train-dequantizer``: a density on the bins of discrete data, learned for a score model."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from score_sde.builders import build_dequantizer
+from score_sde.cli.flags import Flags, config_help, refusals, required_config
+from score_sde.cli.training_run import train_in
+from score_sde.cli.workdir import EXAMPLE, existing_workdir
+from score_sde.loading import load
+
+CONFIG = "dequantizer/digits"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train, or go on training; the score model stays as it is."""
+    description = (
+        "Train a dequantizer for the score model of a workdir: a density on the bins of its levels, by which\n"
+        "`score-sde likelihood --dequantizer` bounds their probability more tightly than by uniform points.\n"
+        "Run again, it goes on where it stopped."
+    )
+    read_config = partial(required_config, example=CONFIG)
+    flags = Flags("train-dequantizer", description, read_config, config_help("required", CONFIG))
+    flags.string("workdir", None, f"folder of the training run of the score model, for example {EXAMPLE} (required)")
+    flags.integer("checkpoint", None, "step of its checkpoint (default: the latest)")
+    flags.string("output", None, "folder for the dequantizer (default: dequantizer in the workdir)")
+    values = flags.parse(argv)
+    workdir = existing_workdir(values.workdir)
+    folder = Path(values.output).expanduser() if values.output else workdir / "dequantizer"
+    with refusals():
+        experiment = build_dequantizer(values.config, load(workdir, step=values.checkpoint))
+    return train_in(folder, experiment)

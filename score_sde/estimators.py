@@ -1,0 +1,206 @@
+"""Estimators of the log-likelihood of data, of one form: by the probability flow, or by a variational bound."""
+
+import abc
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Real
+
+from score_sde.dequantization import Bins, Dequantizer, log_mean_exp, log_weights
+from score_sde.discrete_evidence import ddpm_vlb, level_times, step_costs
+from score_sde.divergence import Divergence, Hutchinson
+from score_sde.evidence import VariationalBound, check_draws, variational_bound
+from score_sde.likelihood import log_likelihood
+from score_sde.sdes.base import SDE
+from score_sde.sdes.discretization import DiscreteMarginals, ddpm_marginals
+from score_sde.typing import Key, Scalar, ScoreFn
+
+
+class Estimate(NamedTuple):
+    """What is known of one log-likelihood.
+
+    ``log_prob``: nats, over all dimensions. ``std_error``: of ``log_prob`` over what was drawn at random given the
+    sample; NaN where it cannot be known. ``solver_error``: how far the tolerance moved it; NaN where that was not asked
+    for or there is no solve. ``nfe``: evaluations of the score.
+    """
+
+    log_prob: Scalar
+    std_error: Scalar
+    solver_error: Scalar
+    nfe: Int[Array, ""]
+
+
+class Estimator(abc.ABC):
+    """How the log-likelihood of one sample is estimated."""
+
+    def check(self, sde: SDE) -> None:  # noqa: B027 - most take any
+        """Raise ``ValueError`` unless it can be applied to models of this SDE."""
+
+    @abc.abstractmethod
+    def density(self, key: Key, sde: SDE, score_fn: ScoreFn, x: Float[Array, "*shape"]) -> Estimate:
+        """The log density of ``x``, in model units."""
+
+    def probability(
+        self, key: Key, sde: SDE, score_fn: ScoreFn, levels: Real[Array, "*shape"], bins: Bins, num_levels: int
+    ) -> Estimate:
+        """The log probability of levels without any dequantisation.
+
+        Raises:
+            ValueError: where there is only a density.
+        """
+        del key, sde, score_fn, levels, bins, num_levels
+        raise ValueError("the probability flow has a density only: data with levels need a dequantizer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowEstimator(Estimator):
+    """The exact log density under the probability-flow ODE, as `log_likelihood` has it."""
+
+    divergence: Divergence = Hutchinson()  # noqa: RUF009 - a frozen value
+    rtol: float = 1e-5
+    atol: float = 1e-5
+    check_tolerance: bool = False
+
+    def density(self, key: Key, sde: SDE, score_fn: ScoreFn, x: Float[Array, "*shape"]) -> Estimate:
+        """The log density at ``sde.t_min``."""
+        options = {"rtol": self.rtol, "atol": self.atol, "check_tolerance": self.check_tolerance}
+        found = log_likelihood(key, sde, score_fn, x, divergence=self.divergence, **options)
+        return Estimate(found.log_prob, found.std_error, found.solver_error, found.nfe)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundEstimator(Estimator):
+    """A variational lower bound, of a density or, with the decoder summed up over each bin, of a probability."""
+
+    num_decodings: int = 4
+    chunk_size: int | None = None
+
+    def density(self, key: Key, sde: SDE, score_fn: ScoreFn, x: Float[Array, "*shape"]) -> Estimate:
+        """The bound of the log density."""
+        return self._estimate(self.bound(key, sde, score_fn, x))
+
+    def probability(
+        self, key: Key, sde: SDE, score_fn: ScoreFn, levels: Real[Array, "*shape"], bins: Bins, num_levels: int
+    ) -> Estimate:
+        """The bound of the log probability of levels."""
+        borders = {"bin_width": bins.width, "data_range": (bins.low, bins.low + num_levels * bins.width)}
+        return self._estimate(self.bound(key, sde, score_fn, bins.at(levels, 0.5), **borders))
+
+    @abc.abstractmethod
+    def bound(
+        self, key: Key, sde: SDE, score_fn: ScoreFn, x: Float[Array, "*shape"], **borders: Any
+    ) -> VariationalBound:
+        """The bound, where ``borders`` are ``bin_width`` and ``data_range`` or none."""
+
+    @property
+    @abc.abstractmethod
+    def num_draws(self) -> int:
+        """Evaluations of the score for the diffusion cost."""
+
+    def _estimate(self, found: VariationalBound) -> Estimate:
+        nothing = jnp.full((), jnp.nan, found.log_prob.dtype)
+        return Estimate(found.log_prob, found.std_error, nothing, jnp.asarray(self.num_draws + self.num_decodings))
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariationalEstimator(BoundEstimator):
+    """The bound of the reverse SDE, as `variational_bound` has it."""
+
+    num_times: int = 128
+
+    def __post_init__(self) -> None:
+        check_draws(self.chunk_size, num_times=self.num_times, num_decodings=self.num_decodings)
+
+    @property
+    def num_draws(self) -> int:
+        """The times."""
+        return self.num_times
+
+    def bound(
+        self, key: Key, sde: SDE, score_fn: ScoreFn, x: Float[Array, "*shape"], **borders: Any
+    ) -> VariationalBound:
+        """The bound at ``sde.t_min``."""
+        options = {"num_times": self.num_times, "num_decodings": self.num_decodings, "chunk_size": self.chunk_size}
+        return variational_bound(key, sde, score_fn, x, **options, **borders)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DDPMEstimator(BoundEstimator):
+    """The bound of the ancestral chain of a discrete DDPM model, as `ddpm_vlb` has it.
+
+    ``num_scales``, ``beta_min`` and ``beta_max`` are those of the model, as of ``DiscreteNoisePrediction``. Of the
+    levels, all are taken or ``num_levels``.
+    """
+
+    num_scales: int = 1000
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+    variance: Literal["fixedsmall", "fixedlarge"] = "fixedsmall"
+    num_levels: int | None = None
+
+    def __post_init__(self) -> None:
+        step_costs(self._marginals, self.variance)
+        check_draws(self.chunk_size, num_levels=self.num_draws, num_decodings=self.num_decodings)
+        if self.num_draws >= self.num_scales:
+            raise ValueError(f"num_levels={self.num_levels} must be less than num_scales={self.num_scales}")
+
+    @property
+    def num_draws(self) -> int:
+        """The levels."""
+        return self.num_scales - 1 if self.num_levels is None else self.num_levels
+
+    def check(self, sde: SDE) -> None:
+        """Raise ``ValueError`` unless the marginals of the SDE are those of the chain up to its steps, as for VP."""
+        found = jax.vmap(sde.marginal)(jnp.asarray(level_times(self.num_scales, sde.t_max)))
+        distance = max(np.max(np.abs(ours**2 - theirs**2)) for ours, theirs in zip(found, self._marginals, strict=True))
+        if distance > 4.0 / self.num_scales:
+            raise ValueError(
+                f"the bound ddpm with beta_min={self.beta_min} and beta_max={self.beta_max} is for models of the VP "
+                "SDE with the same, or of its discrete chain"
+            )
+
+    def bound(
+        self, key: Key, sde: SDE, score_fn: ScoreFn, x: Float[Array, "*shape"], **borders: Any
+    ) -> VariationalBound:
+        """The bound at level 0."""
+        options = {"num_levels": self.num_levels, "num_decodings": self.num_decodings, "chunk_size": self.chunk_size}
+        options |= {"t_max": sde.t_max, "variance": self.variance}
+        return ddpm_vlb(key, score_fn, self._marginals, x, **options, **borders)
+
+    @property
+    def _marginals(self) -> DiscreteMarginals:
+        return ddpm_marginals(self.num_scales, beta_min=self.beta_min, beta_max=self.beta_max)
+
+
+def dequantized(
+    key: Key,
+    sde: SDE,
+    score_fn: ScoreFn,
+    levels: Real[Array, "*shape"],
+    *,
+    estimator: Estimator,
+    dequantizer: Dequantizer,
+    bins: Bins,
+    num_samples: int = 1,
+) -> Estimate:
+    """The log probability of one example by `importance_weighted_log_prob`, one point after the other.
+
+    Errors are those that the errors of the points, weighted as they are, bring. They do not tell how far the result is
+    below the log probability, nor that with several points, noise of variance ``v`` lifts it by up to ``v / 2``.
+    """
+
+    def density(key: Key, x: Float[Array, "*shape"]) -> tuple[Scalar, Estimate]:
+        found = estimator.density(key, sde, score_fn, x)
+        return found.log_prob, found
+
+    weights, found = log_weights(key, levels, density, dequantizer, bins, num_samples, chunk_size=1)
+    shares = jax.nn.softmax(weights)
+    return Estimate(
+        log_prob=log_mean_exp(weights),
+        std_error=jnp.linalg.norm(shares * found.std_error),
+        solver_error=jnp.vdot(shares, found.solver_error),
+        nfe=jnp.sum(found.nfe),
+    )

@@ -1,0 +1,109 @@
+"""An invertible map of noise that is told an image: affine couplings on a checkerboard."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float
+
+from score_sde.models import options
+from score_sde.typing import Key, Params
+
+
+class ConditionalFlow(NamedTuple):
+    """An invertible map ``z = f(noise | image)`` as two pure functions.
+
+    Attributes:
+        init: ``init(key) -> params``.
+        apply: ``apply(params, noise, image) -> (z, log |det dz/dnoise|)``, all of shape ``[b, *shape]`` but the last,
+            which is ``[b]``.
+    """
+
+    init: Callable[[Key], Params]
+    apply: Callable[[Params, Array, Array], tuple[Array, Array]]
+
+
+class CouplingFlow(nn.Module):
+    """Couplings ``z -> exp(s) z + r`` of one half of the numbers, ``s`` and ``r`` functions of the other and the image.
+
+    The halves, the two colours of a checkerboard in height, width and channels, take turns. All begin with
+    ``s = r = 0``. ``s`` is kept within `MOST` by a hyperbolic tangent.
+    """
+
+    channels: int = 32
+    num_couplings: int = 8
+    num_blocks: int = 2
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, noise: Float[Array, "b h w c"], image: Float[Array, "b h w c"]
+    ) -> tuple[Float[Array, "b h w c"], Float[Array, " b"]]:
+        """The map of a batch, and the logarithm of its volume."""
+        z, log_det = noise, jnp.zeros(len(noise), noise.dtype)
+        for i in range(self.num_couplings):
+            kept = checkerboard(noise.shape[1:], i % 2)
+            known = jnp.concatenate([jnp.where(kept, z, 0.0), image], axis=-1)
+            log_scale, shift = self._coefficients(known, f"coupling{i + 1}")
+            log_scale = jnp.where(kept, 0.0, log_scale)
+            z = jnp.where(kept, z, jnp.exp(log_scale) * z + shift)
+            log_det = log_det + jnp.sum(log_scale, axis=(1, 2, 3))
+        return z, log_det
+
+    def _coefficients(
+        self, known: Float[Array, "b h w c2"], name: str
+    ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w c"]]:
+        """``s`` and ``r`` for all numbers, by a residual network."""
+        conv = lambda features, part: nn.Conv(features, (3, 3), dtype=self.dtype, name=f"{name}_{part}")  # noqa: E731
+        h = conv(self.channels, "in")(known.astype(self.dtype))
+        for block in range(self.num_blocks):
+            update = conv(self.channels, f"block{block + 1}_1")(nn.silu(h))
+            h = h + conv(self.channels, f"block{block + 1}_2")(nn.silu(update))
+        zeros = nn.initializers.zeros_init()
+        out = nn.Conv(known.shape[-1], (3, 3), dtype=self.dtype, kernel_init=zeros, name=f"{name}_out")(nn.silu(h))
+        log_scale, shift = jnp.split(out.astype(known.dtype), 2, axis=-1)
+        return MOST * jnp.tanh(log_scale / MOST), shift
+
+
+MOST = 3.0
+"""The greatest logarithm of a scale: no coupling may leave the range of float32."""
+
+
+def checkerboard(shape: tuple[int, ...], parity: int) -> Bool[Array, "h w c"]:
+    """Where the sum of the indices has a parity."""
+    return jnp.asarray(sum(jnp.indices(shape)) % 2 == parity)
+
+
+def coupling_flow(
+    shape: Sequence[int], *, channels: int = 32, num_couplings: int = 8, num_blocks: int = 2, dtype: str = "float32"
+) -> ConditionalFlow:
+    """Build a `CouplingFlow`, in the manner of RealNVP (Dinh et al. 2017, https://arxiv.org/abs/1605.08803).
+
+    Args:
+        shape: the shape ``(height, width, channels)`` of one image.
+        channels: those of the hidden layers of each coupling.
+        num_couplings: how many couplings there are, at least 2, so that every number is changed.
+        num_blocks: residual blocks in each.
+        dtype: the type computed in; the parameters are float32.
+
+    Raises:
+        ValueError: an argument is out of its range, or ``shape`` is not that of an image.
+    """
+    size = options.image("the coupling flow", shape, levels=1, key="levels")
+    module = CouplingFlow(
+        channels=options.at_least("channels", channels, 1),
+        num_couplings=options.at_least("num_couplings", num_couplings, 2),
+        num_blocks=options.at_least("num_blocks", num_blocks, 0),
+        dtype=options.one_of("dtype", dtype, options.DTYPES),
+    )
+
+    def init(key: Key) -> Params:
+        empty = jnp.zeros((1, *size))
+        return module.init(key, empty, empty)["params"]
+
+    def apply(params: Params, noise: Array, image: Array) -> tuple[Array, Array]:
+        return module.apply({"params": params}, noise, image)  # pyright: ignore[reportReturnType] - nothing is mutable
+
+    return ConditionalFlow(init, apply)
