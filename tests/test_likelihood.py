@@ -53,7 +53,7 @@ def expected_log_prob(mixture, sde, x, latent):
     ids=lambda value: f"{value.dim}d" if isinstance(value, Mixture) else value,
 )
 def test_the_exact_trace_gives_the_exact_density(name, mixture):
-    """Within 1e-3 nats at a tolerance of 1e-5 in float64, for points of the data."""
+    """Within 1e-3 nats in the plane and 2e-3 in 64 dimensions at a tolerance of 1e-5 in float64, for points of data."""
     sde = SDES[name]
 
     @jax.jit
@@ -65,7 +65,7 @@ def test_the_exact_trace_gives_the_exact_density(name, mixture):
     with jax.enable_x64(True):
         result, expected = both(data_at_t_min(mixture, sde, 16 if mixture is PLANE else 4))
         assert result.log_prob.dtype == jnp.float64
-    assert np.abs(result.log_prob - expected).max() <= 1e-3
+    assert np.abs(result.log_prob - expected).max() <= (1e-3 if mixture is PLANE else 2e-3)
     np.testing.assert_array_equal(result.std_error, 0.0)
 
 
