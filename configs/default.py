@@ -60,6 +60,7 @@ def get_default_config() -> ConfigDict:
             "training": {
                 "num_steps": 10000,
                 "batch_size": 128,
+                "num_microbatches": 1,
                 "log_every": 50,
                 "eval_every": 500,
                 "checkpoint_every": 1000,

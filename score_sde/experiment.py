@@ -47,11 +47,13 @@ class Drawing:
 class Training:
     """The section ``training``: lengths in steps, and what is kept.
 
-    ``sample_every`` and ``eval_every`` may be 0, for never.
+    ``sample_every`` and ``eval_every`` may be 0, for never. The gradient of a batch is computed in ``num_microbatches``
+    parts, one after the other: the same up to rounding, in the memory of one.
     """
 
     num_steps: int = 10000
     batch_size: int = 128
+    num_microbatches: int = 1
     log_every: int = 50
     eval_every: int = 500
     checkpoint_every: int = 1000
@@ -64,6 +66,7 @@ class Training:
     def __post_init__(self) -> None:
         _positive("training", num_steps=self.num_steps, batch_size=self.batch_size, log_every=self.log_every)
         _positive("training", checkpoint_every=self.checkpoint_every, keep_last=self.keep_last)
+        _positive("training", num_microbatches=self.num_microbatches)
         for name in ("eval_every", "sample_every", "keep_best"):
             if getattr(self, name) < 0:
                 raise ValueError(f"training.{name} must not be negative, got {getattr(self, name)}")

@@ -69,7 +69,8 @@ def train_in(workdir: Path, experiment: AnyExperiment) -> int:
 
 def _prepare(workdir: Path, experiment: AnyExperiment) -> None:
     """Make the folder and write its ``config.json``, once nothing speaks against it."""
-    check_batch_size(data_mesh(), experiment.training.batch_size)
+    training = experiment.training
+    check_batch_size(data_mesh(), training.batch_size, num_microbatches=training.num_microbatches)
     check_resumes(workdir, experiment.model.config)
     report.make_folder(workdir)
     with replacing(workdir / "config.json") as temporary:
@@ -84,7 +85,12 @@ def training_run(experiment: AnyExperiment, workdir: Path) -> TrainingRun:
     writer = MultiWriter([JsonLinesWriter(workdir / "metrics.jsonl"), TensorBoardWriter(workdir / "tensorboard")])
     return TrainingRun(
         state=init_state(model.params, experiment.optimizer, frozen=frozen),
-        step=make_train_step(experiment.loss_fn(train=True), experiment.optimizer, training.ema),
+        step=make_train_step(
+            experiment.loss_fn(train=True),
+            experiment.optimizer,
+            training.ema,
+            num_microbatches=training.num_microbatches,
+        ),
         loader=_loader(experiment, "train", seed=model.seed),
         key=train_key,
         num_steps=training.num_steps,

@@ -30,16 +30,18 @@ def split(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
-def check_batch_size(mesh: Mesh, batch_size: int) -> None:
-    """Refuse a batch that cannot be split evenly.
+def check_batch_size(mesh: Mesh, batch_size: int, *, num_microbatches: int = 1) -> None:
+    """Refuse a batch that cannot be split evenly, over the devices and then on each into microbatches.
 
     Raises:
-        ValueError: Where the number of devices does not divide ``batch_size``; it names sizes that would do.
+        ValueError: Where their product does not divide ``batch_size``; it names sizes that would do.
     """
-    below = batch_size // mesh.size * mesh.size
+    unit = mesh.size * num_microbatches
+    below = batch_size // unit * unit
     if batch_size < 1 or below != batch_size:
-        sizes = f"{below} or {below + mesh.size}" if below > 0 else f"{mesh.size}"
-        raise ValueError(f"a batch of {batch_size} cannot be split evenly over {mesh.size} devices: take {sizes}")
+        sizes = f"{below} or {below + unit}" if below > 0 else f"{unit}"
+        parts = f"{mesh.size} devices" + (f" and {num_microbatches} microbatches" if num_microbatches > 1 else "")
+        raise ValueError(f"a batch of {batch_size} cannot be split evenly over {parts}: take {sizes}")
 
 
 def shard_batch(mesh: Mesh, batch: Batch) -> Batch:

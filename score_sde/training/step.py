@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,12 @@ EvalStep: TypeAlias = Callable[[TrainState, Batch, Key], Metrics]
 
 
 def make_train_step(
-    loss_fn: LossFn, optimizer: optax.GradientTransformation, ema: EMA, *, axis_name: str | None = None
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    ema: EMA,
+    *,
+    num_microbatches: int = 1,
+    axis_name: str | None = None,
 ) -> TrainStep:
     """The function ``(state, batch, train_key) -> (state, metrics)`` that makes one update.
 
@@ -47,6 +52,8 @@ def make_train_step(
         loss_fn: The loss of one example.
         optimizer: An optax transformation, for example ``adam(lr=2e-4)``.
         ema: How the parameters are averaged.
+        num_microbatches: In how many parts, one after the other, the gradient of a batch is computed: the result is
+            the same up to rounding, and the memory that of one part. It must divide the rows of each device.
         axis_name: The mapped axis that splits the batch, if there is one; each device must hold as many rows.
 
     Returns:
@@ -54,10 +61,10 @@ def make_train_step(
     """
 
     def train_step(state: TrainState, batch: Batch, train_key: Key) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(train_key, state.step)
-        (loss, aux), grads = jax.value_and_grad(_mean_loss, argnums=1, has_aux=True)(
-            _with_frozen(loss_fn, state), state.params, key, batch, axis_name
-        )
+        rows = _rows(jax.random.fold_in(train_key, state.step), batch, axis_name)
+        mean_loss = functools.partial(_mean_loss, _with_frozen(loss_fn, state), axis_name)
+        gradient = jax.value_and_grad(mean_loss, has_aux=True)
+        (loss, aux), grads = _accumulated(gradient, state.params, rows, num_microbatches)
         # Inside shard_map the gradient of the global mean may already be summed over the devices, under pmap it is
         # not: averaging is right for the one and changes nothing for the other.
         grads = _pmean(grads, axis_name)
@@ -65,7 +72,7 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         step = state.step + 1
         ema_params = ema.update(state.ema_params, params, step)
-        metrics = {**aux, "loss": loss, "grad_norm": optax.tree.norm(grads)}
+        metrics = {**_means(aux), "loss": loss, "grad_norm": optax.tree.norm(grads)}
         state = state._replace(step=step, params=params, ema_params=ema_params, opt_state=opt_state)
         return state, metrics
 
@@ -87,8 +94,9 @@ def make_eval_step(loss_fn: LossFn, *, axis_name: str | None = None) -> EvalStep
     """
 
     def eval_step(state: TrainState, batch: Batch, key: Key) -> Metrics:
-        loss, aux = _mean_loss(_with_frozen(loss_fn, state), state.ema_params, key, batch, axis_name)
-        return {**aux, "loss": loss}
+        rows = _rows(key, batch, axis_name)
+        loss, aux = _mean_loss(_with_frozen(loss_fn, state), axis_name, state.ema_params, rows)
+        return {**_means(aux), "loss": loss}
 
     return eval_step
 
@@ -97,14 +105,50 @@ def _with_frozen(loss_fn: LossFn, state: TrainState) -> LossFn:
     return loss_fn if state.frozen is None else functools.partial(loss_fn, frozen=state.frozen)
 
 
-def _mean_loss(
-    loss_fn: LossFn, params: Params, key: Key, batch: Batch, axis_name: str | None
-) -> tuple[Scalar, dict[str, Scalar]]:
+class _Rows(NamedTuple):
+    """What the loss of each row takes."""
+
+    key: Array
+    u: Float[Array, " b"]
+    example: tuple[Any, ...]
+
+
+class _There(NamedTuple):
+    """The sum of the values that are there, and their number."""
+
+    total: Scalar
+    number: Scalar
+
+
+def _rows(key: Key, batch: Batch, axis_name: str | None) -> _Rows:
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(batch.index)
-    examples = (batch.x,) if batch.label is None else (batch.x, batch.label)
-    losses, aux = jax.vmap(functools.partial(loss_fn, params))(keys, _spread(key, batch.index, axis_name), *examples)
-    means = jax.tree.map(lambda values: _mean_of_those_there(values, axis_name), aux)
-    return _pmean(jnp.mean(losses), axis_name), means
+    example = (batch.x,) if batch.label is None else (batch.x, batch.label)
+    return _Rows(keys, _spread(key, batch.index, axis_name), example)
+
+
+def _mean_loss(loss_fn: LossFn, axis_name: str | None, params: Params, rows: _Rows) -> tuple[Scalar, dict[str, _There]]:
+    losses, aux = jax.vmap(functools.partial(loss_fn, params))(rows.key, rows.u, *rows.example)
+    return _pmean(jnp.mean(losses), axis_name), {name: _those_there(values, axis_name) for name, values in aux.items()}
+
+
+def _accumulated(
+    gradient: Callable[[Params, _Rows], Any], params: Params, rows: _Rows, num_microbatches: int
+) -> tuple[tuple[Scalar, dict[str, _There]], Params]:
+    """``((mean loss, sums), mean gradient)`` of all rows, computed for one part of them after the other.
+
+    Neighbouring rows go to different parts, so that each device has as many rows of each.
+    """
+    if num_microbatches == 1:
+        return gradient(params, rows)
+    parts = jax.tree.map(lambda x: x.reshape(-1, num_microbatches, *x.shape[1:]).swapaxes(0, 1), rows)
+
+    def add(sums: Any, part: _Rows) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, sums, gradient(params, part)), None
+
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradient, params, rows))
+    ((loss, aux), grads), _ = jax.lax.scan(add, zeros, parts)
+    loss, grads = jax.tree.map(lambda x: x / num_microbatches, (loss, grads))
+    return (loss, aux), grads
 
 
 def _spread(key: Key, index: Int[Array | np.ndarray, " b"], axis_name: str | None) -> Float[Array, " b"]:
@@ -118,10 +162,13 @@ _SHIFT = 2**32 - 1
 """What the key of the shift is folded with: no index of a row."""
 
 
-def _mean_of_those_there(values: Float[Array, " b"], axis_name: str | None) -> Scalar:
+def _those_there(values: Float[Array, " b"], axis_name: str | None) -> _There:
     there = ~jnp.isnan(values)
-    total, count = jnp.sum(jnp.where(there, values, 0.0)), jnp.sum(there)
-    return jnp.divide(*(_psum(part, axis_name) for part in (total, count)))
+    return _psum(_There(jnp.sum(jnp.where(there, values, 0.0)), jnp.sum(there)), axis_name)
+
+
+def _means(sums: dict[str, _There]) -> Metrics:
+    return {name: jnp.divide(*there) for name, there in sums.items()}
 
 
 def _psum(tree: Any, axis_name: str | None) -> Any:
