@@ -48,7 +48,7 @@ class Training:
     """The section ``training``: lengths in steps, and what is kept.
 
     ``sample_every`` and ``eval_every`` may be 0, for never. The gradient of a batch is computed in ``num_microbatches``
-    parts, one after the other: the same up to rounding, in the memory of one.
+    parts, one after the other: the same up to rounding, in the memory of one (but on CPUs).
     """
 
     num_steps: int = 10000

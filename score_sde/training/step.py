@@ -53,7 +53,8 @@ def make_train_step(
         optimizer: An optax transformation, for example ``adam(lr=2e-4)``.
         ema: How the parameters are averaged.
         num_microbatches: In how many parts, one after the other, the gradient of a batch is computed: the result is
-            the same up to rounding, and the memory that of one part. It must divide the rows of each device.
+            the same up to rounding, and the memory that of one part, but on CPUs, where a loop would be slow, that of
+            all. It must divide the rows of each device.
         axis_name: The mapped axis that splits the batch, if there is one; each device must hold as many rows.
 
     Returns:
@@ -146,7 +147,8 @@ def _accumulated(
         return jax.tree.map(jnp.add, sums, gradient(params, part)), None
 
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradient, params, rows))
-    ((loss, aux), grads), _ = jax.lax.scan(add, zeros, parts)
+    # On CPUs the gradient of a convolution takes many times as long inside of a loop.
+    ((loss, aux), grads), _ = jax.lax.scan(add, zeros, parts, unroll=jax.default_backend() == "cpu")
     loss, grads = jax.tree.map(lambda x: x / num_microbatches, (loss, grads))
     return (loss, aux), grads
 

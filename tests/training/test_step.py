@@ -103,9 +103,10 @@ def test_one_update_written_out(toy):
     np.testing.assert_allclose(metrics["grad_norm"], np.sqrt(squares), rtol=1e-5)
 
 
-@pytest.mark.parametrize("axis_name", [None, "data"])
-def test_parts_of_a_batch_accumulate_to_the_whole(toy, axis_name):
+@pytest.mark.parametrize(("axis_name", "backend"), [(None, "cpu"), (None, "gpu"), ("data", "gpu")])
+def test_parts_of_a_batch_accumulate_to_the_whole(toy, axis_name, backend, monkeypatch):
     """On four devices, each with two rows of a batch of eight; and scalars that only some rows have."""
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     mesh = data_mesh(jax.devices()[:4])
     found = []
     for num_microbatches in (1, 2):
@@ -123,8 +124,9 @@ def test_parts_of_a_batch_accumulate_to_the_whole(toy, axis_name):
     assert_close(found[1], found[0], rtol=1e-5)
 
 
-def test_parts_take_less_memory():
+def test_parts_take_less_memory(monkeypatch):
     """A layer of 1,000 hidden units and 1,024 rows: in eight parts, a quarter of the memory at most."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
 
     def loss(params, key, u, x):
         return jnp.sum(jnp.tanh(x @ params["in"]) @ params["out"]) ** 2, {}
