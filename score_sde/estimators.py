@@ -52,7 +52,7 @@ class Estimator(abc.ABC):
             ValueError: where there is only a density.
         """
         del key, sde, score_fn, levels, bins, num_levels
-        raise ValueError("the probability flow has a density only: data with levels need a dequantizer")
+        raise ValueError("this estimates densities only: data with levels need a dequantizer")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,7 +95,8 @@ class Evaluating:
         check_tolerance: solve once more with tighter tolerances, and tell how far the likelihood moved.
         bound: a variational bound to take in place of the likelihood under the probability flow.
         dequantizer: the density on the bins of data with levels; None for the bound of their probability itself.
-        num_dequantizations: points in the bins of each example, whose mean the bound is the logarithm of.
+        num_dequantizations: points in the bins of each example, of whose mean probability the logarithm is taken. With
+            a divergence or a bound that has noise, that lifts the result, which is a bound no longer.
     """
 
     batch_size: int = 64

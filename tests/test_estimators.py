@@ -107,7 +107,7 @@ def test_the_chain_is_for_its_own_marginals(sde):
         (lambda: DDPMEstimator(num_scales=50, num_levels=50), "num_levels=50 must be less than num_scales=50"),
         (
             lambda: FlowEstimator().probability(jax.random.key(0), SDE, SCORE, jnp.arange(8), Bins(), 8),
-            "the probability flow has a density only: data with levels need a dequantizer",
+            "this estimates densities only: data with levels need a dequantizer",
         ),
     ],
 )

@@ -11,7 +11,6 @@ from score_sde.cli.likelihood_run import dequantizer_of, evaluate_missing, piece
 from score_sde.cli.workdir import check_split, load_model, load_split, workdir_flags
 from score_sde.evaluation.files import replacing
 from score_sde.evaluation.likelihoods import Likelihoods
-from score_sde.experiment import Model
 from score_sde.training import join_processes, meet
 
 
@@ -45,7 +44,8 @@ def main(argv: Sequence[str]) -> int:
             path = workdir / f"likelihood_{values.split}.npz"
             with replacing(path) as temporary, temporary.open("wb") as file:
                 np.savez_compressed(file, **found._asdict())
-            rows = {f"likelihood, {values.split}": summary(found, model), "likelihoods": str(path)}
+            num_points = None if model.scaling.num_levels is None else model.evaluating.num_dequantizations
+            rows = {f"likelihood, {values.split}": summary(found, num_points), "likelihoods": str(path)}
             report.record(workdir, rows)
             if total == len(examples):  # of fewer, a later run with more makes use
                 pieces.remove(total)
@@ -55,14 +55,22 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def summary(found: Likelihoods, model: Model) -> str:
-    """Mean and standard error over the examples, what is in them of chance and of the solver, and what they cost."""
-    discrete = model.scaling.num_levels is not None
+def summary(found: Likelihoods, num_points: int | None) -> str:
+    """Mean and standard error over the examples, their cost, and what tolerance and noise have moved the mean by.
+
+    ``num_points``: those in the bins of an example, or None for continuous data.
+    """
+    discrete = num_points is not None
     values, unit = (found.bits_per_dim, "bits/dim") if discrete else (found.log_prob, "nats")
     error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
     text = f"{np.mean(values):.4f} ± {error:.4f} {unit} over {len(values)} examples, "
     text += f"{np.mean(found.nfe):.0f} evaluations"
+    scale = np.abs(np.mean(values) / np.mean(found.log_prob))
     if np.isfinite(found.solver_error).all():
-        scale = np.abs(np.mean(values) / np.mean(found.log_prob))
         text += f", moved by {scale * np.mean(found.solver_error):.2g} by the tolerance"
+    # The weighted mean of n points has at least an n-th of the variance of one, which lifts a logarithm by half of it.
+    lift = scale * 0.5 * (num_points or 1) * np.mean(np.square(found.std_error))
+    if discrete and num_points > 1 and lift != 0.0:
+        amount = f"up to {lift:.2g}" if np.isfinite(lift) else "an unknown amount (of a single probe no error is known)"
+        text += f", no bound, for the noise of the points makes it better by {amount}"
     return text

@@ -57,7 +57,7 @@ def plot_loss(
     *,
     training: str = "loss",
     held_out: str = "eval_loss",
-    label: str = "denoising score-matching loss",
+    label: str = "loss",
 ) -> None:
     """Write the curve of the training loss (thin: as logged; thick: smoothed) and of the held-out loss.
 
