@@ -1,19 +1,19 @@
 """Estimators of the log-likelihood of data, of one form: by the probability flow, or by a variational bound."""
 
 import abc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int, Real
 
 from score_sde.dequantization import Bins, Dequantizer, log_mean_exp, log_weights
-from score_sde.discrete_evidence import ddpm_vlb, level_times, step_costs
+from score_sde.discrete_evidence import ddpm_vlb, step_costs
 from score_sde.divergence import Divergence, Hutchinson
 from score_sde.evidence import VariationalBound, check_draws, variational_bound
 from score_sde.likelihood import log_likelihood
+from score_sde.parameterization import DiscreteNoisePrediction, Parameterization
 from score_sde.sdes.base import SDE
 from score_sde.sdes.discretization import DiscreteMarginals, ddpm_marginals
 from score_sde.typing import Key, Scalar, ScoreFn
@@ -36,8 +36,8 @@ class Estimate(NamedTuple):
 class Estimator(abc.ABC):
     """How the log-likelihood of one sample is estimated."""
 
-    def check(self, sde: SDE) -> None:  # noqa: B027 - most take any
-        """Raise ``ValueError`` unless it can be applied to models of this SDE."""
+    def check(self, parameterization: Parameterization) -> None:  # noqa: B027 - most take any
+        """Raise ``ValueError`` unless it can be applied to models of this parameterisation."""
 
     @abc.abstractmethod
     def density(self, key: Key, sde: SDE, score_fn: ScoreFn, x: Float[Array, "*shape"]) -> Estimate:
@@ -152,14 +152,13 @@ class DDPMEstimator(BoundEstimator):
         """The levels."""
         return self.num_scales - 1 if self.num_levels is None else self.num_levels
 
-    def check(self, sde: SDE) -> None:
-        """Raise ``ValueError`` unless the marginals of the SDE are those of the chain up to its steps, as for VP."""
-        found = jax.vmap(sde.marginal)(jnp.asarray(level_times(self.num_scales, sde.t_max)))
-        distance = max(np.max(np.abs(ours**2 - theirs**2)) for ours, theirs in zip(found, self._marginals, strict=True))
-        if distance > 4.0 / self.num_scales:
+    def check(self, parameterization: Parameterization) -> None:
+        """Raise ``ValueError`` unless the model is one of the same levels."""
+        chain = DiscreteNoisePrediction(num_scales=self.num_scales, beta_min=self.beta_min, beta_max=self.beta_max)
+        if replace(chain, interpolate=getattr(parameterization, "interpolate", False)) != parameterization:
             raise ValueError(
-                f"the bound ddpm with beta_min={self.beta_min} and beta_max={self.beta_max} is for models of the VP "
-                "SDE with the same, or of its discrete chain"
+                f"the bound ddpm is for models of {self.num_scales} levels with beta_min={self.beta_min} and beta_max="
+                f"{self.beta_max}, whose parameterization is discrete_noise with the same: else take variational"
             )
 
     def bound(

@@ -160,7 +160,7 @@ class Model:
     def __post_init__(self) -> None:
         evaluating = self.evaluating
         _before_end("eval.t_min", evaluating.t_min, self.sde)
-        evaluating.estimator.check(self.sde)
+        evaluating.estimator.check(self.parameterization)
         if self.scaling.num_levels is not None and evaluating.dequantizer is None and evaluating.bound is None:
             raise ValueError(
                 "eval.dequantizer none needs eval.bound: the probability flow has a density, and no probabilities"

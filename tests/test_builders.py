@@ -101,7 +101,6 @@ def test_a_value_may_be_a_name_or_a_section_of_its_own(config):
     ("changes", "estimator", "dequantizer"),
     [
         ({"check_tolerance": True, "rtol": 1e-3}, FlowEstimator(rtol=1e-3, atol=1e-5, check_tolerance=True), ...),
-        ({"bound": "ddpm"}, DDPMEstimator(), ...),
         (
             {"bound": {"name": "variational", "num_times": 7}},
             VariationalEstimator(num_times=7),
@@ -125,12 +124,19 @@ def test_how_likelihoods_are_estimated(changes, estimator, dequantizer):
     assert dequantizer is ... or found.dequantizer == dequantizer
 
 
+def test_the_bound_of_a_discrete_model():
+    config = read_config("vp/ddpm/cifar10").to_dict()
+    config["eval"]["bound"] = "ddpm"
+    with abstract_init():
+        assert build_model(config, None, step=0).evaluating.estimator == DDPMEstimator()
+
+
 @pytest.mark.parametrize(
     ("sde", "changes", "message"),
     [
         ("vp", {"dequantizer": "none"}, "eval.dequantizer none needs eval.bound"),
         ("vp", {"num_dequantizations": 0}, "eval.num_dequantizations must be at least 1, got 0"),
-        ("ve", {"bound": "ddpm"}, "the bound ddpm with beta_min=0.1 and beta_max=20.0 is for models of the VP SDE"),
+        ("vp", {"bound": "ddpm"}, "the bound ddpm is for models of 1000 levels with beta_min=0.1 and beta_max=20.0"),
         ("vp", {"bound": {"name": "ddpm", "num_levels": 1000}}, "num_levels=1000 must be less than num_scales=1000"),
         ("vp", {"bound": "likelihood"}, "unknown eval.bound 'likelihood'; known: variational, ddpm"),
         ("vp", {"dequantizer": "unifrom"}, "unknown eval.dequantizer 'unifrom', did you mean 'uniform'"),

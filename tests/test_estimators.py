@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from oracles import keys
 
-from score_sde import VESDE, VPSDE, ExactTrace, Hutchinson, SubVPSDE
+from score_sde import VPSDE, ExactTrace, Hutchinson
 from score_sde.dequantization import Bins, UniformDequantizer
 from score_sde.discrete_evidence import ddpm_vlb
 from score_sde.estimators import (
@@ -20,6 +20,7 @@ from score_sde.estimators import (
 from score_sde.evaluation import Mixture
 from score_sde.evidence import variational_bound
 from score_sde.likelihood import log_likelihood
+from score_sde.parameterization import DiscreteNoisePrediction, NoisePrediction
 from score_sde.sdes.discretization import ddpm_marginals
 
 SDE = VPSDE(t_min=1e-4)
@@ -90,13 +91,16 @@ def test_errors_of_several_points_are_weighted_as_they_are():
     assert found.nfe == 35
 
 
-@pytest.mark.parametrize("sde", [VESDE(), SubVPSDE(), VPSDE(beta_max=15.0)])
-def test_the_chain_is_for_its_own_marginals(sde):
-    DDPMEstimator().check(VPSDE())
-    DDPMEstimator(num_scales=50).check(VPSDE())
-    with pytest.raises(ValueError, match="is for models of the VP SDE with the same") as error:
-        DDPMEstimator().check(sde)
+@pytest.mark.parametrize("other", [
+    NoisePrediction(), DiscreteNoisePrediction(num_scales=100), DiscreteNoisePrediction(beta_max=15.0)
+])  # fmt: skip
+def test_the_chain_is_for_models_of_its_own_levels(other):
+    DDPMEstimator().check(DiscreteNoisePrediction())
+    DDPMEstimator().check(DiscreteNoisePrediction(interpolate=True))
+    with pytest.raises(ValueError, match="the bound ddpm is for models of 1000 levels with beta_min") as error:
+        DDPMEstimator().check(other)
     assert "\n" not in str(error.value)
+    VariationalEstimator().check(other)
 
 
 @pytest.mark.parametrize(
