@@ -1,45 +1,25 @@
 """A classifier of noisy examples, as a config describes it: to train, and to guide samples with."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import jax
-import optax
 from jaxtyping import Array
 
-from score_sde.data import DataSource, Scaling
-from score_sde.experiment import Training
+from score_sde.experiment import AnyExperiment, TrainedModel
 from score_sde.models.wideresnet import Classifier, make_log_prob_fn
 from score_sde.objectives.classification import LogProbFn, NoisyClassification
-from score_sde.sdes import SDE
 from score_sde.training import LossFn
 from score_sde.typing import Key, Params, Scalar, ScalarLike
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class NoisyClassifier:
-    """A classifier and everything a script needs to guide samples with it.
+class NoisyClassifier(TrainedModel):
+    """A classifier and everything a script needs to guide samples with it, besides what every `TrainedModel` has.
 
-    Attributes:
-        sde: the forward SDE whose noise it knows.
-        network: the network, as pure functions of its parameters.
-        params: the averaged parameters.
-        shape: the shape of one example.
-        scaling: the map between data levels and model space.
-        seed: the seed of the config.
-        step: after how many training steps the parameters were saved.
-        config: the resolved config, as plain values.
+    ``sde`` is the one whose noise it knows; ``network``: the network, as pure functions of its parameters.
     """
 
-    sde: SDE
     network: Classifier
-    params: Params
-    shape: tuple[int, ...]
-    scaling: Scaling
-    seed: int
-    step: int
-    config: Mapping[str, Any]
 
     @property
     def log_prob_fn(self) -> LogProbFn:
@@ -48,22 +28,14 @@ class NoisyClassifier:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ClassifierExperiment:
-    """Everything that the config of a classifier chooses, ready to train.
+class ClassifierExperiment(AnyExperiment):
+    """Everything that the config of a classifier chooses: what `AnyExperiment` has, and ``objective``, the loss.
 
-    Attributes:
-        model: the classifier with its initial parameters.
-        source: the data, with the class of each example.
-        objective: the loss.
-        optimizer: an optax transformation.
-        training: how long, how often, how much.
+    Its ``source`` has the class of each example.
     """
 
     model: NoisyClassifier
-    source: DataSource
     objective: NoisyClassification
-    optimizer: optax.GradientTransformation
-    training: Training
 
     def __post_init__(self) -> None:
         labels = self.source.train_labels

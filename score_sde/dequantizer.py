@@ -1,19 +1,15 @@
 """A learned dequantizer, as a config describes it: to train for a score model, and to evaluate likelihoods with."""
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
-import optax
 from jaxtyping import Array, Float, Real
 
-from score_sde.data import DataSource, Scaling
 from score_sde.dequantization import Bins, Dequantizer, VariationalDequantizer
 from score_sde.estimators import VariationalEstimator, dequantized
-from score_sde.experiment import Model, Training
+from score_sde.experiment import AnyExperiment, Model, TrainedModel
+from score_sde.likelihood import bits_per_dim
 from score_sde.models.coupling_flow import ConditionalFlow
-from score_sde.sdes import SDE
+from score_sde.sdes.base import SDE, starting_at
 from score_sde.training import LossFn
 from score_sde.typing import Key, Params, Scalar, ScalarLike, ScoreFn
 
@@ -32,7 +28,7 @@ class VariationalDequantization:
     num_decodings: int = 1
 
     def __post_init__(self) -> None:
-        VariationalEstimator(num_times=self.num_times, num_decodings=self.num_decodings)
+        _ = self._estimator  # which refuses wrong numbers
 
     def __call__(
         self,
@@ -44,34 +40,22 @@ class VariationalDequantization:
         bins: Bins,
     ) -> Scalar:
         """An unbiased estimate for one example."""
-        estimator = VariationalEstimator(num_times=self.num_times, num_decodings=self.num_decodings)
-        found = dequantized(key, sde, score_fn, levels, estimator=estimator, dequantizer=dequantizer, bins=bins)
-        return -found.log_prob / (levels.size * math.log(2.0))
+        options = {"estimator": self._estimator, "dequantizer": dequantizer, "bins": bins}
+        return bits_per_dim(dequantized(key, sde, score_fn, levels, **options).log_prob, levels.size, bin_width=1.0)
+
+    @property
+    def _estimator(self) -> VariationalEstimator:
+        return VariationalEstimator(num_times=self.num_times, num_decodings=self.num_decodings)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LearnedDequantizer:
-    """A dequantizer and what it is made of.
+class LearnedDequantizer(TrainedModel):
+    """A dequantizer and what it is made of, besides what every `TrainedModel` has.
 
-    Attributes:
-        sde: the forward SDE of its score model.
-        network: the flow, as pure functions of its parameters.
-        params: the averaged parameters.
-        shape: the shape of one example.
-        scaling: the map between data levels and model space.
-        seed: the seed of the config.
-        step: after how many training steps the parameters were saved.
-        config: the resolved config, as plain values.
+    ``sde`` is that of its score model; ``network``: the flow, as pure functions of its parameters.
     """
 
-    sde: SDE
     network: ConditionalFlow
-    params: Params
-    shape: tuple[int, ...]
-    scaling: Scaling
-    seed: int
-    step: int
-    config: Mapping[str, Any]
 
     @property
     def dequantizer(self) -> VariationalDequantizer:
@@ -90,24 +74,22 @@ class LearnedDequantizer:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class DequantizerExperiment:
-    """Everything that the config of a dequantizer chooses, ready to train.
+class DequantizerExperiment(AnyExperiment):
+    """Everything that the config of a dequantizer chooses, besides what `AnyExperiment` has.
 
     Attributes:
         score_model: the score model whose bound it is to raise, which stays as it is.
-        model: the dequantizer with its initial parameters.
-        source: the data.
         objective: the loss.
-        optimizer: an optax transformation.
-        training: how long, how often, how much.
     """
 
     score_model: Model
     model: LearnedDequantizer
-    source: DataSource
     objective: VariationalDequantization
-    optimizer: optax.GradientTransformation
-    training: Training
+
+    @property
+    def frozen(self) -> Params:
+        """Those of the score model."""
+        return self.score_model.params
 
     def __post_init__(self) -> None:
         if self.source.num_levels is None:
@@ -117,7 +99,7 @@ class DequantizerExperiment:
         """``(params, key, u, raw example, frozen=parameters of the score model) -> (bits/dim, {})``."""
         del train  # nothing is dropped out
         model, score_model = self.model, self.score_model
-        sde = replace(score_model.sde, t_min=score_model.evaluating.t_min)  # pyright: ignore[reportArgumentType] - every SDE is a dataclass
+        sde = starting_at(score_model.sde, score_model.evaluating.t_min)
 
         def loss(
             params: Params, key: Key, u: ScalarLike, example: Array, *, frozen: Params

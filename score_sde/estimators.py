@@ -155,7 +155,8 @@ class DDPMEstimator(BoundEstimator):
     def check(self, parameterization: Parameterization) -> None:
         """Raise ``ValueError`` unless the model is one of the same levels."""
         chain = DiscreteNoisePrediction(num_scales=self.num_scales, beta_min=self.beta_min, beta_max=self.beta_max)
-        if replace(chain, interpolate=getattr(parameterization, "interpolate", False)) != parameterization:
+        discrete = isinstance(parameterization, DiscreteNoisePrediction)
+        if not discrete or replace(parameterization, interpolate=False) != chain:
             raise ValueError(
                 f"the bound ddpm is for models of {self.num_scales} levels with beta_min={self.beta_min} and beta_max="
                 f"{self.beta_max}, whose parameterization is discrete_noise with the same: else take variational"

@@ -1,5 +1,6 @@
 """What a config describes, as objects: an experiment to train, and a trained model to draw from."""
 
+import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -126,36 +127,45 @@ class Evaluating:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Model:
-    """A score model and everything a script needs to draw from it.
+class TrainedModel:
+    """What a model has that training has made, of whatever kind.
 
     Attributes:
         sde: the forward SDE.
-        network: the network, as pure functions of its parameters.
-        parameterization: what the network predicts.
         params: the averaged parameters.
-        sampler: the sampler of the config.
-        shape: the shape of one sample.
+        shape: the shape of one example.
         scaling: the map between data levels and model space.
-        drawing: how many samples are asked for, and how.
-        evaluating: how likelihoods are computed.
         seed: the seed of the config.
         step: after how many training steps the parameters were saved.
         config: the resolved config, as plain values.
     """
 
     sde: SDE
-    network: ScoreNetwork
-    parameterization: Parameterization
     params: Params
-    sampler: Sampler
     shape: tuple[int, ...]
     scaling: Scaling
-    drawing: Drawing
-    evaluating: Evaluating
     seed: int
     step: int
     config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Model(TrainedModel):
+    """A score model and everything a script needs to draw from it, besides what every `TrainedModel` has.
+
+    Attributes:
+        network: the network, as pure functions of its parameters.
+        parameterization: what the network predicts.
+        sampler: the sampler of the config.
+        drawing: how many samples are asked for, and how.
+        evaluating: how likelihoods are computed.
+    """
+
+    network: ScoreNetwork
+    parameterization: Parameterization
+    sampler: Sampler
+    drawing: Drawing
+    evaluating: Evaluating
 
     def __post_init__(self) -> None:
         evaluating = self.evaluating
@@ -177,22 +187,37 @@ class Model:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Experiment:
-    """Everything that a config chooses, ready to train.
+class AnyExperiment(abc.ABC):
+    """What a config chooses for training, of whatever kind.
 
     Attributes:
         model: the model with its initial parameters.
         source: the data.
-        objective: the loss.
         optimizer: an optax transformation.
         training: how long, how often, how much.
     """
 
-    model: Model
+    model: TrainedModel
     source: DataSource
-    objective: ScoreMatching
     optimizer: optax.GradientTransformation
     training: Training
+
+    @abc.abstractmethod
+    def loss_fn(self, *, train: bool) -> LossFn:
+        """The loss of one example."""
+
+    @property
+    def frozen(self) -> Params | None:
+        """Parameters that the loss takes and training does not change, if there are any."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Experiment(AnyExperiment):
+    """Everything that a config chooses, ready to train: what `AnyExperiment` has, and ``objective``, the loss."""
+
+    model: Model
+    objective: ScoreMatching
 
     def __post_init__(self) -> None:
         self.objective.check(self.model.sde)

@@ -7,7 +7,7 @@ import numpy as np
 
 from score_sde.cli import report
 from score_sde.cli.flags import MAX_SEED, refusals
-from score_sde.cli.likelihood_run import dequantizer_of, evaluate_missing, pieces_of
+from score_sde.cli.likelihood_run import evaluate_missing, pieces_of, with_dequantizer
 from score_sde.cli.workdir import check_split, load_model, load_split, workdir_flags
 from score_sde.evaluation.files import replacing
 from score_sde.evaluation.likelihoods import Likelihoods
@@ -33,11 +33,11 @@ def main(argv: Sequence[str]) -> int:
     values = flags.parse(argv)
     check_split(values.split)
     model, workdir = load_model(values)
-    dequantizer = dequantizer_of(model, values.dequantizer)
+    model = with_dequantizer(model, values.dequantizer)
     key, examples = jax.random.key(values.seed), load_split(model, values.split)
     total = min(len(examples), model.evaluating.max_examples or len(examples))
-    pieces = pieces_of(model, dequantizer, key, workdir, values.split, examples)
-    evaluate_missing(model, dequantizer, pieces, key, examples[:total])
+    pieces = pieces_of(model, key, workdir, values.split, examples)
+    evaluate_missing(model, pieces, key, examples[:total])
     try:
         if jax.process_index() == 0:
             found = Likelihoods.concatenated(pieces.read(total))

@@ -1,6 +1,7 @@
 """What ``score-sde likelihood`` sets going: likelihoods in pieces, each process its share."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -8,7 +9,6 @@ import numpy as np
 
 from score_sde.cli import shared_work
 from score_sde.cli.flags import refusals
-from score_sde.dequantization import Dequantizer
 from score_sde.evaluation.likelihoods import Likelihoods, evaluate_range, make_evaluate
 from score_sde.evaluation.pieces import Piece, Pieces, fingerprint
 from score_sde.experiment import Model
@@ -20,25 +20,23 @@ NOT_THE_NUMBERS = ("max_examples", "batch_size")
 """The keys of the section ``eval`` on which no likelihood depends."""
 
 
-def dequantizer_of(model: Model, folder: str | None) -> Dequantizer | None:
-    """The trained dequantizer of a folder; where none is given, that of the config.
+def with_dequantizer(model: Model, folder: str | None) -> Model:
+    """The model with the trained dequantizer of a folder; where none is given, with that of its config.
 
     Raises:
         Refusal: where there is none in the folder, or it is for other data.
     """
     if folder is None:
-        return model.evaluating.dequantizer
+        return model
     with refusals():
         found = load_dequantizer(Path(folder).expanduser())
         ours, theirs = ((part.shape, part.scaling.num_levels, part.scaling.bins) for part in (model, found))
         if ours != theirs:
             raise ValueError(f"the dequantizer in {folder} is for (shape, levels, bins) {theirs}, the model for {ours}")
-    return found.dequantizer
+    return replace(model, evaluating=replace(model.evaluating, dequantizer=found.dequantizer))
 
 
-def pieces_of(
-    model: Model, dequantizer: Dequantizer | None, key: Key, folder: Path, split: str, examples: np.ndarray
-) -> Pieces:
+def pieces_of(model: Model, key: Key, folder: Path, split: str, examples: np.ndarray) -> Pieces:
     """The pieces of the request: the likelihood of example ``i`` depends on the model, how, the key and the example.
 
     ``examples`` are all of the split, so that a request for fewer of them or more has the same pieces.
@@ -46,14 +44,13 @@ def pieces_of(
     options = {name: value for name, value in model.config["eval"].items() if name not in NOT_THE_NUMBERS}
     data = hashlib.sha256(f"{examples.dtype.name}{list(examples.shape)}".encode())
     data.update(np.ascontiguousarray(examples).data)
+    dequantizer = model.evaluating.dequantizer
     learned = fingerprint({"dequantizer": type(dequantizer).__name__}, jax.tree.leaves(dequantizer))
     request = {"eval": options, "split": split, "examples": data.hexdigest(), "dequantizer": learned}
     return shared_work.pieces_of(model, key, folder, fields=Likelihoods._fields, **request)
 
 
-def evaluate_missing(
-    model: Model, dequantizer: Dequantizer | None, pieces: Pieces, key: Key, examples: np.ndarray
-) -> None:
+def evaluate_missing(model: Model, pieces: Pieces, key: Key, examples: np.ndarray) -> None:
     """Compute the likelihoods that no piece holds, each process its share on its own devices.
 
     Raises:
@@ -66,7 +63,7 @@ def evaluate_missing(
         model.score_fn_of,
         model.scaling,
         estimator=options.estimator,
-        dequantizer=dequantizer,
+        dequantizer=options.dequantizer,
         num_dequantizations=options.num_dequantizations,
         t_min=options.t_min,
     )

@@ -3,7 +3,6 @@
 import json
 from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import TypeAlias
 
 import jax
 
@@ -12,12 +11,11 @@ from score_sde.cli import report
 from score_sde.cli.flags import refusals
 from score_sde.cli.resume import check_resumes
 from score_sde.data import Loader
-from score_sde.dequantizer import DequantizerExperiment
 from score_sde.evaluation import image_grid
 from score_sde.evaluation.files import replacing
 from score_sde.evaluation.generation import generate, make_draw
 from score_sde.evaluation.pictures import is_image, picture_of_samples
-from score_sde.experiment import Experiment
+from score_sde.experiment import AnyExperiment, Experiment
 from score_sde.training import (
     Checkpoints,
     Evaluation,
@@ -35,8 +33,6 @@ from score_sde.training import (
 )
 from score_sde.training.mesh import check_batch_size, data_mesh
 from score_sde.typing import Key
-
-AnyExperiment: TypeAlias = Experiment | ClassifierExperiment | DequantizerExperiment
 
 STOPPED = 75
 """The exit code of a run that was asked to stop, and can be run again (EX_TEMPFAIL)."""
@@ -81,10 +77,9 @@ def training_run(experiment: AnyExperiment, workdir: Path) -> TrainingRun:
     """The run of an experiment in a folder: loaders, steps, writers, checkpoints and sample grids."""
     training, model = experiment.training, experiment.model
     train_key, eval_key, sample_key = jax.random.split(jax.random.key(model.seed), 3)
-    frozen = experiment.score_model.params if isinstance(experiment, DequantizerExperiment) else None
     writer = MultiWriter([JsonLinesWriter(workdir / "metrics.jsonl"), TensorBoardWriter(workdir / "tensorboard")])
     return TrainingRun(
-        state=init_state(model.params, experiment.optimizer, frozen=frozen),
+        state=init_state(model.params, experiment.optimizer, frozen=experiment.frozen),
         step=make_train_step(
             experiment.loss_fn(train=True),
             experiment.optimizer,

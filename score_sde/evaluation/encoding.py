@@ -1,7 +1,6 @@
 """Latents of examples, and examples of latents, by the probability-flow ODE: in batches, over all local devices."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +10,7 @@ from jaxtyping import Array, Float
 from score_sde.data import Scaling
 from score_sde.evaluation.generation import AXIS, even_batch_size, over_devices
 from score_sde.sampling import ProbabilityFlow, decode, encode
-from score_sde.sdes import SDE
+from score_sde.sdes.base import SDE, starting_at
 from score_sde.typing import Key, Params, ScoreFn
 
 
@@ -37,7 +36,7 @@ def make_encode(
     Examples with levels are dequantised, as in training: in the middle of their levels all those that look alike would
     have one latent, and one nearer to zero than the prior's are.
     """
-    sde = replace(sde, t_min=t_min)  # pyright: ignore[reportArgumentType] - every SDE is a dataclass
+    sde = starting_at(sde, t_min)
 
     def encode_batch(params: Params, keys: Array, examples: Array) -> Encoded:
         score_fn = score_fn_of(params)
@@ -53,7 +52,7 @@ def make_encode(
 
 def make_decode(sde: SDE, score_fn_of: Callable[[Params], ScoreFn], *, flow: ProbabilityFlow, t_min: float) -> Decode:
     """The compiled function from latents to examples at ``t_min``, the inverse of the encoding with the same flow."""
-    sde = replace(sde, t_min=t_min)  # pyright: ignore[reportArgumentType] - every SDE is a dataclass
+    sde = starting_at(sde, t_min)
 
     def decode_batch(params: Params, latents: Array) -> Array:
         score_fn = score_fn_of(params)

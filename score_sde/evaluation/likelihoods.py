@@ -1,8 +1,6 @@
 """The likelihood of a whole data set, every example counted once."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -14,7 +12,8 @@ from score_sde.data import Scaling
 from score_sde.dequantization import Dequantizer
 from score_sde.estimators import Estimate, Estimator, dequantized
 from score_sde.evaluation.generation import AXIS, index_keys, over_devices
-from score_sde.sdes import SDE
+from score_sde.likelihood import bits_per_dim
+from score_sde.sdes.base import SDE, starting_at
 from score_sde.typing import Key, Params, ScoreFn
 
 Evaluate = Callable[[Params, Array, Array], Estimate]
@@ -57,7 +56,7 @@ def make_evaluate(
     Data with levels are dequantised ``num_dequantizations`` times; without a dequantizer the estimator is asked for
     their probability.
     """
-    sde = replace(sde, t_min=t_min)  # pyright: ignore[reportArgumentType] - every SDE is a dataclass
+    sde = starting_at(sde, t_min)
 
     def evaluate(params: Params, dequantizer: Dequantizer | None, keys: Array, examples: Array) -> Estimate:
         score_fn = score_fn_of(params)
@@ -92,6 +91,7 @@ def evaluate_range(
     rows = np.arange(indices.start, indices.start + batch_size)
     batch = examples[np.where(rows < indices.stop, rows, 0)]
     found = jax.device_get(evaluate(params, index_keys(key, rows), jnp.asarray(batch)))
-    num_dims = int(np.prod(examples.shape[1:]))
-    unit = -num_dims * math.log(2.0) if scaling.num_levels is not None else np.nan
-    return Likelihoods(*(field[: len(indices)] for field in (found.log_prob, found.log_prob / unit, *found[1:])))
+    num_dims, discrete = int(np.prod(examples.shape[1:])), scaling.num_levels is not None
+    bits = bits_per_dim(found.log_prob, num_dims, bin_width=1.0) if discrete else found.log_prob * np.nan
+    row = Likelihoods(found.log_prob, np.asarray(bits), *found[1:])
+    return Likelihoods(*(field[: len(indices)] for field in row))

@@ -6,8 +6,7 @@ data themselves; else a sampler ends at ``t_min``. Few steps are best spent that
 """
 
 import abc
-from dataclasses import dataclass, replace
-from typing import cast
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +15,7 @@ from jaxtyping import Array, Float
 
 from score_sde.integrate import Progress, run_table
 from score_sde.sampling.base import GridSampler, Path, Sample, check_path, required, sample_of
-from score_sde.sdes.base import SDE
+from score_sde.sdes.base import SDE, starting_at
 from score_sde.solvers import (
     CauchyGrid,
     ExtendedReverse,
@@ -71,7 +70,7 @@ class ExponentialSampler(GridSampler):
             times = self.grid(sde, self.num_steps)
             return times[:-1], noise_levels(sde, times)
         t_min = float(times_of_ratio(sde, np.array([self.last_ratio]))[0])
-        ending = cast(SDE, replace(sde, t_min=t_min))  # pyright: ignore[reportArgumentType] - SDEs are dataclasses
+        ending = starting_at(sde, t_min)
         times = self.grid(ending, self.num_steps - 1) if self.num_steps > 1 else np.array([sde.t_max])
         levels = noise_levels(sde, times)
         return times, NoiseLevels(np.append(levels.alpha, 1.0), np.append(levels.sigma, 0.0))

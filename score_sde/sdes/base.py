@@ -6,6 +6,7 @@ Every SDE here is linear with a scalar diffusion, ``dx = f(t) x dt + g(t) dw`` o
 
 import abc
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -102,6 +103,11 @@ def prior_log_prob(sde: SDE, x: Float[Array, "*shape"]) -> Scalar:
     std = sde.prior_std()
     normalizer = x.size * (0.5 * math.log(2.0 * math.pi) + math.log(std))
     return -0.5 * jnp.sum(jnp.square(x / std)) - normalizer
+
+
+def starting_at(sde: SDE, t_min: float) -> SDE:
+    """The same SDE from another ``t_min`` on."""
+    return replace(sde, t_min=t_min)  # pyright: ignore[reportArgumentType, reportReturnType] - every SDE is a dataclass
 
 
 def check_times(t_min: float, t_max: float, *, end: float | None = None) -> None:
