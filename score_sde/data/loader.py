@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Array, Int, Shaped
@@ -19,6 +19,19 @@ class Batch(NamedTuple):
     """Position of each row in the global batch, int32 ``0 .. b - 1``: what a sample's random key is folded with."""
     label: Int[Array | np.ndarray, " b"] | None = None
     """Classes, where they are asked for."""
+
+
+class BatchLoader(Protocol):
+    """What training asks of a loader, whose batches depend on the step alone."""
+
+    @property
+    def batch_size(self) -> int:
+        """The rows of a batch."""
+        ...
+
+    def batch(self, step: int, part: slice = ...) -> Batch:
+        """The batch of a step, counted from 0, or a part of its rows."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,11 +64,15 @@ class Loader:
             raise ValueError(f"a loader needs a label for each of {len(self.array)} examples, got {len(self.labels)}")
         check_seed(self.seed)
 
-    def batch(self, step: int) -> Batch:
-        """Return the batch of a step, counted from 0; raises ValueError where ``step`` is negative."""
-        rows = self.rows(step)
+    def batch(self, step: int, part: slice = slice(None)) -> Batch:
+        """The batch of a step, counted from 0, or a part of its rows: those of one process.
+
+        Raises:
+            ValueError: where ``step`` is negative.
+        """
+        rows = self.rows(step)[part]
         label = None if self.labels is None else self.labels[rows]
-        return Batch(x=self.array[rows], index=np.arange(self.batch_size, dtype=np.int32), label=label)
+        return Batch(x=self.array[rows], index=np.arange(self.batch_size, dtype=np.int32)[part], label=label)
 
     def rows(self, step: int) -> Int[np.ndarray, " b"]:
         """Return which rows of ``array`` make the batch of a step."""

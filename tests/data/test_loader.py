@@ -97,3 +97,12 @@ def test_labels_go_with_their_examples():
     assert Loader(array=array, batch_size=3).batch(0).label is None
     with pytest.raises(ValueError, match="a label for each of 7 examples, got 6"):
         Loader(array=array, batch_size=3, labels=np.arange(6))
+
+
+def test_the_parts_of_a_batch_are_the_batch():
+    labels = np.arange(10, dtype=np.int32)
+    whole = Loader(array=np.arange(10, dtype=np.int32), batch_size=6, labels=labels)
+    parts = [whole.batch(3, slice(start, start + 2)) for start in (0, 2, 4)]
+    for name in ("x", "index", "label"):
+        joined = np.concatenate([getattr(part, name) for part in parts])
+        np.testing.assert_array_equal(joined, getattr(whole.batch(3), name))
