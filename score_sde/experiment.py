@@ -46,31 +46,62 @@ class Drawing:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """The section ``training``: lengths in steps, and what is kept.
+    """The section ``training``: lengths in steps, what is kept, and how the work is spread.
 
-    ``sample_every`` and ``eval_every`` may be 0, for never. The gradient of a batch is computed in ``num_microbatches``
-    parts, one after the other: the same up to rounding, in the memory of one (but on CPUs).
+    Attributes:
+        num_steps: how many updates.
+        batch_size: examples of one, over all devices.
+        num_microbatches: in how many parts the gradient of a batch is computed, one after the other: the same up to
+            rounding, in the memory of one (but on CPUs).
+        n_jitted_steps: how many updates are one dispatch; it must divide the intervals below but ``log_every``.
+        fsdp: over how many devices the parameters, their averages and the state of the optimizer are split; 1 for a
+            copy on each.
+        log_every: between how many steps the metrics are written.
+        eval_every: between how many the held-out loss is computed; 0 for never.
+        checkpoint_every: between how many a checkpoint is written.
+        sample_every: between how many samples are drawn; 0 for never.
+        keep_last: how many of the latest checkpoints are kept.
+        keep_best: how many of the best by the held-out loss are kept besides.
+        keep_every: those of the multiples of this many steps are kept for good; 0 for none.
+        ema_decay: of the average of the parameters.
+        ema_warmup: whether the decay grows from small values.
+        max_skipped: after how many updates in a row that were left out, as their gradients were not finite, the run is
+            taken back to its last checkpoint, to go on with other data.
+        max_taken_back: how often, before it stops.
+        hang_timeout: seconds without progress after which a run ends, to be run again; 0 for never.
     """
 
     num_steps: int = 10000
     batch_size: int = 128
     num_microbatches: int = 1
+    n_jitted_steps: int = 1
+    fsdp: int = 1
     log_every: int = 50
     eval_every: int = 500
     checkpoint_every: int = 1000
     sample_every: int = 1000
     keep_last: int = 2
     keep_best: int = 1
+    keep_every: int = 0
     ema_decay: float = 0.9999
     ema_warmup: bool = True
+    max_skipped: int = 10
+    max_taken_back: int = 2
+    hang_timeout: float = 3600.0
 
     def __post_init__(self) -> None:
         _positive("training", num_steps=self.num_steps, batch_size=self.batch_size, log_every=self.log_every)
         _positive("training", checkpoint_every=self.checkpoint_every, keep_last=self.keep_last)
-        _positive("training", num_microbatches=self.num_microbatches)
-        for name in ("eval_every", "sample_every", "keep_best"):
-            if getattr(self, name) < 0:
+        _positive("training", num_microbatches=self.num_microbatches, n_jitted_steps=self.n_jitted_steps)
+        _positive("training", fsdp=self.fsdp, max_skipped=self.max_skipped)
+        for name in ("eval_every", "sample_every", "keep_best", "keep_every", "max_taken_back", "hang_timeout"):
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"training.{name} must not be negative, got {getattr(self, name)}")
+        for name in ("eval_every", "checkpoint_every", "sample_every"):
+            if getattr(self, name) % self.n_jitted_steps:
+                raise ValueError(
+                    f"training.n_jitted_steps={self.n_jitted_steps} must divide training.{name}={getattr(self, name)}"
+                )
         if not 0.0 <= self.ema_decay < 1.0:
             raise ValueError(f"training.ema_decay must be at least 0 and less than 1, got {self.ema_decay}")
 

@@ -1,8 +1,12 @@
 """Choosing the verb, and answering what cannot be done in one line."""
 
 import importlib
+import os
 import sys
+import threading
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from score_sde.cli.flags import Refusal, sentence
 from score_sde.naming import did_you_mean
@@ -67,9 +71,27 @@ def _prepare_interpreter() -> None:
     if "" not in sys.path:
         sys.path.insert(0, "")
     sys.unraisablehook = _without_late_reads
+    threading.excepthook = _without_failed_writes
+    _keep_compiled_programs()
 
 
-_report_unraisable = sys.unraisablehook
+def _keep_compiled_programs() -> None:
+    """What was compiled once is read from the disk, unless the environment says otherwise as jax understands it."""
+    import jax
+
+    if jax.config.values["jax_compilation_cache_dir"] is None:
+        root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        jax.config.update("jax_compilation_cache_dir", str(Path(root) / "score_sde" / "programs"))
+
+
+_report_unraisable, _report_thread = sys.unraisablehook, threading.excepthook
+
+
+def _without_failed_writes(arguments: threading.ExceptHookArgs) -> None:
+    # orbax writes in threads, and raises what went wrong there once more where it is waited for.
+    frames = traceback.extract_tb(arguments.exc_traceback)
+    if not any("orbax" in frame.filename for frame in frames):
+        _report_thread(arguments)
 
 
 def _without_late_reads(unraisable: "sys.UnraisableHookArgs") -> None:

@@ -7,6 +7,7 @@ from score_sde.builders import CLASSIFIER, DEQUANTIZER, build, build_classifier,
 from score_sde.cli.flags import Flags, Refusal, config_help, refusals, require, required_config
 from score_sde.cli.training_run import train_in
 from score_sde.cli.workdir import EXAMPLE
+from score_sde.training import StopRequest, join_processes
 
 
 def main(argv: Sequence[str]) -> int:
@@ -19,6 +20,8 @@ def main(argv: Sequence[str]) -> int:
     kind = kind_of(values.config)
     if kind == DEQUANTIZER:
         raise Refusal("this config is that of a dequantizer: score-sde train-dequantizer trains it for a score model")
-    with refusals():
-        experiment = (build_classifier if kind == CLASSIFIER else build)(values.config)
-    return train_in(workdir, experiment)
+    with StopRequest() as stop:
+        with refusals():
+            join_processes()
+            experiment = (build_classifier if kind == CLASSIFIER else build)(values.config)
+        return train_in(workdir, experiment, stop)

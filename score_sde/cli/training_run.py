@@ -1,21 +1,23 @@
 """What ``score-sde train`` and ``score-sde train-dequantizer`` set going."""
 
+import io
 import json
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
 import jax
+from jax.sharding import Mesh
 
 from score_sde.classifier import ClassifierExperiment
 from score_sde.cli import report
-from score_sde.cli.flags import refusals
+from score_sde.cli.flags import Refusal, refusals, sentence
 from score_sde.cli.resume import check_resumes
 from score_sde.data import Loader
 from score_sde.evaluation import image_grid
 from score_sde.evaluation.files import replacing
 from score_sde.evaluation.generation import generate, make_draw
 from score_sde.evaluation.pictures import is_image, picture_of_samples
-from score_sde.experiment import AnyExperiment, Experiment
+from score_sde.experiment import AnyExperiment, Experiment, Training
 from score_sde.training import (
     Checkpoints,
     Evaluation,
@@ -23,61 +25,85 @@ from score_sde.training import (
     JsonLinesWriter,
     MetricWriter,
     MultiWriter,
+    StopRequest,
     TensorBoardWriter,
     TrainingRun,
     TrainState,
+    by_first,
+    check_agreement,
+    check_batch_size,
+    device_mesh,
     init_state,
     make_eval_step,
     make_train_step,
     train,
+    versions,
 )
-from score_sde.training.mesh import check_batch_size, data_mesh
+from score_sde.training.lock import held
+from score_sde.training.mesh import gathered
+from score_sde.training.seal import CheckpointError, fingerprints
+from score_sde.training.watchdog import STOPPED
 from score_sde.typing import Key
 
-STOPPED = 75
-"""The exit code of a run that was asked to stop, and can be run again (EX_TEMPFAIL)."""
 
-
-class _Checkpoints(Checkpoints):
-    """Checkpoints that refuse to go on from one that is damaged."""
-
-    def restore(self, target: TrainState, *, step: int | None = None) -> TrainState:
-        with refusals():
-            return super().restore(target, step=step)
-
-
-def train_in(workdir: Path, experiment: AnyExperiment) -> int:
+def train_in(workdir: Path, experiment: AnyExperiment, stop: StopRequest) -> int:
     """Train, or go on training, and say so: the exit code.
 
     Raises:
-        Refusal: where the folder holds another run, or cannot be written in.
+        Refusal: where the folder holds another run, another process writes in it, or nothing can be written there.
     """
-    with refusals():
-        _prepare(workdir, experiment)
-        run = training_run(experiment, workdir)
-    with closing(run.writer), run.checkpoints or nullcontext():
-        result = train(run)
-    rows = {"trained": f"{int(result.state.step)} steps, {workdir / 'checkpoints'}"}
-    report.record(workdir, rows)
-    report.show(f"training in {workdir}", rows)
+    with ExitStack() as stack:
+        with refusals():
+            mesh = _checked_mesh(experiment.training)
+            by_first(lambda: _take(workdir, experiment, stack))
+            check_agreement(_facts(experiment))
+            run = training_run(experiment, workdir, mesh)
+        stack.enter_context(closing(run.writer))
+        stack.enter_context(run.checkpoints or nullcontext())
+        try:
+            result = train(run, stop=stop)
+        except CheckpointError as error:
+            raise Refusal(sentence(error)) from error
+    if jax.process_index() == 0:
+        rows = {"trained": f"{int(result.state.step)} steps, {workdir / 'checkpoints'}"}
+        report.record(workdir, rows)
+        report.show(f"training in {workdir}", rows)
     return 0 if result.signum is None else STOPPED
 
 
-def _prepare(workdir: Path, experiment: AnyExperiment) -> None:
-    """Make the folder and write its ``config.json``, once nothing speaks against it."""
-    training = experiment.training
-    check_batch_size(data_mesh(), training.batch_size, num_microbatches=training.num_microbatches)
+def _checked_mesh(training: Training) -> Mesh:
+    try:
+        mesh = device_mesh(fsdp=training.fsdp)
+    except ValueError as error:
+        raise ValueError(f"training.{error}") from error
+    check_batch_size(mesh, training.batch_size, num_microbatches=training.num_microbatches)
+    return mesh
+
+
+def _take(workdir: Path, experiment: AnyExperiment, stack: ExitStack) -> None:
+    """Make the folder, keep it for this run, and write its ``config.json``, once nothing speaks against it."""
     check_resumes(workdir, experiment.model.config)
     report.make_folder(workdir)
+    stack.enter_context(held(workdir))
     with replacing(workdir / "config.json") as temporary:
         temporary.write_text(json.dumps(experiment.model.config, indent=2) + "\n", encoding="utf-8")
 
 
-def training_run(experiment: AnyExperiment, workdir: Path) -> TrainingRun:
+def _facts(experiment: AnyExperiment) -> dict[str, str]:
+    """What all processes must have alike."""
+    return {
+        "config": json.dumps(experiment.model.config, sort_keys=True),
+        "code": json.dumps(versions(), sort_keys=True),
+        "initial parameters": json.dumps(fingerprints(experiment.model.params)),
+    }
+
+
+def training_run(experiment: AnyExperiment, workdir: Path, mesh: Mesh) -> TrainingRun:
     """The run of an experiment in a folder: loaders, steps, writers, checkpoints and sample grids."""
     training, model = experiment.training, experiment.model
     train_key, eval_key, sample_key = jax.random.split(jax.random.key(model.seed), 3)
-    writer = MultiWriter([JsonLinesWriter(workdir / "metrics.jsonl"), TensorBoardWriter(workdir / "tensorboard")])
+    is_first = jax.process_index() == 0
+    writer = MultiWriter(_writers(workdir) if is_first else [])
     return TrainingRun(
         state=init_state(model.params, experiment.optimizer, frozen=experiment.frozen),
         step=make_train_step(
@@ -89,14 +115,31 @@ def training_run(experiment: AnyExperiment, workdir: Path) -> TrainingRun:
         loader=_loader(experiment, "train", seed=model.seed),
         key=train_key,
         num_steps=training.num_steps,
-        checkpoints=_Checkpoints(workdir / "checkpoints", keep_last=training.keep_last, keep_best=training.keep_best),
+        mesh=mesh,
+        n_jitted_steps=training.n_jitted_steps,
+        checkpoints=Checkpoints(
+            workdir / "checkpoints",
+            keep_last=training.keep_last,
+            keep_best=training.keep_best,
+            keep_every=training.keep_every,
+        ),
         checkpoint_every=training.checkpoint_every,
         config=model.config,
+        about={"versions": versions()},
         log_every=training.log_every,
         writer=writer,
         evaluation=_evaluation(experiment, eval_key) if training.eval_every else None,
-        hooks=_hooks(experiment, workdir, sample_key, writer),
+        hooks=_hooks(experiment, workdir, mesh, sample_key, writer),
+        max_skipped=training.max_skipped,
+        max_taken_back=training.max_taken_back,
+        hang_timeout=training.hang_timeout,
+        hang_dump=workdir / f"hang_{jax.process_index()}.txt",
+        stream=None if is_first else io.StringIO(),
     )
+
+
+def _writers(workdir: Path) -> list[MetricWriter]:
+    return [JsonLinesWriter(workdir / "metrics.jsonl"), TensorBoardWriter(workdir / "tensorboard")]
 
 
 def _loader(experiment: AnyExperiment, split: str, *, seed: int = 0) -> Loader:
@@ -118,19 +161,22 @@ def _evaluation(experiment: AnyExperiment, key: Key) -> Evaluation:
     )
 
 
-def _hooks(experiment: AnyExperiment, workdir: Path, key: Key, writer: MetricWriter) -> tuple[Hook, ...]:
+def _hooks(experiment: AnyExperiment, workdir: Path, mesh: Mesh, key: Key, writer: MetricWriter) -> tuple[Hook, ...]:
     if not isinstance(experiment, Experiment) or not experiment.training.sample_every:
         return ()
-    return (_sample_grids(experiment, workdir, key, writer),)
+    return (_sample_grids(experiment, workdir, mesh, key, writer),)
 
 
-def _sample_grids(experiment: Experiment, workdir: Path, key: Key, writer: MetricWriter) -> Hook:
-    """64 samples from the same latents each time."""
+def _sample_grids(experiment: Experiment, workdir: Path, mesh: Mesh, key: Key, writer: MetricWriter) -> Hook:
+    """64 samples from the same latents each time, drawn by the first process on its devices."""
     model, data = experiment.model, experiment.source.test
     draw = make_draw(model.sde, model.score_fn_of, model.sampler, model.shape, **model.drawing.options)
 
     def draw_samples(state: TrainState, step: int) -> None:
-        samples = next(generate(draw, state.ema_params, key, 64, 64)).x
+        params = gathered(mesh, state.ema_params)
+        if jax.process_index() != 0:
+            return
+        samples = next(generate(draw, params, key, 64, 64)).x
         picture_of_samples(workdir / "samples", f"step_{step:07d}", samples, data, model.scaling)
         if is_image(model.shape, model.scaling):
             writer.write_images(step, {"samples": image_grid(model.scaling.to_unit(samples))})

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Array, Int, Shaped
@@ -21,6 +21,7 @@ class Batch(NamedTuple):
     """Classes, where they are asked for."""
 
 
+@runtime_checkable
 class BatchLoader(Protocol):
     """What training asks of a loader, whose batches depend on the step alone."""
 

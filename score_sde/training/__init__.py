@@ -1,5 +1,6 @@
 """Training: state, step, optimizer, devices, checkpoints, logs, and the loop over them."""
 
+from score_sde.training.agreement import check_agreement
 from score_sde.training.checkpoint import Checkpoints, SamplingCheckpoint, restore_for_sampling
 from score_sde.training.ema import EMA
 from score_sde.training.logging import JsonLinesWriter, MetricWriter, MultiWriter, TensorBoardWriter, read_scalars
@@ -8,15 +9,18 @@ from score_sde.training.mesh import (
     check_batch_size,
     compile_eval_step,
     compile_step,
-    data_mesh,
-    replicate,
+    compile_steps,
+    device_mesh,
+    place,
     shard_batch,
 )
 from score_sde.training.optimizer import adam
-from score_sde.training.processes import join_processes, meet
+from score_sde.training.processes import by_first, join_processes, meet
 from score_sde.training.progress import Progress
+from score_sde.training.signals import StopRequest
 from score_sde.training.state import TrainState, init_state
 from score_sde.training.step import LossFn, make_eval_step, make_train_step
+from score_sde.training.versions import versions
 
 __all__ = [
     "EMA",
@@ -29,23 +33,28 @@ __all__ = [
     "MultiWriter",
     "Progress",
     "SamplingCheckpoint",
+    "StopRequest",
     "TensorBoardWriter",
     "TrainResult",
     "TrainState",
     "TrainingRun",
     "adam",
+    "by_first",
+    "check_agreement",
     "check_batch_size",
     "compile_eval_step",
     "compile_step",
-    "data_mesh",
+    "compile_steps",
+    "device_mesh",
     "init_state",
     "join_processes",
     "make_eval_step",
     "make_train_step",
     "meet",
+    "place",
     "read_scalars",
-    "replicate",
     "restore_for_sampling",
     "shard_batch",
     "train",
+    "versions",
 ]

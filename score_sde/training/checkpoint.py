@@ -1,10 +1,12 @@
 """Checkpoints: the state of a run and the config that made it, written in the background by orbax."""
 
+import errno
+import itertools
 import json
 import logging
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +15,22 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from score_sde.training.processes import meet
 from score_sde.training.retention import Retention
+from score_sde.training.seal import (
+    CheckpointError,
+    DamagedError,
+    Seal,
+    arrays_of,
+    check_arrays,
+    check_config,
+    check_seal,
+    seal_of,
+)
 from score_sde.training.state import TrainState
 from score_sde.typing import Params
+
+_log = logging.getLogger(__name__)
 
 Config = dict[str, Any]
 """A resolved config as plain JSON values."""
@@ -47,6 +62,7 @@ class Checkpoints:
         directory: The folder, made if missing.
         keep_last: How many of the latest are kept, at least 1.
         keep_best: How many of the best by ``best_metric`` are kept besides.
+        keep_every: Those of the multiples of this many steps are kept for good; 0 for none.
         best_metric: The name of the metric given to ``save``; a checkpoint without it is never among the best.
         best_mode: Whether the best metric is the smallest or the largest.
 
@@ -60,14 +76,21 @@ class Checkpoints:
         *,
         keep_last: int = 2,
         keep_best: int = 1,
+        keep_every: int = 0,
         best_metric: str = "eval_loss",
         best_mode: str = "min",
     ) -> None:
         self.directory = Path(directory).resolve()
         self._retention = Retention(
-            keep_last=keep_last, keep_best=keep_best, best_metric=best_metric, best_mode=best_mode
+            keep_last=keep_last,
+            keep_best=keep_best,
+            keep_every=keep_every,
+            best_metric=best_metric,
+            best_mode=best_mode,
         )
-        _remove_unfinished(self.directory)
+        if jax.process_index() == 0:
+            _remove_unfinished(self.directory)
+        meet("unfinished checkpoints are removed")
         self._manager = _manager(
             self.directory,
             best_fn=self._retention.merit,
@@ -90,7 +113,12 @@ class Checkpoints:
         return None if merit == -math.inf else step
 
     def save(
-        self, state: TrainState, *, config: Mapping[str, Any] | str, metrics: Mapping[str, float] | None = None
+        self,
+        state: TrainState,
+        *,
+        config: Mapping[str, Any] | str,
+        metrics: Mapping[str, float] | None = None,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         """Write a checkpoint of ``state`` under its step, in the background; nothing if that step is there already.
 
@@ -98,52 +126,115 @@ class Checkpoints:
             state: The state; it may be donated to the next step at once.
             config: The resolved config, as plain values or as a JSON text of them.
             metrics: What the checkpoint is judged by.
+            about: What else is to be kept with it, as plain values.
+
+        Raises:
+            OSError: Where there is no room for it, or the one before could not be written; this one then is not.
         """
         step = int(state.step)
         if step in self._manager.all_steps():
             return
-        rest = {"step": state.step, "params": state.params, "opt_state": state.opt_state}
+        trees, plain = _items(state), _plain(config)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        _check_room(self.directory, trees)
         items = ocp.args.Composite(
-            state=ocp.args.PyTreeSave(rest),
-            ema_params=ocp.args.PyTreeSave(state.ema_params),
-            config=ocp.args.JsonSave(_plain(config)),
+            **{name: ocp.args.PyTreeSave(tree) for name, tree in trees.items()},
+            config=ocp.args.JsonSave(plain),
+            seal=ocp.args.JsonSave(seal_of(trees, plain, about or {})),
         )
         scores = {name: float(value) for name, value in (metrics or {}).items()}
-        self._manager.save(step, args=items, metrics=scores, force=True)
+        with self._writing():
+            self._manager.save(step, args=items, metrics=scores, force=True)
 
-    def restore(self, target: TrainState, *, step: int | None = None) -> TrainState:
+    def restore(
+        self, target: TrainState, *, step: int | None = None, note: Callable[[str], None] | None = None
+    ) -> TrainState:
         """Read a state, bit for bit as it was saved.
+
+        Without ``step`` it is the newest that is sound: those that are damaged are moved aside, into the folder
+        ``damaged``, and that is told.
 
         Args:
             target: A state of the same structure, of arrays or of ``jax.ShapeDtypeStruct`` with shardings: where its
                 leaves lie is where the restored ones will, on whatever devices they were saved from.
-            step: Which checkpoint; the latest unless given.
+            step: Which checkpoint.
+            note: Told in a line of each that is damaged; a warning of the log unless given.
 
         Raises:
             FileNotFoundError: Where there is no such checkpoint.
-            ValueError: Where the checkpoint holds other arrays than ``target``, or is damaged.
+            DamagedError: Where the one that was asked for is damaged, or all are; a ``ValueError``.
+            CheckpointError: Where it holds other arrays than ``target``; a ``ValueError``.
         """
         self.wait()
-        step = _choose(self._manager, step)
-        rest = {"step": target.step, "params": target.params, "opt_state": target.opt_state}
-        items = {"state": rest, "ema_params": target.ema_params}
-        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), items)
-        path = self.directory / str(step)
+        wanted = _choose(self._manager, step)
+        if step is not None:
+            return self._read(target, wanted)
+        while True:
+            try:
+                return self._read(target, wanted)
+            except DamagedError as error:
+                (note or _log.warning)(f"{error}: moved to {self._set_aside(wanted)}")
+            if not self.steps():
+                raise DamagedError(f"no sound checkpoint in {self.directory}: all are damaged")
+            wanted = self.steps()[-1]
+
+    def about(self, step: int) -> dict[str, Any]:
+        """What was saved about a checkpoint besides its state.
+
+        Raises:
+            DamagedError: Where it is damaged.
+        """
+        return self._seal(step)["about"]
+
+    def _read(self, target: TrainState, step: int) -> TrainState:
+        path, trees = self.directory / str(step), _items(target)
         with _reading(path):
-            stored = {name: self._manager.item_metadata(step)[name].tree for name in abstract}
-        for name, tree in abstract.items():
-            _check_same(stored[name], tree, path)
-        wanted = {
-            name: ocp.args.PyTreeRestore(item=tree, restore_args=ocp.checkpoint_utils.construct_restore_args(tree))
-            for name, tree in abstract.items()
-        }
+            seal = self._seal(step)
+        _check_same(seal["arrays"], arrays_of(trees), path)
         with _reading(path):
-            found = self._manager.restore(step, args=ocp.args.Composite(**wanted))
-            return target._replace(ema_params=found["ema_params"], **found["state"])
+            stored = {name: self._manager.item_metadata(step)[name].tree for name in trees}
+            if arrays_of(stored) != seal["arrays"]:
+                raise DamagedError("its arrays are not those that were saved")
+            found = self._manager.restore(
+                step, args=ocp.args.Composite(**_wanted(trees), config=ocp.args.JsonRestore())
+            )
+            check_config(seal, found["config"])
+            found = {name: found[name] for name in trees}
+            check_arrays(seal, found)
+        return target._replace(ema_params=found["ema_params"], **found["state"])
+
+    def _seal(self, step: int) -> Seal:
+        with _reading(self.directory / str(step)):
+            return check_seal(self._manager.restore(step, args=ocp.args.Composite(seal=ocp.args.JsonRestore()))["seal"])
+
+    def _set_aside(self, step: int) -> Path:
+        """Move a checkpoint out of the way, without losing what is in it."""
+        aside = self.directory / "damaged"
+        place = next(path for n in itertools.count() if not (path := aside / f"{step}{f'-{n}' if n else ''}").exists())
+        if jax.process_index() == 0:
+            aside.mkdir(exist_ok=True)
+            (self.directory / str(step)).rename(place)
+        meet(f"checkpoint {step} is moved aside")
+        self._manager.reload()
+        return place
 
     def wait(self) -> None:
-        """Return when everything saved so far is on the disk; raise what went wrong in the background."""
-        self._manager.wait_until_finished()
+        """Return when everything saved so far is on the disk.
+
+        Raises:
+            OSError: Where something could not be written; what is left of it is removed.
+        """
+        with self._writing():
+            self._manager.wait_until_finished()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if jax.process_index() == 0:
+                _remove_unfinished(self.directory)
+            raise OSError(_reason(error)) from error
 
     def close(self) -> None:
         """Wait, and let go of the folder."""
@@ -175,8 +266,12 @@ def restore_for_sampling(directory: str | Path, *, step: int | None = None) -> S
         with _reading(path / str(step)):
             saved = manager.item_metadata(step)["ema_params"].tree
             as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
-            wanted = {"ema_params": ocp.args.PyTreeRestore(restore_args=as_numpy), "config": ocp.args.JsonRestore()}
+            wanted = {"ema_params": ocp.args.PyTreeRestore(restore_args=as_numpy)}
+            wanted |= {"config": ocp.args.JsonRestore(), "seal": ocp.args.JsonRestore()}
             found = manager.restore(step, args=ocp.args.Composite(**wanted))
+            seal = check_seal(found["seal"])
+            check_config(seal, found["config"])
+            check_arrays(seal, {"ema_params": found["ema_params"]})
             return SamplingCheckpoint(step=step, ema_params=found["ema_params"], config=found["config"])
 
 
@@ -196,6 +291,7 @@ def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
     for item, handler, arguments in (
         ("state", ocp.PyTreeCheckpointHandler(), (ocp.args.PyTreeSave, ocp.args.PyTreeRestore)),
         ("ema_params", ocp.PyTreeCheckpointHandler(), (ocp.args.PyTreeSave, ocp.args.PyTreeRestore)),
+        ("seal", ocp.JsonCheckpointHandler(), (ocp.args.JsonSave, ocp.args.JsonRestore)),
         ("config", ocp.JsonCheckpointHandler(), (ocp.args.JsonSave, ocp.args.JsonRestore)),
     ):
         for argument in arguments:
@@ -210,7 +306,7 @@ def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
 def _remove_unfinished(directory: Path) -> None:
     # orbax can do this itself, but only when the next checkpoint is saved.
     for path in directory.glob("*.orbax-checkpoint-tmp*"):
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _choose(manager: ocp.CheckpointManager, step: int | None) -> int:
@@ -230,27 +326,60 @@ def _nothing_in(directory: Path) -> str:
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
+    except DamagedError as error:
+        raise (
+            error if str(path) in str(error) else DamagedError(f"the checkpoint {path} is damaged: {error}")
+        ) from error
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise ValueError(f"cannot read the checkpoint {path}, remove it to use an earlier one: {reason}") from error
+        raise DamagedError(f"the checkpoint {path} is damaged: {reason}") from error
+
+
+def _items(state: TrainState) -> dict[str, Any]:
+    """The state as the items of a checkpoint: the averaged parameters can be read alone."""
+    rest = state._asdict()
+    del rest["frozen"]
+    return {"ema_params": rest.pop("ema_params"), "state": rest}
+
+
+def _wanted(trees: Mapping[str, Any]) -> dict[str, Any]:
+    """What orbax is asked for: arrays of the same types, where those of ``trees`` lie."""
+    found = {}
+    for name, tree in trees.items():
+        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
+        arguments = ocp.checkpoint_utils.construct_restore_args(abstract)
+        found[name] = ocp.args.PyTreeRestore(item=abstract, restore_args=arguments)
+    return found
+
+
+def _check_room(directory: Path, trees: Mapping[str, Any]) -> None:
+    needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trees))
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise OSError(errno.ENOSPC, f"a checkpoint takes {needed:,} bytes and {free:,} are free in {directory}")
+
+
+def _damaged(path: Path, reason: str) -> DamagedError:
+    message = f"the checkpoint {path} is damaged"
+    return DamagedError(reason if reason.startswith(message) else f"{message}: {reason}")
+
+
+def _reason(error: BaseException) -> str:
+    """The cause of an error in a few words: tensorstore puts that last, after the names of many files."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    first = (str(error).splitlines() or [""])[0] or type(error).__name__
+    return first.rpartition(": ")[2].partition(" [os_error")[0][:200]
 
 
 def _plain(config: Mapping[str, Any] | str) -> Config:
     return json.loads(config if isinstance(config, str) else json.dumps(dict(config)))
 
 
-def _check_same(saved: Any, target: Any, path: Path) -> None:
+def _check_same(theirs: Mapping[str, str], ours: Mapping[str, str], path: Path) -> None:
     """Stop where the arrays of a checkpoint are not those that are asked for; orbax would cast some silently."""
-    ours, theirs = _arrays(target), _arrays(saved)
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
             was, wanted = theirs.get(name, "missing"), ours.get(name, "missing")
-            raise ValueError(f"{path} does not fit this config: {name} is {was} there and {wanted} here")
-
-
-def _arrays(tree: Any) -> dict[str, str]:
-    def named(path: tuple[Any, ...]) -> str:
-        return "/".join(str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in path)
-
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {named(path): f"{np.dtype(leaf.dtype)}{list(leaf.shape)}" for path, leaf in leaves}
+            name = name.removeprefix("state/")
+            raise CheckpointError(f"{path} does not fit this config: {name} is {was} there and {wanted} here")

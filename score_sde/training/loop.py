@@ -2,22 +2,39 @@
 
 import math
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
-from score_sde.data.loader import Loader
+from score_sde.data.loader import BatchLoader
 from score_sde.objectives.noise_levels import log_snr_of
+from score_sde.training.agreement import StopVote
 from score_sde.training.checkpoint import Checkpoints
+from score_sde.training.feed import Feed
+from score_sde.training.health import DivergedError, Health
 from score_sde.training.logging import MetricWriter, MultiWriter
-from score_sde.training.mesh import check_batch_size, compile_eval_step, compile_step, data_mesh, replicate, shard_batch
+from score_sde.training.mesh import (
+    check_batch_size,
+    compile_eval_step,
+    compile_steps,
+    device_mesh,
+    local_part,
+    place,
+    shard_batch,
+)
 from score_sde.training.progress import Progress, Stream
+from score_sde.training.seal import CheckpointError
 from score_sde.training.signals import StopRequest
+from score_sde.training.speed import Speed
 from score_sde.training.state import TrainState
 from score_sde.training.step import EvalStep, Metrics, TrainStep
+from score_sde.training.watchdog import Watchdog
 from score_sde.typing import Key
 
 
@@ -51,7 +68,7 @@ class Evaluation:
 
     every: int
     step: EvalStep
-    loader: Loader
+    loader: BatchLoader
     key: Key
     num_batches: int = 1
 
@@ -69,39 +86,60 @@ class TrainingRun:
         loader: The training data.
         key: The key that those of all steps are folded from.
         num_steps: At how many steps the run is complete, those before an interruption included.
-        mesh: The devices; all local ones unless given.
+        mesh: The devices; all of all processes unless given.
+        n_jitted_steps: How many steps are one dispatch. It must divide the other intervals but ``log_every``.
         checkpoints: Where to save and resume from; nothing is saved without.
         checkpoint_every: Between how many steps; the last step is always saved. The checkpoints that coincide with an
             evaluation are the ones that can be the best.
         config: The resolved config, saved with each checkpoint.
+        about: What else is saved with it: the versions of the code.
         log_every: Between how many steps the metrics of a step are written; the last step's always are.
         writer: Where metrics go.
         evaluation: The loss on held-out data, if there is any.
         hooks: What else to do between steps.
+        max_skipped: After how many updates in a row that were left out, as their gradients were not finite, the run is
+            taken back to its last checkpoint, to go on from there with the data that come next.
+        max_taken_back: How often, before it stops.
+        hang_timeout: Seconds without progress after which the process ends (see `Watchdog`); 0 for never.
+        hang_dump: The file for the stacks of a process that hangs; standard error unless given.
         stream: Where progress is shown; standard error unless given.
     """
 
     state: TrainState
     step: TrainStep
-    loader: Loader
+    loader: BatchLoader
     key: Key
     num_steps: int
-    mesh: Mesh = field(default_factory=data_mesh)
+    mesh: Mesh = field(default_factory=device_mesh)
+    n_jitted_steps: int = 1
     checkpoints: Checkpoints | None = None
     checkpoint_every: int = 1000
     config: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
     log_every: int = 50
     writer: MetricWriter = field(default_factory=MultiWriter)
     evaluation: Evaluation | None = None
     hooks: tuple[Hook, ...] = ()
+    max_skipped: int = 10
+    max_taken_back: int = 2
+    hang_timeout: float = 0.0
+    hang_dump: Path | None = None
     stream: Stream | None = None
 
     def __post_init__(self) -> None:
-        _at_least(0, num_steps=self.num_steps)
-        _at_least(1, checkpoint_every=self.checkpoint_every, log_every=self.log_every)
+        _at_least(0, num_steps=self.num_steps, max_taken_back=self.max_taken_back)
+        _at_least(1, checkpoint_every=self.checkpoint_every, log_every=self.log_every, max_skipped=self.max_skipped)
+        _at_least(1, n_jitted_steps=self.n_jitted_steps)
         check_batch_size(self.mesh, self.loader.batch_size)
+        intervals = {"checkpoint_every": self.checkpoint_every}
         if self.evaluation is not None:
             check_batch_size(self.mesh, self.evaluation.loader.batch_size)
+            intervals["evaluation.every"] = self.evaluation.every
+        for number, hook in enumerate(self.hooks):
+            intervals[f"hooks[{number}].every"] = hook.every
+        for name, every in intervals.items():
+            if every % self.n_jitted_steps:
+                raise ValueError(f"n_jitted_steps={self.n_jitted_steps} must divide {name}={every}")
 
 
 class TrainResult(NamedTuple):
@@ -116,71 +154,161 @@ class TrainResult(NamedTuple):
     signum: int | None
 
 
-def train(run: TrainingRun) -> TrainResult:
-    """Train until ``run.num_steps``, going on from the latest checkpoint where there is one.
+class _Tools(NamedTuple):
+    """What the loop works with."""
 
-    A resumed run gives bit for bit the state and the logged losses of one that was never interrupted. On Ctrl-C or
-    SIGTERM the step is finished and saved before the function returns.
+    steps: TrainStep
+    evaluate: Callable[[TrainState, int], dict[str, float]]
+    stop: StopRequest
+    progress: Progress
+    watchdog: Watchdog
+    speed: Speed
+
+
+def train(run: TrainingRun, *, stop: StopRequest | None = None) -> TrainResult:
+    """Train until ``run.num_steps``, going on from the latest sound checkpoint where there is one.
+
+    A resumed run gives bit for bit the state and the logged losses of one that was never interrupted. On Ctrl-C,
+    SIGTERM or SIGUSR1 the step is finished and saved before the function returns.
+
+    Args:
+        run: What to train.
+        stop: The wish to stop, for a caller that has watched for signals since before.
 
     Raises:
-        FloatingPointError: Where the loss or its gradient is no longer finite; nothing is saved from there on.
-        ValueError: Where the latest checkpoint does not fit ``run.state``.
+        FloatingPointError: Where gradients are not finite any more, and taking the run back has not helped.
+        LoaderError: Where the data cannot be read; an ``OSError``.
+        OSError: Where the last checkpoint cannot be written; one on the way that cannot is told and tried again.
+        CheckpointError: Where no checkpoint is sound, or the latest does not fit ``run``; a ``ValueError``.
     """
-    state = _restore_or_start(run)
+    notes: list[str] = []
+    state = _restore_or_start(run, notes.append)
     first = int(state.step)
     run.writer.rewind(first)
-    train_step = compile_step(run.step, run.mesh)
-    evaluate = _compile_evaluation(run)
-    with Progress("train", run.num_steps, start=first, stream=run.stream) as progress, StopRequest() as stop:
+    with ExitStack() as stack:
+        progress = stack.enter_context(Progress("train", run.num_steps, start=first, stream=run.stream))
+        tools = _Tools(
+            steps=compile_steps(run.step, run.mesh, state),
+            evaluate=_compile_evaluation(run, state),
+            stop=stack.enter_context(StopRequest()) if stop is None else stop,
+            progress=progress,
+            watchdog=stack.enter_context(Watchdog(run.hang_timeout, dump=run.hang_dump, note=progress.note)),
+            speed=Speed(run.loader.batch_size),
+        )
         if first:
             plan = "complete" if first >= run.num_steps else f"going on to step {run.num_steps}"
-            progress.note(f"found a checkpoint of step {first}, {plan}")
-        for step in range(first + 1, run.num_steps + 1):
-            state, metrics = train_step(state, shard_batch(run.mesh, run.loader.batch(step - 1)), run.key)
+            notes.append(f"found a checkpoint of step {first}, {plan}")
+        for line in notes:
+            progress.note(line)
+        state, signum = _with_taking_back(run, tools, state)
+        if run.checkpoints is not None:
+            tools.watchdog.beat("waiting for the last checkpoint to be written")
+            run.checkpoints.wait()
+    run.writer.flush()
+    return TrainResult(state=state, signum=signum)
+
+
+def _restore_or_start(run: TrainingRun, note: Callable[[str], None]) -> TrainState:
+    state = place(run.mesh, run.state)
+    if run.checkpoints is None or run.checkpoints.latest_step() is None:
+        return state
+    state = run.checkpoints.restore(state, note=note)
+    saved = run.checkpoints.about(int(state.step)).get("key")
+    if saved != _plain_key(run.key):
+        raise CheckpointError(f"the checkpoint was made with the random keys {saved}, these are {_plain_key(run.key)}")
+    return state
+
+
+def _with_taking_back(run: TrainingRun, tools: _Tools, state: TrainState) -> tuple[TrainState, int | None]:
+    """Run to the end or to a signal; and again from the last checkpoint, with other data, after a divergence."""
+    for left in range(run.max_taken_back, -1, -1):
+        try:
+            return _run_from(run, tools, state)
+        except DivergedError as error:
+            saved = None if run.checkpoints is None else _last_saved(run.checkpoints)
+            if run.checkpoints is None or saved is None or not left:
+                there = "there is no checkpoint" if saved is None else f"the last checkpoint is of step {saved}"
+                raise FloatingPointError(f"{error}: {there}; try a lower learning rate") from error
+            tools.progress.note(f"{error}: taken back to step {saved}, to go on with other data")
+            state = run.checkpoints.restore(place(run.mesh, run.state), note=tools.progress.note)
+            state = place(run.mesh, state._replace(position=np.int32(error.position), skipped=np.int32(0)))
+            run.writer.rewind(int(state.step))
+    raise AssertionError("unreachable")
+
+
+def _run_from(run: TrainingRun, tools: _Tools, state: TrainState) -> tuple[TrainState, int | None]:
+    """The state at the end and the signal that it came from, if any; raises ``DivergedError``."""
+    step, postponed = int(state.step), False
+    health = Health(run.max_skipped, state, tools.progress.note)
+    vote = StopVote(run.mesh, tools.stop)
+    if tools.stop.signum is not None and jax.process_count() == 1 and step < run.num_steps:
+        tools.progress.note(_farewell(run, step, tools.stop.signum))
+        return state, tools.stop.signum
+    with Feed(run.loader, run.mesh, int(state.position), _sizes(run, step)) as feed:
+        tools.speed.start(step)
+        tools.watchdog.beat(f"waiting for the data of step {step + 1}")
+        for size, batches, position in feed:
+            tools.watchdog.beat(f"making step {step + 1}")
+            state, metrics = tools.steps(state, batches, run.key)
+            step += size
+            health.check_before(step, position, metrics)
             last = step == run.num_steps
-            stopped = stop.signum is not None and not last
-            shown = _log(run, step, metrics, progress.rate) if _is_due(step, run.log_every) or last else {}
-            scores = evaluate(state, step)
-            if _is_due(step, run.checkpoint_every) or last or stopped:
-                _save(run, state, metrics, scores)
-            progress.update(step, **shown, **_briefly(scores))
-            if stopped:
-                progress.note(_farewell(run, step, stop.signum))
-                break
+            signum = None if last else vote.signum()
+            shown = _log(run, tools, health, range(step - size + 1, step + 1), metrics, feed.waited)
+            scores = tools.evaluate(state, step)
+            if _is_due(step, run.checkpoint_every) or postponed or last or signum:
+                must = last or signum is not None
+                postponed = not _save(run, tools, health, state, scores, must=must)
+            tools.progress.update(step, **shown, **_briefly(scores))
+            if signum is not None:
+                tools.progress.note(_farewell(run, step, signum))
+                return state, signum
             for hook in run.hooks:
                 if _is_due(step, hook.every):
                     hook.run(state, step)
-    if run.checkpoints is not None:
-        run.checkpoints.wait()
-    run.writer.flush()
-    return TrainResult(state=state, signum=stop.signum if int(state.step) < run.num_steps else None)
+            tools.watchdog.beat(f"waiting for the data of step {step + 1}")
+    return state, None
 
 
-def _restore_or_start(run: TrainingRun) -> TrainState:
-    state = replicate(run.mesh, run.state)
-    if run.checkpoints is None or run.checkpoints.latest_step() is None:
-        return state
-    return run.checkpoints.restore(state)
+def _sizes(run: TrainingRun, step: int) -> Iterator[int]:
+    """How many steps each dispatch has: up to the next multiple of ``n_jitted_steps``, at which everything is due."""
+    while step < run.num_steps:
+        size = min(run.n_jitted_steps - step % run.n_jitted_steps, run.num_steps - step)
+        yield size
+        step += size
 
 
-def _log(run: TrainingRun, step: int, metrics: Metrics, rate: float) -> dict[str, float]:
-    values = _those_there(_checked(metrics, step, run))
-    run.writer.write_scalars(step, {**values, "steps_per_sec": rate} if math.isfinite(rate) else values)
-    return {"loss": values["loss"]}
+def _log(
+    run: TrainingRun, tools: _Tools, health: Health, steps: range, metrics: Metrics, waited: float
+) -> dict[str, float]:
+    """Write the metrics of those steps that are due, and return what a progress line shows of the last of them."""
+    due = [step for step in steps if _is_due(step, run.log_every) or step == run.num_steps]
+    if not due:
+        return {}
+    health.check_now()
+    rows = {name: np.asarray(values) for name, values in jax.device_get(metrics).items() if name not in Health.METRICS}
+    shown: dict[str, float] = {}
+    for step in due:
+        values = _those_there({name: float(row[steps.index(step)]) for name, row in rows.items()})
+        speed = tools.speed.measure(steps[-1], waited=waited) if step == due[-1] else {}
+        run.writer.write_scalars(step, {**values, **speed})
+        shown = {"loss": values["loss"]}
+    return shown
 
 
-def _compile_evaluation(run: TrainingRun) -> Callable[[TrainState, int], dict[str, float]]:
+def _compile_evaluation(run: TrainingRun, state: TrainState) -> Callable[[TrainState, int], dict[str, float]]:
     evaluation = run.evaluation
     if evaluation is None:
         return lambda state, step: {}
-    eval_step = compile_eval_step(evaluation.step, run.mesh)
+    eval_step = compile_eval_step(evaluation.step, run.mesh, state)
+    part = local_part(run.mesh, evaluation.loader.batch_size)
 
     def evaluate(state: TrainState, step: int) -> dict[str, float]:
         if not _is_due(step, evaluation.every):
             return {}
         found: dict[str, list[float]] = {}
         for number in range(evaluation.num_batches):
-            batch = shard_batch(run.mesh, evaluation.loader.batch(number))
+            batch = shard_batch(run.mesh, evaluation.loader.batch(number, part))
             for name, value in eval_step(state, batch, jax.random.fold_in(evaluation.key, number)).items():
                 found.setdefault(name, []).append(float(value))
         scores = _those_there({f"eval_{name}": _mean_of_those_there(values) for name, values in found.items()})
@@ -198,7 +326,8 @@ def _mean_of_those_there(values: Sequence[float]) -> float:
 
 def _those_there(values: Mapping[str, float]) -> dict[str, float]:
     """Without what no example of the batch has; a loss that is NaN is there."""
-    return {name: value for name, value in values.items() if name == "eval_loss" or not math.isnan(value)}
+    kept = ("loss", "grad_norm", "eval_loss")
+    return {name: value for name, value in values.items() if name in kept or not math.isnan(value)}
 
 
 def _briefly(scores: Mapping[str, float]) -> dict[str, float]:
@@ -206,29 +335,48 @@ def _briefly(scores: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in scores.items() if log_snr_of(name.removeprefix("eval_")) is None}
 
 
-def _save(run: TrainingRun, state: TrainState, metrics: Metrics, scores: Mapping[str, float]) -> None:
-    if run.checkpoints is not None:
-        _checked(metrics, int(state.step), run)
-        run.writer.flush()
-        run.checkpoints.save(state, config=run.config, metrics=scores)
+def _save(
+    run: TrainingRun, tools: _Tools, health: Health, state: TrainState, scores: Mapping[str, float], *, must: bool
+) -> bool:
+    """Whether the state was saved; one amid updates that were left out is not, unless it must be."""
+    if run.checkpoints is None:
+        return True
+    if health.check_now() and not must:
+        return False
+    step = int(state.step)
+    tools.watchdog.beat(f"saving step {step}")
+    run.writer.flush()
+    about = {**run.about, "key": _plain_key(run.key)}
+    try:
+        with tools.speed.saving():
+            run.checkpoints.save(state, config=run.config, metrics=scores, about=about)
+            if must:
+                run.checkpoints.wait()
+    except OSError as error:
+        saved = _last_saved(run.checkpoints)
+        there = "no checkpoint" if saved is None else f"the last checkpoint is of step {saved}"
+        line = f"step {step} is not saved ({error.strerror or error}): {there}"
+        if must:
+            raise OSError(line) from error
+        tools.progress.note(f"{line}; training goes on")
+        return True
+    return True
 
 
-def _checked(metrics: Metrics, step: int, run: TrainingRun) -> dict[str, float]:
-    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-    if math.isfinite(values["loss"]) and math.isfinite(values["grad_norm"]):
-        return values
-    saved = run.checkpoints.latest_step() if run.checkpoints is not None else None
-    raise FloatingPointError(
-        f"the loss is {values['loss']:.4g} and the norm of its gradient {values['grad_norm']:.4g} at step {step}: "
-        + (f"the last checkpoint is of step {saved}" if saved is not None else "there is no checkpoint")
-        + "; try a lower learning rate"
-    )
+def _last_saved(checkpoints: Checkpoints) -> int | None:
+    """The step of the last checkpoint that is whole, once all writing has ended."""
+    with suppress(OSError):  # told where it is saved
+        checkpoints.wait()
+    return checkpoints.latest_step()
 
 
-def _farewell(run: TrainingRun, step: int, signum: int | None) -> str:
+def _plain_key(key: Key) -> str:
+    return f"{jax.random.key_impl(key)}:{np.asarray(jax.random.key_data(key)).tolist()}"
+
+
+def _farewell(run: TrainingRun, step: int, signum: int) -> str:
     saved = f"saved in {run.checkpoints.directory}, run it again to go on" if run.checkpoints else "nothing saved"
-    cause = signal.Signals(signum).name if signum is not None else "request"
-    return f"stopped by {cause} at step {step} of {run.num_steps}: {saved}"
+    return f"stopped by {signal.Signals(signum).name} at step {step} of {run.num_steps}: {saved}"
 
 
 def _is_due(step: int, every: int) -> bool:

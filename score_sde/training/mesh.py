@@ -1,23 +1,40 @@
-"""Data parallelism: the batch is split over the devices, everything else is on each of them."""
+"""Devices: the batch is split over all of them; the state is on each, or split over groups of them too."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from score_sde.data.loader import Batch
-from score_sde.training.step import EvalStep, TrainStep
+from score_sde.training.state import TrainState
+from score_sde.training.step import EvalStep, Metrics, TrainStep
+from score_sde.typing import Key
 
-AXIS = "data"
-"""The name of the mesh's only axis."""
+DATA, FSDP = "data", "fsdp"
+"""The axes of the mesh. The batch is split over both, the state over the second (fully sharded data parallelism)."""
+
+_SMALL = 4096
+"""Arrays with fewer values are on every device: to gather them would take longer than to keep them."""
 
 
-def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
-    """A mesh of one axis over ``devices``, all local ones unless given."""
-    return Mesh(np.asarray(jax.local_devices() if devices is None else devices), (AXIS,))
+def device_mesh(devices: Sequence[Any] | None = None, *, fsdp: int = 1) -> Mesh:
+    """A mesh ``(data, fsdp)`` over ``devices``, those of all processes unless given.
+
+    Args:
+        devices: The devices, those of each process together.
+        fsdp: Over how many neighbouring devices the parameters, their averages and the state of the optimizer are
+            split; 1 for a copy on each.
+
+    Raises:
+        ValueError: Where ``fsdp`` does not divide the number of devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    if fsdp < 1 or len(devices) % fsdp:
+        raise ValueError(f"fsdp must divide the number of devices, and {fsdp} does not divide {len(devices)}")
+    return Mesh(np.asarray(devices).reshape(-1, fsdp), (DATA, FSDP))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -26,8 +43,22 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def split(mesh: Mesh) -> NamedSharding:
-    """The sharding of what is split over the devices by its first axis."""
-    return NamedSharding(mesh, PartitionSpec(AXIS))
+    """The sharding of what is split over all devices by its first axis."""
+    return NamedSharding(mesh, PartitionSpec((DATA, FSDP)))
+
+
+def shardings(mesh: Mesh, tree: Any) -> Any:
+    """Where each array of a state lies: split along its longest axis that ``fsdp`` divides, unless it is small."""
+    parts = mesh.shape[FSDP]
+
+    def sharding(leaf: Any) -> NamedSharding:
+        axes = [axis for axis, length in enumerate(leaf.shape) if length % parts == 0]
+        if parts == 1 or leaf.size < _SMALL or not axes:
+            return replicated(mesh)
+        longest = max(axes, key=lambda axis: leaf.shape[axis])
+        return NamedSharding(mesh, PartitionSpec(*(FSDP if axis == longest else None for axis in range(leaf.ndim))))
+
+    return jax.tree.map(sharding, tree)
 
 
 def check_batch_size(mesh: Mesh, batch_size: int, *, num_microbatches: int = 1) -> None:
@@ -44,35 +75,87 @@ def check_batch_size(mesh: Mesh, batch_size: int, *, num_microbatches: int = 1) 
         raise ValueError(f"a batch of {batch_size} cannot be split evenly over {parts}: take {sizes}")
 
 
+def local_part(mesh: Mesh, batch_size: int) -> slice:
+    """Which rows of a batch the devices of this process hold.
+
+    Raises:
+        ValueError: Where they do not lie together, or their number does not divide evenly.
+    """
+    check_batch_size(mesh, batch_size)
+    places = split(mesh).addressable_devices_indices_map((batch_size,)).values()
+    spans = sorted(rows.indices(batch_size)[:2] for place in places if place for rows in place)
+    if any(stop != start for (_, stop), (start, _) in itertools.pairwise(spans)):
+        raise ValueError("the devices of a process must be neighbours in the mesh")
+    return slice(spans[0][0], spans[-1][1])
+
+
 def shard_batch(mesh: Mesh, batch: Batch) -> Batch:
-    """The batch on the devices of ``mesh``, each holding as many rows.
+    """The batch on the devices of ``mesh``, each holding as many rows; of several processes, each gives its part.
 
     Raises:
         ValueError: Where the number of devices does not divide the size of the batch.
     """
-    check_batch_size(mesh, len(batch.index))
-    return jax.device_put(batch, split(mesh))
+    check_batch_size(mesh, len(batch.index) * jax.process_count())
+    return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(split(mesh), np.asarray(rows)), batch)
 
 
-def replicate(mesh: Mesh, tree: Any) -> Any:
-    """A copy of ``tree`` on every device of ``mesh``."""
-    # Without the copy one of the devices would share its buffers with the source, and donating one would delete both.
-    return jax.device_put(jax.tree.map(jnp.copy, tree), replicated(mesh))
+def shard_batches(mesh: Mesh, batches: Sequence[Batch]) -> Batch:
+    """Several batches, stacked along a new first axis, on the devices of ``mesh`` as `shard_batch` puts one."""
+    sharding = NamedSharding(mesh, PartitionSpec(None, (DATA, FSDP)))
+    stacked = jax.tree.map(lambda *rows: np.stack(rows), *batches)
+    return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, rows), stacked)
 
 
-def compile_step(step: TrainStep, mesh: Mesh) -> TrainStep:
+def place(mesh: Mesh, tree: Any) -> Any:
+    """A copy of a state on the devices of ``mesh``, as `shardings` says; all processes give the same."""
+    # As NumPy arrays, which belong to no device: donating the copy then deletes nothing of the source.
+    host = jax.tree.map(np.asarray, tree)
+    return jax.tree.map(_global_array, host, shardings(mesh, host))
+
+
+def _global_array(value: np.ndarray, sharding: NamedSharding) -> jax.Array:
+    return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index].copy())
+
+
+def gathered(mesh: Mesh, tree: Any) -> Any:
+    """Global arrays as NumPy arrays in each process; all processes must call it together."""
+    whole = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))(tree)
+    return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_data(0)), whole)
+
+
+def compile_step(step: TrainStep, mesh: Mesh, state: TrainState) -> TrainStep:
     """The step of ``make_train_step`` under ``jax.jit``, on the devices of ``mesh``.
 
     The state given to it is donated: only the returned one may be used afterwards.
+
+    Args:
+        step: The step.
+        mesh: The devices.
+        state: A state of the shapes to come.
     """
-    return _compile(step, mesh, donate_argnums=0)
+    return _compile(step, mesh, state, split(mesh), donate_argnums=0)
 
 
-def compile_eval_step(step: EvalStep, mesh: Mesh) -> EvalStep:
-    """The step of ``make_eval_step`` under ``jax.jit``, on the devices of ``mesh``."""
-    return _compile(step, mesh)
+def compile_steps(step: TrainStep, mesh: Mesh, state: TrainState) -> TrainStep:
+    """As many steps in one dispatch as the batches stacked by `shard_batches`; the metrics have one row for each."""
+
+    def steps(state: TrainState, batches: Batch, key: Key) -> tuple[TrainState, Metrics]:
+        # On CPUs the gradient of a convolution takes many times as long inside of a loop.
+        unroll = batches.index.shape[0] == 1 or jax.default_backend() == "cpu"
+        return jax.lax.scan(lambda state, batch: step(state, batch, key), state, batches, unroll=unroll)
+
+    sharding = NamedSharding(mesh, PartitionSpec(None, (DATA, FSDP)))
+    return _compile(steps, mesh, state, sharding, donate_argnums=0)
 
 
-def _compile(step: Callable[..., Any], mesh: Mesh, **options: Any) -> Callable[..., Any]:
+def compile_eval_step(step: EvalStep, mesh: Mesh, state: TrainState) -> EvalStep:
+    """The step of ``make_eval_step`` under ``jax.jit``, on the devices of ``mesh``, for states of the shapes given."""
     whole = replicated(mesh)
-    return jax.jit(step, in_shardings=(whole, split(mesh), whole), out_shardings=whole, **options)
+    return jax.jit(step, in_shardings=(shardings(mesh, state), split(mesh), whole), out_shardings=whole)
+
+
+def _compile(
+    step: Callable[..., Any], mesh: Mesh, state: TrainState, rows: NamedSharding, **options: Any
+) -> Callable[..., Any]:
+    where, whole = shardings(mesh, state), replicated(mesh)
+    return jax.jit(step, in_shardings=(where, rows, whole), out_shardings=(where, whole), **options)

@@ -1,10 +1,11 @@
 """Several processes that work on one thing, as a launcher starts them: each knows the others, and they can wait."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 GIVEN = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 """Environment variables that say where the first process listens, how many there are, and which this one is."""
@@ -42,6 +43,33 @@ def meet(name: str) -> None:
         from jax.experimental import multihost_utils
 
         multihost_utils.sync_global_devices(name)
+
+
+def by_first(action: Callable[[], None]) -> None:
+    """Let the first process do something that the others rely on; where it fails, they fail too, rather than wait.
+
+    Raises:
+        ValueError: Where it failed in another process; there, what ``action`` raises.
+    """
+    failure: Exception | None = None
+    if jax.process_index() == 0:
+        try:
+            action()
+        except (OSError, ValueError) as error:
+            failure = error
+    failed = _first_says(failure is not None)
+    if failure is not None:
+        raise failure
+    if failed:
+        raise ValueError("the first process has refused: its message says why")
+
+
+def _first_says(value: bool) -> bool:
+    if jax.process_count() == 1:
+        return value
+    from jax.experimental import multihost_utils
+
+    return bool(multihost_utils.broadcast_one_to_all(np.asarray(value)))
 
 
 def _arguments(environment: Mapping[str, str]) -> dict[str, Any] | None:

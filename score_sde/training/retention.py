@@ -8,11 +8,12 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Retention:
-    """Keep the latest few checkpoints, and the best few of those that were measured.
+    """Keep the latest few checkpoints, the best few of those that were measured, and one every so many steps.
 
     Attributes:
         keep_last: How many of the latest, at least 1.
         keep_best: How many of the best besides.
+        keep_every: Those of the multiples of this many steps are kept for good; 0 for none.
         best_metric: The name of the metric that decides; a checkpoint without it is never among the best.
         best_mode: ``"min"`` or ``"max"``: which value of the metric is the best.
 
@@ -22,6 +23,7 @@ class Retention:
 
     keep_last: int = 2
     keep_best: int = 1
+    keep_every: int = 0
     best_metric: str = "eval_loss"
     best_mode: str = "min"
 
@@ -32,6 +34,8 @@ class Retention:
             )
         if self.keep_best < 0:
             raise ValueError(f"keep_best must not be negative, not {self.keep_best}")
+        if self.keep_every < 0:
+            raise ValueError(f"keep_every must not be negative, not {self.keep_every}")
         if self.best_mode not in ("min", "max"):
             raise ValueError(f"best_mode must be 'min' or 'max', not {self.best_mode!r}")
 
@@ -47,4 +51,8 @@ class Retention:
         merits = [self.merit(checkpoint.metrics) for checkpoint in checkpoints]
         measured = [i for i, merit in enumerate(merits) if merit > -math.inf]
         best = sorted(measured, key=lambda i: merits[i], reverse=True)[: self.keep_best]
-        return [i >= len(checkpoints) - self.keep_last or i in best for i in range(len(checkpoints))]
+        last = len(checkpoints) - self.keep_last
+        return [i >= last or i in best or self._is_for_good(checkpoints[i].step) for i in range(len(checkpoints))]
+
+    def _is_for_good(self, step: int) -> bool:
+        return self.keep_every > 0 and step % self.keep_every == 0

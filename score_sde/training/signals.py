@@ -5,11 +5,12 @@ import threading
 from types import FrameType
 from typing import Any
 
-_WATCHED = (signal.SIGINT, signal.SIGTERM)
+_NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")
+_WATCHED = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
 
 class StopRequest:
-    """Remembers the first interrupt (Ctrl-C) or termination signal instead of dying of it; a context manager.
+    """Remembers the first SIGINT (Ctrl-C), SIGTERM or SIGUSR1 instead of dying of it; a context manager.
 
     A second signal acts as it would have before, so that nobody is kept waiting. Outside the main thread, where Python
     allows no handlers, it watches nothing.

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from score_sde.typing import Params, Scalar
@@ -17,6 +18,10 @@ class TrainState(NamedTuple):
         params: The parameters being trained.
         ema_params: Their moving average, the ones to sample with.
         opt_state: What the optimizer remembers.
+        position: How many batches have been read, an int32 scalar: ``step``, and those passed over by a run that was
+            taken back.
+        skipped: How many of the last updates in a row were left out, an int32 scalar, as their gradients were not
+            finite.
         frozen: Parameters that the loss takes and no step changes, as those of a model that another is trained for;
             ``None`` where there are none. They are not saved.
     """
@@ -25,6 +30,8 @@ class TrainState(NamedTuple):
     params: Params
     ema_params: Params
     opt_state: Any
+    position: Any = np.int32(0)
+    skipped: Any = np.int32(0)
     frozen: Params | None = None
 
 
@@ -39,5 +46,7 @@ def init_state(params: Params, optimizer: optax.GradientTransformation, *, froze
         params=jax.tree.map(jnp.copy, params),
         ema_params=jax.tree.map(jnp.copy, params),
         opt_state=optimizer.init(params),
+        position=jnp.zeros((), jnp.int32),
+        skipped=jnp.zeros((), jnp.int32),
         frozen=jax.tree.map(jnp.copy, frozen),
     )

@@ -23,8 +23,8 @@ that is NaN is not there for this example, and left out of the mean. The label i
 ``frozen`` where the state has frozen parameters.
 """
 
-Metrics: TypeAlias = dict[str, Scalar]
-"""Scalars by name."""
+Metrics: TypeAlias = dict[str, Array]
+"""Scalars by name; of several steps in one dispatch, one row for each."""
 
 TrainStep: TypeAlias = Callable[[TrainState, Batch, Key], tuple[TrainState, Metrics]]
 """``(state, batch, train_key) -> (next state, metrics)``."""
@@ -43,6 +43,8 @@ def make_train_step(
 ) -> TrainStep:
     """The function ``(state, batch, train_key) -> (state, metrics)`` that makes one update.
 
+    Where the loss or the norm of its gradient is not finite, nothing is updated but the counters of the state.
+
     The key of sample ``i`` is ``fold_in(fold_in(train_key, state.step), batch.index[i])``: it depends neither on how
     the batch is split over devices nor on whether the run was interrupted. The function is un-transformed. Under
     ``jax.jit`` with a sharded batch the mean is over the whole batch as it is; under ``jax.pmap`` and
@@ -58,7 +60,9 @@ def make_train_step(
         axis_name: The mapped axis that splits the batch, if there is one; each device must hold as many rows.
 
     Returns:
-        The step. Its metrics are ``loss``, ``grad_norm`` (before clipping) and the means of the loss's other scalars.
+        The step. Its metrics are ``loss``, ``grad_norm`` (before clipping), ``skipped`` (that of the state),
+        ``bad_leaf`` (the number of the first array of the gradient that is not finite, in the order of
+        ``jax.tree.leaves``; -1 for none) and the means of the loss's other scalars.
     """
 
     def train_step(state: TrainState, batch: Batch, train_key: Key) -> tuple[TrainState, Metrics]:
@@ -73,9 +77,13 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         step = state.step + 1
         ema_params = ema.update(state.ema_params, params, step)
-        metrics = {**_means(aux), "loss": loss, "grad_norm": optax.tree.norm(grads)}
-        state = state._replace(step=step, params=params, ema_params=ema_params, opt_state=opt_state)
-        return state, metrics
+        updated = state._replace(params=params, ema_params=ema_params, opt_state=opt_state)
+        grad_norm = optax.tree.norm(grads)
+        finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+        state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, state)
+        state = state._replace(step=step, position=state.position + 1, skipped=jnp.where(finite, 0, state.skipped + 1))
+        metrics = {"loss": loss, "grad_norm": grad_norm, "skipped": state.skipped, "bad_leaf": _bad_leaf(grads)}
+        return state, {**_means(aux), **metrics}
 
     return train_step
 
@@ -104,6 +112,11 @@ def make_eval_step(loss_fn: LossFn, *, axis_name: str | None = None) -> EvalStep
 
 def _with_frozen(loss_fn: LossFn, state: TrainState) -> LossFn:
     return loss_fn if state.frozen is None else functools.partial(loss_fn, frozen=state.frozen)
+
+
+def _bad_leaf(grads: Params) -> Scalar:
+    bad = jnp.stack([~jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(grads)])
+    return jnp.where(jnp.any(bad), jnp.argmax(bad), -1)
 
 
 class _Rows(NamedTuple):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from score_sde.training import Checkpoints, compile_step, data_mesh, replicate, restore_for_sampling, shard_batch
+from score_sde.training import Checkpoints, compile_step, device_mesh, place, restore_for_sampling, shard_batch
 
 CONFIG = {"sde": {"name": "vp", "beta_min": 0.1}, "training": {"num_steps": 3}, "shape": [8, 8, 1], "path": None}
 
@@ -16,8 +16,8 @@ CONFIG = {"sde": {"name": "vp", "beta_min": 0.1}, "training": {"num_steps": 3}, 
 @pytest.fixture(scope="module")
 def state(toy):
     """A state after two steps, on eight devices."""
-    mesh = data_mesh()
-    step, state = compile_step(toy.step(), mesh), replicate(mesh, toy.state())
+    mesh = device_mesh()
+    step, state = compile_step(toy.step(), mesh, toy.state()), place(mesh, toy.state())
     for n in range(2):
         state, _ = step(state, shard_batch(mesh, toy.loader.batch(n)), toy.key)
     return state
@@ -203,9 +203,9 @@ def test_a_damaged_checkpoint_is_said_in_one_line(tmp_path, state, damage):
         checkpoints.save(state, config={})
         checkpoints.wait()
         damage(tmp_path / "2")
-        with pytest.raises(ValueError, match=f"^cannot read the checkpoint {tmp_path}/2, remove it .*$"):
-            checkpoints.restore(state)
-    with pytest.raises(ValueError, match=f"^cannot read the checkpoint {tmp_path}/2, remove it .*$"):
+        with pytest.raises(ValueError, match=f"^the checkpoint {tmp_path}/2 is damaged: .*$"):
+            checkpoints.restore(state, step=2)
+    with pytest.raises(ValueError, match=f"^the checkpoint {tmp_path}/2 is damaged: .*$"):
         restore_for_sampling(tmp_path)
 
 

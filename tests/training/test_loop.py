@@ -17,13 +17,16 @@ from score_sde.training import (
     Hook,
     JsonLinesWriter,
     TrainingRun,
-    data_mesh,
+    device_mesh,
+    loop,
     make_eval_step,
     make_train_step,
     read_scalars,
     restore_for_sampling,
     train,
 )
+from score_sde.training.health import Health
+from score_sde.training.speed import Speed
 
 NUM_STEPS = 12
 
@@ -36,17 +39,17 @@ class KilledError(Exception):
 def train_in(toy):
     """Trains in a folder as a fresh process would; returns the result and what was shown."""
 
-    def run_it(workdir, num_devices=8, hooks=(), num_steps=NUM_STEPS, **options):
+    def run_it(workdir, num_devices=8, hooks=(), num_steps=NUM_STEPS, keep=2, **options):
         stream = io.StringIO()
         writer = JsonLinesWriter(workdir / "metrics.jsonl")
-        with Checkpoints(workdir / "checkpoints") as checkpoints:
+        with Checkpoints(workdir / "checkpoints", keep_last=keep) as checkpoints:
             run = TrainingRun(
                 state=toy.state(),
                 step=toy.step(),
                 loader=toy.loader,
                 key=toy.key,
                 num_steps=num_steps,
-                mesh=data_mesh(jax.devices()[:num_devices]),
+                mesh=device_mesh(jax.devices()[:num_devices]),
                 checkpoints=checkpoints,
                 checkpoint_every=4,
                 config={"lr": 0.05},
@@ -73,8 +76,7 @@ def assert_identical(found, expected):
 
 def curves(workdir):
     found = read_scalars(workdir / "metrics.jsonl")
-    found.pop("steps_per_sec", None)
-    return found
+    return {name: curve for name, curve in found.items() if name not in Speed.METRICS}
 
 
 def assert_same_curves(found, expected):
@@ -191,33 +193,161 @@ def test_hooks_see_the_state_of_their_step(tmp_path, train_in):
     assert seen == [(2, 2), (3, 3), (4, 4), (6, 6), (6, 6)]
 
 
-@pytest.mark.parametrize("bad_row", ["logged", "saved"])
-def test_stops_at_a_loss_that_is_not_finite_and_saves_nothing_new(tmp_path, train_in, toy, bad_row):
-    data = np.array(toy.loader.array)
-    data[toy.loader.rows(5)[0]] = np.nan  # the third epoch's first step comes after the first checkpoint
-    first_bad = next(n for n in range(8) if np.isnan(toy_batch(toy, data, n)).any())
-    options = {"log_every": 1, "checkpoint_every": 100} if bad_row == "logged" else {"log_every": 100}
-    loader = Loader(array=data, batch_size=8, seed=1)
-    with pytest.raises(FloatingPointError, match=r"the loss is nan .* at step \d+: .*; try a lower") as caught:
-        train_in(tmp_path, loader=loader, **options)
-    if bad_row == "logged":
-        assert f"at step {first_bad + 1}:" in str(caught.value)
-    assert "\n" not in str(caught.value)
-    for path in (tmp_path / "checkpoints").glob("[0-9]*"):
-        assert int(path.name) <= first_bad
+def spoilt(toy, steps):
+    """The toy's loader with nothing finite in the batches of these positions."""
+
+    class Spoilt:
+        batch_size = toy.loader.batch_size
+
+        def batch(self, step, part=slice(None)):
+            batch = toy.loader.batch(step, part)
+            return batch._replace(x=np.full_like(batch.x, np.nan)) if step in steps else batch
+
+    return Spoilt()
 
 
-def toy_batch(toy, data, step):
-    return data[toy.loader.rows(step)]
+def test_a_step_that_is_not_finite_is_left_out_and_told(tmp_path, train_in, toy):
+    seen = {}
+    hooks = [Hook(every=1, run=lambda state, step: seen.update({step: jax.device_get(state)}))]
+    result, shown = train_in(tmp_path, hooks=hooks, loader=spoilt(toy, {5}), log_every=1)
+    assert_identical(
+        (seen[6].params, seen[6].ema_params, seen[6].opt_state), (seen[5].params, seen[5].ema_params, seen[5].opt_state)
+    )
+    assert shown.count("is left out") == 1
+    assert (
+        "step 6 is left out: the loss is nan and the norm of its gradient nan, which is not finite in b first" in shown
+    )
+    assert (int(seen[6].skipped), int(seen[7].skipped), int(result.state.position)) == (1, 0, 12)
+    assert np.isnan(curves(tmp_path)["loss"][1]).tolist() == [step == 6 for step in range(1, 13)]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result.state))
 
 
-def test_does_not_wait_for_the_device_at_every_step(tmp_path, train_in, monkeypatch):
-    """Metrics are fetched at steps 3, 6, 9 and 12 for the log, and at 12 once more before the only checkpoint."""
-    fetched = []
-    original = jax.device_get
-    monkeypatch.setattr(jax, "device_get", lambda tree: fetched.append(None) or original(tree))
-    train_in(tmp_path, checkpoint_every=1000)
-    assert len(fetched) == 5
+def test_nothing_is_saved_amid_steps_that_are_left_out(tmp_path, train_in, toy):
+    train_in(tmp_path, loader=spoilt(toy, {3, 4}))
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.steps() == [8, 12]
+    train_in(tmp_path / "other", loader=spoilt(toy, {7, 8}), num_steps=11, keep=5)
+    with Checkpoints(tmp_path / "other" / "checkpoints") as checkpoints:
+        assert checkpoints.steps() == [4, 10, 11]
+
+
+@pytest.mark.parametrize("log_every", [1, 100])
+def test_a_run_that_diverges_is_taken_back_and_passes_over_the_data(tmp_path, train_in, toy, log_every):
+    """Three bad batches after the checkpoint of step 4: it goes on from there with those that come next."""
+    options = {"max_skipped": 3, "log_every": log_every}
+    result, shown = train_in(tmp_path, loader=spoilt(toy, {5, 6, 7}), **options)
+    assert "3 updates in a row, to step 8, were left out" in shown
+    assert "taken back to step 4, to go on with other data" in shown
+    assert (int(result.state.step), int(result.state.position)) == (12, 16)
+
+    class Rest:
+        batch_size = 8
+
+        def batch(self, step, part=slice(None)):
+            return toy.loader.batch(step if step < 4 else step + 4, part)
+
+    expected, _ = train_in(tmp_path / "other", loader=Rest(), log_every=log_every)
+    assert_identical(result.state._replace(position=0), expected.state._replace(position=0))
+    assert_same_curves(curves(tmp_path), curves(tmp_path / "other"))
+
+
+def test_a_run_that_was_taken_back_resumes_with_the_same_data(tmp_path, train_in, toy):
+    options = {"max_skipped": 3, "loader": spoilt(toy, {5, 6, 7})}
+    expected, _ = train_in(tmp_path / "whole", **options)
+
+    def interrupt(state, step):
+        if step == 9:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    train_in(tmp_path / "parts", hooks=[Hook(every=1, run=interrupt)], **options)
+    resumed, shown = train_in(tmp_path / "parts", **options)
+    assert "found a checkpoint of step 10" in shown
+    assert_identical(resumed.state, expected.state)
+
+
+def test_a_run_that_diverges_for_good_stops_in_one_line(tmp_path, train_in, toy):
+    with pytest.raises(FloatingPointError) as caught:
+        train_in(tmp_path, loader=spoilt(toy, range(5, 1000)), max_skipped=2, max_taken_back=2)
+    line = str(caught.value)
+    assert "\n" not in line and line.startswith(
+        "2 updates in a row, to step 6, were left out: at the last the loss is nan"
+    )
+    assert line.endswith("not finite in b first: the last checkpoint is of step 4; try a lower learning rate")
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.steps() == [4]
+    with pytest.raises(FloatingPointError, match="there is no checkpoint; try"):
+        train_in(tmp_path / "other", loader=spoilt(toy, range(1000)), max_skipped=2)
+
+
+def test_does_not_wait_for_a_step_before_the_next_is_on_its_way(tmp_path, train_in, toy, monkeypatch):
+    """Where nothing is logged or saved, the metrics that are read are those of the step before."""
+    events = []
+    compiled = loop.compile_steps
+
+    def recorded(*args):
+        steps = compiled(*args)
+
+        def run(state, batches, key):
+            state, metrics = steps(state, batches, key)
+            events.append(("made", len(events)))
+            return state, metrics
+
+        return run
+
+    monkeypatch.setattr(loop, "compile_steps", recorded)
+    original = Health.check_now
+
+    def check_now(self):
+        if self._waiting is not None:
+            events.append(("read", self._waiting[0]))
+        return original(self)
+
+    monkeypatch.setattr(Health, "check_now", check_now)
+    train_in(tmp_path, checkpoint_every=1000, log_every=1000, evaluation=None)
+    order = [name for name, _ in events]
+    assert order == ["made", *["made", "read"] * 11, "read"]
+    assert [step for name, step in events if name == "read"] == list(range(1, 13))
+
+
+@pytest.mark.parametrize("n_jitted_steps", [2, 4])
+def test_several_steps_in_one_dispatch_are_the_same_steps(tmp_path, train_in, reference, n_jitted_steps):
+    expected, whole = reference(8)
+    result, _ = train_in(tmp_path, n_jitted_steps=n_jitted_steps)
+    found, wanted = curves(tmp_path), curves(whole)
+    assert found.keys() == wanted.keys()
+    for name in wanted:
+        np.testing.assert_array_equal(found[name][0], wanted[name][0])
+        np.testing.assert_allclose(found[name][1], wanted[name][1], rtol=1e-5)
+    for ours, theirs in zip(jax.tree.leaves(result.state), jax.tree.leaves(expected.state), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_a_run_of_single_steps_goes_on_with_several_in_one_dispatch(tmp_path, train_in, reference):
+    train_in(tmp_path, num_steps=5)
+    result, _ = train_in(tmp_path, n_jitted_steps=4)
+    for ours, theirs in zip(jax.tree.leaves(result.state), jax.tree.leaves(reference(8)[0].state), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_data_that_cannot_be_read_are_named(tmp_path, train_in, toy):
+    class Broken:
+        batch_size = 8
+
+        def batch(self, step, part=slice(None)):
+            if step == 6:
+                raise ValueError("photos/17.png is not a PNG or JPEG image")
+            return toy.loader.batch(step, part)
+
+    with pytest.raises(OSError, match=r"^batch 6 cannot be read: photos/17.png is not a PNG or JPEG image$"):
+        train_in(tmp_path, loader=Broken())
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.steps() == [4]
+
+
+def test_other_random_keys_are_refused(tmp_path, train_in):
+    train_in(tmp_path, num_steps=4)
+    with pytest.raises(ValueError, match=r"made with the random keys threefry2x32:\[0, 7\], these are .*\[0, 8\]"):
+        train_in(tmp_path, key=jax.random.key(8))
 
 
 def test_needs_neither_checkpoints_nor_writers_nor_evaluation(toy):
@@ -238,6 +368,12 @@ def test_needs_neither_checkpoints_nor_writers_nor_evaluation(toy):
         ({"num_steps": -1}, "num_steps must be at least 0, not -1"),
         ({"log_every": 0}, "log_every must be at least 1, not 0"),
         ({"checkpoint_every": 0}, "checkpoint_every must be at least 1, not 0"),
+        ({"max_skipped": 0}, "max_skipped must be at least 1, not 0"),
+        ({"n_jitted_steps": 3, "checkpoint_every": 7}, "n_jitted_steps=3 must divide checkpoint_every=7"),
+        (
+            {"n_jitted_steps": 3, "checkpoint_every": 3, "hooks": (Hook(every=4, run=print),)},
+            r"divide hooks\[0\].every=4",
+        ),
         ({"loader": Loader(array=np.zeros((4, 3), np.float32), batch_size=6)}, "a batch of 6 cannot be split evenly"),
     ],
 )

@@ -3,17 +3,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from score_sde.training import check_batch_size, compile_eval_step, compile_step, data_mesh, replicate, shard_batch
+from score_sde.training import check_batch_size, compile_eval_step, compile_step, device_mesh, place, shard_batch
 
 
 def test_mesh_is_over_all_devices_unless_some_are_given():
-    assert data_mesh().size == len(jax.local_devices())
-    assert list(data_mesh(jax.devices()[2:4]).devices) == jax.devices()[2:4]
+    assert device_mesh().size == len(jax.local_devices())
+    assert list(device_mesh(jax.devices()[2:4]).devices) == jax.devices()[2:4]
 
 
 def test_batch_is_split_and_keeps_its_order(toy):
     batch = toy.loader.batch(0)
-    sharded = shard_batch(data_mesh(), batch)
+    sharded = shard_batch(device_mesh(), batch)
     assert [shard.data.shape for shard in sharded.x.addressable_shards] == [(1, 3)] * 8
     np.testing.assert_array_equal(sharded.x, batch.x)
     np.testing.assert_array_equal(sharded.index, batch.index)
@@ -22,27 +22,27 @@ def test_batch_is_split_and_keeps_its_order(toy):
 @pytest.mark.parametrize(("size", "advice"), [(20, "take 16 or 24"), (7, "take 8"), (0, "take 8")])
 def test_uneven_batch_is_refused_with_sizes_that_would_do(size, advice):
     with pytest.raises(ValueError, match=f"a batch of {size} cannot be split evenly over 8 devices: {advice}"):
-        check_batch_size(data_mesh(), size)
+        check_batch_size(device_mesh(), size)
 
 
 def test_replica_survives_the_donation_of_its_source_and_the_other_way_round():
-    mesh, source = data_mesh(), {"w": jnp.arange(4.0)}
-    replica = replicate(mesh, source)
+    mesh, source = device_mesh(), {"w": jnp.arange(4.0)}
+    replica = place(mesh, source)
     bump = jax.jit(lambda tree: jax.tree.map(lambda x: x + 1, tree), donate_argnums=0)
     jax.block_until_ready(bump(replica))
     assert replica["w"].is_deleted()
     np.testing.assert_array_equal(source["w"], np.arange(4.0))
-    replica = replicate(mesh, source)
+    replica = place(mesh, source)
     jax.block_until_ready(bump(source))
     np.testing.assert_array_equal(replica["w"], np.arange(4.0))
     assert len(replica["w"].sharding.device_set) == 8
 
 
 def test_compiled_step_donates_its_state_and_takes_plain_batches(toy):
-    mesh = data_mesh()
-    state = replicate(mesh, toy.state())
-    new, _ = compile_step(toy.step(), mesh)(state, toy.loader.batch(0), toy.key)
+    mesh = device_mesh()
+    state = place(mesh, toy.state())
+    new, _ = compile_step(toy.step(), mesh, toy.state())(state, toy.loader.batch(0), toy.key)
     assert state.params["b"].is_deleted()
-    metrics = compile_eval_step(toy.eval_step(), mesh)(new, toy.held_out.batch(0), toy.key)
+    metrics = compile_eval_step(toy.eval_step(), mesh, toy.state())(new, toy.held_out.batch(0), toy.key)
     assert not new.params["b"].is_deleted()
     assert np.isfinite(metrics["loss"])

@@ -9,11 +9,11 @@ from score_sde.data import Batch
 from score_sde.training import (
     EMA,
     compile_step,
-    data_mesh,
+    device_mesh,
     init_state,
     make_eval_step,
     make_train_step,
-    replicate,
+    place,
     shard_batch,
 )
 
@@ -28,15 +28,15 @@ def run(step, state, toy, prepare=lambda batch: batch):
 
 
 def on_mesh(toy, num_devices):
-    mesh = data_mesh(jax.devices()[:num_devices])
-    step = compile_step(toy.step(), mesh)
-    return run(step, replicate(mesh, toy.state()), toy, lambda batch: shard_batch(mesh, batch))
+    mesh = device_mesh(jax.devices()[:num_devices])
+    step = compile_step(toy.step(), mesh, toy.state())
+    return run(step, place(mesh, toy.state()), toy, lambda batch: shard_batch(mesh, batch))
 
 
 def with_shard_map(toy, check_vma):
     step = jax.shard_map(
         toy.step(axis_name="data"),
-        mesh=data_mesh(),
+        mesh=device_mesh(),
         in_specs=(P(), P("data"), P()),
         out_specs=(P(), P()),
         check_vma=check_vma,
@@ -97,7 +97,7 @@ def test_one_update_written_out(toy):
     ema_params = jax.tree.map(lambda old, new: 2 / 11 * old + 9 / 11 * new, toy.params(), params)
     assert_close(found.params, params)
     assert_close(found.ema_params, ema_params)
-    assert metrics.keys() == {"loss", "grad_norm", "prediction"}
+    assert metrics.keys() == {"loss", "grad_norm", "skipped", "bad_leaf", "prediction"}
     np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
     squares = sum(float(jnp.sum(g**2)) for g in jax.tree.leaves(grads))
     np.testing.assert_allclose(metrics["grad_norm"], np.sqrt(squares), rtol=1e-5)
@@ -107,7 +107,7 @@ def test_one_update_written_out(toy):
 def test_parts_of_a_batch_accumulate_to_the_whole(toy, axis_name, backend, monkeypatch):
     """On four devices, each with two rows of a batch of eight; and scalars that only some rows have."""
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    mesh = data_mesh(jax.devices()[:4])
+    mesh = device_mesh(jax.devices()[:4])
     found = []
     for num_microbatches in (1, 2):
         step = make_train_step(
@@ -116,8 +116,8 @@ def test_parts_of_a_batch_accumulate_to_the_whole(toy, axis_name, backend, monke
         if axis_name:
             specs = {"in_specs": (P(), P("data"), P()), "out_specs": (P(), P())}
             step = jax.shard_map(step, mesh=mesh, **specs)
-        state = replicate(mesh, toy.state())
-        step = jax.jit(step) if axis_name else compile_step(step, mesh)
+        state = place(mesh, toy.state())
+        step = jax.jit(step) if axis_name else compile_step(step, mesh, toy.state())
         for number in range(3):
             state, metrics = step(state, shard_batch(mesh, toy.loader.batch(number)), toy.key)
         found.append((state, metrics))
@@ -160,10 +160,10 @@ def with_frozen(params, key, u, x, *, frozen):
 
 
 def test_frozen_parameters_reach_the_loss_and_stay(toy):
-    mesh, optimizer = data_mesh(), optax.sgd(0.5)
+    mesh, optimizer = device_mesh(), optax.sgd(0.5)
     frozen = {"w": jnp.full((), 3.0)}
-    state = replicate(mesh, init_state({"w": jnp.zeros(())}, optimizer, frozen=frozen))
-    step = compile_step(make_train_step(with_frozen, optimizer, EMA()), mesh)
+    state = place(mesh, init_state({"w": jnp.zeros(())}, optimizer, frozen=frozen))
+    step = compile_step(make_train_step(with_frozen, optimizer, EMA()), mesh, state)
     for wanted in (1.5, 2.25):
         state, metrics = step(state, shard_batch(mesh, toy.loader.batch(0)), toy.key)
         assert (state.params["w"], state.frozen["w"]) == (wanted, 3.0)
@@ -205,9 +205,9 @@ def test_one_trace_for_all_steps(toy):
         traces.append(None)
         return toy.loss_fn(params, key, u, x)
 
-    mesh = data_mesh()
-    step = compile_step(make_train_step(counting, toy.optimizer(), EMA()), mesh)
-    run(step, replicate(mesh, toy.state()), toy, lambda batch: shard_batch(mesh, batch))
+    mesh = device_mesh()
+    step = compile_step(make_train_step(counting, toy.optimizer(), EMA()), mesh, toy.state())
+    run(step, place(mesh, toy.state()), toy, lambda batch: shard_batch(mesh, batch))
     assert len(traces) == 1
 
 
@@ -226,7 +226,7 @@ def test_every_batch_has_one_number_in_each_equal_part(toy, axis_name):
     step = make_train_step(quantiles, optimizer, EMA(), axis_name=axis_name)
     if axis_name:
         specs = {"in_specs": (P(), P("data"), P()), "out_specs": (P(), P())}
-        step = jax.shard_map(step, mesh=data_mesh(), **specs)
+        step = jax.shard_map(step, mesh=device_mesh(), **specs)
     shifts = []
     for _ in range(3):
         state, metrics = jax.jit(step)(state, toy.loader.batch(0), toy.key)

@@ -1,0 +1,64 @@
+"""What several processes agree on, in real processes."""
+
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from score_sde.training import StopRequest, check_agreement, device_mesh
+from score_sde.training.agreement import StopVote
+
+PROGRAM = """
+import sys, jax
+address, index = sys.argv[1], int(sys.argv[2])
+jax.distributed.initialize(coordinator_address=address, num_processes=2, process_id=index)
+from score_sde.training import StopRequest, by_first, check_agreement, device_mesh
+from score_sde.training.agreement import StopVote
+
+def refuse():
+    raise ValueError("the first says no")
+
+check_agreement({"config": "a", "code": "b"})
+try:
+    check_agreement({"config": "a", "code": f"b{index}"})
+except ValueError as error:
+    print(error)
+stop = StopRequest()
+vote = StopVote(device_mesh(), stop)
+found = []
+for step in range(1, 7):
+    if step == 3 and index == 1:
+        stop.signum = 15
+    found.append(vote.signum())
+print(found)
+by_first(lambda: print("only once") if index == 0 else print("wrong"))
+try:
+    by_first(refuse)
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_one_process_agrees_with_itself_and_stops_at_once():
+    check_agreement({"config": "a"})
+    stop = StopRequest()
+    vote = StopVote(device_mesh(), stop)
+    assert vote.signum() is None
+    stop.signum = 15
+    assert vote.signum() == 15
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_differs_and_stop_after_the_same_step():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    commands = [[sys.executable, "-c", PROGRAM, address, str(index)] for index in range(2)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+    texts = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    agreed = "the code of process 1 is not that of process 0\n[None, None, None, 15, 15, 15]\n"
+    assert agreed in texts[0] and agreed in texts[1]
+    assert "only once" in texts[0] and "the first says no" in texts[0]
+    assert "wrong" not in texts[1] and "the first process has refused: its message says why" in texts[1]
