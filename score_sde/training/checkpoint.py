@@ -7,7 +7,7 @@ import logging
 import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,14 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from score_sde.training.checkpoint_files import (
+    mend_metrics,
+    plain_metrics,
+    read_config,
+    read_seal,
+    remove_unfinished,
+    steps_in,
+)
 from score_sde.training.processes import meet
 from score_sde.training.retention import Retention
 from score_sde.training.seal import (
@@ -24,7 +32,6 @@ from score_sde.training.seal import (
     arrays_of,
     check_arrays,
     check_config,
-    check_seal,
     seal_of,
 )
 from score_sde.training.state import TrainState
@@ -89,7 +96,8 @@ class Checkpoints:
             best_mode=best_mode,
         )
         if jax.process_index() == 0:
-            _remove_unfinished(self.directory)
+            remove_unfinished(self.directory)
+            mend_metrics(self.directory)
         meet("unfinished checkpoints are removed")
         self._manager = _manager(
             self.directory,
@@ -134,16 +142,15 @@ class Checkpoints:
         step = int(state.step)
         if step in self._manager.all_steps():
             return
-        trees, plain = _items(state), _plain(config)
-        self.directory.mkdir(parents=True, exist_ok=True)
-        _check_room(self.directory, trees)
+        trees, plain, scores = _items(state), _plain(config), plain_metrics(metrics)
         items = ocp.args.Composite(
             **{name: ocp.args.PyTreeSave(tree) for name, tree in trees.items()},
             config=ocp.args.JsonSave(plain),
-            seal=ocp.args.JsonSave(seal_of(trees, plain, about or {})),
+            seal=ocp.args.JsonSave(seal_of(trees, plain, scores, about or {})),
         )
-        scores = {name: float(value) for name, value in (metrics or {}).items()}
         with self._writing():
+            self.directory.mkdir(parents=True, exist_ok=True)
+            _check_room(self.directory, trees)
             self._manager.save(step, args=items, metrics=scores, force=True)
 
     def restore(
@@ -166,7 +173,7 @@ class Checkpoints:
             CheckpointError: Where it holds other arrays than ``target``; a ``ValueError``.
         """
         self.wait()
-        wanted = _choose(self._manager, step)
+        wanted = _choose(self.steps(), step, self.directory)
         if step is not None:
             return self._read(target, wanted)
         while True:
@@ -205,7 +212,7 @@ class Checkpoints:
 
     def _seal(self, step: int) -> Seal:
         with _reading(self.directory / str(step)):
-            return check_seal(self._manager.restore(step, args=ocp.args.Composite(seal=ocp.args.JsonRestore()))["seal"])
+            return read_seal(self.directory / str(step))
 
     def _set_aside(self, step: int) -> Path:
         """Move a checkpoint out of the way, without losing what is in it."""
@@ -232,13 +239,23 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
+            with suppress(Exception):  # what was still being written has failed too, or is whole now
+                self._manager.wait_until_finished()
             if jax.process_index() == 0:
-                _remove_unfinished(self.directory)
+                remove_unfinished(self.directory)
             raise OSError(_reason(error)) from error
 
     def close(self) -> None:
-        """Wait, and let go of the folder."""
-        self._manager.close()
+        """Wait, and let go of the folder.
+
+        Raises:
+            OSError: Where something could not be written.
+        """
+        try:
+            self.wait()
+        finally:
+            with suppress(Exception):  # what went wrong was raised where it was waited for
+                self._manager.close()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -261,32 +278,40 @@ def restore_for_sampling(directory: str | Path, *, step: int | None = None) -> S
     path = Path(directory).resolve()
     if not path.is_dir():
         raise FileNotFoundError(_nothing_in(path))
-    with _manager(path, read_only=True, create=False) as manager:
-        step = _choose(manager, step)
-        with _reading(path / str(step)):
-            saved = manager.item_metadata(step)["ema_params"].tree
-            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
-            wanted = {"ema_params": ocp.args.PyTreeRestore(restore_args=as_numpy)}
-            wanted |= {"config": ocp.args.JsonRestore(), "seal": ocp.args.JsonRestore()}
-            found = manager.restore(step, args=ocp.args.Composite(**wanted))
-            seal = check_seal(found["seal"])
-            check_config(seal, found["config"])
-            check_arrays(seal, {"ema_params": found["ema_params"]})
-            return SamplingCheckpoint(step=step, ema_params=found["ema_params"], config=found["config"])
+    step = _choose(steps_in(path), step, path)
+    checkpoint = path / str(step)
+    with _reading(checkpoint):
+        seal = read_seal(checkpoint)
+        config = read_config(checkpoint, seal)
+        ema_params = _read_arrays(checkpoint / "ema_params")
+        check_arrays(seal, {"ema_params": ema_params})
+    return SamplingCheckpoint(step=step, ema_params=ema_params, config=config)
 
 
-class _OnlyErrors(logging.Filter):
-    """Lets nothing of orbax through but errors: its warnings speak of its own machinery, not of the run."""
+def _read_arrays(path: Path) -> Params:
+    _quiet()
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        saved = checkpointer.metadata(path).item_metadata.tree
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
+        return checkpointer.restore(path, restore_args=as_numpy)
+
+
+class _NotOrbax(logging.Filter):
+    """Lets nothing of orbax through: it tells of its own machinery, and raises its errors besides."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.ERROR or "orbax" not in record.pathname
+        return "orbax" not in record.pathname
 
 
-_only_errors = _OnlyErrors()
+_not_orbax = _NotOrbax()
+
+
+def _quiet() -> None:
+    logging.getLogger("absl").addFilter(_not_orbax)
 
 
 def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
-    logging.getLogger("absl").addFilter(_only_errors)
+    _quiet()
     registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
     for item, handler, arguments in (
         ("state", ocp.PyTreeCheckpointHandler(), (ocp.args.PyTreeSave, ocp.args.PyTreeRestore)),
@@ -303,18 +328,11 @@ def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
     )
 
 
-def _remove_unfinished(directory: Path) -> None:
-    # orbax can do this itself, but only when the next checkpoint is saved.
-    for path in directory.glob("*.orbax-checkpoint-tmp*"):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _choose(manager: ocp.CheckpointManager, step: int | None) -> int:
-    steps = sorted(manager.all_steps())
+def _choose(steps: list[int], step: int | None, directory: Path) -> int:
     if not steps:
-        raise FileNotFoundError(_nothing_in(Path(manager.directory)))
+        raise FileNotFoundError(_nothing_in(directory))
     if step is not None and step not in steps:
-        raise FileNotFoundError(f"no checkpoint of step {step} in {manager.directory}: there are {steps}")
+        raise FileNotFoundError(f"no checkpoint of step {step} in {directory}: there are {steps}")
     return steps[-1] if step is None else step
 
 

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 Seal: TypeAlias = dict[str, Any]
-"""``{"arrays": {path: type and shape}, "prints": {path: fingerprint}, "config": SHA-256, "about": …, "sum": SHA-256}``;
-``sum`` is of all the rest."""
+"""``{"arrays": {path: type and shape}, "prints": {path: fingerprint}, "config": SHA-256, "metrics": …, "about": …,
+"sum": SHA-256 of all the rest}``."""
 
 
 class CheckpointError(ValueError):
@@ -24,16 +24,18 @@ class DamagedError(CheckpointError):
     """A checkpoint that does not hold what was saved."""
 
 
-def seal_of(trees: Mapping[str, Any], config: Any, about: Mapping[str, Any]) -> Seal:
+def seal_of(trees: Mapping[str, Any], config: Any, metrics: Mapping[str, float], about: Mapping[str, Any]) -> Seal:
     """The seal of arrays and of plain values.
 
     Args:
         trees: The arrays, as the items of a checkpoint.
         config: The config, as plain values.
+        metrics: What the checkpoint is judged by.
         about: What else to keep, as plain values.
     """
     prints = fingerprints(trees)
-    seal = {"arrays": arrays_of(trees), "prints": prints, "config": digest(config), "about": dict(about)}
+    plain = {"config": digest(config), "metrics": dict(metrics), "about": dict(about)}
+    seal = {"arrays": arrays_of(trees), "prints": prints, **plain}
     return {**seal, "sum": digest(seal)}
 
 

@@ -77,7 +77,7 @@ def test_names_types_and_shapes():
 
 
 def test_what_was_sealed_is_whole_also_after_json():
-    seal = json.loads(json.dumps(seal_of(TREES, CONFIG, {"versions": {"jax": "0.10"}})))
+    seal = json.loads(json.dumps(seal_of(TREES, CONFIG, {"eval_loss": 0.5}, {"versions": {"jax": "0.10"}})))
     found = check_seal(seal)
     check_arrays(found, TREES)
     check_arrays(found, {"ema_params": TREES["ema_params"]})
@@ -86,16 +86,16 @@ def test_what_was_sealed_is_whole_also_after_json():
 
 
 def test_what_has_changed_is_named():
-    seal = seal_of(TREES, CONFIG, {})
+    seal = seal_of(TREES, CONFIG, {}, {})
     with pytest.raises(DamagedError, match=r"^state/w is not what was saved$"):
         check_arrays(seal, {**TREES, "state": {**TREES["state"], "w": TREES["state"]["w"].at[1, 1].add(1e-6)}})
     with pytest.raises(DamagedError, match=r"^its config is not what was saved$"):
         check_config(seal, {**CONFIG, "seed": 1})
 
 
-@pytest.mark.parametrize("key", ["arrays", "prints", "config", "about", "sum"])
+@pytest.mark.parametrize("key", ["arrays", "prints", "config", "metrics", "about", "sum"])
 def test_a_seal_that_has_changed_is_broken(key):
-    seal = copy.deepcopy(seal_of(TREES, CONFIG, {}))
+    seal = copy.deepcopy(seal_of(TREES, CONFIG, {}, {}))
     seal[key] = {"other": 1} if isinstance(seal[key], dict) else "0" * 64
     for broken in (seal, {name: value for name, value in seal.items() if name != key}, None, [], "text"):
         with pytest.raises(DamagedError, match=r"^its seal is broken$"):

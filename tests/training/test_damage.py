@@ -1,0 +1,147 @@
+"""Whatever happens to one file of a checkpoint: every bit comes back, or an older checkpoint does and that is told."""
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from score_sde.training import Checkpoints, restore_for_sampling
+from score_sde.training.seal import DamagedError
+
+# Arrays are read in many threads: where one read fails, the others answer to a loop that is gone.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
+]
+
+CONFIG = {"sde": {"name": "vp", "beta_min": 0.1}, "training": {"num_steps": 3}}
+KINDS = ("flip", "truncate", "delete", "zero", "swap")
+FLIPS = 6
+"""Flips of each file: with the other kinds, 10 cases for each of more than 20 files."""
+
+
+def state_at(toy, step):
+    """States that differ in every array."""
+    return jax.tree.map(lambda leaf: leaf + jnp.asarray(0.5 * step, leaf.dtype), toy.state())._replace(
+        step=jnp.int32(step)
+    )
+
+
+@pytest.fixture(scope="module")
+def saved(toy, tmp_path_factory):
+    """A folder with two checkpoints, of the steps 4 and 8."""
+    folder = tmp_path_factory.mktemp("saved")
+    with Checkpoints(folder) as checkpoints:
+        for step in (4, 8):
+            checkpoints.save(state_at(toy, step), config=CONFIG, metrics={"eval_loss": 1.0 / step})
+    return folder
+
+
+def damage(kind, path, twin, random):
+    """Do it; whether the file then differs from before."""
+    before = path.read_bytes()
+    if kind == "delete":
+        path.unlink()
+        return True
+    if kind == "flip" and before:
+        place, bit = random.integers(len(before)), random.integers(8)
+        path.write_bytes(before[:place] + bytes([before[place] ^ (1 << bit)]) + before[place + 1 :])
+    elif kind == "truncate":
+        path.write_bytes(before[: random.integers(len(before) + 1)])
+    elif kind == "zero":
+        path.write_bytes(bytes(len(before)))
+    elif kind == "swap" and twin is not None:
+        path.write_bytes(twin.read_bytes())
+    return path.read_bytes() != before
+
+
+def twin_of(path, folder):
+    """The file of the other checkpoint that is most like this one: of the same name, or of the same place."""
+    inside = path.relative_to(folder / "8")
+    exact = folder / "4" / inside
+    others = sorted((folder / "4" / inside.parent).glob("*")) if (folder / "4" / inside.parent).is_dir() else []
+    return exact if exact.is_file() else next((other for other in others if other.is_file()), None)
+
+
+def same(found, expected):
+    pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
+    return all(np.array_equal(ours, theirs) for ours, theirs in pairs)
+
+
+def check(folder, toy):
+    """What a run and what sampling find: the newest or, told, an older one; never another value."""
+    notes, states = [], {step: state_at(toy, step) for step in (4, 8)}
+    try:
+        sampled = restore_for_sampling(folder)
+    except (DamagedError, FileNotFoundError) as error:
+        assert "\n" not in str(error)
+    else:
+        assert same(sampled.ema_params, states[sampled.step].ema_params) and sampled.config == CONFIG
+    with Checkpoints(folder) as checkpoints:
+        newest = checkpoints.latest_step()
+        found = checkpoints.restore(toy.state(), note=notes.append)
+        assert same(found, states[int(found.step)])
+        # A checkpoint that is no longer one by its name or its mark is as one that was never there.
+        assert int(found.step) == newest or notes
+        assert all("\n" not in note for note in notes)
+        checkpoints.save(state_at(toy, 12), config=CONFIG)
+    assert restore_for_sampling(folder).step == 12
+
+
+def files_of(folder):
+    return sorted(path.relative_to(folder) for path in (folder / "8").rglob("*") if path.is_file())
+
+
+def run_cases(saved, tmp_path, toy, cases):
+    random, done = np.random.default_rng(0), 0
+    for number, (name, kind) in enumerate(cases):
+        folder = tmp_path / str(number)
+        shutil.copytree(saved, folder)
+        path = folder / name
+        if damage(kind, path, twin_of(path, folder) if kind == "swap" else None, random):
+            try:
+                check(folder, toy)
+            except BaseException as error:
+                raise AssertionError(f"{kind} {name}") from error
+            done += 1
+        shutil.rmtree(folder)
+    return done
+
+
+def test_one_damage_of_every_kind(saved, tmp_path, toy):
+    names = [name for name in files_of(saved) if name.parts[1] != "metrics"]
+    random = np.random.default_rng(1)
+    cases = [(names[random.integers(len(names))], kind) for kind in KINDS]
+    assert run_cases(saved, tmp_path, toy, cases) >= 3
+
+
+@pytest.mark.slow
+def test_every_damage_of_every_file(saved, tmp_path, toy):
+    kinds = [*["flip"] * FLIPS, "truncate", *KINDS[1:]]
+    cases = [(name, kind) for name in files_of(saved) for kind in kinds]
+    assert run_cases(saved, tmp_path, toy, cases) >= 200
+
+
+def test_all_damaged_is_told_in_one_line(saved, tmp_path, toy):
+    folder, notes = tmp_path / "both", []
+    shutil.copytree(saved, folder)
+    for seal in folder.glob("*/seal/metadata"):
+        seal.unlink()
+    with Checkpoints(folder) as checkpoints:
+        with pytest.raises(DamagedError, match=r"^no sound checkpoint in .*: all are damaged$"):
+            checkpoints.restore(toy.state(), note=notes.append)
+        assert checkpoints.latest_step() is None
+    assert len(notes) == 2 and all(f"moved to {folder}/damaged/" in note for note in notes)
+    assert sorted(path.name for path in (folder / "damaged").iterdir()) == ["4", "8"]
+
+
+def test_what_is_moved_aside_never_replaces_what_was_moved_before(saved, tmp_path, toy):
+    folder = tmp_path / "twice"
+    for _ in range(2):
+        shutil.copytree(saved / "8", folder / "8")
+        (folder / "8" / "seal" / "metadata").unlink()
+        with Checkpoints(folder) as checkpoints, pytest.raises(DamagedError):
+            checkpoints.restore(toy.state(), note=lambda line: None)
+    assert sorted(path.name for path in (folder / "damaged").iterdir()) == ["8", "8-1"]
