@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tiny
 
 import score_sde
 from score_sde.cli.local_processes import Launch, _device_environments, run
@@ -157,13 +158,14 @@ def test_more_gpus_than_there_are(processes, devices):
 
 
 @pytest.mark.slow
-def test_the_verb_starts_the_command_itself():
-    command = [sys.executable, "-m", "score_sde", "launch", "local", "-n", "2", "--", "train", "--help"]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": ROOT}, capture_output=True, text=True, check=False)
+def test_the_processes_of_a_verb_find_each_other(tmp_path):
+    workdir = tiny.copy_of(tiny.toy_run(), tmp_path)
+    words = ["launch", "local", "-n", "2", "--devices_per_process=2", "--", "sample", f"--workdir={workdir}"]
+    environment = {**os.environ, "PYTHONPATH": ROOT, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "score_sde", *words, "--batch=4"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert sum(line.startswith("usage: score-sde train") for line in lines) == 1
-    assert sum(line.startswith("[1] usage: score-sde train") for line in lines) == 1
+    assert "sample, process 0 of 2: " in done.stderr and f"samples of {workdir}" in done.stdout
 
 
 @pytest.mark.parametrize("short", [["-n3"], ["-n=3"], ["-n", "3"], ["--processes=3"]])

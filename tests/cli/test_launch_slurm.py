@@ -24,7 +24,7 @@ EXPECTED = """\
 #SBATCH --partition=a100
 #SBATCH --time=24:00:00
 #SBATCH --account=lab
-#SBATCH --chdir="/home/me/my code"
+#SBATCH --chdir="/shared/my code"
 #SBATCH --output=/runs/digits/slurm-%j.log
 #SBATCH --open-mode=append
 #SBATCH --requeue
@@ -66,7 +66,7 @@ def test_the_whole_script():
     whole = job(
         command=("/env/bin/python", "-m", "score_sde", "train"),
         flags=("--config=digits/vp", "--workdir=/runs/my digits"),
-        folder=Path("/home/me/my code"),
+        folder=Path("/shared/my code"),
         log="/runs/digits/slurm-%j.log",
         name="digits",
         nodes=2,

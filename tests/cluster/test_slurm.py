@@ -97,15 +97,43 @@ def params_of(workdir):
     return checkpoint.ema_params
 
 
+STOPS = {
+    "from outside": ("scontrol", "requeue"),
+    "as at its time limit": ("scancel", "--signal=TERM"),  # the tasks alone get it
+}
+
+
+@pytest.mark.parametrize("stop", STOPS)
 @pytest.mark.parametrize("ntasks", NTASKS)
-def test_a_job_that_is_queued_again_ends_with_the_same_bits(slurm, tmp_path, uninterrupted, ntasks):
+def test_a_job_that_is_queued_again_ends_with_the_same_bits(slurm, tmp_path, uninterrupted, ntasks, stop):
     expected = uninterrupted(ntasks)
     workdir = tmp_path / "run"
     job = submit(slurm, workdir, ntasks=ntasks)
     wait(lambda: lines(workdir) > 20)
-    one_node.answer(slurm, "scontrol", "requeue", job)
+    one_node.answer(slurm, *STOPS[stop], job)
     wait(lambda: ended(slurm, job))
     assert "stopped by SIGTERM at step" in text(workdir) and "found a checkpoint of step" in text(workdir)
+    assert ("stopped, to go on: queued again" in text(workdir)) == (stop == "as at its time limit")
     assert "Restarts=1" in details(slurm, job)
     assert list(read_scalars(workdir / "metrics.jsonl")["loss"][0]) == list(range(1, STEPS + 1))
     assert same_bits(params_of(workdir), expected)
+
+
+def test_a_job_that_is_cancelled_saves_and_is_not_queued_again(slurm, tmp_path):
+    workdir = tmp_path / "run"
+    job = submit(slurm, workdir)
+    wait(lambda: lines(workdir) > 20)
+    one_node.answer(slurm, "scancel", job)
+    wait(lambda: not one_node.answer(slurm, "squeue", "--noheader", f"--jobs={job}"))
+    assert "JobState=CANCELLED" in details(slurm, job) and "Restarts=0" in details(slurm, job)
+    assert "stopped by SIGTERM at step" in text(workdir) and "queued again" not in text(workdir)
+
+
+def test_two_tasks_share_their_work(slurm, tmp_path):
+    workdir = tiny.copy_of(tiny.toy_run(), tmp_path)
+    command = [sys.executable, "-m", "score_sde", "launch", "slurm", "--ntasks_per_node=2", "--cpus_per_task=1"]
+    words = ["--", "sample", f"--workdir={workdir}", "--batch=4"]
+    done = subprocess.run([*command, *words], env=slurm, capture_output=True, text=True, timeout=120, check=True)
+    job = re.search(r"^submitted job (\d+);", done.stdout, re.MULTILINE)[1]
+    wait(lambda: ended(slurm, job))
+    assert "sample, process 0 of 2" in text(workdir)
