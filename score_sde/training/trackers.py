@@ -9,6 +9,7 @@ Each takes its own environment variables (``WANDB_MODE=offline``, ``MLFLOW_TRACK
 
 import json
 import os
+import re
 import secrets
 import threading
 import time
@@ -159,7 +160,8 @@ class MlflowWriter(_Tracker):
         from mlflow.entities import Metric
 
         now = int(1000 * time.time())
-        numbers = {name: value for name, value in plain_numbers(scalars).items() if step > self._old.get(name, -1)}
+        named = {_mlflow_name(name): value for name, value in plain_numbers(scalars).items()}
+        numbers = {name: value for name, value in named.items() if step > self._old.get(name, -1)}
         if numbers:
             client.log_batch(self._run_id, metrics=[Metric(name, value, now, step) for name, value in numbers.items()])
 
@@ -168,7 +170,7 @@ class MlflowWriter(_Tracker):
         client = self._opened()
         if step > max(self._old.values(), default=-1):
             for name, image in images.items():
-                client.log_image(self._run_id, _pixels(image), key=name, step=step, synchronous=True)
+                client.log_image(self._run_id, _pixels(image), key=_mlflow_name(name), step=step, synchronous=True)
 
     def close(self) -> None:
         """Say that the run has ended; it goes on if anything more is written."""
@@ -218,7 +220,8 @@ class MlflowWriter(_Tracker):
         """The values that the run does not have; MLflow lets none change, so the whole is a file besides."""
         from mlflow.entities import Param
 
-        params = [Param(key, str(value)) for key, value in flattened(self.config).items() if key not in there]
+        flat = {_mlflow_name(key): str(value) for key, value in flattened(self.config).items()}
+        params = [Param(key, value) for key, value in flat.items() if key not in there]
         for i in range(0, len(params), _MLFLOW_BATCH):
             client.log_batch(self._run_id, params=params[i : i + _MLFLOW_BATCH])
         client.log_dict(self._run_id, self.config, "config.json")
@@ -282,6 +285,11 @@ def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in config.items():
         flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
+
+
+def _mlflow_name(name: str) -> str:
+    """A name without what MLflow allows in none, such as the plus of ``loss_at_log_snr_+0.69``."""
+    return re.sub(r"[^\w\-. :/]", "_", name)
 
 
 def _pixels(image: Array | np.ndarray) -> np.ndarray:

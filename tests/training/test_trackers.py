@@ -23,7 +23,7 @@ def write(writer, steps, *, at=0):
     writer.rewind(at)
     for step in steps:
         writer.write_scalars(step, {"loss": jnp.float32(step), "lr": 0.5})
-        writer.write_scalars(step, {"eval_loss": np.nan})
+        writer.write_scalars(step, {"eval_loss": np.nan, "loss_at_log_snr_+0.69": 1.0})
     writer.write_images(steps[-1], {"samples": np.full((4, 4, 1), 0.5), "colours": np.zeros((4, 4, 3), np.uint8)})
     writer.flush()
     writer.close()
@@ -122,6 +122,7 @@ def test_mlflow_goes_on_in_the_same_run_and_has_no_step_twice(tmp_path, monkeypa
     history = client.get_metric_history(run.info.run_id, "loss")
     assert [(point.step, point.value) for point in history] == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
     assert all(np.isnan(point.value) for point in client.get_metric_history(run.info.run_id, "eval_loss"))
+    assert "loss_at_log_snr__0.69" in run.data.metrics  # MLflow allows no plus
     (saved,) = (tmp_path / "mlflow").rglob("config.json")
     assert json.loads(saved.read_text()) == changed
     assert len(list((tmp_path / "mlflow").rglob("samples*.png"))) == 2
