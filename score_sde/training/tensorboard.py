@@ -1,6 +1,7 @@
 """Event files for TensorBoard."""
 
 import contextlib
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ class TensorBoardWriter(MetricWriter):
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
         self._open: Any = None
+        self._path: Path | None = None
 
     def rewind(self, step: int) -> None:
         """Start a new event file which tells TensorBoard to hide what older ones hold after ``step``."""
@@ -59,23 +61,33 @@ class TensorBoardWriter(MetricWriter):
         try:
             writer = self._writer()
             for content in contents:
-                writer.write_event(_protocol().Event(wall_time=time.time(), step=step, **content))
+                writer.write(_event(step=step, **content))
             writer.flush()
         except Exception:
-            with contextlib.suppress(Exception):  # it tries to write once more what it could not write
+            with contextlib.suppress(OSError):  # it tries to write once more what it could not write
                 self.close()
+            with contextlib.suppress(OSError):  # else every try leaves a file while the disk is full
+                if self._path is not None and not self._path.stat().st_size:
+                    self._path.unlink()
             raise
 
     def _writer(self) -> Any:
         if self._open is None:
             # Not its SummaryWriter, which writes in a thread: that dies of an error, and whoever writes next waits for
             # it forever.
-            from tensorboardX.event_file_writer import EventsWriter  # slow to import
+            from tensorboardX.record_writer import RecordWriter
 
             self.directory.mkdir(parents=True, exist_ok=True)
-            # The name holds the time in seconds only: two files of one second would overwrite each other.
-            self._open = EventsWriter(str(self.directory / "events"), f".{time.time_ns()}")
+            # TensorBoard reads the files of a folder in the order of their names; no two files have the same.
+            name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{time.time_ns()}"
+            self._path = self.directory / name
+            self._open = RecordWriter(str(self._path))
+            self._open.write(_event(file_version="brain.Event:2"))
         return self._open
+
+
+def _event(**content: Any) -> bytes:
+    return _protocol().Event(wall_time=time.time(), **content).SerializeToString()
 
 
 def _protocol() -> Any:

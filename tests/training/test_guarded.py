@@ -305,3 +305,15 @@ def test_a_folder_that_cannot_be_made_holds_nothing_up(tmp_path):
     writer = GuardedWriter("tensorboard", lambda: TensorBoardWriter(tmp_path / "file" / "tb"), tell=told.append)
     run_through(writer)
     assert told[0].startswith("tensorboard: cannot write (Not a directory)")
+
+
+def test_tensorboard_leaves_no_empty_files_on_a_full_disk(tmp_path, disk):
+    told = []
+    writer = GuardedWriter("tensorboard", lambda: TensorBoardWriter(tmp_path / "tb"), tell=told.append)
+    disk(0)
+    for step in range(5):
+        writer.write_scalars(step, {"loss": 0.0})
+    found = list((tmp_path / "tb").iterdir())
+    disk(None)
+    writer.close()
+    assert not found and told[1:] == ["tensorboard: it can be written again"]
