@@ -76,6 +76,11 @@ class Flags:
         flags.DEFINE_float(name, default, description, flag_values=self._values)
         self._describe(name, default, description)
 
+    def boolean(self, name: str, default: bool, description: str) -> None:
+        """A flag that is on or off."""
+        flags.DEFINE_bool(name, default, description, flag_values=self._values)
+        self._describe(name, default, description)
+
     def shorthand(self, name: str, path: str, description: str) -> None:
         """A flag that is short for ``--config.PATH``."""
         self._shorthands[name] = f"config.{path}"

@@ -20,6 +20,7 @@ VERBS = {
     "interpolate": "go from one held-out example to another through the latent space",
     "import": "turn a published checkpoint of another project into a model that every verb takes",
     "export": "write a trained model as safetensors and JSON, or its sampler as one file for jax alone",
+    "launch": "run train, sample or likelihood in several processes: on this machine, or by Slurm",
     "plot": "draw the loss and the SDE of a workdir, the SDE of a config, or every SDE",
 }
 

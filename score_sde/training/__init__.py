@@ -3,7 +3,8 @@
 from score_sde.training.agreement import check_agreement
 from score_sde.training.checkpoint import Checkpoints, SamplingCheckpoint, restore_for_sampling
 from score_sde.training.ema import EMA
-from score_sde.training.logging import JsonLinesWriter, MetricWriter, MultiWriter, TensorBoardWriter, read_scalars
+from score_sde.training.guarded import BackgroundWriter, GuardedWriter
+from score_sde.training.logging import JsonLinesWriter, MetricWriter, MultiWriter, read_scalars
 from score_sde.training.loop import Evaluation, Hook, TrainingRun, TrainResult, train
 from score_sde.training.mesh import (
     check_batch_size,
@@ -20,24 +21,32 @@ from score_sde.training.progress import Progress
 from score_sde.training.signals import StopRequest
 from score_sde.training.state import TrainState, init_state
 from score_sde.training.step import LossFn, make_eval_step, make_train_step
+from score_sde.training.tensorboard import TensorBoardWriter
+from score_sde.training.trackers import MlflowWriter, TrackioWriter, WandbWriter
 from score_sde.training.versions import versions
+from score_sde.training.writers import make_writers
 
 __all__ = [
     "EMA",
+    "BackgroundWriter",
     "Checkpoints",
     "Evaluation",
+    "GuardedWriter",
     "Hook",
     "JsonLinesWriter",
     "LossFn",
     "MetricWriter",
+    "MlflowWriter",
     "MultiWriter",
     "Progress",
     "SamplingCheckpoint",
     "StopRequest",
     "TensorBoardWriter",
+    "TrackioWriter",
     "TrainResult",
     "TrainState",
     "TrainingRun",
+    "WandbWriter",
     "adam",
     "by_first",
     "check_agreement",
@@ -50,6 +59,7 @@ __all__ = [
     "join_processes",
     "make_eval_step",
     "make_train_step",
+    "make_writers",
     "meet",
     "place",
     "read_scalars",

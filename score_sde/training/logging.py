@@ -1,11 +1,11 @@
-"""Where the numbers and pictures of a run go: JSON lines, TensorBoard, or several at once."""
+"""Where the numbers and pictures of a run go: JSON lines, or several places at once."""
 
 import json
 import math
 import os
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import Any, final
 
@@ -41,7 +41,8 @@ class MetricWriter(ABC):
 class JsonLinesWriter(MetricWriter):
     """Appends one JSON object per line, ``{"step": 10, "loss": 0.5}``, and ignores pictures.
 
-    A number that is not finite becomes ``null``, as JSON has no word for it.
+    A number that is not finite becomes ``null``, as JSON has no word for it. A line is written whole or not at all:
+    what a full disk has cut short is taken back, so that the next line can be written as soon as there is room.
 
     Args:
         path: The file, usually ``metrics.jsonl``; made with its folder if missing.
@@ -49,86 +50,70 @@ class JsonLinesWriter(MetricWriter):
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("a", encoding="utf-8")
+        self._open: FileIO | None = None
+        self._torn = False
+        self._file()
 
     def rewind(self, step: int) -> None:
         """Replace the file, in one go, by its lines up to ``step``; a line cut short by a crash goes too."""
-        self._file.close()
-        kept = [line for line in _objects(self.path) if line["step"] <= step]
+        kept = [line for line in _objects(self.path) if line["step"] <= step] if self.path.exists() else []
         rewritten = self.path.with_name(self.path.name + ".tmp")
-        rewritten.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        rewritten.replace(self.path)
-        self._file = self.path.open("a", encoding="utf-8")
+        try:
+            rewritten.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+            self._let_go()  # before the file is another
+            rewritten.replace(self.path)
+        except BaseException:
+            rewritten.unlink(missing_ok=True)
+            raise
+        self._file()
 
     def write_scalars(self, step: int, scalars: Mapping[str, ScalarLike]) -> None:
-        """Append one line and flush it."""
+        """Append one line."""
         values = {name: float(np.asarray(value)) for name, value in scalars.items()}
         line = {"step": step, **{name: value if math.isfinite(value) else None for name, value in values.items()}}
-        self._file.write(json.dumps(line, allow_nan=False) + "\n")
-        self._file.flush()
+        self._append(json.dumps(line, allow_nan=False).encode() + b"\n")
 
     def write_images(self, step: int, images: Mapping[str, Array | np.ndarray]) -> None:
         """Nothing: a text file holds no pictures."""
 
     def flush(self) -> None:
         """Bring everything written so far to the disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        if self._open is not None:
+            os.fsync(self._open.fileno())
 
     def close(self) -> None:
         """Flush and close the file; closing twice does nothing more."""
-        if not self._file.closed:
+        try:
             self.flush()
-            self._file.close()
+        finally:
+            self._let_go()
 
-
-@final
-class TensorBoardWriter(MetricWriter):
-    """Writes event files for TensorBoard.
-
-    Args:
-        directory: The folder of the event files.
-    """
-
-    def __init__(self, directory: str | Path) -> None:
-        self.directory = Path(directory)
-        self._open: Any = None
-
-    def rewind(self, step: int) -> None:
-        """Start a new event file which tells TensorBoard to hide what older ones hold after ``step``."""
-        self.close()
-        self._writer(purge_step=step + 1)
-
-    def write_scalars(self, step: int, scalars: Mapping[str, ScalarLike]) -> None:
-        """Write numbers by name."""
-        for name, value in scalars.items():
-            self._writer().add_scalar(name, float(np.asarray(value)), step)
-
-    def write_images(self, step: int, images: Mapping[str, Array | np.ndarray]) -> None:
-        """Write pictures by name."""
-        for name, image in images.items():
-            self._writer().add_image(name, np.asarray(image), step, dataformats="HWC")
-
-    def flush(self) -> None:
-        """Bring everything written so far to the disk."""
-        if self._open is not None:
-            self._open.flush()
-
-    def close(self) -> None:
-        """Flush and close the event file."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
-
-    def _writer(self, purge_step: int | None = None) -> Any:
+    def _file(self) -> FileIO:
         if self._open is None:
-            from tensorboardX import SummaryWriter  # slow to import
-
-            # The name holds the time in seconds only: two files of one second would overwrite each other.
-            suffix = f".{time.time_ns()}"
-            self._open = SummaryWriter(str(self.directory), purge_step=purge_step, filename_suffix=suffix)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Without a buffer, which would hold the rest of a line that could not be written, and write it later.
+            self._open = FileIO(self.path, "a+")
+            self._torn = _is_torn(self._open)
         return self._open
+
+    def _append(self, line: bytes) -> None:
+        file = self._file()
+        start = file.seek(0, os.SEEK_END)
+        data = b"\n" + line if self._torn else line
+        self._torn = True
+        try:
+            while data:
+                data = data[file.write(data) :]  # a nearly full disk takes a part, and refuses the rest
+            self._torn = False
+        except OSError:
+            file.truncate(start)
+            self._torn = _is_torn(file)
+            raise
+
+    def _let_go(self) -> None:
+        file, self._open = self._open, None
+        if file is not None:
+            file.close()
 
 
 @final
@@ -193,3 +178,12 @@ def _objects(path: Path) -> list[dict[str, Any]]:
         if isinstance(line, dict) and isinstance(line.get("step"), int):
             found.append(line)
     return found
+
+
+def _is_torn(file: FileIO) -> bool:
+    """Whether the last line lacks its end, which a killed run has left."""
+    end = file.seek(0, os.SEEK_END)
+    if not end:
+        return False
+    file.seek(end - 1)
+    return file.read(1) != b"\n"

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import jax
@@ -10,11 +11,17 @@ import numpy as np
 GIVEN = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 """Environment variables that say where the first process listens, how many there are, and which this one is."""
 
-LAUNCHED = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
-"""Those in which srun and mpirun tell a process how many there are; jax finds the rest.
+LAUNCHERS = {
+    "srun": ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+    "mpirun": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+}
+"""In which variables a launcher tells a process how many there are, and which this one is.
 
 A batch script that calls no srun has ``SLURM_NTASKS`` too, but is one process.
 """
+
+TPU_HOSTS = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
+"""In which Google Kubernetes Engine lists the hosts of a slice of TPUs, by commas; there may be several slices."""
 
 
 def join_processes() -> None:
@@ -35,6 +42,11 @@ def join_processes() -> None:
         jax.distributed.initialize(**arguments)
     except RuntimeError as error:
         raise ConnectionError(f"the processes cannot be joined: {str(error).splitlines()[0]}") from error
+    except ValueError as error:
+        if arguments:
+            raise
+        reason = "the launcher does not say where the first process listens"
+        raise ValueError(f"the processes cannot be joined: {reason}; set {GIVEN[0]}=HOST:PORT") from error
 
 
 def meet(name: str) -> None:
@@ -73,17 +85,55 @@ def _first_says(value: bool) -> bool:
 
 
 def _arguments(environment: Mapping[str, str]) -> dict[str, Any] | None:
-    """Those of ``jax.distributed.initialize``; None for a process that is alone."""
+    """Those of ``jax.distributed.initialize``; none where jax finds them all, None for a process that is alone."""
+    launched = _launched(environment)
     missing = [name for name in GIVEN if not environment.get(name)]
     if len(missing) == len(GIVEN):
-        return {} if any(_number(environment, name, 0) > 1 for name in LAUNCHED) else None
+        return {} if launched or _several_tpu_hosts(environment) or _jax_finds_several(environment) else None
+    address, count, index = GIVEN
+    if missing == [count, index] and launched:
+        num, process = launched
+        return {"coordinator_address": environment[address], "num_processes": num, "process_id": process}
     if missing:
         raise ValueError(f"{', '.join(missing)} must be set too: several processes need {', '.join(GIVEN)}")
-    address, count, index = GIVEN
     num, process = _number(environment, count, 0), _number(environment, index, -1)
     if not 0 <= process < num:
         raise ValueError(f"{index}={process} must be at least 0 and less than {count}={num}")
     return {"coordinator_address": environment[address], "num_processes": num, "process_id": process}
+
+
+def _launched(environment: Mapping[str, str]) -> tuple[int, int] | None:
+    """How many processes a launcher has started, if several, and which of them this is."""
+    for count, index in LAUNCHERS.values():
+        if (num := _number(environment, count, 0)) > 1:
+            return num, _number(environment, index, 0)
+    return None
+
+
+def _several_tpu_hosts(environment: Mapping[str, str]) -> bool:
+    hosts = next((environment[name] for name in TPU_HOSTS if environment.get(name)), "")
+    return "," in hosts or (bool(hosts) and _number(environment, "MEGASCALE_NUM_SLICES", 1) > 1)
+
+
+def _jax_finds_several(environment: Mapping[str, str]) -> bool:
+    """Whether jax itself finds several processes, where no variable tells how many there are.
+
+    Those are the virtual machines of a Cloud TPU slice, by their metadata, and the pods of an indexed Job or JobSet of
+    Kubernetes, by its API where the package ``kubernetes`` is installed. It asks nobody on a machine that is neither.
+    """
+    pod = "KUBERNETES_SERVICE_HOST" in environment and "JOB_COMPLETION_INDEX" in environment
+    wanted = "K8sCluster" if pod else "GceTpuCluster"
+    if pod and find_spec("kubernetes") is None:
+        return False
+    try:
+        from jax._src import clusters  # no public name asks without joining
+
+        cluster = getattr(clusters, wanted)
+        return bool(cluster.is_env_present()) and int(cluster.get_process_count()) > 1
+    except (ImportError, AttributeError, OSError):  # the last of a TPU that is not in that cloud
+        return False
+    except RuntimeError as error:
+        raise ConnectionError(f"the processes cannot be counted: {str(error).splitlines()[0]}") from error
 
 
 def _number(environment: Mapping[str, str], name: str, default: int) -> int:

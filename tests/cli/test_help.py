@@ -27,6 +27,7 @@ FLAGS = {
     ],
     "import": ["--config", "--config.section.key=value", "--reference_config", "--checkpoint", "--workdir"],
     "export": ["--config.section.key=value", "--workdir", "--checkpoint", "--output", "--sampler"],
+    "launch": [],
     "plot": ["--config", "--config.section.key=value", "--workdir", "--output"],
 }
 

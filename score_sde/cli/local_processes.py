@@ -1,0 +1,221 @@
+"""Several processes of one command on this machine, which live and end together."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any, NamedTuple
+
+from score_sde.training.processes import GIVEN
+
+STOPPED = 75
+"""The exit code of a verb that was asked to stop, and can be run again (EX_TEMPFAIL)."""
+
+REFUSED = 2
+"""That of one that was asked for what cannot be: asking again would not help."""
+
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+_TICK = 0.05
+"""Seconds between looks at the processes."""
+
+_PATIENCE = 5.0
+"""Seconds for the last lines of a process that has ended; what it has started itself may keep its output open."""
+
+
+class Launch(NamedTuple):
+    """What is started: ``processes`` of ``command``, with ``devices`` GPUs each; and how patiently it is ended.
+
+    None devices share all GPUs there are evenly; where there are none, each process has the CPU's. After a failure the
+    others have ``grace`` seconds to end, before they are killed.
+    """
+
+    command: tuple[str, ...]
+    processes: int
+    devices: int | None = None
+    restarts: int = 0
+    grace: float = 30.0
+
+
+def run(launch: Launch) -> int:
+    """Run until all have ended, again up to ``restarts`` times where they were stopped or failed: the exit code.
+
+    It is that of the process that failed first; 75 where some were stopped to be continued; else 0. SIGINT, SIGTERM and
+    SIGUSR1 are passed on to every process once, and nothing is started again after one.
+    """
+    environments = _device_environments(launch, os.environ)
+    with _Forwarding() as forwarding:
+        code = _run_once(launch, environments, forwarding)
+        for attempt in range(1, launch.restarts + 1):
+            if code in (0, REFUSED) or forwarding.came:
+                break
+            _say(f"ended with code {code}, starting again ({attempt} of {launch.restarts})")
+            code = _run_once(launch, environments, forwarding)
+    return code
+
+
+class _Forwarding:
+    """Passes signals on to processes, to each of them once; a context manager."""
+
+    def __init__(self) -> None:
+        self.came = False
+        self._processes: Sequence[subprocess.Popen[bytes]] = ()
+        self._early: list[int] = []
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "_Forwarding":
+        self._before = {signum: signal.signal(signum, self._handle) for signum in FORWARDED}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        self.came = True
+        for process in self._processes:
+            process.send_signal(signum)
+        if not self._processes:
+            self._early.append(signum)
+
+    def begin(self, processes: "Sequence[subprocess.Popen[bytes]]") -> None:
+        """Pass on what comes from now on, and what has come while these were being started."""
+        self._processes = processes
+        early, self._early = self._early, []
+        for signum in early:
+            self._handle(signum, None)
+
+    def end(self) -> None:
+        """Pass on nothing more: the processes are ended."""
+        self._processes = ()
+
+
+def _run_once(launch: Launch, environments: Sequence[Mapping[str, str]], forwarding: _Forwarding) -> int:
+    address = f"127.0.0.1:{_free_port()}"
+    with _all_ended(launch.grace) as processes:
+        readers = []
+        for index, devices in enumerate(environments):
+            place = zip(GIVEN, (address, str(launch.processes), str(index)), strict=True)
+            pipe = subprocess.PIPE if index else None  # the first one may have a terminal
+            process = subprocess.Popen(
+                launch.command,
+                env={**os.environ, **devices, **dict(place if launch.processes > 1 else ())},
+                stdout=pipe,
+                stderr=pipe,
+                stdin=subprocess.DEVNULL if index else None,
+                process_group=0,  # else Ctrl-C would reach it twice, from the terminal and from here
+            )
+            processes.append(process)
+            readers += _readers(process, index)
+        forwarding.begin(processes)
+        code = _first_failure(processes)
+    forwarding.end()
+    for reader in readers:
+        reader.join(_PATIENCE)
+    if code is not None:
+        return code
+    return STOPPED if any(process.returncode == STOPPED for process in processes) else 0
+
+
+def _first_failure(processes: Sequence["subprocess.Popen[bytes]"]) -> int | None:
+    """The code of the first process that fails, at once; None if all end without."""
+    running = dict(enumerate(processes))
+    while running:
+        for index, process in list(running.items()):
+            code = process.poll()
+            if code is None:
+                continue
+            del running[index]
+            if code not in (0, STOPPED):
+                end = f"code {code}" if code > 0 else signal.Signals(-code).name
+                _say(f"process {index} ended with {end}" + ("; stopping the others" if running else ""))
+                return code if code > 0 else 128 - code
+        time.sleep(_TICK)
+    return None
+
+
+@contextmanager
+def _all_ended(grace: float) -> "Iterator[list[subprocess.Popen[bytes]]]":
+    """A list of processes, none of which outlives the block by more than ``grace`` seconds."""
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        yield processes
+    finally:
+        _stop(processes)
+        end = time.monotonic() + grace
+        while any(process.poll() is None for process in processes) and time.monotonic() < end:
+            time.sleep(_TICK)
+        for process in processes:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # with what it has started itself
+            process.wait()
+
+
+def _stop(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
+    for process in processes:
+        process.terminate()
+
+
+def _readers(process: "subprocess.Popen[bytes]", index: int) -> list[threading.Thread]:
+    pairs = ((process.stdout, sys.stdout), (process.stderr, sys.stderr))
+    threads = [
+        threading.Thread(target=_copy_lines, args=(source, target, f"[{index}] "), daemon=True)
+        for source, target in pairs
+        if source is not None
+    ]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def _copy_lines(source: IO[bytes], target: IO[str], prefix: str) -> None:
+    with source:
+        for line in source:
+            text = line.decode(errors="replace").rstrip("\r\n")
+            target.write(f"{prefix}{text}\n")  # in one go: others write there too
+            target.flush()
+
+
+def _device_environments(launch: Launch, environment: Mapping[str, str]) -> list[dict[str, str]]:
+    """For each process, the variables that give it its GPUs, or as many fake devices of the CPU.
+
+    Raises:
+        ValueError: where there are not so many GPUs.
+    """
+    gpus = _visible_gpus(environment)
+    if not gpus:
+        fake = {} if launch.devices is None else {"JAX_NUM_CPU_DEVICES": str(launch.devices)}
+        return [fake] * launch.processes
+    each = launch.devices or len(gpus) // launch.processes
+    if not 1 <= each * launch.processes <= len(gpus):
+        raise ValueError(f"{launch.processes} processes of {each or 1} GPUs are more than the {len(gpus)} there are")
+    return [{"CUDA_VISIBLE_DEVICES": ",".join(gpus[i * each : (i + 1) * each])} for i in range(launch.processes)]
+
+
+def _visible_gpus(environment: Mapping[str, str]) -> list[str]:
+    platforms = environment.get("JAX_PLATFORMS", "")
+    if platforms and not {"cuda", "gpu"} & set(platforms.split(",")):
+        return []
+    chosen = environment.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [name.strip() for name in chosen.split(",") if name.strip() and name.strip() != "-1"]
+    found = [match[1] for path in Path("/dev").glob("nvidia*") if (match := re.fullmatch(r"nvidia(\d+)", path.name))]
+    return sorted(found, key=int)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _say(text: str) -> None:
+    print(f"score-sde launch: {text}", file=sys.stderr, flush=True)

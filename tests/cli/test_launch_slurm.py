@@ -1,0 +1,157 @@
+"""The script that is written for Slurm; tests/cluster runs it."""
+
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from score_sde.cli.main import main
+from score_sde.cli.slurm_script import SlurmJob, batch_script
+
+EXPECTED = """\
+#!/bin/bash
+# Written by `score-sde launch slurm`. To submit it again: sbatch /runs/digits/launch.sbatch
+#SBATCH --job-name=digits
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=4
+#SBATCH --gpus-per-task=2
+#SBATCH --cpus-per-task=8
+#SBATCH --partition=a100
+#SBATCH --time=24:00:00
+#SBATCH --account=lab
+#SBATCH --chdir="/shared/my code"
+#SBATCH --output=/runs/digits/slurm-%j.log
+#SBATCH --open-mode=append
+#SBATCH --requeue
+#SBATCH --signal=TERM@120
+#SBATCH --exclusive
+
+# A run that is asked to stop saves a checkpoint and ends with code 75. It is asked by SIGTERM: 120 seconds before
+# the time limit (--signal without "B:" means the tasks, not this script), or when Slurm takes its nodes away.
+# The latter SIGTERM comes to this script too, which has to outlive its tasks:
+trap : TERM
+
+# Slurm shows each task its own GPUs alone, numbered from 0.
+export JAX_LOCAL_DEVICE_IDS=0,1
+
+# srun does not take this from the lines above.
+export SRUN_CPUS_PER_TASK=8
+
+srun --kill-on-bad-exit=0 \\
+    /env/bin/python -m score_sde train \\
+        --config=digits/vp \\
+        '--workdir=/runs/my digits'
+code=$?
+
+# Queue it again, unless Slurm does that already, or cancels the job: then its state is another.
+if [ "$code" -eq 75 ] && [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then
+    echo "stopped, to go on: queued again" >&2
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$code"
+"""
+
+
+def job(**changes):
+    plain = {"command": ("python", "-m", "score_sde", "train"), "folder": Path("/"), "log": "log", "name": "name"}
+    return SlurmJob(**{**plain, **changes})
+
+
+def test_the_whole_script():
+    whole = job(
+        command=("/env/bin/python", "-m", "score_sde", "train"),
+        flags=("--config=digits/vp", "--workdir=/runs/my digits"),
+        folder=Path("/shared/my code"),
+        log="/runs/digits/slurm-%j.log",
+        name="digits",
+        nodes=2,
+        ntasks_per_node=4,
+        gpus_per_task=2,
+        cpus_per_task=8,
+        partition="a100",
+        time="24:00:00",
+        account="lab",
+        extra=("--exclusive",),
+    )
+    assert batch_script(whole, "/runs/digits/launch.sbatch") == EXPECTED
+
+
+def test_what_is_not_asked_for_is_left_to_the_cluster():
+    text = batch_script(job(), "file")
+    for name in ("gpus", "cpus", "CPUS", "partition", "time=", "account", "JAX_LOCAL_DEVICE_IDS"):
+        assert name not in text
+
+
+line = st.text(st.characters(exclude_categories=("C", "Z"), include_characters=" "), min_size=1)
+
+
+@given(flags=st.lists(st.one_of(line, st.text(st.characters(codec="ascii", exclude_characters="\0"), max_size=20))))
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+def test_every_flag_reaches_the_command_as_it_was_given(flags):
+    """By bash, with a function in place of srun."""
+    text = batch_script(job(flags=flags), "file").replace("trap : TERM", "srun() { printf '%s\\0' \"$@\"; }")
+    done = subprocess.run(["bash", "-c", text], capture_output=True, check=True)
+    words = done.stdout.split(b"\0")[:-1]
+    assert [word.decode() for word in words][5:] == flags
+
+
+@given(name=line)
+def test_every_value_of_a_directive_is_one_word(name):
+    """By the rules of sbatch: double quotes, in which a backslash escapes."""
+    (directive,) = [text for text in batch_script(job(name=name), "file").splitlines() if "--job-name=" in text]
+    assert shlex.split(directive.removeprefix("#SBATCH "), posix=True) == [f"--job-name={name}"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+SUBMIT = ["launch", "slurm", "--nodes=2", "--sbatch=--exclusive; --mem=64G", "--", "train", "--workdir=runs/50%"]
+
+
+def with_sbatch(folder, monkeypatch, text):
+    """A stand-in for sbatch, which knows no cluster."""
+    program = folder / "bin" / "sbatch"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{text}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+
+
+def test_a_dry_run_writes_the_script_alone(folder, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert main([*SUBMIT[:3], "--dry_run", *SUBMIT[3:]]) == 0
+    file = folder / "runs" / "50%" / "launch.sbatch"
+    assert capsys.readouterr().out == f"wrote {file}\n"
+    lines = file.read_text().splitlines()
+    assert f"#SBATCH --output={folder}/runs/50%%/slurm-%j.log" in lines and f"#SBATCH --chdir={folder}" in lines
+    assert {"#SBATCH --exclusive", "#SBATCH --mem=64G", "#SBATCH --job-name=50%"} <= set(lines)
+    assert f"    {shlex.quote(sys.executable)} -m score_sde train \\" in lines
+    assert [path.name for path in file.parent.iterdir()] == ["launch.sbatch"]
+
+
+def test_the_job_is_submitted(folder, capsys, monkeypatch):
+    with_sbatch(folder, monkeypatch, 'test "$1" = --parsable && test -f "$2" && echo "12;main"')
+    assert main([*SUBMIT[:3], "--output=jobs/a.sbatch", *SUBMIT[3:]]) == 0
+    expected = f"wrote {folder}/jobs/a.sbatch\nsubmitted job 12; its output: {folder}/runs/50%/slurm-12.log\n"
+    assert capsys.readouterr().out == expected
+
+
+def test_what_sbatch_refuses_is_said_in_a_line(folder, capsys, monkeypatch):
+    with_sbatch(folder, monkeypatch, 'echo "sbatch: error: invalid partition specified: x" >&2; exit 1')
+    assert main(SUBMIT) == 2
+    assert capsys.readouterr().err == "score-sde launch: sbatch: invalid partition specified: x\n"
+
+
+def test_without_slurm_there_is_the_dry_run(folder, refused, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert shutil.which("sbatch") is None
+    assert refused(*SUBMIT).endswith("no sbatch on this machine: --dry_run writes the script without it")
+    assert not list(folder.iterdir())
