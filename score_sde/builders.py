@@ -18,12 +18,13 @@ from ml_collections import ConfigDict
 
 from score_sde import objectives, parameterization, sampling, sdes, solvers
 from score_sde.classifier import ClassifierExperiment, NoisyClassifier
-from score_sde.data import SOURCES, DataSource, Scaling, load_source
+from score_sde.data import DATA_SETS, SOURCES, Augmentation, DataSource, Scaling, load_source
 from score_sde.dequantizer import DequantizerExperiment, LearnedDequantizer, VariationalDequantization
 from score_sde.experiment import Drawing, Evaluating, Experiment, Model, Training
 from score_sde.models import Classifier, ConditionalFlow, ScoreNetwork
 from score_sde.naming import check_arguments, did_you_mean, lookup
 from score_sde.tables import (
+    AUGMENTATION,
     CLASSIFICATION,
     CLASSIFIERS,
     DEQUANTIZATION,
@@ -44,6 +45,7 @@ from score_sde.tables import (
 from score_sde.typing import Params
 
 __all__ = [
+    "AUGMENTATION",
     "CLASSIFICATION",
     "CLASSIFIERS",
     "DEQUANTIZATION",
@@ -104,7 +106,7 @@ def build(config: Config) -> Experiment:
     """
     plain, parts = _training_parts(config, objectives.ScoreMatching)
     # The model comes last, for its network compiles.
-    return Experiment(model=build_model(plain, None, step=0), **parts)
+    return Experiment(augmentation=_augmentation(plain), model=build_model(plain, None, step=0), **parts)
 
 
 def build_classifier(config: Config) -> ClassifierExperiment:
@@ -116,7 +118,8 @@ def build_classifier(config: Config) -> ClassifierExperiment:
         FileNotFoundError: where the data are not there.
     """
     plain, parts = _training_parts(config, objectives.NoisyClassification)
-    return ClassifierExperiment(model=build_classifier_model(plain, None, step=0), **parts)
+    model = build_classifier_model(plain, None, step=0)
+    return ClassifierExperiment(augmentation=_augmentation(plain), model=model, **parts)
 
 
 def build_dequantizer(config: Config, score_model: Model) -> DequantizerExperiment:
@@ -154,14 +157,24 @@ def _training_parts(config: Config, objective: type) -> tuple[dict[str, Any], di
     return plain, parts
 
 
+def _augmentation(plain: Mapping[str, Any]) -> Augmentation:
+    """What training does to the data of a config."""
+    values = {key: plain["data"][key] for key in AUGMENTATION if key in plain["data"]}
+    augmentation = _call("data", Augmentation, values)
+    augmentation.check(tuple(plain["example"]["shape"]))
+    return augmentation
+
+
 def load_data(config: Config) -> DataSource:
     """The data of a config."""
-    options = {key: value for key, value in plain_config(config)["data"].items() if key not in SCALING}
+    options = {key: value for key, value in plain_config(config)["data"].items() if key not in SCALING + AUGMENTATION}
     source = options.pop("source", None)
     if "name" in options:
         raise ValueError("data has no key 'name': its source is chosen by 'source'")
     if not isinstance(source, str):
-        raise ValueError(f"data needs source: one of {', '.join(SOURCES)}, or folder:PATH, npz:PATH, npy:PATH")
+        raise ValueError(
+            f"data needs source: one of {', '.join([*SOURCES, *DATA_SETS])}, or folder:PATH, npz:PATH, npy:PATH"
+        )
     return load_source(source, **options)
 
 

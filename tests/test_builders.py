@@ -228,6 +228,8 @@ def test_numbers_of_numpy_are_numbers_and_tuples_lists(config):
         ("sde", "vp", "sde must be a section of keys and values, got 'vp'"),
         ("data.source", 3, "data needs source: one of digits"),
         ("data.name", "digits", "data has no key 'name': its source is chosen by 'source'"),
+        ("data.flip", True, "data.flip=True needs images [height, width, channels], the examples have shape (2,)"),
+        ("data.flip", "yes", "data.flip must be True or False, got 'yes'"),
         ("eval.t_min", 1.0, "eval.t_min=1.0 must be less than sde.t_max=1.0"),
     ],
 )

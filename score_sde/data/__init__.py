@@ -1,6 +1,7 @@
 """Data sources, their scaling to model space, and the loader that batches them."""
 
-from score_sde.data.catalogue import FILE_SOURCES, SOURCES, load_source
+from score_sde.data.augmentation import Augmentation
+from score_sde.data.catalogue import DATA_SETS, FILE_SOURCES, SOURCES, load_source
 from score_sde.data.digits import digits
 from score_sde.data.files import npy, npz
 from score_sde.data.folder import folder
@@ -10,8 +11,10 @@ from score_sde.data.source import DataSource, permutation
 from score_sde.data.toy import checkerboard, mixture, moons, swiss_roll
 
 __all__ = [
+    "DATA_SETS",
     "FILE_SOURCES",
     "SOURCES",
+    "Augmentation",
     "Batch",
     "DataSource",
     "Loader",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from score_sde.data import FILE_SOURCES, SOURCES, DataSource, load_source
+from score_sde.data import DATA_SETS, FILE_SOURCES, SOURCES, DataSource, load_source
 
 ELSEWHERE = """
 import numpy as np
@@ -78,6 +78,7 @@ def test_a_function_elsewhere_is_called(elsewhere):
         ("digit", r"unknown data source 'digit', did you mean 'digits'\?; known: digits, mixture, .*npz:PATH"),
         ("swissroll", r"did you mean 'swiss_roll'\?"),
         ("", "unknown data source ''; known: digits"),
+        ("cifar-10", r"did you mean 'cifar10'\?; known: digits, .*, cifar10, .*npz:PATH"),
         ("zzz", "unknown data source 'zzz'; known: digits, .* package.module:function$"),
         ("folder", "data source 'folder' needs a path: folder:PATH"),
         ("npz:", "data source 'npz:' needs a path: npz:PATH"),
@@ -120,5 +121,7 @@ def test_wrong_options_are_answered_in_one_line(elsewhere, name, option, message
 
 
 def test_tables_cannot_be_changed():
+    with pytest.raises(TypeError):
+        DATA_SETS["mine"] = SOURCES["digits"]
     with pytest.raises(TypeError):
         SOURCES["mine"] = SOURCES["digits"]
