@@ -3,9 +3,11 @@
 from score_sde.data.augmentation import Augmentation
 from score_sde.data.catalogue import DATA_SETS, FILE_SOURCES, SOURCES, load_source
 from score_sde.data.digits import digits
+from score_sde.data.examples import Examples, LazyExamples
 from score_sde.data.files import npy, npz
 from score_sde.data.folder import folder
-from score_sde.data.loader import Batch, Loader
+from score_sde.data.loader import Batch, BatchLoader, Loader
+from score_sde.data.read_ahead import ReadAheadLoader, make_loader
 from score_sde.data.scaling import Scaling
 from score_sde.data.source import DataSource, permutation
 from score_sde.data.toy import checkerboard, mixture, moons, swiss_roll
@@ -16,13 +18,18 @@ __all__ = [
     "SOURCES",
     "Augmentation",
     "Batch",
+    "BatchLoader",
     "DataSource",
+    "Examples",
+    "LazyExamples",
     "Loader",
+    "ReadAheadLoader",
     "Scaling",
     "checkerboard",
     "digits",
     "folder",
     "load_source",
+    "make_loader",
     "mixture",
     "moons",
     "npy",

@@ -109,7 +109,7 @@ def test_a_fault_inside_a_module_elsewhere_is_told_as_its_own(elsewhere):
     [
         ("digits", "sed", r"'digits' has no key 'sed', did you mean 'seed'\?; keys: test_fraction, seed$"),
         ("mixture", "zzz", "'mixture' has no key 'zzz'; keys: num_examples, noise, seed, num_modes$"),
-        ("folder:photos", "size", r"has no key 'size'.*; keys: image_size, test_fraction, seed$"),
+        ("folder:photos", "size", r"has no key 'size'.*; keys: image_size, test_fraction, seed, in_memory$"),
         ("npz:a.npz", "path", "has no key 'path'"),
         ("elsewhere_package.sources:strict", "sizes", r"did you mean 'size'\?; keys: size$"),
         ("elsewhere_package.sources:wrong", "size", "has no key 'size'; keys: none$"),
