@@ -9,6 +9,7 @@ level, one that is only cut does not differ.
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
+from score_sde.data.images import check_options
 from score_sde.data.resizing import keys_cubic, resize
 
 CELEBA_CROP = 140
@@ -39,15 +40,9 @@ def plain(image: UInt8[np.ndarray, "h w c"], image_size: int) -> UInt8[np.ndarra
     return to_levels(resize(image, (image_size, image_size)))
 
 
-def check_size(image_size: int) -> None:
-    """Raise ValueError unless images can have this size."""
-    if image_size < 1:
-        raise ValueError(f"image_size must be at least 1, not {image_size}")
-
-
 def plain_all(images: UInt8[np.ndarray, "n h w c"], image_size: int) -> UInt8[np.ndarray, "n s s c"]:
     """Every image as `plain` has it; raises ``ValueError`` where images cannot have the size."""
-    check_size(image_size)
+    check_options(image_size)
     if images.shape[1:3] == (image_size, image_size):
         return images
     return np.stack([plain(image, image_size) for image in images])

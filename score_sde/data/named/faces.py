@@ -1,12 +1,12 @@
 """FFHQ and CelebA-HQ, as pictures or as the TFRecords of StyleGAN."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from score_sde.data import crops
-from score_sde.data.named.pictures import lazy_part, lazy_pictures, lazy_rows, picture_names
+from score_sde.data.examples import LazyExamples, selected
+from score_sde.data.named.pictures import lazy_images, lazy_pictures, picture_names
 from score_sde.data.named.places import Place, missing, place_of
 from score_sde.data.named.tfrecord import RecordFile
 from score_sde.data.source import DataSource
@@ -37,9 +37,7 @@ def celebahq(path: Place = None, *, image_size: int = 256, num_test: int = 3_000
 def _source(title: str, place: Path, image_size: int, num_test: int) -> DataSource:
     record_file = _record_file(place, image_size)
     if record_file is not None:
-        records = RecordFile.of(record_file)
-        examples = lazy_rows(len(records), image_size, _Records(file=records, image_size=image_size))
-        examples.read(0)  # another size is told now rather than while training
+        examples = _lazy_records(record_file, image_size)
     elif names := picture_names(place):
         examples = lazy_pictures(place, names, crops.halved, image_size)
     else:
@@ -48,8 +46,9 @@ def _source(title: str, place: Path, image_size: int, num_test: int) -> DataSour
     num_train = len(examples) - num_test
     if num_test < 0 or num_train < 1:
         raise ValueError(f"num_test must be from 0 to {len(examples) - 1} for the {len(examples)} images of {place}")
-    test = examples if num_test == 0 else lazy_part(examples, num_train, num_test)
-    return DataSource(train=lazy_part(examples, 0, num_train), test=test, num_levels=256)
+    order = np.arange(len(examples))
+    test = examples if num_test == 0 else selected(examples, order[num_train:])
+    return DataSource(train=selected(examples, order[:num_train]), test=test, num_levels=256)
 
 
 def _record_file(place: Path, image_size: int) -> Path | None:
@@ -68,16 +67,15 @@ def _suffix(image_size: int) -> str:
     return f"-r{image_size.bit_length() - 1:02d}.tfrecords"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Records:
-    file: RecordFile
-    image_size: int
+def _lazy_records(path: Path, image_size: int) -> LazyExamples:
+    records = RecordFile.of(path)
 
-    def __call__(self, row: int) -> np.ndarray:
-        image, side = self.file.image(row), self.image_size
-        if image.shape != (side, side, 3):
-            found = " × ".join(map(str, image.shape))
-            raise ValueError(
-                f"{self.file.path} has images of {found} where image_size={side} takes {side} × {side} × 3"
-            )
+    def read(row: int) -> np.ndarray:
+        image = records.image(row)
+        if image.shape != (image_size, image_size, 3):
+            found, wanted = (" × ".join(map(str, shape)) for shape in (image.shape, (image_size, image_size, 3)))
+            raise ValueError(f"{path} has images of {found} where image_size={image_size} takes {wanted}")
         return image
+
+    read(0)  # another size is told now rather than while training
+    return lazy_images(len(records), image_size, read, records.name)

@@ -1,9 +1,6 @@
 """LSUN: a category of scenes, as exported pictures or as the database that the archives hold."""
 
 import functools
-import os
-import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +8,7 @@ import numpy as np
 
 from score_sde.data import crops
 from score_sde.data.examples import LazyExamples
-from score_sde.data.named.pictures import decoded, fitted, lazy_pictures, lazy_rows, picture_names
+from score_sde.data.named.pictures import decoded, lazy_images, lazy_pictures, picture_names
 from score_sde.data.named.places import Place, missing, place_of
 from score_sde.data.source import DataSource
 
@@ -49,42 +46,28 @@ def _examples(place: Path, category: str, split: str, image_size: int) -> LazyEx
 def _lazy_database(folder: Path, image_size: int) -> LazyExamples:
     lmdb = _lmdb()
     try:
-        with _opened(folder, os.getpid()).begin() as transaction:
+        database = _opened(folder)
+        with database.begin() as transaction:
             keys = np.array(list(transaction.cursor().iternext(keys=True, values=False)))
     except lmdb.Error as error:
         raise ValueError(f"{folder} is damaged and cannot be read ({type(error).__name__}: {error})") from error
-    return lazy_rows(len(keys), image_size, _Database(folder=folder, keys=keys, image_size=image_size))
 
+    def name(row: int) -> str:
+        return f"{folder}: image {bytes(keys[row]).decode(errors='replace')}"
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Database:
-    folder: Path
-    keys: np.ndarray
-    image_size: int
-
-    def __call__(self, row: int) -> np.ndarray:
-        key = bytes(self.keys[row])
-        where = f"{self.folder}: image {key.decode(errors='replace')}"
+    def read(row: int) -> np.ndarray:
         try:
-            with _opened(self.folder, os.getpid()).begin(buffers=False) as transaction:
-                stored = transaction.get(key)
-        except _lmdb().Error as error:
-            raise ValueError(f"{where} cannot be read ({type(error).__name__}: {error})") from error
-        return fitted(decoded(stored or b"", where), crops.lsun, self.image_size, where)
+            with database.begin() as transaction:
+                stored = transaction.get(bytes(keys[row]))
+        except lmdb.Error as error:
+            raise ValueError(f"{name(row)} cannot be read ({type(error).__name__}: {error})") from error
+        return decoded(stored or b"", name(row), crops.lsun, image_size)
+
+    return lazy_images(len(keys), image_size, read, name)
 
 
-_opening = threading.Lock()
-
-
-def _opened(folder: Path, process: int) -> Any:
-    """The database, opened once in each process: not twice, and not before a fork."""
-    with _opening:
-        return _open(folder, process)
-
-
-@functools.cache
-def _open(folder: Path, process: int) -> Any:
-    del process  # part of the key of the cache
+@functools.cache  # a process may open a database but once
+def _opened(folder: Path) -> Any:
     return _lmdb().open(str(folder), readonly=True, lock=False, readahead=False, max_readers=1024)
 
 

@@ -58,13 +58,17 @@ class RecordFile:
     def __len__(self) -> int:
         return len(self.offsets)
 
+    def name(self, row: int) -> str:
+        """What a record is called where something is wrong with it."""
+        return f"{self.path}: record {row}"
+
     def image(self, row: int) -> UInt8[np.ndarray, "h w c"]:
         """The image of a record, whose features ``shape`` (channels, height, width) and ``data`` (bytes) it is.
 
         Raises:
             ValueError: where the record does not have its checksum, or has no such image.
         """
-        where = f"{self.path}: record {row}"
+        where = self.name(row)
         length = int(self.lengths[row])
         with self.path.open("rb", buffering=0) as stream:
             stream.seek(int(self.offsets[row]))
