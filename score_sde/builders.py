@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from score_sde import objectives, parameterization, sampling, sdes, solvers
 from score_sde.classifier import ClassifierExperiment, NoisyClassifier
-from score_sde.data import DATA_SETS, SOURCES, Augmentation, DataSource, Scaling, load_source
+from score_sde.data import DATA_SETS, SOURCES, Augmentation, DataSource, Scaling, load_source, source_options
 from score_sde.dequantizer import DequantizerExperiment, LearnedDequantizer, VariationalDequantization
 from score_sde.experiment import Drawing, Evaluating, Experiment, Model, Training
 from score_sde.models import Classifier, ConditionalFlow, ScoreNetwork
@@ -256,16 +256,19 @@ def construct(section: str, kind: type, values: Any, **given: Any) -> Any:
 def drop_leftovers(config: ConfigDict, before: Mapping[str, Any], given: Iterable[str]) -> None:
     """Take away what belongs to an earlier name of a section: keys that it has and the new name has not.
 
+    The name of the section ``data`` is its source.
+
     Args:
         config: the config to change, in which sections may have got other names.
         before: the config as it was.
         given: the keys, such as ``sampling.num_steps``, and sections that were set on purpose and stay.
     """
     given = set(given)
-    for path, table in NAMED.items():
+    for path in (*NAMED, "data"):
         old, new = _section(before, path), _section(config, path)
-        if old and new and path not in given and old.get("name") != new.get("name"):
-            for key in _keys(path, old.get("name"), table) - _keys(path, new.get("name"), table):
+        chosen = "source" if path == "data" else "name"
+        if old and new and path not in given and old.get(chosen) != new.get(chosen):
+            for key in _keys(path, old.get(chosen)) - _keys(path, new.get(chosen)):
                 if key in new and f"{path}.{key}" not in given:
                     del new[key]
 
@@ -276,10 +279,12 @@ def _section(config: Any, path: str) -> Any:
     return config if isinstance(config, Mapping | ConfigDict) else None
 
 
-def _keys(path: str, name: Any, table: Table) -> set[str]:
+def _keys(path: str, name: Any) -> set[str]:
     if name in (None, "none"):
         return set()
-    return set(inspect.signature(lookup(path, name, table)).parameters)
+    if path == "data":
+        return source_options(name) if isinstance(name, str) else set()
+    return set(inspect.signature(lookup(path, name, NAMED[path])).parameters)
 
 
 def _call(

@@ -325,6 +325,19 @@ def test_leftovers_of_another_name_are_dropped_and_what_was_asked_for_stays():
     assert config.eval.divergence.to_dict() == {"name": "exact"}
 
 
+def test_another_source_takes_away_the_options_of_the_one_before():
+    before = {"data": {"source": "lsun", "category": "bedroom", "image_size": 64, "flip": True, "path": "lsun"}}
+    for source, kept in (("folder:photos", {"image_size"}), ("svhn", {"image_size", "path"}), ("no source", set())):
+        config = ConfigDict(before)
+        config.data.source = source
+        drop_leftovers(config, before, given={"data.source"})
+        assert set(config.data) == {"source", "flip", *kept}
+    config = ConfigDict(before)
+    config.data.source = "folder:photos"
+    drop_leftovers(config, before, given={"data.source", "data.category"})
+    assert "category" in config.data
+
+
 def test_nothing_is_dropped_for_the_same_name_and_an_unknown_one_is_refused():
     before = {"sampling": {"name": "heun", "num_steps": 5}, "sde": {"name": "vp", "beta_max": 3.0}}
     config = ConfigDict(before)

@@ -1,7 +1,7 @@
 """Data sources, their scaling to model space, and the loader that batches them."""
 
 from score_sde.data.augmentation import Augmentation
-from score_sde.data.catalogue import DATA_SETS, FILE_SOURCES, SOURCES, load_source
+from score_sde.data.catalogue import DATA_SETS, FILE_SOURCES, SOURCES, load_source, source_options
 from score_sde.data.digits import digits
 from score_sde.data.examples import Examples, LazyExamples
 from score_sde.data.files import npy, npz
@@ -35,5 +35,6 @@ __all__ = [
     "npy",
     "npz",
     "permutation",
+    "source_options",
     "swiss_roll",
 ]

@@ -1,5 +1,6 @@
 """Data sources by name: the tables from which a config chooses."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -68,22 +69,35 @@ def load_source(name: str, **options: Any) -> DataSource:
         ValueError: where the name or an option is unknown (with a suggestion), or the source itself is at fault.
         FileNotFoundError: where a path does not exist, or a data set is not there.
     """
-    head, colon, tail = name.partition(":")
-    named = {**SOURCES, **DATA_SETS}
-    known = [*named, *FILE_SOURCES]
-    if not colon and name in named:
-        function, arguments = named[name], {}
-    elif head in FILE_SOURCES:
-        if not tail.strip():
-            raise ValueError(f"data source {name!r} needs a path: {head}:PATH")
-        function, arguments = FILE_SOURCES[head], {"path": tail}
-    elif colon:
-        function, arguments = imported("data source", name, known), {}
-    else:
-        names = ", ".join([*named, *(f"{prefix}:PATH" for prefix in FILE_SOURCES), "package.module:function"])
-        raise ValueError(f"unknown data source {name!r}{did_you_mean(name, known)}; known: {names}")
+    function, arguments = _chosen(name)
     check_arguments(f"data source {name!r}", function, options, given=arguments)
     source = function(**arguments, **options)
     if not isinstance(source, DataSource):
         raise ValueError(f"data source {name!r} returned {type(source).__name__} where a DataSource was expected")
     return source
+
+
+def source_options(name: str) -> set[str]:
+    """The names of the options that the data source of a name takes; none where there is no such source."""
+    try:
+        function, arguments = _chosen(name)
+    except ValueError:
+        return set()
+    return set(inspect.signature(function).parameters) - set(arguments)
+
+
+def _chosen(name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The function of a name, and the arguments that the name itself gives it."""
+    head, colon, tail = name.partition(":")
+    named = {**SOURCES, **DATA_SETS}
+    known = [*named, *FILE_SOURCES]
+    if not colon and name in named:
+        return named[name], {}
+    if head in FILE_SOURCES:
+        if not tail.strip():
+            raise ValueError(f"data source {name!r} needs a path: {head}:PATH")
+        return FILE_SOURCES[head], {"path": tail}
+    if colon:
+        return imported("data source", name, known), {}
+    names = ", ".join([*named, *(f"{prefix}:PATH" for prefix in FILE_SOURCES), "package.module:function"])
+    raise ValueError(f"unknown data source {name!r}{did_you_mean(name, known)}; known: {names}")
