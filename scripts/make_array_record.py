@@ -9,7 +9,7 @@ import ast
 from pathlib import Path
 from typing import Any
 
-from score_sde.data import load_source, write_array_record
+from score_sde.data import FILE_SOURCES, load_source, write_array_record
 
 
 def option(text: str) -> tuple[str, Any]:
@@ -30,15 +30,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--shards", type=int, default=1, help="files of each split (default: 1)")
     parser.add_argument("--png", action="store_true", help="PNG images: smaller, and slower to read")
     values = parser.parse_args(argv)
+    lazily = {"in_memory": False} if values.source.partition(":")[0] in FILE_SOURCES else {}
     try:
-        source = load_source(values.source, **{"in_memory": False} | dict(values.option))
-    except ValueError as error:
-        if "in_memory" not in str(error):  # the source has no such option, for its data are small
-            parser.error(str(error))
-        source = load_source(values.source, **dict(values.option))
-    except OSError as error:
-        parser.error(str(error))
-    try:
+        source = load_source(values.source, **lazily | dict(values.option))
         write_array_record(source, values.output, num_shards=values.shards, png=values.png)
     except (ValueError, OSError) as error:
         parser.error(str(error))
