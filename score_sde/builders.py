@@ -18,7 +18,16 @@ from ml_collections import ConfigDict
 
 from score_sde import objectives, parameterization, sampling, sdes, solvers
 from score_sde.classifier import ClassifierExperiment, NoisyClassifier
-from score_sde.data import DATA_SETS, SOURCES, Augmentation, DataSource, Scaling, load_source, source_options
+from score_sde.data import (
+    DATA_SETS,
+    FILE_SOURCES,
+    SOURCES,
+    Augmentation,
+    DataSource,
+    Scaling,
+    load_source,
+    source_options,
+)
 from score_sde.dequantizer import DequantizerExperiment, LearnedDequantizer, VariationalDequantization
 from score_sde.experiment import Drawing, Evaluating, Experiment, Model, Training
 from score_sde.models import Classifier, ConditionalFlow, ScoreNetwork
@@ -172,9 +181,8 @@ def load_data(config: Config) -> DataSource:
     if "name" in options:
         raise ValueError("data has no key 'name': its source is chosen by 'source'")
     if not isinstance(source, str):
-        raise ValueError(
-            f"data needs source: one of {', '.join([*SOURCES, *DATA_SETS])}, or folder:PATH, npz:PATH, npy:PATH"
-        )
+        files = [f"{prefix}:PATH" for prefix in FILE_SOURCES]
+        raise ValueError(f"data needs source: one of {', '.join([*SOURCES, *DATA_SETS, *files])}")
     return load_source(source, **options)
 
 

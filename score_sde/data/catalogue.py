@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from score_sde.data.array_record import arrayrecord
 from score_sde.data.digits import digits
 from score_sde.data.files import npy, npz
 from score_sde.data.folder import folder
+from score_sde.data.hugging_face import hf
 from score_sde.data.named import (
     celeba,
     celebahq,
@@ -21,6 +23,7 @@ from score_sde.data.named import (
     svhn,
 )
 from score_sde.data.source import DataSource
+from score_sde.data.tfds_source import tfds
 from score_sde.data.toy import checkerboard, mixture, moons, swiss_roll
 from score_sde.naming import check_arguments, did_you_mean, imported
 
@@ -51,16 +54,18 @@ DATA_SETS: Mapping[str, Callable[..., DataSource]] = MappingProxyType(
 )
 """Data sets by name, each looked for in a folder of its name, or in its option ``path``."""
 
-FILE_SOURCES: Mapping[str, Callable[..., DataSource]] = MappingProxyType({"npz": npz, "npy": npy, "folder": folder})
-"""Sources chosen as ``prefix:PATH``."""
+FILE_SOURCES: Mapping[str, Callable[..., DataSource]] = MappingProxyType(
+    {"npz": npz, "npy": npy, "folder": folder, "arrayrecord": arrayrecord, "hf": hf, "tfds": tfds}
+)
+"""Sources chosen as ``prefix:PATH``, or ``prefix:NAME`` of a data set that a library knows."""
 
 
 def load_source(name: str, **options: Any) -> DataSource:
     """Load the data source of a name, with the options of its function.
 
     A name is one of ``SOURCES`` (``"digits"``) or ``DATA_SETS`` (``"cifar10"``), a prefix of ``FILE_SOURCES`` and a
-    path (``"npz:images.npz"``, ``"folder:photos"``), or ``"package.module:function"`` for a function elsewhere that
-    returns a ``DataSource``.
+    path or a name (``"npz:images.npz"``, ``"folder:photos"``, ``"tfds:mnist"``), or ``"package.module:function"`` for a
+    function elsewhere that returns a ``DataSource``.
 
     >>> load_source("mixture", num_examples=100).train.shape
     (90, 2)

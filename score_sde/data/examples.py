@@ -79,9 +79,9 @@ class LazyExamples:
         return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
 
 
-def in_memory_or_lazy(examples: LazyExamples, in_memory: bool | None) -> Examples:
+def in_memory_or_lazy(examples: Examples, in_memory: bool | None) -> Examples:
     """All examples as one array; or as they are, if that is asked for or they have more than ``LAZY_ABOVE`` bytes."""
-    return examples if is_lazy(in_memory, examples.shape, examples.dtype) else examples[:]
+    return examples if is_lazy(in_memory, examples.shape, np.dtype(examples.dtype)) else np.asarray(examples[:])
 
 
 def is_lazy(in_memory: bool | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:

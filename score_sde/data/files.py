@@ -75,6 +75,15 @@ def npy(
     return _from_array(examples, path, num_levels, test_fraction, seed)
 
 
+def stored_labels(path: Path) -> np.ndarray:
+    """The array of an ``.npy`` file.
+
+    Raises:
+        ValueError: where the file is corrupt.
+    """
+    return _array(path, lambda: np.load(path, allow_pickle=False))
+
+
 def _existing(path: str | Path) -> Path:
     path = Path(path).expanduser()
     if not path.exists():
@@ -160,7 +169,7 @@ def _read(path: Path, read: Callable[[], Any]) -> Any:
 
 
 def _from_array(array: Examples, path: Path, num_levels: int | None, test_fraction: float, seed: int) -> DataSource:
-    array, num_levels = _images_or_vectors(array, path, num_levels)
+    array, num_levels = images_or_vectors(array, path, num_levels)
     try:
         return DataSource.from_examples(array, num_levels=num_levels, test_fraction=test_fraction, seed=seed)
     except ValueError as error:
@@ -174,7 +183,7 @@ def _from_splits(path: Path, num_levels: int | None, in_memory: bool | None) -> 
         _stored(path, name) if name in keys else None for name in ("train_labels", "test_labels")
     )
     (train, levels), (test, _) = (
-        _images_or_vectors(_examples(path, split, in_memory, f"{split} "), path, num_levels)
+        images_or_vectors(_examples(path, split, in_memory, f"{split} "), path, num_levels)
         for split in ("train", "test")
     )
     try:
@@ -183,8 +192,12 @@ def _from_splits(path: Path, num_levels: int | None, in_memory: bool | None) -> 
         raise ValueError(f"{path}: {error}") from error
 
 
-def _images_or_vectors(array: Examples, path: Path, num_levels: int | None) -> tuple[Examples, int | None]:
-    """Images as ``[n, h, w, c]`` with their number of levels, or vectors as they are."""
+def images_or_vectors(array: Examples, path: str | Path, num_levels: int | None) -> tuple[Examples, int | None]:
+    """Images as ``[n, h, w, c]`` with their number of levels (256 by default), or vectors as they are.
+
+    Raises:
+        ValueError: where they are neither; it names the file, ``path``.
+    """
     kind, shape = array.dtype.kind, array.shape
     found = f"{path} holds {array.dtype} of shape {shape}"
     if kind not in "biuf":

@@ -35,6 +35,10 @@ class BatchLoader(Protocol):
         """The batch of a step, counted from 0, or a part of its rows."""
         ...
 
+    def close(self) -> None:
+        """End the threads that read ahead, if there are any."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Loader:

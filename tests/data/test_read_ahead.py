@@ -1,5 +1,7 @@
 """Reading ahead gives the batches of the loader in memory, bit for bit, from any step on."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -153,6 +155,31 @@ def test_threads_end_on_close():
     ahead.close()
     assert_same(ahead.batch(1), Loader(array=ARRAY, batch_size=16).batch(1))  # and it can be asked again
     ahead.close()
+
+
+SENT = """
+import sys
+import cloudpickle
+import numpy as np
+from score_sde.data import load_source
+
+for name in sys.argv[1:]:
+    examples = load_source(name, in_memory=False).train
+    assert np.array_equal(cloudpickle.loads(cloudpickle.dumps(examples))[:], examples[:])
+    print(name)
+"""
+
+
+@pytest.mark.slow
+def test_examples_in_files_can_be_sent_to_worker_processes(tmp_path):
+    """In a process of its own, for functions whose types are checked cannot be pickled."""
+    (tmp_path / "images").mkdir()
+    for row in range(4):
+        Image.fromarray(ARRAY[row, ..., 0]).save(tmp_path / "images" / f"{row}.png")
+    np.save(tmp_path / "a.npy", ARRAY)
+    names = [f"folder:{tmp_path}/images", f"npy:{tmp_path}/a.npy"]
+    found = subprocess.run([sys.executable, "-c", SENT, *names], capture_output=True, text=True, check=False)
+    assert found.stdout.splitlines() == names, found.stderr
 
 
 @pytest.mark.slow
