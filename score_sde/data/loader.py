@@ -3,7 +3,7 @@
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Array, Int, Shaped
@@ -23,6 +23,7 @@ class Batch(NamedTuple):
     """Classes, where they are asked for."""
 
 
+@runtime_checkable
 class BatchLoader(Protocol):
     """What training asks of a loader, whose batches depend on the step alone."""
 
