@@ -56,7 +56,7 @@ def get_default_config() -> ConfigDict:
                 "batch_size": 256,
                 "denoise": True,
             },
-            "data": {"source": "digits", "centered": True, "dequantize": True},
+            "data": {"source": "digits", "centered": True, "dequantize": True, "flip": False},
             "training": {
                 "num_steps": 10000,
                 "batch_size": 128,

@@ -4,9 +4,10 @@ An experiment is a data set, then an SDE, then a network: ``ncsnpp(ve(cifar10())
 published configs of Song et al. 2021 (https://arxiv.org/abs/2011.13456), of NCSN (https://arxiv.org/abs/1907.05600)
 and of NCSNv2 (https://arxiv.org/abs/2006.09011). This is not an experiment itself.
 
-The images are read from disk: CIFAR-10 from ``data/cifar10.npz``, which holds ``train`` and ``test`` of shape
-``[n, 32, 32, 3]`` and type uint8, the others from folders of PNG or JPEG images such as ``data/celeba``.
-``--config.data.source=…`` takes them from elsewhere.
+The images are read from disk, in the forms in which they are distributed, from folders such as
+``~/data/score_sde/cifar10``: ``score_sde.data.named`` says what is to lie there, and so does the line that answers
+where it does not. ``--config.data.path=…`` takes them from elsewhere, ``SCORE_SDE_DATA`` names another folder for all.
+In training each image is turned left to right with probability 1/2.
 """
 
 from ml_collections import ConfigDict
@@ -61,7 +62,7 @@ def cifar10() -> ConfigDict:
     """CIFAR-10 at 32 x 32, 1,300,001 steps of 128 images."""
     config = get_default_config()
     config.seed = 42
-    config.data = ConfigDict({"source": "npz:data/cifar10.npz", "centered": True, "dequantize": False})
+    config.data = _data("cifar10")
     config.example = ConfigDict({"shape": (32, 32, 3), "num_levels": 256})
     config.training.update(
         num_steps=1_300_001,
@@ -77,15 +78,23 @@ def cifar10() -> ConfigDict:
 
 
 def celeba() -> ConfigDict:
-    """CelebA, the middle 64 x 64."""
-    return _folder(cifar10(), "celeba", 64)
+    """CelebA, the middle of each image at 64 x 64."""
+    return _with_data(cifar10(), "celeba", 64)
 
 
 def lsun(category: str, *, image_size: int = 256) -> ConfigDict:
-    """A category of LSUN, or other images of its size: 2,400,001 steps of 64 images."""
-    config = _folder(cifar10(), category, image_size)
-    config.training.update(num_steps=2_400_001, batch_size=64, checkpoint_every=5_000)
-    return config
+    """A category of LSUN: 2,400,001 steps of 64 images."""
+    return _with_data(_long(cifar10()), "lsun", image_size, category=category)
+
+
+def ffhq(*, image_size: int = 256) -> ConfigDict:
+    """FFHQ, all of whose images are trained on; in everything else as LSUN."""
+    return _with_data(_long(cifar10()), "ffhq", image_size, num_test=0)
+
+
+def celebahq(*, image_size: int = 256) -> ConfigDict:
+    """CelebA-HQ, all of whose images are trained on; in everything else as LSUN."""
+    return _with_data(_long(cifar10()), "celebahq", image_size, num_test=0)
 
 
 def vp(config: ConfigDict, *, continuous: bool = True) -> ConfigDict:
@@ -215,11 +224,18 @@ def _euler_maruyama() -> ConfigDict:
     return section("euler_maruyama", num_steps=1000, grid="uniform", num_samples=64, batch_size=64, denoise=True)
 
 
-def _folder(config: ConfigDict, name: str, image_size: int) -> ConfigDict:
-    config.data = ConfigDict(
-        {"source": f"folder:data/{name}", "image_size": image_size, "centered": True, "dequantize": False}
-    )
+def _data(source: str, **options: object) -> ConfigDict:
+    return ConfigDict({"source": source, **options, "centered": True, "dequantize": False, "flip": True})
+
+
+def _with_data(config: ConfigDict, source: str, image_size: int, **options: object) -> ConfigDict:
+    config.data = _data(source, image_size=image_size, **options)
     config.example.shape = (image_size, image_size, 3)
+    return config
+
+
+def _long(config: ConfigDict) -> ConfigDict:
+    config.training.update(num_steps=2_400_001, batch_size=64, checkpoint_every=5_000)
     return config
 
 

@@ -18,12 +18,22 @@ from ml_collections import ConfigDict
 
 from score_sde import objectives, parameterization, sampling, sdes, solvers
 from score_sde.classifier import ClassifierExperiment, NoisyClassifier
-from score_sde.data import SOURCES, DataSource, Scaling, load_source
+from score_sde.data import (
+    DATA_SETS,
+    FILE_SOURCES,
+    SOURCES,
+    Augmentation,
+    DataSource,
+    Scaling,
+    load_source,
+    source_options,
+)
 from score_sde.dequantizer import DequantizerExperiment, LearnedDequantizer, VariationalDequantization
 from score_sde.experiment import Drawing, Evaluating, Experiment, Model, Training
 from score_sde.models import Classifier, ConditionalFlow, ScoreNetwork
 from score_sde.naming import check_arguments, did_you_mean, lookup
 from score_sde.tables import (
+    AUGMENTATION,
     CLASSIFICATION,
     CLASSIFIERS,
     DEQUANTIZATION,
@@ -44,6 +54,7 @@ from score_sde.tables import (
 from score_sde.typing import Params
 
 __all__ = [
+    "AUGMENTATION",
     "CLASSIFICATION",
     "CLASSIFIERS",
     "DEQUANTIZATION",
@@ -104,7 +115,7 @@ def build(config: Config) -> Experiment:
     """
     plain, parts = _training_parts(config, objectives.ScoreMatching)
     # The model comes last, for its network compiles.
-    return Experiment(model=build_model(plain, None, step=0), **parts)
+    return Experiment(augmentation=_augmentation(plain), model=build_model(plain, None, step=0), **parts)
 
 
 def build_classifier(config: Config) -> ClassifierExperiment:
@@ -116,7 +127,8 @@ def build_classifier(config: Config) -> ClassifierExperiment:
         FileNotFoundError: where the data are not there.
     """
     plain, parts = _training_parts(config, objectives.NoisyClassification)
-    return ClassifierExperiment(model=build_classifier_model(plain, None, step=0), **parts)
+    model = build_classifier_model(plain, None, step=0)
+    return ClassifierExperiment(augmentation=_augmentation(plain), model=model, **parts)
 
 
 def build_dequantizer(config: Config, score_model: Model) -> DequantizerExperiment:
@@ -154,14 +166,23 @@ def _training_parts(config: Config, objective: type) -> tuple[dict[str, Any], di
     return plain, parts
 
 
+def _augmentation(plain: Mapping[str, Any]) -> Augmentation:
+    """What training does to the data of a config."""
+    values = {key: plain["data"][key] for key in AUGMENTATION if key in plain["data"]}
+    augmentation = _call("data", Augmentation, values)
+    augmentation.check(tuple(plain["example"]["shape"]))
+    return augmentation
+
+
 def load_data(config: Config) -> DataSource:
     """The data of a config."""
-    options = {key: value for key, value in plain_config(config)["data"].items() if key not in SCALING}
+    options = {key: value for key, value in plain_config(config)["data"].items() if key not in SCALING + AUGMENTATION}
     source = options.pop("source", None)
     if "name" in options:
         raise ValueError("data has no key 'name': its source is chosen by 'source'")
     if not isinstance(source, str):
-        raise ValueError(f"data needs source: one of {', '.join(SOURCES)}, or folder:PATH, npz:PATH, npy:PATH")
+        files = [f"{prefix}:PATH" for prefix in FILE_SOURCES]
+        raise ValueError(f"data needs source: one of {', '.join([*SOURCES, *DATA_SETS, *files])}")
     return load_source(source, **options)
 
 
@@ -243,16 +264,19 @@ def construct(section: str, kind: type, values: Any, **given: Any) -> Any:
 def drop_leftovers(config: ConfigDict, before: Mapping[str, Any], given: Iterable[str]) -> None:
     """Take away what belongs to an earlier name of a section: keys that it has and the new name has not.
 
+    The name of the section ``data`` is its source.
+
     Args:
         config: the config to change, in which sections may have got other names.
         before: the config as it was.
         given: the keys, such as ``sampling.num_steps``, and sections that were set on purpose and stay.
     """
     given = set(given)
-    for path, table in NAMED.items():
+    for path in (*NAMED, "data"):
         old, new = _section(before, path), _section(config, path)
-        if old and new and path not in given and old.get("name") != new.get("name"):
-            for key in _keys(path, old.get("name"), table) - _keys(path, new.get("name"), table):
+        chosen = "source" if path == "data" else "name"
+        if old and new and path not in given and old.get(chosen) != new.get(chosen):
+            for key in _keys(path, old.get(chosen)) - _keys(path, new.get(chosen)):
                 if key in new and f"{path}.{key}" not in given:
                     del new[key]
 
@@ -263,10 +287,12 @@ def _section(config: Any, path: str) -> Any:
     return config if isinstance(config, Mapping | ConfigDict) else None
 
 
-def _keys(path: str, name: Any, table: Table) -> set[str]:
+def _keys(path: str, name: Any) -> set[str]:
     if name in (None, "none"):
         return set()
-    return set(inspect.signature(lookup(path, name, table)).parameters)
+    if path == "data":
+        return source_options(name) if isinstance(name, str) else set()
+    return set(inspect.signature(lookup(path, name, NAMED[path])).parameters)
 
 
 def _call(

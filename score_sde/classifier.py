@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import jax
 from jaxtyping import Array
 
+from score_sde.data import Augmentation
 from score_sde.experiment import AnyExperiment, TrainedModel
 from score_sde.models.wideresnet import Classifier, make_log_prob_fn
 from score_sde.objectives.classification import LogProbFn, NoisyClassification
@@ -29,13 +30,15 @@ class NoisyClassifier(TrainedModel):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClassifierExperiment(AnyExperiment):
-    """Everything that the config of a classifier chooses: what `AnyExperiment` has, and ``objective``, the loss.
+    """Everything that the config of a classifier chooses: what `AnyExperiment` has, and more.
 
-    Its ``source`` has the class of each example.
+    ``objective`` is the loss, ``augmentation`` what training does to the examples first, which keep their labels. Its
+    ``source`` has the class of each example.
     """
 
     model: NoisyClassifier
     objective: NoisyClassification
+    augmentation: Augmentation = Augmentation()  # noqa: RUF009 - a frozen value
 
     def __post_init__(self) -> None:
         labels = self.source.train_labels
@@ -51,15 +54,15 @@ class ClassifierExperiment(AnyExperiment):
 
     def loss_fn(self, *, train: bool) -> LossFn:
         """``(params, key, u, raw example, label) -> (loss, {"accuracy": …})``; ``u`` is not used."""
-        model = self.model
+        model, augmentation = self.model, self.augmentation if train else Augmentation()
 
         def loss(
             params: Params, key: Key, u: ScalarLike, example: Array, label: Array
         ) -> tuple[Scalar, dict[str, Scalar]]:
             del u
-            data_key, network_key, objective_key = jax.random.split(key, 3)
+            data_key, network_key, objective_key, augmentation_key = jax.random.split(key, 4)
             log_prob_fn = make_log_prob_fn(model.sde, model.network, params, key=network_key, train=train)
-            x0 = model.scaling.to_model(data_key, example)
+            x0 = model.scaling.to_model(data_key, augmentation(augmentation_key, example))
             value, accuracy = self.objective(objective_key, model.sde, log_prob_fn, x0, label)
             return value, {"accuracy": accuracy}
 

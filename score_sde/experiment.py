@@ -9,7 +9,7 @@ import jax
 import optax
 from jaxtyping import Array
 
-from score_sde.data import DataSource, Scaling
+from score_sde.data import Augmentation, DataSource, Scaling
 from score_sde.dequantization import Dequantizer, UniformDequantizer
 from score_sde.divergence import Divergence, Hutchinson
 from score_sde.estimators import Estimator, FlowEstimator
@@ -245,10 +245,14 @@ class AnyExperiment(abc.ABC):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Experiment(AnyExperiment):
-    """Everything that a config chooses, ready to train: what `AnyExperiment` has, and ``objective``, the loss."""
+    """Everything that a config chooses, ready to train: what `AnyExperiment` has, and more.
+
+    ``objective`` is the loss, ``augmentation`` what training does to the examples first.
+    """
 
     model: Model
     objective: ScoreMatching
+    augmentation: Augmentation = Augmentation()  # noqa: RUF009 - a frozen value
 
     def __post_init__(self) -> None:
         self.objective.check(self.model.sde)
@@ -256,17 +260,19 @@ class Experiment(AnyExperiment):
     def loss_fn(self, *, train: bool) -> LossFn:
         """``(params, key, u, raw example) -> (loss, loss by noise level)``.
 
-        Scaling, dequantisation, network and objective in one; ``u`` decides the time where the objective is stratified.
+        Augmentation (in training), scaling, dequantisation, network and objective in one; ``u`` decides the time where
+        the objective is stratified.
         """
         model, objective = self.model, self.objective
+        augmentation = self.augmentation if train else Augmentation()
         levels = NoiseLevels.of(model.sde, objective.times)
 
         def loss(params: Params, key: Key, u: ScalarLike, example: Array) -> tuple[Scalar, dict[str, Scalar]]:
-            data_key, network_key, objective_key = jax.random.split(key, 3)
+            data_key, network_key, objective_key, augmentation_key = jax.random.split(key, 4)
             score_fn = make_score_fn(
                 model.sde, model.network, model.parameterization, params, key=network_key, train=train
             )
-            x0 = model.scaling.to_model(data_key, example)
+            x0 = model.scaling.to_model(data_key, augmentation(augmentation_key, example))
             time_key, noise_key = jax.random.split(objective_key)
             t, weight = objective.times(u if objective.stratified else jax.random.uniform(time_key), model.sde)
             value = objective.at_time(noise_key, model.sde, score_fn, x0, t)

@@ -75,7 +75,10 @@ SAMPLERS: Table = {
 }
 
 SCALING = ("centered", "dequantize")
-"""The keys of the section ``data`` that are not the source's own."""
+"""The keys of the section ``data`` that are for the scaling, and not the source's own."""
+
+AUGMENTATION = ("flip",)
+"""The keys of the section ``data`` that are for training alone, and not the source's own."""
 
 FUNCTIONS: Mapping[str, Table] = {
     "time_label": {

@@ -31,6 +31,7 @@ IMPORTERS = {
     "orbax": {"training"},
     "ml_collections": {"builders", "cli"},
     "diffrax": {"solvers", "integrate"},
+    "grain": {"data"},
 }
 """Libraries that one room alone may import."""
 

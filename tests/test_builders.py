@@ -228,6 +228,8 @@ def test_numbers_of_numpy_are_numbers_and_tuples_lists(config):
         ("sde", "vp", "sde must be a section of keys and values, got 'vp'"),
         ("data.source", 3, "data needs source: one of digits"),
         ("data.name", "digits", "data has no key 'name': its source is chosen by 'source'"),
+        ("data.flip", True, "data.flip=True needs images [height, width, channels], the examples have shape (2,)"),
+        ("data.flip", "yes", "data.flip must be True or False, got 'yes'"),
         ("eval.t_min", 1.0, "eval.t_min=1.0 must be less than sde.t_max=1.0"),
     ],
 )
@@ -321,6 +323,19 @@ def test_leftovers_of_another_name_are_dropped_and_what_was_asked_for_stays():
     config.eval.divergence.name = "exact"
     drop_leftovers(config, nested, given=())
     assert config.eval.divergence.to_dict() == {"name": "exact"}
+
+
+def test_another_source_takes_away_the_options_of_the_one_before():
+    before = {"data": {"source": "lsun", "category": "bedroom", "image_size": 64, "flip": True, "path": "lsun"}}
+    for source, kept in (("folder:photos", {"image_size"}), ("svhn", {"image_size", "path"}), ("no source", set())):
+        config = ConfigDict(before)
+        config.data.source = source
+        drop_leftovers(config, before, given={"data.source"})
+        assert set(config.data) == {"source", "flip", *kept}
+    config = ConfigDict(before)
+    config.data.source = "folder:photos"
+    drop_leftovers(config, before, given={"data.source", "data.category"})
+    assert "category" in config.data
 
 
 def test_nothing_is_dropped_for_the_same_name_and_an_unknown_one_is_refused():

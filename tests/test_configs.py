@@ -6,11 +6,12 @@ import jax
 import numpy as np
 import pytest
 import tiny
+from data_sets import write_cifar10
 from oracles import slow_but
 from test_builders import abstract_init
 
 import score_sde.configs
-from score_sde.builders import build, build_classifier, build_dequantizer, build_model
+from score_sde.builders import build, build_classifier, build_dequantizer, build_model, load_data
 from score_sde.cli.config_file import read_config
 from score_sde.configs.paper import PARAMETERS
 from score_sde.loading import load
@@ -51,9 +52,8 @@ def test_a_config_builds_and_its_loss_and_sampler_fit_its_data(name):
 def test_a_classifier_builds_and_its_loss_fits_its_data(name, parameters, tmp_path):
     config = read_config(name)
     if name == "classifier/cifar10_ve":
-        images, labels = np.zeros((20, 32, 32, 3), np.uint8), np.arange(20) % 10
-        np.savez(tmp_path / "cifar10.npz", train=images, test=images, train_labels=labels, test_labels=labels)
-        config.data.source = f"npz:{tmp_path / 'cifar10.npz'}"
+        write_cifar10(tmp_path)
+        config.data.path = str(tmp_path)
     with abstract_init():
         experiment = build_classifier(config)
     count = sum(leaf.size for leaf in jax.tree.leaves(experiment.model.params))
@@ -119,6 +119,16 @@ def test_every_published_experiment_is_there():
     assert PARAMETERS["vp/cifar10_ddpmpp_continuous"] == 61_804_419
 
 
+DATA_SETS = {
+    "cifar10": ("cifar10", None),
+    "celebahq": ("celebahq", None),
+    "celeba": ("celeba", None),
+    "ffhq": ("ffhq", None),
+    "bedroom": ("lsun", "bedroom"),
+    "church": ("lsun", "church_outdoor"),
+}
+"""By how the name of a published config starts: its data, and their category."""
+
 TRACED = ("vp/ddpm/cifar10", "vp/cifar10_ddpmpp_continuous", "ve/ncsn/cifar10", "ve/ncsnv2/cifar10")
 """What the fast tests trace: one of each kind of network."""
 
@@ -140,7 +150,28 @@ def test_a_published_config_builds_at_full_size(name):
     )
     assert output.shape == shape
     assert model.sampler.num_steps == config.sampling.num_steps
-    assert f"{shape[0]}" in config.data.source + str(config.data.get("image_size", shape[0]))
+    assert config.data.get("image_size", 32) == shape[0] and config.data.flip is True
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_config_names_its_data_and_says_how_to_get_them(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("SCORE_SDE_DATA", str(tmp_path))
+    config = read_config(name)
+    data_set = next(data_set for data_set in DATA_SETS if name.rpartition("/")[2].startswith(data_set))
+    assert (config.data.source, config.data.get("category")) == DATA_SETS[data_set]
+    with pytest.raises(FileNotFoundError, match=rf"^no .* in {tmp_path / config.data.source}: ") as error:
+        load_data(config)
+    assert "\n" not in str(error.value)
+
+
+def test_a_published_experiment_builds_with_its_data(tmp_path):
+    images, _ = write_cifar10(tmp_path / "cifar-10-batches-bin")
+    config = read_config("ve/cifar10_ncsnpp_continuous")
+    config.data.path = str(tmp_path)
+    with abstract_init():
+        experiment = build(config)
+    np.testing.assert_array_equal(experiment.source.train, images[:15])
+    assert experiment.augmentation.flip and experiment.model.shape == tuple(config.example.shape)
 
 
 def distinct_networks():

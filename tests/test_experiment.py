@@ -1,5 +1,7 @@
 """What a config describes, as objects."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -7,9 +9,11 @@ import tiny
 from test_builders import abstract_init
 
 from score_sde import VPSDE, make_score_fn
-from score_sde.builders import build
+from score_sde.builders import build, build_classifier
 from score_sde.cli.config_file import read_config
+from score_sde.data import Augmentation
 from score_sde.experiment import Drawing, Evaluating, Training
+from score_sde.models import Classifier, ScoreNetwork
 from score_sde.training import EMA
 
 
@@ -91,3 +95,53 @@ def test_a_network_that_predicts_nothing_has_the_loss_of_pure_noise(experiment):
     loss_fn, x = experiment.loss_fn(train=False), jax.numpy.zeros(2)
     losses = jax.jit(jax.vmap(lambda key: loss_fn(experiment.model.params, key, 0.5, x)[0]))(keys)
     assert abs(losses.mean() - 1.0) < 5 * losses.std() / np.sqrt(len(keys))
+
+
+def with_network(config, network):
+    """A score model or classifier of digits whose network tells left from right."""
+    with abstract_init():
+        experiment = (build_classifier if isinstance(network, Classifier) else build)(config)
+    model = dataclasses.replace(experiment.model, network=network, params={})
+    return dataclasses.replace(experiment, model=model)
+
+
+def score_experiment(flip):
+    config = read_config("digits/vp")
+    config.data.flip = flip
+    ramp = jax.numpy.linspace(-1.0, 1.0, 8)[:, None]
+    return with_network(config, ScoreNetwork(init=lambda key: {}, apply=lambda params, x, t, **options: ramp * x))
+
+
+def classifier_experiment(flip):
+    config = read_config("classifier/digits")
+    config.data.flip = flip
+
+    def logits(params, x, sigma, **options):
+        return x[:, :2, :5, 0].reshape(1, 10)
+
+    return with_network(config, Classifier(init=lambda key: {}, apply=logits))
+
+
+@pytest.mark.parametrize(("make", "label"), [(score_experiment, ()), (classifier_experiment, (jax.numpy.array(3),))])
+def test_training_alone_sees_images_from_either_side(make, label):
+    """With the same key, the loss of the flipping experiment is that of the image or of its mirror image."""
+
+    def compiled(flip, train):
+        loss_fn = make(flip).loss_fn(train=train)
+        return jax.jit(lambda key, x: loss_fn({}, key, 0.5, x, *label)[0])
+
+    straight, flipping, evaluating = compiled(False, True), compiled(True, True), compiled(True, False)
+    image = jax.numpy.asarray(make(True).source.train[0])
+    seen = set()
+    for key in jax.random.split(jax.random.key(0), 16):
+        plain, mirrored, found = straight(key, image), straight(key, image[:, ::-1]), flipping(key, image)
+        assert plain != mirrored and found in (plain, mirrored)
+        assert evaluating(key, image) == plain
+        seen.add(bool(found == mirrored))
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize("name", ["toy/mixture", "digits/vp"])
+def test_an_experiment_flips_only_if_it_is_told_to(name):
+    with abstract_init():
+        assert build(read_config(name)).augmentation == Augmentation(flip=False)

@@ -10,4 +10,4 @@ from score_sde.configs import paper
 
 def get_config() -> ConfigDict:
     """The published experiment of this name."""
-    return paper.ncsnpp_256(paper.ve(paper.lsun("celebahq"), sigma_max=348.0, num_scales=2000, snr=0.075))
+    return paper.ncsnpp_256(paper.ve(paper.celebahq(), sigma_max=348.0, num_scales=2000, snr=0.075))

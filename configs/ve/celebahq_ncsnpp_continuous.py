@@ -10,7 +10,7 @@ from score_sde.configs import paper
 
 def get_config() -> ConfigDict:
     """The published experiment of this name."""
-    config = paper.ve(paper.lsun("celebahq", image_size=1024), sigma_max=1348.0, num_scales=2000, snr=0.15)
+    config = paper.ve(paper.celebahq(image_size=1024), sigma_max=1348.0, num_scales=2000, snr=0.15)
     config.training.batch_size = 8
     config.training.ema_decay = 0.9999
     return paper.ncsnpp_256(config, nf=16, ch_mult=(1, 2, 4, 8, 16, 32, 32, 32), num_res_blocks=1)

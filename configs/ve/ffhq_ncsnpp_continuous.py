@@ -10,7 +10,7 @@ from score_sde.configs import paper
 
 def get_config() -> ConfigDict:
     """The published experiment of this name."""
-    config = paper.ve(paper.lsun("ffhq", image_size=1024), sigma_max=1348.0, num_scales=2000, snr=0.15)
+    config = paper.ve(paper.ffhq(image_size=1024), sigma_max=1348.0, num_scales=2000, snr=0.15)
     config.training.batch_size = 8
     config.training.ema_decay = 0.9999
     config.objective.reduce = "mean"

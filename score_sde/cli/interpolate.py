@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     examples = load_split(model, values.split)
     pairs = pairs_of(values, len(examples))
     folder = output_folder(values.output, workdir / "interpolation")
-    found = encoded(model, jax.random.key(values.seed), examples[pairs.ravel()], pairs.ravel())
+    found = encoded(model, jax.random.key(values.seed), np.asarray(examples[pairs.ravel()]), pairs.ravel())
     ways = ways_of(model, found, pairs, num_steps=values.num_steps, temperature=values.temperature)
     rows = results(model, ways, examples, folder)
     rows = {f"interpolation, {values.split}": f"{ways.summary}, temperature {values.temperature:g}", **rows}

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Float, Int
 
 from score_sde.cli.encoding_run import decoded
+from score_sde.data import Examples
 from score_sde.evaluation.encoding import Encoded
 from score_sde.evaluation.files import replacing
 from score_sde.evaluation.latent_pictures import picture_of_interpolation
@@ -53,7 +54,7 @@ def ways_of(
     return Ways(pairs, np.asarray(found.x).reshape(shape), weights, latents, x)
 
 
-def results(model: Model, ways: Ways, data: Shaped[np.ndarray, "n *shape"], folder: Path) -> dict[str, str]:
+def results(model: Model, ways: Ways, data: Examples, folder: Path) -> dict[str, str]:
     """Save the ways, draw them, and say where they are; points are drawn among the ``data``."""
     path = folder / "interpolation.npz"
     levels = np.asarray(model.scaling.to_data(ways.x))

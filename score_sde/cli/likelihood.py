@@ -9,6 +9,7 @@ from score_sde.cli import report
 from score_sde.cli.flags import MAX_SEED, refusals
 from score_sde.cli.likelihood_run import evaluate_missing, pieces_of, with_dequantizer
 from score_sde.cli.workdir import check_split, load_model, load_split, workdir_flags
+from score_sde.data.examples import first
 from score_sde.evaluation.files import replacing
 from score_sde.evaluation.likelihoods import Likelihoods
 from score_sde.training import join_processes, meet
@@ -37,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     key, examples = jax.random.key(values.seed), load_split(model, values.split)
     total = min(len(examples), model.evaluating.max_examples or len(examples))
     pieces = pieces_of(model, key, workdir, values.split, examples)
-    evaluate_missing(model, pieces, key, examples[:total])
+    evaluate_missing(model, pieces, key, first(examples, total))
     try:
         if jax.process_index() == 0:
             found = Likelihoods.concatenated(pieces.read(total))

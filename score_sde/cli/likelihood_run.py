@@ -9,6 +9,8 @@ import numpy as np
 
 from score_sde.cli import shared_work
 from score_sde.cli.flags import refusals
+from score_sde.data import Examples
+from score_sde.data.examples import is_array
 from score_sde.evaluation.likelihoods import Likelihoods, evaluate_range, make_evaluate
 from score_sde.evaluation.pieces import Piece, Pieces, fingerprint
 from score_sde.experiment import Model
@@ -18,6 +20,8 @@ from score_sde.typing import Key
 
 NOT_THE_NUMBERS = ("max_examples", "batch_size")
 """The keys of the section ``eval`` on which no likelihood depends."""
+
+NUM_WITNESSES = 1024
 
 
 def with_dequantizer(model: Model, folder: str | None) -> Model:
@@ -36,13 +40,17 @@ def with_dequantizer(model: Model, folder: str | None) -> Model:
     return replace(model, evaluating=replace(model.evaluating, dequantizer=found.dequantizer))
 
 
-def pieces_of(model: Model, key: Key, folder: Path, split: str, examples: np.ndarray) -> Pieces:
+def pieces_of(model: Model, key: Key, folder: Path, split: str, examples: Examples) -> Pieces:
     """The pieces of the request: the likelihood of example ``i`` depends on the model, how, the key and the example.
 
-    ``examples`` are all of the split, so that a request for fewer of them or more has the same pieces.
+    ``examples`` are all of the split, so that a request for fewer of them or more has the same pieces. Of examples in
+    files ``NUM_WITNESSES``, spread evenly, stand for all.
     """
     options = {name: value for name, value in model.config["eval"].items() if name not in NOT_THE_NUMBERS}
     data = hashlib.sha256(f"{examples.dtype.name}{list(examples.shape)}".encode())
+    if not is_array(examples):
+        rows = np.linspace(0, len(examples) - 1, min(NUM_WITNESSES, len(examples))).round().astype(np.int64)
+        examples = examples[rows]
     data.update(np.ascontiguousarray(examples).data)
     dequantizer = model.evaluating.dequantizer
     learned = fingerprint({"dequantizer": type(dequantizer).__name__}, jax.tree.leaves(dequantizer))
@@ -50,7 +58,7 @@ def pieces_of(model: Model, key: Key, folder: Path, split: str, examples: np.nda
     return shared_work.pieces_of(model, key, folder, fields=Likelihoods._fields, **request)
 
 
-def evaluate_missing(model: Model, pieces: Pieces, key: Key, examples: np.ndarray) -> None:
+def evaluate_missing(model: Model, pieces: Pieces, key: Key, examples: Examples) -> None:
     """Compute the likelihoods that no piece holds, each process its share on its own devices.
 
     Raises:

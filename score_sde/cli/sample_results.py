@@ -90,7 +90,7 @@ def distances(key: Key, levels: np.ndarray, source: DataSource) -> dict[str, str
         return {}
     scale = 1 if source.num_levels is None else source.num_levels - 1
     test = source.test[:count] / scale
-    found, least = (sample_distances(key, x[:count] / scale, test) for x in (levels, source.train))
+    found, least = (sample_distances(key, x / scale, test) for x in (levels[:count], source.train[:count]))
     return {
         f"distance: {name}": f"{value:.4f} (training data: {least[name]:.4f}), {count} examples of each"
         for name, value in found.items()

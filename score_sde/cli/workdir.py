@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from score_sde.builders import load_data
 from score_sde.cli.flags import Flags, Refusal, refusals, require, take, value_of
 from score_sde.cli.report import make_folder
-from score_sde.data import DataSource
+from score_sde.data import DataSource, Examples
 from score_sde.experiment import Model
 from score_sde.interop.exported import is_exported
 from score_sde.loading import load, saved_config
@@ -57,7 +56,7 @@ def check_split(split: str) -> None:
         raise Refusal(f"--split must be {' or '.join(SPLITS)}, got {split!r}")
 
 
-def load_split(model: Model, split: str) -> np.ndarray:
+def load_split(model: Model, split: str) -> Examples:
     """The raw examples of one split of the data of a model."""
     return getattr(load_examples(model), split)
 

@@ -1,13 +1,29 @@
 """Data sources by name: the tables from which a config chooses."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from score_sde.data.array_record import arrayrecord
 from score_sde.data.digits import digits
 from score_sde.data.files import npy, npz
 from score_sde.data.folder import folder
+from score_sde.data.hugging_face import hf
+from score_sde.data.named import (
+    celeba,
+    celebahq,
+    cifar10,
+    fashion_mnist,
+    ffhq,
+    imagenet32,
+    imagenet64,
+    lsun,
+    mnist,
+    svhn,
+)
 from score_sde.data.source import DataSource
+from score_sde.data.tfds_source import tfds
 from score_sde.data.toy import checkerboard, mixture, moons, swiss_roll
 from score_sde.naming import check_arguments, did_you_mean, imported
 
@@ -22,38 +38,71 @@ SOURCES: Mapping[str, Callable[..., DataSource]] = MappingProxyType(
 )
 """Sources chosen by their name alone."""
 
-FILE_SOURCES: Mapping[str, Callable[..., DataSource]] = MappingProxyType({"npz": npz, "npy": npy, "folder": folder})
-"""Sources chosen as ``prefix:PATH``."""
+DATA_SETS: Mapping[str, Callable[..., DataSource]] = MappingProxyType(
+    {
+        "cifar10": cifar10,
+        "svhn": svhn,
+        "celeba": celeba,
+        "lsun": lsun,
+        "ffhq": ffhq,
+        "celebahq": celebahq,
+        "imagenet32": imagenet32,
+        "imagenet64": imagenet64,
+        "mnist": mnist,
+        "fashion_mnist": fashion_mnist,
+    }
+)
+"""Data sets by name, each looked for in a folder of its name, or in its option ``path``."""
+
+FILE_SOURCES: Mapping[str, Callable[..., DataSource]] = MappingProxyType(
+    {"npz": npz, "npy": npy, "folder": folder, "arrayrecord": arrayrecord, "hf": hf, "tfds": tfds}
+)
+"""Sources chosen as ``prefix:PATH``, or ``prefix:NAME`` of a data set that a library knows."""
 
 
 def load_source(name: str, **options: Any) -> DataSource:
     """Load the data source of a name, with the options of its function.
 
-    A name is one of ``SOURCES`` (``"digits"``), a prefix of ``FILE_SOURCES`` and a path (``"npz:images.npz"``,
-    ``"folder:photos"``), or ``"package.module:function"`` for a function elsewhere that returns a ``DataSource``.
+    A name is one of ``SOURCES`` (``"digits"``) or ``DATA_SETS`` (``"cifar10"``), a prefix of ``FILE_SOURCES`` and a
+    path or a name (``"npz:images.npz"``, ``"folder:photos"``, ``"tfds:mnist"``), or ``"package.module:function"`` for a
+    function elsewhere that returns a ``DataSource``.
 
     >>> load_source("mixture", num_examples=100).train.shape
     (90, 2)
 
     Raises:
         ValueError: where the name or an option is unknown (with a suggestion), or the source itself is at fault.
-        FileNotFoundError: where a path does not exist.
+        FileNotFoundError: where a path does not exist, or a data set is not there.
     """
-    head, colon, tail = name.partition(":")
-    known = [*SOURCES, *FILE_SOURCES]
-    if not colon and name in SOURCES:
-        function, arguments = SOURCES[name], {}
-    elif head in FILE_SOURCES:
-        if not tail.strip():
-            raise ValueError(f"data source {name!r} needs a path: {head}:PATH")
-        function, arguments = FILE_SOURCES[head], {"path": tail}
-    elif colon:
-        function, arguments = imported("data source", name, known), {}
-    else:
-        names = ", ".join([*SOURCES, *(f"{prefix}:PATH" for prefix in FILE_SOURCES), "package.module:function"])
-        raise ValueError(f"unknown data source {name!r}{did_you_mean(name, known)}; known: {names}")
+    function, arguments = _chosen(name)
     check_arguments(f"data source {name!r}", function, options, given=arguments)
     source = function(**arguments, **options)
     if not isinstance(source, DataSource):
         raise ValueError(f"data source {name!r} returned {type(source).__name__} where a DataSource was expected")
     return source
+
+
+def source_options(name: str) -> set[str]:
+    """The names of the options that the data source of a name takes; none where there is no such source."""
+    try:
+        function, arguments = _chosen(name)
+    except ValueError:
+        return set()
+    return set(inspect.signature(function).parameters) - set(arguments)
+
+
+def _chosen(name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The function of a name, and the arguments that the name itself gives it."""
+    head, colon, tail = name.partition(":")
+    named = {**SOURCES, **DATA_SETS}
+    known = [*named, *FILE_SOURCES]
+    if not colon and name in named:
+        return named[name], {}
+    if head in FILE_SOURCES:
+        if not tail.strip():
+            raise ValueError(f"data source {name!r} needs a path: {head}:PATH")
+        return FILE_SOURCES[head], {"path": tail}
+    if colon:
+        return imported("data source", name, known), {}
+    names = ", ".join([*named, *(f"{prefix}:PATH" for prefix in FILE_SOURCES), "package.module:function"])
+    raise ValueError(f"unknown data source {name!r}{did_you_mean(name, known)}; known: {names}")

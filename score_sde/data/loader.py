@@ -1,5 +1,6 @@
 """Batches as a pure function of (seed, step)."""
 
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -7,6 +8,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Array, Int, Shaped
 
+from score_sde.data.examples import Examples
 from score_sde.data.source import check_seed, permutation
 
 
@@ -34,6 +36,10 @@ class BatchLoader(Protocol):
         """The batch of a step, counted from 0, or a part of its rows."""
         ...
 
+    def close(self) -> None:
+        """End the threads that read ahead, if there are any."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Loader:
@@ -44,7 +50,7 @@ class Loader:
     larger than the data set.
 
     Attributes:
-        array: examples, ``[n, *shape]``.
+        array: examples, ``[n, *shape]``: an array, or others, which are read when a batch is asked for.
         batch_size: rows of a batch.
         seed: seed of the permutations.
         labels: the class of each example, int32 ``[n]``, for batches with labels.
@@ -54,7 +60,7 @@ class Loader:
             are not as many labels as examples.
     """
 
-    array: np.ndarray
+    array: Examples
     batch_size: int
     seed: int = 0
     labels: np.ndarray | None = None
@@ -75,6 +81,9 @@ class Loader:
         label = None if self.labels is None else self.labels[rows]
         return Batch(x=self.array[rows], index=np.arange(self.batch_size, dtype=np.int32)[part], label=label)
 
+    def close(self) -> None:
+        """Nothing is open here; a loader that reads ahead has threads to end."""
+
     def rows(self, step: int) -> Int[np.ndarray, " b"]:
         """Return which rows of ``array`` make the batch of a step."""
         if step < 0:
@@ -89,15 +98,23 @@ class Loader:
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
-@lru_cache(maxsize=4)
+_ONE_AT_A_TIME = threading.Lock()  # of the threads that come to a new epoch together, one makes its order
+
+
 def _epoch_order(num_examples: int, seed: int, epoch: int) -> Int[np.ndarray, " n"]:
+    with _ONE_AT_A_TIME:
+        return _order_made_once(num_examples, seed, epoch)
+
+
+@lru_cache(maxsize=4)
+def _order_made_once(num_examples: int, seed: int, epoch: int) -> Int[np.ndarray, " n"]:
     order = permutation(num_examples, seed=seed, epoch=epoch)
     order.flags.writeable = False  # shared by every caller of the cache
     return order
 
 
-def _check(array: np.ndarray, batch_size: int) -> None:
-    if array.ndim == 0 or len(array) == 0:
+def _check(array: Examples, batch_size: int) -> None:
+    if len(array.shape) == 0 or len(array) == 0:
         raise ValueError("a loader needs at least one example, found none")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 
-from score_sde.data import Scaling
+from score_sde.data import Examples, Scaling
 from score_sde.evaluation.encoding import Encoded
 from score_sde.evaluation.files import save_figure
 from score_sde.evaluation.images import image_grid, save_png
-from score_sde.evaluation.pictures import is_image
+from score_sde.evaluation.pictures import MAX_POINTS, is_image
 from score_sde.evaluation.scatter import set_style, square_about
 
 COLUMNS = 12
@@ -67,7 +67,7 @@ def picture_of_interpolation(
     originals: Float[np.ndarray, "pairs 2 *shape"],
     way: Float[np.ndarray, "pairs steps *shape"],
     latents: Float[np.ndarray, "pairs steps *shape"],
-    data: Shaped[np.ndarray, "n *shape"],
+    data: Examples,
     *,
     scaling: Scaling,
     prior_std: float,
@@ -83,11 +83,12 @@ def picture_of_interpolation(
         return path
     if way.shape[2:] != (2,):
         return None
+    points_of_data = np.asarray(data[:MAX_POINTS])
 
     def lines(points: Float[np.ndarray, "pairs steps 2"], ends: Float[np.ndarray, "pairs 2 2"], behind: bool) -> Draw:
         def draw(axis: Any) -> None:
             if behind:
-                axis.scatter(*data[:POINTS].T, s=2, color="#bbbbbb", linewidths=0)
+                axis.scatter(*points_of_data[:POINTS].T, s=2, color="#bbbbbb", linewidths=0)
             for number, (line, end) in enumerate(zip(points, ends, strict=True)):
                 axis.plot(*line.T, color=f"C{number % 10}", linewidth=1.2, marker=".", markersize=4)
                 axis.scatter(*end.T, s=30, facecolors="none", edgecolors=f"C{number % 10}", linewidths=1.2)
@@ -95,7 +96,7 @@ def picture_of_interpolation(
         return draw
 
     scaled = latents / prior_std
-    around = np.concatenate([data, way.reshape(-1, 2)])
+    around = np.concatenate([points_of_data, way.reshape(-1, 2)])
     panels = {
         "latents": (scaled.reshape(-1, 2), lines(scaled, scaled[:, [0, -1]], behind=False)),
         "decoded, among the data": (around, lines(way, originals, behind=True)),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from score_sde.data import Scaling
+from score_sde.data import Examples, Scaling
 from score_sde.dequantization import Dequantizer
 from score_sde.estimators import Estimate, Estimator, dequantized
 from score_sde.evaluation.generation import AXIS, index_keys, over_devices
@@ -79,7 +79,7 @@ def evaluate_range(
     evaluate: Evaluate,
     params: Params,
     key: Key,
-    examples: np.ndarray,
+    examples: Examples,
     scaling: Scaling,
     indices: range,
     batch_size: int,

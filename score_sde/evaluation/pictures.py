@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
-from score_sde.data import Scaling
+from score_sde.data import Examples, Scaling
 from score_sde.evaluation.images import denoising_strip, frames_to_unit, image_grid, save_gif, save_png
 from score_sde.evaluation.scatter import plot_samples
 from score_sde.typing import ScoreFn
+
+MAX_POINTS = 100_000
+"""More points of the data than these are not read for a picture."""
 
 
 def is_image(shape: tuple[int, ...], scaling: Scaling) -> bool:
@@ -20,7 +23,7 @@ def picture_of_samples(
     folder: Path,
     name: str,
     samples: Float[Array | np.ndarray, "n *shape"],
-    data: Shaped[np.ndarray, "m *shape"] | None,
+    data: Examples | None,
     scaling: Scaling,
     *,
     score_fn: ScoreFn | None = None,
@@ -31,7 +34,8 @@ def picture_of_samples(
         folder: where; made if missing.
         name: the name of the picture.
         samples: in model units.
-        data: raw examples to compare points with; without them there is no picture of points.
+        data: raw examples ``[m, *shape]`` to compare points with, of which the first ``MAX_POINTS`` are taken; without
+            them there is no picture of points.
         scaling: the map between the two.
         score_fn: drawn as arrows beside points.
     """
@@ -40,7 +44,7 @@ def picture_of_samples(
     if is_image(samples.shape[1:], scaling):
         save_png(path, image_grid(np.asarray(scaling.to_unit(samples[:100]))))
     elif samples.shape[1:] == (2,) and data is not None:
-        plot_samples(path, samples, data, score_fn=score_fn)
+        plot_samples(path, samples, np.asarray(data[:MAX_POINTS]), score_fn=score_fn)
     else:
         return None
     return path

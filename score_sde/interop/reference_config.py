@@ -41,6 +41,9 @@ NCSNPP = {
 
 REFINENET = {"nf": 128, "nonlinearity": "elu", "normalization": "InstanceNorm++", "interpolation": "bilinear"}
 
+SIDES = {"cifar10": 32, "svhn": 32, "mnist": 28}
+"""Data sets whose images have a size of their own."""
+
 NOT_OPTIONS = {
     *("name", "ema_rate", "normalization", "scale_by_sigma", "sigma_min", "sigma_max", "num_scales", "beta_min"),
     *("beta_max", "attention_type", "conv_size", "sigma_begin", "sigma_end", "num_classes"),
@@ -212,15 +215,26 @@ def _sampling(fields: _Fields, kind: str, num_scales: int) -> dict[str, Any]:
 
 
 def _data(fields: _Fields, image_size: int) -> dict[str, Any]:
-    """The data set as it is looked for on disk; ``data.source`` names another place."""
-    name = str(fields.get("data.category", fields.get("data.dataset", "images"))).lower()
-    place = {"source": "npz:data/cifar10.npz"} if name == "cifar10" else {"source": f"folder:data/{name}"}
+    """The data set of this name, or a folder of images for a name that is not known."""
     return {
-        **place,
-        **({} if name == "cifar10" else {"image_size": image_size}),
+        **_source(fields, str(fields.get("data.dataset", "images")).lower(), image_size),
         "centered": bool(fields.get("data.centered", False)),
         "dequantize": bool(fields.get("data.uniform_dequantization", False)),
+        "flip": bool(fields.get("data.random_flip", False)),
     }
+
+
+def _source(fields: _Fields, name: str, image_size: int) -> dict[str, Any]:
+    if name in SIDES:
+        return {"source": name, **({} if image_size == SIDES[name] else {"image_size": image_size})}
+    if name == "imagenet":
+        return {"source": f"imagenet{image_size}"}
+    if name == "lsun":
+        return {"source": name, "category": str(fields.need("data.category")), "image_size": image_size}
+    if name in ("ffhq", "celebahq"):
+        place = {"path": str(fields.need("data.tfrecords_path"))} if "data.tfrecords_path" in fields.fields else {}
+        return {"source": name, **place, "image_size": image_size, "num_test": 0}  # all are trained on, as published
+    return {"source": name if name == "celeba" else f"folder:data/{name}", "image_size": image_size}
 
 
 def _training(fields: _Fields) -> dict[str, Any]:

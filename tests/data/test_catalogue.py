@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from score_sde.data import FILE_SOURCES, SOURCES, DataSource, load_source
+from score_sde.data import DATA_SETS, FILE_SOURCES, SOURCES, DataSource, load_source
 
 ELSEWHERE = """
 import numpy as np
@@ -57,7 +57,7 @@ def test_every_prefix_loads(tmp_path):
         load_source(f"npy:{tmp_path}/images.npy", num_levels=256),
         load_source(f"folder:{tmp_path}"),
     ]
-    assert len(sources) == len(FILE_SOURCES)
+    assert {"npz", "npy", "folder", "arrayrecord", "hf", "tfds"} == set(FILE_SOURCES)  # the last three: with extras
     for source in sources:
         np.testing.assert_array_equal(source.train, sources[0].train)
 
@@ -78,6 +78,7 @@ def test_a_function_elsewhere_is_called(elsewhere):
         ("digit", r"unknown data source 'digit', did you mean 'digits'\?; known: digits, mixture, .*npz:PATH"),
         ("swissroll", r"did you mean 'swiss_roll'\?"),
         ("", "unknown data source ''; known: digits"),
+        ("cifar-10", r"did you mean 'cifar10'\?; known: digits, .*, cifar10, .*npz:PATH"),
         ("zzz", "unknown data source 'zzz'; known: digits, .* package.module:function$"),
         ("folder", "data source 'folder' needs a path: folder:PATH"),
         ("npz:", "data source 'npz:' needs a path: npz:PATH"),
@@ -108,7 +109,7 @@ def test_a_fault_inside_a_module_elsewhere_is_told_as_its_own(elsewhere):
     [
         ("digits", "sed", r"'digits' has no key 'sed', did you mean 'seed'\?; keys: test_fraction, seed$"),
         ("mixture", "zzz", "'mixture' has no key 'zzz'; keys: num_examples, noise, seed, num_modes$"),
-        ("folder:photos", "size", r"has no key 'size'.*; keys: image_size, test_fraction, seed$"),
+        ("folder:photos", "size", r"has no key 'size'.*; keys: image_size, test_fraction, seed, in_memory$"),
         ("npz:a.npz", "path", "has no key 'path'"),
         ("elsewhere_package.sources:strict", "sizes", r"did you mean 'size'\?; keys: size$"),
         ("elsewhere_package.sources:wrong", "size", "has no key 'size'; keys: none$"),
@@ -120,5 +121,7 @@ def test_wrong_options_are_answered_in_one_line(elsewhere, name, option, message
 
 
 def test_tables_cannot_be_changed():
+    with pytest.raises(TypeError):
+        DATA_SETS["mine"] = SOURCES["digits"]
     with pytest.raises(TypeError):
         SOURCES["mine"] = SOURCES["digits"]

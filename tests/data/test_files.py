@@ -5,7 +5,8 @@ import pickle
 import numpy as np
 import pytest
 
-from score_sde.data import DataSource, npy, npz
+from score_sde.data import DataSource, examples, npy, npz
+from score_sde.data.examples import LazyExamples
 
 IMAGES = np.random.default_rng(0).integers(256, size=(12, 4, 5)).astype(np.uint8)
 VECTORS = np.random.default_rng(1).normal(size=(12, 3))
@@ -196,3 +197,80 @@ def test_damaged_files_never_raise_anything_else(tmp_path, kind):
         else:
             assert kind == "npy" or np.array_equal(source.train, expected)
     assert refused >= 150
+
+
+@pytest.mark.parametrize("array", [IMAGES, IMAGES[..., None] % 17, IMAGES > 128, VECTORS, VECTORS.astype(">f4")])
+def test_rows_in_a_file_are_those_in_memory(tmp_path, kind, array):
+    path = save(tmp_path, kind, array)
+    expected, found = (read(kind, path, in_memory=in_memory, seed=2) for in_memory in (True, False))
+    for split in ("train", "test"):
+        assert isinstance(getattr(found, split), LazyExamples)
+        np.testing.assert_array_equal(getattr(found, split)[:], getattr(expected, split))
+    assert found.num_levels == expected.num_levels and found.train.dtype == expected.train.dtype
+
+
+def test_the_splits_of_an_archive_may_stay_in_it(tmp_path):
+    path, labels = tmp_path / "splits.npz", np.arange(len(IMAGES))
+    np.savez(path, train_labels=labels, train=IMAGES, test=IMAGES, test_labels=labels)
+    source = npz(path, in_memory=False, num_levels=256)
+    np.testing.assert_array_equal(source.train[:][..., 0], IMAGES)
+    np.testing.assert_array_equal(source.test[3][..., 0], IMAGES[3])
+    np.testing.assert_array_equal(source.train_labels, labels)
+
+
+def test_large_arrays_stay_in_their_files(tmp_path, kind, monkeypatch):
+    path = save(tmp_path, kind, IMAGES)
+    assert isinstance(read(kind, path).train, np.ndarray)
+    monkeypatch.setattr(examples, "LAZY_ABOVE", IMAGES.nbytes - 1)
+    assert isinstance(read(kind, path).train, LazyExamples)
+    assert isinstance(read(kind, path, in_memory=True).train, np.ndarray)
+
+
+def test_what_cannot_be_read_by_rows_is_read_into_memory_or_refused(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "c.npz", data=IMAGES)
+    np.save(tmp_path / "f.npy", np.asfortranarray(IMAGES))
+    with pytest.raises(ValueError, match=r"c\.npz: array 'data' cannot be left in the file, for it is compressed"):
+        npz(tmp_path / "c.npz", in_memory=False)
+    with pytest.raises(
+        ValueError, match=r"f\.npy: its array cannot be left in the file, for its rows .*\(Fortran order\)"
+    ):
+        npy(tmp_path / "f.npy", in_memory=False)
+    monkeypatch.setattr(examples, "LAZY_ABOVE", 0)
+    for source in (npz(tmp_path / "c.npz"), npy(tmp_path / "f.npy")):
+        assert isinstance(source.train, np.ndarray)
+        np.testing.assert_array_equal(all_rows(source), sort_rows(IMAGES[..., None]))
+
+
+def test_a_wrong_row_of_a_file_is_named_when_it_is_read(tmp_path, kind):
+    path = save(tmp_path, kind, with_nan(7))
+    source = read(kind, path, in_memory=False)
+    with pytest.raises(ValueError, match=rf"^{path}: example 7 has a NaN or infinite value"):
+        all_rows_of(source)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.index(VECTORS[7].tobytes()[:8])])
+    with pytest.raises(OSError, match=rf"^{path}: example \d+ cannot be read: the file ends before it does"):
+        all_rows_of(source)
+
+
+def all_rows_of(source):
+    return np.concatenate([source.train[:], source.test[:]])
+
+
+def test_damaged_files_never_raise_anything_else_when_read_by_rows(tmp_path, kind):
+    """Each of 200 damaged files is read or answered by one line."""
+    path = save(tmp_path, kind, VECTORS)
+    whole, rng, refused = path.read_bytes(), np.random.default_rng(0), 0
+    for attempt in range(200):
+        damaged = bytearray(whole)
+        if attempt % 2:
+            damaged = damaged[: rng.integers(len(whole))]
+        else:
+            damaged[rng.integers(len(whole))] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        try:
+            all_rows_of(read(kind, path, in_memory=False))
+        except ValueError as error:
+            refused += 1
+            assert "\n" not in str(error)
+            assert str(error).startswith(str(path))
+    assert refused >= 90

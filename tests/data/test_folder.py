@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from score_sde.data import DataSource, folder
+from score_sde.data.examples import LazyExamples
 
 
 def picture(height, width, channels, seed=0):
@@ -161,3 +162,31 @@ def test_damaged_images_never_raise_anything_else(tmp_path):
                 assert path.name in str(error)
         path.unlink()
     assert refused >= 80
+
+
+def test_images_decoded_when_asked_for_are_those_in_memory(tmp_path):
+    for seed in range(6):
+        save(tmp_path / f"{seed}.png", picture(5 + seed, 4, 1 if seed else 3, seed))
+    expected, found = (folder(tmp_path, 4, in_memory=in_memory, seed=2) for in_memory in (True, False))
+    assert isinstance(expected.train, np.ndarray) and isinstance(found.train, LazyExamples)
+    for split in ("train", "test"):
+        np.testing.assert_array_equal(getattr(found, split)[:], getattr(expected, split))
+
+
+def test_a_damaged_image_is_named_when_it_is_read(tmp_path):
+    for seed in range(4):
+        path = save(tmp_path / f"{seed}.png", picture(16, 16, 3, seed))
+    path.write_bytes(path.read_bytes()[:200])
+    source = folder(tmp_path, in_memory=False)
+    with pytest.raises(ValueError, match=rf"^example 3, {path} cannot be read as an image \("):
+        np.concatenate([source.train[:], source.test[:]])
+
+
+def test_an_image_that_changes_later_is_not_taken_for_another(tmp_path):
+    for seed in range(2):
+        save(tmp_path / f"{seed}.png", picture(4, 4, 1, seed))
+    source = folder(tmp_path, in_memory=False)
+    for seed in range(2):
+        save(tmp_path / f"{seed}.png", picture(4, 5, 1, seed))
+    with pytest.raises(ValueError, match=r"images differ in size: example \d.* is 4×5"):
+        source.train[0]

@@ -69,6 +69,37 @@ def test_the_published_config_comes_of_the_published_fields():
         assert ours["sampling"][key] == published["sampling"][key], key
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"data__dataset": "CIFAR10"}, {"source": "cifar10", "image_size": 16}),
+        ({"data__dataset": "SVHN", "data__image_size": 32}, {"source": "svhn"}),
+        ({"data__dataset": "MNIST", "data__image_size": 28}, {"source": "mnist"}),
+        ({"data__dataset": "CELEBA", "data__image_size": 64}, {"source": "celeba", "image_size": 64}),
+        (
+            {"data__dataset": "LSUN", "data__category": "church_outdoor", "data__image_size": 256},
+            {"source": "lsun", "category": "church_outdoor", "image_size": 256},
+        ),
+        ({"data__dataset": "FFHQ"}, {"source": "ffhq", "image_size": 16, "num_test": 0}),
+        (
+            {"data__dataset": "CelebAHQ", "data__tfrecords_path": "celebahq/r08.tfrecords", "data__image_size": 256},
+            {"source": "celebahq", "path": "celebahq/r08.tfrecords", "image_size": 256, "num_test": 0},
+        ),
+        ({"data__dataset": "ImageNet", "data__image_size": 32}, {"source": "imagenet32"}),
+        ({"data__dataset": "Birds", "data__image_size": 32}, {"source": "folder:data/birds", "image_size": 32}),
+    ],
+)
+@pytest.mark.parametrize("flip", [True, False])
+def test_the_data_are_those_of_the_published_name_and_flipped_as_there(changes, expected, flip):
+    data = config_from_reference(changed("ddpm_vp", **changes, data__random_flip=flip)).data.to_dict()
+    assert data == {**expected, "centered": True, "dequantize": False, "flip": flip}
+
+
+def test_lsun_needs_its_category():
+    with pytest.raises(ValueError, match=r"lacks data\.category"):
+        config_from_reference(changed("ddpm_vp", data__dataset="LSUN"))
+
+
 def test_nested_sections_are_fields_too():
     fields = fields_of("ddpm_vp")
     nested = {}

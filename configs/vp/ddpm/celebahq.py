@@ -10,4 +10,4 @@ from score_sde.configs import paper
 
 def get_config() -> ConfigDict:
     """The published experiment of this name."""
-    return paper.ddpm_256(paper.vp(paper.lsun("celebahq"), continuous=False))
+    return paper.ddpm_256(paper.vp(paper.celebahq(), continuous=False))

@@ -1,0 +1,85 @@
+"""The rows of an array in an ``.npy`` file, or in a member of an ``.npz`` archive, read one by one.
+
+A row is read by its place in the file rather than through a memory map: threads then read side by side, and a file that
+has become shorter, or a disk that fails, is an error with a name, where a map would end the process.
+"""
+
+import math
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from score_sde.data.examples import LazyExamples
+
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_LOCAL_HEADER = 30  # bytes of a zip archive before the name of a member; the lengths of name and extra field end them
+
+
+class StoredArray(NamedTuple):
+    """Where an array lies in a file, or why its rows cannot be read one by one.
+
+    ``obstacle``: empty where they can.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    offset: int
+    obstacle: str
+
+
+def stored_array(path: Path, key: str | None = None) -> StoredArray:
+    """Find the array of an ``.npy`` file, or of a key of an ``.npz`` archive, by its header alone.
+
+    Raises:
+        ValueError: where the header is damaged, or the file ends before its array does.
+        OSError, KeyError, zipfile.BadZipFile: where the archive is damaged.
+    """
+    with path.open("rb") as stream:
+        if key is None:
+            return _described(stream, path.stat().st_size)
+        with zipfile.ZipFile(stream) as archive:
+            entry = archive.getinfo(f"{key}.npy")
+            if entry.compress_type != zipfile.ZIP_STORED:
+                with archive.open(entry) as inside:
+                    return _described(inside, None)._replace(obstacle="it is compressed: save it by np.savez")
+        stream.seek(entry.header_offset)
+        header = stream.read(_LOCAL_HEADER)
+        if len(header) < _LOCAL_HEADER:
+            raise ValueError("the archive ends before its arrays do")
+        name, extra = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
+        stream.seek(entry.header_offset + _LOCAL_HEADER + name + extra)
+        return _described(stream, stream.tell() + entry.file_size)
+
+
+def rows_of(path: Path, stored: StoredArray, prefix: str = "") -> LazyExamples:
+    """The rows of an array without obstacle; ``prefix`` is what comes before ``example 3`` in an error."""
+    shape, size = stored.shape[1:], math.prod(stored.shape[1:]) * stored.dtype.itemsize
+
+    def name(row: int) -> str:
+        return f"{path}: {prefix}example {row}"
+
+    def read(row: int) -> np.ndarray:
+        found = np.empty(size, np.uint8)
+        with path.open("rb", buffering=0) as stream:
+            stream.seek(stored.offset + row * size)
+            if stream.readinto(found.data) != size:
+                raise OSError(f"{name(row)} cannot be read: the file ends before it does")
+        return found.view(stored.dtype).reshape(shape)
+
+    return LazyExamples(shape=stored.shape, dtype=stored.dtype, read=read, name=name)
+
+
+def _described(stream: Any, end: int | None) -> StoredArray:
+    """The array whose ``.npy`` bytes begin here and end at ``end``, where that is known."""
+    version = np.lib.format.read_magic(stream)
+    if version not in _HEADERS:
+        return StoredArray((), np.dtype(np.uint8), 0, f"its format is version {version[0]}.{version[1]} of .npy")
+    shape, fortran, dtype = _HEADERS[version](stream)
+    offset = stream.tell()
+    if end is not None and not dtype.hasobject and offset + math.prod(shape) * dtype.itemsize > end:
+        raise ValueError(f"{math.prod(shape)} values of {dtype} are expected, and the file ends before them")
+    by_columns = fortran and len(shape) > 1
+    obstacle = "its rows do not lie one after the other (Fortran order)" if by_columns else ""
+    return StoredArray(shape, dtype, offset, "it holds Python objects" if dtype.hasobject else obstacle)

@@ -1,0 +1,210 @@
+"""ArrayRecord files: examples of a data set in records that are read in any order.
+
+A record is one example and says itself what it is: a PNG or JPEG image, or an array as ``.npy`` bytes. A folder has
+the files ``train*.array_record`` and ``test*.array_record`` of the two splits, in the order of their names, and
+``train_labels.npy`` and ``test_labels.npy``, integers of shape ``[n]``, if the examples have classes.
+"""
+
+import io
+from bisect import bisect_right
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from score_sde.data.examples import Examples, LazyExamples
+from score_sde.data.files import images_or_vectors, stored_labels
+from score_sde.data.images import check_options, encoded_images
+from score_sde.data.source import DataSource
+from score_sde.data.splits import Split, first_line, imported_extra, load_splits
+
+_NPY_MAGIC = b"\x93NUMPY"
+_SUFFIX = ".array_record"
+
+
+class Records(NamedTuple):
+    """The records of some files, numbered through: what one is called, and its bytes."""
+
+    num: int
+    name: Callable[[int], str]
+    read: Callable[[int], bytes]
+
+
+def arrayrecord(
+    path: str | Path,
+    *,
+    num_levels: int | None = None,
+    image_size: int | None = None,
+    channels: int | None = None,
+    test_fraction: float = 0.1,
+    seed: int = 0,
+    in_memory: bool | None = None,
+) -> DataSource:
+    """Read ArrayRecord files whose records are images or arrays; ``scripts/make_array_record.py`` makes them.
+
+    Args:
+        path: a file, a pattern such as ``photos/part-*``, or a folder. The files of a folder are the two splits where
+            their names begin with ``train`` and ``test``; else, and for a file or a pattern, a random part is held out.
+        num_levels: of arrays of integers: the number of levels (256 by default), as for ``npz``.
+        image_size: resize the middle square of each PNG or JPEG image, as for ``folder``.
+        channels: 1 for grey, 3 for RGB; left out, as the first PNG or JPEG image has.
+        test_fraction: size of the random part.
+        seed: seed of the random part.
+        in_memory: whether all are read at once; left out, if they have no more than 1 GiB in all.
+
+    Raises:
+        ValueError: where the extra ``arrayrecord`` is missing, or a file or a record is damaged (it is named).
+        FileNotFoundError: where there are no such files.
+    """
+    check_options(image_size, channels)
+    files = _splits(path)
+    found: dict[str, int | None] = {}
+
+    def load(split: str) -> Split:
+        records = opened_records(files[split])
+        examples, found[split] = _examples(records, path, num_levels, image_size, channels)
+        labels = files[split][0].parent / (f"{split}_labels.npy" if Path(path).expanduser().is_dir() else "")
+        return Split(examples, stored_labels(labels) if labels.is_file() else None)
+
+    train = load("train")
+    return load_splits(
+        str(path),
+        files,
+        lambda split: train if split == "train" else load(split),
+        train_split="train",
+        test_split=None,
+        num_levels=found["train"],
+        test_fraction=test_fraction,
+        seed=seed,
+        in_memory=in_memory,
+    )
+
+
+def opened_records(files: list[Path]) -> Records:
+    """The records of files, which are opened when they are first read.
+
+    Raises:
+        ValueError: where a file is damaged or no ArrayRecord file.
+    """
+    library = imported_extra("array_record.python.array_record_data_source", "arrayrecord", f"arrayrecord:{files[0]}")
+    sources = []
+    for file in files:
+        try:
+            sources.append(library.ArrayRecordDataSource(str(file)))
+        except Exception as error:  # the reader raises RuntimeError for all that it finds
+            raise ValueError(f"{file} cannot be read as an ArrayRecord file {first_line(error)}") from error
+    ends = np.cumsum([len(source) for source in sources])
+
+    def place(row: int) -> tuple[int, int]:
+        file = bisect_right(ends, row)
+        return file, int(row - (ends[file - 1] if file else 0))
+
+    def name(row: int) -> str:
+        file, record = place(row)
+        return f"{files[file]}: record {record} (example {row})"
+
+    def read(row: int) -> bytes:
+        file, record = place(row)
+        try:
+            return sources[file][record]
+        except Exception as error:
+            raise ValueError(f"{name(row)} cannot be read {first_line(error)}") from error
+
+    return Records(int(ends[-1]), name, read)
+
+
+def _splits(path: str | Path) -> dict[str, list[Path]]:
+    place = Path(path).expanduser()
+    if not place.is_dir():
+        pattern = str(place.relative_to(place.anchor))
+        found = [place] if place.is_file() else sorted(Path(place.anchor).glob(pattern))
+        if not found:
+            raise FileNotFoundError(f"no such file or folder: {place}")
+        return {"train": found}
+    found = sorted(file for file in place.iterdir() if _SUFFIX in file.name and not file.name.startswith("."))
+    if not found:
+        raise FileNotFoundError(f"no {_SUFFIX} files in {place}")
+    splits = {name: [file for file in found if file.name.startswith(name)] for name in ("train", "test")}
+    return splits if all(splits.values()) else {"train": found}
+
+
+def _examples(
+    records: Records, path: str | Path, num_levels: int | None, image_size: int | None, channels: int | None
+) -> tuple[Examples, int | None]:
+    """The examples in their records, and their number of levels; the first record tells what all are."""
+    if records.num == 0:
+        raise ValueError(f"{path} has no records")
+    first = records.read(0)
+    if not first.startswith(_NPY_MAGIC):
+        images = encoded_images(records.num, records.read, records.name, image_size=image_size, channels=channels)
+        return images, 256
+    if image_size is not None or channels is not None:
+        raise ValueError(f"{path} holds arrays, not PNG or JPEG images: leave image_size and channels out")
+
+    def read(row: int) -> np.ndarray:
+        return _array(records.read(row), records.name(row))
+
+    like = _array(first, records.name(0))
+    arrays = LazyExamples(shape=(records.num, *like.shape), dtype=like.dtype, read=read, name=records.name)
+    return images_or_vectors(arrays, path, num_levels)
+
+
+def _array(record: bytes, name: str) -> np.ndarray:
+    try:
+        return np.lib.format.read_array(io.BytesIO(record), allow_pickle=False)
+    except Exception as error:  # damaged bytes can raise anything
+        raise ValueError(f"{name} is no array {first_line(error)}") from error
+
+
+def write_array_record(source: DataSource, folder: str | Path, *, num_shards: int = 1, png: bool = False) -> None:
+    """Write both splits of a source and their labels to a new folder, each split in ``num_shards`` files.
+
+    Examples are written one by one, as ``.npy`` bytes, or as PNG images, which are smaller and slower to read.
+
+    Raises:
+        ValueError: where the folder is not empty, ``num_shards`` is not positive, or examples cannot be PNG images.
+    """
+    folder = Path(folder).expanduser()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} exists and is not an empty folder")
+    if num_shards < 1:
+        raise ValueError(f"num_shards must be at least 1, not {num_shards}")
+    if png and (source.num_levels != 256 or len(source.shape) != 3 or source.shape[-1] not in (1, 3)):
+        raise ValueError(
+            f"PNG images have 256 levels and 1 or 3 channels, these examples {source.num_levels} and {source.shape}"
+        )
+    library = imported_extra("array_record.python.array_record_module", "arrayrecord", "writing ArrayRecord files")
+    folder.mkdir(parents=True, exist_ok=True)
+    for split in ("train", "test"):
+        _write(library, folder, split, getattr(source, split), num_shards, _png if png else _npy)
+        labels = getattr(source, f"{split}_labels")
+        if labels is not None:
+            np.save(folder / f"{split}_labels.npy", labels)
+
+
+def _write(
+    library: Any, folder: Path, split: str, examples: Examples, num_shards: int, encode: Callable[[np.ndarray], bytes]
+) -> None:
+    for shard, rows in enumerate(np.array_split(np.arange(len(examples)), num_shards)):
+        file = folder / f"{split}-{shard:05}-of-{num_shards:05}{_SUFFIX}"
+        writer = library.ArrayRecordWriter(str(file), "group_size:1")  # a group is read as a whole
+        try:
+            for row in rows:
+                writer.write(encode(np.asarray(examples[row : row + 1])[0]))
+        finally:
+            writer.close()
+
+
+def _npy(example: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, example, allow_pickle=False)
+    return stream.getvalue()
+
+
+def _png(example: np.ndarray) -> bytes:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(example[..., 0] if example.shape[-1] == 1 else example).save(stream, "PNG")
+    return stream.getvalue()

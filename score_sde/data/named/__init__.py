@@ -1,0 +1,22 @@
+"""The data sets of the published experiments, read from disk in the forms in which they are distributed."""
+
+from score_sde.data.named.celeba import celeba
+from score_sde.data.named.cifar import cifar10
+from score_sde.data.named.faces import celebahq, ffhq
+from score_sde.data.named.idx import fashion_mnist, mnist
+from score_sde.data.named.imagenet import imagenet32, imagenet64
+from score_sde.data.named.lsun import lsun
+from score_sde.data.named.svhn import svhn
+
+__all__ = [
+    "celeba",
+    "celebahq",
+    "cifar10",
+    "fashion_mnist",
+    "ffhq",
+    "imagenet32",
+    "imagenet64",
+    "lsun",
+    "mnist",
+    "svhn",
+]

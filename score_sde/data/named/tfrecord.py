@@ -1,0 +1,145 @@
+"""TFRecords of images as StyleGAN writes them, read without TensorFlow."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from score_sde.data.named.crc32c import masked_crc32c
+
+_HEADER = struct.Struct("<QI")  # the length of a record and its checksum; the record and its checksum follow
+_FOOTER = struct.Struct("<I")
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_INT64_LIST, _BYTES_LIST = 3, 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RecordFile:
+    """A file of records, each found by its offset and read whenever it is asked for.
+
+    Attributes:
+        path: the file.
+        offsets: where the record of each row starts, after its header.
+        lengths: how many bytes each has.
+    """
+
+    path: Path
+    offsets: Int64[np.ndarray, " n"]
+    lengths: Int64[np.ndarray, " n"]
+
+    @classmethod
+    def of(cls, path: Path) -> "RecordFile":
+        """Read the headers of a file, and pass over its records.
+
+        Raises:
+            ValueError: where it is cut off or a header does not have its checksum.
+        """
+        found, size, offset = [], path.stat().st_size, 0
+        with path.open("rb", buffering=0) as stream:
+            while offset < size:
+                header = stream.read(_HEADER.size)
+                if len(header) == _HEADER.size:
+                    length, checksum = _HEADER.unpack(header)
+                    if masked_crc32c(header[:8]) != checksum:
+                        raise ValueError(f"{path} is damaged: the length of record {len(found)} has another checksum")
+                    found.append((offset + _HEADER.size, length))
+                    offset += _HEADER.size + length + _FOOTER.size
+                if len(header) < _HEADER.size or offset > size:
+                    raise ValueError(f"{path} is cut off in record {len(found) - (len(header) == _HEADER.size)}")
+                stream.seek(offset)
+        if not found:
+            raise ValueError(f"{path} is empty")
+        offsets, lengths = np.array(found, np.int64).T
+        return cls(path=path, offsets=offsets, lengths=lengths)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def name(self, row: int) -> str:
+        """What a record is called where something is wrong with it."""
+        return f"{self.path}: record {row}"
+
+    def image(self, row: int) -> UInt8[np.ndarray, "h w c"]:
+        """The image of a record, whose features ``shape`` (channels, height, width) and ``data`` (bytes) it is.
+
+        Raises:
+            ValueError: where the record does not have its checksum, or has no such image.
+        """
+        where = self.name(row)
+        length = int(self.lengths[row])
+        with self.path.open("rb", buffering=0) as stream:
+            stream.seek(int(self.offsets[row]))
+            stored = memoryview(stream.read(length + _FOOTER.size))
+        if len(stored) != length + _FOOTER.size or _FOOTER.unpack(stored[length:])[0] != masked_crc32c(stored[:length]):
+            raise ValueError(f"{where} is damaged: it has another checksum")
+        try:
+            shape, data = _image_features(stored[:length])
+        except (ValueError, KeyError, IndexError) as error:
+            raise ValueError(f"{where} has no features shape and data of an image") from error
+        if len(shape) != 3 or min(shape) < 1 or len(data) != shape[0] * shape[1] * shape[2]:
+            raise ValueError(f"{where} has {len(data)} bytes of data for an image of shape {tuple(shape)}")
+        return np.frombuffer(data, np.uint8).reshape(shape).transpose(1, 2, 0)
+
+
+def _image_features(record: memoryview) -> tuple[list[int], memoryview]:
+    """The features of an ``Example``: a message with a map (field 1) from names (1) to features (2)."""
+    features: dict[bytes, memoryview] = {}
+    for map_of_features in _messages(record, 1):
+        for entry in _messages(map_of_features, 1):
+            features[bytes(_messages(entry, 1)[0])] = _messages(entry, 2)[0]
+    shape = [number for part in _messages(features[b"shape"], _INT64_LIST) for number in _integers(part)]
+    return shape, _messages(_messages(features[b"data"], _BYTES_LIST)[0], 1)[0]
+
+
+def _messages(message: memoryview, wanted: int) -> list[memoryview]:
+    """The values of a field that have a length: messages, strings, bytes."""
+    return [value for field, value in _fields(message) if field == wanted and isinstance(value, memoryview)]
+
+
+def _integers(message: memoryview) -> Iterator[int]:
+    """The values of field 1, packed or not."""
+    for field, value in _fields(message):
+        if field == 1 and isinstance(value, int):
+            yield value
+        elif field == 1 and isinstance(value, memoryview):
+            place = 0
+            while place < len(value):
+                number, place = _varint(value, place)
+                yield number
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """The fields of a message of protocol buffers, each with its number."""
+    place = 0
+    while place < len(message):
+        tag, place = _varint(message, place)
+        field, kind = tag >> 3, tag & 7
+        if kind == _VARINT:
+            value, place = _varint(message, place)
+            yield field, value
+            continue
+        if kind == _BYTES:
+            length, place = _varint(message, place)
+        elif kind in (_FIXED64, _FIXED32):
+            length = 8 if kind == _FIXED64 else 4
+        else:
+            raise ValueError(f"no field is of kind {kind}")
+        if place + length > len(message):
+            raise ValueError("a field is longer than its message")
+        yield field, message[place : place + length]
+        place += length
+
+
+def _varint(message: memoryview, place: int) -> tuple[int, int]:
+    """The number at a place, seven bits a byte and the lowest first, and the place after it."""
+    number = 0
+    for shift in range(0, 70, 7):
+        byte = message[place]
+        place += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, place
+    raise ValueError("a number is longer than 64 bits")

@@ -1,0 +1,149 @@
+"""Batches of examples that do not fit in memory, read ahead by the threads and processes of grain."""
+
+from dataclasses import dataclass
+from typing import Any, SupportsIndex, final
+
+import numpy as np
+from jaxtyping import Shaped
+
+from score_sde.data.examples import Examples, is_array
+from score_sde.data.loader import Batch, Loader
+
+NUM_THREADS = 16
+BATCHES_AHEAD = 2
+_ENDLESS = 2**62  # grain asks for a length; no run comes to its end
+
+
+def make_loader(
+    examples: Examples,
+    *,
+    batch_size: int,
+    seed: int = 0,
+    labels: Shaped[np.ndarray, " n"] | None = None,
+    num_threads: int = NUM_THREADS,
+    num_workers: int = 0,
+) -> "Loader | ReadAheadLoader":
+    """The loader of examples: of an array in memory a ``Loader``, of others a ``ReadAheadLoader`` with its batches.
+
+    Raises:
+        ValueError: as both do.
+    """
+    loader = Loader(array=examples, batch_size=batch_size, seed=seed, labels=labels)
+    if is_array(examples):
+        return loader
+    return ReadAheadLoader(loader, num_threads=num_threads, num_workers=num_workers)
+
+
+@final
+class ReadAheadLoader:
+    """The batches of a ``Loader``, bit for bit, whose examples are read before they are asked for.
+
+    What is read, and in which order, is decided by the step, the part and the order of the ``Loader`` alone. The
+    threads share each batch, ``BATCHES_AHEAD`` batches ahead. Where Python code rather than decoders and disks takes
+    the time, ``num_workers`` processes take turns by whole batches, each with ``num_threads`` threads; the examples are
+    sent to them pickled.
+
+    Asked for one step after the other, and for the same part of each, it goes on reading; asked for any other step or
+    part, it starts anew from there. It is for one thread at a time, and is to be closed.
+
+    Raises:
+        ValueError: where ``num_threads`` or ``num_workers`` is too small.
+    """
+
+    def __init__(self, loader: Loader, *, num_threads: int = NUM_THREADS, num_workers: int = 0) -> None:
+        if num_threads < 1 or num_workers < 0:
+            raise ValueError(
+                "examples are read by at least one thread, and by 0 worker processes or more, "
+                f"not by {num_threads} and {num_workers}"
+            )
+        self._loader, self._num_threads, self._num_workers = loader, num_threads, num_workers
+        self._reading: _Reading | None = None
+
+    @property
+    def array(self) -> Examples:
+        """The examples."""
+        return self._loader.array
+
+    @property
+    def batch_size(self) -> int:
+        """The rows of a batch."""
+        return self._loader.batch_size
+
+    def batch(self, step: int, part: slice = slice(None)) -> Batch:
+        """The batch of a step, counted from 0, or a part of its rows: those of one process.
+
+        Raises:
+            ValueError: where ``step`` is negative, or an example is damaged (it is named).
+            OSError: where a file cannot be read.
+        """
+        rows = self._loader.rows(step)[part]
+        index = np.arange(self.batch_size, dtype=np.int32)[part]
+        label = None if self._loader.labels is None else self._loader.labels[rows]
+        if len(rows) == 0:
+            return Batch(x=self.array[0:0], index=index, label=label)
+        if self._reading is None or self._reading.place != (step, part):
+            self.close()
+            self._reading = self._start(step, part)
+        try:
+            x = next(self._reading.batches)
+        except BaseException:  # an interrupt too leaves the iterator at an unknown place
+            self.close()
+            raise
+        self._reading.place = (step + 1, part)
+        return Batch(x=x, index=index, label=label)
+
+    def close(self) -> None:
+        """End the threads and processes; the loader starts new ones where it is asked for a batch again."""
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.batches.close()
+
+    def _start(self, step: int, part: slice) -> "_Reading":
+        import grain
+
+        places = np.arange(self.batch_size)[part]
+        # grain spends as much on an element as many an example takes to read: a thread is given several.
+        num_chunks = 1 if self._num_workers else min(self._num_threads, len(places))
+        run = _Run(loader=self._loader, step=step, chunks=tuple(np.array_split(places, num_chunks)))
+        ahead = max(BATCHES_AHEAD * num_chunks, self._num_threads)
+        options = grain.ReadOptions(num_threads=self._num_threads, prefetch_buffer_size=ahead)
+        chunks = grain.MapDataset.source(run).to_iter_dataset(options)
+        if self._num_workers:
+            _count_flags_as_parsed()
+            chunks = chunks.mp_prefetch(grain.MultiprocessingOptions(num_workers=self._num_workers))
+        return _Reading((step, part), iter(chunks.batch(num_chunks, batch_fn=np.concatenate)))
+
+
+@dataclass
+class _Reading:
+    """An iterator that has come to a place: the step and the part of the batch that it gives next."""
+
+    place: tuple[int, slice]
+    batches: Any
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Run:
+    """Some places of every batch from a step on, chunk after chunk: what grain reads.
+
+    The index of an element decides its step and its chunk, and they which examples it has, whoever reads it and when.
+    """
+
+    loader: Loader
+    step: int
+    chunks: tuple[np.ndarray, ...]
+
+    def __len__(self) -> int:
+        return _ENDLESS
+
+    def __getitem__(self, index: SupportsIndex) -> np.ndarray:
+        step, chunk = divmod(index.__index__(), len(self.chunks))
+        return np.asarray(self.loader.array[self.loader.rows(self.step + step)[self.chunks[chunk]]])
+
+
+def _count_flags_as_parsed() -> None:
+    """Have the flags of grain at their defaults: its processes ask for them, and not every program parses them."""
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()

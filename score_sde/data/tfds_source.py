@@ -1,0 +1,133 @@
+"""Images of TensorFlow Datasets, prepared as ArrayRecord files and read without TensorFlow."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from score_sde.data.examples import is_lazy
+from score_sde.data.images import check_options, encoded_images
+from score_sde.data.source import DataSource
+from score_sde.data.splits import Split, chosen_column, first_line, imported_extra, load_splits
+
+
+def tfds(
+    path: str,
+    *,
+    data_dir: str | None = None,
+    train_split: str = "train",
+    test_split: str | None = None,
+    image: str | None = None,
+    label: str | None = None,
+    image_size: int | None = None,
+    channels: int | None = None,
+    test_fraction: float = 0.1,
+    seed: int = 0,
+    in_memory: bool | None = None,
+) -> DataSource:
+    """Read the images of a data set of TensorFlow Datasets that was prepared with ``file_format="array_record"``.
+
+    The labels lie in the records of the images. Those of images in memory are read where the data set has one feature
+    of class labels; to find those of other images every record is read once, only if ``label`` asks for it.
+
+    Args:
+        path: its name, ``mnist`` or ``mnist/3.0.1``; or the folder of one version, with ``dataset_info.json``.
+        data_dir: where it was prepared (default: that of the library).
+        train_split: the split to train on, or a slice of it, ``train[:90%]``.
+        test_split: the held-out split; left out, ``test`` or ``validation`` if there is one, else a random part.
+        image: the feature of images; left out, the only one.
+        label: the feature of classes.
+        image_size: resize the middle square of each image, as for ``folder``.
+        channels: 1 for grey, 3 for RGB; left out, as the first image has.
+        test_fraction: size of the random part.
+        seed: seed of the random part.
+        in_memory: whether all are decoded at once; left out, if they have no more than 1 GiB in all.
+
+    Raises:
+        ValueError: where the extra ``tfds`` is missing, there is no such data set, split or feature, it was prepared in
+            another format, or a record is damaged.
+        FileNotFoundError: where it is not prepared; it says how to.
+    """
+    check_options(image_size, channels)
+    title = f"tfds:{path}"
+    library = imported_extra("tensorflow_datasets", "tfds", title)
+    builder = _prepared(library, path, data_dir, title)
+    features = builder.info.features
+    images = [name for name, feature in features.items() if isinstance(feature, library.features.Image)]
+    classes = [name for name, feature in features.items() if isinstance(feature, library.features.ClassLabel)]
+    column = chosen_column(title, "image", image, images, features)
+    if column not in images:
+        raise ValueError(f"{title}: feature {column!r} is no image; images: {', '.join(images) or 'none'}")
+    decoders = {column: library.decode.SkipDecoding()}
+    label_column = (
+        None if label is None and len(classes) != 1 else chosen_column(title, "label", label, classes, features)
+    )
+
+    def load(split: str) -> Split:
+        num, record, name = _records(builder.as_data_source(split=split, decoders=decoders), f"{title}, split {split}")
+        examples = encoded_images(num, lambda row: record(row)[column], name, image_size=image_size, channels=channels)
+        if label_column is None or (label is None and is_lazy(in_memory, examples.shape, np.dtype(np.uint8))):
+            return Split(examples, None)
+        return Split(examples, np.array([int(record(row)[label_column]) for row in range(num)]))
+
+    return load_splits(
+        title,
+        builder.info.splits,
+        load,
+        train_split=train_split,
+        test_split=test_split,
+        num_levels=256,
+        test_fraction=test_fraction,
+        seed=seed,
+        in_memory=in_memory,
+    )
+
+
+class _Records(NamedTuple):
+    """The records of a split: how many, one of them, and what it is called."""
+
+    num: int
+    record: Callable[[int], Any]
+    name: Callable[[int], str]
+
+
+def _records(source: Any, title: str) -> _Records:
+    if len(source) == 0:
+        raise ValueError(f"{title} has no examples")
+    name = f"{title}: example {{}}".format
+
+    def record(row: int) -> Any:
+        try:
+            return source[row]
+        except Exception as error:  # of the reader of the file, or of the decoder of a feature
+            raise ValueError(f"{name(row)} cannot be read {first_line(error)}") from error
+
+    return _Records(len(source), record, name)
+
+
+def _prepared(library: Any, path: str, data_dir: str | None, title: str) -> Any:
+    """The builder of a data set that is prepared as ArrayRecord files."""
+    folder = Path(path).expanduser()
+    try:
+        if (folder / "dataset_info.json").exists():
+            builder = library.builder_from_directory(str(folder))
+        elif path.startswith((".", "/", "~")):
+            raise FileNotFoundError(f"no dataset_info.json in {folder}: the folder of one version of a data set has it")
+        else:
+            builder = library.builder(path, data_dir=data_dir, try_gcs=False)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # the library raises errors of its own, of many lines, and of what it reads
+        raise ValueError(f"{title} cannot be had {first_line(error)}") from error
+    command = (
+        f"python -c \"import tensorflow_datasets as t; t.builder('{path}', data_dir='DIR', file_format='array_record')"
+        ".download_and_prepare()\", then data_dir='DIR'"
+    )
+    if not (Path(builder.data_path) / "dataset_info.json").exists():
+        raise FileNotFoundError(
+            f"{title} is not prepared in {builder.data_path}; prepare it where there is a network: {command}"
+        )
+    if (found := builder.info.file_format.value) != "array_record":
+        raise ValueError(f"{title} is prepared as {found}, which is not read in any order; prepare it anew: {command}")
+    return builder

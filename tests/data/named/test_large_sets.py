@@ -1,0 +1,276 @@
+"""CelebA, LSUN, FFHQ, CelebA-HQ and ImageNet: read when they are asked for, every pixel, and one line for faults."""
+
+import numpy as np
+import pytest
+from data_sets import example, pixels, write_picture, write_records
+
+from score_sde.data import crops, load_source
+from score_sde.data.named import celeba, celebahq, ffhq, imagenet32, imagenet64, lsun
+from score_sde.data.named.places import ROOT_VARIABLE
+
+
+def refused(error, load, *parts):
+    with pytest.raises(error) as caught:
+        load()
+    line = str(caught.value)
+    assert "\n" not in line and all(part in line for part in parts), line
+
+
+def everything(examples):
+    """All rows of examples that are not in memory."""
+    assert not isinstance(examples, np.ndarray)
+    return examples[:]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("celeba", {}),
+        ("lsun", {"category": "bedroom"}),
+        ("ffhq", {}),
+        ("celebahq", {}),
+        ("imagenet32", {}),
+        ("imagenet64", {}),
+    ],
+)
+def test_what_is_not_there_is_answered_by_how_to_prepare_it(tmp_path, monkeypatch, name, options):
+    monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path))
+    refused(
+        FileNotFoundError, lambda: load_source(name, **options), str(tmp_path / name), " there", "--config.data.path="
+    )
+
+
+FACES = pixels(6, 218, 178, 3)
+
+
+@pytest.fixture
+def faces(tmp_path):
+    for number, image in enumerate(FACES, 1):
+        write_picture(tmp_path / "img_align_celeba" / f"{number:06}.jpg", image, quality=95)
+    parts = (0, 0, 1, 2, 0, 1)
+    lines = [f"{number:06}.jpg {part}" for number, part in enumerate(parts, 1)]
+    (tmp_path / "list_eval_partition.txt").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def stored(path):
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_celeba_is_cut_resized_and_split_as_published(faces):
+    images = [crops.celeba(stored(faces / "img_align_celeba" / f"{number:06}.jpg"), 64) for number in range(1, 7)]
+    source = celeba(faces)
+    assert source.shape == (64, 64, 3) and source.num_levels == 256
+    np.testing.assert_array_equal(everything(source.train), [images[row] for row in (0, 1, 4)])
+    np.testing.assert_array_equal(everything(source.test), [images[row] for row in (2, 5)])
+    np.testing.assert_array_equal(everything(celeba(faces, held_out="test").test), [images[3]])
+    assert celeba(faces, image_size=32).shape == (32, 32, 3)
+
+
+def test_nothing_is_read_before_it_is_asked_for(faces):
+    source = celeba(faces)
+    file = faces / "img_align_celeba" / "000002.jpg"
+    file.write_bytes(file.read_bytes()[:3000])
+    source.train[np.array([0, 2])]
+    refused(ValueError, lambda: source.train[np.array([1])], f"{file} cannot be read as an image")
+    write_picture(file, FACES[0][:100])
+    refused(ValueError, lambda: source.train[np.array([1])], f"{file}: the image is 100 × 178")
+    file.write_bytes(b"not an image")
+    refused(ValueError, lambda: source.train[np.array([1])], f"{file} is not a PNG, JPEG or WEBP image")
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match=r"000002\.jpg"):
+        source.train[np.array([1])]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("000001.jpg 0\n000002.jpg\n", "line 2 is no file name and 0, 1 or 2"),
+        ("000001.jpg 3\n", "line 1 is no"),
+        ("../../secret.jpg 0\n", "line 1 is no"),
+        ("000001.jpg 0\n000002.jpg 2\n", "names no image for validation (1)"),
+    ],
+)
+def test_a_damaged_partition_is_refused(faces, text, words):
+    (faces / "list_eval_partition.txt").write_text(text)
+    refused(ValueError, lambda: celeba(faces), "list_eval_partition.txt is ", words)
+
+
+SCENES = pixels(4, 40, 53, 3)
+"""Of the shape of LSUN's, and small."""
+
+
+def test_a_category_of_lsun_is_read_from_pictures(tmp_path):
+    for name, image in zip(("a/b.png", "a/a.webp", "c.webp"), SCENES, strict=False):
+        write_picture(tmp_path / "tower_train" / name, image, **({"lossless": True} if "webp" in name else {}))
+    write_picture(tmp_path / "tower_val" / "a.png", SCENES[3])
+    source = lsun(tmp_path, category="tower", image_size=40)
+    np.testing.assert_array_equal(everything(source.train), SCENES[[1, 0, 2], :, 6:46])
+    np.testing.assert_array_equal(everything(source.test), SCENES[3:, :, 6:46])
+
+
+def test_a_category_of_lsun_is_read_from_its_database(tmp_path):
+    lmdb = pytest.importorskip("lmdb")
+    for split, images in (("train", SCENES[:3]), ("val", SCENES[3:])):
+        with lmdb.open(str(tmp_path / f"tower_{split}_lmdb")) as database, database.begin(write=True) as transaction:
+            for row, image in enumerate(images):
+                picture = write_picture(tmp_path / "one.webp", image, lossless=True).read_bytes()
+                transaction.put(f"{row:040}".encode(), picture)
+            if split == "val":
+                transaction.put(b"z" * 40, b"no picture")
+    source = lsun(tmp_path, category="tower", image_size=40)
+    np.testing.assert_array_equal(everything(source.train), SCENES[:3, :, 6:46])
+    np.testing.assert_array_equal(source.test[np.array([0])], SCENES[3:, :, 6:46])
+    refused(ValueError, lambda: source.test[:], "tower_val_lmdb: image zzz", "is not a PNG, JPEG or WEBP image")
+
+
+def test_a_damaged_database_of_lsun_is_refused(tmp_path):
+    pytest.importorskip("lmdb")
+    folder = tmp_path / "tower_train_lmdb"
+    folder.mkdir()
+    (folder / "data.mdb").write_bytes(b"not a database" * 1000)
+    refused(ValueError, lambda: lsun(tmp_path, category="tower"), f"{folder} is damaged and cannot be read")
+
+
+def test_a_database_without_its_reader_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "lmdb", None)
+    (tmp_path / "tower_train_lmdb").mkdir()
+    (tmp_path / "tower_train_lmdb" / "data.mdb").touch()
+    refused(ValueError, lambda: lsun(tmp_path, category="tower"), "pip install 'score-sde[lsun]'")
+
+
+def test_lsun_needs_a_category():
+    with pytest.raises(ValueError, match="'lsun' needs category"):
+        load_source("lsun")
+
+
+PORTRAITS = pixels(5, 16, 16, 3)
+
+
+def write_portraits(path):
+    records = [example((3, 16, 16), image.transpose(2, 0, 1).tobytes()) for image in PORTRAITS]
+    return write_records(path, records)
+
+
+@pytest.mark.parametrize("load", [ffhq, celebahq])
+@pytest.mark.parametrize("below", ["", "ffhq"])
+def test_faces_are_read_from_the_records_of_their_size(tmp_path, load, below):
+    file = write_portraits(tmp_path / below / "faces-r04.tfrecords")
+    write_records(tmp_path / below / "faces-r03.tfrecords", [b"of another size"])
+    for place in (tmp_path, file):
+        source = load(place, image_size=16, num_test=2)
+        np.testing.assert_array_equal(everything(source.train), PORTRAITS[:3])
+        np.testing.assert_array_equal(everything(source.test), PORTRAITS[3:])
+
+
+def test_faces_are_read_from_pictures_of_their_size_or_of_twice_that(tmp_path):
+    for row, image in enumerate(PORTRAITS):
+        write_picture(tmp_path / "images" / f"0{row}.png", image)
+    np.testing.assert_array_equal(everything(ffhq(tmp_path, image_size=16, num_test=1).train), PORTRAITS[:4])
+    halves = [crops.halved(image, 8) for image in PORTRAITS]
+    np.testing.assert_array_equal(everything(ffhq(tmp_path, image_size=8, num_test=1).test), halves[4:])
+    refused(ValueError, lambda: ffhq(tmp_path, image_size=12, num_test=1).train[:], "00.png: the image is 16 × 16")
+
+
+def test_all_faces_can_be_trained_on_as_published(tmp_path):
+    write_portraits(tmp_path / "faces-r04.tfrecords")
+    source = ffhq(tmp_path, image_size=16, num_test=0)
+    np.testing.assert_array_equal(everything(source.train), PORTRAITS)
+    np.testing.assert_array_equal(everything(source.test), PORTRAITS)
+    for num_test in (5, -1):
+        refused(
+            ValueError, lambda n=num_test: ffhq(tmp_path, image_size=16, num_test=n), "from 0 to 4 for the 5 images"
+        )
+
+
+def test_faces_that_are_damaged_or_of_another_size_are_refused(tmp_path):
+    file = write_portraits(tmp_path / "faces-r04.tfrecords")
+    refused(
+        ValueError, lambda: ffhq(file, image_size=8), f"{file} has images of 16 × 16 × 3 where image_size=8 takes 8"
+    )
+    refused(FileNotFoundError, lambda: ffhq(tmp_path, image_size=8), "no FFHQ at 8 × 8 in", "…-r03.tfrecords")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-400] + b"??" + whole[-398:])
+    source = ffhq(tmp_path, image_size=16, num_test=1)
+    np.testing.assert_array_equal(source.train[:], PORTRAITS[:4])
+    refused(ValueError, lambda: source.test[:], f"{file}: record 4 is damaged: it has another checksum")
+    write_portraits(tmp_path / "other-r04.tfrecords")
+    refused(ValueError, lambda: ffhq(tmp_path, image_size=16), "has 2 files -r04.tfrecords: name one of them")
+
+
+THUMBNAILS, CLASSES = pixels(26, 32, 32, 3), np.arange(26) * 39 + 1
+
+
+def write_imagenet(folder, save=np.savez, **changes):
+    """Twelve files for training with two images each, and one to be held out."""
+    folder.mkdir(exist_ok=True)
+    for number in range(1, 14):
+        rows = slice(2 * number - 2, 2 * number)
+        name = f"train_data_batch_{number}" if number < 13 else "val_data"
+        arrays = {"data": THUMBNAILS[rows].transpose(0, 3, 1, 2).reshape(2, -1), "labels": CLASSES[rows]}
+        save(folder / f"{name}.npz", **{**arrays, **changes}, mean=np.zeros(3072))
+    return folder / "train_data_batch_1.npz"
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_imagenet_is_what_its_files_hold_in_the_order_of_their_numbers(tmp_path, save):
+    write_imagenet(tmp_path / "npz", save)
+    source = imagenet32(tmp_path)
+    np.testing.assert_array_equal(everything(source.train), THUMBNAILS[:24])
+    np.testing.assert_array_equal(everything(source.test), THUMBNAILS[24:])
+    np.testing.assert_array_equal(source.train[np.array([23, 0, 7])], THUMBNAILS[[23, 0, 7]])
+    np.testing.assert_array_equal(source.train_labels, CLASSES[:24] - 1)
+    np.testing.assert_array_equal(source.test_labels, CLASSES[24:] - 1)
+
+
+def test_images_that_are_not_compressed_stay_in_their_file(tmp_path):
+    file = write_imagenet(tmp_path)
+    source = imagenet32(tmp_path)
+    write_imagenet(tmp_path, data=255 - THUMBNAILS[:2].transpose(0, 3, 1, 2).reshape(2, -1))
+    np.testing.assert_array_equal(source.train[np.array([1])], 255 - THUMBNAILS[1:2])
+    file.write_bytes(b"")
+    with pytest.raises(OSError, match=rf"{file}: example 1 cannot be read"):
+        source.train[np.array([1])]
+
+
+def test_imagenet_is_read_from_pictures(tmp_path):
+    for split, images in (("train_32x32", THUMBNAILS[:3]), ("valid_32x32", THUMBNAILS[3:5])):
+        for row, image in enumerate(images):
+            write_picture(tmp_path / split / f"{row}.png", image)
+    source = imagenet32(tmp_path)
+    np.testing.assert_array_equal(everything(source.train), THUMBNAILS[:3])
+    np.testing.assert_array_equal(everything(source.test), THUMBNAILS[3:5])
+    assert source.train_labels is None
+
+
+def test_damaged_and_pickled_files_of_imagenet_are_refused(tmp_path):
+    file = write_imagenet(tmp_path)
+    refused(
+        ValueError, lambda: imagenet64(tmp_path), f"{file} is not ImageNet at 64 × 64: data is uint8 of shape (2, 3072)"
+    )
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-100])
+    refused(ValueError, lambda: imagenet32(tmp_path), f"{file} is damaged and cannot be read")
+    for changes, words in (
+        ({"labels": np.array([1, None])}, "has Python objects, which are never unpickled"),
+        ({"data": np.array([[b""], [None]])}, "has Python objects, which are never unpickled"),
+        ({"labels": np.array([1, 1001])}, "labels are not a class from 1 to 1000 for each of 2 images"),
+        ({"labels": np.array([1])}, "labels are not a class from 1 to 1000 for each of 2 images"),
+        ({"data": np.zeros((2, 3072))}, "data is float64"),
+    ):
+        write_imagenet(tmp_path, **changes)
+        refused(ValueError, lambda: imagenet32(tmp_path), str(file), words)
+
+
+def test_imagenet_as_pickles_is_refused(tmp_path):
+    (tmp_path / "train_data_batch_1").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    refused(ValueError, lambda: imagenet32(tmp_path), "train_data_batch_1 is pickled", "Imagenet32_*_npz.zip")
+
+
+def test_sources_take_their_sizes_from_the_published_code(tmp_path):
+    file = write_records(tmp_path / "f-r08.tfrecords", [example((3, 256, 256), bytes(3 * 256 * 256))] * 2)
+    source = ffhq(file, num_test=1)
+    assert source.shape == (256, 256, 3) and not isinstance(source.train, np.ndarray)
