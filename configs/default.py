@@ -69,6 +69,9 @@ def get_default_config() -> ConfigDict:
                 "keep_best": 1,
                 "ema_decay": 0.9999,
                 "ema_warmup": True,
+                # Further averages to sample with, such as ("power:0.05", "power:0.1", "half_life:2000").
+                "averages": (),
+                "snapshot_every": 0,
             },
             "eval": {
                 "batch_size": 64,

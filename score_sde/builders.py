@@ -22,8 +22,9 @@ from score_sde.data import SOURCES, DataSource, Scaling, load_source
 from score_sde.dequantizer import DequantizerExperiment, LearnedDequantizer, VariationalDequantization
 from score_sde.experiment import Drawing, Evaluating, Experiment, Model, Training
 from score_sde.models import Classifier, ConditionalFlow, ScoreNetwork
-from score_sde.naming import check_arguments, did_you_mean, lookup
+from score_sde.naming import check_arguments, did_you_mean, from_text, lookup
 from score_sde.tables import (
+    AVERAGES,
     CLASSIFICATION,
     CLASSIFIERS,
     DEQUANTIZATION,
@@ -44,6 +45,7 @@ from score_sde.tables import (
 from score_sde.typing import Params
 
 __all__ = [
+    "AVERAGES",
     "CLASSIFICATION",
     "CLASSIFIERS",
     "DEQUANTIZATION",
@@ -285,6 +287,8 @@ def _argument(section: str, key: str, value: Any) -> Any:
     """A value of a config as the constructor takes it: functions and nested sections by their tables."""
     if key == "grid" and isinstance(value, list):
         return solvers.Nodes(times=tuple(value))
+    if key == "averages" and isinstance(value, list):
+        return tuple(from_text(f"{section}.{key}", text, AVERAGES) for text in value)
     if key in FUNCTIONS:
         return _function(f"{section}.{key}", value, FUNCTIONS[key])
     if key in VALUES:

@@ -18,7 +18,7 @@ from score_sde.objectives import NoiseLevels, ScoreMatching
 from score_sde.parameterization import Parameterization
 from score_sde.sampling import Sampler, Threshold
 from score_sde.sdes import SDE
-from score_sde.training import EMA, LossFn
+from score_sde.training import EMA, Average, LossFn, PowerEMA
 from score_sde.typing import Key, Params, Scalar, ScalarLike, ScoreFn
 
 
@@ -50,6 +50,11 @@ class Training:
 
     ``sample_every`` and ``eval_every`` may be 0, for never. The gradient of a batch is computed in ``num_microbatches``
     parts, one after the other: the same up to rounding, in the memory of one (but on CPUs).
+
+    The parameters are averaged with ``ema_decay``; and also by each of ``averages``, which a config names by texts:
+    ``"power:0.05"``, ``"half_life:2000"`` in steps, ``"half_life:500000,batch_size=128,ramp=0.05"`` in examples,
+    ``"decay:0.999,warmup=False"``. Of the power averages snapshots are kept every ``snapshot_every`` steps (0: never),
+    from which those of other widths are made after training.
     """
 
     num_steps: int = 10000
@@ -63,16 +68,25 @@ class Training:
     keep_best: int = 1
     ema_decay: float = 0.9999
     ema_warmup: bool = True
+    averages: tuple[Average, ...] = ()
+    snapshot_every: int = 0
 
     def __post_init__(self) -> None:
         _positive("training", num_steps=self.num_steps, batch_size=self.batch_size, log_every=self.log_every)
         _positive("training", checkpoint_every=self.checkpoint_every, keep_last=self.keep_last)
         _positive("training", num_microbatches=self.num_microbatches)
-        for name in ("eval_every", "sample_every", "keep_best"):
+        for name in ("eval_every", "sample_every", "keep_best", "snapshot_every"):
             if getattr(self, name) < 0:
                 raise ValueError(f"training.{name} must not be negative, got {getattr(self, name)}")
         if not 0.0 <= self.ema_decay < 1.0:
             raise ValueError(f"training.ema_decay must be at least 0 and less than 1, got {self.ema_decay}")
+        for number, average in enumerate(self.averages):
+            if average in self.averages[:number]:
+                raise ValueError(f"training.averages has the same twice: {average}")
+        if self.snapshot_every and not any(isinstance(average, PowerEMA) for average in self.averages):
+            raise ValueError(
+                "training.snapshot_every needs power averages: training.averages=('power:0.05','power:0.1')"
+            )
 
     @property
     def ema(self) -> EMA:

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from score_sde.naming import did_you_mean
 from score_sde.training.retention import Retention
 from score_sde.training.state import TrainState
 from score_sde.typing import Params
@@ -102,9 +103,8 @@ class Checkpoints:
         step = int(state.step)
         if step in self._manager.all_steps():
             return
-        rest = {"step": state.step, "params": state.params, "opt_state": state.opt_state}
         items = ocp.args.Composite(
-            state=ocp.args.PyTreeSave(rest),
+            state=ocp.args.PyTreeSave(_rest(state)),
             ema_params=ocp.args.PyTreeSave(state.ema_params),
             config=ocp.args.JsonSave(_plain(config)),
         )
@@ -125,8 +125,7 @@ class Checkpoints:
         """
         self.wait()
         step = _choose(self._manager, step)
-        rest = {"step": target.step, "params": target.params, "opt_state": target.opt_state}
-        items = {"state": rest, "ema_params": target.ema_params}
+        items = {"state": _rest(target), "ema_params": target.ema_params}
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), items)
         path = self.directory / str(step)
         with _reading(path):
@@ -156,16 +155,19 @@ class Checkpoints:
         self.close()
 
 
-def restore_for_sampling(directory: str | Path, *, step: int | None = None) -> SamplingCheckpoint:
+def restore_for_sampling(
+    directory: str | Path, *, step: int | None = None, average: str | None = None
+) -> SamplingCheckpoint:
     """Read the averaged parameters and the config; nothing is written, and no device needs to match the saved ones.
 
     Args:
         directory: The folder of the checkpoints.
         step: Which checkpoint; the latest unless given.
+        average: Which of ``training.averages`` in the config; that of ``training.ema_decay`` unless given.
 
     Raises:
         FileNotFoundError: Where there is no such checkpoint.
-        ValueError: Where the checkpoint is damaged.
+        ValueError: Where the checkpoint is damaged, or the run has no such average.
     """
     path = Path(directory).resolve()
     if not path.is_dir():
@@ -173,11 +175,39 @@ def restore_for_sampling(directory: str | Path, *, step: int | None = None) -> S
     with _manager(path, read_only=True, create=False) as manager:
         step = _choose(manager, step)
         with _reading(path / str(step)):
-            saved = manager.item_metadata(step)["ema_params"].tree
+            config = manager.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))["config"]
+        number = None if average is None else _number_of(average, config)
+        with _reading(path / str(step)):
+            item = "ema_params" if number is None else "state"
+            saved = manager.item_metadata(step)[item].tree
             as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
-            wanted = {"ema_params": ocp.args.PyTreeRestore(restore_args=as_numpy), "config": ocp.args.JsonRestore()}
-            found = manager.restore(step, args=ocp.args.Composite(**wanted))
-            return SamplingCheckpoint(step=step, ema_params=found["ema_params"], config=found["config"])
+            wanted = saved if number is None else _that_average(saved, number)
+            arguments = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy)
+            found = manager.restore(step, args=ocp.args.Composite(**{item: arguments}))[item]
+            params = found if number is None else found["averages"][number]
+            return SamplingCheckpoint(step=step, ema_params=params, config=config)
+
+
+def _rest(state: TrainState) -> dict[str, Any]:
+    """What is saved besides the averaged parameters to sample with."""
+    rest = {"step": state.step, "params": state.params, "opt_state": state.opt_state}
+    # Runs without further averages have checkpoints as they always were.
+    return {**rest, "averages": state.averages} if state.averages else rest
+
+
+def _number_of(average: str, config: Config) -> int:
+    names = list(config.get("training", {}).get("averages", ()))
+    if average not in names:
+        others = f"it has {', '.join(names)}" if names else "it has none but that of training.ema_decay"
+        raise ValueError(f"the run has no average {average!r}{did_you_mean(average, names)}: {others}")
+    return names.index(average)
+
+
+def _that_average(saved: Any, number: int) -> Any:
+    """The saved arrays, all but those of one average to be left out."""
+    left_out = jax.tree.map(lambda _: ocp.PLACEHOLDER, saved)
+    left_out["averages"][number] = saved["averages"][number]
+    return left_out
 
 
 class _OnlyErrors(logging.Filter):

@@ -19,6 +19,7 @@ class TrainState(NamedTuple):
         opt_state: What the optimizer remembers.
         frozen: Parameters that the loss takes and no step changes, as those of a model that another is trained for;
             ``None`` where there are none. They are not saved.
+        averages: Further moving averages of the parameters, in the order of the rules that the step was made with.
     """
 
     step: Scalar
@@ -26,10 +27,17 @@ class TrainState(NamedTuple):
     ema_params: Params
     opt_state: Any
     frozen: Params | None = None
+    averages: tuple[Params, ...] = ()
 
 
-def init_state(params: Params, optimizer: optax.GradientTransformation, *, frozen: Params | None = None) -> TrainState:
-    """The state before the first step, with the average starting at ``params``.
+def init_state(
+    params: Params,
+    optimizer: optax.GradientTransformation,
+    *,
+    frozen: Params | None = None,
+    num_averages: int = 0,
+) -> TrainState:
+    """The state before the first step, with every average starting at ``params``.
 
     The arrays are copied: a step that donates its state would otherwise delete the caller's ``params``, and one buffer
     cannot be donated twice.
@@ -40,4 +48,5 @@ def init_state(params: Params, optimizer: optax.GradientTransformation, *, froze
         ema_params=jax.tree.map(jnp.copy, params),
         opt_state=optimizer.init(params),
         frozen=jax.tree.map(jnp.copy, frozen),
+        averages=tuple(jax.tree.map(jnp.copy, params) for _ in range(num_averages)),
     )

@@ -1,7 +1,7 @@
 """One step of training and one of evaluation: pure, and the same on any number of devices."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from score_sde.data.loader import Batch
-from score_sde.training.ema import EMA
+from score_sde.training.ema import Average, update_averages
 from score_sde.training.state import TrainState
 from score_sde.typing import Key, Params, Scalar
 
@@ -36,8 +36,9 @@ EvalStep: TypeAlias = Callable[[TrainState, Batch, Key], Metrics]
 def make_train_step(
     loss_fn: LossFn,
     optimizer: optax.GradientTransformation,
-    ema: EMA,
+    ema: Average,
     *,
+    averages: Sequence[Average] = (),
     num_microbatches: int = 1,
     axis_name: str | None = None,
 ) -> TrainStep:
@@ -52,6 +53,7 @@ def make_train_step(
         loss_fn: The loss of one example.
         optimizer: An optax transformation, for example ``adam(lr=2e-4)``.
         ema: How the parameters are averaged.
+        averages: How they are averaged besides, for the ``averages`` of the state.
         num_microbatches: In how many parts, one after the other, the gradient of a batch is computed: the result is
             the same up to rounding, and the memory that of one part, but on CPUs, where a loop would be slow, that of
             all. It must divide the rows of each device.
@@ -73,8 +75,9 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         step = state.step + 1
         ema_params = ema.update(state.ema_params, params, step)
+        averaged = update_averages(averages, state.averages, params, step)
         metrics = {**_means(aux), "loss": loss, "grad_norm": optax.tree.norm(grads)}
-        state = state._replace(step=step, params=params, ema_params=ema_params, opt_state=opt_state)
+        state = state._replace(step=step, params=params, ema_params=ema_params, opt_state=opt_state, averages=averaged)
         return state, metrics
 
     return train_step
