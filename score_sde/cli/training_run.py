@@ -29,9 +29,11 @@ from score_sde.training import (
     init_state,
     make_eval_step,
     make_train_step,
+    snapshot_hook,
     train,
 )
 from score_sde.training.mesh import check_batch_size, data_mesh
+from score_sde.training.snapshots import FOLDER
 from score_sde.typing import Key
 
 STOPPED = 75
@@ -79,11 +81,14 @@ def training_run(experiment: AnyExperiment, workdir: Path) -> TrainingRun:
     train_key, eval_key, sample_key = jax.random.split(jax.random.key(model.seed), 3)
     writer = MultiWriter([JsonLinesWriter(workdir / "metrics.jsonl"), TensorBoardWriter(workdir / "tensorboard")])
     return TrainingRun(
-        state=init_state(model.params, experiment.optimizer, frozen=experiment.frozen),
+        state=init_state(
+            model.params, experiment.optimizer, frozen=experiment.frozen, num_averages=len(training.averages)
+        ),
         step=make_train_step(
             experiment.loss_fn(train=True),
             experiment.optimizer,
             training.ema,
+            averages=training.averages,
             num_microbatches=training.num_microbatches,
         ),
         loader=_loader(experiment, "train", seed=model.seed),
@@ -119,9 +124,12 @@ def _evaluation(experiment: AnyExperiment, key: Key) -> Evaluation:
 
 
 def _hooks(experiment: AnyExperiment, workdir: Path, key: Key, writer: MetricWriter) -> tuple[Hook, ...]:
-    if not isinstance(experiment, Experiment) or not experiment.training.sample_every:
-        return ()
-    return (_sample_grids(experiment, workdir, key, writer),)
+    training, hooks = experiment.training, []
+    if training.snapshot_every:
+        hooks.append(snapshot_hook(workdir / FOLDER, training.averages, every=training.snapshot_every))
+    if isinstance(experiment, Experiment) and training.sample_every:
+        hooks.append(_sample_grids(experiment, workdir, key, writer))
+    return tuple(hooks)
 
 
 def _sample_grids(experiment: Experiment, workdir: Path, key: Key, writer: MetricWriter) -> Hook:
