@@ -287,7 +287,11 @@ def _argument(section: str, key: str, value: Any) -> Any:
     """A value of a config as the constructor takes it: functions and nested sections by their tables."""
     if key == "grid" and isinstance(value, list):
         return solvers.Nodes(times=tuple(value))
-    if key == "averages" and isinstance(value, list):
+    if key == "averages":
+        if not isinstance(value, list):
+            raise ValueError(
+                f"{section}.{key} must be a tuple of texts such as ('power:0.05','power:0.1'), got {value!r}"
+            )
         return tuple(from_text(f"{section}.{key}", text, AVERAGES) for text in value)
     if key in FUNCTIONS:
         return _function(f"{section}.{key}", value, FUNCTIONS[key])

@@ -113,7 +113,8 @@ def test_one_of_them_is_read_for_sampling_by_its_name(tmp_path, averaged):
         assert (found.step, found.config) == (2, AVERAGED)
     assert_same(restore_for_sampling(tmp_path).ema_params, jax.device_get(averaged.ema_params))
     with pytest.raises(
-        ValueError, match="^the run has no average 'power:0.5', did you mean 'power:0.05'\\?: it has power:0.05, half"
+        ValueError,
+        match=r"^the run has no average 'power:0\.5', did you mean 'power:0\.05'\?: it has power:0\.05, half",
     ):
         restore_for_sampling(tmp_path, average="power:0.5")
 

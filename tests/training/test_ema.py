@@ -31,8 +31,7 @@ CLOSED_FORMS = {
     "examples": (HalfLifeEMA(half_life=640.0, batch_size=128), (1 - 2**-0.2) * 2 ** ((UPDATES - NUM_STEPS) / 5)),
     "ramp": (
         HalfLifeEMA(half_life=1e9, ramp=0.5),
-        np.append(1.0, 1 - 2 ** (-2 / UPDATES[:-1]))
-        * 2 ** (-2 * (harmonic(UPDATES[-1:] - 1) - harmonic(UPDATES - 1))),
+        np.append(1.0, 1 - 2 ** (-2 / UPDATES[:-1])) * 2 ** (-2 * (harmonic(UPDATES[-1:] - 1) - harmonic(UPDATES - 1))),
     ),
     "power": (
         PowerEMA(sigma_rel=0.2),

@@ -187,7 +187,10 @@ def test_the_sum_of_one_is_worth_its_while(walk):
     ("options", "message"),
     [
         ({"sigma_rel": 0.3}, r"sigma_rel of an average must be at least 1e-06 and at most 0\.2887, not 0\.3"),
-        ({"sigma_rel": 0.1, "step": 1001}, "the step must be from 1 to 1000, that of the last snapshot in .*, not 1001"),
+        (
+            {"sigma_rel": 0.1, "step": 1001},
+            "the step must be from 1 to 1000, that of the last snapshot in .*, not 1001",
+        ),
         ({"sigma_rel": 0.1, "step": 0}, "the step must be from 1 to 1000"),
     ],
 )
