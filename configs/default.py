@@ -75,6 +75,10 @@ def get_default_config() -> ConfigDict:
                 "max_skipped": 10,
                 "max_taken_back": 2,
                 "hang_timeout": 3600.0,
+                # Further averages to sample with, such as ("power:0.05", "power:0.1", "half_life:2000").
+                "averages": (),
+                "snapshot_every": 0,
+                "trackers": ("tensorboard",),
             },
             "eval": {
                 "batch_size": 64,

@@ -31,9 +31,10 @@ from score_sde.data import (
 from score_sde.dequantizer import DequantizerExperiment, LearnedDequantizer, VariationalDequantization
 from score_sde.experiment import Drawing, Evaluating, Experiment, Model, Training
 from score_sde.models import Classifier, ConditionalFlow, ScoreNetwork
-from score_sde.naming import check_arguments, did_you_mean, lookup
+from score_sde.naming import check_arguments, did_you_mean, from_text, lookup
 from score_sde.tables import (
     AUGMENTATION,
+    AVERAGES,
     CLASSIFICATION,
     CLASSIFIERS,
     DEQUANTIZATION,
@@ -55,6 +56,7 @@ from score_sde.typing import Params
 
 __all__ = [
     "AUGMENTATION",
+    "AVERAGES",
     "CLASSIFICATION",
     "CLASSIFIERS",
     "DEQUANTIZATION",
@@ -311,6 +313,12 @@ def _argument(section: str, key: str, value: Any) -> Any:
     """A value of a config as the constructor takes it: functions and nested sections by their tables."""
     if key == "grid" and isinstance(value, list):
         return solvers.Nodes(times=tuple(value))
+    if key == "averages":
+        if not isinstance(value, list):
+            raise ValueError(
+                f"{section}.{key} must be a tuple of texts such as ('power:0.05','power:0.1'), got {value!r}"
+            )
+        return tuple(from_text(f"{section}.{key}", text, AVERAGES) for text in value)
     if key in FUNCTIONS:
         return _function(f"{section}.{key}", value, FUNCTIONS[key])
     if key in VALUES:

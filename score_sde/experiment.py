@@ -18,7 +18,7 @@ from score_sde.objectives import NoiseLevels, ScoreMatching
 from score_sde.parameterization import Parameterization
 from score_sde.sampling import Sampler, Threshold
 from score_sde.sdes import SDE
-from score_sde.training import EMA, LossFn
+from score_sde.training import EMA, Average, LossFn, PowerEMA
 from score_sde.typing import Key, Params, Scalar, ScalarLike, ScoreFn
 
 
@@ -42,6 +42,10 @@ class Drawing:
     def options(self) -> dict[str, Any]:
         """Those of `sample`, by name."""
         return {"denoise": self.denoise, "threshold": self.threshold}
+
+
+_MAY_BE_NEVER = ("eval_every", "sample_every", "snapshot_every", "keep_every")
+"""Intervals of the section ``training`` that may be 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,11 @@ class Training:
             taken back to its last checkpoint, to go on with other data.
         max_taken_back: how often, before it stops.
         hang_timeout: seconds without progress after which a run ends, to be run again; 0 for never.
+        averages: further averages, which a config names by texts: ``"power:0.05"``, ``"half_life:2000"`` in steps,
+            ``"half_life:500000,batch_size=128,ramp=0.05"`` in examples, ``"decay:0.999,warmup=False"``.
+        snapshot_every: between how many steps snapshots of the power averages are kept, from which those of other
+            widths are made after training; 0 for never.
+        trackers: where metrics go besides ``metrics.jsonl``: the names of ``score_sde.training.writers.TRACKERS``.
     """
 
     num_steps: int = 10000
@@ -88,22 +97,32 @@ class Training:
     max_skipped: int = 10
     max_taken_back: int = 2
     hang_timeout: float = 3600.0
+    averages: tuple[Average, ...] = ()
+    snapshot_every: int = 0
+    trackers: tuple[str, ...] = ("tensorboard",)
 
     def __post_init__(self) -> None:
         _positive("training", num_steps=self.num_steps, batch_size=self.batch_size, log_every=self.log_every)
         _positive("training", checkpoint_every=self.checkpoint_every, keep_last=self.keep_last)
         _positive("training", num_microbatches=self.num_microbatches, n_jitted_steps=self.n_jitted_steps)
         _positive("training", fsdp=self.fsdp, max_skipped=self.max_skipped)
-        for name in ("eval_every", "sample_every", "keep_best", "keep_every", "max_taken_back", "hang_timeout"):
+        for name in (*_MAY_BE_NEVER, "keep_best", "max_taken_back", "hang_timeout"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"training.{name} must not be negative, got {getattr(self, name)}")
-        for name in ("eval_every", "checkpoint_every", "sample_every"):
+        for name in (*_MAY_BE_NEVER, "checkpoint_every"):
             if getattr(self, name) % self.n_jitted_steps:
                 raise ValueError(
                     f"training.n_jitted_steps={self.n_jitted_steps} must divide training.{name}={getattr(self, name)}"
                 )
         if not 0.0 <= self.ema_decay < 1.0:
             raise ValueError(f"training.ema_decay must be at least 0 and less than 1, got {self.ema_decay}")
+        for number, average in enumerate(self.averages):
+            if average in self.averages[:number]:
+                raise ValueError(f"training.averages has the same twice: {average}")
+        if self.snapshot_every and not any(isinstance(average, PowerEMA) for average in self.averages):
+            raise ValueError(
+                "training.snapshot_every needs power averages: training.averages=('power:0.05','power:0.1')"
+            )
 
     @property
     def ema(self) -> EMA:

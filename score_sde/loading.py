@@ -26,7 +26,9 @@ from score_sde.models import ScoreNetwork
 from score_sde.training import SamplingCheckpoint, restore_for_sampling
 
 
-def load(path: str | Path, *, step: int | None = None, config: Config | None = None) -> Model:
+def load(
+    path: str | Path, *, step: int | None = None, config: Config | None = None, average: str | None = None
+) -> Model:
     """A trained model: its averaged parameters, and the objects of its config.
 
     Args:
@@ -36,19 +38,23 @@ def load(path: str | Path, *, step: int | None = None, config: Config | None = N
         step: which checkpoint; the latest unless given.
         config: a config to use in place of the saved one, as from ``saved_config`` with changes, or from
             `config_from_reference`.
+        average: which of ``training.averages``, such as ``"power:0.05"``; that of ``training.ema_decay`` unless given.
 
     Raises:
         FileNotFoundError: where there is no checkpoint.
-        ValueError: where the checkpoint is damaged, or its parameters are not those of the config's network.
+        ValueError: where the checkpoint is damaged, its parameters are not those of the config's network, or the run
+            has no such average.
     """
     path = Path(path)
+    if average is not None and (is_exported(path) or is_diffusers(path) or path.is_file()):
+        raise ValueError(f"{path} has one average of its parameters, and no {average!r}: a run's checkpoints have more")
     if is_diffusers(path):
         return _load_diffusers(path, config)
     if path.is_file():
         if config is None:
             raise ValueError(f"{path} does not say what it holds: give its config, as load(path, config=...)")
         return _load_foreign(path, plain_config(config))
-    found = _saved(path, step)
+    found = _saved(path, step, average)
     chosen = {**plain_config(found.config if config is None else config), "example": found.config["example"]}
     return build_model(chosen, found.ema_params, step=found.step)
 
@@ -130,11 +136,11 @@ def _config_of_diffusers(found: Diffusers) -> ConfigDict:
     return config
 
 
-def _saved(path: Path, step: int | None) -> SamplingCheckpoint:
+def _saved(path: Path, step: int | None, average: str | None = None) -> SamplingCheckpoint:
     """The parameters and the config in an exported model, or in a checkpoint of a run."""
     if not is_exported(path):
         directory, named_step = _checkpoint_directory(path)
-        return restore_for_sampling(directory, step=named_step if step is None else step)
+        return restore_for_sampling(directory, step=named_step if step is None else step, average=average)
     found = read_exported(path)
     if step not in (None, found.step):
         raise FileNotFoundError(f"no checkpoint of step {step} in {path}: it is a model exported at step {found.step}")

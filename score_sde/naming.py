@@ -1,5 +1,6 @@
 """Names and keyword arguments that people write in configs: looked up, checked, and explained where they are wrong."""
 
+import ast
 import difflib
 import importlib
 import inspect
@@ -85,6 +86,40 @@ def check_arguments(
     if missing:
         raise ValueError(f"{title} needs {', '.join(missing)}")
     return {key: _as_annotated(value, parameters[key].annotation) for key, value in arguments.items()}
+
+
+def from_text(section: str, text: Any, table: Mapping[str, Callable[..., Any]]) -> Any:
+    """What a text ``"NAME:VALUE"`` makes by a table; ``VALUE`` is the first argument, others come as ``,key=value``.
+
+    Raises:
+        ValueError: where the name, a key or a value is wrong, in one line that has the text.
+    """
+    name, colon, rest = text.partition(":") if isinstance(text, str) else ("", "", "")
+    if not colon:
+        raise ValueError(f"{section} must be texts NAME:VALUE, with NAME one of {', '.join(table)}, got {text!r}")
+    if name not in table:
+        raise ValueError(f"unknown {section} {text!r}{did_you_mean(name, table)}; known: {', '.join(table)}")
+    function = table[name]
+    first = next(iter(inspect.signature(function).parameters))
+    arguments: dict[str, Any] = {}
+    for number, part in enumerate(rest.split(",")):
+        key, equals, value = part.rpartition("=")
+        key = key.strip() or first
+        if bool(equals) != bool(number) or key in arguments:
+            raise ValueError(f"{section} {text!r} must be {name}:VALUE and then, after commas, key=value once each")
+        arguments[key] = _literal(value.strip())
+    arguments = check_arguments(section, function, arguments, name=text)
+    try:
+        return function(**arguments)
+    except ValueError as error:
+        raise ValueError(f"{section} {text!r}: {error}") from error
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
 
 
 def fits(value: Any, annotation: Any) -> bool:

@@ -12,7 +12,7 @@ from score_sde.dequantizer import VariationalDequantization
 from score_sde.divergence import Divergence, ExactTrace, Hutchinson, HutchPP
 from score_sde.estimators import DDPMEstimator, Estimator, VariationalEstimator
 from score_sde.models import coupling_flow, ddpm, mlp, ncsn, ncsnpp, ncsnv2, unet, wideresnet
-from score_sde.training import adam
+from score_sde.training import EMA, HalfLifeEMA, PowerEMA, adam
 
 Table: TypeAlias = Mapping[str, Callable[..., Any]]
 
@@ -50,6 +50,9 @@ OBJECTIVES: Table = {
     DEQUANTIZATION: VariationalDequantization,
 }
 OPTIMIZERS: Table = {"adam": adam}
+AVERAGES: Table = {"decay": EMA, "half_life": HalfLifeEMA, "power": PowerEMA}
+"""What ``training.averages`` names, each with the first argument of its rule, as ``"power:0.05"``."""
+
 SAMPLERS: Table = {
     "euler_maruyama": sampling.EulerMaruyama,
     "shark": sampling.ShARK,

@@ -22,6 +22,7 @@ from score_sde.estimators import DDPMEstimator, Estimator, FlowEstimator, Variat
 from score_sde.models import Classifier, ConditionalFlow, ScoreNetwork, mlp
 from score_sde.objectives import TimeSampling
 from score_sde.parameterization import Parameterization
+from score_sde.training import EMA, HalfLifeEMA, PowerEMA
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +193,22 @@ def test_every_key_of_the_default_config_is_an_argument():
     assert config["training"].keys() == set(inspect.signature(builders.Training).parameters)
     assert config["eval"].keys() <= set(inspect.signature(builders.Evaluating).parameters)
     assert config.keys() == set(builders.SECTIONS)
+
+
+def test_averages_are_named_by_texts(config):
+    config = config.copy_and_resolve_references()
+    config.training.averages = ("power:0.05", "half_life:2000", "half_life:5e5,batch_size=128,ramp=0.05", "decay:0.9")
+    config.training.snapshot_every = 10
+    with abstract_init():
+        experiment = build(config)
+    assert experiment.training.averages == (
+        PowerEMA(sigma_rel=0.05),
+        HalfLifeEMA(half_life=2000.0),
+        HalfLifeEMA(half_life=5e5, batch_size=128, ramp=0.05),
+        EMA(decay=0.9),
+    )
+    assert {type(average) for average in experiment.training.averages} == set(builders.AVERAGES.values())
+    assert experiment.model.config["training"]["averages"] == list(config.training.averages)
 
 
 def test_the_resolved_config_is_plain_and_builds_the_same_again(config):

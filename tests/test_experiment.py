@@ -35,6 +35,7 @@ def experiment(tmp_path_factory):
         (Training, {"keep_last": 0}, "training.keep_last must be at least 1, got 0"),
         (Training, {"keep_best": -1}, "training.keep_best must not be negative, got -1"),
         (Training, {"eval_every": -1}, "training.eval_every must not be negative, got -1"),
+        (Training, {"snapshot_every": -1}, "training.snapshot_every must not be negative, got -1"),
         (Training, {"ema_decay": 1.0}, "training.ema_decay must be at least 0 and less than 1, got 1.0"),
         (Evaluating, {"batch_size": 0}, "eval.batch_size must be at least 1, got 0"),
         (Evaluating, {"max_examples": 0}, "eval.max_examples must be at least 1, got 0"),

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from score_sde.naming import check_arguments, describe, did_you_mean, fits, imported, lookup
+from score_sde.naming import check_arguments, describe, did_you_mean, fits, from_text, imported, lookup
 
 TABLE = {"heun": 1, "euler_maruyama": 2}
 
@@ -109,3 +109,46 @@ def test_annotations_in_words():
     assert describe(int | None) == "a whole number or None"
     assert describe(Sequence[int]) == "a sequence, each a whole number"
     assert describe(Literal["a", "b"]) == "one of 'a', 'b'"
+
+
+def ball(*, radius: float, number: int = 1, filled: bool = True):
+    """What a text may make."""
+    if radius < 0:
+        raise ValueError("the radius is negative")
+    return radius, number, filled
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("ball:2", (2.0, 1, True)),
+        ("ball:2e3", (2000.0, 1, True)),
+        ("ball: 0.5, number=3,filled = False", (0.5, 3, False)),
+    ],
+)
+def test_a_text_makes_a_value_by_a_table(text, made):
+    assert from_text("toy", text, {"ball": ball}) == made
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ball", "toy must be texts NAME:VALUE, with NAME one of ball, got 'ball'"),
+        (3, "toy must be texts NAME:VALUE, with NAME one of ball, got 3"),
+        ("bal:3", "unknown toy 'bal:3', did you mean 'ball'?; known: ball"),
+        ("ball:", "toy.radius must be a finite number, got ''"),
+        ("ball:big", "toy.radius must be a finite number, got 'big'"),
+        ("ball:inf", "toy.radius must be a finite number, got 'inf'"),
+        ("ball:__import__('os')", """toy.radius must be a finite number, got "__import__('os')\""""),
+        ("ball:1,2", "toy 'ball:1,2' must be ball:VALUE and then, after commas, key=value once each"),
+        ("ball:radius=1", "toy 'ball:radius=1' must be ball:VALUE and then, after commas, key=value once each"),
+        ("ball:1,radius=1", "toy 'ball:1,radius=1' must be ball:VALUE and then, after commas, key=value once each"),
+        ("ball:1,nmber=1", "toy 'ball:1,nmber=1' has no key 'nmber', did you mean 'number'?"),
+        ("ball:1,number=1.5", "toy.number must be a whole number, got 1.5"),
+        ("ball:-1", "toy 'ball:-1': the radius is negative"),
+    ],
+)
+def test_a_text_that_makes_nothing_is_refused_in_one_line(text, message):
+    with pytest.raises(ValueError) as error:
+        from_text("toy", text, {"ball": ball})
+    assert str(error.value).startswith(message)

@@ -71,7 +71,7 @@ class Flags:
         )
         self._describe(name, default, description)
 
-    def number(self, name: str, default: float, description: str) -> None:
+    def number(self, name: str, default: float | None, description: str) -> None:
         """A flag for a number."""
         flags.DEFINE_float(name, default, description, flag_values=self._values)
         self._describe(name, default, description)

@@ -21,10 +21,16 @@ VERBS = {
     "import": "turn a published checkpoint of another project into a model that every verb takes",
     "export": "write a trained model as safetensors and JSON, or its sampler as one file for jax alone",
     "launch": "run train, sample or likelihood in several processes: on this machine, or by Slurm",
+    "reconstruct-ema": "make an average of the parameters of another width, from the snapshots of a run",
     "plot": "draw the loss and the SDE of a workdir, the SDE of a config, or every SDE",
 }
 
-MODULES = {"import": "import_model", "export": "export_model", "train-dequantizer": "train_dequantizer"}
+MODULES = {
+    "import": "import_model",
+    "export": "export_model",
+    "train-dequantizer": "train_dequantizer",
+    "reconstruct-ema": "reconstruct_ema",
+}
 """The modules of verbs that have another name."""
 
 

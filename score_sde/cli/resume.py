@@ -10,6 +10,9 @@ from score_sde.loading import saved_config
 FIXED = ("data", "example", "sde", "parameterization", "model", "objective", "seed")
 """The sections that a run keeps; ``optim``, ``sampling``, ``training`` and ``eval`` may change."""
 
+AVERAGES = "training.averages"
+"""What of ``training`` may not: the state has an average for each."""
+
 
 def check_resumes(workdir: Path, config: Mapping[str, Any]) -> None:
     """Raise ``ValueError`` where ``workdir`` holds a run of another model, naming the first key that differs."""
@@ -17,11 +20,13 @@ def check_resumes(workdir: Path, config: Mapping[str, Any]) -> None:
         saved = json.loads(json.dumps(saved_config(workdir).to_dict()))
     except FileNotFoundError:
         return
-    for section in FIXED:
-        for key, was, now in _differences(section, saved.get(section), config.get(section)):
+    sections = [(section, saved.get(section), config.get(section)) for section in FIXED]
+    sections.append((AVERAGES, *(each.get("training", {}).get("averages", []) for each in (saved, config))))
+    for section, then, since in sections:
+        for key, was, now in _differences(section, then, since):
             raise ValueError(
                 f"{workdir} holds a run with {key}={was!r} where this config has {now!r}: choose another --workdir "
-                f"(only optim, sampling, training and eval may change when a run goes on)"
+                f"(only optim, sampling, training and eval may change when a run goes on, but for {AVERAGES})"
             )
 
 

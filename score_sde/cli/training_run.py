@@ -1,5 +1,6 @@
 """What ``score-sde train`` and ``score-sde train-dequantizer`` set going."""
 
+import functools
 import io
 import json
 from contextlib import ExitStack, closing, nullcontext
@@ -12,7 +13,7 @@ from score_sde.classifier import ClassifierExperiment
 from score_sde.cli import report
 from score_sde.cli.flags import Refusal, refusals, sentence
 from score_sde.cli.resume import check_resumes
-from score_sde.data import Loader
+from score_sde.data import BatchLoader, make_loader
 from score_sde.evaluation import image_grid
 from score_sde.evaluation.files import replacing
 from score_sde.evaluation.generation import generate, make_draw
@@ -22,11 +23,9 @@ from score_sde.training import (
     Checkpoints,
     Evaluation,
     Hook,
-    JsonLinesWriter,
     MetricWriter,
     MultiWriter,
     StopRequest,
-    TensorBoardWriter,
     TrainingRun,
     TrainState,
     by_first,
@@ -36,12 +35,15 @@ from score_sde.training import (
     init_state,
     make_eval_step,
     make_train_step,
+    make_writers,
+    snapshot_hook,
     train,
     versions,
 )
 from score_sde.training.lock import held
 from score_sde.training.mesh import gathered
 from score_sde.training.seal import CheckpointError, fingerprints
+from score_sde.training.snapshots import FOLDER
 from score_sde.training.watchdog import STOPPED
 from score_sde.typing import Key
 
@@ -58,7 +60,8 @@ def train_in(workdir: Path, experiment: AnyExperiment, stop: StopRequest) -> int
             by_first(lambda: _take(workdir, experiment, stack))
             check_agreement(_facts(experiment))
             run = training_run(experiment, workdir, mesh)
-        stack.enter_context(closing(run.writer))
+        for thing in (run.writer, run.loader, *([run.evaluation.loader] if run.evaluation else [])):
+            stack.enter_context(closing(thing))
         stack.enter_context(run.checkpoints or nullcontext())
         try:
             result = train(run, stop=stop)
@@ -103,13 +106,16 @@ def training_run(experiment: AnyExperiment, workdir: Path, mesh: Mesh) -> Traini
     training, model = experiment.training, experiment.model
     train_key, eval_key, sample_key = jax.random.split(jax.random.key(model.seed), 3)
     is_first = jax.process_index() == 0
-    writer = MultiWriter(_writers(workdir) if is_first else [])
+    writer = make_writers(training.trackers, workdir, model.config) if is_first else MultiWriter()
     return TrainingRun(
-        state=init_state(model.params, experiment.optimizer, frozen=experiment.frozen),
+        state=init_state(
+            model.params, experiment.optimizer, frozen=experiment.frozen, num_averages=len(training.averages)
+        ),
         step=make_train_step(
             experiment.loss_fn(train=True),
             experiment.optimizer,
             training.ema,
+            averages=training.averages,
             num_microbatches=training.num_microbatches,
         ),
         loader=_loader(experiment, "train", seed=model.seed),
@@ -138,15 +144,11 @@ def training_run(experiment: AnyExperiment, workdir: Path, mesh: Mesh) -> Traini
     )
 
 
-def _writers(workdir: Path) -> list[MetricWriter]:
-    return [JsonLinesWriter(workdir / "metrics.jsonl"), TensorBoardWriter(workdir / "tensorboard")]
-
-
-def _loader(experiment: AnyExperiment, split: str, *, seed: int = 0) -> Loader:
+def _loader(experiment: AnyExperiment, split: str, *, seed: int = 0) -> BatchLoader:
     """The examples of a split; with their labels, if they are to be classified."""
     source, batch_size = experiment.source, experiment.training.batch_size
     labels = getattr(source, f"{split}_labels") if isinstance(experiment, ClassifierExperiment) else None
-    return Loader(array=getattr(source, split), batch_size=batch_size, seed=seed, labels=labels)
+    return make_loader(getattr(source, split), batch_size=batch_size, seed=seed, labels=labels)
 
 
 def _evaluation(experiment: AnyExperiment, key: Key) -> Evaluation:
@@ -157,14 +159,18 @@ def _evaluation(experiment: AnyExperiment, key: Key) -> Evaluation:
         step=make_eval_step(experiment.loss_fn(train=False)),
         loader=loader,
         key=key,
-        num_batches=min(16, -(-len(loader.array) // loader.batch_size)),
+        num_batches=min(16, -(-len(experiment.source.test) // loader.batch_size)),
     )
 
 
 def _hooks(experiment: AnyExperiment, workdir: Path, mesh: Mesh, key: Key, writer: MetricWriter) -> tuple[Hook, ...]:
-    if not isinstance(experiment, Experiment) or not experiment.training.sample_every:
-        return ()
-    return (_sample_grids(experiment, workdir, mesh, key, writer),)
+    training, hooks = experiment.training, []
+    if training.snapshot_every:
+        gather = functools.partial(gathered, mesh)
+        hooks.append(snapshot_hook(workdir / FOLDER, training.averages, every=training.snapshot_every, gather=gather))
+    if isinstance(experiment, Experiment) and training.sample_every:
+        hooks.append(_sample_grids(experiment, workdir, mesh, key, writer))
+    return tuple(hooks)
 
 
 def _sample_grids(experiment: Experiment, workdir: Path, mesh: Mesh, key: Key, writer: MetricWriter) -> Hook:

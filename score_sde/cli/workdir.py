@@ -29,6 +29,7 @@ def workdir_flags(verb: str, description: str) -> Flags:
     flags = Flags(verb, description, _config_of_run, CONFIG_HELP)
     flags.string("workdir", None, f"folder of a training run, for example {EXAMPLE} (required)")
     flags.integer("checkpoint", None, "step of a checkpoint (default: the latest)")
+    flags.string("average", None, "which of training.averages, as power:0.05 (default: that of training.ema_decay)")
     return flags
 
 
@@ -37,7 +38,7 @@ def load_model(values: Any) -> tuple[Model, Path]:
     path = Path(values.workdir).expanduser()
     with refusals():
         make_folder(path)
-        return load(path, step=values.checkpoint, config=values.config), path
+        return load(path, step=values.checkpoint, config=values.config, average=values.average), path
 
 
 def load_examples(model: Model) -> DataSource:

@@ -63,7 +63,7 @@ def export_model(folder: str | Path, params: Params, config: Mapping[str, Any], 
         FileExistsError: where ``folder`` holds something.
     """
     check_free(folder)
-    target, tensors = Path(folder), _named(params)
+    target, tensors = Path(folder), named(params)
     fingerprints = {name: fingerprint(value) for name, value in tensors.items()}
     card = {"format": FORMAT, "step": step, "config": dict(config), "fingerprints": fingerprints}
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -97,13 +97,33 @@ def read_exported(folder: str | Path) -> Exported:
             raise ValueError(f"{path} is damaged: {name} is missing in {CARD if name in tensors else WEIGHTS}")
         if fingerprint(tensors[name]) != expected[name]:
             raise ValueError(f"{path / WEIGHTS} is damaged: {name} has another fingerprint than {CARD} says")
-    return Exported(step=card["step"], params=_nested(tensors), config=card["config"])
+    return Exported(step=card["step"], params=nested(tensors), config=card["config"])
 
 
 def fingerprint(value: np.ndarray) -> int:
     """The CRC-32 of an array's type, shape and bytes, an unsigned number of 32 bits."""
     head = f"{value.dtype.name}{list(value.shape)}".encode()
     return zlib.crc32(value.tobytes(), zlib.crc32(head))
+
+
+def named(params: Params) -> dict[str, np.ndarray]:
+    """The arrays in nested dictionaries by their paths, such as ``conv_in/kernel``."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf, order="C") for path, leaf in leaves
+    }
+
+
+def nested(tensors: Mapping[str, np.ndarray]) -> Params:
+    """Nested dictionaries of arrays from their paths."""
+    params: dict[str, Any] = {}
+    for name, value in tensors.items():
+        *parents, last = name.split("/")
+        place = params
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return params
 
 
 def _read_card(path: Path) -> dict[str, Any]:
@@ -118,21 +138,3 @@ def _read_card(path: Path) -> dict[str, Any]:
     if card["format"] != FORMAT:
         raise ValueError(f"{path} has the format {card['format']!r}, this version reads {FORMAT!r}")
     return card
-
-
-def _named(params: Params) -> dict[str, np.ndarray]:
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf, order="C") for path, leaf in leaves
-    }
-
-
-def _nested(tensors: Mapping[str, np.ndarray]) -> Params:
-    params: dict[str, Any] = {}
-    for name, value in tensors.items():
-        *parents, last = name.split("/")
-        place = params
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = value
-    return params

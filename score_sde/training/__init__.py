@@ -1,8 +1,8 @@
 """Training: state, step, optimizer, devices, checkpoints, logs, and the loop over them."""
 
 from score_sde.training.agreement import check_agreement
-from score_sde.training.checkpoint import Checkpoints, SamplingCheckpoint, restore_for_sampling
-from score_sde.training.ema import EMA
+from score_sde.training.checkpoint import Checkpoints
+from score_sde.training.ema import EMA, Average, HalfLifeEMA, PowerEMA
 from score_sde.training.guarded import BackgroundWriter, GuardedWriter
 from score_sde.training.logging import JsonLinesWriter, MetricWriter, MultiWriter, read_scalars
 from score_sde.training.loop import Evaluation, Hook, TrainingRun, TrainResult, train
@@ -16,9 +16,12 @@ from score_sde.training.mesh import (
     shard_batch,
 )
 from score_sde.training.optimizer import adam
+from score_sde.training.post_hoc import Fit, Reconstruction, fit_profile, reconstruct
 from score_sde.training.processes import by_first, join_processes, meet
 from score_sde.training.progress import Progress
+from score_sde.training.sampling_checkpoint import SamplingCheckpoint, restore_for_sampling
 from score_sde.training.signals import StopRequest
+from score_sde.training.snapshots import Snapshot, find_snapshots, snapshot_hook
 from score_sde.training.state import TrainState, init_state
 from score_sde.training.step import LossFn, make_eval_step, make_train_step
 from score_sde.training.tensorboard import TensorBoardWriter
@@ -28,18 +31,24 @@ from score_sde.training.writers import make_writers
 
 __all__ = [
     "EMA",
+    "Average",
     "BackgroundWriter",
     "Checkpoints",
     "Evaluation",
+    "Fit",
     "GuardedWriter",
+    "HalfLifeEMA",
     "Hook",
     "JsonLinesWriter",
     "LossFn",
     "MetricWriter",
     "MlflowWriter",
     "MultiWriter",
+    "PowerEMA",
     "Progress",
+    "Reconstruction",
     "SamplingCheckpoint",
+    "Snapshot",
     "StopRequest",
     "TensorBoardWriter",
     "TrackioWriter",
@@ -55,6 +64,8 @@ __all__ = [
     "compile_step",
     "compile_steps",
     "device_mesh",
+    "find_snapshots",
+    "fit_profile",
     "init_state",
     "join_processes",
     "make_eval_step",
@@ -63,8 +74,10 @@ __all__ = [
     "meet",
     "place",
     "read_scalars",
+    "reconstruct",
     "restore_for_sampling",
     "shard_batch",
+    "snapshot_hook",
     "train",
     "versions",
 ]

@@ -9,19 +9,22 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 
 from score_sde.training.checkpoint_files import (
+    Config,
+    choose_step,
     mend_metrics,
     plain_metrics,
+    quiet_orbax,
     read_config,
     read_seal,
+    reading,
+    reason_of,
     remove_unfinished,
-    steps_in,
 )
 from score_sde.training.processes import meet
 from score_sde.training.retention import Retention
@@ -31,30 +34,11 @@ from score_sde.training.seal import (
     Seal,
     arrays_of,
     check_arrays,
-    check_config,
     seal_of,
 )
 from score_sde.training.state import TrainState
-from score_sde.typing import Params
 
 _log = logging.getLogger(__name__)
-
-Config = dict[str, Any]
-"""A resolved config as plain JSON values."""
-
-
-class SamplingCheckpoint(NamedTuple):
-    """What sampling needs of a checkpoint.
-
-    Attributes:
-        step: After how many updates it was written.
-        ema_params: The averaged parameters, as NumPy arrays in nested dictionaries.
-        config: The resolved config of the run.
-    """
-
-    step: int
-    ema_params: Params
-    config: Config
 
 
 class Checkpoints:
@@ -173,7 +157,7 @@ class Checkpoints:
             CheckpointError: Where it holds other arrays than ``target``; a ``ValueError``.
         """
         self.wait()
-        wanted = _choose(self.steps(), step, self.directory)
+        wanted = choose_step(self.steps(), step, self.directory)
         if step is not None:
             return self._read(target, wanted)
         while True:
@@ -195,23 +179,21 @@ class Checkpoints:
 
     def _read(self, target: TrainState, step: int) -> TrainState:
         path, trees = self.directory / str(step), _items(target)
-        with _reading(path):
+        with reading(path):
             seal = self._seal(step)
         _check_same(seal["arrays"], arrays_of(trees), path)
-        with _reading(path):
+        with reading(path):
             stored = {name: self._manager.item_metadata(step)[name].tree for name in trees}
             if arrays_of(stored) != seal["arrays"]:
                 raise DamagedError("its arrays are not those that were saved")
-            found = self._manager.restore(
-                step, args=ocp.args.Composite(**_wanted(trees), config=ocp.args.JsonRestore())
-            )
-            check_config(seal, found["config"])
+            read_config(path, seal)
+            found = self._manager.restore(step, args=ocp.args.Composite(**_wanted(trees)))
             found = {name: found[name] for name in trees}
             check_arrays(seal, found)
         return target._replace(ema_params=found["ema_params"], **found["state"])
 
     def _seal(self, step: int) -> Seal:
-        with _reading(self.directory / str(step)):
+        with reading(self.directory / str(step)):
             return read_seal(self.directory / str(step))
 
     def _set_aside(self, step: int) -> Path:
@@ -243,7 +225,7 @@ class Checkpoints:
                 self._manager.wait_until_finished()
             if jax.process_index() == 0:
                 remove_unfinished(self.directory)
-            raise OSError(_reason(error)) from error
+            raise OSError(reason_of(error)) from error
 
     def close(self) -> None:
         """Wait, and let go of the folder.
@@ -264,54 +246,8 @@ class Checkpoints:
         self.close()
 
 
-def restore_for_sampling(directory: str | Path, *, step: int | None = None) -> SamplingCheckpoint:
-    """Read the averaged parameters and the config; nothing is written, and no device needs to match the saved ones.
-
-    Args:
-        directory: The folder of the checkpoints.
-        step: Which checkpoint; the latest unless given.
-
-    Raises:
-        FileNotFoundError: Where there is no such checkpoint.
-        ValueError: Where the checkpoint is damaged.
-    """
-    path = Path(directory).resolve()
-    if not path.is_dir():
-        raise FileNotFoundError(_nothing_in(path))
-    step = _choose(steps_in(path), step, path)
-    checkpoint = path / str(step)
-    with _reading(checkpoint):
-        seal = read_seal(checkpoint)
-        config = read_config(checkpoint, seal)
-        ema_params = _read_arrays(checkpoint / "ema_params")
-        check_arrays(seal, {"ema_params": ema_params})
-    return SamplingCheckpoint(step=step, ema_params=ema_params, config=config)
-
-
-def _read_arrays(path: Path) -> Params:
-    _quiet()
-    with ocp.PyTreeCheckpointer() as checkpointer:
-        saved = checkpointer.metadata(path).item_metadata.tree
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
-        return checkpointer.restore(path, restore_args=as_numpy)
-
-
-class _NotOrbax(logging.Filter):
-    """Lets nothing of orbax through: it tells of its own machinery, and raises its errors besides."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return "orbax" not in record.pathname
-
-
-_not_orbax = _NotOrbax()
-
-
-def _quiet() -> None:
-    logging.getLogger("absl").addFilter(_not_orbax)
-
-
 def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
-    _quiet()
+    quiet_orbax()
     registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
     for item, handler, arguments in (
         ("state", ocp.PyTreeCheckpointHandler(), (ocp.args.PyTreeSave, ocp.args.PyTreeRestore)),
@@ -328,35 +264,12 @@ def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
     )
 
 
-def _choose(steps: list[int], step: int | None, directory: Path) -> int:
-    if not steps:
-        raise FileNotFoundError(_nothing_in(directory))
-    if step is not None and step not in steps:
-        raise FileNotFoundError(f"no checkpoint of step {step} in {directory}: there are {steps}")
-    return steps[-1] if step is None else step
-
-
-def _nothing_in(directory: Path) -> str:
-    return f"no checkpoint in {directory}: train with `score-sde train --config=… --workdir={directory.parent}` first"
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except DamagedError as error:
-        raise (
-            error if str(path) in str(error) else DamagedError(f"the checkpoint {path} is damaged: {error}")
-        ) from error
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise DamagedError(f"the checkpoint {path} is damaged: {reason}") from error
-
-
 def _items(state: TrainState) -> dict[str, Any]:
     """The state as the items of a checkpoint: the averaged parameters can be read alone."""
     rest = state._asdict()
     del rest["frozen"]
+    if not rest["averages"]:
+        del rest["averages"]
     return {"ema_params": rest.pop("ema_params"), "state": rest}
 
 
@@ -375,19 +288,6 @@ def _check_room(directory: Path, trees: Mapping[str, Any]) -> None:
     free = shutil.disk_usage(directory).free
     if free < needed:
         raise OSError(errno.ENOSPC, f"a checkpoint takes {needed:,} bytes and {free:,} are free in {directory}")
-
-
-def _damaged(path: Path, reason: str) -> DamagedError:
-    message = f"the checkpoint {path} is damaged"
-    return DamagedError(reason if reason.startswith(message) else f"{message}: {reason}")
-
-
-def _reason(error: BaseException) -> str:
-    """The cause of an error in a few words: tensorstore puts that last, after the names of many files."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    first = (str(error).splitlines() or [""])[0] or type(error).__name__
-    return first.rpartition(": ")[2].partition(" [os_error")[0][:200]
 
 
 def _plain(config: Mapping[str, Any] | str) -> Config:

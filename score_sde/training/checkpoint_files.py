@@ -1,12 +1,18 @@
-"""What lies in the folder of a checkpoint beside its arrays: JSON files, read as they are."""
+"""What lies in the folder of checkpoints beside arrays: which there are, JSON files, and what reading them may find."""
 
 import json
+import logging
 import math
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from score_sde.training.seal import DamagedError, Seal, check_config, check_seal
+
+Config = dict[str, Any]
+"""A resolved config as plain JSON values."""
 
 UNFINISHED = "*.orbax-checkpoint-tmp*"
 """Names of checkpoints that are not whole: each gets its own name when it is."""
@@ -79,3 +85,67 @@ def _write(path: Path, value: Any) -> None:
     temporary = path.with_name(f".{path.name}")
     temporary.write_text(json.dumps(value), encoding="utf-8")
     temporary.replace(path)
+
+
+def choose_step(steps: list[int], step: int | None, directory: Path) -> int:
+    """The step that is asked for, or the latest of those there are.
+
+    Raises:
+        FileNotFoundError: Where it is not there.
+    """
+    if not steps:
+        raise FileNotFoundError(nothing_in(directory))
+    if step is not None and step not in steps:
+        raise FileNotFoundError(f"no checkpoint of step {step} in {directory}: there are {steps}")
+    return steps[-1] if step is None else step
+
+
+def nothing_in(directory: Path) -> str:
+    """What is said of a folder without checkpoints."""
+    return f"no checkpoint in {directory}: train with `score-sde train --config=… --workdir={directory.parent}` first"
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged checkpoint makes its readers raise into one line that names it.
+
+    Raises:
+        DamagedError: Where the block raises.
+    """
+    try:
+        yield
+    except DamagedError as error:
+        raise (
+            error if str(path) in str(error) else DamagedError(f"the checkpoint {path} is damaged: {error}")
+        ) from error
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise DamagedError(f"the checkpoint {path} is damaged: {reason}") from error
+
+
+def _damaged(path: Path, reason: str) -> DamagedError:
+    message = f"the checkpoint {path} is damaged"
+    return DamagedError(reason if reason.startswith(message) else f"{message}: {reason}")
+
+
+def reason_of(error: BaseException) -> str:
+    """The cause of an error in a few words: tensorstore puts that last, after the names of many files."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    first = (str(error).splitlines() or [""])[0] or type(error).__name__
+    return first.rpartition(": ")[2].partition(" [os_error")[0][:200]
+
+
+class _NotOrbax(logging.Filter):
+    """Lets nothing of orbax through: it tells of its own machinery, and raises its errors besides."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "orbax" not in record.pathname
+
+
+_not_orbax = _NotOrbax()
+
+
+def quiet_orbax() -> None:
+    """Keep orbax from the log."""
+    logging.getLogger("absl").addFilter(_not_orbax)

@@ -45,10 +45,13 @@ class Hook:
     Attributes:
         every: Between how many steps.
         run: A function of the state and the step; it must not keep the state, whose arrays the next step overwrites.
+        first: Whether it comes before the checkpoint of the step, and also where the run is stopped there: what it
+            writes belongs to the run, which does not make that step again.
     """
 
     every: int
     run: Callable[[TrainState, int], None]
+    first: bool = False
 
     def __post_init__(self) -> None:
         _at_least(1, every=self.every)
@@ -256,6 +259,7 @@ def _run_from(run: TrainingRun, tools: _Tools, state: TrainState) -> tuple[Train
             signum = None if last else vote.signum()
             shown = _log(run, tools, health, range(step - size + 1, step + 1), metrics, feed.waited)
             scores = tools.evaluate(state, step)
+            _run_hooks(run, state, step, first=True)
             if _is_due(step, run.checkpoint_every) or postponed or last or signum:
                 must = last or signum is not None
                 postponed = not _save(run, tools, health, state, scores, must=must)
@@ -263,11 +267,15 @@ def _run_from(run: TrainingRun, tools: _Tools, state: TrainState) -> tuple[Train
             if signum is not None:
                 tools.progress.note(_farewell(run, step, signum))
                 return state, signum
-            for hook in run.hooks:
-                if _is_due(step, hook.every):
-                    hook.run(state, step)
+            _run_hooks(run, state, step, first=False)
             tools.watchdog.beat(f"waiting for the data of step {step + 1}")
     return state, None
+
+
+def _run_hooks(run: TrainingRun, state: TrainState, step: int, *, first: bool) -> None:
+    for hook in run.hooks:
+        if hook.first == first and _is_due(step, hook.every):
+            hook.run(state, step)
 
 
 def _sizes(run: TrainingRun, step: int) -> Iterator[int]:

@@ -24,6 +24,7 @@ class TrainState(NamedTuple):
             finite.
         frozen: Parameters that the loss takes and no step changes, as those of a model that another is trained for;
             ``None`` where there are none. They are not saved.
+        averages: Further moving averages of the parameters, in the order of the rules that the step was made with.
     """
 
     step: Scalar
@@ -33,10 +34,17 @@ class TrainState(NamedTuple):
     position: Any = np.int32(0)
     skipped: Any = np.int32(0)
     frozen: Params | None = None
+    averages: tuple[Params, ...] = ()
 
 
-def init_state(params: Params, optimizer: optax.GradientTransformation, *, frozen: Params | None = None) -> TrainState:
-    """The state before the first step, with the average starting at ``params``.
+def init_state(
+    params: Params,
+    optimizer: optax.GradientTransformation,
+    *,
+    frozen: Params | None = None,
+    num_averages: int = 0,
+) -> TrainState:
+    """The state before the first step, with every average starting at ``params``.
 
     The arrays are copied: a step that donates its state would otherwise delete the caller's ``params``, and one buffer
     cannot be donated twice.
@@ -49,4 +57,5 @@ def init_state(params: Params, optimizer: optax.GradientTransformation, *, froze
         position=jnp.zeros((), jnp.int32),
         skipped=jnp.zeros((), jnp.int32),
         frozen=jax.tree.map(jnp.copy, frozen),
+        averages=tuple(jax.tree.map(jnp.copy, params) for _ in range(num_averages)),
     )

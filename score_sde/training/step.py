@@ -1,7 +1,7 @@
 """One step of training and one of evaluation: pure, and the same on any number of devices."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from score_sde.data.loader import Batch
-from score_sde.training.ema import EMA
+from score_sde.training.ema import Average, update_averages
 from score_sde.training.state import TrainState
 from score_sde.typing import Key, Params, Scalar
 
@@ -36,8 +36,9 @@ EvalStep: TypeAlias = Callable[[TrainState, Batch, Key], Metrics]
 def make_train_step(
     loss_fn: LossFn,
     optimizer: optax.GradientTransformation,
-    ema: EMA,
+    ema: Average,
     *,
+    averages: Sequence[Average] = (),
     num_microbatches: int = 1,
     axis_name: str | None = None,
 ) -> TrainStep:
@@ -54,6 +55,7 @@ def make_train_step(
         loss_fn: The loss of one example.
         optimizer: An optax transformation, for example ``adam(lr=2e-4)``.
         ema: How the parameters are averaged.
+        averages: How they are averaged besides, for the ``averages`` of the state.
         num_microbatches: In how many parts, one after the other, the gradient of a batch is computed: the result is
             the same up to rounding, and the memory that of one part, but on CPUs, where a loop would be slow, that of
             all. It must divide the rows of each device.
@@ -81,7 +83,10 @@ def make_train_step(
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, state)
-        state = state._replace(step=step, position=state.position + 1, skipped=jnp.where(finite, 0, state.skipped + 1))
+        # These are updated all the same: their profiles are of the step.
+        averaged = update_averages(averages, state.averages, state.params, step)
+        skipped = jnp.where(finite, 0, state.skipped + 1)
+        state = state._replace(step=step, averages=averaged, position=state.position + 1, skipped=skipped)
         metrics = {"loss": loss, "grad_norm": grad_norm, "skipped": state.skipped, "bad_leaf": _bad_leaf(grads)}
         return state, {**_means(aux), **metrics}
 

@@ -9,25 +9,26 @@ from score_sde.cli import main
 FLAGS = {
     "train": ["--config", "--config.section.key=value", "--workdir"],
     "sample": [
-        *("--config.section.key=value", "--workdir", "--checkpoint", "--sampler", "--num_samples", "--batch", "--seed"),
-        *("--format", "--output"),
+        *("--config.section.key=value", "--workdir", "--checkpoint", "--average", "--sampler", "--num_samples"),
+        *("--batch", "--seed", "--format", "--output"),
     ],
     "likelihood": [
-        *("--config.section.key=value", "--workdir", "--checkpoint", "--split", "--dequantizer", "--num_examples"),
-        *("--batch", "--seed"),
+        *("--config.section.key=value", "--workdir", "--checkpoint", "--average", "--split", "--dequantizer"),
+        *("--num_examples", "--batch", "--seed"),
     ],
     "train-dequantizer": ["--config", "--config.section.key=value", "--workdir", "--checkpoint", "--output"],
     "encode": [
-        *("--config.section.key=value", "--workdir", "--checkpoint", "--split", "--num_examples", "--batch", "--seed"),
-        "--output",
+        *("--config.section.key=value", "--workdir", "--checkpoint", "--average", "--split", "--num_examples"),
+        *("--batch", "--seed", "--output"),
     ],
     "interpolate": [
-        *("--config.section.key=value", "--workdir", "--checkpoint", "--split", "--num_pairs", "--first", "--second"),
-        *("--num_steps", "--temperature", "--batch", "--seed", "--output"),
+        *("--config.section.key=value", "--workdir", "--checkpoint", "--average", "--split", "--num_pairs", "--first"),
+        *("--second", "--num_steps", "--temperature", "--batch", "--seed", "--output"),
     ],
     "import": ["--config", "--config.section.key=value", "--reference_config", "--checkpoint", "--workdir"],
-    "export": ["--config.section.key=value", "--workdir", "--checkpoint", "--output", "--sampler"],
     "launch": [],
+    "export": ["--config.section.key=value", "--workdir", "--checkpoint", "--average", "--output", "--sampler"],
+    "reconstruct-ema": ["--workdir", "--sigma_rel", "--step", "--output"],
     "plot": ["--config", "--config.section.key=value", "--workdir", "--output"],
 }
 

@@ -31,6 +31,7 @@ CHANGES = [
     ("data.source=moons", "data.source='mixture' where this config has 'moons'"),
     ("objective.weighting=likelihood", "objective.weighting='variance' where this config has 'likelihood'"),
     ("seed=1", "seed=0 where this config has 1"),
+    ("training.averages=('power:0.1',)", "training.averages=[] where this config has ['power:0.1']"),
 ]
 
 

@@ -90,6 +90,47 @@ def test_sampling_needs_no_optimizer_and_no_devices(tmp_path, state):
     assert (latest.step, latest.config) == (5, {"json": "text"})
 
 
+AVERAGED = {"training": {"averages": ["power:0.05", "half_life:20", "power:0.1"]}}
+
+
+@pytest.fixture(scope="module")
+def averaged(state):
+    return state._replace(averages=tuple(jax.tree.map(lambda x, n=n: x + n, state.params) for n in (1, 2, 3)))
+
+
+def test_further_averages_are_restored_in_their_order(tmp_path, averaged):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(averaged, config=AVERAGED)
+        assert_same(checkpoints.restore(averaged), averaged)
+
+
+def test_one_of_them_is_read_for_sampling_by_its_name(tmp_path, averaged):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(averaged, config=AVERAGED)
+    for name, params in zip(AVERAGED["training"]["averages"], averaged.averages, strict=True):
+        found = restore_for_sampling(tmp_path, average=name)
+        assert_same(found.ema_params, jax.device_get(params))
+        assert (found.step, found.config) == (2, AVERAGED)
+    assert_same(restore_for_sampling(tmp_path).ema_params, jax.device_get(averaged.ema_params))
+    with pytest.raises(
+        ValueError,
+        match=r"^the run has no average 'power:0\.5', did you mean 'power:0\.05'\?: it has power:0\.05, half",
+    ):
+        restore_for_sampling(tmp_path, average="power:0.5")
+
+
+def test_a_checkpoint_of_other_averages_is_refused_in_one_line(tmp_path, state, averaged):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state, config=CONFIG)
+        with pytest.raises(ValueError, match=r"fit this config: averages/0/b is missing there and float32\[3\] here$"):
+            checkpoints.restore(averaged)
+        checkpoints.save(at_step(averaged, 5), config=AVERAGED)
+        with pytest.raises(ValueError, match=r"averages/0/b is float32\[3\] there and missing here$"):
+            checkpoints.restore(state)
+    with pytest.raises(ValueError, match=r"'power:0.05': it has none but that of training\.ema_decay$"):
+        restore_for_sampling(tmp_path, step=2, average="power:0.05")
+
+
 def test_reading_for_sampling_writes_nothing(tmp_path, state):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state, config=CONFIG)

@@ -22,6 +22,9 @@ class Counting:
     def __init__(self, before=lambda step: None):
         self.asked, self._before = [], before
 
+    def close(self):
+        pass
+
     def batch(self, step, part=slice(None)):
         self._before(step)
         self.asked.append(step)

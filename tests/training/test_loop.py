@@ -199,6 +199,9 @@ def spoilt(toy, steps):
     class Spoilt:
         batch_size = toy.loader.batch_size
 
+        def close(self):
+            pass
+
         def batch(self, step, part=slice(None)):
             batch = toy.loader.batch(step, part)
             return batch._replace(x=np.full_like(batch.x, np.nan)) if step in steps else batch
@@ -242,6 +245,9 @@ def test_a_run_that_diverges_is_taken_back_and_passes_over_the_data(tmp_path, tr
 
     class Rest:
         batch_size = 8
+
+        def close(self):
+            pass
 
         def batch(self, step, part=slice(None)):
             return toy.loader.batch(step if step < 4 else step + 4, part)
@@ -332,6 +338,9 @@ def test_a_run_of_single_steps_goes_on_with_several_in_one_dispatch(tmp_path, tr
 def test_data_that_cannot_be_read_are_named(tmp_path, train_in, toy):
     class Broken:
         batch_size = 8
+
+        def close(self):
+            pass
 
         def batch(self, step, part=slice(None)):
             if step == 6:

@@ -8,6 +8,7 @@ from jax.sharding import PartitionSpec as P
 from score_sde.data import Batch
 from score_sde.training import (
     EMA,
+    PowerEMA,
     compile_step,
     device_mesh,
     init_state,
@@ -170,6 +171,20 @@ def test_frozen_parameters_reach_the_loss_and_stay(toy):
     assert metrics["loss"] == 0.5 * 1.5**2
     held_out = make_eval_step(with_frozen)(state._replace(ema_params={"w": 1.0}), toy.loader.batch(0), toy.key)
     assert held_out["loss"] == 2.0
+
+
+def test_several_averages_are_kept_beside_the_one_to_sample_with(toy):
+    rules = (PowerEMA(sigma_rel=0.1), EMA(decay=0.5, warmup=False))
+    mesh, optimizer = device_mesh(), toy.optimizer()
+    state = place(mesh, init_state(toy.params(), optimizer, num_averages=2))
+    step = compile_step(make_train_step(toy.loss_fn, optimizer, EMA(decay=0.9), averages=rules), mesh, state)
+    expected = tuple(jax.tree.map(jnp.copy, toy.params()) for _ in rules)
+    for n in range(NUM_STEPS):
+        state, _ = step(state, shard_batch(mesh, toy.loader.batch(n)), toy.key)
+        expected = tuple(rule.update(old, state.params, n + 1) for rule, old in zip(rules, expected, strict=True))
+    assert_close(state.averages, expected)
+    plain, _ = on_mesh(toy, jax.device_count())
+    assert_close(state._replace(averages=()), plain, rtol=1e-6)
 
 
 def test_noise_differs_between_steps_and_between_samples(toy):

@@ -1,0 +1,95 @@
+"""What sampling needs of a checkpoint: averaged parameters and the config, and no device of those that trained it."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from score_sde.naming import did_you_mean
+from score_sde.training.checkpoint_files import (
+    Config,
+    choose_step,
+    nothing_in,
+    quiet_orbax,
+    read_config,
+    read_seal,
+    reading,
+    steps_in,
+)
+from score_sde.training.seal import check_arrays
+from score_sde.typing import Params
+
+
+class SamplingCheckpoint(NamedTuple):
+    """What sampling needs of a checkpoint.
+
+    Attributes:
+        step: After how many updates it was written.
+        ema_params: The averaged parameters, as NumPy arrays in nested dictionaries.
+        config: The resolved config of the run.
+    """
+
+    step: int
+    ema_params: Params
+    config: Config
+
+
+def restore_for_sampling(
+    directory: str | Path, *, step: int | None = None, average: str | None = None
+) -> SamplingCheckpoint:
+    """Read the averaged parameters and the config; nothing is written, and no device needs to match the saved ones.
+
+    Args:
+        directory: The folder of the checkpoints.
+        step: Which checkpoint; the latest unless given.
+        average: Which of ``training.averages`` in the config; that of ``training.ema_decay`` unless given.
+
+    Raises:
+        FileNotFoundError: Where there is no such checkpoint.
+        ValueError: Where the checkpoint is damaged, or the run has no such average.
+    """
+    path = Path(directory).resolve()
+    if not path.is_dir():
+        raise FileNotFoundError(nothing_in(path))
+    step = choose_step(steps_in(path), step, path)
+    checkpoint = path / str(step)
+    with reading(checkpoint):
+        seal = read_seal(checkpoint)
+        config = read_config(checkpoint, seal)
+    number = None if average is None else _number_of(average, config)
+    with reading(checkpoint):
+        params = _read_params(checkpoint, number)
+        # As they are named in the seal, where the parameters may be one average of several.
+        where = {"ema_params": params} if number is None else {"state": {"averages": {number: params}}}
+        check_arrays(seal, where)
+    return SamplingCheckpoint(step=step, ema_params=params, config=config)
+
+
+def _read_params(checkpoint: Path, number: int | None) -> Params:
+    """The averaged parameters, or those of the further average of a number, as NumPy arrays."""
+    quiet_orbax()
+    path = checkpoint / ("ema_params" if number is None else "state")
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        saved = checkpointer.metadata(path).item_metadata.tree
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
+        if number is None:
+            return checkpointer.restore(path, restore_args=as_numpy)
+        wanted = _that_average(saved, number)
+        return checkpointer.restore(path, item=wanted, restore_args=as_numpy)["averages"][number]
+
+
+def _number_of(average: str, config: Config) -> int:
+    names = list(config.get("training", {}).get("averages", ()))
+    if average not in names:
+        others = f"it has {', '.join(names)}" if names else "it has none but that of training.ema_decay"
+        raise ValueError(f"the run has no average {average!r}{did_you_mean(average, names)}: {others}")
+    return names.index(average)
+
+
+def _that_average(saved: Any, number: int) -> Any:
+    """The saved arrays, all but those of one average to be left out."""
+    left_out = jax.tree.map(lambda _: ocp.PLACEHOLDER, saved)
+    left_out["averages"][number] = saved["averages"][number]
+    return left_out
