@@ -26,8 +26,8 @@ FLAGS = {
         *("--second", "--num_steps", "--temperature", "--batch", "--seed", "--output"),
     ],
     "import": ["--config", "--config.section.key=value", "--reference_config", "--checkpoint", "--workdir"],
-    "launch": [],
     "export": ["--config.section.key=value", "--workdir", "--checkpoint", "--average", "--output", "--sampler"],
+    "launch": [],
     "reconstruct-ema": ["--workdir", "--sigma_rel", "--step", "--output"],
     "plot": ["--config", "--config.section.key=value", "--workdir", "--output"],
 }

@@ -91,7 +91,7 @@ class Asked(StopRequest):
 def test_a_run_that_is_asked_to_stop_ends_with_75_and_goes_on(workdir, monkeypatch, capsys):
     longer = (*flags(workdir), "--config.training.num_steps=33")
     with monkeypatch.context() as patch, tiny.quick_compilation():
-        patch.setattr("score_sde.training.loop.StopRequest", Asked)
+        patch.setattr("score_sde.cli.train.StopRequest", Asked)
         assert main(longer) == 75
-    assert "stopped by SIGTERM at step 31 of 33: saved in " in capsys.readouterr().err
-    assert "found a checkpoint of step 31, going on to step 33" in tiny.run(*longer)
+    assert "stopped by SIGTERM at step 30 of 33: saved in " in capsys.readouterr().err
+    assert "found a checkpoint of step 30, going on to step 33" in tiny.run(*longer)

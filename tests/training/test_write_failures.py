@@ -141,8 +141,8 @@ def test_a_file_in_the_place_of_the_folder_is_said(tmp_path, train_in):
         (tmp_path / "run").write_text("not a folder")
 
     _, error, shown = train_in(tmp_path / "run", {3: replace_it})
-    assert f"step 4 is not saved (File exists: {tmp_path / 'run'}): no checkpoint; training goes on" in shown
-    assert error == f"step 8 is not saved (File exists: {tmp_path / 'run'}): no checkpoint"
+    assert f"step 4 is not saved (File exists: {tmp_path / 'run'})" in shown and "training goes on" in shown
+    assert error.startswith(f"step 8 is not saved (File exists: {tmp_path / 'run'})")
 
 
 class Failing:
