@@ -140,8 +140,12 @@ def compile_steps(step: TrainStep, mesh: Mesh, state: TrainState) -> TrainStep:
     """As many steps in one dispatch as the batches stacked by `shard_batches`; the metrics have one row for each."""
 
     def steps(state: TrainState, batches: Batch, key: Key) -> tuple[TrainState, Metrics]:
+        if batches.index.shape[0] == 1:
+            # One turn of a scan is a loop all the same, however it is unrolled.
+            state, metrics = step(state, jax.tree.map(lambda rows: rows[0], batches), key)
+            return state, jax.tree.map(lambda value: value[None], metrics)
         # On CPUs the gradient of a convolution takes many times as long inside of a loop.
-        unroll = batches.index.shape[0] == 1 or jax.default_backend() == "cpu"
+        unroll = jax.default_backend() == "cpu"
         return jax.lax.scan(lambda state, batch: step(state, batch, key), state, batches, unroll=unroll)
 
     sharding = NamedSharding(mesh, PartitionSpec(None, (DATA, FSDP)))

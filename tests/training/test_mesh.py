@@ -3,7 +3,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from score_sde.training import check_batch_size, compile_eval_step, compile_step, device_mesh, place, shard_batch
+from score_sde.training import (
+    check_batch_size,
+    compile_eval_step,
+    compile_step,
+    compile_steps,
+    device_mesh,
+    place,
+    shard_batch,
+)
+from score_sde.training.mesh import shard_batches
 
 
 def test_mesh_is_over_all_devices_unless_some_are_given():
@@ -46,3 +55,12 @@ def test_compiled_step_donates_its_state_and_takes_plain_batches(toy):
     metrics = compile_eval_step(toy.eval_step(), mesh, toy.state())(new, toy.held_out.batch(0), toy.key)
     assert not new.params["b"].is_deleted()
     assert np.isfinite(metrics["loss"])
+
+
+def test_one_step_of_several_is_no_loop(toy):
+    """In a loop, the gradient of a convolution takes many times as long on a CPU."""
+    mesh, batch = device_mesh(), toy.loader.batch(0)
+    state = place(mesh, toy.state())
+    one = compile_step(toy.step(), mesh, state).lower(state, batch, toy.key).as_text()
+    several = compile_steps(toy.step(), mesh, state).lower(state, shard_batches(mesh, [batch]), toy.key).as_text()
+    assert several.count("stablehlo.while") == one.count("stablehlo.while")
