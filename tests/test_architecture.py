@@ -19,7 +19,7 @@ FLOORS = {
     **dict.fromkeys(["reverse", "parameterization", "objectives", "solvers", "integrate", "divergence", "normal"], 1),
     **dict.fromkeys(["sampling", "likelihood", "latents", "conditioning", "simulation"], 2),
     **dict.fromkeys(["evidence", "discrete_evidence", "dequantization", "estimators"], 2),
-    **dict.fromkeys(["models", "data", "interop"], 3),
+    **dict.fromkeys(["models", "data", "interop", "replacing"], 3),
     **dict.fromkeys(["training", "evaluation"], 4),
     **dict.fromkeys(["experiment", "classifier", "dequantizer", "tables", "builders", "loading"], 5),
     **dict.fromkeys(["cli", "__main__"], 6),

@@ -11,10 +11,10 @@ from score_sde.cli.encoding_run import decoded, encoded, output_folder
 from score_sde.cli.flags import MAX_SEED
 from score_sde.cli.workdir import check_split, load_model, load_split, workdir_flags
 from score_sde.evaluation.encoding import Encoded
-from score_sde.evaluation.files import replacing
 from score_sde.evaluation.latent_pictures import picture_of_latents
 from score_sde.experiment import Model
 from score_sde.latents import mean_square
+from score_sde.replacing import replacing
 
 
 def main(argv: Sequence[str]) -> int:

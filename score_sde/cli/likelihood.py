@@ -10,8 +10,8 @@ from score_sde.cli.flags import MAX_SEED, refusals
 from score_sde.cli.likelihood_run import evaluate_missing, pieces_of, with_dequantizer
 from score_sde.cli.workdir import check_split, load_model, load_split, workdir_flags
 from score_sde.data.examples import first
-from score_sde.evaluation.files import replacing
 from score_sde.evaluation.likelihoods import Likelihoods
+from score_sde.replacing import replacing
 from score_sde.training import join_processes, meet
 
 

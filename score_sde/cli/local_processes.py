@@ -15,9 +15,7 @@ from types import FrameType
 from typing import IO, Any, NamedTuple
 
 from score_sde.training.processes import GIVEN
-
-STOPPED = 75
-"""The exit code of a verb that was asked to stop, and can be run again (EX_TEMPFAIL)."""
+from score_sde.training.watchdog import STOPPED
 
 REFUSED = 2
 """That of one that was asked for what cannot be: asking again would not help."""

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from score_sde.evaluation.files import replacing
+from score_sde.replacing import replacing
 
 
 def make_folder(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import functools
 import io
 import json
+from collections.abc import Mapping
 from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
@@ -15,10 +16,10 @@ from score_sde.cli.flags import Refusal, refusals, sentence
 from score_sde.cli.resume import check_resumes
 from score_sde.data import BatchLoader, make_loader
 from score_sde.evaluation import image_grid
-from score_sde.evaluation.files import replacing
 from score_sde.evaluation.generation import generate, make_draw
 from score_sde.evaluation.pictures import is_image, picture_of_samples
 from score_sde.experiment import AnyExperiment, Experiment, Training
+from score_sde.replacing import replacing
 from score_sde.training import (
     Checkpoints,
     Evaluation,
@@ -58,8 +59,9 @@ def train_in(workdir: Path, experiment: AnyExperiment, stop: StopRequest) -> int
         with refusals():
             mesh = _checked_mesh(experiment.training)
             by_first(lambda: _take(workdir, experiment, stack))
-            check_agreement(_facts(experiment))
-            run = training_run(experiment, workdir, mesh)
+            code = versions()
+            check_agreement(_facts(experiment, code))
+            run = training_run(experiment, workdir, mesh, code)
         for thing in (run.writer, run.loader, *([run.evaluation.loader] if run.evaluation else [])):
             stack.enter_context(closing(thing))
         stack.enter_context(run.checkpoints or nullcontext())
@@ -92,16 +94,16 @@ def _take(workdir: Path, experiment: AnyExperiment, stack: ExitStack) -> None:
         temporary.write_text(json.dumps(experiment.model.config, indent=2) + "\n", encoding="utf-8")
 
 
-def _facts(experiment: AnyExperiment) -> dict[str, str]:
+def _facts(experiment: AnyExperiment, code: Mapping[str, str]) -> dict[str, str]:
     """What all processes must have alike."""
     return {
         "config": json.dumps(experiment.model.config, sort_keys=True),
-        "code": json.dumps(versions(), sort_keys=True),
+        "code": json.dumps(code, sort_keys=True),
         "initial parameters": json.dumps(fingerprints(experiment.model.params)),
     }
 
 
-def training_run(experiment: AnyExperiment, workdir: Path, mesh: Mesh) -> TrainingRun:
+def training_run(experiment: AnyExperiment, workdir: Path, mesh: Mesh, code: Mapping[str, str]) -> TrainingRun:
     """The run of an experiment in a folder: loaders, steps, writers, checkpoints and sample grids."""
     training, model = experiment.training, experiment.model
     train_key, eval_key, sample_key = jax.random.split(jax.random.key(model.seed), 3)
@@ -131,7 +133,7 @@ def training_run(experiment: AnyExperiment, workdir: Path, mesh: Mesh) -> Traini
         ),
         checkpoint_every=training.checkpoint_every,
         config=model.config,
-        about={"versions": versions()},
+        about={"versions": code},
         log_every=training.log_every,
         writer=writer,
         evaluation=_evaluation(experiment, eval_key) if training.eval_every else None,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from score_sde.evaluation.files import PathLike, save_figure
+from score_sde.evaluation.files import save_figure
+from score_sde.replacing import PathLike
 from score_sde.training import Average, HalfLifeEMA, PowerEMA, fit_profile
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from score_sde.evaluation.files import PathLike, save_figure
+from score_sde.evaluation.files import save_figure
+from score_sde.replacing import PathLike
 
 _TRAINING, _HELD_OUT, _INK = "#0072B2", "#D55E00", "#333333"
 

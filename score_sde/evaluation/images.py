@@ -5,7 +5,7 @@ import math
 import numpy as np
 from jaxtyping import ArrayLike, Float, Shaped, UInt8
 
-from score_sde.evaluation.files import PathLike, replacing
+from score_sde.replacing import PathLike, replacing
 
 _GAP = 3  # pixels between neighbours, after upscaling
 _PAPER = 64  # neither the black nor the white of a picture, so that its border shows

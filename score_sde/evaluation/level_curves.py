@@ -4,8 +4,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from score_sde.evaluation.curves import read_metrics
-from score_sde.evaluation.files import PathLike, save_figure
+from score_sde.evaluation.files import save_figure
 from score_sde.objectives.noise_levels import log_snr_of
+from score_sde.replacing import PathLike
 
 STAGES = 4
 HELD_OUT = "eval_"

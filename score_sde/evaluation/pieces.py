@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import jax
 import numpy as np
 
-from score_sde.evaluation.files import replacing
+from score_sde.replacing import replacing
 from score_sde.typing import Params
 
 _NAME = re.compile(r"(\d+)-(\d+)\.npz")

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, Float64
 
-from score_sde.evaluation.files import PathLike, save_figure
+from score_sde.evaluation.files import save_figure
+from score_sde.replacing import PathLike
 from score_sde.typing import ScoreFn
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from score_sde.evaluation.files import PathLike, save_figure
+from score_sde.evaluation.files import save_figure
 from score_sde.evaluation.mixture import Mixture
 from score_sde.evaluation.trajectories import (
     Trajectories,
@@ -17,6 +17,7 @@ from score_sde.evaluation.trajectories import (
     reach,
     reverse_trajectories,
 )
+from score_sde.replacing import PathLike
 from score_sde.sampling import SDEDPMSolverPP
 from score_sde.sdes import SDE
 from score_sde.solvers import uniform

@@ -1,7 +1,6 @@
 """A trained sampler as one file of StableHLO, which runs wherever jax does, without this package."""
 
 import os
-import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -10,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import export
 from jaxtyping import Array
+
+from score_sde.replacing import replacing
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 """What a sampler is compiled for."""
@@ -54,12 +55,5 @@ def export_sampler(path: str | Path, draw: Draw, *, platforms: Sequence[str] = P
     (batch,) = export.symbolic_shape("b")
     seed, index = jax.ShapeDtypeStruct((), jnp.uint32), jax.ShapeDtypeStruct((batch,), jnp.uint32)
     data = export.export(jax.jit(call), platforms=tuple(platforms))(seed, index).serialize()
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
-    try:
+    with replacing(path) as temporary:
         temporary.write_bytes(data)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

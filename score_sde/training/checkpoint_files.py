@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from score_sde.replacing import replacing
 from score_sde.training.seal import DamagedError, Seal, check_config, check_seal
 
 Config = dict[str, Any]
@@ -63,7 +64,8 @@ def mend_metrics(directory: Path) -> None:
         except DamagedError:
             is_whole = False
         if not is_whole:
-            _write(path, wanted)
+            with replacing(path) as temporary:
+                temporary.write_text(json.dumps(wanted), encoding="utf-8")
 
 
 def plain_metrics(metrics: Any) -> dict[str, float]:
@@ -78,13 +80,6 @@ def _read(path: Path) -> Any:
         raise DamagedError(f"{path.parent.name} cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise DamagedError(f"{path.parent.name} is broken") from error
-
-
-def _write(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(json.dumps(value), encoding="utf-8")
-    temporary.replace(path)
 
 
 def choose_step(steps: list[int], step: int | None, directory: Path) -> int:

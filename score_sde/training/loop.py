@@ -367,7 +367,6 @@ def _save(
         if must:
             raise OSError(line) from error
         tools.progress.note(f"{line}; training goes on")
-        return True
     return True
 
 

@@ -127,4 +127,4 @@ def _mix(x: jax.Array) -> jax.Array:
 
 def path_of(path: tuple[Any, ...]) -> str:
     """The names on the way to a leaf: ``params/layer/w``."""
-    return "/".join(str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in path)
+    return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -13,12 +13,14 @@ import re
 import secrets
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 
+from score_sde.replacing import replacing
 from score_sde.training.guarded import plain_numbers
 from score_sde.training.logging import MetricWriter
 from score_sde.typing import Array, ScalarLike
@@ -49,14 +51,8 @@ class RunIds:
 
     def keep(self, tracker: str, run_id: str) -> str:
         """Write an id down, and return it."""
-        with self._lock:  # trackers open in threads of their own
-            temporary = self.path.with_name(f".{self.path.name}-{secrets.token_hex(4)}")
-            try:
-                temporary.write_text(json.dumps({**self._read(), tracker: run_id}, indent=2) + "\n", encoding="utf-8")
-                temporary.replace(self.path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+        with self._lock, replacing(self.path) as temporary:  # trackers open in threads of their own
+            temporary.write_text(json.dumps({**self._read(), tracker: run_id}, indent=2) + "\n", encoding="utf-8")
         return run_id
 
     def _read(self) -> dict[str, Any]:
@@ -78,8 +74,45 @@ class _Tracker(MetricWriter):
         """Nothing: see the class on steps that are there already."""
 
 
+class _LoggedRun(_Tracker):
+    """What Weights & Biases and Trackio share: a run that takes a dictionary for each step, from some step on."""
+
+    def __init__(self, workdir: str | Path, config: Mapping[str, Any]) -> None:
+        super().__init__(workdir, config)
+        self._run: Any = None
+        self._first = 0
+
+    @abstractmethod
+    def _started(self) -> tuple[Any, int]:
+        """The run, new or gone on with, and the first step that it does not have."""
+
+    @abstractmethod
+    def _image(self, pixels: np.ndarray) -> Any:
+        """A picture as the library takes it."""
+
+    def write_scalars(self, step: int, scalars: Mapping[str, ScalarLike]) -> None:
+        """Write numbers by name."""
+        self._log(step, plain_numbers(scalars))
+
+    def write_images(self, step: int, images: Mapping[str, Array | np.ndarray]) -> None:
+        """Write pictures by name."""
+        self._log(step, {name: self._image(_pixels(image)) for name, image in images.items()})
+
+    def close(self) -> None:
+        """Finish the run, which goes on if anything more is written."""
+        run, self._run = self._run, None
+        if run is not None:
+            run.finish()
+
+    def _log(self, step: int, values: dict[str, Any]) -> None:
+        if self._run is None:
+            self._run, self._first = self._started()
+        if step >= self._first:
+            self._run.log(values, step=step)
+
+
 @final
-class WandbWriter(_Tracker):
+class WandbWriter(_LoggedRun):
     """A run of Weights & Biases, below the workdir until it is sent.
 
     Online, the library drops steps that are not larger than the last; so does this, without its warnings. Offline,
@@ -90,50 +123,27 @@ class WandbWriter(_Tracker):
         config: The resolved config.
     """
 
-    def __init__(self, workdir: str | Path, config: Mapping[str, Any]) -> None:
-        super().__init__(workdir, config)
-        self._run: Any = None
-        self._first = 0
-
-    def write_scalars(self, step: int, scalars: Mapping[str, ScalarLike]) -> None:
-        """Write numbers by name."""
-        self._log(step, plain_numbers(scalars))
-
-    def write_images(self, step: int, images: Mapping[str, Array | np.ndarray]) -> None:
-        """Write pictures by name."""
+    def _started(self) -> tuple[Any, int]:
         import wandb
 
-        self._log(step, {name: wandb.Image(_pixels(image)) for name, image in images.items()})
+        given = os.environ.get("WANDB_RUN_ID")
+        run_id = given or self.ids.find("wandb") or self.ids.keep("wandb", secrets.token_hex(4))
+        run = wandb.init(
+            id=run_id,
+            resume="allow",
+            dir=str(self.workdir),
+            project=os.environ.get("WANDB_PROJECT") or PROJECT,
+            name=os.environ.get("WANDB_NAME") or self.workdir.resolve().name,
+            config=self.config,
+            allow_val_change=True,
+            settings=wandb.Settings(console="off"),
+        )
+        return run, run.step
 
-    def close(self) -> None:
-        """Finish the run, which goes on if anything more is written."""
-        run, self._run = self._run, None
-        if run is not None:
-            run.finish()
+    def _image(self, pixels: np.ndarray) -> Any:
+        import wandb
 
-    def _log(self, step: int, values: dict[str, Any]) -> None:
-        run = self._opened()
-        if step >= self._first:
-            run.log(values, step=step)
-
-    def _opened(self) -> Any:
-        if self._run is None:
-            import wandb
-
-            given = os.environ.get("WANDB_RUN_ID")
-            run_id = given or self.ids.find("wandb") or self.ids.keep("wandb", secrets.token_hex(4))
-            self._run = wandb.init(
-                id=run_id,
-                resume="allow",
-                dir=str(self.workdir),
-                project=os.environ.get("WANDB_PROJECT") or PROJECT,
-                name=os.environ.get("WANDB_NAME") or self.workdir.resolve().name,
-                config=self.config,
-                allow_val_change=True,
-                settings=wandb.Settings(console="off"),
-            )
-            self._first = self._run.step
-        return self._run
+        return wandb.Image(pixels)
 
 
 @final
@@ -228,7 +238,7 @@ class MlflowWriter(_Tracker):
 
 
 @final
-class TrackioWriter(_Tracker):
+class TrackioWriter(_LoggedRun):
     """A run of Trackio, in its own folder on this machine unless ``TRACKIO_SPACE_ID`` or ``TRACKIO_SERVER_URL`` is set.
 
     Trackio would keep a step that is written twice as two points; so steps that it has are not written again. It writes
@@ -239,44 +249,21 @@ class TrackioWriter(_Tracker):
         config: The resolved config.
     """
 
-    def __init__(self, workdir: str | Path, config: Mapping[str, Any]) -> None:
-        super().__init__(workdir, config)
-        self._run: Any = None
-        self._first = 0
-
-    def write_scalars(self, step: int, scalars: Mapping[str, ScalarLike]) -> None:
-        """Write numbers by name."""
-        self._log(step, plain_numbers(scalars))
-
-    def write_images(self, step: int, images: Mapping[str, Array | np.ndarray]) -> None:
-        """Write pictures by name."""
+    def _started(self) -> tuple[Any, int]:
         import trackio
 
-        self._log(step, {name: trackio.Image(_pixels(image)) for name, image in images.items()})
+        name = f"{self.workdir.resolve().name}-{secrets.token_hex(2)}"  # a resumed run is found by its name
+        name = self.ids.find("trackio") or self.ids.keep("trackio", name)
+        project = os.environ.get("TRACKIO_PROJECT") or PROJECT
+        run = trackio.init(
+            project=project, name=name, resume="allow", config=self.config, embed=False, auto_log_cpu=False
+        )
+        return run, getattr(run, "_next_step", 0)  # no public name says what it has
 
-    def close(self) -> None:
-        """Finish the run, which goes on if anything more is written."""
-        run, self._run = self._run, None
-        if run is not None:
-            run.finish()
+    def _image(self, pixels: np.ndarray) -> Any:
+        import trackio
 
-    def _log(self, step: int, values: dict[str, Any]) -> None:
-        run = self._opened()
-        if step >= self._first:
-            run.log(values, step=step)
-
-    def _opened(self) -> Any:
-        if self._run is None:
-            import trackio
-
-            name = f"{self.workdir.resolve().name}-{secrets.token_hex(2)}"  # a resumed run is found by its name
-            name = self.ids.find("trackio") or self.ids.keep("trackio", name)
-            project = os.environ.get("TRACKIO_PROJECT") or PROJECT
-            self._run = trackio.init(
-                project=project, name=name, resume="allow", config=self.config, embed=False, auto_log_cpu=False
-            )
-            self._first = getattr(self._run, "_next_step", 0)  # no public name says what it has
-        return self._run
+        return trackio.Image(pixels)
 
 
 def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

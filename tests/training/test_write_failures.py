@@ -24,6 +24,13 @@ pytestmark = [
 NUM_STEPS = 8
 
 
+def toy_run(toy, **options):
+    """Eight steps of the toy on one device."""
+    mesh = device_mesh(jax.devices()[:1])
+    parts = {"state": toy.state(), "step": toy.step(), "loader": toy.loader, "key": toy.key, "mesh": mesh}
+    return TrainingRun(num_steps=NUM_STEPS, **parts, **options)
+
+
 @pytest.fixture
 def train_in(toy):
     """Trains eight steps with a checkpoint every two; returns the final state, the error, and what was shown."""
@@ -38,13 +45,8 @@ def train_in(toy):
                         checkpoints.wait()
                     actions[step]()
 
-            run = TrainingRun(
-                state=toy.state(),
-                step=toy.step(),
-                loader=toy.loader,
-                key=toy.key,
-                num_steps=NUM_STEPS,
-                mesh=device_mesh(jax.devices()[:1]),
+            run = toy_run(
+                toy,
                 checkpoints=checkpoints,
                 checkpoint_every=2,
                 config={"lr": 0.05},
@@ -63,16 +65,7 @@ def train_in(toy):
 
 @pytest.fixture(scope="module")
 def expected(toy):
-    run = TrainingRun(
-        state=toy.state(),
-        step=toy.step(),
-        loader=toy.loader,
-        key=toy.key,
-        num_steps=NUM_STEPS,
-        mesh=device_mesh(jax.devices()[:1]),
-        stream=io.StringIO(),
-    )
-    return train(run).state
+    return train(toy_run(toy, stream=io.StringIO())).state
 
 
 def assert_same(found, wanted):
