@@ -1,11 +1,10 @@
 """Whether a run may go on with another config: its lengths may change, what is learned may not."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from score_sde.loading import saved_config
+from score_sde.training import newest_config
 
 FIXED = ("data", "example", "sde", "parameterization", "model", "objective", "seed")
 """The sections that a run keeps; ``optim``, ``sampling``, ``training`` and ``eval`` may change."""
@@ -16,9 +15,8 @@ AVERAGES = "training.averages"
 
 def check_resumes(workdir: Path, config: Mapping[str, Any]) -> None:
     """Raise ``ValueError`` where ``workdir`` holds a run of another model, naming the first key that differs."""
-    try:
-        saved = json.loads(json.dumps(saved_config(workdir).to_dict()))
-    except FileNotFoundError:
+    saved = newest_config(workdir / "checkpoints")
+    if saved is None:
         return
     sections = [(section, saved.get(section), config.get(section)) for section in FIXED]
     sections.append((AVERAGES, *(each.get("training", {}).get("averages", []) for each in (saved, config))))

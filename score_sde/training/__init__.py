@@ -19,7 +19,7 @@ from score_sde.training.optimizer import adam
 from score_sde.training.post_hoc import Fit, Reconstruction, fit_profile, reconstruct
 from score_sde.training.processes import by_first, join_processes, meet
 from score_sde.training.progress import Progress
-from score_sde.training.sampling_checkpoint import SamplingCheckpoint, restore_for_sampling
+from score_sde.training.sampling_checkpoint import SamplingCheckpoint, newest_config, restore_for_sampling
 from score_sde.training.signals import StopRequest
 from score_sde.training.snapshots import Snapshot, find_snapshots, snapshot_hook
 from score_sde.training.state import TrainState, init_state
@@ -72,6 +72,7 @@ __all__ = [
     "make_train_step",
     "make_writers",
     "meet",
+    "newest_config",
     "place",
     "read_scalars",
     "reconstruct",

@@ -25,6 +25,7 @@ from score_sde.training.checkpoint_files import (
     reading,
     reason_of,
     remove_unfinished,
+    tree_of,
 )
 from score_sde.training.processes import meet
 from score_sde.training.retention import Retention
@@ -164,7 +165,10 @@ class Checkpoints:
             try:
                 return self._read(target, wanted)
             except DamagedError as error:
-                (note or _log.warning)(f"{error}: moved to {self._set_aside(wanted)}")
+                damage = (
+                    f"the checkpoint {self.directory / str(wanted)} is damaged: {reason_of(error.__cause__ or error)}"
+                )
+                (note or _log.warning)(f"{damage}: moved to {self._set_aside(wanted)}")
             if not self.steps():
                 raise DamagedError(f"no sound checkpoint in {self.directory}: all are damaged")
             wanted = self.steps()[-1]
@@ -179,11 +183,10 @@ class Checkpoints:
 
     def _read(self, target: TrainState, step: int) -> TrainState:
         path, trees = self.directory / str(step), _items(target)
-        with reading(path):
-            seal = self._seal(step)
+        seal = self._seal(step)
         _check_same(seal["arrays"], arrays_of(trees), path)
         with reading(path):
-            stored = {name: self._manager.item_metadata(step)[name].tree for name in trees}
+            stored = {name: tree_of(self._manager.item_metadata(step)[name]) for name in trees}
             if arrays_of(stored) != seal["arrays"]:
                 raise DamagedError("its arrays are not those that were saved")
             read_config(path, seal)

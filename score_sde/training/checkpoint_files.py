@@ -109,18 +109,20 @@ def reading(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except DamagedError as error:
-        raise (
-            error if str(path) in str(error) else DamagedError(f"the checkpoint {path} is damaged: {error}")
-        ) from error
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise DamagedError(f"the checkpoint {path} is damaged: {reason}") from error
+        message = f"cannot read the checkpoint {path}, remove it to use an earlier one"
+        raise DamagedError(f"{message}: {reason_of(error)}") from error
 
 
-def _damaged(path: Path, reason: str) -> DamagedError:
-    message = f"the checkpoint {path} is damaged"
-    return DamagedError(reason if reason.startswith(message) else f"{message}: {reason}")
+def tree_of(metadata: Any) -> Any:
+    """The arrays that orbax lists, as it describes them.
+
+    Raises:
+        DamagedError: Where it finds no list.
+    """
+    if metadata is None:
+        raise DamagedError("its arrays are not listed")
+    return metadata.tree
 
 
 def reason_of(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """What sampling needs of a checkpoint: averaged parameters and the config, and no device of those that trained it."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +18,9 @@ from score_sde.training.checkpoint_files import (
     read_seal,
     reading,
     steps_in,
+    tree_of,
 )
-from score_sde.training.seal import check_arrays
+from score_sde.training.seal import DamagedError, check_arrays
 from score_sde.typing import Params
 
 
@@ -67,12 +69,21 @@ def restore_for_sampling(
     return SamplingCheckpoint(step=step, ema_params=params, config=config)
 
 
+def newest_config(directory: str | Path) -> Config | None:
+    """The config of the newest checkpoint whose config is sound, as a run will go on from; None where there is none."""
+    path = Path(directory)
+    for step in reversed(steps_in(path) if path.is_dir() else []):
+        with suppress(DamagedError):
+            return read_config(path / str(step), read_seal(path / str(step)))
+    return None
+
+
 def _read_params(checkpoint: Path, number: int | None) -> Params:
     """The averaged parameters, or those of the further average of a number, as NumPy arrays."""
     quiet_orbax()
     path = checkpoint / ("ema_params" if number is None else "state")
     with ocp.PyTreeCheckpointer() as checkpointer:
-        saved = checkpointer.metadata(path).item_metadata.tree
+        saved = tree_of(checkpointer.metadata(path).item_metadata)
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
         if number is None:
             return checkpointer.restore(path, restore_args=as_numpy)

@@ -61,7 +61,7 @@ OVERRIDES = [
     ("sample", "sampling.num_steps=x", "--config.sampling.num_steps must be an integer, got 'x'"),
     ("sample", "model.hidden_sizes=(16,)", "model does not fit the trained parameters: condition_0/kernel is (4, 8)"),
     ("sample", "model.name=unet", "model: a U-Net takes images"),
-    ("sample", "data.source=digits", "data source 'digits' has no key 'num_examples'"),
+    ("sample", "data.source=digits", "the data have (shape, levels) ((8, 8, 1), 17), the model was trained on"),
     ("sample", "data={'source':'digits'}", "the data have (shape, levels) ((8, 8, 1), 17), the model was trained on"),
     ("likelihood", "eval.t_min=3.0", "eval.t_min=3.0 must be less than sde.t_max=1.0"),
     ("likelihood", "eval.max_examples=-1", "eval.max_examples must be at least 1, got -1"),
@@ -114,6 +114,10 @@ def damage_config(checkpoint):
     (checkpoint / "config" / "metadata").write_text("{bad")
 
 
+def damage_seal(checkpoint):
+    (checkpoint / "seal" / "metadata").unlink()
+
+
 def damage_state(checkpoint):
     for path in (checkpoint / "state").rglob("d/*"):
         path.write_bytes(path.read_bytes()[:10])
@@ -129,13 +133,13 @@ def test_a_damaged_checkpoint(damage, tmp_path, refused):
     assert load(workdir, step=20).step == 20
 
 
-@pytest.mark.parametrize("damage", [damage_parameters, damage_config, damage_state])
-def test_training_does_not_go_on_from_a_damaged_checkpoint(damage, tmp_path, refused):
+@pytest.mark.parametrize("damage", [damage_parameters, damage_config, damage_state, damage_seal])
+def test_training_moves_a_damaged_checkpoint_aside_and_goes_on_from_the_one_before(damage, tmp_path):
     workdir = tiny.copy_of(tiny.toy_run(), tmp_path)
     damage(workdir / "checkpoints" / "30")
-    metrics = (workdir / "metrics.jsonl").read_text()
     file = tiny.config_file(tiny.TOY, tmp_path)
-    line = refused("train", f"--config={file}", f"--workdir={workdir}")
-    assert f"cannot read the checkpoint {workdir}/checkpoints/30, remove it to use an earlier one" in line
-    assert (workdir / "metrics.jsonl").read_text() == metrics
-    assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["20", "30"]
+    shown = tiny.run("train", f"--config={file}", f"--workdir={workdir}")
+    aside = workdir / "checkpoints" / "damaged" / "30"
+    assert f"the checkpoint {workdir}/checkpoints/30 is damaged: " in shown and f": moved to {aside}\n" in shown
+    assert "found a checkpoint of step 20, going on to step 30" in shown
+    assert aside.is_dir() and load(workdir).step == 30

@@ -244,9 +244,9 @@ def test_a_damaged_checkpoint_is_said_in_one_line(tmp_path, state, damage):
         checkpoints.save(state, config={})
         checkpoints.wait()
         damage(tmp_path / "2")
-        with pytest.raises(ValueError, match=f"^the checkpoint {tmp_path}/2 is damaged: .*$"):
+        with pytest.raises(ValueError, match=f"^cannot read the checkpoint {tmp_path}/2, remove it .*$"):
             checkpoints.restore(state, step=2)
-    with pytest.raises(ValueError, match=f"^the checkpoint {tmp_path}/2 is damaged: .*$"):
+    with pytest.raises(ValueError, match=f"^cannot read the checkpoint {tmp_path}/2, remove it .*$"):
         restore_for_sampling(tmp_path)
 
 
