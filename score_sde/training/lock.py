@@ -16,7 +16,7 @@ class HeldError(OSError):
 def held(folder: Path) -> Iterator[None]:
     """Keep a folder for this process while the block runs; the system lets go of it when the process dies.
 
-    The file ``.lock`` is locked, and ``.lock.holder`` says by whom, for whoever comes second.
+    The file ``run.lock`` is locked, and ``run.lock.json`` says by whom, for whoever comes second.
 
     Raises:
         HeldError: Where another process holds it.
@@ -24,7 +24,7 @@ def held(folder: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    lock, holder = FileLock(folder / ".lock", blocking=False, fallback_to_soft=False), folder / ".lock.holder"
+    lock, holder = FileLock(folder / "run.lock", blocking=False, fallback_to_soft=False), folder / "run.lock.json"
     try:
         lock.acquire()
     except Timeout as error:
@@ -35,6 +35,7 @@ def held(folder: Path) -> Iterator[None]:
         holder.write_text(json.dumps({"process": os.getpid(), "host": socket.gethostname()}), encoding="utf-8")
         yield
     finally:
+        holder.unlink(missing_ok=True)
         lock.release()
 
 

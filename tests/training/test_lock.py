@@ -35,7 +35,7 @@ def test_it_is_free_again_after_the_block_and_after_an_error(tmp_path):
 
 def test_a_holder_that_does_not_say_who_it_is_holds_it_all_the_same(tmp_path):
     with held(tmp_path):
-        (tmp_path / ".lock.holder").write_text("{")
+        (tmp_path / "run.lock.json").write_text("{")
         with pytest.raises(HeldError, match="is being written by another process: "), held(tmp_path):
             pass
 
