@@ -20,8 +20,9 @@ def main(argv: Sequence[str]) -> int:
     kind = kind_of(values.config)
     if kind == DEQUANTIZER:
         raise Refusal("this config is that of a dequantizer: score-sde train-dequantizer trains it for a score model")
+    with refusals():
+        join_processes()
     with StopRequest() as stop:
         with refusals():
-            join_processes()
             experiment = (build_classifier if kind == CLASSIFIER else build)(values.config)
         return train_in(workdir, experiment, stop)

@@ -244,9 +244,10 @@ def _run_from(run: TrainingRun, tools: _Tools, state: TrainState) -> tuple[Train
     step, postponed = int(state.step), False
     health = Health(run.max_skipped, state, tools.progress.note)
     vote = StopVote(run.mesh, tools.stop)
-    if tools.stop.signum is not None and jax.process_count() == 1 and step < run.num_steps:
-        tools.progress.note(_farewell(run, step, tools.stop.signum))
-        return state, tools.stop.signum
+    signum = vote.signum()
+    if signum is not None and step < run.num_steps:
+        tools.progress.note(_farewell(run, step, signum))
+        return state, signum
     with Feed(run.loader, run.mesh, int(state.position), _sizes(run, step)) as feed:
         tools.speed.start(step)
         tools.watchdog.beat(f"waiting for the data of step {step + 1}")
@@ -382,7 +383,9 @@ def _plain_key(key: Key) -> str:
 
 
 def _farewell(run: TrainingRun, step: int, signum: int) -> str:
-    saved = f"saved in {run.checkpoints.directory}, run it again to go on" if run.checkpoints else "nothing saved"
+    saved = "nothing saved"
+    if run.checkpoints is not None and run.checkpoints.latest_step() is not None:
+        saved = f"saved in {run.checkpoints.directory}, run it again to go on"
     return f"stopped by {signal.Signals(signum).name} at step {step} of {run.num_steps}: {saved}"
 
 

@@ -38,6 +38,8 @@ def join_processes() -> None:
     arguments = _arguments(os.environ)
     if arguments is None:
         return
+    # It would keep SIGTERM for itself, where a run counts the wishes to stop (see `StopVote`).
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(**arguments)
     except RuntimeError as error:

@@ -12,11 +12,12 @@ _WATCHED = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, nam
 class StopRequest:
     """Remembers the first SIGINT (Ctrl-C), SIGTERM or SIGUSR1 instead of dying of it; a context manager.
 
-    A second signal acts as it would have before, so that nobody is kept waiting. Outside the main thread, where Python
-    allows no handlers, it watches nothing.
+    A second Ctrl-C acts as it would have before, so that nobody is kept waiting. A second SIGTERM or SIGUSR1 does
+    nothing: launchers repeat what the scheduler has sent already, and have SIGKILL for those that do not end. Outside
+    the main thread, where Python allows no handlers, it watches nothing.
 
     Attributes:
-        signum: The signal that came; ``None`` while there was none.
+        signum: The signal that came first; ``None`` while there was none.
     """
 
     def __init__(self) -> None:
@@ -29,13 +30,14 @@ class StopRequest:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._let_go()
+        for signum in list(self._before):
+            self._let_go(signum)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        self.signum = signum
-        self._let_go()
+        if self.signum is None:
+            self.signum = signum
+        if signum == signal.SIGINT:
+            self._let_go(signum)
 
-    def _let_go(self) -> None:
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)
-        self._before = {}
+    def _let_go(self, signum: int) -> None:
+        signal.signal(signum, self._before.pop(signum))

@@ -7,19 +7,37 @@ import pytest
 from score_sde.training.signals import StopRequest
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_is_remembered_and_the_second_acts(signum):
-    received = []
-    before = signal.signal(signum, lambda number, frame: received.append(number))
-    try:
-        with StopRequest() as stop:
-            assert stop.signum is None
-            os.kill(os.getpid(), signum)
-            assert stop.signum == signum and received == []
-            os.kill(os.getpid(), signum)
-        assert received == [signum]
-    finally:
-        signal.signal(signum, before)
+@pytest.fixture
+def received():
+    """The signals that come to whoever watched for them before."""
+    found, before = [], {}
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        before[signum] = signal.signal(signum, lambda number, frame: found.append(number))
+    yield found
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+
+
+def test_the_first_signal_is_remembered_and_the_second_of_the_keyboard_acts(received):
+    with StopRequest() as stop:
+        assert stop.signum is None
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.signum == signal.SIGINT and received == []
+        os.kill(os.getpid(), signal.SIGINT)
+    assert received == [signal.SIGINT]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1])
+def test_what_a_launcher_repeats_does_nothing_more(signum, received):
+    with StopRequest() as stop:
+        for number in (signum, signum, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        assert stop.signum == signum and received == []
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+    assert stop.signum == signum and received == [signal.SIGINT]
+    os.kill(os.getpid(), signum)
+    assert received == [signal.SIGINT, signum]
 
 
 def test_handlers_are_put_back():
