@@ -1,4 +1,4 @@
-"""Real processes of the command, as a launcher starts them."""
+"""Real processes, as a launcher starts them."""
 
 import os
 import socket
@@ -16,6 +16,11 @@ def started(
     verb: str, workdir: Path, *flags: str, processes: int = 1, env: dict[str, str] | None = None
 ) -> list[subprocess.Popen[str]]:
     """A verb on a workdir, in one process or several that share the work."""
+    return together("-m", "score_sde", verb, f"--workdir={workdir}", *flags, processes=processes, env=env)
+
+
+def together(*arguments: str, processes: int, env: dict[str, str] | None = None) -> list[subprocess.Popen[str]]:
+    """Python with these arguments, in one process or several that find each other."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -23,8 +28,8 @@ def started(
     found = []
     for index in range(processes):
         given = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(processes), "JAX_PROCESS_ID": str(index)}
-        command = [sys.executable, "-m", "score_sde", verb, f"--workdir={workdir}", *flags]
         environment = base | (given if processes > 1 else {})
+        command = [sys.executable, *arguments]
         found.append(
             subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         )

@@ -8,8 +8,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 
 from score_sde.cli import main
 
@@ -82,6 +84,13 @@ def config_file(text: str, folder: Path, name: str = "experiment.py") -> Path:
     path = folder / name
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def config_of(text: str) -> ConfigDict:
+    """The config of such a file."""
+    names: dict[str, Any] = {}
+    exec(text, names)
+    return names["get_config"]()
 
 
 @functools.cache

@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(bool(one_node.missing()), reason=one_node.missing() or "there is Slurm"),
 ]
 
-NTASKS = (1,)
+NTASKS = (1, 2)
 """With how many tasks on the node."""
 
 

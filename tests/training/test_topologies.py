@@ -1,0 +1,61 @@
+"""One run on any devices of any number of processes: the same batches, losses, parameters and samples."""
+
+import functools
+
+import numpy as np
+import pytest
+import recorded as program
+from launched import finished, together
+from recorded import read, record
+
+pytestmark = pytest.mark.slow
+
+TOLERANCE = 1e-5
+"""Of every array, relative to its largest value: sums over devices are taken in another order."""
+
+
+@pytest.fixture(scope="module")
+def on_one(tmp_path_factory):
+    """What one device gives."""
+
+    @functools.cache
+    def recorded(name):
+        folder = tmp_path_factory.mktemp(name)
+        record(name, folder, num_devices=1)
+        return read(folder)
+
+    return recorded
+
+
+def differences(found, expected):
+    """Between two runs, relative to the largest value of each array."""
+    pairs = {"samples": (found.samples, expected.samples)}
+    pairs |= {f"state {number}": pair for number, pair in enumerate(zip(found.state, expected.state, strict=True))}
+    pairs |= {name: (found.metrics[name], values) for name, values in expected.metrics.items()}
+    largest = {name: np.abs(theirs).max() or 1.0 for name, (_, theirs) in pairs.items()}
+    return {
+        name: np.abs(np.subtract(ours, theirs, dtype=np.float64)).max() / largest[name]
+        for name, (ours, theirs) in pairs.items()
+    }
+
+
+def assert_same(found, expected):
+    np.testing.assert_array_equal(found.batches, expected.batches)
+    assert found.metrics.keys() == expected.metrics.keys()
+    wrong = {name: value for name, value in differences(found, expected).items() if not value <= TOLERANCE}
+    assert not wrong
+
+
+@pytest.mark.parametrize(("num_devices", "fsdp"), [(2, 1), (4, 1), (8, 1), (8, 2), (4, 4)])
+@pytest.mark.parametrize("name", ["toy", "digits"])
+def test_devices(name, num_devices, fsdp, on_one, tmp_path):
+    record(name, tmp_path, num_devices=num_devices, fsdp=fsdp)
+    assert_same(read(tmp_path), on_one(name))
+
+
+@pytest.mark.parametrize("devices_each", [1, 2])
+@pytest.mark.parametrize("name", ["toy", "digits"])
+def test_two_processes(name, devices_each, on_one, tmp_path):
+    env = {"JAX_NUM_CPU_DEVICES": str(devices_each)}
+    finished(together(program.__file__, name, str(tmp_path), processes=2, env=env))
+    assert_same(read(tmp_path), on_one(name))
