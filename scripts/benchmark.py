@@ -2,7 +2,7 @@
 
 python scripts/benchmark.py samplers            accuracy of every sampler, into docs/benchmarks/samplers.md
 python scripts/benchmark.py overhead            every sampler through diffrax against a bare loop of network calls
-python scripts/benchmark.py training            the train step against a bare jitted gradient step
+python scripts/benchmark.py training            the train step against a bare gradient, a run against bare steps
 python scripts/benchmark.py likelihood_images   against SciPy on the host, drift and divergence in separate passes
 python scripts/benchmark.py likelihood_points   the same on points in two dimensions
 python scripts/benchmark.py networks            full-size DDPM++ and NCSN++ against the machine's own matrix products
@@ -175,6 +175,14 @@ def training(repeats: int = 15) -> None:
         repeats,
     )
     show(f"training: digits U-Net, batch {options.batch_size}", medians, "bare value_and_grad of a batched loss")
+    training_runs()
+
+
+def training_runs() -> None:
+    """What a run costs beyond its steps, and how it grows with the number of processes."""
+    from benchmark_training import main
+
+    main()
 
 
 def likelihood_images(repeats: int = 5) -> None:

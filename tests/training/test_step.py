@@ -3,9 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tiny
 from jax.sharding import PartitionSpec as P
 
-from score_sde.data import Batch
+from score_sde.builders import build
+from score_sde.data import Batch, Loader
 from score_sde.training import (
     EMA,
     PowerEMA,
@@ -251,3 +253,18 @@ def test_every_batch_has_one_number_in_each_equal_part(toy, axis_name):
         assert np.isnan(metrics["nowhere"])
         shifts.append(found[0])
     assert min(shifts) >= 0.0 and max(shifts) < 1.0 / 8.0 and len(set(shifts)) == 3
+
+
+def test_a_network_in_bfloat16_is_trained_in_float32():
+    """Its products have half the bytes; parameters, averages, and the state of the optimizer do not lose a bit."""
+    config = tiny.config_of(tiny.DIGITS)
+    config.model.dtype = "bfloat16"
+    experiment = build(config)
+    step = make_train_step(experiment.loss_fn(train=True), experiment.optimizer, experiment.training.ema)
+    state = init_state(experiment.model.params, experiment.optimizer)
+    batch = Loader(array=experiment.source.train, batch_size=4).batch(0)
+    program, (new, metrics) = jax.make_jaxpr(step, return_shape=True)(state, batch, jax.random.key(0))
+    products = [line for line in str(program).splitlines() if "= conv_general_dilated" in line]
+    assert products and all("bf16[" in line for line in products)
+    floating = [leaf.dtype for leaf in jax.tree.leaves((new, metrics)) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    assert set(floating) == {jnp.dtype("float32")}

@@ -1,0 +1,179 @@
+"""What a run of `score-sde train` costs beyond its steps, and how it grows with the number of processes.
+
+Called by ``python scripts/benchmark.py training``.
+"""
+
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+import score_sde as ss
+from score_sde.cli.training_run import training_run
+from score_sde.configs.digits import vp
+from score_sde.configs.vp import cifar10_ddpmpp_continuous
+from score_sde.training import Hook, TrainState, compile_step, device_mesh, place, shard_batch, train
+
+WINDOWS = 8
+"""How often a run is measured from one checkpoint to the next."""
+
+BATCH_OF_A_PROCESS, SCALING_STEPS, SCALING_ROUNDS = 64, 100, 3
+
+
+def main() -> None:
+    """The loop on this machine's devices; on CPUs also one process against two, each on a core of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (title, config) in enumerate(configs(Path(folder))):
+            show_loop(title, config, Path(folder) / f"run_{number}")
+        if jax.default_backend() == "cpu" and len(_cores()) > 1:
+            show_scaling(Path(folder))
+
+
+def configs(folder: Path) -> list[tuple[str, ConfigDict]]:
+    """Digits on CPUs; the published DDPM++ on noise of the size of CIFAR-10 on accelerators, in both precisions."""
+    if jax.default_backend() == "cpu":
+        from_files = vp.get_config()
+        from_files.data.update(ConfigDict({"source": f"folder:{_digits_as_png(folder / 'png')}", "in_memory": False}))
+        return [("digits U-Net, data in memory", vp.get_config()), ("digits U-Net, from PNG files", from_files)]
+    noise = folder / "noise.npy"
+    np.save(noise, np.random.default_rng(0).integers(0, 256, (10_000, 32, 32, 3), np.uint8))
+    found = []
+    for dtype in ("float32", "bfloat16"):
+        config = cifar10_ddpmpp_continuous.get_config()
+        config.model.dtype, config.data.source = dtype, f"npy:{noise}"
+        found.append((f"DDPM++ on 32 x 32 images, {dtype}", config))
+    return found
+
+
+def _digits_as_png(folder: Path) -> Path:
+    folder.mkdir()
+    source = ss.build(vp.get_config()).source
+    for number, image in enumerate(np.asarray(source.train[np.arange(len(source.train))])):
+        Image.fromarray((15 * image[..., 0]).astype(np.uint8)).save(folder / f"{number:04d}.png")
+    return folder
+
+
+@dataclass(eq=False)
+class Windows:
+    """A hook that times the steps of a run since it was last called, and as many bare ones there and then.
+
+    Attributes:
+        bare: One step, with a state of its own and a batch that lies on the devices.
+        steps: How many.
+    """
+
+    bare: Callable[[], Any]
+    steps: int
+    of_run: list[float] = field(default_factory=list)
+    of_bare: list[float] = field(default_factory=list)
+    _since: float | None = None
+
+    def __call__(self, state: TrainState, step: int) -> None:
+        """Take the time, and make the bare steps."""
+        jax.block_until_ready(state)
+        start = time.perf_counter()
+        if self._since is not None:
+            self.of_run.append((start - self._since) / self.steps)
+        for _ in range(self.steps - 1):
+            self.bare()
+        jax.block_until_ready(self.bare())
+        self._since = time.perf_counter()
+        if self.of_run:
+            self.of_bare.append((self._since - start) / self.steps)
+
+
+def show_loop(title: str, config: ConfigDict, workdir: Path) -> None:
+    """Train past a checkpoint, and print the time of a step against a bare one, and what was waited for."""
+    training = config.training
+    window = training.checkpoint_every // WINDOWS
+    training.num_steps = training.checkpoint_every + 2 * window
+    training.eval_every = training.sample_every = 0
+    experiment, mesh = ss.build(config), device_mesh()
+    run = training_run(experiment, workdir, mesh, {})
+    state = place(mesh, run.state)
+    step, batch = compile_step(run.step, mesh, state), shard_batch(mesh, run.loader.batch(0))
+
+    def bare() -> Any:
+        nonlocal state
+        state, metrics = step(state, batch, run.key)
+        return metrics
+
+    windows = Windows(bare=bare, steps=window)
+    with closing(run.writer), run.checkpoints or nullcontext():
+        train(replace(run, hooks=(Hook(every=window, run=windows),)))
+    mine, least = statistics.median(windows.of_run), statistics.median(windows.of_bare)
+    seconds = waited(workdir, training.log_every)
+    data = 100 * seconds["data_wait"] / (sum(windows.of_run) * window)
+    checkpoint = 100 * seconds["checkpoint_wait"] / (mine * training.checkpoint_every)
+    print(
+        f"training: {title}, batch {training.batch_size}: {training.batch_size / mine:.0f} images/s, "
+        f"{mine / least:.3f} x a bare jitted step; {data:.2f} % of the time waiting for data, "
+        f"{checkpoint:.2f} % for the checkpoint of every {training.checkpoint_every} steps"
+    )
+
+
+def waited(workdir: Path, every: int) -> dict[str, float]:
+    """Seconds that a run has waited, by for what; it has written its metrics every so many steps."""
+    rows = [row for row in _rows(workdir) if "steps_per_sec" in row]
+    names = "data_wait", "checkpoint_wait"
+    return {name: sum(row[name] * every / row["steps_per_sec"] for row in rows) for name in names}
+
+
+def show_scaling(folder: Path) -> None:
+    """One process against two of the same batch each, every process on a core of its own; medians of several runs."""
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for number in range(SCALING_ROUNDS):
+        for processes, found in rates.items():
+            found.append(images_per_second(folder / f"scaling_{processes}_{number}", processes))
+    one, two = (statistics.median(found) for found in rates.values())
+    print(
+        f"training: digits U-Net, batch {BATCH_OF_A_PROCESS} a process: {one:.0f} images/s by one process on one core, "
+        f"{two:.0f} by two on two: {two / one / 2:.2f} of twice as many"
+    )
+
+
+def images_per_second(workdir: Path, processes: int) -> float:
+    """The median over the run of a command in so many processes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    training = {"batch_size": BATCH_OF_A_PROCESS * processes, "num_steps": SCALING_STEPS, "log_every": 10}
+    training |= {"eval_every": 0, "sample_every": 0}
+    flags = [f"--config.training.{name}={value}" for name, value in training.items()]
+    command = [sys.executable, "-m", "score_sde", "train", "--config=digits/vp", f"--workdir={workdir}", *flags]
+    running = []
+    for index, core in zip(range(processes), _cores(), strict=False):
+        given = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(processes), "JAX_PROCESS_ID": str(index)}
+        environment = {**os.environ, **(given if processes > 1 else {})}
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        os.sched_setaffinity(process.pid, {core})
+        running.append(process)
+    for process in running:
+        errors = process.communicate()[1]
+        if process.returncode:
+            sys.exit(errors)
+    return statistics.median(row["images_per_sec"] for row in _rows(workdir) if "images_per_sec" in row)
+
+
+def _cores() -> list[int]:
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def _rows(workdir: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
