@@ -46,15 +46,16 @@ def assert_same(found, expected):
     assert not wrong
 
 
-@pytest.mark.parametrize(("num_devices", "fsdp"), [(2, 1), (4, 1), (8, 1), (8, 2), (4, 4)])
-@pytest.mark.parametrize("name", ["toy", "digits"])
+@pytest.mark.parametrize(
+    ("name", "num_devices", "fsdp"),
+    [*((name, number, 1) for name in ("toy", "digits") for number in (2, 4, 8)), ("toy", 4, 4), ("digits", 8, 2)],
+)
 def test_devices(name, num_devices, fsdp, on_one, tmp_path):
     record(name, tmp_path, num_devices=num_devices, fsdp=fsdp)
     assert_same(read(tmp_path), on_one(name))
 
 
-@pytest.mark.parametrize("devices_each", [1, 2])
-@pytest.mark.parametrize("name", ["toy", "digits"])
+@pytest.mark.parametrize(("name", "devices_each"), [("toy", 1), ("toy", 2), ("digits", 1)])
 def test_two_processes(name, devices_each, on_one, tmp_path):
     env = {"JAX_NUM_CPU_DEVICES": str(devices_each)}
     finished(together(program.__file__, name, str(tmp_path), processes=2, env=env))
