@@ -147,6 +147,7 @@ VALUES = [
     ("optim.warmup=-1", "optim: warmup must be a number of steps from 0 to 2147483647, not -1"),
     ("sampling.name=huen", "unknown sampling 'huen', did you mean 'heun'?; known: euler_maruyama, shark, sra1"),
     ("sampling.num_steps=0", "sampling: num_steps=0 must be at least 1"),
+    ("sampling.num_steps=2147483648", "sampling: num_steps=2147483648 must be at most 2147483647"),
     ("sampling.grid=unifrom", "unknown sampling.grid 'unifrom', did you mean 'uniform'?"),
     ("sampling.num_samples=0", "sampling.num_samples must be at least 1, got 0"),
     ("sampling.batch_size=-2", "sampling.batch_size must be at least 1, got -2"),
