@@ -31,7 +31,7 @@ from score_sde.data import (
 from score_sde.dequantizer import DequantizerExperiment, LearnedDequantizer, VariationalDequantization
 from score_sde.experiment import Drawing, Evaluating, Experiment, Model, Training
 from score_sde.models import Classifier, ConditionalFlow, ScoreNetwork
-from score_sde.naming import check_arguments, did_you_mean, from_text, lookup
+from score_sde.naming import check_arguments, did_you_mean, errors_of, from_text, lookup
 from score_sde.tables import (
     AUGMENTATION,
     AVERAGES,
@@ -185,7 +185,8 @@ def load_data(config: Config) -> DataSource:
     if not isinstance(source, str):
         files = [f"{prefix}:PATH" for prefix in FILE_SOURCES]
         raise ValueError(f"data needs source: one of {', '.join([*SOURCES, *DATA_SETS, *files])}")
-    return load_source(source, **options)
+    with errors_of("data"):
+        return load_source(source, **options)
 
 
 def build_model(config: Config, params: Params | None, *, step: int) -> Model:
@@ -302,11 +303,8 @@ def _call(
 ) -> Any:
     arguments = {key: _argument(section, key, value) for key, value in values.items()}
     arguments = check_arguments(section, function, arguments, given=given, name=name)
-    try:
+    with errors_of(section, TypeError):
         return function(**given, **arguments)
-    except (ValueError, TypeError) as error:
-        message = str(error)
-        raise ValueError(message if message.startswith(section) else f"{section}: {message}") from error
 
 
 def _argument(section: str, key: str, value: Any) -> Any:
@@ -321,7 +319,7 @@ def _argument(section: str, key: str, value: Any) -> Any:
         return tuple(from_text(f"{section}.{key}", text, AVERAGES) for text in value)
     if key in FUNCTIONS:
         return _function(f"{section}.{key}", value, FUNCTIONS[key])
-    if key in VALUES:
+    if key in VALUES and f"{section}.{key}" in NAMED:
         values = {"name": value} if isinstance(value, str) else value
         if key in OPTIONAL and values in (None, {"name": "none"}):
             return None
@@ -348,14 +346,17 @@ def _function(path: str, value: Any, table: Table) -> Callable[..., Any]:
 def plain_config(config: Config) -> dict[str, Any]:
     """The config as plain dictionaries, its sections checked."""
     plain = config.to_dict() if isinstance(config, ConfigDict) else config
-    sections = SECTIONS_OF[kind_of(plain)]
+    kind = kind_of(plain)
+    sections, other = SECTIONS_OF[kind], set(SECTIONS) - set(SECTIONS_OF[CLASSIFIER])
+    config_of: dict[str, str] = dict.fromkeys(other, f"the config of a {kind}, which its objective makes it,")
     for section in plain:
         if section not in (*sections, "example"):
-            hint = did_you_mean(str(section), sections)
-            raise ValueError(f"the config has an unknown section {section!r}{hint}; sections: {', '.join(sections)}")
+            found = f"{config_of.get(section, 'the config')} has an unknown section {section!r}"
+            raise ValueError(f"{found}{did_you_mean(str(section), sections)}; sections: {', '.join(sections)}")
     for section in sections:
         if section not in plain:
-            raise ValueError(f"the config lacks the section {section!r}; start from the defaults of configs/default.py")
+            found = f"{config_of.get(section, 'the config')} lacks the section {section!r}"
+            raise ValueError(f"{found}; start from the defaults of configs/default.py")
         if section != "seed" and not isinstance(plain[section], Mapping):
             raise ValueError(f"{section} must be a section of keys and values, got {plain[section]!r}")
     return {section: _plain_value(section, values) for section, values in plain.items()}
@@ -376,7 +377,8 @@ def _plain_value(path: str, value: Any) -> Any:
 
 
 def _init(network: ScoreNetwork | Classifier | ConditionalFlow, seed: int) -> Params:
-    return jax.jit(network.init)(jax.random.key(seed))
+    with errors_of("model"):
+        return jax.block_until_ready(jax.jit(network.init)(jax.random.key(seed)))
 
 
 def _checked(network: ScoreNetwork | Classifier | ConditionalFlow, params: Params) -> Params:

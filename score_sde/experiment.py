@@ -106,6 +106,9 @@ class Training:
         _positive("training", checkpoint_every=self.checkpoint_every, keep_last=self.keep_last)
         _positive("training", num_microbatches=self.num_microbatches, n_jitted_steps=self.n_jitted_steps)
         _positive("training", fsdp=self.fsdp, max_skipped=self.max_skipped)
+        for name in ("num_steps", "batch_size"):  # which are counted in 32 bits
+            if getattr(self, name) >= 2**31:
+                raise ValueError(f"training.{name} must be at most {2**31 - 1}, got {getattr(self, name)}")
         for name in (*_MAY_BE_NEVER, "keep_best", "max_taken_back", "hang_timeout"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"training.{name} must not be negative, got {getattr(self, name)}")

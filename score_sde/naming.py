@@ -1,14 +1,17 @@
 """Names and keyword arguments that people write in configs: looked up, checked, and explained where they are wrong."""
 
 import ast
+import contextlib
 import difflib
 import importlib
 import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from score_sde.memory import lack_of_memory
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -86,6 +89,22 @@ def check_arguments(
     if missing:
         raise ValueError(f"{title} needs {', '.join(missing)}")
     return {key: _as_annotated(value, parameters[key].annotation) for key, value in arguments.items()}
+
+
+@contextlib.contextmanager
+def errors_of(section: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Raise what a value of a section leads to as a ``ValueError`` that names the section.
+
+    That is a value out of range, or too large for numbers or memory; and errors of further ``kinds``.
+    """
+    try:
+        yield
+    except (ValueError, OverflowError, MemoryError, RuntimeError, *kinds) as error:
+        lack = lack_of_memory(error)
+        if isinstance(error, RuntimeError) and lack is None:
+            raise
+        message = lack or str(error)
+        raise ValueError(message if message.startswith(section) else f"{section}: {message}") from error
 
 
 def from_text(section: str, text: Any, table: Mapping[str, Callable[..., Any]]) -> Any:

@@ -41,7 +41,7 @@ def test_a_score_model_is_no_classifier():
 @pytest.mark.parametrize(("path", "value", "message"), [
     ("model.name", "unet", "model 'unet' gives ScoreNetwork where Classifier is expected"),
     ("model.num_classes", 9, "model.num_classes=9 takes labels from 0 to 8, the data have labels from 0 to 9"),
-    ("sampling", {"name": "heun"}, "the config has an unknown section 'sampling'"),
+    ("sampling", {"name": "heun"}, "the config of a classifier, .* has an unknown section 'sampling'"),
     ("data.source", "swiss_roll", "the classifier takes images"),
 ])  # fmt: skip
 def test_what_makes_no_classifier_is_refused(path, value, message):

@@ -125,6 +125,9 @@ class Flags:
             wanted = parser.syntactic_help or _WORDS.get(self._values[name].flag_type(), "of another type")
             wanted = f"an {wanted}" if wanted.startswith("integer") else wanted
             raise ValueError(f"--{name} must be {wanted}, got {value_of(name, argv)!r}") from error
+        except TypeError as error:  # what was None takes anything once, and is then of that type
+            key = str(error).partition("'")[2].partition("'")[0]
+            raise ValueError(f"the flags give {key} values of several types: {_flags_of(key, argv)}") from error
 
     def _written_out(self, argument: str) -> str:
         flag, equals, value = argument.partition("=")
@@ -182,6 +185,10 @@ def named_config(argv: Sequence[str]) -> tuple[ConfigDict | None, list[str]]:
     """The config that ``--config=FILE`` names, if it is there, and the other arguments."""
     name, rest = take("config", argv)
     return None if name is None else read_config(name), rest
+
+
+def _flags_of(key: str, argv: Sequence[str]) -> str:
+    return " and ".join(argument for argument in argv if argument.partition("=")[0].endswith(f".{key}"))
 
 
 def required_config(argv: Sequence[str], example: str = "digits/vp") -> tuple[ConfigDict, list[str]]:

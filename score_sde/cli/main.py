@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from score_sde.cli.flags import Refusal, sentence
+from score_sde.memory import lack_of_memory
 from score_sde.naming import did_you_mean
 
 VERBS = {
@@ -50,6 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(str(refusal), verb)
     except (FloatingPointError, OSError) as error:
         _say(verb, sentence(error))
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        lack = lack_of_memory(error)
+        if lack is None:
+            raise
+        _say(verb, lack)
         return 1
     except KeyboardInterrupt:
         _say(verb, "interrupted")

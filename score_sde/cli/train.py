@@ -19,7 +19,7 @@ def main(argv: Sequence[str]) -> int:
     workdir = Path(require(values.workdir, "workdir", EXAMPLE)).expanduser()
     kind = kind_of(values.config)
     if kind == DEQUANTIZER:
-        raise Refusal("this config is that of a dequantizer: score-sde train-dequantizer trains it for a score model")
+        raise Refusal("its objective makes this a config of a dequantizer: score-sde train-dequantizer trains it")
     with refusals():
         join_processes()
     with StopRequest() as stop:

@@ -19,6 +19,7 @@ from score_sde.evaluation import image_grid
 from score_sde.evaluation.generation import generate, make_draw
 from score_sde.evaluation.pictures import is_image, picture_of_samples
 from score_sde.experiment import AnyExperiment, Experiment, Training
+from score_sde.naming import errors_of
 from score_sde.replacing import replacing
 from score_sde.training import (
     Checkpoints,
@@ -77,11 +78,10 @@ def train_in(workdir: Path, experiment: AnyExperiment, stop: StopRequest) -> int
 
 
 def _checked_mesh(training: Training) -> Mesh:
-    try:
+    with errors_of("training"):
         mesh = device_mesh(fsdp=training.fsdp)
-    except ValueError as error:
-        raise ValueError(f"training.{error}") from error
-    check_batch_size(mesh, training.batch_size, num_microbatches=training.num_microbatches)
+    with errors_of("training.batch_size"):
+        check_batch_size(mesh, training.batch_size, num_microbatches=training.num_microbatches)
     return mesh
 
 

@@ -66,7 +66,9 @@ def image(network: str, shape: Sequence[int], *, levels: int, key: str) -> tuple
     """Return ``shape`` as a tuple, if it is that of an image that can be halved ``levels - 1`` times."""
     size = all_at_least("shape", shape, 1)
     if len(size) != 3:
-        raise ValueError(f"{network} takes images of shape (height, width, channels), got {size}; an MLP takes vectors")
+        raise ValueError(
+            f"{network} takes images of shape (height, width, channels), got data of shape {size}; an MLP takes vectors"
+        )
     factor = 2 ** (levels - 1)
     if size[0] % factor or size[1] % factor:
         raise ValueError(

@@ -281,7 +281,7 @@ def check_image(shape: tuple[int, ...], stages: tuple[Stage, ...]) -> None:
         ValueError: see above.
     """
     if len(shape) != 3:
-        raise ValueError(f"a RefineNet takes images of shape (height, width, channels), got {shape}")
+        raise ValueError(f"a RefineNet takes images of shape (height, width, channels), got data of shape {shape}")
     factor = 2 ** sum(stage.down for stage in stages)
     if shape[0] % factor or shape[1] % factor:
         raise ValueError(f"this RefineNet takes heights and widths divisible by {factor}, got {shape[0]} x {shape[1]}")

@@ -166,7 +166,9 @@ def wideresnet(
     """
     size = options.all_at_least("shape", shape, 1)
     if len(size) != 3 or size[0] % 4 or size[1] % 4:
-        raise ValueError(f"the classifier takes images (height, width, channels) of sizes divisible by 4, got {size}")
+        raise ValueError(
+            f"the classifier takes images (height, width, channels) of sizes divisible by 4, got data of shape {size}"
+        )
     module = WideResNet(
         num_classes=options.at_least("num_classes", num_classes, 1),
         blocks_per_group=options.at_least("blocks_per_group", blocks_per_group, 1),

@@ -80,4 +80,4 @@ def half_square(x: Float[Array, "*shape"]) -> Scalar:
 def check_noise(sde: SDE, t: float) -> None:
     """Raise ``ValueError`` where there is no noise at ``t``: a denoising target would be infinite."""
     if not float(sde.marginal(t).sigma) > 0.0:
-        raise ValueError(f"denoising score matching needs noise at its first time, but sigma is 0 at t={t}")
+        raise ValueError(f"the objective needs noise at its first time, but sigma is 0 at t={t}")

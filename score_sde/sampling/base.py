@@ -71,6 +71,8 @@ class GridSampler(Sampler):
     def __post_init__(self) -> None:
         if self.num_steps < 1:
             raise ValueError(f"num_steps={self.num_steps} must be at least 1")
+        if self.num_steps >= 2**31:  # steps are counted in 32 bits
+            raise ValueError(f"num_steps={self.num_steps} must be at most {2**31 - 1}")
 
 
 def check_path(path: str) -> None:

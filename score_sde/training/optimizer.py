@@ -39,7 +39,7 @@ def adam(
     _require(0 <= beta2 < 1, f"beta2 must lie in [0, 1), not {beta2}")
     _require(eps > 0, f"eps must be positive, not {eps}")
     _require(weight_decay >= 0, f"weight_decay must not be negative, not {weight_decay}")
-    _require(warmup >= 0, f"warmup must be a number of steps from 0, not {warmup}")
+    _require(0 <= warmup < 2**31, f"warmup must be a number of steps from 0 to {2**31 - 1}, not {warmup}")
     return optax.chain(
         optax.clip_by_global_norm(grad_clip) if grad_clip is not None and grad_clip > 0 else optax.identity(),
         optax.scale_by_adam(b1=beta1, b2=beta2, eps=eps),

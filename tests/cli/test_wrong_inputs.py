@@ -33,6 +33,15 @@ FLAGS = [
     (["--config=experiment.py", "--workdir=experiment.py"], "experiment.py is a file where a folder is needed"),
     (["--config=experiment.py", "--workdir=experiment.py/w"], "Not a directory: experiment.py/w"),
     (["--config=experiment.py", "--workdir=/proc/w"], "/proc/w"),
+    (
+        [
+            "--config=experiment.py",
+            "--workdir=w",
+            "--config.eval.max_examples={'a': 1}",
+            "--config.eval.max_examples=b",
+        ],
+        "the flags give max_examples values of several types: --config.eval.max_examples={'a': 1} and --config.eval",
+    ),
 ]
 
 
@@ -62,6 +71,9 @@ VALUES = [
     ("training.num_steps=True", "--config.training.num_steps must be an integer, got 'True'"),
     ("training.num_steps=-1", "training.num_steps must be at least 1, got -1"),
     ("training.num_steps=0", "training.num_steps must be at least 1, got 0"),
+    ("training.num_steps=2147483648", "training.num_steps must be at most 2147483647, got 2147483648"),
+    ("training.batch_size=99999999999", "training.batch_size must be at most 2147483647, got 99999999999"),
+    ("training.divergence={'name':'exact'}", "training has no key 'divergence'"),
     ("training.batch_size=0", "training.batch_size must be at least 1, got 0"),
     ("training.num_microbatches=3", "evenly over 8 devices and 3 microbatches: take 24"),
     ("training.num_microbatches=0", "training.num_microbatches must be at least 1, got 0"),
@@ -85,6 +97,14 @@ VALUES = [
     ("training.averages=('power:.1','power:0.10')", "training.averages has the same twice: PowerEMA(sigma_rel=0.1)"),
     ("training.snapshot_every=5", "training.snapshot_every needs power averages: training.averages=('power:0.05',"),
     ("training.snapshot_every=-1", "training.snapshot_every must not be negative, got -1"),
+    (
+        "objective.name=classification",
+        "the config of a classifier, which its objective makes it, has an unknown section 'eval'; sections: seed, sde",
+    ),
+    (
+        "objective.name=dequantization",
+        "its objective makes this a config of a dequantizer: score-sde train-dequantizer",
+    ),
     ("seed=-1", "seed must be a whole number from 0 to 4294967295, got -1"),
     ("seed=99999999999999999999", "seed must be a whole number from 0 to 4294967295, got 99999999999999999999"),
     ("seed=x", "--config.seed must be an integer, got 'x'"),
@@ -103,7 +123,8 @@ VALUES = [
     ("sde.name=math:sinn", "module 'math' has no function or class 'sinn', did you mean 'sin'?"),
     ("sde.name=score_sde.sampling:Heun", "sde 'score_sde.sampling:Heun' gives Heun where SDE is expected"),
     ("model.name=nlp", "unknown model 'nlp', did you mean 'mlp'?; known: mlp, unet, ddpm, ncsnpp,"),
-    ("model.name=unet", "model: a U-Net takes images of shape (height, width, channels), got (2,)"),
+    ("model.hidden_sizes=(1048576,1048576)", "model: not enough memory for 4398046511104 bytes: a smaller batch"),
+    ("model.name=unet", "model: a U-Net takes images of shape (height, width, channels), got data of shape (2,)"),
     ("model.embeding_dim=8", "model 'mlp' has no key 'embeding_dim', did you mean 'embedding_dim'?"),
     ("model.hidden_sizes=(8,'a')", "model.hidden_sizes must be a sequence, each a whole number"),
     ("model.hidden_sizes=(8", "model.hidden_sizes must be a sequence, each a whole number, got"),
@@ -123,9 +144,10 @@ VALUES = [
     ("objective.time_sampling.t_min=0.0", "t_min=0.0 must be positive: the score is infinite at t = 0"),
     ("optim.name=adamm", "unknown optim 'adamm', did you mean 'adam'?"),
     ("optim.lr=-1.0", "optim: lr must not be negative, not -1.0"),
-    ("optim.warmup=-1", "optim: warmup must be a number of steps from 0, not -1"),
+    ("optim.warmup=-1", "optim: warmup must be a number of steps from 0 to 2147483647, not -1"),
     ("sampling.name=huen", "unknown sampling 'huen', did you mean 'heun'?; known: euler_maruyama, shark, sra1"),
     ("sampling.num_steps=0", "sampling: num_steps=0 must be at least 1"),
+    ("sampling.num_steps=2147483648", "sampling: num_steps=2147483648 must be at most 2147483647"),
     ("sampling.grid=unifrom", "unknown sampling.grid 'unifrom', did you mean 'uniform'?"),
     ("sampling.num_samples=0", "sampling.num_samples must be at least 1, got 0"),
     ("sampling.batch_size=-2", "sampling.batch_size must be at least 1, got -2"),
@@ -134,6 +156,8 @@ VALUES = [
     ("data.source=digit", "unknown data source 'digit', did you mean 'digits'?"),
     ("data.num_example=9", "data source 'mixture' has no key 'num_example', did you mean 'num_examples'?"),
     ("data.num_examples=1", "num_examples must be at least 2"),
+    ("data.num_examples=1000000000000", "data: not enough memory for 7.28 TiB: a smaller batch, model or data set"),
+    ("data.num_examples=99999999999999999999", "data: Maximum allowed dimension exceeded"),
     ("data.seed=-1", "seed must be between 0 and 2**64 - 1, not -1"),
     ("data.centered=2", "data.centered must be True or False, got 2"),
     ("data=5", "--config.data must be a section such as"),
@@ -175,6 +199,14 @@ FILES = [
     ("config.optimm.lr = 3", "AttributeError: 'optimm'"),
     ("config.optim.lr = 'fast'", "TypeError: Could not override field 'lr'"),
     ("del config.optim.lr", "optim 'adam' needs lr"),
+    (
+        "config.objective.name = 'classification'; del config.eval",
+        "the config of a classifier, which its objective makes it, has an unknown section 'parameterization'; sections",
+    ),
+    (
+        "del config.parameterization",
+        "the config of a score model, which its objective makes it, lacks the section 'parameterization'; start from",
+    ),
     (
         "del config.sde.name",
         "sde needs a name: one of vp, subvp, ve, edm, cosine, rectified_flow, brownian, or package.module:Name",
