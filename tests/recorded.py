@@ -1,6 +1,6 @@
 """A run of 20 steps that records what it reads and what comes of it, by any number of processes.
 
-``python recorded.py NAME FOLDER`` is one of the processes.
+``python recorded.py NAME FOLDER NUM_STEPS`` is one of the processes.
 """
 
 import json
@@ -89,4 +89,4 @@ def read(folder):
 
 if __name__ == "__main__":
     join_processes()
-    record(sys.argv[1], Path(sys.argv[2]))
+    record(sys.argv[1], Path(sys.argv[2]), num_steps=int(sys.argv[3]))

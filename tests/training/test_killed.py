@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import signal
 import time
 
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 import tiny
-from launched import finished, started
+from launched import finished, together
 from ml_collections import ConfigDict
 
 from score_sde.builders import build
@@ -35,10 +36,9 @@ def launch(tmp_path_factory):
     averages = "--config.training.averages=('power:0.1',)"
     env = {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
-    def start(workdir, *flags, processes=1, **more):
-        return started(
-            "train", workdir, f"--config={config}", averages, *flags, processes=processes, env={**env, **more}
-        )
+    def start(workdir, processes=1, launcher=(), **more):
+        words = (*launcher, "train", f"--workdir={workdir}", f"--config={config}", averages)
+        return together("-m", "score_sde", *words, processes=processes, env={**env, **more})
 
     return start
 
@@ -151,3 +151,12 @@ def test_sigterm_while_the_step_is_compiled(launch, tmp_path, processes):
     # Of several, each tells its wish after the first step, and all know it after the second.
     assert f"stopped by SIGTERM at step {processes} of {STEPS}: saved in" in texts[0]
     assert steps_saved(tmp_path) == {processes}
+
+
+def test_sigterm_to_the_launcher_of_two_processes(launch, tmp_path):
+    (process,) = launch(tmp_path, launcher=("launch", "local", "-n", "2", "--"))
+    wait_until(lambda: steps_saved(tmp_path), process)
+    process.terminate()
+    ((_, errors),) = finished([process], code=75)
+    assert "stopped by SIGTERM at step" in errors
+    assert max(steps_saved(tmp_path)) == int(re.search(r"SIGTERM at step (\d+) of", errors)[1])

@@ -55,8 +55,22 @@ def test_devices(name, num_devices, fsdp, on_one, tmp_path):
     assert_same(read(tmp_path), on_one(name))
 
 
+def in_two_processes(name, folder, *, devices_each=1, num_steps=20):
+    env = {"JAX_NUM_CPU_DEVICES": str(devices_each)}
+    finished(together(program.__file__, name, str(folder), str(num_steps), processes=2, env=env))
+
+
 @pytest.mark.parametrize(("name", "devices_each"), [("toy", 1), ("toy", 2), ("digits", 1)])
 def test_two_processes(name, devices_each, on_one, tmp_path):
-    env = {"JAX_NUM_CPU_DEVICES": str(devices_each)}
-    finished(together(program.__file__, name, str(tmp_path), processes=2, env=env))
+    in_two_processes(name, tmp_path, devices_each=devices_each)
     assert_same(read(tmp_path), on_one(name))
+
+
+def test_a_run_goes_from_one_process_to_two_and_back(on_one, tmp_path):
+    record("toy", tmp_path, num_devices=8, fsdp=4, num_steps=6)
+    in_two_processes("toy", tmp_path, num_steps=12)
+    for path in tmp_path.glob("end_*.npz"):
+        path.unlink()
+    record("toy", tmp_path, num_devices=2)
+    expected = on_one("toy")
+    assert_same(read(tmp_path), expected._replace(batches=expected.batches[12:]))
