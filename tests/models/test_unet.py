@@ -101,7 +101,7 @@ def test_far_pixels_reach_one_another():
 @pytest.mark.parametrize(
     "shape, kwargs, message",
     [
-        ((2,), {}, r"images of shape \(height, width, channels\), got \(2,\); an MLP takes vectors"),
+        ((2,), {}, r"images of shape \(height, width, channels\), got data of shape \(2,\); an MLP takes vectors"),
         ((7, 8, 1), {}, "of 2 levels .* divisible by 2, got 7 x 8"),
         ((28, 28, 1), {"channel_mult": (1, 2, 2, 2)}, "of 4 levels .* divisible by 8, got 28 x 28"),
         ((8, 8, 1), {"channels": 5}, "channels must be even, got 5"),
