@@ -47,7 +47,7 @@ def expected_log_prob(mixture, sde, x, latent):
 @pytest.mark.parametrize(
     ("name", "mixture"),
     [
-        *[pytest.param(name, PLANE, marks=() if name in ("subvp", "ve") else SLOW) for name in SDES],
+        *[pytest.param(name, PLANE, marks=() if name == "subvp" else SLOW) for name in SDES],
         *[pytest.param(name, HIGH, marks=() if name == "vp" else SLOW) for name in SDES],
     ],
     ids=lambda value: f"{value.dim}d" if isinstance(value, Mixture) else value,

@@ -84,7 +84,7 @@ def fingerprints(tree: Any) -> dict[str, int]:
     fingerprint is that of the values however they are spread over devices, and is computed where they are.
     """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    found = jax.device_get(_fingerprints([leaf for _, leaf in leaves]))
+    found = jax.device_get([_fingerprint(leaf) for _, leaf in leaves])
     return {path_of(path): int(value) for (path, _), value in zip(leaves, found, strict=True)}
 
 
@@ -93,11 +93,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-@jax.jit
-def _fingerprints(leaves: list[Any]) -> list[jax.Array]:
-    return [_fingerprint(leaf) for leaf in leaves]
-
-
+@jax.jit  # and not of all arrays at once: those of one shape, such as a parameter and its average, share a program
 def _fingerprint(leaf: jax.Array) -> jax.Array:
     words = _words(leaf)
     strides = [math.prod(words.shape[axis + 1 :]) % 2**32 for axis in range(words.ndim)]

@@ -101,7 +101,11 @@ def test_another_sampler_and_an_earlier_checkpoint_may_be_chosen(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "split"), [("toy", "test"), ("toy", "train"), pytest.param("digits", "test", marks=pytest.mark.slow)]
+    ("name", "split"),
+    [
+        ("toy", "test"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("toy", "train"), ("digits", "test"))),
+    ],
 )
 def test_the_likelihood_of_every_example_is_computed_once(name, split, tmp_path):
     workdir = tiny.copy_of(RUNS[name](), tmp_path)

@@ -71,9 +71,9 @@ def check(config: Mutated) -> None:
 quiet = settings(derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
 
-@settings(quiet, max_examples=30)
+@settings(quiet, max_examples=15)
 @given(mutated())
-def test_thirty_mutated_configs_train_or_are_refused_in_one_line(config):
+def test_fifteen_mutated_configs_train_or_are_refused_in_one_line(config):
     check(config)
 
 

@@ -133,7 +133,13 @@ def test_a_damaged_checkpoint(damage, tmp_path, refused):
     assert load(workdir, step=20).step == 20
 
 
-@pytest.mark.parametrize("damage", [damage_parameters, damage_config, damage_state, damage_seal])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_parameters,
+        *(pytest.param(damage, marks=pytest.mark.slow) for damage in (damage_config, damage_state, damage_seal)),
+    ],
+)
 def test_training_moves_a_damaged_checkpoint_aside_and_goes_on_from_the_one_before(damage, tmp_path):
     workdir = tiny.copy_of(tiny.toy_run(), tmp_path)
     damage(workdir / "checkpoints" / "30")

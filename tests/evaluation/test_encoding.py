@@ -50,7 +50,7 @@ def encoded(encode, examples, batch_size, indices=None):
     return Encoded(*(np.concatenate(field) for field in zip(*batches, strict=True)))
 
 
-@pytest.mark.parametrize("batch_size", [21, 8, 5, 1])
+@pytest.mark.parametrize("batch_size", [8, *(pytest.param(size, marks=pytest.mark.slow) for size in (21, 5, 1))])
 def test_every_point_has_its_latent_and_comes_back(batch_size, points, encode, decode):
     found = encoded(encode, points, batch_size)
     np.testing.assert_array_equal(found.x, points)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from oracles import SLOW
 
 from score_sde import VPSDE, EulerMaruyama, ProbabilityFlow, sample
 from score_sde.evaluation.generation import AXIS, even_batch_size, generate, index_keys, make_draw, over_devices
@@ -30,7 +31,10 @@ def drawn(draw, num_samples, batch_size):
     return [len(batch.x) for batch in batches], np.concatenate([batch.x for batch in batches])
 
 
-@pytest.mark.parametrize(("num_samples", "batch_size"), [(1, 1), (5, 8), (16, 8), (17, 8), (20, 16), (20, 3), (7, 256)])
+@pytest.mark.parametrize(
+    ("num_samples", "batch_size"),
+    [(1, 1), (17, 8), *(pytest.param(*case, marks=SLOW) for case in ((5, 8), (16, 8), (20, 16), (20, 3), (7, 256)))],
+)
 def test_exactly_as_many_as_asked_for_in_the_order_of_their_index(num_samples, batch_size, draw):
     sizes, samples = drawn(draw, num_samples, batch_size)
     assert sum(sizes) == len(samples) == num_samples and max(sizes) <= batch_size
@@ -81,7 +85,7 @@ def test_a_sampler_may_couple_the_samples_of_a_batch():
 
 
 @pytest.mark.parametrize("sampler", [EulerMaruyama(num_steps=60), ProbabilityFlow(rtol=1e-3, atol=1e-3)])
-@pytest.mark.parametrize("num_samples", [16, 9])
+@pytest.mark.parametrize("num_samples", [16, pytest.param(9, marks=SLOW)])
 def test_a_batch_on_all_devices_or_one_reports_rising_parts_of_the_whole(sampler, num_samples):
     told = []
     draw = make_draw(SDE, score_fn_of, sampler, (3,), progress=told.append)

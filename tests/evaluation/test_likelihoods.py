@@ -50,7 +50,7 @@ def log_density(x):
     return -0.5 * (x**2 / VARIANCE + np.log(2 * np.pi * VARIANCE)).sum(axis=tuple(range(1, x.ndim)))
 
 
-@pytest.mark.parametrize("batch_size", [21, 8, 5, 1])
+@pytest.mark.parametrize("batch_size", [8, *(pytest.param(size, marks=pytest.mark.slow) for size in (21, 5, 1))])
 def test_every_point_is_counted_once_and_has_its_density(batch_size, points):
     scaling = Scaling(num_levels=None)
     found = everything(evaluate(scaling, EXACT), points, scaling, batch_size)
@@ -96,6 +96,7 @@ def test_bits_of_dequantised_images(options, images):
     np.testing.assert_allclose(found.bits_per_dim, exact, atol=0.2)
 
 
+@pytest.mark.slow
 def test_several_points_of_each_image_are_nearer_to_its_probability(images):
     flow = FlowEstimator(divergence=ExactTrace(), check_tolerance=True)
     one, many = (

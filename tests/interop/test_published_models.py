@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import slow_but
+from oracles import SLOW, slow_but
 from scipy.integrate import solve_ivp
 
 from score_sde.divergence import Hutchinson, value_and_divergence
@@ -70,7 +70,7 @@ def test_the_network_is_that_of_the_published_code(name, model_of):
     assert error(output, numbers["network_output"]) < 1e-4
 
 
-@pytest.mark.parametrize("name", [*TORCH, *FLAX])
+@pytest.mark.parametrize("name", slow_but([*TORCH, *FLAX], "ncsnpp_ve", "flax_ddpmpp_vp"))
 def test_every_parameter_is_read(name, model_of):
     told = json.loads((GOLDEN / f"{name}.json").read_text())["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(model_of(name).params)) == told
@@ -79,7 +79,7 @@ def test_every_parameter_is_read(name, model_of):
 @pytest.mark.parametrize(
     ("name", "make", "options"),
     [
-        ("ncsn_ve", ncsn, {"nf": 8, "num_scales": 10, "sigma_max": 1.0}),
+        pytest.param("ncsn_ve", ncsn, {"nf": 8, "num_scales": 10, "sigma_max": 1.0}, marks=SLOW),
         ("ncsnv2_ve", ncsnv2, {"nf": 8, "num_scales": 10, "sigma_max": 50.0}),
     ],
 )

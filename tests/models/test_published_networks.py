@@ -50,7 +50,7 @@ def batch(size=2):
     return jax.random.normal(jax.random.key(1), (size, *SHAPE)), jnp.linspace(1.0, 3.0, size)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(st.fixed_dictionaries({name: st.sampled_from(values) for name, values in OPTIONS.items()}))
 def test_every_combination_of_options_keeps_the_shape(options):
     network = ncsnpp(SHAPE, **SMALL, **options)
@@ -60,6 +60,7 @@ def test_every_combination_of_options_keeps_the_shape(options):
     assert set(call_order(network)) | {"label"} == set(abstract(network)) | {"label"}
 
 
+@pytest.mark.slow
 @settings(max_examples=3, deadline=None)
 @given(
     st.sampled_from((8, 16)),

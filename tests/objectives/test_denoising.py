@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import GAUSSIAN, SDES, SLOW, keys
+from oracles import GAUSSIAN, SDES, SLOW, keys, slow_but
 from scipy import stats
 
 from score_sde.builders import FUNCTIONS
@@ -46,7 +46,7 @@ def test_the_loss_is_its_formula(name, reduce, weighting):
     np.testing.assert_allclose(loss, expected, rtol=1e-3)
 
 
-@each_sde
+@pytest.mark.parametrize("name", slow_but(SDES, "vp", "ve"))
 def test_perturbed_data_and_times_have_their_distributions(name):
     """Kolmogorov-Smirnov tests of the noise in 20,000 examples and of their times: 1 key in 500 fails; it is fixed."""
     sde, x0 = SDES[name], jnp.array([1.0])

@@ -134,7 +134,7 @@ def ends_of_one_path(sampler, clock, sizes, num_paths, monkeypatch):
 @pytest.mark.parametrize(
     ("sampler", "clock", "expected", "sizes"),
     [
-        (EulerMaruyama(), in_time, 1.0, [32, 256]),
+        pytest.param(EulerMaruyama(), in_time, 1.0, [32, 256], marks=SLOW),
         (ShARK(), in_time, 1.5, [32, 256]),
         pytest.param(SRA1(), in_time, 1.5, [32, 256], marks=SLOW),
         # Before these sizes its error is still of the higher order that it has where there is no noise.
@@ -210,7 +210,7 @@ def test_weak_order_on_the_reverse_sde(make, expected, monkeypatch):
 @pytest.mark.parametrize(
     ("sampler", "expected"),
     [
-        (DDIM(eta=1.0), 1),
+        pytest.param(DDIM(eta=1.0), 1, marks=SLOW),
         pytest.param(SDEDPMSolverPP(order=1), 1, marks=SLOW),
         (SDEDPMSolverPP(order=2), 2),
         pytest.param(SDEDPMSolverPP(order=3), 2, marks=SLOW),

@@ -255,6 +255,7 @@ def test_every_batch_has_one_number_in_each_equal_part(toy, axis_name):
     assert min(shifts) >= 0.0 and max(shifts) < 1.0 / 8.0 and len(set(shifts)) == 3
 
 
+@pytest.mark.slow
 def test_a_network_in_bfloat16_is_trained_in_float32():
     """Its products have half the bytes; parameters, averages, and the state of the optimizer do not lose a bit."""
     config = tiny.config_of(tiny.DIGITS)
