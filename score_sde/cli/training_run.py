@@ -43,9 +43,10 @@ from score_sde.training import (
     versions,
 )
 from score_sde.training.lock import held
-from score_sde.training.mesh import gathered
+from score_sde.training.mesh import gathered, step_axes
 from score_sde.training.seal import CheckpointError, fingerprints
 from score_sde.training.snapshots import FOLDER
+from score_sde.training.step import AxisName
 from score_sde.training.watchdog import STOPPED
 from score_sde.typing import Key
 
@@ -119,7 +120,9 @@ def training_run(experiment: AnyExperiment, workdir: Path, mesh: Mesh, code: Map
             training.ema,
             averages=training.averages,
             num_microbatches=training.num_microbatches,
+            axis_name=step_axes(mesh),
         ),
+        axis_name=step_axes(mesh),
         loader=_loader(experiment, "train", seed=model.seed),
         key=train_key,
         num_steps=training.num_steps,
@@ -136,7 +139,7 @@ def training_run(experiment: AnyExperiment, workdir: Path, mesh: Mesh, code: Map
         about={"versions": code},
         log_every=training.log_every,
         writer=writer,
-        evaluation=_evaluation(experiment, eval_key) if training.eval_every else None,
+        evaluation=_evaluation(experiment, eval_key, step_axes(mesh)) if training.eval_every else None,
         hooks=_hooks(experiment, workdir, mesh, sample_key, writer),
         max_skipped=training.max_skipped,
         max_taken_back=training.max_taken_back,
@@ -153,12 +156,12 @@ def _loader(experiment: AnyExperiment, split: str, *, seed: int = 0) -> BatchLoa
     return make_loader(getattr(source, split), batch_size=batch_size, seed=seed, labels=labels)
 
 
-def _evaluation(experiment: AnyExperiment, key: Key) -> Evaluation:
+def _evaluation(experiment: AnyExperiment, key: Key, axis_name: AxisName) -> Evaluation:
     """The held-out loss: about one pass over the test split, at fixed times and noise."""
     loader = _loader(experiment, "test")
     return Evaluation(
         every=experiment.training.eval_every,
-        step=make_eval_step(experiment.loss_fn(train=False)),
+        step=make_eval_step(experiment.loss_fn(train=False), axis_name=axis_name),
         loader=loader,
         key=key,
         num_batches=min(16, -(-len(experiment.source.test) // loader.batch_size)),

@@ -14,6 +14,7 @@ from score_sde.training.mesh import (
     device_mesh,
     place,
     shard_batch,
+    step_axes,
 )
 from score_sde.training.optimizer import adam
 from score_sde.training.post_hoc import Fit, Reconstruction, fit_profile, reconstruct
@@ -79,6 +80,7 @@ __all__ = [
     "restore_for_sampling",
     "shard_batch",
     "snapshot_hook",
+    "step_axes",
     "train",
     "versions",
 ]

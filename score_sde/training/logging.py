@@ -187,3 +187,15 @@ def _is_torn(file: FileIO) -> bool:
         return False
     file.seek(end - 1)
     return file.read(1) != b"\n"
+
+
+def mean_of_those_there(values: Sequence[float]) -> float:
+    """The mean but for NaN, which is what no example of a batch has; NaN where none of them has it."""
+    there = [value for value in values if not math.isnan(value)]
+    return sum(there) / len(there) if there else math.nan
+
+
+def those_there(values: Mapping[str, float]) -> dict[str, float]:
+    """Without what no example of the batch has; a loss that is NaN is there."""
+    kept = ("loss", "grad_norm", "eval_loss")
+    return {name: value for name, value in values.items() if name in kept or not math.isnan(value)}

@@ -1,8 +1,7 @@
 """The loop: batch, step, log, evaluate, save, and whatever else the caller hooks on."""
 
-import math
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from score_sde.training.agreement import StopVote
 from score_sde.training.checkpoint import Checkpoints
 from score_sde.training.feed import Feed
 from score_sde.training.health import DivergedError, Health
-from score_sde.training.logging import MetricWriter, MultiWriter
+from score_sde.training.logging import MetricWriter, MultiWriter, mean_of_those_there, those_there
 from score_sde.training.mesh import (
     check_batch_size,
     compile_eval_step,
@@ -33,7 +32,7 @@ from score_sde.training.seal import CheckpointError
 from score_sde.training.signals import StopRequest
 from score_sde.training.speed import Speed
 from score_sde.training.state import TrainState
-from score_sde.training.step import EvalStep, Metrics, TrainStep
+from score_sde.training.step import AxisName, EvalStep, Metrics, TrainStep
 from score_sde.training.watchdog import Watchdog
 from score_sde.typing import Key
 
@@ -86,6 +85,7 @@ class TrainingRun:
     Attributes:
         state: The state to start from, where there is no checkpoint to resume from.
         step: What ``make_train_step`` gives, un-transformed.
+        axis_name: That of ``step`` and of the step of ``evaluation``: what ``step_axes`` gives for the mesh, or None.
         loader: The training data.
         key: The key that those of all steps are folded from.
         num_steps: At how many steps the run is complete, those before an interruption included.
@@ -114,6 +114,7 @@ class TrainingRun:
     key: Key
     num_steps: int
     mesh: Mesh = field(default_factory=device_mesh)
+    axis_name: AxisName = None
     n_jitted_steps: int = 1
     checkpoints: Checkpoints | None = None
     checkpoint_every: int = 1000
@@ -191,7 +192,7 @@ def train(run: TrainingRun, *, stop: StopRequest | None = None) -> TrainResult:
     with ExitStack() as stack:
         progress = stack.enter_context(Progress("train", run.num_steps, start=first, stream=run.stream))
         tools = _Tools(
-            steps=compile_steps(run.step, run.mesh, state),
+            steps=compile_steps(run.step, run.mesh, state, axis_name=run.axis_name),
             evaluate=_compile_evaluation(run, state),
             stop=stack.enter_context(StopRequest()) if stop is None else stop,
             progress=progress,
@@ -298,7 +299,7 @@ def _log(
     rows = {name: np.asarray(values) for name, values in jax.device_get(metrics).items() if name not in Health.METRICS}
     shown: dict[str, float] = {}
     for step in due:
-        values = _those_there({name: float(row[steps.index(step)]) for name, row in rows.items()})
+        values = those_there({name: float(row[steps.index(step)]) for name, row in rows.items()})
         speed = tools.speed.measure(steps[-1], waited=waited) if step == due[-1] else {}
         run.writer.write_scalars(step, {**values, **speed})
         shown = {"loss": values["loss"]}
@@ -309,7 +310,7 @@ def _compile_evaluation(run: TrainingRun, state: TrainState) -> Callable[[TrainS
     evaluation = run.evaluation
     if evaluation is None:
         return lambda state, step: {}
-    eval_step = compile_eval_step(evaluation.step, run.mesh, state)
+    eval_step = compile_eval_step(evaluation.step, run.mesh, state, axis_name=run.axis_name)
     part = local_part(run.mesh, evaluation.loader.batch_size)
 
     def evaluate(state: TrainState, step: int) -> dict[str, float]:
@@ -320,23 +321,11 @@ def _compile_evaluation(run: TrainingRun, state: TrainState) -> Callable[[TrainS
             batch = shard_batch(run.mesh, evaluation.loader.batch(number, part))
             for name, value in eval_step(state, batch, jax.random.fold_in(evaluation.key, number)).items():
                 found.setdefault(name, []).append(float(value))
-        scores = _those_there({f"eval_{name}": _mean_of_those_there(values) for name, values in found.items()})
+        scores = those_there({f"eval_{name}": mean_of_those_there(values) for name, values in found.items()})
         run.writer.write_scalars(step, scores)
         return scores
 
     return evaluate
-
-
-def _mean_of_those_there(values: Sequence[float]) -> float:
-    """The mean but for NaN, which is what no example of a batch has; NaN where none of them has it."""
-    there = [value for value in values if not math.isnan(value)]
-    return sum(there) / len(there) if there else math.nan
-
-
-def _those_there(values: Mapping[str, float]) -> dict[str, float]:
-    """Without what no example of the batch has; a loss that is NaN is there."""
-    kept = ("loss", "grad_norm", "eval_loss")
-    return {name: value for name, value in values.items() if name in kept or not math.isnan(value)}
 
 
 def _briefly(scores: Mapping[str, float]) -> dict[str, float]:

@@ -10,11 +10,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from score_sde.data.loader import Batch
 from score_sde.training.state import TrainState
-from score_sde.training.step import EvalStep, Metrics, TrainStep
+from score_sde.training.step import AxisName, EvalStep, Metrics, TrainStep
 from score_sde.typing import Key
 
 DATA, FSDP = "data", "fsdp"
 """The axes of the mesh. The batch is split over both, the state over the second (fully sharded data parallelism)."""
+
+AXES = (DATA, FSDP)
 
 _SMALL = 4096
 """Arrays with fewer values are on every device: to gather them would take longer than to keep them."""
@@ -34,7 +36,16 @@ def device_mesh(devices: Sequence[Any] | None = None, *, fsdp: int = 1) -> Mesh:
     devices = jax.devices() if devices is None else devices
     if fsdp < 1 or len(devices) % fsdp:
         raise ValueError(f"fsdp must divide the number of devices, and {fsdp} does not divide {len(devices)}")
-    return Mesh(np.asarray(devices).reshape(-1, fsdp), (DATA, FSDP))
+    return Mesh(np.asarray(devices).reshape(-1, fsdp), AXES)
+
+
+def step_axes(mesh: Mesh) -> AxisName:
+    """The ``axis_name`` of a step that each device makes for its own rows: where each holds the whole state.
+
+    Then one sum over the devices takes all of the gradient. Where the state is split, or there is one device, it is
+    None, and the compiler finds out what each device does.
+    """
+    return AXES if mesh.size > 1 and mesh.shape[FSDP] == 1 else None
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -44,7 +55,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def split(mesh: Mesh) -> NamedSharding:
     """The sharding of what is split over all devices by its first axis."""
-    return NamedSharding(mesh, PartitionSpec((DATA, FSDP)))
+    return NamedSharding(mesh, PartitionSpec(AXES))
 
 
 def shardings(mesh: Mesh, tree: Any) -> Any:
@@ -101,7 +112,7 @@ def shard_batch(mesh: Mesh, batch: Batch) -> Batch:
 
 def shard_batches(mesh: Mesh, batches: Sequence[Batch]) -> Batch:
     """Several batches, stacked along a new first axis, on the devices of ``mesh`` as `shard_batch` puts one."""
-    sharding = NamedSharding(mesh, PartitionSpec(None, (DATA, FSDP)))
+    sharding = NamedSharding(mesh, PartitionSpec(None, AXES))
     stacked = jax.tree.map(lambda *rows: np.stack(rows), *batches)
     return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, rows), stacked)
 
@@ -123,7 +134,7 @@ def gathered(mesh: Mesh, tree: Any) -> Any:
     return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_data(0)), whole)
 
 
-def compile_step(step: TrainStep, mesh: Mesh, state: TrainState) -> TrainStep:
+def compile_step(step: TrainStep, mesh: Mesh, state: TrainState, *, axis_name: AxisName = None) -> TrainStep:
     """The step of ``make_train_step`` under ``jax.jit``, on the devices of ``mesh``.
 
     The state given to it is donated: only the returned one may be used afterwards.
@@ -132,11 +143,12 @@ def compile_step(step: TrainStep, mesh: Mesh, state: TrainState) -> TrainStep:
         step: The step.
         mesh: The devices.
         state: A state of the shapes to come.
+        axis_name: That of the step: what `step_axes` gives, or None.
     """
-    return _compile(step, mesh, state, split(mesh), donate_argnums=0)
+    return _compile(step, mesh, state, PartitionSpec(AXES), axis_name, donated=True)
 
 
-def compile_steps(step: TrainStep, mesh: Mesh, state: TrainState) -> TrainStep:
+def compile_steps(step: TrainStep, mesh: Mesh, state: TrainState, *, axis_name: AxisName = None) -> TrainStep:
     """As many steps in one dispatch as the batches stacked by `shard_batches`; the metrics have one row for each."""
 
     def steps(state: TrainState, batches: Batch, key: Key) -> tuple[TrainState, Metrics]:
@@ -148,18 +160,25 @@ def compile_steps(step: TrainStep, mesh: Mesh, state: TrainState) -> TrainStep:
         unroll = jax.default_backend() == "cpu"
         return jax.lax.scan(lambda state, batch: step(state, batch, key), state, batches, unroll=unroll)
 
-    sharding = NamedSharding(mesh, PartitionSpec(None, (DATA, FSDP)))
-    return _compile(steps, mesh, state, sharding, donate_argnums=0)
+    return _compile(steps, mesh, state, PartitionSpec(None, AXES), axis_name, donated=True)
 
 
-def compile_eval_step(step: EvalStep, mesh: Mesh, state: TrainState) -> EvalStep:
+def compile_eval_step(step: EvalStep, mesh: Mesh, state: TrainState, *, axis_name: AxisName = None) -> EvalStep:
     """The step of ``make_eval_step`` under ``jax.jit``, on the devices of ``mesh``, for states of the shapes given."""
-    whole = replicated(mesh)
-    return jax.jit(step, in_shardings=(shardings(mesh, state), split(mesh), whole), out_shardings=whole)
+    return _compile(step, mesh, state, PartitionSpec(AXES), axis_name, donated=False)
 
 
 def _compile(
-    step: Callable[..., Any], mesh: Mesh, state: TrainState, rows: NamedSharding, **options: Any
+    step: Callable[..., Any], mesh: Mesh, state: TrainState, rows: PartitionSpec, axis_name: AxisName, *, donated: bool
 ) -> Callable[..., Any]:
     where, whole = shardings(mesh, state), replicated(mesh)
-    return jax.jit(step, in_shardings=(where, rows, whole), out_shardings=(where, whole), **options)
+    if axis_name is not None:
+        everywhere = PartitionSpec()
+        # It cannot follow that the state is the same everywhere through a sum of all arrays at once.
+        step = jax.shard_map(
+            step, mesh=mesh, in_specs=(everywhere, rows, everywhere), out_specs=everywhere, check_vma=False
+        )
+    inputs = (where, NamedSharding(mesh, rows), whole)
+    if donated:
+        return jax.jit(step, in_shardings=inputs, out_shardings=(where, whole), donate_argnums=0)
+    return jax.jit(step, in_shardings=inputs, out_shardings=whole)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from score_sde.data.loader import Batch
@@ -29,6 +30,9 @@ Metrics: TypeAlias = dict[str, Array]
 TrainStep: TypeAlias = Callable[[TrainState, Batch, Key], tuple[TrainState, Metrics]]
 """``(state, batch, train_key) -> (next state, metrics)``."""
 
+AxisName: TypeAlias = str | tuple[str, ...] | None
+"""The mapped axis, or several, that split the batch."""
+
 EvalStep: TypeAlias = Callable[[TrainState, Batch, Key], Metrics]
 """``(state, batch, key) -> metrics``."""
 
@@ -40,7 +44,7 @@ def make_train_step(
     *,
     averages: Sequence[Average] = (),
     num_microbatches: int = 1,
-    axis_name: str | None = None,
+    axis_name: AxisName = None,
 ) -> TrainStep:
     """The function ``(state, batch, train_key) -> (state, metrics)`` that makes one update.
 
@@ -59,7 +63,7 @@ def make_train_step(
         num_microbatches: In how many parts, one after the other, the gradient of a batch is computed: the result is
             the same up to rounding, and the memory that of one part, but on CPUs, where a loop would be slow, that of
             all. It must divide the rows of each device.
-        axis_name: The mapped axis that splits the batch, if there is one; each device must hold as many rows.
+        axis_name: The mapped axis or axes that split the batch, if there are any; each device must hold as many rows.
 
     Returns:
         The step. Its metrics are ``loss``, ``grad_norm`` (before clipping), ``skipped`` (that of the state),
@@ -69,12 +73,10 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch, train_key: Key) -> tuple[TrainState, Metrics]:
         rows = _rows(jax.random.fold_in(train_key, state.step), batch, axis_name)
-        mean_loss = functools.partial(_mean_loss, _with_frozen(loss_fn, state), axis_name)
+        mean_loss = functools.partial(_mean_loss, _with_frozen(loss_fn, state))
         gradient = jax.value_and_grad(mean_loss, has_aux=True)
-        (loss, aux), grads = _accumulated(gradient, state.params, rows, num_microbatches)
-        # Inside shard_map the gradient of the global mean may already be summed over the devices, under pmap it is
-        # not: averaging is right for the one and changes nothing for the other.
-        grads = _pmean(grads, axis_name)
+        own = _accumulated(gradient, _of_each_device(state.params, axis_name), rows, num_microbatches, axis_name)
+        (loss, aux), grads = _mean_over_devices(own, axis_name)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         step = state.step + 1
@@ -93,7 +95,7 @@ def make_train_step(
     return train_step
 
 
-def make_eval_step(loss_fn: LossFn, *, axis_name: str | None = None) -> EvalStep:
+def make_eval_step(loss_fn: LossFn, *, axis_name: AxisName = None) -> EvalStep:
     """The function ``(state, batch, key) -> metrics`` that measures the loss of the averaged parameters.
 
     The key of sample ``i`` is ``fold_in(key, batch.index[i])``; the step of the state plays no part, so that one key
@@ -101,7 +103,7 @@ def make_eval_step(loss_fn: LossFn, *, axis_name: str | None = None) -> EvalStep
 
     Args:
         loss_fn: The loss of one example.
-        axis_name: The mapped axis that splits the batch, if there is one.
+        axis_name: The mapped axis or axes that split the batch, if there are any.
 
     Returns:
         The step. Its metrics are ``loss`` and the means of the loss's other scalars.
@@ -109,7 +111,8 @@ def make_eval_step(loss_fn: LossFn, *, axis_name: str | None = None) -> EvalStep
 
     def eval_step(state: TrainState, batch: Batch, key: Key) -> Metrics:
         rows = _rows(key, batch, axis_name)
-        loss, aux = _mean_loss(_with_frozen(loss_fn, state), axis_name, state.ema_params, rows)
+        own = _mean_loss(_with_frozen(loss_fn, state), state.ema_params, rows)
+        loss, aux = _mean_over_devices(own, axis_name)
         return {**_means(aux), "loss": loss}
 
     return eval_step
@@ -133,25 +136,29 @@ class _Rows(NamedTuple):
 
 
 class _There(NamedTuple):
-    """The sum of the values that are there, and their number."""
+    """The sum of the values that are there and their number, or the same part of both."""
 
     total: Scalar
     number: Scalar
 
 
-def _rows(key: Key, batch: Batch, axis_name: str | None) -> _Rows:
+def _rows(key: Key, batch: Batch, axis_name: AxisName) -> _Rows:
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(batch.index)
     example = (batch.x,) if batch.label is None else (batch.x, batch.label)
     return _Rows(keys, _spread(key, batch.index, axis_name), example)
 
 
-def _mean_loss(loss_fn: LossFn, axis_name: str | None, params: Params, rows: _Rows) -> tuple[Scalar, dict[str, _There]]:
+def _mean_loss(loss_fn: LossFn, params: Params, rows: _Rows) -> tuple[Scalar, dict[str, _There]]:
     losses, aux = jax.vmap(functools.partial(loss_fn, params))(rows.key, rows.u, *rows.example)
-    return _pmean(jnp.mean(losses), axis_name), {name: _those_there(values, axis_name) for name, values in aux.items()}
+    return jnp.mean(losses), {name: _those_there(values) for name, values in aux.items()}
 
 
 def _accumulated(
-    gradient: Callable[[Params, _Rows], Any], params: Params, rows: _Rows, num_microbatches: int
+    gradient: Callable[[Params, _Rows], Any],
+    params: Params,
+    rows: _Rows,
+    num_microbatches: int,
+    axis_name: AxisName,
 ) -> tuple[tuple[Scalar, dict[str, _There]], Params]:
     """``((mean loss, sums), mean gradient)`` of all rows, computed for one part of them after the other.
 
@@ -166,12 +173,14 @@ def _accumulated(
 
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradient, params, rows))
     # On CPUs the gradient of a convolution takes many times as long inside of a loop.
-    ((loss, aux), grads), _ = jax.lax.scan(add, zeros, parts, unroll=jax.default_backend() == "cpu")
+    ((loss, aux), grads), _ = jax.lax.scan(
+        add, _of_each_device(zeros, axis_name), parts, unroll=jax.default_backend() == "cpu"
+    )
     loss, grads = jax.tree.map(lambda x: x / num_microbatches, (loss, grads))
     return (loss, aux), grads
 
 
-def _spread(key: Key, index: Int[Array | np.ndarray, " b"], axis_name: str | None) -> Float[Array, " b"]:
+def _spread(key: Key, index: Int[Array | np.ndarray, " b"], axis_name: AxisName) -> Float[Array, " b"]:
     """One uniform number in each of as many equal parts of [0, 1) as the whole batch has rows, all shifted alike."""
     num = index.size * (1 if axis_name is None else jax.lax.psum(1, axis_name))
     shift = jax.random.uniform(jax.random.fold_in(key, _SHIFT))
@@ -182,18 +191,23 @@ _SHIFT = 2**32 - 1
 """What the key of the shift is folded with: no index of a row."""
 
 
-def _those_there(values: Float[Array, " b"], axis_name: str | None) -> _There:
+def _those_there(values: Float[Array, " b"]) -> _There:
     there = ~jnp.isnan(values)
-    return _psum(_There(jnp.sum(jnp.where(there, values, 0.0)), jnp.sum(there)), axis_name)
+    return _There(jnp.sum(jnp.where(there, values, 0.0)), jnp.sum(there, dtype=values.dtype))
 
 
 def _means(sums: dict[str, _There]) -> Metrics:
     return {name: jnp.divide(*there) for name, there in sums.items()}
 
 
-def _psum(tree: Any, axis_name: str | None) -> Any:
-    return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+def _of_each_device(tree: Any, axis_name: AxisName) -> Any:
+    """The same values, of which shard_map no longer takes for granted that they are the same on each device."""
+    return tree if axis_name is None else jax.lax.pcast(tree, axis_name, to="varying")
 
 
-def _pmean(tree: Any, axis_name: str | None) -> Any:
-    return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+def _mean_over_devices(tree: Any, axis_name: AxisName) -> Any:
+    """By one sum over all numbers: on CPUs a sum over processes takes milliseconds, however few it adds."""
+    if axis_name is None:
+        return tree
+    flat, tree_of = ravel_pytree(tree)
+    return tree_of(jax.lax.pmean(flat, axis_name))

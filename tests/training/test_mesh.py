@@ -11,6 +11,7 @@ from score_sde.training import (
     device_mesh,
     place,
     shard_batch,
+    step_axes,
 )
 from score_sde.training.mesh import shard_batches
 
@@ -55,6 +56,19 @@ def test_compiled_step_donates_its_state_and_takes_plain_batches(toy):
     metrics = compile_eval_step(toy.eval_step(), mesh, toy.state())(new, toy.held_out.batch(0), toy.key)
     assert not new.params["b"].is_deleted()
     assert np.isfinite(metrics["loss"])
+
+
+def test_one_sum_over_the_devices_takes_all_of_a_step(toy):
+    """Each takes milliseconds between processes on CPUs, where the compiler joins none."""
+    mesh, batch = device_mesh(), toy.loader.batch(0)
+    state, axes = place(mesh, toy.state()), step_axes(mesh)
+    step = compile_step(toy.step(axes), mesh, state, axis_name=axes)
+    assert step.lower(state, batch, toy.key).compile().as_text().count(" all-reduce(") == 1
+
+
+def test_who_makes_a_step_for_its_own_rows():
+    assert step_axes(device_mesh()) == ("data", "fsdp")
+    assert step_axes(device_mesh(fsdp=2)) is None and step_axes(device_mesh(jax.devices()[:1])) is None
 
 
 def test_one_step_of_several_is_no_loop(toy):

@@ -18,6 +18,7 @@ from score_sde.training import (
     make_train_step,
     place,
     shard_batch,
+    step_axes,
 )
 
 NUM_STEPS = 3
@@ -30,9 +31,9 @@ def run(step, state, toy, prepare=lambda batch: batch):
     return state, metrics
 
 
-def on_mesh(toy, num_devices):
+def on_mesh(toy, num_devices, axis_name=None):
     mesh = device_mesh(jax.devices()[:num_devices])
-    step = compile_step(toy.step(), mesh, toy.state())
+    step = compile_step(toy.step(axis_name), mesh, toy.state(), axis_name=axis_name)
     return run(step, place(mesh, toy.state()), toy, lambda batch: shard_batch(mesh, batch))
 
 
@@ -73,11 +74,20 @@ def assert_close(found, expected, rtol=1e-5):
         lambda toy: run(toy.step(), toy.state(), toy),
         lambda toy: on_mesh(toy, 1),
         lambda toy: on_mesh(toy, 8),
+        lambda toy: on_mesh(toy, 8, step_axes(device_mesh())),
         lambda toy: with_shard_map(toy, check_vma=True),
         lambda toy: with_shard_map(toy, check_vma=False),
         with_pmap,
     ],
-    ids=["plain", "one device", "eight devices", "shard_map", "shard_map unchecked", "pmap"],
+    ids=[
+        "plain",
+        "one device",
+        "eight devices",
+        "eight devices, one sum",
+        "shard_map",
+        "shard_map unchecked",
+        "pmap",
+    ],
 )
 def test_same_update_however_it_is_run(toy, variant):
     found = variant(toy)
