@@ -290,8 +290,8 @@ def test_does_not_wait_for_a_step_before_the_next_is_on_its_way(tmp_path, train_
     events = []
     compiled = loop.compile_steps
 
-    def recorded(*args):
-        steps = compiled(*args)
+    def recorded(*args, **options):
+        steps = compiled(*args, **options)
 
         def run(state, batches, key):
             state, metrics = steps(state, batches, key)
