@@ -17,14 +17,16 @@ from test_builders import abstract_init
 from score_sde.cli import main, train, training_run
 from score_sde.experiment import Experiment
 from score_sde.sampling import sample
-from score_sde.training import TrainResult
+from score_sde.training import TrainResult, compile_eval_step, compile_step
 
 
 def trace_steps(run, *, stop=None):
     """The first step and the first evaluation of a run, traced in place of being run."""
-    jax.eval_shape(run.step, run.state, run.loader.batch(0), run.key)
+    step = compile_step(run.step, run.mesh, run.state, axis_name=run.axis_name)
+    jax.eval_shape(step, run.state, run.loader.batch(0), run.key)
     if run.evaluation is not None:
-        jax.eval_shape(run.evaluation.step, run.state, run.evaluation.loader.batch(0), run.key)
+        step = compile_eval_step(run.evaluation.step, run.mesh, run.state, axis_name=run.axis_name)
+        jax.eval_shape(step, run.state, run.evaluation.loader.batch(0), run.key)
     return TrainResult(state=run.state, signum=None)
 
 
