@@ -144,7 +144,7 @@ EVALUATIONS_OF_A_STEP = {
 
 
 def training(repeats: int = 15) -> None:
-    """The train step (per-sample loss, clipping, Adam, EMA) against value_and_grad of a batched loss alone."""
+    """The train step (loss of each sample, clipping, Adam, EMA) against value_and_grad of a batched loss; then runs."""
     experiment = digits_experiment()
     model, options = experiment.model, experiment.training
     loss_fn = experiment.loss_fn(train=True)
@@ -175,11 +175,6 @@ def training(repeats: int = 15) -> None:
         repeats,
     )
     show(f"training: digits U-Net, batch {options.batch_size}", medians, "bare value_and_grad of a batched loss")
-    training_runs()
-
-
-def training_runs() -> None:
-    """What a run costs beyond its steps, and how it grows with the number of processes."""
     from benchmark_training import main
 
     main()

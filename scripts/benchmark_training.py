@@ -5,7 +5,6 @@ Called by ``python scripts/benchmark.py training``.
 
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -23,10 +22,12 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 import score_sde as ss
+from score_sde.cli.local_processes import free_port
 from score_sde.cli.training_run import training_run
 from score_sde.configs.digits import vp
 from score_sde.configs.vp import cifar10_ddpmpp_continuous
 from score_sde.training import Checkpoints, Hook, TrainState, compile_step, device_mesh, place, shard_batch, train
+from score_sde.training.processes import GIVEN
 
 WINDOWS = 8
 """How often a run is measured from one checkpoint to the next."""
@@ -154,16 +155,14 @@ def show_scaling(folder: Path) -> None:
 
 def images_per_second(workdir: Path, processes: int) -> float:
     """The median over the run of a command in so many processes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     training = {"batch_size": BATCH_OF_A_PROCESS * processes, "num_steps": SCALING_STEPS, "log_every": 10}
     training |= {"eval_every": 0, "sample_every": 0}
     flags = [f"--config.training.{name}={value}" for name, value in training.items()]
     command = [sys.executable, "-m", "score_sde", "train", "--config=digits/vp", f"--workdir={workdir}", *flags]
     running = []
     for index, core in zip(range(processes), _cores(), strict=False):
-        given = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(processes), "JAX_PROCESS_ID": str(index)}
+        given = dict(zip(GIVEN, (address, str(processes), str(index)), strict=True))
         environment = {**os.environ, **(given if processes > 1 else {})}
         process = subprocess.Popen(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

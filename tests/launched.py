@@ -1,12 +1,13 @@
 """Real processes, as a launcher starts them."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import score_sde
+from score_sde.cli.local_processes import free_port
+from score_sde.training.processes import GIVEN
 
 ROOT = str(Path(score_sde.__file__).parents[1])
 """The folder that the package is imported from."""
@@ -21,13 +22,11 @@ def started(
 
 def together(*arguments: str, processes: int, env: dict[str, str] | None = None) -> list[subprocess.Popen[str]]:
     """Python with these arguments, in one process or several that find each other."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     base = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": ROOT, **(env or {})}
     found = []
     for index in range(processes):
-        given = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(processes), "JAX_PROCESS_ID": str(index)}
+        given = dict(zip(GIVEN, (address, str(processes), str(index)), strict=True))
         environment = base | (given if processes > 1 else {})
         command = [sys.executable, *arguments]
         found.append(

@@ -97,7 +97,7 @@ class _Forwarding:
 
 
 def _run_once(launch: Launch, environments: Sequence[Mapping[str, str]], forwarding: _Forwarding) -> int:
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     with _all_ended(launch.grace) as processes:
         readers = []
         for index, devices in enumerate(environments):
@@ -209,7 +209,8 @@ def _visible_gpus(environment: Mapping[str, str]) -> list[str]:
     return sorted(found, key=int)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

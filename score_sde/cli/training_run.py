@@ -62,7 +62,8 @@ def train_in(workdir: Path, experiment: AnyExperiment, stop: StopRequest) -> int
             mesh = _checked_mesh(experiment.training)
             by_first(lambda: _take(workdir, experiment, stack))
             code = versions()
-            check_agreement(_facts(experiment, code))
+            if jax.process_count() > 1:  # one need not compile what takes the fingerprints
+                check_agreement(_facts(experiment, code))
             run = training_run(experiment, workdir, mesh, code)
         for thing in (run.writer, run.loader, *([run.evaluation.loader] if run.evaluation else [])):
             stack.enter_context(closing(thing))
@@ -108,7 +109,7 @@ def training_run(experiment: AnyExperiment, workdir: Path, mesh: Mesh, code: Map
     """The run of an experiment in a folder: loaders, steps, writers, checkpoints and sample grids."""
     training, model = experiment.training, experiment.model
     train_key, eval_key, sample_key = jax.random.split(jax.random.key(model.seed), 3)
-    is_first = jax.process_index() == 0
+    axes, is_first = step_axes(mesh), jax.process_index() == 0
     writer = make_writers(training.trackers, workdir, model.config) if is_first else MultiWriter()
     return TrainingRun(
         state=init_state(
@@ -120,9 +121,9 @@ def training_run(experiment: AnyExperiment, workdir: Path, mesh: Mesh, code: Map
             training.ema,
             averages=training.averages,
             num_microbatches=training.num_microbatches,
-            axis_name=step_axes(mesh),
+            axis_name=axes,
         ),
-        axis_name=step_axes(mesh),
+        axis_name=axes,
         loader=_loader(experiment, "train", seed=model.seed),
         key=train_key,
         num_steps=training.num_steps,
@@ -139,7 +140,7 @@ def training_run(experiment: AnyExperiment, workdir: Path, mesh: Mesh, code: Map
         about={"versions": code},
         log_every=training.log_every,
         writer=writer,
-        evaluation=_evaluation(experiment, eval_key, step_axes(mesh)) if training.eval_every else None,
+        evaluation=_evaluation(experiment, eval_key, axes) if training.eval_every else None,
         hooks=_hooks(experiment, workdir, mesh, sample_key, writer),
         max_skipped=training.max_skipped,
         max_taken_back=training.max_taken_back,

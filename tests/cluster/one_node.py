@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from score_sde.cli.local_processes import free_port
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "scancel", "sinfo")
 """In Debian's packages munge, slurmctld, slurmd and slurm-client."""
 
@@ -56,7 +58,7 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
     host = socket.gethostname().partition(".")[0]
     for name in ("state", "spool"):
         (folder / name).mkdir(parents=True)
-    text = CONFIG.format(host=host, folder=folder, controller=_free_port(), node=_free_port())
+    text = CONFIG.format(host=host, folder=folder, controller=free_port(), node=free_port())
     (folder / "slurm.conf").write_text(text)
     key = folder / "munge.key"
     key.write_bytes(secrets.token_bytes(128))
@@ -110,9 +112,3 @@ def _wait(ready, what: str, seconds: float = 60.0) -> None:
 
 def _path() -> str:
     return os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

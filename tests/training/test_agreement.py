@@ -1,20 +1,18 @@
 """What several processes agree on, in real processes."""
 
-import socket
-import subprocess
-import sys
-
 import pytest
+from launched import finished, together
 
 from score_sde.training import StopRequest, check_agreement, device_mesh
 from score_sde.training.agreement import StopVote
 
 PROGRAM = """
-import sys, jax
-address, index = sys.argv[1], int(sys.argv[2])
-jax.distributed.initialize(coordinator_address=address, num_processes=2, process_id=index)
-from score_sde.training import StopRequest, by_first, check_agreement, device_mesh
+import jax
+from score_sde.training import StopRequest, by_first, check_agreement, device_mesh, join_processes
 from score_sde.training.agreement import StopVote
+
+join_processes()
+index = jax.process_index()
 
 def refuse():
     raise ValueError("the first says no")
@@ -51,13 +49,7 @@ def test_one_process_agrees_with_itself_and_stops_at_once():
 
 @pytest.mark.slow
 def test_two_processes_find_what_differs_and_stop_after_the_same_step():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    commands = [[sys.executable, "-c", PROGRAM, address, str(index)] for index in range(2)]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
-    texts = [process.communicate(timeout=120)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
+    texts = [text for text, _ in finished(together("-c", PROGRAM, processes=2))]
     for text in texts:
         assert "the code of process 1 is not that of process 0\n" in text
         assert "[None, None, None, 15, 15, 15]\n" in text
