@@ -7,9 +7,8 @@ before anything compiles. A ``"package.module:Name"`` instead of a name takes co
 
 import dataclasses
 import inspect
-import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import numpy as np
@@ -31,7 +30,8 @@ from score_sde.data import (
 from score_sde.dequantizer import DequantizerExperiment, LearnedDequantizer, VariationalDequantization
 from score_sde.experiment import Drawing, Evaluating, Experiment, Model, Training
 from score_sde.models import Classifier, ConditionalFlow, ScoreNetwork
-from score_sde.naming import check_arguments, did_you_mean, errors_of, from_text, lookup
+from score_sde.naming import check_arguments, errors_of, from_text, lookup
+from score_sde.sections import CLASSIFIER, DEQUANTIZER, SCORE_MODEL, SECTIONS, Config, kind_of, plain_config
 from score_sde.tables import (
     AUGMENTATION,
     AVERAGES,
@@ -89,22 +89,6 @@ __all__ = [
     "plain_config",
 ]
 
-Config: TypeAlias = ConfigDict | Mapping[str, Any]
-"""A config, or its sections as plain dictionaries."""
-
-SECTIONS = (
-    "seed", "sde", "model", "parameterization", "objective", "optim", "sampling", "data", "training", "eval"
-)  # fmt: skip
-
-SCORE_MODEL, CLASSIFIER, DEQUANTIZER = "score model", "classifier", "dequantizer"
-"""The kinds of models, each trained by a config of its own."""
-
-SECTIONS_OF = {
-    SCORE_MODEL: SECTIONS,
-    # These have no samples and no likelihood.
-    **dict.fromkeys((CLASSIFIER, DEQUANTIZER), ("seed", "sde", "model", "objective", "optim", "data", "training")),
-}
-
 
 def build(config: Config) -> Experiment:
     """The experiment that a config describes, with its data loaded and its parameters initialised.
@@ -146,13 +130,6 @@ def build_dequantizer(config: Config, score_model: Model) -> DequantizerExperime
     plain, parts = _training_parts({**plain, **given}, VariationalDequantization)
     model = build_dequantizer_model(plain, None, step=0)
     return DequantizerExperiment(score_model=score_model, model=model, **parts)
-
-
-def kind_of(config: Config) -> str:
-    """What a config describes, which its objective tells: a score model, a classifier or a dequantizer."""
-    objective = config.get("objective")
-    name = objective.get("name") if isinstance(objective, Mapping | ConfigDict) else None
-    return {CLASSIFICATION: CLASSIFIER, DEQUANTIZATION: DEQUANTIZER}.get(str(name), SCORE_MODEL)
 
 
 def _training_parts(config: Config, objective: type) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -341,39 +318,6 @@ def _function(path: str, value: Any, table: Table) -> Callable[..., Any]:
         return function
     make = function if isinstance(function, type) else type(function)
     return _call(path, make, parameters, name=value["name"])
-
-
-def plain_config(config: Config) -> dict[str, Any]:
-    """The config as plain dictionaries, its sections checked."""
-    plain = config.to_dict() if isinstance(config, ConfigDict) else config
-    kind = kind_of(plain)
-    sections, other = SECTIONS_OF[kind], set(SECTIONS) - set(SECTIONS_OF[CLASSIFIER])
-    config_of: dict[str, str] = dict.fromkeys(other, f"the config of a {kind}, which its objective makes it,")
-    for section in plain:
-        if section not in (*sections, "example"):
-            found = f"{config_of.get(section, 'the config')} has an unknown section {section!r}"
-            raise ValueError(f"{found}{did_you_mean(str(section), sections)}; sections: {', '.join(sections)}")
-    for section in sections:
-        if section not in plain:
-            found = f"{config_of.get(section, 'the config')} lacks the section {section!r}"
-            raise ValueError(f"{found}; start from the defaults of configs/default.py")
-        if section != "seed" and not isinstance(plain[section], Mapping):
-            raise ValueError(f"{section} must be a section of keys and values, got {plain[section]!r}")
-    return {section: _plain_value(section, values) for section, values in plain.items()}
-
-
-def _plain_value(path: str, value: Any) -> Any:
-    """A value as JSON knows it, so that what is saved with a checkpoint is what was built."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain_value(f"{path}.{key}", item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain_value(path, item) for item in value]
-    value = value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{path} must be a finite number, got {value}")
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise ValueError(f"{path} must be a plain value, got {type(value).__name__}; code is named as package.module:Name")
 
 
 def _init(network: ScoreNetwork | Classifier | ConditionalFlow, seed: int) -> Params:

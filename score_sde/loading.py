@@ -4,15 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from score_sde.builders import (
-    Config,
-    ConfigDict,
-    build_classifier_model,
-    build_dequantizer_model,
-    build_model,
-    construct,
-    plain_config,
-)
+from ml_collections import ConfigDict
+
+from score_sde.builders import build_classifier_model, build_dequantizer_model, build_model, construct
 from score_sde.classifier import NoisyClassifier
 from score_sde.configs.default import get_default_config
 from score_sde.dequantizer import LearnedDequantizer
@@ -23,6 +17,7 @@ from score_sde.interop.exported import is_exported, read_exported
 from score_sde.interop.foreign import read_foreign
 from score_sde.interop.reference_config import sections_of_reference
 from score_sde.models import ScoreNetwork
+from score_sde.sections import Config, plain_config
 from score_sde.training import SamplingCheckpoint, restore_for_sampling
 
 

@@ -109,7 +109,7 @@ def show_loop(title: str, config: ConfigDict, workdir: Path) -> None:
     experiment, mesh = ss.build(config), device_mesh()
     run = training_run(experiment, workdir, mesh, {})
     state = place(mesh, run.state)
-    step, batch = compile_step(run.step, mesh, state, axis_name=run.axis_name), shard_batch(mesh, run.loader.batch(0))
+    step, batch = compile_step(run.step, mesh, state), shard_batch(mesh, run.loader.batch(0))
 
     with Checkpoints(workdir / "before") as before:
         before.save(state, config=run.config)

@@ -21,7 +21,7 @@ FLOORS = {
     **dict.fromkeys(["evidence", "discrete_evidence", "dequantization", "estimators"], 2),
     **dict.fromkeys(["models", "data", "interop", "replacing"], 3),
     **dict.fromkeys(["training", "evaluation"], 4),
-    **dict.fromkeys(["experiment", "classifier", "dequantizer", "tables", "builders", "loading"], 5),
+    **dict.fromkeys(["experiment", "classifier", "dequantizer", "tables", "sections", "builders", "loading"], 5),
     **dict.fromkeys(["cli", "__main__"], 6),
 }
 """A room imports from lower floors, or from its neighbours as long as that makes no circle."""
@@ -29,7 +29,7 @@ FLOORS = {
 IMPORTERS = {
     "flax": {"models"},
     "orbax": {"training"},
-    "ml_collections": {"builders", "cli"},
+    "ml_collections": {"sections", "builders", "loading", "cli"},
     "diffrax": {"solvers", "integrate"},
     "grain": {"data"},
 }

@@ -123,7 +123,6 @@ def training_run(experiment: AnyExperiment, workdir: Path, mesh: Mesh, code: Map
             num_microbatches=training.num_microbatches,
             axis_name=axes,
         ),
-        axis_name=axes,
         loader=_loader(experiment, "train", seed=model.seed),
         key=train_key,
         num_steps=training.num_steps,

@@ -32,7 +32,7 @@ from score_sde.training.seal import CheckpointError
 from score_sde.training.signals import StopRequest
 from score_sde.training.speed import Speed
 from score_sde.training.state import TrainState
-from score_sde.training.step import AxisName, EvalStep, Metrics, TrainStep
+from score_sde.training.step import EvalStep, Metrics, StepFunction, TrainStep, Updated
 from score_sde.training.watchdog import Watchdog
 from score_sde.typing import Key
 
@@ -85,7 +85,6 @@ class TrainingRun:
     Attributes:
         state: The state to start from, where there is no checkpoint to resume from.
         step: What ``make_train_step`` gives, un-transformed.
-        axis_name: That of ``step`` and of the step of ``evaluation``: what ``step_axes`` gives for the mesh, or None.
         loader: The training data.
         key: The key that those of all steps are folded from.
         num_steps: At how many steps the run is complete, those before an interruption included.
@@ -114,7 +113,6 @@ class TrainingRun:
     key: Key
     num_steps: int
     mesh: Mesh = field(default_factory=device_mesh)
-    axis_name: AxisName = None
     n_jitted_steps: int = 1
     checkpoints: Checkpoints | None = None
     checkpoint_every: int = 1000
@@ -161,7 +159,7 @@ class TrainResult(NamedTuple):
 class _Tools(NamedTuple):
     """What the loop works with."""
 
-    steps: TrainStep
+    steps: StepFunction[Updated]
     evaluate: Callable[[TrainState, int], dict[str, float]]
     stop: StopRequest
     progress: Progress
@@ -192,7 +190,7 @@ def train(run: TrainingRun, *, stop: StopRequest | None = None) -> TrainResult:
     with ExitStack() as stack:
         progress = stack.enter_context(Progress("train", run.num_steps, start=first, stream=run.stream))
         tools = _Tools(
-            steps=compile_steps(run.step, run.mesh, state, axis_name=run.axis_name),
+            steps=compile_steps(run.step, run.mesh, state),
             evaluate=_compile_evaluation(run, state),
             stop=stack.enter_context(StopRequest()) if stop is None else stop,
             progress=progress,
@@ -310,7 +308,7 @@ def _compile_evaluation(run: TrainingRun, state: TrainState) -> Callable[[TrainS
     evaluation = run.evaluation
     if evaluation is None:
         return lambda state, step: {}
-    eval_step = compile_eval_step(evaluation.step, run.mesh, state, axis_name=run.axis_name)
+    eval_step = compile_eval_step(evaluation.step, run.mesh, state)
     part = local_part(run.mesh, evaluation.loader.batch_size)
 
     def evaluate(state: TrainState, step: int) -> dict[str, float]:

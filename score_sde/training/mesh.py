@@ -1,7 +1,7 @@
 """Devices: the batch is split over all of them; the state is on each, or split over groups of them too."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from score_sde.data.loader import Batch
 from score_sde.training.state import TrainState
-from score_sde.training.step import AxisName, EvalStep, Metrics, TrainStep
+from score_sde.training.step import AxisName, EvalStep, Metrics, Result, Step, StepFunction, TrainStep, Updated
 from score_sde.typing import Key
 
 DATA, FSDP = "data", "fsdp"
@@ -134,24 +134,26 @@ def gathered(mesh: Mesh, tree: Any) -> Any:
     return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_data(0)), whole)
 
 
-def compile_step(step: TrainStep, mesh: Mesh, state: TrainState, *, axis_name: AxisName = None) -> TrainStep:
+def compile_step(step: TrainStep, mesh: Mesh, state: TrainState) -> StepFunction[Updated]:
     """The step of ``make_train_step`` under ``jax.jit``, on the devices of ``mesh``.
 
     The state given to it is donated: only the returned one may be used afterwards.
 
     Args:
-        step: The step.
+        step: The step; its ``axis_name`` is that of ``step_axes(mesh)``, or None.
         mesh: The devices.
         state: A state of the shapes to come.
-        axis_name: That of the step: what `step_axes` gives, or None.
+
+    Raises:
+        ValueError: Where the ``axis_name`` is another.
     """
-    return _compile(step, mesh, state, PartitionSpec(AXES), axis_name, donated=True)
+    return _compile(step, mesh, state, PartitionSpec(AXES), donated=True)
 
 
-def compile_steps(step: TrainStep, mesh: Mesh, state: TrainState, *, axis_name: AxisName = None) -> TrainStep:
+def compile_steps(step: TrainStep, mesh: Mesh, state: TrainState) -> StepFunction[Updated]:
     """As many steps in one dispatch as the batches stacked by `shard_batches`; the metrics have one row for each."""
 
-    def steps(state: TrainState, batches: Batch, key: Key) -> tuple[TrainState, Metrics]:
+    def steps(state: TrainState, batches: Batch, key: Key) -> Updated:
         if batches.index.shape[0] == 1:
             # One turn of a scan is a loop all the same, however it is unrolled.
             state, metrics = step(state, jax.tree.map(lambda rows: rows[0], batches), key)
@@ -160,25 +162,28 @@ def compile_steps(step: TrainStep, mesh: Mesh, state: TrainState, *, axis_name: 
         unroll = jax.default_backend() == "cpu"
         return jax.lax.scan(lambda state, batch: step(state, batch, key), state, batches, unroll=unroll)
 
-    return _compile(steps, mesh, state, PartitionSpec(None, AXES), axis_name, donated=True)
+    return _compile(Step(steps, step.axis_name), mesh, state, PartitionSpec(None, AXES), donated=True)
 
 
-def compile_eval_step(step: EvalStep, mesh: Mesh, state: TrainState, *, axis_name: AxisName = None) -> EvalStep:
+def compile_eval_step(step: EvalStep, mesh: Mesh, state: TrainState) -> StepFunction[Metrics]:
     """The step of ``make_eval_step`` under ``jax.jit``, on the devices of ``mesh``, for states of the shapes given."""
-    return _compile(step, mesh, state, PartitionSpec(AXES), axis_name, donated=False)
+    return _compile(step, mesh, state, PartitionSpec(AXES), donated=False)
 
 
 def _compile(
-    step: Callable[..., Any], mesh: Mesh, state: TrainState, rows: PartitionSpec, axis_name: AxisName, *, donated: bool
-) -> Callable[..., Any]:
+    step: Step[Result], mesh: Mesh, state: TrainState, rows: PartitionSpec, *, donated: bool
+) -> StepFunction[Result]:
+    if step.axis_name not in (None, AXES):
+        raise ValueError(f"axis_name of a step on a mesh must be {AXES} or None, got {step.axis_name!r}")
     where, whole = shardings(mesh, state), replicated(mesh)
-    if axis_name is not None:
+    function = step.function
+    if step.axis_name is not None:
         everywhere = PartitionSpec()
         # It cannot follow that the state is the same everywhere through a sum of all arrays at once.
-        step = jax.shard_map(
-            step, mesh=mesh, in_specs=(everywhere, rows, everywhere), out_specs=everywhere, check_vma=False
+        function = jax.shard_map(
+            function, mesh=mesh, in_specs=(everywhere, rows, everywhere), out_specs=everywhere, check_vma=False
         )
     inputs = (where, NamedSharding(mesh, rows), whole)
     if donated:
-        return jax.jit(step, in_shardings=inputs, out_shardings=(where, whole), donate_argnums=0)
-    return jax.jit(step, in_shardings=inputs, out_shardings=whole)
+        return jax.jit(function, in_shardings=inputs, out_shardings=(where, whole), donate_argnums=0)
+    return jax.jit(function, in_shardings=inputs, out_shardings=whole)

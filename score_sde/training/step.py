@@ -2,7 +2,8 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -27,13 +28,39 @@ that is NaN is not there for this example, and left out of the mean. The label i
 Metrics: TypeAlias = dict[str, Array]
 """Scalars by name; of several steps in one dispatch, one row for each."""
 
-TrainStep: TypeAlias = Callable[[TrainState, Batch, Key], tuple[TrainState, Metrics]]
-"""``(state, batch, train_key) -> (next state, metrics)``."""
-
 AxisName: TypeAlias = str | tuple[str, ...] | None
 """The mapped axis, or several, that split the batch."""
 
-EvalStep: TypeAlias = Callable[[TrainState, Batch, Key], Metrics]
+Result = TypeVar("Result")
+
+StepFunction: TypeAlias = Callable[[TrainState, Batch, Key], Result]
+"""``(state, batch, key) -> result``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Step(Generic[Result]):
+    """A pure function of a state, a batch and a key that tells how it is to be mapped.
+
+    Attributes:
+        function: The function.
+        axis_name: The mapped axis or axes that split the batch; none for a function of the whole batch.
+    """
+
+    function: StepFunction[Result]
+    axis_name: AxisName = None
+
+    def __call__(self, state: TrainState, batch: Batch, key: Key) -> Result:
+        """What the function gives."""
+        return self.function(state, batch, key)
+
+
+Updated: TypeAlias = tuple[TrainState, Metrics]
+"""The next state, and the metrics of the step that led to it."""
+
+TrainStep: TypeAlias = Step[Updated]
+"""``(state, batch, train_key) -> (next state, metrics)``."""
+
+EvalStep: TypeAlias = Step[Metrics]
 """``(state, batch, key) -> metrics``."""
 
 
@@ -71,7 +98,7 @@ def make_train_step(
         ``jax.tree.leaves``; -1 for none) and the means of the loss's other scalars.
     """
 
-    def train_step(state: TrainState, batch: Batch, train_key: Key) -> tuple[TrainState, Metrics]:
+    def train_step(state: TrainState, batch: Batch, train_key: Key) -> Updated:
         rows = _rows(jax.random.fold_in(train_key, state.step), batch, axis_name)
         mean_loss = functools.partial(_mean_loss, _with_frozen(loss_fn, state))
         gradient = jax.value_and_grad(mean_loss, has_aux=True)
@@ -92,7 +119,7 @@ def make_train_step(
         metrics = {"loss": loss, "grad_norm": grad_norm, "skipped": state.skipped, "bad_leaf": _bad_leaf(grads)}
         return state, {**_means(aux), **metrics}
 
-    return train_step
+    return Step(train_step, axis_name)
 
 
 def make_eval_step(loss_fn: LossFn, *, axis_name: AxisName = None) -> EvalStep:
@@ -115,7 +142,7 @@ def make_eval_step(loss_fn: LossFn, *, axis_name: AxisName = None) -> EvalStep:
         loss, aux = _mean_over_devices(own, axis_name)
         return {**_means(aux), "loss": loss}
 
-    return eval_step
+    return Step(eval_step, axis_name)
 
 
 def _with_frozen(loss_fn: LossFn, state: TrainState) -> LossFn:

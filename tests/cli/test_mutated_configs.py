@@ -22,10 +22,10 @@ from score_sde.training import TrainResult, compile_eval_step, compile_step
 
 def trace_steps(run, *, stop=None):
     """The first step and the first evaluation of a run, traced in place of being run."""
-    step = compile_step(run.step, run.mesh, run.state, axis_name=run.axis_name)
+    step = compile_step(run.step, run.mesh, run.state)
     jax.eval_shape(step, run.state, run.loader.batch(0), run.key)
     if run.evaluation is not None:
-        step = compile_eval_step(run.evaluation.step, run.mesh, run.state, axis_name=run.axis_name)
+        step = compile_eval_step(run.evaluation.step, run.mesh, run.state)
         jax.eval_shape(step, run.state, run.evaluation.loader.batch(0), run.key)
     return TrainResult(state=run.state, signum=None)
 

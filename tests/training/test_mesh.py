@@ -62,8 +62,13 @@ def test_one_sum_over_the_devices_takes_all_of_a_step(toy):
     """Each takes milliseconds between processes on CPUs, where the compiler joins none."""
     mesh, batch = device_mesh(), toy.loader.batch(0)
     state, axes = place(mesh, toy.state()), step_axes(mesh)
-    step = compile_step(toy.step(axes), mesh, state, axis_name=axes)
+    step = compile_step(toy.step(axes), mesh, state)
     assert step.lower(state, batch, toy.key).compile().as_text().count(" all-reduce(") == 1
+
+
+def test_a_step_over_other_axes_is_refused(toy):
+    with pytest.raises(ValueError, match=r"axis_name of a step on a mesh must be .* got 'data'"):
+        compile_step(toy.step("data"), device_mesh(), toy.state())
 
 
 def test_who_makes_a_step_for_its_own_rows():

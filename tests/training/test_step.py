@@ -33,7 +33,7 @@ def run(step, state, toy, prepare=lambda batch: batch):
 
 def on_mesh(toy, num_devices, axis_name=None):
     mesh = device_mesh(jax.devices()[:num_devices])
-    step = compile_step(toy.step(axis_name), mesh, toy.state(), axis_name=axis_name)
+    step = compile_step(toy.step(axis_name), mesh, toy.state())
     return run(step, place(mesh, toy.state()), toy, lambda batch: shard_batch(mesh, batch))
 
 
