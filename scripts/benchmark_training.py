@@ -36,12 +36,27 @@ BATCH_OF_A_PROCESS, SCALING_STEPS, SCALING_ROUNDS = 64, 100, 3
 
 
 def main() -> None:
-    """The loop on this machine's devices; on CPUs also one process against two, each on a core of its own."""
+    """The loop on this machine's devices; on two CPU cores also each with a part of the work of its own.
+
+    On one core the steps and on the other the loop, which shares no cores with the steps on an accelerator either; and
+    one process against two.
+    """
     with tempfile.TemporaryDirectory() as folder:
         for number, (title, config) in enumerate(configs(Path(folder))):
             show_loop(title, config, Path(folder) / f"run_{number}")
         if jax.default_backend() == "cpu" and len(_cores()) > 1:
+            subprocess.run([sys.executable, __file__], check=True)
             show_scaling(Path(folder))
+
+
+def beside_the_steps() -> None:
+    """The loop on a core beside that of the steps; jax must not have been used before in this process."""
+    first, second, *_ = _cores()
+    os.sched_setaffinity(0, {first})
+    jax.devices()  # begins the threads that compute, on the first core
+    os.sched_setaffinity(0, {second})
+    with tempfile.TemporaryDirectory() as folder:
+        show_loop("digits U-Net, data in memory, the loop on a core of its own", vp.get_config(), Path(folder) / "run")
 
 
 def configs(folder: Path) -> list[tuple[str, ConfigDict]]:
@@ -122,13 +137,14 @@ def show_loop(title: str, config: ConfigDict, workdir: Path) -> None:
     windows = Windows(bare=bare, steps=window)
     with closing(run.writer), run.checkpoints or nullcontext():
         train(replace(run, hooks=(Hook(every=window, run=windows),)))
-    mine, least = statistics.median(windows.of_run), statistics.median(windows.of_bare)
+    mine = statistics.median(windows.of_run)
+    ratio = statistics.median(run / bare for run, bare in zip(windows.of_run, windows.of_bare, strict=True))
     seconds = waited(workdir, training.log_every)
     data = 100 * seconds["data_wait"] / (sum(windows.of_run) * window)
     checkpoint = 100 * seconds["checkpoint_wait"] / (mine * training.checkpoint_every)
     print(
         f"training: {title}, batch {training.batch_size}: {training.batch_size / mine:.0f} images/s, "
-        f"{mine / least:.3f} x a bare jitted step; {data:.2f} % of the time waiting for data, "
+        f"{ratio:.3f} x a bare jitted step; {data:.2f} % of the time waiting for data, "
         f"{checkpoint:.2f} % for the checkpoint of every {training.checkpoint_every} steps"
     )
 
@@ -182,3 +198,7 @@ def _cores() -> list[int]:
 
 def _rows(workdir: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+if __name__ == "__main__":
+    beside_the_steps()

@@ -47,7 +47,8 @@ def run(launch: Launch) -> int:
     """Run until all have ended, again up to ``restarts`` times where they were stopped or failed: the exit code.
 
     It is that of the process that failed first; 75 where some were stopped to be continued; else 0. SIGINT, SIGTERM and
-    SIGUSR1 are passed on to every process once, and nothing is started again after one.
+    SIGUSR1 are passed on to every process once, and nothing is started again after one. A process that ends by such a
+    signal has not begun: it is to be continued too.
     """
     environments = _device_environments(launch, os.environ)
     with _Forwarding() as forwarding:
@@ -114,16 +115,16 @@ def _run_once(launch: Launch, environments: Sequence[Mapping[str, str]], forward
             processes.append(process)
             readers += _readers(process, index)
         forwarding.begin(processes)
-        code = _first_failure(processes)
+        code = _first_failure(processes, forwarding)
     forwarding.end()
     for reader in readers:
         reader.join(_PATIENCE)
     if code is not None:
         return code
-    return STOPPED if any(process.returncode == STOPPED for process in processes) else 0
+    return STOPPED if any(process.returncode for process in processes) else 0
 
 
-def _first_failure(processes: Sequence["subprocess.Popen[bytes]"]) -> int | None:
+def _first_failure(processes: Sequence["subprocess.Popen[bytes]"], forwarding: _Forwarding) -> int | None:
     """The code of the first process that fails, at once; None if all end without."""
     running = dict(enumerate(processes))
     while running:
@@ -132,7 +133,7 @@ def _first_failure(processes: Sequence["subprocess.Popen[bytes]"]) -> int | None
             if code is None:
                 continue
             del running[index]
-            if code not in (0, STOPPED):
+            if code not in (0, STOPPED) and not (forwarding.came and -code in FORWARDED):
                 end = f"code {code}" if code > 0 else signal.Signals(-code).name
                 _say(f"process {index} ended with {end}" + ("; stopping the others" if running else ""))
                 return code if code > 0 else 128 - code

@@ -23,8 +23,9 @@ srun --kill-on-bad-exit=0 \\
     {command}
 code=$?
 
+# 143 is that of a run which SIGTERM has met before it watched for signals: nothing had begun.
 # Queue it again, unless Slurm does that already, or cancels the job: then its state is another.
-if [ "$code" -eq 75 ] && [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then
+if [[ "$code" =~ ^(75|143)$ ]] && [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then
     echo "stopped, to go on: queued again" >&2
     scontrol requeue "$SLURM_JOB_ID"
 fi

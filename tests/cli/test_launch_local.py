@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,21 @@ def test_it_starts_again_so_often(tmp_path, codes, restarts, expected, starts):
     assert len(list(tmp_path.iterdir())) == starts
 
 
+@contextmanager
+def sent(name, folder):
+    """Send a signal to this process once two files are in the folder."""
+
+    def send():
+        while len(list(folder.iterdir())) < 2:
+            time.sleep(0.01)
+        os.kill(os.getpid(), getattr(signal, name))
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    yield
+    sender.join()
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
 def test_a_signal_goes_to_every_process_once_and_nothing_starts_again(tmp_path, name):
     script = f"""
@@ -116,18 +132,19 @@ open(f"{tmp_path}/{{index}}-{{len(came)}}", "w")
 sys.exit(75)
 """
 
-    def send():
-        while len(list(tmp_path.iterdir())) < 2:
-            time.sleep(0.01)
-        os.kill(os.getpid(), getattr(signal, name))
-
     before = signal.getsignal(getattr(signal, name))
-    sender = threading.Thread(target=send)
-    sender.start()
-    assert launch(script, restarts=3) == 75
-    sender.join()
+    with sent(name, tmp_path):
+        assert launch(script, restarts=3) == 75
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "0-1", "1", "1-1"]
     assert signal.getsignal(getattr(signal, name)) == before
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_processes_that_die_of_a_signal_that_was_passed_on_are_to_be_continued(tmp_path, capfd, name):
+    """They had not begun: a verb watches for signals once its processes have met."""
+    with sent(name, tmp_path):
+        assert launch(f'open(f"{tmp_path}/{{index}}", "w"); time.sleep(60)', restarts=3) == 75
+    assert not capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

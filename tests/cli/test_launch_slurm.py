@@ -48,8 +48,9 @@ srun --kill-on-bad-exit=0 \\
         '--workdir=/runs/my digits'
 code=$?
 
+# 143 is that of a run which SIGTERM has met before it watched for signals: nothing had begun.
 # Queue it again, unless Slurm does that already, or cancels the job: then its state is another.
-if [ "$code" -eq 75 ] && [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then
+if [[ "$code" =~ ^(75|143)$ ]] && [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then
     echo "stopped, to go on: queued again" >&2
     scontrol requeue "$SLURM_JOB_ID"
 fi
@@ -98,6 +99,17 @@ def test_every_flag_reaches_the_command_as_it_was_given(flags):
     done = subprocess.run(["bash", "-c", text], capture_output=True, check=True)
     words = done.stdout.split(b"\0")[:-1]
     assert [word.decode() for word in words][5:] == flags
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "CANCELLED", "PENDING"])
+@pytest.mark.parametrize("code", [0, 1, 2, 75, 137, 143])
+def test_a_job_that_was_stopped_is_queued_again(code, state):
+    """By bash, with functions in place of Slurm's commands; not where Slurm cancels it, or has queued it itself."""
+    stands_in = f"srun() {{ return {code}; }}; squeue() {{ echo {state}; }}; scontrol() {{ echo scontrol $*; }}"
+    text = batch_script(job(), "file").replace("trap : TERM", f"{stands_in}; SLURM_JOB_ID=7")
+    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True)
+    again = code in (75, 143) and state == "RUNNING"
+    assert (done.returncode, done.stdout) == (code, "scontrol requeue 7\n" if again else "")
 
 
 @given(name=line)
