@@ -184,17 +184,21 @@ def train(run: TrainingRun, *, stop: StopRequest | None = None) -> TrainResult:
         CheckpointError: Where no checkpoint is sound, or the latest does not fit ``run``; a ``ValueError``.
     """
     notes: list[str] = []
-    state = _restore_or_start(run, notes.append)
-    first = int(state.step)
-    run.writer.rewind(first)
     with ExitStack() as stack:
+        # What it tells goes to standard error in each process: it is the one that hangs who knows where.
+        watchdog = stack.enter_context(Watchdog(run.hang_timeout, dump=run.hang_dump))
+        watchdog.beat("restoring the last checkpoint")
+        state = _restore_or_start(run, notes.append)
+        first = int(state.step)
+        run.writer.rewind(first)
+        watchdog.beat(f"starting at step {first}")
         progress = stack.enter_context(Progress("train", run.num_steps, start=first, stream=run.stream))
         tools = _Tools(
             steps=compile_steps(run.step, run.mesh, state),
             evaluate=_compile_evaluation(run, state),
             stop=stack.enter_context(StopRequest()) if stop is None else stop,
             progress=progress,
-            watchdog=stack.enter_context(Watchdog(run.hang_timeout, dump=run.hang_dump, note=progress.note)),
+            watchdog=watchdog,
             speed=Speed(run.loader.batch_size),
         )
         if first:

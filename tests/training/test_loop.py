@@ -1,6 +1,8 @@
+import functools
 import io
 import os
 import signal
+import threading
 from dataclasses import replace
 
 import jax
@@ -27,6 +29,7 @@ from score_sde.training import (
 )
 from score_sde.training.health import Health
 from score_sde.training.speed import Speed
+from score_sde.training.watchdog import Watchdog
 
 NUM_STEPS = 12
 
@@ -357,6 +360,17 @@ def test_other_random_keys_are_refused(tmp_path, train_in):
     train_in(tmp_path, num_steps=4)
     with pytest.raises(ValueError, match=r"made with the random keys threefry2x32:\[0, 7\], these are .*\[0, 8\]"):
         train_in(tmp_path, key=jax.random.key(8))
+
+
+def test_a_checkpoint_that_does_not_come_is_a_hang(tmp_path, train_in, monkeypatch, capsys):
+    """Here the end of the process is the end of the wait."""
+    train_in(tmp_path, num_steps=4)
+    restore, ended = Checkpoints.restore, threading.Event()
+    monkeypatch.setattr(Checkpoints, "restore", lambda self, *args, **kw: ended.wait(60) and restore(self, *args, **kw))
+    monkeypatch.setattr(loop, "Watchdog", functools.partial(Watchdog, end=ended.set))
+    result, _ = train_in(tmp_path, num_steps=5, hang_timeout=0.5, hang_dump=tmp_path / "hang.txt")
+    line = f"while restoring the last checkpoint: the stacks of all threads are in {tmp_path / 'hang.txt'}\n"
+    assert int(result.state.step) == 5 and capsys.readouterr().err.endswith(line)
 
 
 def test_needs_neither_checkpoints_nor_writers_nor_evaluation(toy):
