@@ -47,7 +47,7 @@ from score_sde.training.mesh import gathered, step_axes
 from score_sde.training.seal import CheckpointError, fingerprints
 from score_sde.training.snapshots import FOLDER
 from score_sde.training.step import AxisName
-from score_sde.training.watchdog import STOPPED
+from score_sde.training.watchdog import STOPPED, Watchdog
 from score_sde.typing import Key
 
 
@@ -58,7 +58,7 @@ def train_in(workdir: Path, experiment: AnyExperiment, stop: StopRequest) -> int
         Refusal: where the folder holds another run, another process writes in it, or nothing can be written there.
     """
     with ExitStack() as stack:
-        with refusals():
+        with refusals(), Watchdog(experiment.training.hang_timeout):
             mesh = _checked_mesh(experiment.training)
             by_first(lambda: _take(workdir, experiment, stack))
             code = versions()

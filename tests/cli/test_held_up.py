@@ -1,5 +1,8 @@
-"""Training that is held up, in real processes: by data that do not come, and by another run in the same folder."""
+"""Training that is held up: by data or other processes that do not come, and by another run in the same folder."""
 
+import functools
+import re
+import threading
 import time
 from pathlib import Path
 
@@ -9,7 +12,10 @@ import pytest
 import tiny
 from launched import ROOT, finished, started
 
+from score_sde.cli import main, training_run
 from score_sde.loading import load
+from score_sde.training import loop
+from score_sde.training.watchdog import Watchdog
 
 GATED = """
 import itertools
@@ -68,6 +74,19 @@ def test_a_run_whose_data_do_not_come_ends_in_one_line_and_goes_on_when_run_agai
     gated.gate.touch()
     ((text, errors),) = finished(gated.train(workdir))
     assert "found a checkpoint of step " in errors and "trained  30 steps" in text
+
+
+def test_a_start_that_waits_for_others_is_watched_too(tmp_path, monkeypatch, capfd):
+    """Here the end of the process is the end of the wait."""
+    ended, by_first = threading.Event(), training_run.by_first
+    monkeypatch.setattr(training_run, "by_first", lambda action: ended.wait(60) and by_first(action))
+    monkeypatch.setattr(training_run, "Watchdog", functools.partial(Watchdog, end=ended.set))
+    monkeypatch.setattr(loop, "Watchdog", lambda timeout, dump: Watchdog(0.0))
+    flags = ["--config.training.hang_timeout=0.5", "--config.training.num_steps=10", "--config.training.trackers=()"]
+    config = tiny.config_file(tiny.TOY, tmp_path)
+    assert main(["train", f"--config={config}", f"--workdir={tmp_path / 'run'}", *flags]) == 0
+    errors = capfd.readouterr().err
+    assert re.search(r"no progress for \d+ s while starting", errors) and "in train_in" in errors
 
 
 @pytest.mark.slow
