@@ -3,13 +3,11 @@
 from typing import NamedTuple
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from score_sde.integrate import Noise, solve_on_grid
 from score_sde.sdes.base import SDE, perturb
-from score_sde.solvers import Euler
-from score_sde.typing import Key
+from score_sde.typing import Key, Scalar
 
 
 class Simulation(NamedTuple):
@@ -19,19 +17,32 @@ class Simulation(NamedTuple):
     path: Float[Array, "frames *shape"] | None
 
 
-def simulate(
-    key: Key, sde: SDE, x0: Float[Array, "*shape"], *, num_steps: int = 1000, save_path: int = 0
-) -> Simulation:
+def simulate(key: Key, sde: SDE, x0: Float[Array, "*shape"], *, save_path: int = 0) -> Simulation:
     """One trajectory of ``dx = f dt + g dw`` from the data ``x0``.
 
-    The state at ``t_min`` is drawn exactly, from ``N(alpha x0, sigma^2 I)``; Euler-Maruyama goes on to ``t_max``.
+    It has no discretisation error: the state at ``t_min`` is drawn from ``N(alpha x0, sigma^2 I)``, and each frame from
+    the exact transition from the one before, however near the drift of the SDE comes to infinity.
+
+    Args:
+        key: where the noise comes from.
+        sde: the SDE.
+        x0: the data.
+        save_path: the number of frames to keep.
+
+    Raises:
+        ValueError: where ``save_path`` is negative.
     """
-    if num_steps < 1:
-        raise ValueError(f"num_steps={num_steps} must be at least 1")
-    start_key, path_key = jax.random.split(key)
-    start = perturb(sde, x0, sde.t_min, jax.random.normal(start_key, x0.shape, x0.dtype))
-    times = np.linspace(sde.t_min, sde.t_max, num_steps + 1)
-    solution = solve_on_grid(
-        sde.drift, start, times, Euler(), noise=Noise(path_key, sde.diffusion), save_path=save_path
-    )
-    return Simulation(solution.y, solution.path)
+    if save_path < 0:
+        raise ValueError(f"save_path={save_path} must not be negative")
+    times = jnp.linspace(sde.t_min, sde.t_max, max(save_path, 2))
+    keys = jax.random.split(key, len(times))
+    start = perturb(sde, x0, sde.t_min, jax.random.normal(keys[0], x0.shape, x0.dtype))
+
+    def step(x: Float[Array, "*shape"], stretch: tuple[Key, Scalar, Scalar]) -> tuple[Array, Array]:
+        key, t, t_next = stretch
+        alpha, sigma = sde.transition(t, t_next)
+        x = (alpha * x + sigma * jax.random.normal(key, x.shape, x.dtype)).astype(x.dtype)
+        return x, x
+
+    x, later = jax.lax.scan(step, start, (keys[1:], times[:-1], times[1:]))
+    return Simulation(x, jnp.concatenate([start[None], later])[:save_path] if save_path else None)

@@ -32,13 +32,11 @@ class Density(NamedTuple):
     values: Float[np.ndarray, "points frames"]
 
 
-def forward_trajectories(
-    key: Key, sde: SDE, mixture: Mixture, num: int, *, num_steps: int = 1000, num_frames: int = 101
-) -> Trajectories:
+def forward_trajectories(key: Key, sde: SDE, mixture: Mixture, num: int, *, num_frames: int = 101) -> Trajectories:
     """Points of the data, carried to ``t_max`` by the forward SDE ``dx = f dt + g dw``."""
     data_key, noise_key = jax.random.split(key)
     x0 = mixture.sample(data_key, num)
-    path = _forward(jax.random.split(noise_key, num), x0, sde, num_steps, num_frames)
+    path = _forward(jax.random.split(noise_key, num), x0, sde, num_frames)
     return _trajectories(sde, mixture, path, x0)
 
 
@@ -82,14 +80,14 @@ def reach(sde: SDE, mixture: Mixture, t: float, *, deviations: float = 3.3) -> t
     return float((means - spread).min()), float((means + spread).max())
 
 
-@partial(jax.jit, static_argnames=("sde", "num_steps", "num_frames"))
+@partial(jax.jit, static_argnames=("sde", "num_frames"))
 def _forward(
-    keys: Shaped[Array, " num"], x0: Float[Array, "num 1"], sde: SDE, num_steps: int, num_frames: int
+    keys: Shaped[Array, " num"], x0: Float[Array, "num 1"], sde: SDE, num_frames: int
 ) -> Float[Array, "num frames 1"]:
     """Forward paths in ascending time."""
 
     def run(key: Key, x0: Float[Array, "1"]) -> Float[Array, "frames 1"]:
-        return jnp.asarray(simulate(key, sde, x0, num_steps=num_steps, save_path=num_frames).path)
+        return jnp.asarray(simulate(key, sde, x0, save_path=num_frames).path)
 
     return jax.vmap(run)(keys, x0)
 

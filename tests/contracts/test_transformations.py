@@ -57,7 +57,7 @@ FUNCTIONS = {
     "ddpm_vlb": lambda key, x: ddpm_vlb(key, two_modes_score(SDES["vp"]), ddpm_marginals(30), x, bin_width=0.1),
     "encode": lambda key, x: encode(SDES["subvp"], two_modes_score(SDES["subvp"]), x),
     "decode": lambda key, x: decode(SDES["subvp"], two_modes_score(SDES["subvp"]), x),
-    "simulate": lambda key, x: simulate(key, SDES["subvp"], x, num_steps=5, save_path=2),
+    "simulate": lambda key, x: simulate(key, SDES["subvp"], x, save_path=2),
     "slerp": lambda key, x: slerp(x, jax.random.normal(key, x.shape), 0.3),
     "denoising": lambda key, x: DenoisingScoreMatching()(key, SDES["vp"], two_modes_score(SDES["vp"]), x),
     "denoising-gradient": lambda key, x: jax.grad(

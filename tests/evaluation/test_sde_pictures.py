@@ -32,11 +32,11 @@ def test_the_probability_flow_keeps_every_quantile(sde):
 def test_forward_trajectories_start_at_their_component_and_repeat():
     """Points lie within 6 deviations of the mean of their component: wrong for fewer than 1 seed in 10^6."""
     sde = VPSDE()
-    motion = forward_trajectories(KEY, sde, MIXTURE, 50, num_steps=10, num_frames=6)
+    motion = forward_trajectories(KEY, sde, MIXTURE, 50, num_frames=6)
     assert motion.x.shape == (50, 6) and motion.times.shape == (6,)
     means, std = np.asarray(MIXTURE.means)[:, 0], np.asarray(MIXTURE.std)
     assert (np.abs(motion.x[:, 0] - means[motion.component]) < 6 * np.hypot(std, 0.01)[motion.component]).all()
-    again = forward_trajectories(KEY, sde, MIXTURE, 50, num_steps=10, num_frames=6)
+    again = forward_trajectories(KEY, sde, MIXTURE, 50, num_frames=6)
     assert (again.x == motion.x).all()
 
 
