@@ -93,14 +93,17 @@ def plot_sdes(
         top=1 - 0.5 / height,
         bottom=0.45 / height,
     )
+    axes: list[Axes] = []
     for row, (name, sde) in enumerate(sdes.items()):
-        _draw_row(figure, grid, row, name, sde, mixture, key, num_trajectories)
+        axes = _draw_row(figure, grid, row, name, sde, mixture, key, num_trajectories)
+    ends = {sde.t_max for sde in sdes.values()}
+    _label_bottom(axes, f"{ends.pop():g}" if len(ends) == 1 else "$T$")
     save_figure(path, figure)
 
 
 def _draw_row(
     figure: "Figure", grid: "GridSpec", row: int, name: str, sde: SDE, mixture: Mixture, key: Key, num: int
-) -> None:
+) -> "list[Axes]":
     """One SDE: the data's density, three panels, the prior's density, on one axis for ``x``."""
     first = figure.add_subplot(grid[row, 0])
     axes = [first, *(figure.add_subplot(grid[row, column], sharey=first) for column in range(1, 5))]
@@ -122,8 +125,7 @@ def _draw_row(
     _draw_edges(axes[0], axes[4], sde, mixture, x, shade.values[:, -1])
     box = axes[1].get_position()
     figure.text(0.005, box.y0 + box.height / 2, rf"{name}   $x_t$", rotation=90, va="center", fontsize=10, color=_INK)
-    if row == grid.nrows - 1:
-        _label_bottom(axes, sde)
+    return axes
 
 
 def _set_space(axis: "Axes", sde: SDE, mixture: Mixture) -> Float[np.ndarray, " points"]:
@@ -205,11 +207,11 @@ def _set_style(axis: "Axes") -> None:
         spine.set(color="#bbbbbb", linewidth=0.6)
 
 
-def _label_bottom(axes: "list[Axes]", sde: SDE) -> None:
+def _label_bottom(axes: "list[Axes]", end: str) -> None:
     """Time under the panels, and what the edges show."""
     label = {"y": -0.04, "va": "top", "color": _INK, "fontsize": 8}
     for panel in axes[1:4]:
-        for place, text, align in ((0.0, "0", "left"), (0.5, "$t$", "center"), (1.0, f"{sde.t_max:g}", "right")):
+        for place, text, align in ((0.0, "0", "left"), (0.5, "$t$", "center"), (1.0, end, "right")):
             panel.text(place, s=text, ha=align, transform=panel.transAxes, **label)
     for axis, text in ((axes[0], "$p_0$\ndata"), (axes[4], "$p_T$\n╌ prior")):
         axis.text(0.5, s=text, ha="center", transform=axis.transAxes, **label)

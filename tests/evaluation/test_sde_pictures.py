@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from scipy.stats import norm
 
-from score_sde.evaluation import Mixture, plot_sde, plot_sdes
+from score_sde.evaluation import Mixture, plot_sde, plot_sdes, sde_pictures
 from score_sde.evaluation.trajectories import density, flow_trajectories, forward_trajectories, reach
 from score_sde.sdes import VESDE, VPSDE, SubVPSDE
 
@@ -64,6 +64,16 @@ def test_a_prior_much_wider_than_the_data_is_drawn_too(tmp_path):
     plot_sde(tmp_path / "ve.png", VESDE(), MIXTURE, key=KEY, num_trajectories=50, name="VE")
     with Image.open(tmp_path / "ve.png") as picture:
         assert picture.size == (1350, round(150 * 2.95))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("t_max", "end"), [(1.0, "1"), (0.5, "$T$")])
+def test_the_last_time_is_told_where_it_is_that_of_all(tmp_path, monkeypatch, t_max, end):
+    figures = []
+    monkeypatch.setattr(sde_pictures, "save_figure", lambda path, figure: figures.append(figure))
+    plot_sdes(tmp_path / "a.png", {"a": VPSDE(), "b": VPSDE(t_max=t_max)}, MIXTURE, key=KEY, num_trajectories=2)
+    texts = [text.get_text() for axis in figures[0].axes for text in axis.texts]
+    assert texts.count(end) == texts.count("0") == 3
 
 
 def test_what_cannot_be_drawn_is_refused(tmp_path):
