@@ -260,9 +260,11 @@ def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
     ):
         for argument in arguments:
             registry.add(item, argument, handler)
+    # Threads that wait for a folder which could not be made keep a process from ending for minutes.
+    in_order = ocp.options.AsyncOptions(create_directories_asynchronously=False)
     return ocp.CheckpointManager(
         directory,
-        options=ocp.CheckpointManagerOptions(save_root_metadata=False, **options),
+        options=ocp.CheckpointManagerOptions(save_root_metadata=False, async_options=in_order, **options),
         handler_registry=registry,
     )
 

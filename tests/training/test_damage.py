@@ -14,6 +14,7 @@ from score_sde.training.seal import DamagedError
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
+    pytest.mark.usefixtures("collected"),
 ]
 
 CONFIG = {"sde": {"name": "vp", "beta_min": 0.1}, "training": {"num_steps": 3}}

@@ -7,6 +7,8 @@ import os
 import resource
 import shutil
 import signal
+import threading
+import time
 from contextlib import suppress
 from dataclasses import replace
 
@@ -19,6 +21,7 @@ from score_sde.training import Checkpoints, Hook, JsonLinesWriter, TrainingRun, 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
+    pytest.mark.usefixtures("collected"),
 ]
 
 NUM_STEPS = 8
@@ -183,10 +186,21 @@ def fail_once(folder, train_in, expected, monkeypatch, name, number):
         assert_same(state, expected)
     else:
         assert failing.failed and "\n" not in error
+    assert not waiting_threads(), "the process could not end"
     state, error, shown = train_in(folder / "checkpoints")
     assert error is None, shown
     assert_same(state, expected)
     return failing.failed
+
+
+def waiting_threads():
+    """Those in which orbax writes, ten seconds later; a process does not end before they do, or give up in minutes."""
+    deadline = time.monotonic() + 10.0
+    while True:
+        found = [thread for thread in threading.enumerate() if type(thread).__name__ == "_SignalingThread"]
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.05)
 
 
 @pytest.mark.slow
