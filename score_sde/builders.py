@@ -8,7 +8,7 @@ before anything compiles. A ``"package.module:Name"`` instead of a name takes co
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -31,7 +31,7 @@ from score_sde.dequantizer import DequantizerExperiment, LearnedDequantizer, Var
 from score_sde.experiment import Drawing, Evaluating, Experiment, Model, Training
 from score_sde.models import Classifier, ConditionalFlow, ScoreNetwork
 from score_sde.naming import check_arguments, errors_of, from_text, lookup
-from score_sde.sections import CLASSIFIER, DEQUANTIZER, SCORE_MODEL, SECTIONS, Config, kind_of, plain_config
+from score_sde.sections import CLASSIFIER, DEQUANTIZER, SCORE_MODEL, SECTIONS, checked_sections
 from score_sde.tables import (
     AUGMENTATION,
     AVERAGES,
@@ -75,6 +75,7 @@ __all__ = [
     "VALUES",
     "Config",
     "Table",
+    "as_mapping",
     "build",
     "build_classifier",
     "build_classifier_model",
@@ -88,6 +89,9 @@ __all__ = [
     "load_data",
     "plain_config",
 ]
+
+Config: TypeAlias = ConfigDict | Mapping[str, Any]
+"""A config, or its sections as plain dictionaries."""
 
 
 def build(config: Config) -> Experiment:
@@ -125,11 +129,28 @@ def build_dequantizer(config: Config, score_model: Model) -> DequantizerExperime
             where the data have no levels.
         FileNotFoundError: where the data are not there.
     """
-    plain = config.to_dict() if isinstance(config, ConfigDict) else config
     given = {section: score_model.config[section] for section in ("sde", "data")}
-    plain, parts = _training_parts({**plain, **given}, VariationalDequantization)
+    plain, parts = _training_parts({**as_mapping(config), **given}, VariationalDequantization)
     model = build_dequantizer_model(plain, None, step=0)
     return DequantizerExperiment(score_model=score_model, model=model, **parts)
+
+
+def kind_of(config: Config) -> str:
+    """What a config describes, which its objective tells: a score model, a classifier or a dequantizer."""
+    objective = config.get("objective")
+    name = objective.get("name") if isinstance(objective, Mapping | ConfigDict) else None
+    return {CLASSIFICATION: CLASSIFIER, DEQUANTIZATION: DEQUANTIZER}.get(str(name), SCORE_MODEL)
+
+
+def as_mapping(config: Config) -> Mapping[str, Any]:
+    """The config as plain dictionaries, as it is."""
+    return config.to_dict() if isinstance(config, ConfigDict) else config
+
+
+def plain_config(config: Config) -> dict[str, Any]:
+    """The config as plain dictionaries, its sections checked."""
+    plain = as_mapping(config)
+    return checked_sections(plain, kind_of(plain))
 
 
 def _training_parts(config: Config, objective: type) -> tuple[dict[str, Any], dict[str, Any]]:

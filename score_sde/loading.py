@@ -4,9 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from score_sde.builders import build_classifier_model, build_dequantizer_model, build_model, construct
+from score_sde.builders import (
+    Config,
+    ConfigDict,
+    as_mapping,
+    build_classifier_model,
+    build_dequantizer_model,
+    build_model,
+    construct,
+    plain_config,
+)
 from score_sde.classifier import NoisyClassifier
 from score_sde.configs.default import get_default_config
 from score_sde.dequantizer import LearnedDequantizer
@@ -17,7 +24,6 @@ from score_sde.interop.exported import is_exported, read_exported
 from score_sde.interop.foreign import read_foreign
 from score_sde.interop.reference_config import sections_of_reference
 from score_sde.models import ScoreNetwork
-from score_sde.sections import Config, plain_config
 from score_sde.training import SamplingCheckpoint, restore_for_sampling
 
 
@@ -84,7 +90,7 @@ def config_from_reference(fields: Config) -> ConfigDict:
     Raises:
         ValueError: where a needed field is missing, or a value or a field of ``model`` is unknown.
     """
-    plain = fields.to_dict() if isinstance(fields, ConfigDict) else fields
+    plain = as_mapping(fields)
     sections = {name: values for name, values in plain.items() if isinstance(values, Mapping)}
     flat = {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}
     config = get_default_config()

@@ -2,16 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from score_sde.naming import did_you_mean
-from score_sde.tables import CLASSIFICATION, DEQUANTIZATION
-
-Config: TypeAlias = ConfigDict | Mapping[str, Any]
-"""A config, or its sections as plain dictionaries."""
 
 SECTIONS = (
     "seed", "sde", "model", "parameterization", "objective", "optim", "sampling", "data", "training", "eval"
@@ -26,38 +21,29 @@ SECTIONS_OF = {SCORE_MODEL: SECTIONS, CLASSIFIER: _WITHOUT_SAMPLES, DEQUANTIZER:
 """The sections of the config of each kind: what has no samples has no likelihood either."""
 
 
-def kind_of(config: Config) -> str:
-    """What a config describes, which its objective tells: a score model, a classifier or a dequantizer."""
-    objective = config.get("objective")
-    name = objective.get("name") if isinstance(objective, Mapping | ConfigDict) else None
-    return {CLASSIFICATION: CLASSIFIER, DEQUANTIZATION: DEQUANTIZER}.get(str(name), SCORE_MODEL)
-
-
-def plain_config(config: Config) -> dict[str, Any]:
-    """The config as plain dictionaries.
+def checked_sections(plain: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """The sections of a config of a ``kind``, with values as JSON knows them.
 
     Raises:
         ValueError: where a section is missing, unknown or no section, or a value is none that JSON knows.
     """
-    plain = config.to_dict() if isinstance(config, ConfigDict) else config
-    sections = SECTIONS_OF[kind_of(plain)]
+    sections = SECTIONS_OF[kind]
     for section in plain:
         if section not in (*sections, "example"):
             hint = did_you_mean(str(section), sections)
             known = ", ".join(sections)
-            raise ValueError(f"{_owner(section, plain)} has an unknown section {section!r}{hint}; sections: {known}")
+            raise ValueError(f"{_owner(section, kind)} has an unknown section {section!r}{hint}; sections: {known}")
     for section in sections:
         if section not in plain:
-            lacks = f"{_owner(section, plain)} lacks the section {section!r}"
+            lacks = f"{_owner(section, kind)} lacks the section {section!r}"
             raise ValueError(f"{lacks}; start from the defaults of configs/default.py")
         if section != "seed" and not isinstance(plain[section], Mapping):
             raise ValueError(f"{section} must be a section of keys and values, got {plain[section]!r}")
     return {section: _plain_value(section, values) for section, values in plain.items()}
 
 
-def _owner(section: str, config: Config) -> str:
+def _owner(section: str, kind: str) -> str:
     """What has or lacks a section; it says of which kind the config is where another kind has that section."""
-    kind = kind_of(config)
     of_some_kinds = set(SECTIONS) - set(_WITHOUT_SAMPLES)
     return f"the config of a {kind}, which its objective makes it," if section in of_some_kinds else "the config"
 

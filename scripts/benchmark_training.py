@@ -36,10 +36,10 @@ BATCH_OF_A_PROCESS, SCALING_STEPS, SCALING_ROUNDS = 64, 100, 3
 
 
 def main() -> None:
-    """The loop on this machine's devices; on two CPU cores also each with a part of the work of its own.
+    """The loop on this machine's devices.
 
-    On one core the steps and on the other the loop, which shares no cores with the steps on an accelerator either; and
-    one process against two.
+    On two CPU cores, also the steps on one and the loop on the other, as it shares no cores with the steps of an
+    accelerator; and one process against two, each on a core of its own.
     """
     with tempfile.TemporaryDirectory() as folder:
         for number, (title, config) in enumerate(configs(Path(folder))):

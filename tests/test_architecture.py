@@ -29,7 +29,7 @@ FLOORS = {
 IMPORTERS = {
     "flax": {"models"},
     "orbax": {"training"},
-    "ml_collections": {"sections", "builders", "loading", "cli"},
+    "ml_collections": {"builders", "cli"},
     "diffrax": {"solvers", "integrate"},
     "grain": {"data"},
 }

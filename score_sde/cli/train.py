@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from score_sde.builders import build, build_classifier
+from score_sde.builders import CLASSIFIER, DEQUANTIZER, build, build_classifier, kind_of
 from score_sde.cli.flags import Flags, Refusal, config_help, refusals, require, required_config
 from score_sde.cli.training_run import train_in
 from score_sde.cli.workdir import EXAMPLE
-from score_sde.sections import CLASSIFIER, DEQUANTIZER, kind_of
 from score_sde.training import StopRequest, join_processes
 
 

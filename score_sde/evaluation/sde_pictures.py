@@ -93,11 +93,12 @@ def plot_sdes(
         top=1 - 0.5 / height,
         bottom=0.45 / height,
     )
-    axes: list[Axes] = []
-    for row, (name, sde) in enumerate(sdes.items()):
-        axes = _draw_row(figure, grid, row, name, sde, mixture, key, num_trajectories)
+    rows = [
+        _draw_row(figure, grid, row, name, sde, mixture, key, num_trajectories)
+        for row, (name, sde) in enumerate(sdes.items())
+    ]
     ends = {sde.t_max for sde in sdes.values()}
-    _label_bottom(axes, f"{ends.pop():g}" if len(ends) == 1 else "$T$")
+    _label_bottom(rows[-1], f"{ends.pop():g}" if len(ends) == 1 else "$T$")
     save_figure(path, figure)
 
 
