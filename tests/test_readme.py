@@ -4,10 +4,13 @@ import re
 import shlex
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
 
+import score_sde as ss
 from score_sde.cli.config_file import read_config
 from score_sde.cli.main import VERBS
 
@@ -62,3 +65,36 @@ def test_the_files_it_names_exist():
         assert (README.parent / name).exists(), name
     for name in re.findall(r"\]\(((?!http)[^)#]+)\)", text):
         assert (README.parent / name).exists(), name
+
+
+def test_it_names_no_package_that_is_not_published():
+    """Until then an extra is installed from a clone."""
+    text = README.read_text(encoding="utf-8")
+    assert not re.findall(r"pip install[^`]*[\"' ]score[-_]sde\b", text)
+    assert re.findall(r"pip install -e", text)
+
+
+GRADIENTS = {
+    "loss": (jax.grad, lambda x: ss.DenoisingScoreMatching()(KEY, SDE, normal, x)),
+    "bound": (jax.grad, lambda x: ss.variational_bound(KEY, SDE, normal, x, num_times=4).log_prob),
+    "likelihood": (jax.grad, lambda x: ss.log_likelihood(KEY, SDE, normal, x, differentiate="reverse").log_prob),
+    "sample": (jax.jacfwd, lambda x: ss.sample(KEY, SDE, lambda y, t: -y / (1 + x @ x), SAMPLER, (2,)).x),
+    "encode": (jax.jacfwd, lambda x: ss.encode(SDE, normal, x)),
+    "decode": (jax.jacfwd, lambda x: ss.decode(SDE, normal, x)),
+}
+"""The derivatives that it promises: of what, by which transformation."""
+
+SDE, KEY, SAMPLER = ss.VPSDE(), jax.random.key(0), ss.default_sampler(nfe=3)
+
+
+def normal(x, t):
+    """Any smooth score will do."""
+    return -x / (1.0 + t)
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_what_it_says_can_be_differentiated_can_be(name):
+    transformation, function = GRADIENTS[name]
+    x = jnp.array([0.3, -0.7])
+    derivative = jax.jit(transformation(function))(x)
+    assert np.isfinite(derivative).all() and np.abs(derivative).max() > 1e-3
