@@ -166,23 +166,23 @@ def _load(path: Path, num: int) -> Piece:
         return DamagedPieceError(f"{path} is damaged ({reason}): run again, and its rows are computed anew")
 
     with telling_damage("the finished part", path, damage):
-        try:
-            # numpy leaves a damaged file open that it has opened itself.
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                piece = dict(file)
-        except MemoryError:
-            _check_sums(path)  # a damaged header asks for memory without bound
-            raise
+        piece = _arrays(path)
         if any(values.shape[:1] != (num,) for values in piece.values()):
             raise ValueError(f"it does not have {num} rows")
     return piece
 
 
-def _check_sums(path: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        bad = archive.testzip()
-    if bad is not None:
-        raise ValueError(f"{bad} has another checksum") from None
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        # numpy leaves a damaged file open that it has opened itself.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            return dict(file)
+    except MemoryError as error:
+        lack = error
+    with zipfile.ZipFile(path) as archive:  # a damaged header asks for memory without bound
+        if (bad := archive.testzip()) is not None:
+            raise ValueError(f"{bad} has another checksum")
+    raise lack
 
 
 def _remove(path: Path) -> None:
