@@ -23,8 +23,14 @@ from score_sde.memory import lack_of_memory
 UNREADABLE = 74
 """The exit code of a command that could not read a file and has changed nothing (EX_IOERR)."""
 
-_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
-"""These say what a folder holds; all others say that it could not be read."""
+TRANSIENT = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Errors of disks and machines, for which no wrong path or flag is to blame."""
+
+_OF_BYTES = (errno.EINVAL, errno.EOVERFLOW, errno.EFBIG)
+"""These come of a place that a reader looks for in a file, and damaged bytes may have given it."""
+
+_OF_CONTENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, *_OF_BYTES)
+"""These say what a folder or file holds; all others say that it could not be read."""
 
 _STATUS = re.compile(
     "(ABORTED|CANCELLED|DEADLINE_EXCEEDED|INTERNAL|PERMISSION_DENIED|RESOURCE_EXHAUSTED|UNAUTHENTICATED|UNAVAILABLE"
@@ -47,6 +53,30 @@ def unreadable(what: str, path: Path, reason: str) -> UnreadableError:
     return UnreadableError(
         f"cannot read {what} {path}: {reason}; nothing is moved or removed, run again once it can be read"
     )
+
+
+@contextmanager
+def opening(what: str, path: Path) -> Iterator[None]:
+    """Name what cannot be opened or read, where the error is not that it is not there.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError, IsADirectoryError: as the block does.
+        UnreadableError: for any other ``OSError`` of the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, (UnreadableError, FileNotFoundError, NotADirectoryError, IsADirectoryError)):
+            raise
+        raise unreadable(what, path, reason_of(error)) from error
+
+
+def is_of_system(error: BaseException) -> bool:
+    """Whether an error is one of the system, such as a file of another user: it is none of the bytes.
+
+    Decoders raise ``OSError`` for damaged bytes too, but without a number, or with that of a wrong argument.
+    """
+    return isinstance(error, OSError) and error.errno is not None and error.errno not in _OF_BYTES
 
 
 @contextmanager
@@ -147,13 +177,14 @@ def _hindrance(error: BaseException) -> str | None:
         return lack
     if isinstance(error, OSError):
         of_system = isinstance(error, (UnreadableError, TimeoutError, ConnectionError)) or error.errno is not None
-        return reason_of(error) if of_system and error.errno not in _ABSENT else None
-    if isinstance(error, (jax.errors.JaxRuntimeError, ImportError)) or type(error) is RuntimeError:
-        return reason_of(error)
+        return reason_of(error) if of_system and error.errno not in _OF_CONTENT else None
     text = str(error)
+    no_thread = isinstance(error, RuntimeError) and "start new thread" in text
+    if no_thread or isinstance(error, (jax.errors.JaxRuntimeError, ImportError)):
+        return reason_of(error)
     number = _OS_ERROR.search(text)
     if number is not None:
-        return _with_file(error, text) if int(number[1]) not in _ABSENT else None
+        return _with_file(error, text) if int(number[1]) not in _OF_CONTENT else None
     return _with_file(error, text) if _STATUS.match(text) else None
 
 
@@ -168,7 +199,7 @@ def _hindrance_at(path: Path) -> str | None:
     try:
         check_readable(path)
     except OSError as error:
-        if error.errno not in _ABSENT:
+        if error.errno not in _OF_CONTENT:
             return reason_of(error)
         return None if os.path.lexists(path) else "it was removed meanwhile"
     return None

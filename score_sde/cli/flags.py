@@ -12,7 +12,7 @@ from ml_collections import ConfigDict, config_flags
 from score_sde.builders import NAMED, SECTIONS, drop_leftovers
 from score_sde.cli.config_file import read_config
 from score_sde.naming import did_you_mean
-from score_sde.unreadable import UnreadableError
+from score_sde.unreadable import TRANSIENT, UnreadableError
 
 MAX_SEED = 2**32 - 1
 
@@ -46,6 +46,8 @@ def refusals() -> Iterator[None]:
     except UnreadableError:
         raise
     except (flags.Error, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in TRANSIENT:
+            raise UnreadableError(sentence(error)) from error
         raise Refusal(sentence(error)) from error
 
 

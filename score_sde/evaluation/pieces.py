@@ -20,7 +20,7 @@ import numpy as np
 
 from score_sde.replacing import replacing
 from score_sde.typing import Params
-from score_sde.unreadable import reason_of, set_aside, telling_damage, unreadable
+from score_sde.unreadable import opening, set_aside, telling_damage
 
 _NAME = re.compile(r"(\d+)-(\d+)\.npz")
 
@@ -145,11 +145,10 @@ class Pieces:
 
     def _found(self) -> dict[range, Path]:
         try:
-            names = [(_NAME.fullmatch(path.name), path) for path in self.folder.iterdir()]
+            with opening("the folder", self.folder):
+                names = [(_NAME.fullmatch(path.name), path) for path in self.folder.iterdir()]
         except FileNotFoundError:
             return {}
-        except OSError as error:
-            raise unreadable("the folder", self.folder, reason_of(error)) from error
         found = {range(int(name[1]), int(name[2])): path for name, path in names if name}
         return dict(sorted(found.items(), key=lambda item: (item[0].start, item[0].stop)))
 

@@ -41,7 +41,7 @@ from score_sde.training.seal import (
     seal_of,
 )
 from score_sde.training.state import TrainState
-from score_sde.unreadable import UnreadableError, reason_of, unreadable
+from score_sde.unreadable import UnreadableError, opening, reason_of
 
 _log = logging.getLogger(__name__)
 
@@ -86,14 +86,12 @@ class Checkpoints:
             best_mode=best_mode,
         )
         by_first(self._prepare)
-        try:
+        with opening("the folder", self.directory):
             self._manager = _manager(
                 self.directory,
                 best_fn=self._retention.merit,
                 preservation_policy=self._retention,
             )
-        except OSError as error:
-            raise unreadable("the folder", self.directory, reason_of(error)) from error
 
     def _prepare(self) -> None:
         steps_in(self.directory)  # before anything is removed

@@ -11,7 +11,7 @@ from typing import Any
 
 from score_sde.replacing import replacing
 from score_sde.training.seal import CheckpointError, DamagedError, Seal, check_config, check_seal
-from score_sde.unreadable import reason_of, set_aside, telling_damage, unreadable
+from score_sde.unreadable import opening, set_aside, telling_damage
 
 Config = dict[str, Any]
 """A resolved config as plain JSON values."""
@@ -31,12 +31,10 @@ def steps_in(directory: Path) -> list[int]:
         UnreadableError: Where the folder cannot be listed.
     """
     try:
-        with os.scandir(directory) as entries:
+        with opening("the folder", directory), os.scandir(directory) as entries:
             return sorted(int(entry.name) for entry in entries if entry.name.isdecimal() and entry.is_dir())
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except OSError as error:
-        raise unreadable("the folder", directory, reason_of(error)) from error
 
 
 def all_damaged(directory: Path, newest: int, reason: str) -> DamagedError:
@@ -125,11 +123,10 @@ def plain_metrics(metrics: Any) -> dict[str, float]:
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with opening("the checkpoint", path.parents[1]):
+            return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise DamagedError(f"its {path.parent.name} is missing") from error
-    except OSError as error:
-        raise unreadable("the checkpoint", path.parents[1], reason_of(error)) from error
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"its {path.parent.name} is broken") from error
 

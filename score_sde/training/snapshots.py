@@ -99,7 +99,7 @@ def open_snapshot(path: Path) -> Iterator[TensorFile]:
     """Open the file of a snapshot.
 
     Raises:
-        OSError: where it is missing.
+        OSError: where it is missing, or cannot be read (`UnreadableError`).
         ValueError: in one line, where it is damaged.
     """
     try:

@@ -16,7 +16,8 @@ import tiny
 from launched import ROOT
 from refusals import INTERNALS
 
-from score_sde.cli import local_processes, main, shared_work
+from score_sde.cli import local_processes, main, report, shared_work
+from score_sde.cli.flags import Refusal, refusals
 from score_sde.cli.main import VERBS
 from score_sde.devices import NoDeviceError
 from score_sde.evaluation import pieces
@@ -229,6 +230,25 @@ def test_a_library_call_says_so_too(monkeypatch):
     monkeypatch.setattr(ocp.PyTreeCheckpointHandler, "metadata", lambda *args: no_device())
     with pytest.raises(NoDeviceError, match=r"^no \w+ device: "):
         load(tiny.toy_run())
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.ESTALE, UnreadableError), (errno.EIO, UnreadableError), (errno.EACCES, Refusal)]
+)
+def test_a_disk_that_does_not_answer_is_no_wrong_input(number, kind):
+    with pytest.raises(kind, match=f"^{os.strerror(number)}: a$"), refusals():
+        raise OSError(number, os.strerror(number), "a")
+
+
+def test_a_damaged_report_is_kept(tmp_path):
+    for _ in range(2):
+        (tmp_path / "report.json").write_text("{torn", encoding="utf-8")
+        report.record(tmp_path, {"a": "1"})
+        assert report.read(tmp_path) == {"a": "1"}
+    report.record(tmp_path, {"b": "2"})
+    assert report.read(tmp_path) == {"a": "1", "b": "2"}
+    names = ["report.json", "report.json.damaged", "report.json.damaged-1"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 def test_launch_gives_the_code_and_tries_again_as_often_as_it_may(tmp_path, capsys):
