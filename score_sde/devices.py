@@ -23,7 +23,7 @@ def check_devices() -> None:
 
 
 def _line(error: Exception) -> str:
-    asked = jax.config.jax_platforms or ""
+    asked = jax.config.values["jax_platforms"] or ""
     text = re.split(r" \((?:set JAX_PLATFORMS|you may need)", " ".join(str(error).split()))[0]
     named = re.search(r"backend:? '?(\w+)'?", text)
     reason = (text.partition(f"'{named[1]}': ")[2] if named else "") or text or "jax sees none on this machine"

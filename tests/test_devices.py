@@ -45,9 +45,13 @@ def test_a_platform_that_cannot_be_started(asked, error, line, monkeypatch):
         raise error
 
     monkeypatch.setattr(jax, "local_devices", fail)
-    monkeypatch.setattr(type(jax.config), "jax_platforms", asked, raising=False)
-    with pytest.raises(NoDeviceError) as found:
-        check_devices()
+    before = jax.config.values["jax_platforms"]
+    jax.config.update("jax_platforms", asked)
+    try:
+        with pytest.raises(NoDeviceError) as found:
+            check_devices()
+    finally:
+        jax.config.update("jax_platforms", before)
     assert str(found.value).startswith(line) and "\n" not in str(found.value)
 
 
