@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from launched import finished, together
 
 from score_sde.training import Checkpoints, newest_config, restore_for_sampling
 from score_sde.training.seal import DamagedError
@@ -207,3 +208,48 @@ def test_bytes_that_are_wrong_are_damage_still(folder, target):
     with Checkpoints(folder) as checkpoints:
         assert checkpoints.restore(target, note=notes.append).step == 10
     assert notes == [f"the checkpoint {folder}/20 is damaged: it is no JSON: moved to {folder}/damaged/20"]
+
+
+PROGRAM = """
+import errno, sys
+import jax, jax.numpy as jnp
+import orbax.checkpoint as ocp
+from score_sde.training import Checkpoints, TrainState, device_mesh, join_processes, place
+from score_sde.training.seal import DamagedError
+from score_sde.unreadable import UnreadableError
+
+join_processes()
+index, folder = jax.process_index(), sys.argv[1]
+params, mesh = {"big": jnp.arange(3000.0)}, device_mesh()
+states = {step: place(mesh, TrainState(jnp.int32(step), params, params, ())) for step in (10, 20)}
+restore = ocp.PyTreeCheckpointHandler.restore
+
+def failing(error):
+    def fail(self, directory, **options):
+        if index == 1 and "/20/" in str(directory):
+            raise error
+        return restore(self, directory, **options)
+    return fail
+
+with Checkpoints(folder) as checkpoints:
+    for state in states.values():
+        checkpoints.save(state, config={})
+    checkpoints.wait()
+    ocp.PyTreeCheckpointHandler.restore = failing(OSError(errno.ESTALE, "Stale file handle"))
+    try:
+        checkpoints.restore(state)
+    except UnreadableError as error:
+        print(error, flush=True)
+    ocp.PyTreeCheckpointHandler.restore = failing(ValueError("DATA_LOSS: bad block"))
+    print(int(checkpoints.restore(state, note=print).step), checkpoints.steps(), flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_what_one_process_cannot_read_none_takes_and_what_it_finds_damaged_none_does(tmp_path):
+    texts = [text for text, _ in finished(together("-c", PROGRAM, str(tmp_path), processes=2))]
+    for index, text in enumerate(texts):
+        unreadable, damaged, last = (line for line in text.splitlines() if "Gloo" not in line)
+        assert ("Stale file handle" if index else "another process says why") in unreadable
+        assert f"the checkpoint {tmp_path}/20 is damaged: " in damaged and last == "10 [10]"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "damaged"]
