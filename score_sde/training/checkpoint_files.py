@@ -40,8 +40,8 @@ def steps_in(directory: Path) -> list[int]:
 def all_damaged(directory: Path, newest: int, reason: str) -> DamagedError:
     """The error where no checkpoint of a run is sound: it would begin from the first step again."""
     return DamagedError(
-        f"no sound checkpoint in {directory}: all are damaged ({newest}: {reason}); move {directory} away to start "
-        f"from step 1"
+        f"no sound checkpoint in {directory}: all are damaged ({newest}: {reason}); to start from step 1, take another "
+        f"workdir, or move {directory} away"
     )
 
 
@@ -53,7 +53,8 @@ def check_startable(directory: Path) -> None:
     aside = directory / DAMAGED
     if not steps_in(directory) and steps_in_aside(aside):
         raise CheckpointError(
-            f"no checkpoint in {directory} but damaged ones in {aside}: move {directory} away to start from step 1"
+            f"no checkpoint in {directory} but damaged ones in {aside}: to start from step 1, take another workdir, or "
+            f"move {directory} away"
         )
 
 

@@ -86,7 +86,9 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_refused_every_time(workdir, 
     before = listing(workdir)
     for _ in range(2):
         line = refused(*train(workdir))
-        assert f"no sound checkpoint in {workdir}/checkpoints: all are damaged (30: its seal is missing); move " in line
+        assert (
+            f"no sound checkpoint in {workdir}/checkpoints: all are damaged (30: its seal is missing); to start" in line
+        )
     assert listing(workdir) == before
 
 
@@ -96,7 +98,7 @@ def test_a_run_does_not_begin_anew_beside_its_damaged_checkpoints(workdir, refus
     for step in ("20", "30"):
         (checkpoints / step).rename(checkpoints / "damaged" / step)
     before = listing(workdir)
-    assert f"no checkpoint in {checkpoints} but damaged ones in {checkpoints}/damaged: move " in refused(
+    assert f"no checkpoint in {checkpoints} but damaged ones in {checkpoints}/damaged: to start from " in refused(
         *train(workdir)
     )
     assert listing(workdir) == before

@@ -132,7 +132,8 @@ def test_all_damaged_is_told_in_one_line_and_nothing_is_moved(saved, tmp_path, t
     for seal in folder.glob("*/seal/metadata"):
         seal.unlink()
     message = (
-        rf"^no sound checkpoint in {folder}: all are damaged \(8: its seal is missing\); move {folder} away to .*$"
+        rf"^no sound checkpoint in {folder}: all are damaged \(8: its seal is missing\); to start from step 1, "
+        rf"take another workdir, or move {folder} away$"
     )
     for _ in range(2):
         with Checkpoints(folder) as checkpoints:
@@ -146,7 +147,7 @@ def test_all_damaged_is_told_in_one_line_and_nothing_is_moved(saved, tmp_path, t
 
 def test_a_run_does_not_begin_anew_beside_damaged_checkpoints_of_its_own(tmp_path, toy):
     (tmp_path / "damaged" / "8").mkdir(parents=True)
-    message = rf"^no checkpoint in {tmp_path} but damaged ones in {tmp_path}/damaged: move {tmp_path} away to start"
+    message = rf"^no checkpoint in {tmp_path} but damaged ones in {tmp_path}/damaged: to start from step 1, take"
     with Checkpoints(tmp_path) as checkpoints:
         run = TrainingRun(
             state=toy.state(), step=toy.step(), loader=toy.loader, key=toy.key, num_steps=1, checkpoints=checkpoints
