@@ -127,9 +127,14 @@ def check_readable(path: Path) -> None:
     if not path.is_dir():
         _read_through(path)
         return
-    for folder, _, names in os.walk(path, onerror=_raise):
+    for folder, _, names in os.walk(path, onerror=raise_error):
         for name in names:
             _read_through(Path(folder) / name)
+
+
+def raise_error(error: OSError) -> None:
+    """Raise an error: for ``os.walk``, which passes over folders that it cannot list unless told otherwise."""
+    raise error
 
 
 def set_aside(path: Path) -> Path:
@@ -214,7 +219,3 @@ def _read_through(path: Path) -> None:
                 pass
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def _raise(error: OSError) -> None:
-    raise error

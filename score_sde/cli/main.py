@@ -7,6 +7,7 @@ import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
 
 from score_sde.cli.flags import HELP, Refusal, refusals, sentence
 from score_sde.devices import NoDeviceError, check_devices
@@ -132,12 +133,16 @@ _report_unraisable, _report_thread = sys.unraisablehook, threading.excepthook
 
 def _without_failed_writes(arguments: threading.ExceptHookArgs) -> None:
     # orbax writes in threads, and raises what went wrong there once more where it is waited for.
-    frames = traceback.extract_tb(arguments.exc_traceback)
-    if not any("orbax" in frame.filename for frame in frames):
+    if not _in_orbax(arguments.exc_traceback):
         _report_thread(arguments)
 
 
 def _without_late_reads(unraisable: "sys.UnraisableHookArgs") -> None:
-    # Tensorstore reads a checkpoint in many threads. Where one read fails, the others answer to a loop that is gone.
-    if "Event loop is closed" not in str(unraisable.exc_value):
+    # Tensorstore reads a checkpoint in many threads. Where one read fails, the others answer to a loop that is gone, or
+    # fail too, and are collected without anybody having asked for their errors.
+    if "Event loop is closed" not in str(unraisable.exc_value) and not _in_orbax(unraisable.exc_traceback):
         _report_unraisable(unraisable)
+
+
+def _in_orbax(found: TracebackType | None) -> bool:
+    return any("orbax" in frame.filename for frame in traceback.extract_tb(found))

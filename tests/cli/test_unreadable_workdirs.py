@@ -1,12 +1,14 @@
 """Files that cannot be read and platforms that cannot be started: one line, an exit code, and nothing is touched."""
 
 import errno
+import logging
 import os
 import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -23,10 +25,13 @@ from score_sde.devices import NoDeviceError
 from score_sde.evaluation import pieces
 from score_sde.evaluation.pieces import Pieces
 from score_sde.loading import load
+from score_sde.training.checkpoint_files import quiet_orbax
 from score_sde.unreadable import UnreadableError
 
 # Arrays are read in many threads: where one read fails, the others answer to a loop that is gone.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+main_module = sys.modules["score_sde.cli.main"]  # the package has a function of this name
 
 STALE = OSError(errno.ESTALE, "Stale file handle", "/a/file")
 
@@ -251,6 +256,32 @@ def test_a_damaged_report_is_kept(tmp_path):
     assert report.read(tmp_path) == {"a": "1", "b": "2"}
     names = ["report.json", "report.json.damaged", "report.json.damaged-1"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+def orbax_fails():
+    """An error of orbax, by the file that it comes from."""
+    exec(compile("raise ValueError('read')", "/lib/orbax/checkpoint/io.py", "exec"))
+
+
+@pytest.mark.parametrize(("source", "shown"), [(orbax_fails, False), (lambda: 1 / 0, True)])
+def test_reads_of_orbax_that_nobody_waits_for_say_nothing(source, shown, monkeypatch):
+    """Where a file cannot be read, many reads fail at once, and one line is enough."""
+    told = []
+    monkeypatch.setattr(main_module, "_report_unraisable", told.append)
+    try:
+        source()
+    except Exception as error:
+        unraisable = SimpleNamespace(exc_value=error, exc_traceback=error.__traceback__)
+    main_module._without_late_reads(unraisable)
+    assert told == ([unraisable] if shown else [])
+
+
+def test_its_tasks_say_nothing_to_the_log(caplog):
+    quiet_orbax()
+    logger = logging.getLogger("asyncio")
+    logger.error("Task exception was never retrieved\nfuture: <Task coro=<f() done, defined at /lib/orbax/io.py:3>>")
+    logger.error("Task exception was never retrieved\nfuture: <Task coro=<f() done, defined at /home/me/io.py:3>>")
+    assert [record.getMessage()[-23:] for record in caplog.records] == ["defined at /home/me/io.py:3>>"[-23:]]
 
 
 def test_launch_gives_the_code_and_tries_again_as_often_as_it_may(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Snapshots of a run: whole files or none, and the same after a resume."""
 
+import errno
 import subprocess
 import sys
 
@@ -130,6 +131,15 @@ def test_a_snapshot_that_cannot_be_read_is_neither_missing_nor_damaged(tmp_path)
         find_snapshots(tmp_path)
     with pytest.raises(FileNotFoundError), open_snapshot(tmp_path / "none.safetensors"):
         pass
+
+
+def test_a_folder_that_cannot_be_listed_is_not_one_without_snapshots(tmp_path, monkeypatch):
+    def stale(path):
+        raise OSError(errno.ESTALE, "Stale file handle", str(path))
+
+    monkeypatch.setattr(type(tmp_path), "iterdir", stale)
+    with pytest.raises(UnreadableError, match=f"^cannot read the folder {tmp_path}: Stale file handle: {tmp_path}; "):
+        find_snapshots(tmp_path)
 
 
 def test_a_damaged_snapshot_is_said_in_one_line(toy, tmp_path):
