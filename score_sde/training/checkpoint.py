@@ -41,7 +41,7 @@ from score_sde.training.seal import (
     seal_of,
 )
 from score_sde.training.state import TrainState
-from score_sde.unreadable import UnreadableError, opening, reason_of
+from score_sde.unreadable import UnreadableError, reason_of
 
 _log = logging.getLogger(__name__)
 
@@ -86,12 +86,11 @@ class Checkpoints:
             best_mode=best_mode,
         )
         by_first(self._prepare)
-        with opening("the folder", self.directory):
-            self._manager = _manager(
-                self.directory,
-                best_fn=self._retention.merit,
-                preservation_policy=self._retention,
-            )
+        self._manager = _manager(
+            self.directory,
+            best_fn=self._retention.merit,
+            preservation_policy=self._retention,
+        )
 
     def _prepare(self) -> None:
         steps_in(self.directory)  # before anything is removed

@@ -19,7 +19,6 @@ Config = dict[str, Any]
 UNFINISHED = "*.orbax-checkpoint-tmp*"
 """Names of checkpoints that are not whole: each gets its own name when it is."""
 
-
 DAMAGED = "damaged"
 """The folder, beside the checkpoints, that damaged ones are moved to."""
 
@@ -51,16 +50,13 @@ def check_startable(directory: Path) -> None:
     A run that would begin from the first step again has to be asked for: by moving the folder away.
     """
     aside = directory / DAMAGED
-    if not steps_in(directory) and steps_in_aside(aside):
+    with opening("the folder", aside):
+        has_damaged = aside.is_dir() and any(aside.iterdir())
+    if has_damaged and not steps_in(directory):
         raise CheckpointError(
             f"no checkpoint in {directory} but damaged ones in {aside}: to start from step 1, take another workdir, or "
             f"move {directory} away"
         )
-
-
-def steps_in_aside(aside: Path) -> list[str]:
-    """The names of the damaged checkpoints that were moved aside."""
-    return sorted(path.name for path in aside.iterdir()) if aside.is_dir() else []
 
 
 def read_seal(checkpoint: Path) -> Seal:

@@ -268,10 +268,9 @@ def test_reads_of_orbax_that_nobody_waits_for_say_nothing(source, shown, monkeyp
     """Where a file cannot be read, many reads fail at once, and one line is enough."""
     told = []
     monkeypatch.setattr(main_module, "_report_unraisable", told.append)
-    try:
+    with pytest.raises((ValueError, ZeroDivisionError)) as error:
         source()
-    except Exception as error:
-        unraisable = SimpleNamespace(exc_value=error, exc_traceback=error.__traceback__)
+    unraisable = SimpleNamespace(exc_value=error.value, exc_traceback=error.tb)
     main_module._without_late_reads(unraisable)
     assert told == ([unraisable] if shown else [])
 
@@ -281,7 +280,8 @@ def test_its_tasks_say_nothing_to_the_log(caplog):
     logger = logging.getLogger("asyncio")
     logger.error("Task exception was never retrieved\nfuture: <Task coro=<f() done, defined at /lib/orbax/io.py:3>>")
     logger.error("Task exception was never retrieved\nfuture: <Task coro=<f() done, defined at /home/me/io.py:3>>")
-    assert [record.getMessage()[-23:] for record in caplog.records] == ["defined at /home/me/io.py:3>>"[-23:]]
+    (record,) = caplog.records
+    assert "/home/me/io.py" in record.getMessage()
 
 
 def test_launch_gives_the_code_and_tries_again_as_often_as_it_may(tmp_path, capsys):
