@@ -12,8 +12,12 @@ from ml_collections import ConfigDict, config_flags
 from score_sde.builders import NAMED, SECTIONS, drop_leftovers
 from score_sde.cli.config_file import read_config
 from score_sde.naming import did_you_mean
+from score_sde.unreadable import TRANSIENT, UnreadableError
 
 MAX_SEED = 2**32 - 1
+
+HELP = ("-h", "-help", "--help")
+"""The arguments that ask for help."""
 
 ReadConfig = Callable[[Sequence[str]], tuple[ConfigDict | None, list[str]]]
 """From the arguments to the config they name, if they name one, and the arguments that are left."""
@@ -32,10 +36,18 @@ class Refusal(Exception):  # noqa: N818 - it is no error of the program's
 
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
-    """Turn what wrong input raises into a ``Refusal``."""
+    """Turn what wrong input raises into a ``Refusal``.
+
+    Raises:
+        UnreadableError: where something cannot be read at the moment: no input is wrong.
+    """
     try:
         yield
+    except UnreadableError:
+        raise
     except (flags.Error, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in TRANSIENT:
+            raise UnreadableError(sentence(error)) from error
         raise Refusal(sentence(error)) from error
 
 
@@ -88,7 +100,7 @@ class Flags:
 
     def parse(self, argv: Sequence[str]) -> Any:
         """The values, ``config`` among them; on ``--help`` the help, and a normal exit."""
-        if any(argument in ("-h", "-help", "--help") for argument in argv):
+        if any(argument in HELP for argument in argv):
             print(f"{self._usage}\n{self._help()}")
             raise SystemExit(0)
         with refusals():

@@ -10,15 +10,13 @@ from typing import Any
 
 from score_sde.cli.flags import Flags, Refusal, refusals, value_of
 from score_sde.cli.local_processes import Launch, run
+from score_sde.cli.main import SHARING
 from score_sde.cli.report import make_folder
 from score_sde.cli.slurm_script import SlurmJob, batch_script, escaped
 from score_sde.naming import did_you_mean
 from score_sde.replacing import replacing
 
 MODES = ("local", "slurm")
-
-SHARING = ("train", "train-dequantizer", "sample", "likelihood")
-"""The verbs that share their work among processes."""
 
 OVERVIEW = """\
 usage: score-sde launch local [--flag=value …] -- VERB [--flag=value …]

@@ -6,13 +6,13 @@ import jax
 import numpy as np
 
 from score_sde.cli import report
-from score_sde.cli.flags import MAX_SEED, refusals
+from score_sde.cli.flags import MAX_SEED
 from score_sde.cli.likelihood_run import evaluate_missing, pieces_of, with_dequantizer
 from score_sde.cli.workdir import check_split, load_model, load_split, workdir_flags
 from score_sde.data.examples import first
 from score_sde.evaluation.likelihoods import Likelihoods
 from score_sde.replacing import replacing
-from score_sde.training import join_processes, meet
+from score_sde.training import meet
 
 
 def main(argv: Sequence[str]) -> int:
@@ -29,8 +29,6 @@ def main(argv: Sequence[str]) -> int:
     flags.shorthand("num_examples", "eval.max_examples", "how many, from the first on")
     flags.shorthand("batch", "eval.batch_size", "how many at a time, in each process")
     flags.integer("seed", 0, "seed of the dequantisation and of the probes", at_most=MAX_SEED)
-    with refusals():
-        join_processes()
     values = flags.parse(argv)
     check_split(values.split)
     model, workdir = load_model(values)

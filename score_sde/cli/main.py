@@ -7,10 +7,13 @@ import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
 
-from score_sde.cli.flags import Refusal, sentence
+from score_sde.cli.flags import HELP, Refusal, refusals, sentence
+from score_sde.devices import NoDeviceError, check_devices
 from score_sde.memory import lack_of_memory
 from score_sde.naming import did_you_mean
+from score_sde.unreadable import UNREADABLE, UnreadableError
 
 VERBS = {
     "train": "train a model from a config; run again on the same workdir, it goes on",
@@ -35,8 +38,16 @@ MODULES = {
 """The modules of verbs that have another name."""
 
 
+SHARING = ("train", "train-dequantizer", "sample", "likelihood")
+"""The verbs that share their work among processes."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a verb. Exit codes: 0 done; 1 failed on the way; 2 wrong config, path or flag; 75 stopped, run it again."""
+    """Run a verb.
+
+    Exit codes: 0 done; 1 failed on the way; 2 wrong config, path, flag or platform of jax; 74 a file could not be read,
+    and nothing was changed; 75 stopped, run it again.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
@@ -46,9 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(f"unknown verb {verb!r}{did_you_mean(verb, VERBS)}; verbs: {', '.join(VERBS)}")
     _prepare_interpreter()
     try:
+        _prepare_devices(verb, arguments[1:])
         return importlib.import_module(f"score_sde.cli.{MODULES.get(verb, verb)}").main(arguments[1:])
-    except Refusal as refusal:
+    except (Refusal, NoDeviceError) as refusal:
         return _refuse(str(refusal), verb)
+    except UnreadableError as error:
+        _say(verb, sentence(error))
+        return UNREADABLE
     except (FloatingPointError, OSError) as error:
         _say(verb, sentence(error))
         return 1
@@ -89,6 +104,21 @@ def _prepare_interpreter() -> None:
     _keep_compiled_programs()
 
 
+def _prepare_devices(verb: str, arguments: Sequence[str]) -> None:
+    """Start the devices before anything is read or written; other processes are joined before that.
+
+    Not to show help; and ``launch`` leaves them to the processes that it starts.
+    """
+    if verb == "launch" or any(argument in HELP for argument in arguments):
+        return
+    if verb in SHARING:
+        from score_sde.training.processes import join_processes
+
+        with refusals():
+            join_processes()
+    check_devices()
+
+
 def _keep_compiled_programs() -> None:
     """What was compiled once is read from the disk, unless the environment says otherwise as jax understands it."""
     import jax
@@ -103,12 +133,16 @@ _report_unraisable, _report_thread = sys.unraisablehook, threading.excepthook
 
 def _without_failed_writes(arguments: threading.ExceptHookArgs) -> None:
     # orbax writes in threads, and raises what went wrong there once more where it is waited for.
-    frames = traceback.extract_tb(arguments.exc_traceback)
-    if not any("orbax" in frame.filename for frame in frames):
+    if not _in_orbax(arguments.exc_traceback):
         _report_thread(arguments)
 
 
 def _without_late_reads(unraisable: "sys.UnraisableHookArgs") -> None:
-    # Tensorstore reads a checkpoint in many threads. Where one read fails, the others answer to a loop that is gone.
-    if "Event loop is closed" not in str(unraisable.exc_value):
+    # Tensorstore reads a checkpoint in many threads. Where one read fails, the others answer to a loop that is gone, or
+    # fail too, and are collected without anybody having asked for their errors.
+    if "Event loop is closed" not in str(unraisable.exc_value) and not _in_orbax(unraisable.exc_traceback):
         _report_unraisable(unraisable)
+
+
+def _in_orbax(found: TracebackType | None) -> bool:
+    return any("orbax" in frame.filename for frame in traceback.extract_tb(found))

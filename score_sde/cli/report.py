@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from score_sde.replacing import replacing
+from score_sde.unreadable import set_aside
 
 
 def make_folder(folder: Path) -> None:
@@ -22,7 +23,10 @@ def make_folder(folder: Path) -> None:
 
 
 def record(workdir: Path, rows: Mapping[str, str]) -> None:
-    """Add rows, each a name and what was found, to ``report.json``."""
+    """Add rows, each a name and what was found, to ``report.json``; a damaged one stays as ``report.json.damaged``."""
+    file = workdir / "report.json"
+    if file.exists() and _rows(file) is None:
+        set_aside(file)
     with replacing(workdir / "report.json") as temporary:
         text = json.dumps({**read(workdir), **rows}, indent=2, ensure_ascii=False)
         temporary.write_text(text + "\n", encoding="utf-8")
@@ -31,10 +35,18 @@ def record(workdir: Path, rows: Mapping[str, str]) -> None:
 def read(workdir: Path) -> dict[str, str]:
     """The rows recorded so far; a damaged file counts as none."""
     try:
-        rows = json.loads((workdir / "report.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        return _rows(workdir / "report.json") or {}
+    except FileNotFoundError:
         return {}
-    return rows if isinstance(rows, dict) else {}
+
+
+def _rows(file: Path) -> dict[str, str] | None:
+    """The rows in a file; None where it is damaged."""
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    return rows if isinstance(rows, dict) else None
 
 
 def show(title: str, rows: Mapping[str, str]) -> None:

@@ -15,7 +15,7 @@ from score_sde.data import DataSource
 from score_sde.evaluation.pictures import is_image
 from score_sde.evaluation.sample_files import check_replaceable
 from score_sde.experiment import Model
-from score_sde.training import join_processes, meet
+from score_sde.training import meet
 
 TARGETS = {"npz": "samples.npz", "png": "samples"}
 
@@ -33,8 +33,6 @@ def main(argv: Sequence[str]) -> int:
     flags.integer("seed", 0, "seed of the samples", at_most=MAX_SEED)
     flags.string("format", "npz", "npz, one file, or png, a folder of images")
     flags.string("output", None, "folder for the results (default: samples in the workdir)")
-    with refusals():
-        join_processes()
     values = flags.parse(argv)
     model, workdir = load_model(values)
     source, missing = examples_if_there(model)

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from score_sde.cli.flags import refusals
 from score_sde.evaluation.generation import even_batch_size
 from score_sde.evaluation.pieces import Piece, Pieces, fingerprint
 from score_sde.experiment import Model
-from score_sde.training import Progress, meet
+from score_sde.training import Progress, by_first, meet
 from score_sde.typing import Key
 
 Compute = Callable[[range, int, Progress], Piece]
@@ -49,6 +50,7 @@ def finish(work: Work, pieces: Pieces, compute: Compute) -> None:
     Raises:
         FloatingPointError: where some rows are not finite; the finite pieces stay.
         FileNotFoundError: where another process has not done its share.
+        UnreadableError: where a finished piece cannot be read; nothing is computed, renamed or removed.
     """
     damaged, missing = _what_is_there(pieces, work.total)
     share, size = _share(missing, work)
@@ -56,7 +58,7 @@ def finish(work: Work, pieces: Pieces, compute: Compute) -> None:
     try:
         with _bar(work, share) as bar:
             for path in damaged:
-                bar.note(f"damaged, to be made anew: {path}")
+                bar.note(f"damaged, to be made anew: {path} (kept as {path.name}.damaged)")
             if found := work.total - sum(map(len, missing)):
                 bar.note(f"found {found} of {work.total} {work.unit} in {pieces.folder}")
             for indices in share:
@@ -74,9 +76,10 @@ def finish(work: Work, pieces: Pieces, compute: Compute) -> None:
 
 
 def _what_is_there(pieces: Pieces, total: int) -> tuple[list[Path], list[range]]:
-    """The damaged pieces, now gone, and what is missing, on which all processes agree."""
-    damaged = pieces.drop_damaged() if jax.process_index() == 0 else []
-    meet("damaged pieces are gone")
+    """The damaged pieces, now set aside, and what is missing, on which all processes agree."""
+    damaged: list[Path] = []
+    with refusals():  # as where the folder is another user's
+        by_first(lambda: damaged.extend(pieces.drop_damaged()))
     missing = pieces.missing(total)
     meet("what is missing is known")
     return damaged, missing

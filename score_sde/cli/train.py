@@ -7,7 +7,7 @@ from score_sde.builders import CLASSIFIER, DEQUANTIZER, build, build_classifier,
 from score_sde.cli.flags import Flags, Refusal, config_help, refusals, require, required_config
 from score_sde.cli.training_run import train_in
 from score_sde.cli.workdir import EXAMPLE
-from score_sde.training import StopRequest, join_processes
+from score_sde.training import StopRequest
 
 
 def main(argv: Sequence[str]) -> int:
@@ -20,8 +20,6 @@ def main(argv: Sequence[str]) -> int:
     kind = kind_of(values.config)
     if kind == DEQUANTIZER:
         raise Refusal("its objective makes this a config of a dequantizer: score-sde train-dequantizer trains it")
-    with refusals():
-        join_processes()
     with StopRequest() as stop:
         with refusals():
             experiment = (build_classifier if kind == CLASSIFIER else build)(values.config)

@@ -9,7 +9,7 @@ from score_sde.cli.flags import Flags, config_help, refusals, required_config
 from score_sde.cli.training_run import train_in
 from score_sde.cli.workdir import EXAMPLE, existing_workdir
 from score_sde.loading import load
-from score_sde.training import StopRequest, join_processes
+from score_sde.training import StopRequest
 
 CONFIG = "dequantizer/digits"
 
@@ -26,8 +26,6 @@ def main(argv: Sequence[str]) -> int:
     flags.string("workdir", None, f"folder of the training run of the score model, for example {EXAMPLE} (required)")
     flags.integer("checkpoint", None, "step of its checkpoint (default: the latest)")
     flags.string("output", None, "folder for the dequantizer (default: dequantizer in the workdir)")
-    with refusals():
-        join_processes()
     values = flags.parse(argv)
     workdir = existing_workdir(values.workdir)
     folder = Path(values.output).expanduser() if values.output else workdir / "dequantizer"

@@ -12,6 +12,7 @@ import numpy as np
 from score_sde.data.array_files import rows_of, stored_array
 from score_sde.data.examples import Examples, LazyExamples, is_lazy
 from score_sde.data.source import DataSource
+from score_sde.unreadable import is_of_system
 
 _NPY_MAGIC = b"\x93NUMPY"
 
@@ -162,6 +163,8 @@ def _read(path: Path, read: Callable[[], Any]) -> Any:
     try:
         return read()
     except Exception as error:  # zip, zlib, header and allocation errors alike: damaged bytes can raise any of them
+        if is_of_system(error):
+            raise
         if "Object arrays" in str(error):
             raise ValueError(f"{path} holds Python objects, which are never unpickled; save plain numbers") from error
         reason = (str(error).splitlines() or [""])[0]

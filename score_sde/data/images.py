@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from score_sde.data.examples import LazyExamples
+from score_sde.unreadable import is_of_system
 
 _GREY_MODES = ("1", "L", "LA")
 _COLOR_MODES = ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
@@ -134,6 +135,8 @@ def _opened(image: Path | bytes, name: str) -> Iterator[Any]:
     except UnidentifiedImageError as error:
         raise ValueError(f"{name} is not a PNG or JPEG image") from error
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and more
+        if is_of_system(error):
+            raise
         reason = (str(error).splitlines() or [""])[0]
         raise ValueError(f"{name} cannot be read as an image ({type(error).__name__}: {reason})") from error
 

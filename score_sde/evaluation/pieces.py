@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import shutil
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +20,12 @@ import numpy as np
 
 from score_sde.replacing import replacing
 from score_sde.typing import Params
+from score_sde.unreadable import opening, set_aside, telling_damage
 
 _NAME = re.compile(r"(\d+)-(\d+)\.npz")
+
+_ASIDE = re.compile(r"\d+-\d+\.npz\.damaged(-\d+)?")
+"""The names of damaged pieces, which are kept."""
 
 
 Piece: TypeAlias = Mapping[str, np.ndarray]
@@ -35,6 +40,10 @@ def fingerprint(request: Mapping[str, Any], params: Params) -> str:
         digest.update(f"{jax.tree_util.keystr(path)}:{value.dtype.name}{list(value.shape)}".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()
+
+
+class DamagedPieceError(OSError):
+    """A piece that does not hold what was written."""
 
 
 class Pieces:
@@ -64,7 +73,11 @@ class Pieces:
             np.savez(file, **arrays)
 
     def missing(self, total: int) -> list[range]:
-        """The indices below ``total`` that no piece holds, by the names of the files."""
+        """The indices below ``total`` that no piece holds, by the names of the files.
+
+        Raises:
+            UnreadableError: where the folder cannot be listed.
+        """
         gaps, position = [], 0
         for indices in [*self._found(), range(total, total)]:
             gaps.append(range(position, min(indices.start, total)))
@@ -72,10 +85,19 @@ class Pieces:
         return [gap for gap in gaps if gap]
 
     def drop_damaged(self) -> list[Path]:
-        """Remove the pieces that cannot be read, and return their paths."""
-        damaged = [path for indices, path in self._found().items() if not _is_whole(path, len(indices))]
+        """Rename the pieces that do not hold what was written to ``NAME.damaged``, and return their former paths.
+
+        Raises:
+            UnreadableError: where one cannot be read, and may be whole; then none is renamed.
+        """
+        damaged = []
+        for indices, path in self._found().items():
+            try:
+                _load(path, len(indices))
+            except DamagedPieceError:
+                damaged.append(path)
         for path in damaged:
-            path.unlink()
+            set_aside(path)
         return damaged
 
     def read(self, total: int) -> Iterator[Piece]:
@@ -83,6 +105,7 @@ class Pieces:
 
         Raises:
             FileNotFoundError: where some are missing.
+            DamagedPieceError, UnreadableError: where one is damaged, or cannot be read.
         """
         if missing := self.missing(total):
             raise FileNotFoundError(f"{self.folder} lacks the indices from {missing[0].start} to {missing[0].stop - 1}")
@@ -90,7 +113,7 @@ class Pieces:
         for indices, path in self._found().items():
             rows = slice(position - indices.start, min(indices.stop, total) - indices.start)
             if rows.start < rows.stop:
-                yield {name: values[rows] for name, values in _load(path).items()}
+                yield {name: values[rows] for name, values in _load(path, len(indices)).items()}
                 position = indices.start + rows.stop
 
     @contextmanager
@@ -106,27 +129,59 @@ class Pieces:
         _remove(former)
 
     def remove(self, total: int) -> None:
-        """Forget the pieces, unless some reach beyond ``total``: those belong to a larger request."""
-        if not any(indices.stop > total for indices in self._found()):
+        """Forget the pieces, unless some reach beyond ``total``: those belong to a larger request.
+
+        Damaged ones stay: what can still be had from them is not for this to decide.
+        """
+        if any(indices.stop > total for indices in self._found()) or not self.folder.is_dir():
+            return
+        entries = list(self.folder.iterdir())
+        kept = [path for path in entries if _ASIDE.fullmatch(path.name)]
+        for path in entries:
+            if path not in kept:
+                _remove(path)
+        if not kept:
             _remove(self.folder)
 
     def _found(self) -> dict[range, Path]:
-        names = [(_NAME.fullmatch(path.name), path) for path in self.folder.glob("*.npz")]
+        try:
+            with opening("the folder", self.folder):
+                names = [(_NAME.fullmatch(path.name), path) for path in self.folder.iterdir()]
+        except FileNotFoundError:
+            return {}
         found = {range(int(name[1]), int(name[2])): path for name, path in names if name}
         return dict(sorted(found.items(), key=lambda item: (item[0].start, item[0].stop)))
 
 
-def _load(path: Path) -> Piece:
-    # numpy leaves a damaged file open that it has opened itself.
-    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-        return dict(file)
+def _load(path: Path, num: int) -> Piece:
+    """The arrays of a piece, each of ``num`` rows.
+
+    Raises:
+        DamagedPieceError: where the file does not hold what was written: by its checksums, its format or its rows.
+        UnreadableError: where it cannot be read.
+    """
+
+    def damage(reason: str) -> DamagedPieceError:
+        return DamagedPieceError(f"{path} is damaged ({reason}): run again, and its rows are computed anew")
+
+    with telling_damage("the finished part", path, damage):
+        piece = _arrays(path)
+        if any(values.shape[:1] != (num,) for values in piece.values()):
+            raise ValueError(f"it does not have {num} rows")
+    return piece
 
 
-def _is_whole(path: Path, num: int) -> bool:
+def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        return all(len(values) == num for values in _load(path).values())
-    except Exception:  # whatever a damaged archive makes its readers raise
-        return False
+        # numpy leaves a damaged file open that it has opened itself.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            return dict(file)
+    except MemoryError as error:
+        lack = error
+    with zipfile.ZipFile(path) as archive:  # a damaged header asks for memory without bound
+        if (bad := archive.testzip()) is not None:
+            raise ValueError(f"{bad} has another checksum")
+    raise lack
 
 
 def _remove(path: Path) -> None:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
 from score_sde.typing import Params
+from score_sde.unreadable import opening
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 """The averaged parameters by their paths; and the resolved config, the step and a fingerprint of each tensor."""
@@ -82,13 +83,15 @@ def read_exported(folder: str | Path) -> Exported:
     """Read a model back, bit for bit.
 
     Raises:
-        OSError: where a file is missing.
+        OSError: where a file is missing, or cannot be read (`UnreadableError`).
         ValueError: in one line, where a file is damaged, or a tensor is not the one that was written.
     """
     path = Path(folder)
     card = _read_card(path / CARD)
+    with opening("the model", path):
+        weights = (path / WEIGHTS).read_bytes()
     try:
-        tensors = load((path / WEIGHTS).read_bytes())
+        tensors = load(weights)
     except SafetensorError as error:
         raise ValueError(f"{path / WEIGHTS} is damaged: {error}") from None
     expected = card["fingerprints"]
@@ -128,7 +131,8 @@ def nested(tensors: Mapping[str, np.ndarray]) -> Params:
 
 def _read_card(path: Path) -> dict[str, Any]:
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        with opening("the model", path.parent):
+            card = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
         raise ValueError(f"{path} is damaged: it is no JSON") from None
     kinds = {"format": str, "step": int, "config": dict, "fingerprints": dict}

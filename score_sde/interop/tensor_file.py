@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from score_sde.interop.exported import fingerprint, named
 from score_sde.typing import Params
+from score_sde.unreadable import opening
 
 CARD = "score_sde"
 """The key of the file's metadata under which the facts and the fingerprints are, as JSON."""
@@ -79,9 +80,11 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
     """Open a file of `write_tensors`.
 
     Raises:
-        OSError: where it is missing.
+        OSError: where it is missing, or cannot be read (`UnreadableError`).
         ValueError: in one line, where it is damaged.
     """
+    with opening("the parameters", path), path.open("rb") as stream:
+        stream.read(1)  # safetensors says of every file that it cannot open that it is not there
     try:
         with safe_open(path, framework="numpy") as file:
             yield TensorFile(path, file)

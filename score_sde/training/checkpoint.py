@@ -13,9 +13,13 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 
 from score_sde.training.checkpoint_files import (
+    DAMAGED,
     Config,
+    all_damaged,
+    check_startable,
     choose_step,
     mend_metrics,
     plain_metrics,
@@ -23,11 +27,10 @@ from score_sde.training.checkpoint_files import (
     read_config,
     read_seal,
     reading,
-    reason_of,
     remove_unfinished,
-    tree_of,
+    steps_in,
 )
-from score_sde.training.processes import meet
+from score_sde.training.processes import by_first, meet, worst
 from score_sde.training.retention import Retention
 from score_sde.training.seal import (
     CheckpointError,
@@ -38,6 +41,7 @@ from score_sde.training.seal import (
     seal_of,
 )
 from score_sde.training.state import TrainState
+from score_sde.unreadable import UnreadableError, reason_of
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +64,7 @@ class Checkpoints:
 
     Raises:
         ValueError: For a count or mode that makes no sense.
+        UnreadableError: Where the folder or what is judged by in it cannot be read; an ``OSError``.
     """
 
     def __init__(
@@ -80,15 +85,24 @@ class Checkpoints:
             best_metric=best_metric,
             best_mode=best_mode,
         )
-        if jax.process_index() == 0:
-            remove_unfinished(self.directory)
-            mend_metrics(self.directory)
-        meet("unfinished checkpoints are removed")
+        by_first(self._prepare)
         self._manager = _manager(
             self.directory,
             best_fn=self._retention.merit,
             preservation_policy=self._retention,
         )
+
+    def _prepare(self) -> None:
+        steps_in(self.directory)  # before anything is removed
+        remove_unfinished(self.directory)
+        mend_metrics(self.directory)
+
+    def check_startable(self) -> None:
+        """Raise ``CheckpointError`` where a run would begin from the first step though it had checkpoints.
+
+        All that is left of them are damaged ones, moved aside: the folder has to be moved away to begin again.
+        """
+        check_startable(self.directory)
 
     def latest_step(self) -> int | None:
         """The step of the latest checkpoint; ``None`` where there is none."""
@@ -143,8 +157,9 @@ class Checkpoints:
     ) -> TrainState:
         """Read a state, bit for bit as it was saved.
 
-        Without ``step`` it is the newest that is sound: those that are damaged are moved aside, into the folder
-        ``damaged``, and that is told.
+        Without ``step`` it is the newest that is sound. Newer ones that are damaged are then moved aside, into the
+        folder ``damaged``, and that is told. Nothing is moved where none is sound, or where one cannot be read: that
+        is no damage.
 
         Args:
             target: A state of the same structure, of arrays or of ``jax.ShapeDtypeStruct`` with shardings: where its
@@ -156,43 +171,43 @@ class Checkpoints:
             FileNotFoundError: Where there is no such checkpoint.
             DamagedError: Where the one that was asked for is damaged, or all are; a ``ValueError``.
             CheckpointError: Where it holds other arrays than ``target``; a ``ValueError``.
+            UnreadableError: Where one cannot be read, for whatever reason but its own bytes; an ``OSError``.
         """
         self.wait()
         wanted = choose_step(self.steps(), step, self.directory)
         if step is not None:
             return self._read(target, wanted)
-        while True:
+        damaged: dict[int, str] = {}  # not the errors, whose frames hold the arrays
+        for candidate in reversed(self.steps()):
             try:
-                return self._read(target, wanted)
+                found = self._read(target, candidate)
             except DamagedError as error:
-                damage = (
-                    f"the checkpoint {self.directory / str(wanted)} is damaged: {reason_of(error.__cause__ or error)}"
-                )
-                (note or _log.warning)(f"{damage}: moved to {self._set_aside(wanted)}")
-            if not self.steps():
-                raise DamagedError(f"no sound checkpoint in {self.directory}: all are damaged")
-            wanted = self.steps()[-1]
+                damaged[candidate] = reason_of(error.__cause__ or error)
+                continue
+            for number, reason in damaged.items():
+                line = f"the checkpoint {self.directory / str(number)} is damaged: {reason}"
+                (note or _log.warning)(f"{line}: moved to {self._set_aside(number)}")
+            return found
+        raise all_damaged(self.directory, wanted, damaged[wanted])
 
     def about(self, step: int) -> dict[str, Any]:
         """What was saved about a checkpoint besides its state.
 
         Raises:
             DamagedError: Where it is damaged.
+            UnreadableError: Where it cannot be read.
         """
         return self._seal(step)["about"]
 
     def _read(self, target: TrainState, step: int) -> TrainState:
         path, trees = self.directory / str(step), _items(target)
-        seal = self._seal(step)
-        _check_same(seal["arrays"], arrays_of(trees), path)
+        with _all_alike(path):
+            seal = self._seal(step)
+            _check_same(seal["arrays"], arrays_of(trees), path)
+            with reading(path):
+                found = _restored(path, trees, seal)
         with reading(path):
-            stored = {name: tree_of(self._manager.item_metadata(step)[name]) for name in trees}
-            if arrays_of(stored) != seal["arrays"]:
-                raise DamagedError("its arrays are not those that were saved")
-            read_config(path, seal)
-            found = self._manager.restore(step, args=ocp.args.Composite(**_wanted(trees)))
-            found = {name: found[name] for name in trees}
-            check_arrays(seal, found)
+            check_arrays(seal, found)  # by all processes together
         return target._replace(ema_params=found["ema_params"], **found["state"])
 
     def _seal(self, step: int) -> Seal:
@@ -201,7 +216,7 @@ class Checkpoints:
 
     def _set_aside(self, step: int) -> Path:
         """Move a checkpoint out of the way, without losing what is in it."""
-        aside = self.directory / "damaged"
+        aside = self.directory / DAMAGED
         place = next(path for n in itertools.count() if not (path := aside / f"{step}{f'-{n}' if n else ''}").exists())
         if jax.process_index() == 0:
             aside.mkdir(exist_ok=True)
@@ -278,14 +293,40 @@ def _items(state: TrainState) -> dict[str, Any]:
     return {"ema_params": rest.pop("ema_params"), "state": rest}
 
 
-def _wanted(trees: Mapping[str, Any]) -> dict[str, Any]:
-    """What orbax is asked for: arrays of the same types, where those of ``trees`` lie."""
+def _restored(path: Path, trees: Mapping[str, Any], seal: Seal) -> dict[str, Any]:
+    """The arrays of a checkpoint, of the types of ``trees`` and where those lie.
+
+    By the handler of orbax itself: its manager keeps some errors to itself, and waits for other processes.
+    """
+    handler = ocp.PyTreeCheckpointHandler()
+    stored = {name: handler.metadata(epath.Path(path / name)).tree for name in trees}
+    if arrays_of(stored) != seal["arrays"]:
+        raise DamagedError("its arrays are not those that were saved")
+    read_config(path, seal)
     found = {}
     for name, tree in trees.items():
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
         arguments = ocp.checkpoint_utils.construct_restore_args(abstract)
-        found[name] = ocp.args.PyTreeRestore(item=abstract, restore_args=arguments)
+        wanted = ocp.args.PyTreeRestore(item=abstract, restore_args=arguments)
+        found[name] = handler.restore(epath.Path(path / name), args=wanted)
     return found
+
+
+@contextmanager
+def _all_alike(path: Path) -> Iterator[None]:
+    """Let all processes raise the same error where one of them could not read its part, rather than wait for it."""
+    kinds = (DamagedError, CheckpointError, UnreadableError)
+    failure: Exception | None = None
+    try:
+        yield
+    except kinds as error:
+        failure = error
+    mine = 0 if failure is None else 1 + next(n for n, kind in enumerate(kinds) if isinstance(failure, kind))
+    all_of_them = worst(mine)
+    if failure is not None and mine == all_of_them:
+        raise failure
+    if all_of_them:
+        raise kinds[all_of_them - 1](f"cannot read the checkpoint {path}: another process says why")
 
 
 def _check_room(directory: Path, trees: Mapping[str, Any]) -> None:

@@ -3,14 +3,15 @@
 import json
 import logging
 import math
+import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from score_sde.replacing import replacing
-from score_sde.training.seal import DamagedError, Seal, check_config, check_seal
+from score_sde.training.seal import CheckpointError, DamagedError, Seal, check_config, check_seal
+from score_sde.unreadable import opening, set_aside, telling_damage
 
 Config = dict[str, Any]
 """A resolved config as plain JSON values."""
@@ -18,10 +19,44 @@ Config = dict[str, Any]
 UNFINISHED = "*.orbax-checkpoint-tmp*"
 """Names of checkpoints that are not whole: each gets its own name when it is."""
 
+DAMAGED = "damaged"
+"""The folder, beside the checkpoints, that damaged ones are moved to."""
+
 
 def steps_in(directory: Path) -> list[int]:
-    """The steps of the checkpoints in a folder, in order."""
-    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdecimal() and path.is_dir())
+    """The steps of the checkpoints in a folder, in order; none where there is no folder.
+
+    Raises:
+        UnreadableError: Where the folder cannot be listed.
+    """
+    try:
+        with opening("the folder", directory), os.scandir(directory) as entries:
+            return sorted(int(entry.name) for entry in entries if entry.name.isdecimal() and entry.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def all_damaged(directory: Path, newest: int, reason: str) -> DamagedError:
+    """The error where no checkpoint of a run is sound: it would begin from the first step again."""
+    return DamagedError(
+        f"no sound checkpoint in {directory}: all are damaged ({newest}: {reason}); to start from step 1, take another "
+        f"workdir, or move {directory} away"
+    )
+
+
+def check_startable(directory: Path) -> None:
+    """Raise ``CheckpointError`` where a folder has damaged checkpoints alone.
+
+    A run that would begin from the first step again has to be asked for: by moving the folder away.
+    """
+    aside = directory / DAMAGED
+    with opening("the folder", aside):
+        has_damaged = aside.is_dir() and any(aside.iterdir())
+    if has_damaged and not steps_in(directory):
+        raise CheckpointError(
+            f"no checkpoint in {directory} but damaged ones in {aside}: to start from step 1, take another workdir, or "
+            f"move {directory} away"
+        )
 
 
 def read_seal(checkpoint: Path) -> Seal:
@@ -29,6 +64,7 @@ def read_seal(checkpoint: Path) -> Seal:
 
     Raises:
         DamagedError: Where it is missing or broken.
+        UnreadableError: Where it cannot be read.
     """
     return check_seal(_read(checkpoint / "seal" / "metadata"))
 
@@ -38,6 +74,7 @@ def read_config(checkpoint: Path, seal: Seal) -> Any:
 
     Raises:
         DamagedError: Where it is not the one that was sealed.
+        UnreadableError: Where it cannot be read.
     """
     config = _read(checkpoint / "config" / "metadata")
     check_config(seal, config)
@@ -52,8 +89,14 @@ def remove_unfinished(directory: Path) -> None:
 
 
 def mend_metrics(directory: Path) -> None:
-    """Write the metrics of each checkpoint as they were sealed, where their file is damaged: orbax reads them all."""
-    for step in steps_in(directory) if directory.is_dir() else ():
+    """Write the metrics of each checkpoint as they were sealed, where their file is damaged: orbax reads them all.
+
+    The damaged file stays beside them, as ``metrics.damaged``.
+
+    Raises:
+        UnreadableError: Where a seal or metrics cannot be read: without them, the best checkpoint would not be known.
+    """
+    for step in steps_in(directory):
         path = directory / str(step) / "metrics" / "metrics"
         try:
             wanted = read_seal(directory / str(step))["metrics"]
@@ -64,6 +107,8 @@ def mend_metrics(directory: Path) -> None:
         except DamagedError:
             is_whole = False
         if not is_whole:
+            if path.exists():
+                set_aside(path)
             with replacing(path) as temporary:
                 temporary.write_text(json.dumps(wanted), encoding="utf-8")
 
@@ -75,11 +120,12 @@ def plain_metrics(metrics: Any) -> dict[str, float]:
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DamagedError(f"{path.parent.name} cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise DamagedError(f"{path.parent.name} is broken") from error
+        with opening("the checkpoint", path.parents[1]):
+            return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise DamagedError(f"its {path.parent.name} is missing") from error
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"its {path.parent.name} is broken") from error
 
 
 def choose_step(steps: list[int], step: int | None, directory: Path) -> int:
@@ -100,37 +146,18 @@ def nothing_in(directory: Path) -> str:
     return f"no checkpoint in {directory}: train with `score-sde train --config=… --workdir={directory.parent}` first"
 
 
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged checkpoint makes its readers raise into one line that names it.
+def reading(path: Path) -> AbstractContextManager[None]:
+    """Turn whatever a checkpoint makes its readers raise into one line that names it.
 
     Raises:
-        DamagedError: Where the block raises.
+        DamagedError: Where the checkpoint is damaged.
+        UnreadableError: Where it cannot be read, and may be sound.
     """
-    try:
-        yield
-    except Exception as error:
-        message = f"cannot read the checkpoint {path}, remove it to use an earlier one"
-        raise DamagedError(f"{message}: {reason_of(error)}") from error
 
+    def damage(reason: str) -> DamagedError:
+        return DamagedError(f"cannot read the checkpoint {path}, remove it to use an earlier one: {reason}")
 
-def tree_of(metadata: Any) -> Any:
-    """The arrays that orbax lists, as it describes them.
-
-    Raises:
-        DamagedError: Where it finds no list.
-    """
-    if metadata is None:
-        raise DamagedError("its arrays are not listed")
-    return metadata.tree
-
-
-def reason_of(error: BaseException) -> str:
-    """The cause of an error in a few words: tensorstore puts that last, after the names of many files."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    first = (str(error).splitlines() or [""])[0] or type(error).__name__
-    return first.rpartition(": ")[2].partition(" [os_error")[0][:200]
+    return telling_damage("the checkpoint", path, damage)
 
 
 class _NotOrbax(logging.Filter):
@@ -140,9 +167,18 @@ class _NotOrbax(logging.Filter):
         return "orbax" not in record.pathname
 
 
-_not_orbax = _NotOrbax()
+class _NotItsTasks(logging.Filter):
+    """Lets nothing through of tasks of orbax that nobody asked: where one read fails, it raises that error alone."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        return not ("never retrieved" in text and "orbax" in text)
+
+
+_not_orbax, _not_its_tasks = _NotOrbax(), _NotItsTasks()
 
 
 def quiet_orbax() -> None:
     """Keep orbax from the log."""
     logging.getLogger("absl").addFilter(_not_orbax)
+    logging.getLogger("asyncio").addFilter(_not_its_tasks)

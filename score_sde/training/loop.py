@@ -182,6 +182,7 @@ def train(run: TrainingRun, *, stop: StopRequest | None = None) -> TrainResult:
         LoaderError: Where the data cannot be read; an ``OSError``.
         OSError: Where the last checkpoint cannot be written; one on the way that cannot is told and tried again.
         CheckpointError: Where no checkpoint is sound, or the latest does not fit ``run``; a ``ValueError``.
+        UnreadableError: Where a checkpoint cannot be read, for whatever reason but its own bytes; an ``OSError``.
     """
     notes: list[str] = []
     with ExitStack() as stack:
@@ -216,7 +217,10 @@ def train(run: TrainingRun, *, stop: StopRequest | None = None) -> TrainResult:
 
 def _restore_or_start(run: TrainingRun, note: Callable[[str], None]) -> TrainState:
     state = place(run.mesh, run.state)
-    if run.checkpoints is None or run.checkpoints.latest_step() is None:
+    if run.checkpoints is None:
+        return state
+    if run.checkpoints.latest_step() is None:
+        run.checkpoints.check_startable()
         return state
     state = run.checkpoints.restore(state, note=note)
     saved = run.checkpoints.about(int(state.step)).get("key")

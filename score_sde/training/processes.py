@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from score_sde.unreadable import UnreadableError
+
 GIVEN = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 """Environment variables that say where the first process listens, how many there are, and which this one is."""
 
@@ -63,7 +65,8 @@ def by_first(action: Callable[[], None]) -> None:
     """Let the first process do something that the others rely on; where it fails, they fail too, rather than wait.
 
     Raises:
-        ValueError: Where it failed in another process; there, what ``action`` raises.
+        UnreadableError: Where the first process could not read something.
+        ValueError: Where it failed otherwise; in the first process itself, what ``action`` raises.
     """
     failure: Exception | None = None
     if jax.process_index() == 0:
@@ -71,19 +74,22 @@ def by_first(action: Callable[[], None]) -> None:
             action()
         except (OSError, ValueError) as error:
             failure = error
-    failed = _first_says(failure is not None)
+    kind = worst(0 if failure is None else 2 if isinstance(failure, UnreadableError) else 1)
     if failure is not None:
         raise failure
-    if failed:
+    if kind == 2:
+        raise UnreadableError("the first process could not read something: its message says what")
+    if kind:
         raise ValueError("the first process has refused: its message says why")
 
 
-def _first_says(value: bool) -> bool:
+def worst(value: int) -> int:
+    """The largest of the values of all processes, which all have to call this."""
     if jax.process_count() == 1:
         return value
     from jax.experimental import multihost_utils
 
-    return bool(multihost_utils.broadcast_one_to_all(np.asarray(value)))
+    return int(multihost_utils.process_allgather(np.asarray(value, np.int32)).max())
 
 
 def _arguments(environment: Mapping[str, str]) -> dict[str, Any] | None:

@@ -1,24 +1,24 @@
 """What sampling needs of a checkpoint: averaged parameters and the config, and no device of those that trained it."""
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 
 from score_sde.naming import did_you_mean
 from score_sde.training.checkpoint_files import (
     Config,
+    all_damaged,
+    check_startable,
     choose_step,
-    nothing_in,
     quiet_orbax,
     read_config,
     read_seal,
     reading,
     steps_in,
-    tree_of,
 )
 from score_sde.training.seal import DamagedError, check_arrays
 from score_sde.typing import Params
@@ -51,10 +51,9 @@ def restore_for_sampling(
     Raises:
         FileNotFoundError: Where there is no such checkpoint.
         ValueError: Where the checkpoint is damaged, or the run has no such average.
+        UnreadableError: Where it cannot be read, for whatever reason but its own bytes; an ``OSError``.
     """
     path = Path(directory).resolve()
-    if not path.is_dir():
-        raise FileNotFoundError(nothing_in(path))
     step = choose_step(steps_in(path), step, path)
     checkpoint = path / str(step)
     with reading(checkpoint):
@@ -70,11 +69,22 @@ def restore_for_sampling(
 
 
 def newest_config(directory: str | Path) -> Config | None:
-    """The config of the newest checkpoint whose config is sound, as a run will go on from; None where there is none."""
+    """The config of the newest checkpoint whose config is sound, as a run will go on from; None where there is none.
+
+    Raises:
+        CheckpointError: Where there are checkpoints and all are damaged; a ``ValueError``.
+        UnreadableError: Where one cannot be read, for whatever reason but its own bytes; an ``OSError``.
+    """
     path = Path(directory)
-    for step in reversed(steps_in(path) if path.is_dir() else []):
-        with suppress(DamagedError):
+    steps, reason = steps_in(path), ""
+    for step in reversed(steps):
+        try:
             return read_config(path / str(step), read_seal(path / str(step)))
+        except DamagedError as error:
+            reason = reason or str(error)
+    if steps:
+        raise all_damaged(path, steps[-1], reason)
+    check_startable(path)
     return None
 
 
@@ -83,7 +93,8 @@ def _read_params(checkpoint: Path, number: int | None) -> Params:
     quiet_orbax()
     path = checkpoint / ("ema_params" if number is None else "state")
     with ocp.PyTreeCheckpointer() as checkpointer:
-        saved = tree_of(checkpointer.metadata(path).item_metadata)
+        # By the handler itself, for a checkpointer keeps some errors to itself.
+        saved = ocp.PyTreeCheckpointHandler().metadata(epath.Path(path)).tree
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
         if number is None:
             return checkpointer.restore(path, restore_args=as_numpy)

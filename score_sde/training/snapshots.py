@@ -12,6 +12,7 @@ from score_sde.training.ema import Average, PowerEMA
 from score_sde.training.loop import Hook
 from score_sde.training.state import TrainState
 from score_sde.typing import Params
+from score_sde.unreadable import opening
 
 FOLDER = "snapshots"
 """The folder of a workdir that they are in."""
@@ -84,8 +85,9 @@ def find_snapshots(folder: str | Path) -> list[Snapshot]:
     Raises:
         FileNotFoundError: Where there are none.
         ValueError: In one line, where one is damaged.
+        UnreadableError: Where the folder or one of them cannot be read; an ``OSError``.
     """
-    found = [_described(path) for path in sorted(Path(folder).glob(NAMES))]
+    found = [_described(path) for path in _paths(Path(folder))]
     if not found:
         raise FileNotFoundError(
             f"no snapshots in {folder}: train with training.averages, such as ('power:0.05','power:0.1'), and "
@@ -99,7 +101,7 @@ def open_snapshot(path: Path) -> Iterator[TensorFile]:
     """Open the file of a snapshot.
 
     Raises:
-        OSError: where it is missing.
+        OSError: where it is missing, or cannot be read (`UnreadableError`).
         ValueError: in one line, where it is damaged.
     """
     try:
@@ -107,6 +109,14 @@ def open_snapshot(path: Path) -> Iterator[TensorFile]:
             yield file
     except ValueError as error:
         raise ValueError(f"{error}; remove it to do without") from None
+
+
+def _paths(folder: Path) -> list[Path]:
+    try:
+        with opening("the folder", folder):  # where it cannot be listed, a glob would find nothing
+            return sorted(path for path in folder.iterdir() if path.match(NAMES))
+    except FileNotFoundError:
+        return []
 
 
 def _described(path: Path) -> Snapshot:

@@ -24,6 +24,7 @@ from score_sde.replacing import replacing
 from score_sde.training.guarded import plain_numbers
 from score_sde.training.logging import MetricWriter
 from score_sde.typing import Array, ScalarLike
+from score_sde.unreadable import set_aside
 
 PROJECT = "score_sde"
 """What the project or experiment is called, unless the environment has a name for it."""
@@ -36,7 +37,7 @@ class RunIds:
     """The ids of one workdir's runs by tracker, in a JSON file that is replaced in one go.
 
     Args:
-        path: The file; one that is damaged counts as empty.
+        path: The file; one that is damaged counts as empty, and is kept as ``NAME.damaged`` when it is written anew.
     """
 
     _lock = threading.Lock()
@@ -51,16 +52,25 @@ class RunIds:
 
     def keep(self, tracker: str, run_id: str) -> str:
         """Write an id down, and return it."""
-        with self._lock, replacing(self.path) as temporary:  # trackers open in threads of their own
-            temporary.write_text(json.dumps({**self._read(), tracker: run_id}, indent=2) + "\n", encoding="utf-8")
+        with self._lock:  # trackers open in threads of their own
+            found = self._read_whole()
+            if found is None and self.path.exists():
+                set_aside(self.path)
+            with replacing(self.path) as temporary:
+                text = json.dumps({**(found or {}), tracker: run_id}, indent=2)
+                temporary.write_text(text + "\n", encoding="utf-8")
         return run_id
 
     def _read(self) -> dict[str, Any]:
+        return self._read_whole() or {}
+
+    def _read_whole(self) -> dict[str, Any] | None:
+        """The ids; None where there is no file, or a damaged one."""
         try:
             found = json.loads(self.path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+            return None
+        return found if isinstance(found, dict) else None
 
 
 class _Tracker(MetricWriter):

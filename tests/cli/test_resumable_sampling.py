@@ -134,6 +134,7 @@ def test_a_damaged_piece_is_drawn_anew(workdir, drawn, wanted):
     assert f"damaged, to be made anew: {damaged}" in text
     assert drawn == [(0, 8), (16, 20)]
     assert (samples(workdir / "samples") == wanted).all()
+    assert [path.name for path in damaged.parent.iterdir()] == [f"{damaged.name}.damaged"]
 
 
 def test_a_sample_that_is_not_finite_fails_and_the_finite_pieces_stay(workdir, drawn, wanted, capsys):

@@ -1,5 +1,6 @@
 """Arrays from files: what is read, and one line for everything that cannot be."""
 
+import errno
 import pickle
 
 import numpy as np
@@ -174,6 +175,18 @@ def test_absent_files_and_other_kinds_are_answered_in_one_line(tmp_path, kind):
     other = {"npz": "npy", "npy": "npz"}[kind]
     with pytest.raises(ValueError, match=f"; it is an? .{other} file: name it as {other}:"):
         read(kind, save(tmp_path, other, IMAGES))
+
+
+def test_a_file_that_the_system_cannot_read_is_not_corrupt(tmp_path, kind, monkeypatch):
+    path = save(tmp_path, kind, VECTORS)
+
+    def stale(*args, **kwargs):
+        raise OSError(errno.ESTALE, "Stale file handle", str(path))
+
+    monkeypatch.setattr(np, "load", stale)
+    monkeypatch.setattr("score_sde.data.files.stored_array", stale)
+    with pytest.raises(OSError, match=rf"Stale file handle: '{path}'"):
+        read(kind, path)
 
 
 def test_damaged_files_never_raise_anything_else(tmp_path, kind):

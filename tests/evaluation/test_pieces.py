@@ -1,5 +1,6 @@
 """Pieces of long work: coverage, damage, order, and whose they are."""
 
+import itertools
 import shutil
 
 import numpy as np
@@ -53,6 +54,20 @@ def test_missing_and_read_are_exact_whatever_the_pieces(tmp_path_factory, starts
         pieces.write(gap.start, piece(gap.start, gap.stop))
     assert read(pieces, num_samples) == list(range(num_samples))
     shutil.rmtree(pieces.folder)
+
+
+def test_no_flipped_byte_is_taken_for_a_file_that_cannot_be_read(pieces):
+    """Of them zip readers raise ``OSError`` for a wrong place in the file, and errors of encryption and memory."""
+    pieces.write(0, piece(0, 9))
+    path = pieces.folder / "00000000-00000009.npz"
+    data = path.read_bytes()
+    directory = data.index(b"PK\x01\x02")  # the places of the arrays, and their kinds of compression and encryption
+    for place, flip in itertools.product(range(directory, len(data)), (0x01, 0xFF)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ flip]) + data[place + 1 :])
+        pieces.drop_damaged()  # which raises where one cannot be read
+        assert len(list(pieces.folder.iterdir())) == 1
+        for left in pieces.folder.glob("*.damaged"):
+            left.rename(path)
 
 
 @pytest.mark.parametrize("place", range(20, 760, 37))

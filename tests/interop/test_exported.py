@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from score_sde.interop.exported import CARD, WEIGHTS, check_free, export_model, fingerprint, is_exported, read_exported
+from score_sde.unreadable import UnreadableError
 
 CONFIG = {"seed": 3, "model": {"name": "mlp", "hidden_sizes": [8]}}
 
@@ -88,6 +89,19 @@ def test_any_flipped_bit_of_a_tensor_is_noticed(folder):
         else:
             assert place < tensors_from
             np.testing.assert_array_equal(found["in"]["kernel"], params()["in"]["kernel"])
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, CARD])
+def test_a_file_that_cannot_be_read_is_not_damaged(name, folder):
+    (folder / name).unlink()
+    (folder / name).symlink_to(name)  # a link to itself, which nobody can read
+    with pytest.raises(
+        UnreadableError, match=rf"^cannot read the model {folder}: Too many levels .*: {folder / name}; "
+    ):
+        read_exported(folder)
+    (folder / name).unlink()
+    with pytest.raises(FileNotFoundError):
+        read_exported(folder)
 
 
 def test_a_file_cut_short_is_refused(folder):

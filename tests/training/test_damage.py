@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from score_sde.training import Checkpoints, restore_for_sampling
-from score_sde.training.seal import DamagedError
+from score_sde.training import Checkpoints, TrainingRun, newest_config, restore_for_sampling, train
+from score_sde.training.seal import CheckpointError, DamagedError
 
 # Arrays are read in many threads: where one read fails, the others answer to a loop that is gone.
 pytestmark = [
@@ -125,24 +125,48 @@ def test_every_damage_of_every_file(saved, tmp_path, toy):
     assert run_cases(saved, tmp_path, toy, cases) >= 200
 
 
-def test_all_damaged_is_told_in_one_line(saved, tmp_path, toy):
+def test_all_damaged_is_told_in_one_line_and_nothing_is_moved(saved, tmp_path, toy):
+    """Else the next start would find none, and begin from the first step without a word."""
     folder, notes = tmp_path / "both", []
     shutil.copytree(saved, folder)
     for seal in folder.glob("*/seal/metadata"):
         seal.unlink()
-    with Checkpoints(folder) as checkpoints:
-        with pytest.raises(DamagedError, match=r"^no sound checkpoint in .*: all are damaged$"):
-            checkpoints.restore(toy.state(), note=notes.append)
-        assert checkpoints.latest_step() is None
-    assert len(notes) == 2 and all(f"moved to {folder}/damaged/" in note for note in notes)
-    assert sorted(path.name for path in (folder / "damaged").iterdir()) == ["4", "8"]
+    message = (
+        rf"^no sound checkpoint in {folder}: all are damaged \(8: its seal is missing\); to start from step 1, "
+        rf"take another workdir, or move {folder} away$"
+    )
+    for _ in range(2):
+        with Checkpoints(folder) as checkpoints:
+            with pytest.raises(DamagedError, match=message):
+                checkpoints.restore(toy.state(), note=notes.append)
+            assert checkpoints.steps() == [4, 8]
+        with pytest.raises(DamagedError, match=message):
+            newest_config(folder)
+    assert notes == [] and not (folder / "damaged").exists()
+
+
+def test_a_run_does_not_begin_anew_beside_damaged_checkpoints_of_its_own(tmp_path, toy):
+    (tmp_path / "damaged" / "8").mkdir(parents=True)
+    message = rf"^no checkpoint in {tmp_path} but damaged ones in {tmp_path}/damaged: to start from step 1, take"
+    with Checkpoints(tmp_path) as checkpoints:
+        run = TrainingRun(
+            state=toy.state(), step=toy.step(), loader=toy.loader, key=toy.key, num_steps=1, checkpoints=checkpoints
+        )
+        with pytest.raises(CheckpointError, match=message):
+            train(run)
+    with pytest.raises(CheckpointError, match=message):
+        newest_config(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["8", "damaged"]
 
 
 def test_what_is_moved_aside_never_replaces_what_was_moved_before(saved, tmp_path, toy):
-    folder = tmp_path / "twice"
+    folder, notes = tmp_path / "twice", []
+    shutil.copytree(saved / "4", folder / "4")
     for _ in range(2):
         shutil.copytree(saved / "8", folder / "8")
         (folder / "8" / "seal" / "metadata").unlink()
-        with Checkpoints(folder) as checkpoints, pytest.raises(DamagedError):
-            checkpoints.restore(toy.state(), note=lambda line: None)
+        with Checkpoints(folder) as checkpoints:
+            assert checkpoints.restore(toy.state(), note=notes.append).step == 4
     assert sorted(path.name for path in (folder / "damaged").iterdir()) == ["8", "8-1"]
+    assert [note.rpartition(" ")[2] for note in notes] == [f"{folder}/damaged/8", f"{folder}/damaged/8-1"]
+    assert notes[0] == f"the checkpoint {folder}/8 is damaged: its seal is missing: moved to {folder}/damaged/8"

@@ -1,5 +1,6 @@
 """Snapshots of a run: whole files or none, and the same after a resume."""
 
+import errno
 import subprocess
 import sys
 
@@ -20,6 +21,7 @@ from score_sde.training import (
     train,
 )
 from score_sde.training.snapshots import open_snapshot
+from score_sde.unreadable import UnreadableError
 
 RULES = (HalfLifeEMA(half_life=3.0), PowerEMA(sigma_rel=0.05), PowerEMA(sigma_rel=0.1))
 
@@ -117,6 +119,27 @@ def test_snapshots_need_a_power_average(tmp_path):
         snapshot_hook(tmp_path, (EMA(),), every=3)
     with pytest.raises(FileNotFoundError, match=r"^no snapshots in .*: train with training\.averages, such as"):
         find_snapshots(tmp_path / "none")
+
+
+def test_a_snapshot_that_cannot_be_read_is_neither_missing_nor_damaged(tmp_path):
+    """Of every file that it cannot open, safetensors says that it is not there."""
+    path = tmp_path / "power_0.05_00000010.safetensors"
+    path.symlink_to(path.name)  # a link to itself, which nobody can read
+    with pytest.raises(
+        UnreadableError, match=rf"^cannot read the parameters {path}: Too many levels .*; nothing is moved"
+    ):
+        find_snapshots(tmp_path)
+    with pytest.raises(FileNotFoundError), open_snapshot(tmp_path / "none.safetensors"):
+        pass
+
+
+def test_a_folder_that_cannot_be_listed_is_not_one_without_snapshots(tmp_path, monkeypatch):
+    def stale(path):
+        raise OSError(errno.ESTALE, "Stale file handle", str(path))
+
+    monkeypatch.setattr(type(tmp_path), "iterdir", stale)
+    with pytest.raises(UnreadableError, match=f"^cannot read the folder {tmp_path}: Stale file handle: {tmp_path}; "):
+        find_snapshots(tmp_path)
 
 
 def test_a_damaged_snapshot_is_said_in_one_line(toy, tmp_path):

@@ -37,6 +37,8 @@ def test_ids_are_kept_side_by_side_and_a_damaged_file_counts_as_empty(tmp_path):
     ids.path.write_text('{"wandb": "ab')
     assert ids.find("wandb") is None
     assert [file.name for file in tmp_path.iterdir()] == ["trackers.json"]
+    assert ids.keep("wandb", "ghi") == "ghi" and json.loads(ids.path.read_text()) == {"wandb": "ghi"}
+    assert (tmp_path / "trackers.json.damaged").read_text() == '{"wandb": "ab'
 
 
 def test_ids_of_trackers_that_open_at_once_are_all_kept(tmp_path):

@@ -11,6 +11,7 @@ from score_sde.data.examples import Examples, LazyExamples, example
 from score_sde.data.named.pictures import lazy_images, lazy_pictures, picture_names
 from score_sde.data.named.places import Place, missing, place_of
 from score_sde.data.source import DataSource
+from score_sde.unreadable import is_of_system
 
 
 def imagenet32(path: Place = None) -> DataSource:
@@ -87,6 +88,8 @@ def _read_npz(file: Path, side: int) -> tuple[Examples, Int32[np.ndarray, " n"]]
             labels, stored = archive["labels"], stored_array(file, "data")
             images = archive["data"] if stored.obstacle else rows_of(file, stored)
     except Exception as error:  # zip, zlib, header and key errors alike: damaged bytes can raise any of them
+        if is_of_system(error):
+            raise
         if "Object arrays" in str(error):
             raise ValueError(f"{file} has Python objects, which are never unpickled: save plain numbers") from error
         reason = (str(error).splitlines() or [""])[0]

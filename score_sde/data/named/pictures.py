@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 
 from score_sde.data.examples import LazyExamples
 from score_sde.data.images import check_options
+from score_sde.unreadable import raise_error
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -46,9 +47,13 @@ def lazy_pictures(root: Path, names: Sequence[str], crop: Crop, image_size: int)
 
 
 def picture_names(root: Path) -> list[str]:
-    """The names below ``root`` of all pictures in it and in the folders below, sorted; hidden ones are passed over."""
+    """The names below ``root`` of all pictures in it and in the folders below, sorted; hidden ones are passed over.
+
+    Raises:
+        OSError: where one of the folders cannot be listed: without its pictures the data would be others.
+    """
     found = []
-    for folder, folders, files in os.walk(root):
+    for folder, folders, files in os.walk(root, onerror=raise_error):
         folders[:] = [name for name in folders if not name.startswith(".")]
         below = os.path.relpath(folder, root)
         chosen = [name for name in files if name.lower().endswith(SUFFIXES) and not name.startswith(".")]

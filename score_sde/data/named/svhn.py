@@ -8,6 +8,7 @@ from jaxtyping import Int, UInt8
 from score_sde.data import crops
 from score_sde.data.named.places import Place, files_by_name, missing, place_of
 from score_sde.data.source import DataSource
+from score_sde.unreadable import is_of_system
 
 SIDE = 32
 FILES = ("train_32x32.mat", "test_32x32.mat")
@@ -45,6 +46,8 @@ def _read_mat(file: Path) -> tuple[UInt8[np.ndarray, "n 32 32 3"], Int[np.ndarra
         with file.open("rb") as stream:
             found = loadmat(stream, variable_names=("X", "y"))
     except Exception as error:  # damaged bytes can raise zlib's, struct's, NumPy's or SciPy's errors
+        if is_of_system(error):
+            raise
         reason = (str(error).splitlines() or [""])[0]
         raise ValueError(f"{file} is damaged and cannot be read ({type(error).__name__}: {reason})") from error
     images, labels = (np.asarray(found.get(name)) for name in ("X", "y"))

@@ -1,0 +1,221 @@
+"""Telling what cannot be read at the moment from what is damaged.
+
+A file that another user owns, a disk that does not answer or a machine without memory says nothing about the bytes of a
+checkpoint. Only bytes that were read and are wrong are damage, and only damage is ever moved out of the way.
+"""
+
+import errno
+import json
+import os
+import re
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import jax
+
+from score_sde.devices import check_devices
+from score_sde.memory import lack_of_memory
+
+UNREADABLE = 74
+"""The exit code of a command that could not read a file and has changed nothing (EX_IOERR)."""
+
+TRANSIENT = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Errors of disks and machines, for which no wrong path or flag is to blame."""
+
+_OF_BYTES = (errno.EINVAL, errno.EOVERFLOW, errno.EFBIG)
+"""These come of a place that a reader looks for in a file, and damaged bytes may have given it."""
+
+_OF_CONTENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, *_OF_BYTES)
+"""These say what a folder or file holds; all others say that it could not be read."""
+
+_STATUS = re.compile(
+    "(ABORTED|CANCELLED|DEADLINE_EXCEEDED|INTERNAL|PERMISSION_DENIED|RESOURCE_EXHAUSTED|UNAUTHENTICATED|UNAVAILABLE"
+    "|UNKNOWN)(:|$)"
+)
+"""How tensorstore begins the message of an error that is not about the bytes."""
+
+_OS_ERROR = re.compile(r"\[os_error_code='(\d+)'\]")
+"""How tensorstore gives the number of an error of the system."""
+
+_INTERNALS = re.compile(r"<(bound method|class|function|[\w.]+ object)")
+
+
+class UnreadableError(OSError):
+    """Something that cannot be read at the moment, and may be sound; nothing was changed."""
+
+
+def unreadable(what: str, path: Path, reason: str) -> UnreadableError:
+    """The error of a thing at a path that cannot be read for a reason."""
+    return UnreadableError(
+        f"cannot read {what} {path}: {reason}; nothing is moved or removed, run again once it can be read"
+    )
+
+
+@contextmanager
+def opening(what: str, path: Path) -> Iterator[None]:
+    """Name what cannot be opened or read, where the error is not that it is not there.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError, IsADirectoryError: as the block does.
+        UnreadableError: for any other ``OSError`` of the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, (UnreadableError, FileNotFoundError, NotADirectoryError, IsADirectoryError)):
+            raise
+        raise unreadable(what, path, reason_of(error)) from error
+
+
+def is_of_system(error: BaseException) -> bool:
+    """Whether an error is one of the system, such as a file of another user: it is none of the bytes.
+
+    Decoders raise ``OSError`` for damaged bytes too, but without a number, or with that of a wrong argument.
+    """
+    return isinstance(error, OSError) and error.errno is not None and error.errno not in _OF_BYTES
+
+
+@contextmanager
+def telling_damage(what: str, path: Path, damage: Callable[[str], Exception]) -> Iterator[None]:
+    """Sort whatever a block that reads a file or folder raises.
+
+    It is damage only where nothing kept the reader from the bytes: neither the error, nor those that led to it, are of
+    the system, of memory or of devices, and every byte at ``path`` can be read afterwards.
+
+    Args:
+        what: what lies there, as ``"the checkpoint"``.
+        path: the file or folder.
+        damage: from a reason in a few words to the error that is raised of damage.
+
+    Raises:
+        UnreadableError: where the bytes could not be had.
+        NoDeviceError: where jax cannot start its platform.
+    """
+    outer = sys.exc_info()[1]  # what the caller handles just now is the context of every error in the block
+    try:
+        yield
+    except UnreadableError:
+        raise
+    except Exception as error:
+        check_devices()
+        reason = hindrance(error, outer) or _hindrance_at(path)
+        if reason is not None:
+            raise unreadable(what, path, reason) from error
+        raise damage(reason_of(error)) from error
+
+
+def hindrance(error: BaseException, outer: BaseException | None = None) -> str | None:
+    """What kept a reader from the bytes, in a few words; None where the bytes may be wrong.
+
+    Args:
+        error: what the reader raised; what led to it counts as well.
+        outer: an error that was being handled before, and does not count.
+    """
+    return next((reason for found in _chain(error, outer) if (reason := _hindrance(found))), None)
+
+
+def check_readable(path: Path) -> None:
+    """Read every byte of a file, or of all files in a folder.
+
+    Raises:
+        OSError: of the first that cannot be read.
+    """
+    if not path.is_dir():
+        _read_through(path)
+        return
+    for folder, _, names in os.walk(path, onerror=raise_error):
+        for name in names:
+            _read_through(Path(folder) / name)
+
+
+def raise_error(error: OSError) -> None:
+    """Raise an error: for ``os.walk``, which passes over folders that it cannot list unless told otherwise."""
+    raise error
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file to ``NAME.damaged``, or ``NAME.damaged-1`` where that is taken, and so on."""
+    names = (f"{path.name}.damaged{f'-{n}' if n else ''}" for n in count())
+    place = next(place for name in names if not os.path.lexists(place := path.with_name(name)))
+    path.rename(place)
+    return place
+
+
+def reason_of(error: BaseException) -> str:
+    """The cause of an error in a few words: tensorstore puts that last, after the names of many files."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    first = (str(error).splitlines() or [""])[0]
+    cause = error.__cause__ or error.__context__
+    if _INTERNALS.search(first) and cause is not None:
+        return reason_of(cause)
+    if isinstance(error, KeyError):
+        return f"it lacks {first}"
+    if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)) or "Invalid JSON" in first:
+        return "it is no JSON"
+    message = re.split(r" \[(?:os_error|tensorstore_spec|source loc)|\. See full|: <", first)[0]
+    before, _, last = message.rpartition(": ")
+    if before and not re.search("[A-Za-z]{2,} [A-Za-z]", last):  # numbers alone, such as those of a checksum
+        last = f"{before.rpartition(': ')[2]}: {last}"
+    return (last or type(error).__name__)[:200]
+
+
+def _chain(error: BaseException, outer: BaseException | None) -> Iterator[BaseException]:
+    """An error and all that led to it."""
+    seen, waiting = {id(outer)}, [error]
+    while waiting:
+        found = waiting.pop(0)
+        if id(found) not in seen:
+            seen.add(id(found))
+            yield found
+            before = (found.__cause__, found.__context__, *getattr(found, "exceptions", ()))
+            waiting += [other for other in before if other is not None]
+
+
+def _hindrance(error: BaseException) -> str | None:
+    lack = lack_of_memory(error)
+    if lack is not None:
+        return lack
+    if isinstance(error, OSError):
+        of_system = isinstance(error, (UnreadableError, TimeoutError, ConnectionError)) or error.errno is not None
+        return reason_of(error) if of_system and error.errno not in _OF_CONTENT else None
+    text = str(error)
+    no_thread = isinstance(error, RuntimeError) and "start new thread" in text
+    if no_thread or isinstance(error, (jax.errors.JaxRuntimeError, ImportError)):
+        return reason_of(error)
+    number = _OS_ERROR.search(text)
+    if number is not None:
+        return _with_file(error, text) if int(number[1]) not in _OF_CONTENT else None
+    return _with_file(error, text) if _STATUS.match(text) else None
+
+
+def _with_file(error: BaseException, text: str) -> str:
+    """The reason that tensorstore gives, and the file that it names last."""
+    files = re.findall(r'"(/[^"]+)"', text.partition(" [tensorstore_spec")[0])
+    return f"{reason_of(error)}: {files[-1]}" if files else reason_of(error)
+
+
+def _hindrance_at(path: Path) -> str | None:
+    """What keeps from reading the bytes at a path."""
+    try:
+        check_readable(path)
+    except OSError as error:
+        if error.errno not in _OF_CONTENT:
+            return reason_of(error)
+        return None if os.path.lexists(path) else "it was removed meanwhile"
+    return None
+
+
+def _read_through(path: Path) -> None:
+    if not stat.S_ISREG(path.stat().st_mode):
+        return  # a pipe would wait for ever
+    with path.open("rb", buffering=0) as file:
+        try:
+            while file.read(1 << 20):
+                pass
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error

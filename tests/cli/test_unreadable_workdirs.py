@@ -1,0 +1,291 @@
+"""Files that cannot be read and platforms that cannot be started: one line, an exit code, and nothing is touched."""
+
+import errno
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+import tiny
+from launched import ROOT
+from refusals import INTERNALS
+
+from score_sde.cli import local_processes, main, report, shared_work
+from score_sde.cli.flags import Refusal, refusals
+from score_sde.cli.main import VERBS
+from score_sde.devices import NoDeviceError
+from score_sde.evaluation import pieces
+from score_sde.evaluation.pieces import Pieces
+from score_sde.loading import load
+from score_sde.training.checkpoint_files import quiet_orbax
+from score_sde.unreadable import UnreadableError
+
+# Arrays are read in many threads: where one read fails, the others answer to a loop that is gone.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+main_module = sys.modules["score_sde.cli.main"]  # the package has a function of this name
+
+STALE = OSError(errno.ESTALE, "Stale file handle", "/a/file")
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    return tiny.copy_of(tiny.toy_run(), tmp_path)
+
+
+def listing(folder):
+    return {str(path): (path.lstat().st_ino, path.lstat().st_mtime_ns) for path in folder.rglob("*")}
+
+
+def unreadable(capsys, *argv):
+    """The one line of a command that ends with 74."""
+    capsys.readouterr()
+    assert main(argv) == 74
+    text, errors = capsys.readouterr()
+    line = errors.splitlines()[-1]
+    assert not text and line.startswith(f"score-sde {argv[0]}: cannot read "), errors
+    assert not any(word in errors for word in INTERNALS), errors
+    return line
+
+
+def fail(*args, **kwargs):
+    raise STALE
+
+
+def train(workdir):
+    return "train", f"--config={tiny.config_file(tiny.TOY, workdir.parent)}", f"--workdir={workdir}"
+
+
+def test_a_run_whose_checkpoint_cannot_be_read_touches_nothing_and_resumes_later(workdir, capsys, monkeypatch):
+    longer, before = (*train(workdir), "--config.training.num_steps=31"), listing(workdir / "checkpoints")
+    with monkeypatch.context() as patch, tiny.quick_compilation():
+        patch.setattr(ocp.PyTreeCheckpointHandler, "restore", fail)
+        for _ in range(2):  # whoever tries again finds all as it was
+            line = unreadable(capsys, *longer)
+            assert f"the checkpoint {workdir}/checkpoints/30: Stale file handle: /a/file; nothing is moved" in line
+    assert listing(workdir / "checkpoints") == before
+    assert "found a checkpoint of step 30, going on to step 31" in tiny.run(*longer)
+
+
+def test_a_config_that_cannot_be_read_is_not_that_of_an_older_checkpoint(workdir, capsys):
+    path = workdir / "checkpoints" / "30" / "config" / "metadata"
+    path.unlink()
+    path.symlink_to("metadata")  # a link to itself, which nobody can read
+    before = listing(workdir)
+    for argv in (train(workdir), ("sample", f"--workdir={workdir}")):
+        assert "checkpoints/30: Too many levels of symbolic links: " in unreadable(capsys, *argv)
+    assert listing(workdir) == before
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_refused_every_time(workdir, refused):
+    for seal in workdir.glob("checkpoints/*/seal/metadata"):
+        seal.unlink()
+    before = listing(workdir)
+    for _ in range(2):
+        line = refused(*train(workdir))
+        assert (
+            f"no sound checkpoint in {workdir}/checkpoints: all are damaged (30: its seal is missing); to start" in line
+        )
+    assert listing(workdir) == before
+
+
+def test_a_run_does_not_begin_anew_beside_its_damaged_checkpoints(workdir, refused):
+    checkpoints = workdir / "checkpoints"
+    (checkpoints / "damaged").mkdir()
+    for step in ("20", "30"):
+        (checkpoints / step).rename(checkpoints / "damaged" / step)
+    before = listing(workdir)
+    assert f"no checkpoint in {checkpoints} but damaged ones in {checkpoints}/damaged: to start from " in refused(
+        *train(workdir)
+    )
+    assert listing(workdir) == before
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """Two finished parts of 8 and 4 rows."""
+    found = Pieces(tmp_path, "0123456789abcdef")
+    for start, stop in ((0, 8), (8, 12)):
+        found.write(start, rows(range(start, stop)))
+    return found
+
+
+def rows(indices, *rest):
+    return {"samples": np.asarray(indices, np.float32)[:, None]}
+
+
+def finish(parts):
+    """What is computed, each batch as it is written."""
+    computed = []
+    work = shared_work.Work("sample", "samples", 12, 8)
+    shared_work.finish(work, parts, lambda indices, *rest: computed.append(indices) or rows(indices))
+    return computed
+
+
+@pytest.mark.parametrize("verb", ["sample", "likelihood"])
+def test_finished_parts_that_cannot_be_read_stay(verb, parts, workdir, capsys, monkeypatch):
+    path, before = parts.folder / "00000000-00000008.npz", listing(parts.folder)
+    with monkeypatch.context() as patch, tiny.quick_compilation():
+        patch.setattr(f"score_sde.cli.{verb}.pieces_of", lambda *args: parts)
+        patch.setattr(pieces.np, "load", fail)
+        line = unreadable(capsys, verb, f"--workdir={workdir}")
+    assert f"the finished part {path}: Stale file handle: /a/file; nothing is moved" in line
+    assert listing(parts.folder) == before and finish(parts) == []
+
+
+def test_a_finished_part_that_is_damaged_is_renamed_and_never_removed(parts, capsys):
+    path = parts.folder / "00000000-00000008.npz"
+    torn = path.read_bytes()[:200]
+    path.write_bytes(torn)
+    assert finish(parts) == [range(8)]
+    assert f"damaged, to be made anew: {path} (kept as {path.name}.damaged)" in capsys.readouterr().err
+    assert np.concatenate([part["samples"] for part in parts.read(12)])[:, 0].tolist() == list(range(12))
+    parts.remove(12)
+    assert [entry.name for entry in parts.folder.iterdir()] == [f"{path.name}.damaged"]
+    assert (parts.folder / f"{path.name}.damaged").read_bytes() == torn
+
+
+def test_one_that_is_damaged_later_fails_in_one_line(parts):
+    (parts.folder / "00000008-00000012.npz").write_bytes(b"")
+    with pytest.raises(
+        OSError, match=r"00000008-00000012\.npz is damaged \(.*\): run again, and its rows are computed anew$"
+    ):
+        list(parts.read(12))
+
+
+def test_a_header_that_asks_for_memory_without_bound_is_damage(tmp_path, parts):
+    path = parts.folder / "00000008-00000012.npz"
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"(4, 1), }        ", b"(4, 9000000000)} "))
+    assert path.read_bytes() != data and parts.drop_damaged() == [path]
+
+
+@contextmanager
+def another_user():
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_parts_of_another_user_stay():
+    """The case of the report: mode 600, and another user."""
+    with tempfile.TemporaryDirectory(prefix="score_sde_") as name:
+        parts = Pieces(Path(name), "0123456789abcdef")
+        for start in range(5):
+            parts.write(start, rows([start]))
+        for path in (Path(name), parts.folder):
+            path.chmod(0o777)
+        for path in parts.folder.iterdir():
+            path.chmod(0o600)
+        before = listing(Path(name))
+        message = r"^cannot read the finished part .*: Permission denied: .*; nothing is moved or removed"
+        with another_user(), pytest.raises(UnreadableError, match=message):
+            finish(parts)
+        assert listing(Path(name)) == before
+        parts.folder.chmod(0o700)
+        message = r"^cannot read the folder .*: Permission denied: .*; nothing is moved or removed"
+        with another_user(), pytest.raises(UnreadableError, match=message):
+            parts.missing(5)
+
+
+WITH_DEVICES = [verb for verb in VERBS if verb != "launch"]
+
+PLATFORM = """
+import sys
+from score_sde.cli import main
+from score_sde.cli.main import VERBS
+for verb in VERBS:
+    if verb != "launch":
+        print(verb, main([verb, "--workdir=" + sys.argv[1]]), flush=True)
+try:
+    main(["sample", "--help"])
+except SystemExit as end:
+    print("help", end.code)
+"""
+
+
+def test_every_verb_names_a_platform_that_is_not_there(tmp_path):
+    """Before anything is read or written, and before a wrong flag: help needs no device."""
+    workdir = tmp_path / "new"
+    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": ROOT, "JAX_PLATFORMS": "nosuch"}
+    command = [sys.executable, "-c", PLATFORM, str(workdir)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    codes = [line for line in done.stdout.splitlines() if line.split(" ")[0] in (*WITH_DEVICES, "help")]
+    assert codes == [*(f"{verb} 2" for verb in WITH_DEVICES), "help 0"]
+    lines = done.stderr.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [f"score-sde {verb}" for verb in WITH_DEVICES], done.stderr
+    assert all(": no nosuch device: Backend 'nosuch' is not in the list of known backends" in line for line in lines)
+    assert not workdir.exists()
+
+
+def test_a_library_call_says_so_too(monkeypatch):
+    def no_device():
+        raise AssertionError
+
+    monkeypatch.setattr(jax, "local_devices", no_device)
+    monkeypatch.setattr(ocp.PyTreeCheckpointHandler, "metadata", lambda *args: no_device())
+    with pytest.raises(NoDeviceError, match=r"^no \w+ device: "):
+        load(tiny.toy_run())
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.ESTALE, UnreadableError), (errno.EIO, UnreadableError), (errno.EACCES, Refusal)]
+)
+def test_a_disk_that_does_not_answer_is_no_wrong_input(number, kind):
+    with pytest.raises(kind, match=f"^{os.strerror(number)}: a$"), refusals():
+        raise OSError(number, os.strerror(number), "a")
+
+
+def test_a_damaged_report_is_kept(tmp_path):
+    for _ in range(2):
+        (tmp_path / "report.json").write_text("{torn", encoding="utf-8")
+        report.record(tmp_path, {"a": "1"})
+        assert report.read(tmp_path) == {"a": "1"}
+    report.record(tmp_path, {"b": "2"})
+    assert report.read(tmp_path) == {"a": "1", "b": "2"}
+    names = ["report.json", "report.json.damaged", "report.json.damaged-1"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+def orbax_fails():
+    """An error of orbax, by the file that it comes from."""
+    exec(compile("raise ValueError('read')", "/lib/orbax/checkpoint/io.py", "exec"))
+
+
+@pytest.mark.parametrize(("source", "shown"), [(orbax_fails, False), (lambda: 1 / 0, True)])
+def test_reads_of_orbax_that_nobody_waits_for_say_nothing(source, shown, monkeypatch):
+    """Where a file cannot be read, many reads fail at once, and one line is enough."""
+    told = []
+    monkeypatch.setattr(main_module, "_report_unraisable", told.append)
+    with pytest.raises((ValueError, ZeroDivisionError)) as error:
+        source()
+    unraisable = SimpleNamespace(exc_value=error.value, exc_traceback=error.tb)
+    main_module._without_late_reads(unraisable)
+    assert told == ([unraisable] if shown else [])
+
+
+def test_its_tasks_say_nothing_to_the_log(caplog):
+    quiet_orbax()
+    logger = logging.getLogger("asyncio")
+    logger.error("Task exception was never retrieved\nfuture: <Task coro=<f() done, defined at /lib/orbax/io.py:3>>")
+    logger.error("Task exception was never retrieved\nfuture: <Task coro=<f() done, defined at /home/me/io.py:3>>")
+    (record,) = caplog.records
+    assert "/home/me/io.py" in record.getMessage()
+
+
+def test_launch_gives_the_code_and_tries_again_as_often_as_it_may(tmp_path, capsys):
+    program = f"open({str(tmp_path / 'runs')!r}, 'a').write('x'); raise SystemExit(74)"
+    launch = local_processes.Launch((sys.executable, "-c", program), 1, restarts=1, grace=1.0)
+    assert local_processes.run(launch) == 74
+    assert (tmp_path / "runs").read_text() == "xx" and "ended with code 74" in capsys.readouterr().err
