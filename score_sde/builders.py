@@ -26,6 +26,7 @@ from score_sde.data import (
     Scaling,
     load_source,
     source_options,
+    standardization,
 )
 from score_sde.dequantizer import DequantizerExperiment, LearnedDequantizer, VariationalDequantization
 from score_sde.experiment import Drawing, Evaluating, Experiment, Model, Training
@@ -49,6 +50,7 @@ from score_sde.tables import (
     SAMPLERS,
     SCALING,
     SDES,
+    STANDARDIZE,
     VALUES,
     Table,
 )
@@ -163,7 +165,25 @@ def _training_parts(config: Config, objective: type) -> tuple[dict[str, Any], di
         "training": _call("training", Training, plain["training"]),
     }
     plain["example"] = {"shape": list(parts["source"].shape), "num_levels": parts["source"].num_levels}
+    plain["example"] |= _standardization(plain["data"], parts["source"])
     return plain, parts
+
+
+def _standardization(data: dict[str, Any], source: DataSource) -> dict[str, list[float]]:
+    """The means and standard deviations of the training data, if ``data.standardize`` asks for them.
+
+    Where it does not, the key is taken out of the section, so that such a config is the same with it and without.
+    """
+    chosen = data.pop(STANDARDIZE, False)
+    if not isinstance(chosen, bool):
+        raise ValueError(f"data.{STANDARDIZE} must be True or False, got {chosen!r}")
+    if not chosen:
+        return {}
+    if source.num_levels is not None:
+        raise ValueError(f"data.{STANDARDIZE}=True is for continuous data, these have {source.num_levels} levels")
+    data[STANDARDIZE] = True
+    with errors_of("data"):
+        return standardization(source.train)
 
 
 def _augmentation(plain: Mapping[str, Any]) -> Augmentation:
@@ -176,7 +196,8 @@ def _augmentation(plain: Mapping[str, Any]) -> Augmentation:
 
 def load_data(config: Config) -> DataSource:
     """The data of a config."""
-    options = {key: value for key, value in plain_config(config)["data"].items() if key not in SCALING + AUGMENTATION}
+    ours = (*SCALING, STANDARDIZE, *AUGMENTATION)
+    options = {key: value for key, value in plain_config(config)["data"].items() if key not in ours}
     source = options.pop("source", None)
     if "name" in options:
         raise ValueError("data has no key 'name': its source is chosen by 'source'")
@@ -231,14 +252,25 @@ def _model_parts(plain: dict[str, Any], kind: type, params: Params | None) -> di
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"seed must be a whole number from 0 to {2**32 - 1}, got {seed!r}")
     shape = tuple(example["shape"])
-    scaling = {key: plain["data"][key] for key in SCALING if key in plain["data"]}
     parts = {
         "sde": build_sde(plain),
         "network": construct("model", kind, plain["model"], shape=shape),
-        "scaling": _call("data", Scaling, scaling, num_levels=example["num_levels"]),
+        "scaling": _scaling(plain["data"], example),
     }
     params = _init(parts["network"], seed) if params is None else _checked(parts["network"], params)
     return {**parts, "params": params, "shape": shape, "seed": seed}
+
+
+def _scaling(data: Mapping[str, Any], example: Mapping[str, Any]) -> Scaling:
+    """The scaling of the data of a resolved config, which is that of its training."""
+    given = {"num_levels": example["num_levels"]}
+    given |= {key: tuple(example[key]) for key in ("mean", "std") if key in example}
+    scaling = _call("data", Scaling, {key: data[key] for key in SCALING if key in data}, **given)
+    if scaling.standardized != (data.get(STANDARDIZE, False) is True):
+        was = f"{STANDARDIZE}={scaling.standardized}"
+        raise ValueError(f"data.{STANDARDIZE} cannot be changed: the model was trained with {was}")
+    scaling.check(tuple(example["shape"]))
+    return scaling
 
 
 def build_sde(config: Config) -> sdes.SDE:

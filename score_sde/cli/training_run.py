@@ -3,6 +3,7 @@
 import functools
 import io
 import json
+import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
@@ -14,13 +15,14 @@ from score_sde.classifier import ClassifierExperiment
 from score_sde.cli import report
 from score_sde.cli.flags import Refusal, refusals, sentence
 from score_sde.cli.resume import check_resumes
-from score_sde.data import BatchLoader, make_loader
+from score_sde.data import BatchLoader, make_loader, statistics
 from score_sde.evaluation import image_grid
 from score_sde.evaluation.generation import generate, make_draw
 from score_sde.evaluation.pictures import is_image, picture_of_samples
 from score_sde.experiment import AnyExperiment, Experiment, Training
 from score_sde.naming import errors_of
 from score_sde.replacing import replacing
+from score_sde.sdes.data_scale import scale_mismatch
 from score_sde.training import (
     Checkpoints,
     Evaluation,
@@ -50,6 +52,9 @@ from score_sde.training.step import AxisName
 from score_sde.training.watchdog import STOPPED, Watchdog
 from score_sde.typing import Key
 
+NUM_MEASURED = 10_000
+"""How many training examples, evenly spaced, tell the scale of the data."""
+
 
 def train_in(workdir: Path, experiment: AnyExperiment, stop: StopRequest) -> int:
     """Train, or go on training, and say so: the exit code.
@@ -61,6 +66,7 @@ def train_in(workdir: Path, experiment: AnyExperiment, stop: StopRequest) -> int
         with refusals(), Watchdog(experiment.training.hang_timeout):
             mesh = _checked_mesh(experiment.training)
             by_first(lambda: _take(workdir, experiment, stack))
+            by_first(lambda: _warn_of_scale(experiment))
             code = versions()
             if jax.process_count() > 1:  # one need not compile what takes the fingerprints
                 check_agreement(_facts(experiment, code))
@@ -94,6 +100,25 @@ def _take(workdir: Path, experiment: AnyExperiment, stack: ExitStack) -> None:
     stack.enter_context(held(workdir))
     with replacing(workdir / "config.json") as temporary:
         temporary.write_text(json.dumps(experiment.model.config, indent=2) + "\n", encoding="utf-8")
+
+
+def _warn_of_scale(experiment: AnyExperiment) -> None:
+    """Write one line to standard error where continuous data are far from the scale that the SDE assumes."""
+    if warning := scale_warning(experiment):
+        print(f"warning: {warning}", file=sys.stderr, flush=True)
+
+
+def scale_warning(experiment: AnyExperiment) -> str | None:
+    """Which scale of continuous data the SDE does not suit, and what to do; None where it suits all."""
+    model, source = experiment.model, experiment.source
+    if source.num_levels is not None:
+        return None
+    if model.scaling.standardized:
+        found = scale_mismatch(model.sde, [0.0], [1.0])
+        return found and f"of the standardised data, {found}: choose other parameters of the SDE"
+    measured = statistics(source.train, max_examples=NUM_MEASURED)
+    found = scale_mismatch(model.sde, measured.mean, measured.std)
+    return found and f"of the data, {found}: standardise them by --config.data.standardize=True"
 
 
 def _facts(experiment: AnyExperiment, code: Mapping[str, str]) -> dict[str, str]:

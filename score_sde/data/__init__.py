@@ -12,6 +12,7 @@ from score_sde.data.loader import Batch, BatchLoader, Loader
 from score_sde.data.read_ahead import ReadAheadLoader, make_loader
 from score_sde.data.scaling import Scaling
 from score_sde.data.source import DataSource, permutation
+from score_sde.data.statistics import Statistics, standardization, statistics
 from score_sde.data.tfds_source import tfds
 from score_sde.data.toy import checkerboard, mixture, moons, swiss_roll
 
@@ -28,6 +29,7 @@ __all__ = [
     "Loader",
     "ReadAheadLoader",
     "Scaling",
+    "Statistics",
     "arrayrecord",
     "checkerboard",
     "digits",
@@ -41,6 +43,8 @@ __all__ = [
     "npz",
     "permutation",
     "source_options",
+    "standardization",
+    "statistics",
     "swiss_roll",
     "tfds",
     "write_array_record",
