@@ -263,13 +263,15 @@ def _model_parts(plain: dict[str, Any], kind: type, params: Params | None) -> di
 
 def _scaling(data: Mapping[str, Any], example: Mapping[str, Any]) -> Scaling:
     """The scaling of the data of a resolved config, which is that of its training."""
-    given = {"num_levels": example["num_levels"]}
-    given |= {key: tuple(example[key]) for key in ("mean", "std") if key in example}
+    given: dict[str, Any] = {"num_levels": example["num_levels"]}
+    for key in {"mean", "std"} & example.keys():
+        given[key] = tuple(example[key]) if isinstance(example[key], list) else example[key]
     scaling = _call("data", Scaling, {key: data[key] for key in SCALING if key in data}, **given)
     if scaling.standardized != (data.get(STANDARDIZE, False) is True):
         was = f"{STANDARDIZE}={scaling.standardized}"
         raise ValueError(f"data.{STANDARDIZE} cannot be changed: the model was trained with {was}")
-    scaling.check(tuple(example["shape"]))
+    with errors_of("example"):
+        scaling.check(tuple(example["shape"]))
     return scaling
 
 

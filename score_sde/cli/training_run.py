@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from score_sde.classifier import ClassifierExperiment
@@ -66,7 +67,6 @@ def train_in(workdir: Path, experiment: AnyExperiment, stop: StopRequest) -> int
         with refusals(), Watchdog(experiment.training.hang_timeout):
             mesh = _checked_mesh(experiment.training)
             by_first(lambda: _take(workdir, experiment, stack))
-            by_first(lambda: _warn_of_scale(experiment))
             code = versions()
             if jax.process_count() > 1:  # one need not compile what takes the fingerprints
                 check_agreement(_facts(experiment, code))
@@ -96,15 +96,12 @@ def _checked_mesh(training: Training) -> Mesh:
 def _take(workdir: Path, experiment: AnyExperiment, stack: ExitStack) -> None:
     """Make the folder, keep it for this run, and write its ``config.json``, once nothing speaks against it."""
     check_resumes(workdir, experiment.model.config)
+    warning = scale_warning(experiment)  # reads data, which may be damaged: before anything is written
     report.make_folder(workdir)
     stack.enter_context(held(workdir))
     with replacing(workdir / "config.json") as temporary:
         temporary.write_text(json.dumps(experiment.model.config, indent=2) + "\n", encoding="utf-8")
-
-
-def _warn_of_scale(experiment: AnyExperiment) -> None:
-    """Write one line to standard error where continuous data are far from the scale that the SDE assumes."""
-    if warning := scale_warning(experiment):
+    if warning:
         print(f"warning: {warning}", file=sys.stderr, flush=True)
 
 
@@ -114,11 +111,11 @@ def scale_warning(experiment: AnyExperiment) -> str | None:
     if source.num_levels is not None:
         return None
     if model.scaling.standardized:
-        found = scale_mismatch(model.sde, [0.0], [1.0])
-        return found and f"of the standardised data, {found}: choose other parameters of the SDE"
+        found = scale_mismatch(model.sde, np.zeros(1), np.ones(1))
+        return found and f"standardised data do not suit the SDE: {found}; choose other parameters of the SDE"
     measured = statistics(source.train, max_examples=NUM_MEASURED)
     found = scale_mismatch(model.sde, measured.mean, measured.std)
-    return found and f"of the data, {found}: standardise them by --config.data.standardize=True"
+    return found and f"the data do not suit the SDE: {found}; standardise them by --config.data.standardize=True"
 
 
 def _facts(experiment: AnyExperiment, code: Mapping[str, str]) -> dict[str, str]:

@@ -124,7 +124,7 @@ class Scaling:
 
 def _channels(values: tuple[float, ...]) -> Float[Array, "..."]:
     """One value for each index of the last axis, float32; a single one for an example without axes."""
-    return jnp.asarray(values if len(values) > 1 else values[0], jnp.float32)
+    return jnp.asarray(values, jnp.float32) if len(values) > 1 else jnp.float32(*values)
 
 
 def _midpoints(key: Key, shape: tuple[int, ...], num_levels: int) -> Float[Array, "..."]:

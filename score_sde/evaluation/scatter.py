@@ -135,12 +135,18 @@ def set_style(axis: "Axes", box: Float64[np.ndarray, "2 2"], scaling: Scaling | 
     """Equal scales and a thin frame; of standardised points, the labels of the ticks are in the units of the data."""
     axis.set(xlim=box[0], ylim=box[1], aspect="equal")
     if scaling is not None and scaling.standardized:
-        from matplotlib.ticker import MaxNLocator
-
-        for line, mean, std in zip((axis.xaxis, axis.yaxis), scaling.mean, scaling.std, strict=True):
-            line.set_major_locator(MaxNLocator(4))
-            line.set_major_formatter(lambda value, _, mean=mean, std=std: f"{mean + std * value:.4g}")
+        _label_in_data_units(axis, box, scaling)
     axis.set_xlabel("$x_1$", color=_INK)
     axis.tick_params(colors=_INK, labelsize=8, length=2)
     for spine in axis.spines.values():
         spine.set(color="#bbbbbb", linewidth=0.6)
+
+
+def _label_in_data_units(axis: "Axes", box: Float64[np.ndarray, "2 2"], scaling: Scaling) -> None:
+    """Ticks at round numbers of the data, on axes of standardised points."""
+    from matplotlib.ticker import MaxNLocator
+
+    for line, ends, mean, std in zip((axis.xaxis, axis.yaxis), box, scaling.mean, scaling.std, strict=True):
+        low, high = mean + std * ends
+        values = [value for value in MaxNLocator(4).tick_values(low, high) if low <= value <= high]
+        line.set_ticks([(value - mean) / std for value in values], [f"{value:g}" for value in values])
