@@ -31,7 +31,7 @@ from score_sde.data import (
 from score_sde.dequantizer import DequantizerExperiment, LearnedDequantizer, VariationalDequantization
 from score_sde.experiment import Drawing, Evaluating, Experiment, Model, Training
 from score_sde.models import Classifier, ConditionalFlow, ScoreNetwork
-from score_sde.naming import check_arguments, errors_of, from_text, lookup
+from score_sde.naming import check_arguments, errors_of, fits, from_text, lookup
 from score_sde.sections import CLASSIFIER, DEQUANTIZER, SCORE_MODEL, SECTIONS, checked_sections
 from score_sde.tables import (
     AUGMENTATION,
@@ -265,7 +265,9 @@ def _scaling(data: Mapping[str, Any], example: Mapping[str, Any]) -> Scaling:
     """The scaling of the data of a resolved config, which is that of its training."""
     given: dict[str, Any] = {"num_levels": example["num_levels"]}
     for key in {"mean", "std"} & example.keys():
-        given[key] = tuple(example[key]) if isinstance(example[key], list) else example[key]
+        if not fits(example[key], tuple[float, ...]):
+            raise ValueError(f"example.{key} must be a sequence of finite numbers, got {example[key]!r}")
+        given[key] = tuple(map(float, example[key]))
     scaling = _call("data", Scaling, {key: data[key] for key in SCALING if key in data}, **given)
     if scaling.standardized != (data.get(STANDARDIZE, False) is True):
         was = f"{STANDARDIZE}={scaling.standardized}"

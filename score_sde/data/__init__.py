@@ -9,10 +9,10 @@ from score_sde.data.files import npy, npz
 from score_sde.data.folder import folder
 from score_sde.data.hugging_face import hf
 from score_sde.data.loader import Batch, BatchLoader, Loader
+from score_sde.data.moments import Statistics, standardization, statistics
 from score_sde.data.read_ahead import ReadAheadLoader, make_loader
 from score_sde.data.scaling import Scaling
 from score_sde.data.source import DataSource, permutation
-from score_sde.data.statistics import Statistics, standardization, statistics
 from score_sde.data.tfds_source import tfds
 from score_sde.data.toy import checkerboard, mixture, moons, swiss_roll
 
