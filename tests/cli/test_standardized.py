@@ -19,10 +19,11 @@ from score_sde.loading import load, saved_config
 
 MEAN, STD = np.array([50000.0, 0.001]), np.array([12000.0, 0.0001])
 TABLE = np.random.default_rng(0).normal(MEAN, STD, (1000, 2))
+STANDARDIZED = ', "standardize": True'
 
 
 def config_text(path, num_steps=3):
-    data = f'{{"source": "npy:{path}", "standardize": True}}'
+    data = f'{{"source": "npy:{path}"{STANDARDIZED}}}'
     text = tiny.TOY.replace('{"source": "mixture", "num_examples": 120, "seed": 1}', data)
     return text.replace('"num_steps": 30', f'"num_steps": {num_steps}')
 
@@ -217,7 +218,7 @@ def test_a_damaged_config_is_refused_in_one_line(example, message, trained):
 
 def test_data_of_another_scale_are_warned_of_before_training(tmp_path):
     np.save(tmp_path / "table.npy", TABLE)
-    file = tiny.config_file(config_text(tmp_path / "table.npy", 1).replace("True", "False"), tmp_path)
+    file = tiny.config_file(config_text(tmp_path / "table.npy", 1).replace(STANDARDIZED, ""), tmp_path)
     text = tiny.run("train", f"--config={file}", f"--workdir={tmp_path / 'run'}")
     lines = [line for line in text.splitlines() if line.startswith("warning: ")]
     assert len(lines) == 1 and lines[0].endswith("standardise them by --config.data.standardize=True")
