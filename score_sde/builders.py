@@ -26,13 +26,21 @@ from score_sde.data import (
     Scaling,
     load_source,
     source_options,
-    standardization,
 )
 from score_sde.dequantizer import DequantizerExperiment, LearnedDequantizer, VariationalDequantization
 from score_sde.experiment import Drawing, Evaluating, Experiment, Model, Training
 from score_sde.models import Classifier, ConditionalFlow, ScoreNetwork
-from score_sde.naming import check_arguments, errors_of, fits, from_text, lookup
-from score_sde.sections import CLASSIFIER, DEQUANTIZER, SCORE_MODEL, SECTIONS, checked_sections
+from score_sde.naming import check_arguments, errors_of, from_text, lookup
+from score_sde.sections import (
+    CLASSIFIER,
+    DEQUANTIZER,
+    SCORE_MODEL,
+    SECTIONS,
+    STANDARDIZE,
+    checked_sections,
+    fitted_standardization,
+    saved_standardization,
+)
 from score_sde.tables import (
     AUGMENTATION,
     AVERAGES,
@@ -50,7 +58,6 @@ from score_sde.tables import (
     SAMPLERS,
     SCALING,
     SDES,
-    STANDARDIZE,
     VALUES,
     Table,
 )
@@ -165,25 +172,8 @@ def _training_parts(config: Config, objective: type) -> tuple[dict[str, Any], di
         "training": _call("training", Training, plain["training"]),
     }
     plain["example"] = {"shape": list(parts["source"].shape), "num_levels": parts["source"].num_levels}
-    plain["example"] |= _standardization(plain["data"], parts["source"])
+    plain["example"] |= fitted_standardization(plain["data"], parts["source"])
     return plain, parts
-
-
-def _standardization(data: dict[str, Any], source: DataSource) -> dict[str, list[float]]:
-    """The means and standard deviations of the training data, if ``data.standardize`` asks for them.
-
-    Where it does not, the key is taken out of the section, so that such a config is the same with it and without.
-    """
-    chosen = data.pop(STANDARDIZE, False)
-    if not isinstance(chosen, bool):
-        raise ValueError(f"data.{STANDARDIZE} must be True or False, got {chosen!r}")
-    if not chosen:
-        return {}
-    if source.num_levels is not None:
-        raise ValueError(f"data.{STANDARDIZE}=True is for continuous data, these have {source.num_levels} levels")
-    data[STANDARDIZE] = True
-    with errors_of("data"):
-        return standardization(source.train)
 
 
 def _augmentation(plain: Mapping[str, Any]) -> Augmentation:
@@ -263,15 +253,8 @@ def _model_parts(plain: dict[str, Any], kind: type, params: Params | None) -> di
 
 def _scaling(data: Mapping[str, Any], example: Mapping[str, Any]) -> Scaling:
     """The scaling of the data of a resolved config, which is that of its training."""
-    given: dict[str, Any] = {"num_levels": example["num_levels"]}
-    for key in {"mean", "std"} & example.keys():
-        if not fits(example[key], tuple[float, ...]):
-            raise ValueError(f"example.{key} must be a sequence of finite numbers, got {example[key]!r}")
-        given[key] = tuple(map(float, example[key]))
+    given = {"num_levels": example["num_levels"], **saved_standardization(data, example)}
     scaling = _call("data", Scaling, {key: data[key] for key in SCALING if key in data}, **given)
-    if scaling.standardized != (data.get(STANDARDIZE, False) is True):
-        was = f"{STANDARDIZE}={scaling.standardized}"
-        raise ValueError(f"data.{STANDARDIZE} cannot be changed: the model was trained with {was}")
     with errors_of("example"):
         scaling.check(tuple(example["shape"]))
     return scaling

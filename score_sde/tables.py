@@ -80,9 +80,6 @@ SAMPLERS: Table = {
 SCALING = ("centered", "dequantize")
 """The keys of the section ``data`` that are for the scaling, and not the source's own."""
 
-STANDARDIZE = "standardize"
-"""The key of the section ``data`` that has continuous data standardised."""
-
 AUGMENTATION = ("flip",)
 """The keys of the section ``data`` that are for training alone, and not the source's own."""
 

@@ -50,4 +50,4 @@ def test_axes_of_standardised_points_are_labelled_in_data_units():
         places, labels = line.get_ticklocs(), [float(label.get_text()) for label in line.get_ticklabels()]
         np.testing.assert_allclose(mean + std * places, labels, rtol=1e-9)
         assert len(places) >= 3 and low - 1e-9 <= places.min() and places.max() <= high + 1e-9
-    assert [label.get_text() for label in axis.get_xticklabels()] == ["20000", "40000", "60000", "80000"]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["30000", "45000", "60000", "75000"]
