@@ -56,7 +56,15 @@ def get_default_config() -> ConfigDict:
                 "batch_size": 256,
                 "denoise": True,
             },
-            "data": {"source": "digits", "centered": True, "dequantize": True, "flip": False},
+            # Of continuous data, standardize makes each coordinate (of pictures, each channel) have mean 0 and variance
+            # 1 over the training data, and undoes that in samples and likelihoods.
+            "data": {
+                "source": "digits",
+                "centered": True,
+                "dequantize": True,
+                "standardize": False,
+                "flip": False,
+            },
             "training": {
                 "num_steps": 10000,
                 "batch_size": 128,

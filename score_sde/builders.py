@@ -31,7 +31,16 @@ from score_sde.dequantizer import DequantizerExperiment, LearnedDequantizer, Var
 from score_sde.experiment import Drawing, Evaluating, Experiment, Model, Training
 from score_sde.models import Classifier, ConditionalFlow, ScoreNetwork
 from score_sde.naming import check_arguments, errors_of, from_text, lookup
-from score_sde.sections import CLASSIFIER, DEQUANTIZER, SCORE_MODEL, SECTIONS, checked_sections
+from score_sde.sections import (
+    CLASSIFIER,
+    DEQUANTIZER,
+    SCORE_MODEL,
+    SECTIONS,
+    STANDARDIZE,
+    checked_sections,
+    fitted_standardization,
+    saved_standardization,
+)
 from score_sde.tables import (
     AUGMENTATION,
     AVERAGES,
@@ -163,6 +172,7 @@ def _training_parts(config: Config, objective: type) -> tuple[dict[str, Any], di
         "training": _call("training", Training, plain["training"]),
     }
     plain["example"] = {"shape": list(parts["source"].shape), "num_levels": parts["source"].num_levels}
+    plain["example"] |= fitted_standardization(plain["data"], parts["source"])
     return plain, parts
 
 
@@ -176,7 +186,8 @@ def _augmentation(plain: Mapping[str, Any]) -> Augmentation:
 
 def load_data(config: Config) -> DataSource:
     """The data of a config."""
-    options = {key: value for key, value in plain_config(config)["data"].items() if key not in SCALING + AUGMENTATION}
+    ours = (*SCALING, STANDARDIZE, *AUGMENTATION)
+    options = {key: value for key, value in plain_config(config)["data"].items() if key not in ours}
     source = options.pop("source", None)
     if "name" in options:
         raise ValueError("data has no key 'name': its source is chosen by 'source'")
@@ -231,14 +242,22 @@ def _model_parts(plain: dict[str, Any], kind: type, params: Params | None) -> di
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"seed must be a whole number from 0 to {2**32 - 1}, got {seed!r}")
     shape = tuple(example["shape"])
-    scaling = {key: plain["data"][key] for key in SCALING if key in plain["data"]}
     parts = {
         "sde": build_sde(plain),
         "network": construct("model", kind, plain["model"], shape=shape),
-        "scaling": _call("data", Scaling, scaling, num_levels=example["num_levels"]),
+        "scaling": _scaling(plain["data"], example),
     }
     params = _init(parts["network"], seed) if params is None else _checked(parts["network"], params)
     return {**parts, "params": params, "shape": shape, "seed": seed}
+
+
+def _scaling(data: Mapping[str, Any], example: Mapping[str, Any]) -> Scaling:
+    """The scaling of the data of a resolved config, which is that of its training."""
+    given = {"num_levels": example["num_levels"], **saved_standardization(data, example)}
+    scaling = _call("data", Scaling, {key: data[key] for key in SCALING if key in data}, **given)
+    with errors_of("example"):
+        scaling.check(tuple(example["shape"]))
+    return scaling
 
 
 def build_sde(config: Config) -> sdes.SDE:

@@ -187,7 +187,8 @@ class TrainedModel:
         sde: the forward SDE.
         params: the averaged parameters.
         shape: the shape of one example.
-        scaling: the map between data levels and model space.
+        scaling: the map between data and model space: ``to_model``, ``to_data``, and ``log_det`` of densities. Score,
+            samplers and likelihoods live in model space.
         seed: the seed of the config.
         step: after how many training steps the parameters were saved.
         config: the resolved config, as plain values.

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from score_sde.naming import did_you_mean
+from score_sde.data import DataSource, standardization
+from score_sde.naming import did_you_mean, errors_of, fits
 
 SECTIONS = (
     "seed", "sde", "model", "parameterization", "objective", "optim", "sampling", "data", "training", "eval"
@@ -19,6 +20,9 @@ _WITHOUT_SAMPLES = ("seed", "sde", "model", "objective", "optim", "data", "train
 
 SECTIONS_OF = {SCORE_MODEL: SECTIONS, CLASSIFIER: _WITHOUT_SAMPLES, DEQUANTIZER: _WITHOUT_SAMPLES}
 """The sections of the config of each kind: what has no samples has no likelihood either."""
+
+STANDARDIZE = "standardize"
+"""The key of the section ``data`` that has continuous data standardised."""
 
 
 def checked_sections(plain: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -60,3 +64,40 @@ def _plain_value(path: str, value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ValueError(f"{path} must be a plain value, got {type(value).__name__}; code is named as package.module:Name")
+
+
+def fitted_standardization(data: dict[str, Any], source: DataSource) -> dict[str, list[float]]:
+    """The section ``example``'s ``mean`` and ``std`` of the training data, if ``data.standardize`` asks for them.
+
+    Where it does not, the key is taken out of ``data``, so that such a config is the same with it and without.
+
+    Raises:
+        ValueError: in one line, where the data cannot be standardised.
+    """
+    chosen = data.pop(STANDARDIZE, False)
+    if not isinstance(chosen, bool):
+        raise ValueError(f"data.{STANDARDIZE} must be True or False, got {chosen!r}")
+    if not chosen:
+        return {}
+    if source.num_levels is not None:
+        raise ValueError(f"data.{STANDARDIZE}=True is for continuous data, these have {source.num_levels} levels")
+    data[STANDARDIZE] = True
+    with errors_of("data"):
+        return standardization(source.train)
+
+
+def saved_standardization(data: Mapping[str, Any], example: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
+    """The ``mean`` and ``std`` that a model was trained with, from its section ``example``; none if it had none.
+
+    Raises:
+        ValueError: where they are no numbers, or the section ``data`` asks for the contrary.
+    """
+    found = {key: example[key] for key in ("mean", "std") if key in example}
+    for key, values in found.items():
+        if not fits(values, tuple[float, ...]):
+            raise ValueError(f"example.{key} must be a sequence of finite numbers, got {values!r}")
+    if bool(found) != (data.get(STANDARDIZE, False) is True):
+        raise ValueError(
+            f"data.{STANDARDIZE} cannot be changed: the model was trained with {STANDARDIZE}={bool(found)}"
+        )
+    return {key: tuple(map(float, values)) for key, values in found.items()}

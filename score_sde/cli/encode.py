@@ -49,8 +49,11 @@ def results(model: Model, found: Encoded, reconstruction: np.ndarray, folder: Pa
     """How near the latents are to the prior, and the reconstructions to the examples; and a picture of all."""
     squares = np.asarray(jax.vmap(lambda latent: mean_square(model.sde, latent))(found.latent))
     error = np.sqrt(np.mean(np.square(reconstruction - np.asarray(found.x)), dtype=np.float64))
-    discrete = model.scaling.num_levels is not None
-    size, unit = (error / model.scaling.bin_width, "levels") if discrete else (error, "in the units of the data")
+    size, unit = error, "in the units of the data"
+    if model.scaling.num_levels is not None:
+        size, unit = error / model.scaling.bin_width, "levels"
+    elif model.scaling.standardized:
+        unit = "standard deviations of the data"
     spread = squares.std(ddof=1) / np.sqrt(len(squares)) if len(squares) > 1 else np.nan
     rows = {
         "mean square of the latents": f"{squares.mean():.4f} ± {spread:.4f} (the prior's is 1)",

@@ -12,6 +12,9 @@ FIXED = ("data", "example", "sde", "parameterization", "model", "objective", "se
 AVERAGES = "training.averages"
 """What of ``training`` may not: the state has an average for each."""
 
+LONGEST = 100
+"""How many characters of a value an error shows."""
+
 
 def check_resumes(workdir: Path, config: Mapping[str, Any]) -> None:
     """Raise ``ValueError`` where ``workdir`` holds a run of another model, naming the first key that differs."""
@@ -23,9 +26,16 @@ def check_resumes(workdir: Path, config: Mapping[str, Any]) -> None:
     for section, then, since in sections:
         for key, was, now in _differences(section, then, since):
             raise ValueError(
-                f"{workdir} holds a run with {key}={was!r} where this config has {now!r}: choose another --workdir "
+                f"{workdir} holds a run with {key}={_shown(was)} where this config has {_shown(now)}: choose another "
+                "--workdir "
                 f"(only optim, sampling, training and eval may change when a run goes on, but for {AVERAGES})"
             )
+
+
+def _shown(value: Any) -> str:
+    """A value, cut off where it is long, as the means of many columns are."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _differences(path: str, saved: Any, config: Any) -> Iterator[tuple[str, Any, Any]]:

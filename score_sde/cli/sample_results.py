@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from score_sde.data import DataSource
+from score_sde.data import DataSource, Scaling
 from score_sde.evaluation import sample_distances
 from score_sde.evaluation.generation import generate, make_draw
 from score_sde.evaluation.pictures import is_image, picture_of_samples, pictures_of_path
@@ -24,7 +24,7 @@ HEAD = 10_000
 
 
 class Published(NamedTuple):
-    """Where all samples are; the first ``HEAD`` of them, as levels or points; and the mean number of evaluations."""
+    """Where all samples are; the first ``HEAD`` of them, in data units; and the mean number of evaluations."""
 
     path: Path
     head: np.ndarray
@@ -62,7 +62,7 @@ def results(
     rows |= {} if picture is None else {"picture": str(picture)}
     rows |= draw_path(model, key, folder)
     distance = {"distances": f"none, for the data are not here: {missing}"}
-    return rows | (distances(key, found.head, source) if source else distance)
+    return rows | (distances(key, found.head, source, model.scaling) if source else distance)
 
 
 def shown(model: Model, key: Key, levels: np.ndarray) -> jax.Array:
@@ -83,15 +83,25 @@ def draw_path(model: Model, key: Key, folder: Path) -> dict[str, str]:
     return {name: str(path) for name, path in pictures_of_path(folder, frames, model.scaling).items()}
 
 
-def distances(key: Key, levels: np.ndarray, source: DataSource) -> dict[str, str]:
-    """Distances of the samples to held-out data, beside those of as many training examples: the least to hope for."""
+def distances(key: Key, levels: np.ndarray, source: DataSource, scaling: Scaling) -> dict[str, str]:
+    """Distances of the samples to held-out data, beside those of as many training examples: the least to hope for.
+
+    Levels are compared on [0, 1], continuous data in their own units, or standardised where the model has them so:
+    there is no distance between columns of different units.
+    """
     count = min(len(levels), len(source.test), len(source.train))
     if count < 2:
         return {}
-    scale = 1 if source.num_levels is None else source.num_levels - 1
-    test = source.test[:count] / scale
-    found, least = (sample_distances(key, x / scale, test) for x in (levels[:count], source.train[:count]))
+
+    def comparable(examples: np.ndarray) -> np.ndarray:
+        if scaling.num_levels is not None:
+            return examples / (scaling.num_levels - 1)
+        return np.asarray(scaling.to_model(key, examples)) if scaling.standardized else examples
+
+    test = comparable(source.test[:count])
+    found, least = (sample_distances(key, comparable(x[:count]), test) for x in (levels, source.train))
+    unit = ", standardised" if scaling.standardized else ""
     return {
-        f"distance: {name}": f"{value:.4f} (training data: {least[name]:.4f}), {count} examples of each"
+        f"distance: {name}": f"{value:.4f} (training data: {least[name]:.4f}), {count} examples of each{unit}"
         for name, value in found.items()
     }

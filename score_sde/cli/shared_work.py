@@ -4,7 +4,6 @@ Each index has rows of its own, which depend on the index and on a request but o
 compute any batch. ``score-sde sample`` and ``score-sde likelihood`` are its users.
 """
 
-import dataclasses
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from score_sde.cli.flags import refusals
 from score_sde.evaluation.generation import even_batch_size
 from score_sde.evaluation.pieces import Piece, Pieces, fingerprint
 from score_sde.experiment import Model
+from score_sde.tables import SCALING
 from score_sde.training import Progress, by_first, meet
 from score_sde.typing import Key
 
@@ -40,7 +40,8 @@ def pieces_of(model: Model, key: Key, folder: Path, **request: Any) -> Pieces:
     """The pieces of a request, whose rows depend on the model, the key and ``request`` alone: plain values by name."""
     sections = {name: model.config[name] for name in ("sde", "model", "parameterization", "example")}
     seed = [str(jax.random.key_impl(key)), np.asarray(jax.random.key_data(key)).tolist()]
-    common = {**sections, "data": dataclasses.asdict(model.scaling), "step": int(model.step), "seed": seed}
+    scaling = {name: getattr(model.scaling, name) for name in ("num_levels", *SCALING)}  # the rest is in "example"
+    common = {**sections, "data": scaling, "step": int(model.step), "seed": seed}
     return Pieces(folder, fingerprint({**common, **request}, model.params))
 
 

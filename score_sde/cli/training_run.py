@@ -3,24 +3,27 @@
 import functools
 import io
 import json
+import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from score_sde.classifier import ClassifierExperiment
 from score_sde.cli import report
 from score_sde.cli.flags import Refusal, refusals, sentence
 from score_sde.cli.resume import check_resumes
-from score_sde.data import BatchLoader, make_loader
+from score_sde.data import BatchLoader, make_loader, statistics
 from score_sde.evaluation import image_grid
 from score_sde.evaluation.generation import generate, make_draw
 from score_sde.evaluation.pictures import is_image, picture_of_samples
 from score_sde.experiment import AnyExperiment, Experiment, Training
 from score_sde.naming import errors_of
 from score_sde.replacing import replacing
+from score_sde.sdes.data_scale import scale_mismatch
 from score_sde.training import (
     Checkpoints,
     Evaluation,
@@ -49,6 +52,9 @@ from score_sde.training.snapshots import FOLDER
 from score_sde.training.step import AxisName
 from score_sde.training.watchdog import STOPPED, Watchdog
 from score_sde.typing import Key
+
+NUM_MEASURED = 10_000
+"""How many training examples, evenly spaced, tell the scale of the data."""
 
 
 def train_in(workdir: Path, experiment: AnyExperiment, stop: StopRequest) -> int:
@@ -90,10 +96,26 @@ def _checked_mesh(training: Training) -> Mesh:
 def _take(workdir: Path, experiment: AnyExperiment, stack: ExitStack) -> None:
     """Make the folder, keep it for this run, and write its ``config.json``, once nothing speaks against it."""
     check_resumes(workdir, experiment.model.config)
+    warning = scale_warning(experiment)  # reads data, which may be damaged: before anything is written
     report.make_folder(workdir)
     stack.enter_context(held(workdir))
     with replacing(workdir / "config.json") as temporary:
         temporary.write_text(json.dumps(experiment.model.config, indent=2) + "\n", encoding="utf-8")
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr, flush=True)
+
+
+def scale_warning(experiment: AnyExperiment) -> str | None:
+    """Which scale of continuous data the SDE does not suit, and what to do; None where it suits all."""
+    model, source = experiment.model, experiment.source
+    if source.num_levels is not None:
+        return None
+    if model.scaling.standardized:
+        found = scale_mismatch(model.sde, np.zeros(1), np.ones(1))
+        return found and f"standardised data do not suit the SDE: {found}; choose other parameters of the SDE"
+    measured = statistics(source.train, max_examples=NUM_MEASURED)
+    found = scale_mismatch(model.sde, measured.mean, measured.std)
+    return found and f"the data do not suit the SDE: {found}; standardise them by --config.data.standardize=True"
 
 
 def _facts(experiment: AnyExperiment, code: Mapping[str, str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from score_sde.data.files import npy, npz
 from score_sde.data.folder import folder
 from score_sde.data.hugging_face import hf
 from score_sde.data.loader import Batch, BatchLoader, Loader
+from score_sde.data.moments import Statistics, standardization, statistics
 from score_sde.data.read_ahead import ReadAheadLoader, make_loader
 from score_sde.data.scaling import Scaling
 from score_sde.data.source import DataSource, permutation
@@ -28,6 +29,7 @@ __all__ = [
     "Loader",
     "ReadAheadLoader",
     "Scaling",
+    "Statistics",
     "arrayrecord",
     "checkerboard",
     "digits",
@@ -41,6 +43,8 @@ __all__ = [
     "npz",
     "permutation",
     "source_options",
+    "standardization",
+    "statistics",
     "swiss_roll",
     "tfds",
     "write_array_record",

@@ -11,7 +11,7 @@ from score_sde.data import Examples, Scaling
 from score_sde.evaluation.encoding import Encoded
 from score_sde.evaluation.files import save_figure
 from score_sde.evaluation.images import image_grid, save_png
-from score_sde.evaluation.pictures import MAX_POINTS, is_image
+from score_sde.evaluation.pictures import is_image, model_points
 from score_sde.evaluation.scatter import set_style, square_about
 
 COLUMNS = 12
@@ -58,7 +58,7 @@ def picture_of_latents(
         return lambda axis: axis.scatter(*points[:POINTS].T, s=4, c=colours, cmap="twilight_shifted", linewidths=0)
 
     panels = {"data": x, "latents": latent / prior_std, "reconstructions": reconstruction}
-    _save_panels(path, {title: (points, scattered(points)) for title, points in panels.items()})
+    _save_panels(path, {title: (points, scattered(points)) for title, points in panels.items()}, scaling)
     return path
 
 
@@ -83,7 +83,7 @@ def picture_of_interpolation(
         return path
     if way.shape[2:] != (2,):
         return None
-    points_of_data = np.asarray(data[:MAX_POINTS])
+    points_of_data = model_points(data, scaling)
 
     def lines(points: Float[np.ndarray, "pairs steps 2"], ends: Float[np.ndarray, "pairs 2 2"], behind: bool) -> Draw:
         def draw(axis: Any) -> None:
@@ -101,19 +101,19 @@ def picture_of_interpolation(
         "latents": (scaled.reshape(-1, 2), lines(scaled, scaled[:, [0, -1]], behind=False)),
         "decoded, among the data": (around, lines(way, originals, behind=True)),
     }
-    _save_panels(path, panels)
+    _save_panels(path, panels, scaling)
     return path
 
 
-def _save_panels(path: Path, panels: dict[str, tuple[Float[np.ndarray, "n 2"], Draw]]) -> None:
-    """Panels side by side, each with axes that suit its points."""
+def _save_panels(path: Path, panels: dict[str, tuple[Float[np.ndarray, "n 2"], Draw]], scaling: Scaling) -> None:
+    """Panels side by side, each with axes that suit its points; all but the latents are labelled in data units."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.1 * len(panels) + 0.3, 3.4), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (title, (points, draw)) in zip(axes, panels.items(), strict=True):
         draw(axis)
-        set_style(axis, square_about(np.asarray(points, np.float64)))
+        set_style(axis, square_about(np.asarray(points, np.float64)), None if title == "latents" else scaling)
         axis.set_xlabel("")
         axis.set_title(title, fontsize=10, color="#333333")
     save_figure(path, figure)

@@ -54,7 +54,7 @@ def make_evaluate(
     """The compiled function from raw examples, taken to live at ``t_min``, to their log-likelihoods.
 
     Data with levels are dequantised ``num_dequantizations`` times; without a dequantizer the estimator is asked for
-    their probability.
+    their probability. The density of continuous data is that in their own units, standardised or not.
     """
     sde = starting_at(sde, t_min)
 
@@ -63,7 +63,8 @@ def make_evaluate(
 
         def one(key: Key, example: Array) -> Estimate:
             if scaling.num_levels is None:
-                return estimator.density(key, sde, score_fn, jnp.asarray(example, jnp.float32))
+                found = estimator.density(key, sde, score_fn, scaling.to_model(key, example))
+                return found._replace(log_prob=found.log_prob + scaling.log_det(example.shape))
             if dequantizer is None:
                 return estimator.probability(key, sde, score_fn, example, scaling.bins, scaling.num_levels)
             options = {"estimator": estimator, "dequantizer": dequantizer, "bins": scaling.bins}

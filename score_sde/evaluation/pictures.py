@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -44,10 +45,15 @@ def picture_of_samples(
     if is_image(samples.shape[1:], scaling):
         save_png(path, image_grid(np.asarray(scaling.to_unit(samples[:100]))))
     elif samples.shape[1:] == (2,) and data is not None:
-        plot_samples(path, samples, np.asarray(data[:MAX_POINTS]), score_fn=score_fn)
+        plot_samples(path, samples, model_points(data, scaling), score_fn=score_fn, scaling=scaling)
     else:
         return None
     return path
+
+
+def model_points(data: Examples, scaling: Scaling) -> Float[np.ndarray, "m *shape"]:
+    """The first ``MAX_POINTS`` of continuous raw examples in model units."""
+    return np.asarray(scaling.to_model(jax.random.key(0), np.asarray(data[:MAX_POINTS])))
 
 
 def pictures_of_path(

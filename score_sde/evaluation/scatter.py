@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, Float64
 
+from score_sde.data import Scaling
 from score_sde.evaluation.files import save_figure
 from score_sde.replacing import PathLike
 from score_sde.typing import ScoreFn
@@ -27,6 +28,7 @@ def plot_samples(
     score_fn: ScoreFn | None = None,
     t: float = 0.1,
     max_points: int = 4000,
+    scaling: Scaling | None = None,
 ) -> None:
     """Write data and samples side by side on the same axes: points, over their density as shading.
 
@@ -35,11 +37,12 @@ def plot_samples(
 
     Args:
         path: the picture to write.
-        samples: what a sampler drew.
-        data: held-out data.
+        samples: what a sampler drew, in model units.
+        data: held-out data, in model units.
         score_fn: the learned score, if it is to be drawn.
         t: the time at which it is drawn.
         max_points: points drawn in a panel; the shading counts all of them.
+        scaling: of samples and data in model units, for axes that are labelled in data units.
 
     Raises:
         ValueError: no data, or data that are not finite.
@@ -61,7 +64,7 @@ def plot_samples(
         _draw_score(axes[-1], score_fn, t, box)
         axes[-1].set_title(rf"score $s_\theta(x, t)$ at $t={t:g}$", fontsize=10, color=_INK)
     for axis in axes:
-        set_style(axis, box)
+        set_style(axis, box, scaling)
     axes[0].set_ylabel("$x_2$", color=_INK)
     save_figure(path, figure)
 
@@ -128,10 +131,22 @@ def _draw_score(axis: "Axes", score_fn: ScoreFn, t: float, box: Float64[np.ndarr
     )
 
 
-def set_style(axis: "Axes", box: Float64[np.ndarray, "2 2"]) -> None:
-    """Equal scales and a thin frame."""
+def set_style(axis: "Axes", box: Float64[np.ndarray, "2 2"], scaling: Scaling | None = None) -> None:
+    """Equal scales and a thin frame; of standardised points, the labels of the ticks are in the units of the data."""
     axis.set(xlim=box[0], ylim=box[1], aspect="equal")
+    if scaling is not None and scaling.standardized:
+        _label_in_data_units(axis, box, scaling)
     axis.set_xlabel("$x_1$", color=_INK)
     axis.tick_params(colors=_INK, labelsize=8, length=2)
     for spine in axis.spines.values():
         spine.set(color="#bbbbbb", linewidth=0.6)
+
+
+def _label_in_data_units(axis: "Axes", box: Float64[np.ndarray, "2 2"], scaling: Scaling) -> None:
+    """Ticks at round numbers of the data, on axes of standardised points."""
+    from matplotlib.ticker import MaxNLocator
+
+    for line, ends, mean, std in zip((axis.xaxis, axis.yaxis), box, scaling.mean, scaling.std, strict=True):
+        low, high = mean + std * ends
+        values = [value for value in MaxNLocator(4).tick_values(low, high) if low <= value <= high]
+        line.set_ticks([(value - mean) / std for value in values], [f"{value:g}" for value in values])

@@ -39,7 +39,8 @@ def export_sampler(path: str | Path, draw: Draw, *, platforms: Sequence[str] = P
 
     Args:
         path: the file; it appears whole or not at all.
-        draw: ``keys [b] -> samples [b, *shape]``; what it closes over becomes part of the file.
+        draw: ``keys [b] -> samples [b, *shape]``; what it closes over becomes part of the file. ``score-sde export``
+            gives samples in data units: levels, or continuous data with their standardisation undone.
         platforms: what the sampler can be run on.
 
     Raises:

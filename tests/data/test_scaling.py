@@ -79,6 +79,35 @@ def test_continuous_data_pass_unchanged():
     np.testing.assert_array_equal(scaling.to_data(x), x)
 
 
+TABLE = Scaling(num_levels=None, mean=(50000.0, 0.001), std=(12000.0, 0.0001))
+
+
+@pytest.mark.parametrize("transform", [lambda f: f, jax.jit, jax.vmap], ids=["plain", "jit", "vmap"])
+def test_standardised_data_by_hand(transform):
+    y = np.array([[50000.0, 0.001], [62000.0, 0.0008], [-70000.0, 0.0]], np.float32)
+    x = transform(lambda y: TABLE.to_model(KEY, y))(y)
+    assert x.dtype == jnp.float32
+    np.testing.assert_allclose(x, [[0, 0], [1, -2], [-10, -10]], atol=2e-6)
+    back = transform(TABLE.to_data)(x)
+    assert back.dtype == jnp.float32
+    np.testing.assert_allclose(back, y, rtol=1e-6, atol=1e-9)
+
+
+def test_channels_of_pictures_and_single_values():
+    pictures = Scaling(num_levels=None, mean=(1.0, 2.0), std=(0.5, 4.0))
+    y = np.broadcast_to(np.array([2.0, -2.0], np.float32), (3, 5, 2))
+    np.testing.assert_array_equal(pictures.to_model(KEY, y), np.broadcast_to([2.0, -1.0], y.shape))
+    value = Scaling(num_levels=None, mean=(1.0,), std=(2.0,))
+    assert value.to_model(KEY, np.float32(5)).shape == () and float(value.to_data(2.0)) == 5.0
+
+
+@pytest.mark.parametrize(("shape", "std"), [((2,), TABLE.std), ((3, 2, 2), (0.5, 4.0)), ((), (3.0,)), ((4,), ())])
+def test_log_det_is_that_of_the_jacobian(shape, std):
+    scaling, size = Scaling(num_levels=None, mean=(1.0,) * len(std), std=std), int(np.prod(shape))
+    jacobian = jax.jacobian(lambda y: scaling.to_model(KEY, y.reshape(shape)).ravel())(jnp.ones(size))
+    np.testing.assert_allclose(scaling.log_det(shape), np.linalg.slogdet(np.float64(jacobian))[1], rtol=1e-6, atol=1e-6)
+
+
 def test_keys_decide_the_noise():
     scaling, levels = Scaling(num_levels=256), np.zeros((8, 8, 1), np.uint8)
     one, same, other = (scaling.to_model(jax.random.key(seed), levels) for seed in (0, 0, 1))
@@ -107,9 +136,13 @@ def test_gradient_is_the_slope_of_the_map():
         (lambda: Scaling(num_levels=1), "num_levels must be None or between 2 and 65536, not 1"),
         (lambda: Scaling(num_levels=None).bin_width, "bin_width needs data with levels"),
         (lambda: Scaling(num_levels=None).to_unit(jnp.zeros(2)), "to_unit needs data with levels"),
+        (lambda: Scaling(num_levels=9, mean=(0.0,), std=(1.0,)), "data with 9 levels are not standardised"),
+        (lambda: Scaling(num_levels=None, mean=(0.0,)), "1 means do not belong to 0 standard deviations"),
+        (lambda: Scaling(num_levels=None, mean=(0.0,), std=(0.0,)), "standard deviations must be positive"),
+        (lambda: TABLE.log_det((3,)), r"2 means and standard deviations do not fit examples of shape \(3,\)"),
     ],
 )
-def test_missing_levels_are_answered_in_one_line(call, message):
+def test_wrong_scalings_are_answered_in_one_line(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 

@@ -1,6 +1,7 @@
 """The likelihood of a whole data set: every example once, in order, against densities in closed form."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
@@ -8,7 +9,7 @@ from scipy import stats
 from score_sde import VPSDE, ExactTrace, Hutchinson
 from score_sde.data import Scaling
 from score_sde.dequantization import TruncatedNormalDequantizer, UniformDequantizer
-from score_sde.estimators import DDPMEstimator, FlowEstimator, VariationalEstimator
+from score_sde.estimators import DDPMEstimator, Estimate, Estimator, FlowEstimator, VariationalEstimator
 from score_sde.evaluation.likelihoods import Likelihoods, evaluate_range, make_evaluate
 
 SDE, KEY, VARIANCE = VPSDE(), jax.random.key(1), 0.25
@@ -56,6 +57,43 @@ def test_every_point_is_counted_once_and_has_its_density(batch_size, points):
     found = everything(evaluate(scaling, EXACT), points, scaling, batch_size)
     np.testing.assert_allclose(found.log_prob, log_density(points), atol=2e-3)
     assert np.isnan(found.bits_per_dim).all() and (found.std_error == 0).all() and (found.nfe > 6).all()
+
+
+MEAN, STD = (50000.0, 0.001), (12000.0, 0.0001)
+"""Of the columns of a table, in units that no SDE could serve as they are."""
+
+
+def unit_score_fn_of(params):
+    """The score of the table's columns when they are standardised: ``N(0, 1)``, which VP keeps."""
+    del params
+    return lambda x, t: -x
+
+
+def test_the_density_of_standardised_data_is_that_in_their_own_units():
+    table = np.random.default_rng(0).normal(MEAN, STD, (16, 2)).astype(np.float32)
+    scaling = Scaling(num_levels=None, mean=MEAN, std=STD)
+    evaluate = make_evaluate(SDE, unit_score_fn_of, scaling, estimator=EXACT, dequantizer=None, t_min=1e-5)
+    found = evaluate_range(evaluate, PARAMS, KEY, table, scaling, range(16), 16)
+    np.testing.assert_allclose(found.log_prob, stats.norm.logpdf(table, MEAN, STD).sum(axis=1), atol=1e-3)
+
+
+class Total(Estimator):
+    """An estimator whose log density is the sum of what it is given."""
+
+    def density(self, key, sde, score_fn, x):
+        del key, sde, score_fn
+        total = jnp.sum(x)
+        return Estimate(total, total, total, jnp.asarray(1))
+
+
+def test_every_estimator_works_in_model_space_and_counts_the_units():
+    scaling = Scaling(num_levels=None, mean=(1.0, -1.0), std=(2.0, 3.0))
+    pictures = np.random.default_rng(0).normal(size=(4, 3, 2, 2)).astype(np.float32)
+    evaluate = make_evaluate(SDE, unit_score_fn_of, scaling, estimator=Total(), dequantizer=None, t_min=1e-5)
+    found = evaluate(PARAMS, jax.random.split(KEY, 4), jnp.asarray(pictures))
+    total = ((pictures - [1.0, -1.0]) / [2.0, 3.0]).sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(found.std_error, total, rtol=1e-4)
+    np.testing.assert_allclose(found.log_prob, total - 6 * np.log(2.0 * 3.0), rtol=1e-4)
 
 
 def test_a_point_depends_on_its_index_and_not_on_its_batch(points):

@@ -65,3 +65,14 @@ def test_the_way_from_noise_to_image_starts_with_the_latent_and_ends_with_the_im
     assert len(left) > 5 and len(right) == 2 and right.max() > 250  # noise; white and the colour of the borders
     with Image.open(found["animation"]) as animation:
         assert animation.n_frames > 1
+
+
+def test_points_are_drawn_beside_the_data_in_the_same_units(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("score_sde.evaluation.pictures.plot_samples", lambda *args, **kwargs: drawn.append(args))
+    scaling = Scaling(num_levels=None, mean=(5e4, 1e-3), std=(1e4, 1e-4))
+    data = np.array([[6e4, 1e-3], [3e4, 1.1e-3]], np.float32)
+    picture_of_samples(tmp_path, "points", np.zeros((3, 2), np.float32), data, scaling)
+    ((_, samples, theirs),) = drawn
+    assert not samples.any()
+    np.testing.assert_allclose(theirs, [[1.0, 0.0], [-2.0, 1.0]], atol=1e-5)
