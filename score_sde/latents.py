@@ -15,9 +15,7 @@ _ANTIPODAL = 1e-3
 """How near to pi an angle counts as pi: nearer, float32 keeps less than four digits of the direction of the way."""
 
 
-def slerp(
-    a: Shaped[ArrayLike, "*shape"], b: Shaped[ArrayLike, "*shape"], weight: ScalarLike
-) -> Float[Array, "*shape"]:
+def slerp(a: Shaped[ArrayLike, "*shape"], b: Shaped[ArrayLike, "*shape"], weight: ScalarLike) -> Float[Array, "*shape"]:
     """Spherical linear interpolation from ``a`` (``weight=0``) to ``b`` (``weight=1``), over all dimensions together.
 
     ``sin((1 - w) theta) / sin(theta) a + sin(w theta) / sin(theta) b``, where ``theta`` is the angle between ``a`` and

@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
 from score_sde.typing import ScalarLike, ScoreFn
 
@@ -44,6 +44,18 @@ def wide(value: Shaped[ArrayLike, "*shape"], name: str = "x") -> Float[Array, "*
     return array if array.dtype == wide_dtype(array.dtype) else array.astype(jnp.float32)
 
 
+def whole(value: Shaped[ArrayLike, "*shape"], name: str) -> Int[Array, "*shape"]:
+    """``value`` as whole numbers, which an index must be.
+
+    Raises:
+        ValueError: for all other types.
+    """
+    array = jnp.asarray(value)
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        raise ValueError(f"{name} must be a whole number, not {array.dtype}")
+    return array
+
+
 def wide_dtype(dtype: Any) -> Any:
     """The type to compute in: float32 for shorter floating-point types, else ``dtype`` itself."""
     return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype("float32")
@@ -51,7 +63,9 @@ def wide_dtype(dtype: Any) -> Any:
 
 def wide_time(t: ScalarLike, name: str = "t") -> ScalarLike:
     """A time, or another number of a schedule, in float32 at least; a Python number stays one, as a float."""
-    return float(t) if isinstance(t, (bool, int, float)) else wide(t, name)
+    if isinstance(t, float):
+        return t
+    return float(t) if isinstance(t, (bool, int)) else wide(t, name)
 
 
 def wide_score(score_fn: ScoreFn) -> ScoreFn:
