@@ -10,13 +10,15 @@
   numbers, and may return any real type: a network that computes in bfloat16 casts its own input.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
-from score_sde.typing import ScalarLike, ScoreFn
+from score_sde.typing import Key, ScalarLike, ScoreFn
 
 
 def real(value: Shaped[ArrayLike, "*shape"], name: str = "x") -> Float[Array, "*shape"]:
@@ -81,3 +83,22 @@ def as_state(value: Any, like: Shaped[ArrayLike, "..."]) -> Any:
     """Every array of ``value`` in the floating-point type of the state that was given."""
     dtype = real(like).dtype
     return jax.tree.map(lambda leaf: leaf.astype(dtype), value)
+
+
+def keeps_type(step: Callable[..., Array]) -> Callable[..., Array]:
+    """A step ``(key, sde, score_fn, x, t, t_next, **options) -> x``, as a decorator, for states of any real type."""
+
+    @functools.wraps(step)
+    def wrapped(
+        key: Key,
+        sde: Any,
+        score_fn: ScoreFn,
+        x: Shaped[ArrayLike, "*shape"],
+        t: ScalarLike,
+        t_next: ScalarLike,
+        **options: Any,
+    ) -> Float[Array, "*shape"]:
+        stepped = step(key, sde, wide_score(score_fn), wide(x), wide_time(t), wide_time(t_next, "t_next"), **options)
+        return as_state(stepped, x)
+
+    return wrapped

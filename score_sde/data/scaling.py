@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Real
+from jaxtyping import Array, ArrayLike, Float, Real, Shaped
 
 from score_sde.data.source import check_num_levels
 from score_sde.dequantization import Bins
+from score_sde.precision import wide
 from score_sde.typing import Key
 
 
@@ -32,16 +33,16 @@ class Scaling:
     def __post_init__(self) -> None:
         check_num_levels(self.num_levels)
 
-    def to_model(self, key: Key, levels: Real[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    def to_model(self, key: Key, levels: Shaped[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
         """Return the example in model space, float32; ``key`` is used only to dequantise."""
-        levels = jnp.asarray(levels, jnp.float32)
+        levels = wide(levels, "levels").astype(jnp.float32)
         if self.num_levels is None:
             return levels
         offset = _midpoints(key, levels.shape, self.num_levels) if self.dequantize else 0.5
         unit = (levels + offset) / self.num_levels
         return 2 * unit - 1 if self.centered else unit
 
-    def to_data(self, x: Float[ArrayLike, "*shape"]) -> Real[Array, "*shape"]:
+    def to_data(self, x: Shaped[ArrayLike, "*shape"]) -> Real[Array, "*shape"]:
         """Return the levels, ``clip(floor(L y), 0, L - 1)``: uint8, or int32 above 256 levels.
 
         It undoes ``to_model`` exactly in float32.
@@ -49,11 +50,12 @@ class Scaling:
         x = jnp.asarray(x)
         if self.num_levels is None:
             return x
+        x = wide(x)
         unit = (x + 1) / 2 if self.centered else x
         levels = jnp.clip(jnp.floor(unit * self.num_levels), 0, self.num_levels - 1)
         return levels.astype(jnp.uint8 if self.num_levels <= 256 else jnp.int32)
 
-    def to_unit(self, x: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    def to_unit(self, x: Shaped[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
         """Return the example quantised for display: levels ``0 .. L - 1`` become ``0 .. 1``.
 
         Raises:

@@ -17,6 +17,7 @@ from oracles import CENTRED, SAMPLERS, SDES, SLOW, keys, shortened, slow_but, tu
 
 import score_sde as ss
 from score_sde import tables
+from score_sde.data import Scaling
 from score_sde.latents import mean_square, with_temperature
 from score_sde.objectives import ScoreMatching
 from score_sde.precision import wide_dtype
@@ -36,6 +37,14 @@ STATES = {
     "StaticThreshold": lambda x: ss.StaticThreshold(high=0.5)(x),
     "DynamicThreshold": lambda x: ss.DynamicThreshold(quantile=0.9, limit=0.3)(x),
     "simulate": lambda x: ss.simulate(KEY, VP, x, save_path=2),
+    **{
+        f"predictor-{name}": lambda x, step=step: step(KEY, VP, SCORE, x, 0.5, 0.4)
+        for name, step in tables.FUNCTIONS["predictor"].items()
+    },
+    **{
+        f"corrector-{name}": lambda x, step=step: step(KEY, VP, SCORE, x, 0.5, 0.4, snr=0.1)
+        for name, step in tables.FUNCTIONS["corrector"].items()
+    },
 }
 """``x ->`` other states, which have the floating-point type of ``x``."""
 
@@ -313,6 +322,10 @@ def test_complex_numbers_are_refused_in_one_line(name):
 @pytest.mark.parametrize("name", SOLVES)
 def test_solves_refuse_complex_numbers(name):
     refusal(lambda x: SOLVES[name](x, SCORE), given("complex64"))
+
+
+@pytest.mark.parametrize("name", slow_but(SOLVES, "encode", "decode-ddim", "log_likelihood"))
+def test_complex_scores_are_refused(name):
     refusal(lambda x: jax.eval_shape(lambda x: SOLVES[name](x, lambda x, t: x + 1j), x), given("float32"))
 
 
@@ -338,3 +351,12 @@ def test_networks_take_every_type(dtype):
     assert out.dtype == state_type(dtype)
     with pytest.raises(ValueError, match="two channels"):
         network.apply(params, given("complex64")[None], jnp.ones(1))
+
+
+def test_levels_of_pictures_in_half_precision_are_those_of_float32():
+    """A middle of a bin near 1 is no number of bfloat16: its level is that of the nearest one that is."""
+    scaling = Scaling(num_levels=256)
+    levels = jnp.arange(256, dtype=jnp.uint8)
+    middles = scaling.to_model(KEY, levels).astype(jnp.bfloat16)
+    np.testing.assert_array_equal(scaling.to_data(middles), scaling.to_data(middles.astype(jnp.float32)))
+    refusal(lambda x: scaling.to_model(KEY, x), given("complex64"))
