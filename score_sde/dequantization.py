@@ -15,10 +15,11 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 from jax.scipy.stats import logistic, norm
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from score_sde.chunking import check_chunk_size, map_in_chunks
 from score_sde.normal import log_interval_probability
+from score_sde.precision import wide
 from score_sde.typing import Key, Params, Scalar
 
 LogProbFn: TypeAlias = Callable[[Key, Float[Array, "*shape"]], Scalar]
@@ -31,9 +32,11 @@ class Bins(NamedTuple):
     low: float = -1.0
     width: float = 2.0 / 256.0
 
-    def at(self, levels: Real[Array, "*shape"], offset: Float[Array, "*shape"] | float) -> Float[Array, "*shape"]:
+    def at(
+        self, levels: Shaped[ArrayLike, "*shape"], offset: Shaped[ArrayLike, "*shape"] | float
+    ) -> Float[Array, "*shape"]:
         """The points at ``offset``, from 0 to 1, in the bins of ``levels``."""
-        return self.low + (levels + offset) * self.width
+        return self.low + (wide(levels, "levels") + wide(offset, "offset")) * self.width
 
 
 class Offsets(NamedTuple):
@@ -47,7 +50,7 @@ class Dequantizer(abc.ABC):
     """A density on the bins of one example. A pytree, whose leaves are what it has learned."""
 
     @abc.abstractmethod
-    def sample(self, key: Key, levels: Real[Array, "*shape"]) -> Offsets:
+    def sample(self, key: Key, levels: Shaped[ArrayLike, "*shape"]) -> Offsets:
         """One offset for every number of one example."""
 
 
@@ -56,9 +59,9 @@ class Dequantizer(abc.ABC):
 class UniformDequantizer(Dequantizer):
     """Uniform on the bin: ``log q = 0``."""
 
-    def sample(self, key: Key, levels: Real[Array, "*shape"]) -> Offsets:
+    def sample(self, key: Key, levels: Shaped[ArrayLike, "*shape"]) -> Offsets:
         """Uniform offsets."""
-        return Offsets(jax.random.uniform(key, levels.shape), jnp.zeros(()))
+        return Offsets(jax.random.uniform(key, wide(levels, "levels").shape), jnp.zeros(()))
 
 
 @jax.tree_util.register_dataclass
@@ -76,10 +79,10 @@ class TruncatedNormalDequantizer(Dequantizer):
         if not self.std > 0.0:
             raise ValueError(f"std={self.std} must be positive: the deviation in bin widths")
 
-    def sample(self, key: Key, levels: Real[Array, "*shape"]) -> Offsets:
+    def sample(self, key: Key, levels: Shaped[ArrayLike, "*shape"]) -> Offsets:
         """Offsets ``1/2 + s z``, and ``log q = sum log N(z) - log(Phi(1/2s) - Phi(-1/2s)) - log s``."""
         border = 0.5 / self.std
-        z = jax.random.truncated_normal(key, -border, border, levels.shape)
+        z = jax.random.truncated_normal(key, -border, border, wide(levels, "levels").shape)
         log_mass = log_interval_probability(jnp.asarray(-border), jnp.asarray(border))
         return Offsets(0.5 + self.std * z, jnp.sum(norm.logpdf(z) - log_mass - math.log(self.std)))
 
@@ -100,17 +103,17 @@ class VariationalDequantizer(Dequantizer):
     flow: Callable[[Params, Array, Array], tuple[Array, Scalar]] = field(metadata={"static": True})
     params: Params
 
-    def sample(self, key: Key, levels: Real[Array, "*shape"]) -> Offsets:
+    def sample(self, key: Key, levels: Shaped[ArrayLike, "*shape"]) -> Offsets:
         """Offsets, and ``log q = sum log p(noise) - log p(z) - log_det`` with the logistic density ``p``."""
-        noise = jax.random.logistic(key, levels.shape)
-        z, log_det = self.flow(self.params, noise, levels)
+        noise = jax.random.logistic(key, wide(levels, "levels").shape)
+        z, log_det = (wide(part, "the flow") for part in self.flow(self.params, noise, jnp.asarray(levels)))
         # The logistic density is the derivative of the sigmoid.
         return Offsets(jax.nn.sigmoid(z), jnp.sum(logistic.logpdf(noise) - logistic.logpdf(z)) - log_det)
 
 
 def importance_weighted_log_prob(
     key: Key,
-    levels: Real[Array, "*shape"],
+    levels: Shaped[ArrayLike, "*shape"],
     log_prob_fn: LogProbFn,
     dequantizer: Dequantizer,
     *,
@@ -134,7 +137,7 @@ def importance_weighted_log_prob(
 
 def log_weights(
     key: Key,
-    levels: Real[Array, "*shape"],
+    levels: Shaped[ArrayLike, "*shape"],
     log_prob_fn: Callable[[Key, Array], tuple[Scalar, Any]],
     dequantizer: Dequantizer,
     bins: Bins,
@@ -147,12 +150,13 @@ def log_weights(
     if not bins.width > 0.0:
         raise ValueError(f"bins.width={bins.width} must be positive: the width of one data level in model units")
     check_chunk_size(chunk_size)
+    log_volume = wide(levels, "levels").size * math.log(bins.width)
 
     def log_weight(key: Key) -> tuple[Scalar, Any]:
         sample_key, density_key = jax.random.split(key)
         offset, log_q = dequantizer.sample(sample_key, levels)
         log_prob, rest = log_prob_fn(density_key, bins.at(levels, offset))
-        return log_prob - log_q + levels.size * math.log(bins.width), rest
+        return wide(log_prob, "the log probability") - log_q + log_volume, rest
 
     return map_in_chunks(log_weight, jax.random.split(key, num_samples), chunk_size)
 

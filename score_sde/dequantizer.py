@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from jaxtyping import Array, Float, Real
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Real, Shaped
 
 from score_sde.dequantization import Bins, Dequantizer, VariationalDequantizer
 from score_sde.estimators import VariationalEstimator, dequantized
@@ -36,12 +37,14 @@ class VariationalDequantization:
         sde: SDE,
         score_fn: ScoreFn,
         dequantizer: Dequantizer,
-        levels: Real[Array, "*shape"],
+        levels: Shaped[ArrayLike, "*shape"],
         bins: Bins,
     ) -> Scalar:
         """An unbiased estimate for one example."""
         options = {"estimator": self._estimator, "dequantizer": dequantizer, "bins": bins}
-        return bits_per_dim(dequantized(key, sde, score_fn, levels, **options).log_prob, levels.size, bin_width=1.0)
+        return bits_per_dim(
+            dequantized(key, sde, score_fn, levels, **options).log_prob, jnp.size(levels), bin_width=1.0
+        )
 
     @property
     def _estimator(self) -> VariationalEstimator:

@@ -5,10 +5,11 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
 from score_sde.chunking import map_in_chunks
 from score_sde.evidence import VariationalBound, bound_of, check_draws, decoding_cost, noise_residual, prior_cost
+from score_sde.precision import wide, wide_score
 from score_sde.sdes.base import Marginal
 from score_sde.sdes.discretization import DiscreteMarginals
 from score_sde.typing import Key, Scalar, ScoreFn
@@ -29,7 +30,7 @@ def ddpm_vlb(
     key: Key,
     score_fn: ScoreFn,
     marginals: DiscreteMarginals,
-    x: Float[Array, "*shape"],
+    x: Shaped[ArrayLike, "*shape"],
     *,
     t_max: float = 1.0,
     variance: Literal["fixedsmall", "fixedlarge"] = "fixedsmall",
@@ -49,7 +50,7 @@ def ddpm_vlb(
         key: draws noises, and levels where not all are taken.
         score_fn: ``(x, t) -> score`` of the discrete model at the times `level_times`.
         marginals: its table, as ``ddpm_marginals`` gives it.
-        x: one sample in model units; with ``bin_width``, the middles of its bins.
+        x: one sample in model units; with ``bin_width``, the middles of its bins. The bound is float32 at least.
         t_max: the end of the model's clock.
         variance: of a step, ``fixedsmall`` that of ``q(x_{i-1} | x_i, x_0)`` or ``fixedlarge`` that of ``q(x_i |
             x_{i-1})``.
@@ -59,7 +60,7 @@ def ddpm_vlb(
         data_range: as in `variational_bound`.
         chunk_size: so many evaluations at a time, all at once with None.
     """
-    num_steps = len(marginals.sigma) - 1
+    x, score_fn, num_steps = wide(x), wide_score(score_fn), len(marginals.sigma) - 1
     num_levels = num_steps if num_levels is None else num_levels
     check_draws(chunk_size, num_levels=num_levels, num_decodings=num_decodings)
     if num_levels > num_steps:

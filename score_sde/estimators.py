@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Real
+from jaxtyping import Array, ArrayLike, Int, Shaped
 
 from score_sde.dequantization import Bins, Dequantizer, log_mean_exp, log_weights
 from score_sde.discrete_evidence import ddpm_vlb, step_costs
@@ -40,11 +40,11 @@ class Estimator(abc.ABC):
         """Raise ``ValueError`` unless it can be applied to models of this parameterisation."""
 
     @abc.abstractmethod
-    def density(self, key: Key, sde: SDE, score_fn: ScoreFn, x: Float[Array, "*shape"]) -> Estimate:
+    def density(self, key: Key, sde: SDE, score_fn: ScoreFn, x: Shaped[ArrayLike, "*shape"]) -> Estimate:
         """The log density of ``x``, in model units."""
 
     def probability(
-        self, key: Key, sde: SDE, score_fn: ScoreFn, levels: Real[Array, "*shape"], bins: Bins, num_levels: int
+        self, key: Key, sde: SDE, score_fn: ScoreFn, levels: Shaped[ArrayLike, "*shape"], bins: Bins, num_levels: int
     ) -> Estimate:
         """The log probability of levels without any dequantisation.
 
@@ -64,7 +64,7 @@ class FlowEstimator(Estimator):
     atol: float = 1e-5
     check_tolerance: bool = False
 
-    def density(self, key: Key, sde: SDE, score_fn: ScoreFn, x: Float[Array, "*shape"]) -> Estimate:
+    def density(self, key: Key, sde: SDE, score_fn: ScoreFn, x: Shaped[ArrayLike, "*shape"]) -> Estimate:
         """The log density at ``sde.t_min``."""
         options = {"rtol": self.rtol, "atol": self.atol, "check_tolerance": self.check_tolerance}
         found = log_likelihood(key, sde, score_fn, x, divergence=self.divergence, **options)
@@ -78,12 +78,12 @@ class BoundEstimator(Estimator):
     num_decodings: int = 4
     chunk_size: int | None = None
 
-    def density(self, key: Key, sde: SDE, score_fn: ScoreFn, x: Float[Array, "*shape"]) -> Estimate:
+    def density(self, key: Key, sde: SDE, score_fn: ScoreFn, x: Shaped[ArrayLike, "*shape"]) -> Estimate:
         """The bound of the log density."""
         return self._estimate(self.bound(key, sde, score_fn, x))
 
     def probability(
-        self, key: Key, sde: SDE, score_fn: ScoreFn, levels: Real[Array, "*shape"], bins: Bins, num_levels: int
+        self, key: Key, sde: SDE, score_fn: ScoreFn, levels: Shaped[ArrayLike, "*shape"], bins: Bins, num_levels: int
     ) -> Estimate:
         """The bound of the log probability of levels."""
         borders = {"bin_width": bins.width, "data_range": (bins.low, bins.low + num_levels * bins.width)}
@@ -91,7 +91,7 @@ class BoundEstimator(Estimator):
 
     @abc.abstractmethod
     def bound(
-        self, key: Key, sde: SDE, score_fn: ScoreFn, x: Float[Array, "*shape"], **borders: Any
+        self, key: Key, sde: SDE, score_fn: ScoreFn, x: Shaped[ArrayLike, "*shape"], **borders: Any
     ) -> VariationalBound:
         """The bound, where ``borders`` are ``bin_width`` and ``data_range`` or none."""
 
@@ -120,7 +120,7 @@ class VariationalEstimator(BoundEstimator):
         return self.num_times
 
     def bound(
-        self, key: Key, sde: SDE, score_fn: ScoreFn, x: Float[Array, "*shape"], **borders: Any
+        self, key: Key, sde: SDE, score_fn: ScoreFn, x: Shaped[ArrayLike, "*shape"], **borders: Any
     ) -> VariationalBound:
         """The bound at ``sde.t_min``."""
         options = {"num_times": self.num_times, "num_decodings": self.num_decodings, "chunk_size": self.chunk_size}
@@ -163,7 +163,7 @@ class DDPMEstimator(BoundEstimator):
             )
 
     def bound(
-        self, key: Key, sde: SDE, score_fn: ScoreFn, x: Float[Array, "*shape"], **borders: Any
+        self, key: Key, sde: SDE, score_fn: ScoreFn, x: Shaped[ArrayLike, "*shape"], **borders: Any
     ) -> VariationalBound:
         """The bound at level 0."""
         options = {"num_levels": self.num_levels, "num_decodings": self.num_decodings, "chunk_size": self.chunk_size}
@@ -179,7 +179,7 @@ def dequantized(
     key: Key,
     sde: SDE,
     score_fn: ScoreFn,
-    levels: Real[Array, "*shape"],
+    levels: Shaped[ArrayLike, "*shape"],
     *,
     estimator: Estimator,
     dequantizer: Dequantizer,
@@ -192,7 +192,7 @@ def dequantized(
     below the log probability, nor that with several points, noise of variance ``v`` lifts it by up to ``v / 2``.
     """
 
-    def density(key: Key, x: Float[Array, "*shape"]) -> tuple[Scalar, Estimate]:
+    def density(key: Key, x: Shaped[ArrayLike, "*shape"]) -> tuple[Scalar, Estimate]:
         found = estimator.density(key, sde, score_fn, x)
         return found.log_prob, found
 

@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from score_sde.chunking import check_chunk_size, map_in_chunks
 from score_sde.normal import log_interval_probability
+from score_sde.precision import wide, wide_score
 from score_sde.sdes.base import SDE, Marginal
 from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
 
@@ -38,7 +39,7 @@ def variational_bound(
     key: Key,
     sde: SDE,
     score_fn: ScoreFn,
-    x: Float[Array, "*shape"],
+    x: Shaped[ArrayLike, "*shape"],
     *,
     num_times: int = 128,
     num_decodings: int = 4,
@@ -58,7 +59,7 @@ def variational_bound(
         key: draws times and noises.
         sde: the forward SDE; ``t_min`` is the offset, where the decoder takes over.
         score_fn: ``(x, t) -> grad_x log p_t(x)``.
-        x: one sample in model units; with ``bin_width``, the middles of its bins.
+        x: one sample in model units; with ``bin_width``, the middles of its bins. The bound is float32 at least.
         num_times: evaluations for the diffusion cost.
         num_decodings: evaluations for the reconstruction cost.
         bin_width: None for a density. Otherwise the width of one level, and the result bounds the log probability of
@@ -68,6 +69,7 @@ def variational_bound(
         chunk_size: so many evaluations at a time, all at once with None.
     """
     check_draws(chunk_size, num_times=num_times, num_decodings=num_decodings)
+    x, score_fn = wide(x), wide_score(score_fn)
     time_key, noise_key, decoding_key = jax.random.split(key, 3)
     least, most = sde.log_snr(sde.t_max), sde.log_snr(sde.t_min)
     quantiles = (jnp.arange(num_times) + jax.random.uniform(time_key, (num_times,))) / num_times

@@ -1,5 +1,7 @@
 """The one place where diffrax integrates, always on the forward clock ``s = |t - t_start|``.
 
+Clocks and states are in float32 at least; results have the types of the states that were given.
+
 A fixed grid costs what a hand-written loop costs; adaptive solves control the error of every sample by itself.
 """
 
@@ -12,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from score_sde.precision import as_state, wide
 from score_sde.solvers import (
     TREE_TOLERANCE,
     AdditiveNoise,
@@ -89,9 +92,10 @@ def solve_on_grid(
         differentiate: which derivatives the solve must support.
         progress: called on the host now and then, with the part of the steps that is done.
     """
-    clock = Clock.between(float(times[0]), float(times[-1]))
-    nodes = jnp.asarray(clock.elapsed(times), dtype=_dtype(y0))
-    return _solve(_terms(drift, clock, noise, nodes, y0), y0, nodes, solver, save_path, differentiate, progress)
+    clock, state = Clock.between(float(times[0]), float(times[-1])), _carried(y0)
+    nodes = jnp.asarray(clock.elapsed(times), dtype=_dtype(state))
+    terms = _terms(drift, clock, noise, nodes, state)
+    return _like(_solve(terms, state, nodes, solver, save_path, differentiate, progress), y0)
 
 
 def run_table(
@@ -105,8 +109,9 @@ def run_table(
 ) -> Solution:
     """Carry out the ``num_steps`` steps of a solver that has a table of them, on a clock that counts the steps."""
     terms = diffrax.ODETerm(lambda s, y, args: jax.tree.map(jnp.zeros_like, y))
-    nodes = jnp.arange(num_steps + 1, dtype=_dtype(y0))
-    return _solve(terms, y0, nodes, solver, save_path, differentiate, progress)
+    state = _carried(y0)
+    nodes = jnp.arange(num_steps + 1, dtype=_dtype(state))
+    return _like(_solve(terms, state, nodes, solver, save_path, differentiate, progress), y0)
 
 
 def _solve(
@@ -169,17 +174,17 @@ def solve_adaptively(
     samples then take the same steps, which is cheaper than waiting for the slowest at every step, but lets a sample's
     last digits depend on its batch.
     """
-    clock = Clock.between(t_start, t_stop)
-    stop = jnp.asarray(clock.elapsed(t_stop), dtype=_dtype(y0))
+    clock, state = Clock.between(t_start, t_stop), _carried(y0)
+    stop = jnp.asarray(clock.elapsed(t_stop), dtype=_dtype(state))
     frames = jnp.linspace(0.0, stop, save_path) if save_path else None
     solution = diffrax.diffeqsolve(
-        _terms(drift, clock, noise, jnp.stack([jnp.zeros_like(stop), stop]), y0),
+        _terms(drift, clock, noise, jnp.stack([jnp.zeros_like(stop), stop]), state),
         solver,
         t0=jnp.zeros_like(stop),
         t1=stop,
         # diffrax's own choice would be 0.01, whatever the length: it does not see the equation through its wrapper.
         dt0=0.01 * stop,
-        y0=y0,
+        y0=state,
         stepsize_controller=_controller(rtol, atol, _error_norm(norm, axis_name), stop, on_tree=noise is not None),
         saveat=_save_at(frames),
         adjoint=_adjoint(differentiate),
@@ -187,7 +192,7 @@ def solve_adaptively(
         progress_meter=_meter(progress, REPORTS),
         throw=False,
     )
-    return _solution(solution, frames)
+    return _like(_solution(solution, frames), y0)
 
 
 def _terms(drift: StateField, clock: Clock, noise: Noise | None, nodes: Any, y0: State) -> Any:
@@ -195,7 +200,8 @@ def _terms(drift: StateField, clock: Clock, noise: Noise | None, nodes: Any, y0:
 
     def field(s: Any, y: Any, args: Any) -> Any:
         velocity = drift(y, clock.time(s))
-        return jax.tree.map(lambda v: clock.direction * v, velocity)
+        # In the type of the state, which a loop must keep, whatever the drift is computed in.
+        return jax.tree.map(lambda v, leaf: (clock.direction * v).astype(leaf.dtype), velocity, y)
 
     ode = diffrax.ODETerm(field)
     if noise is None:
@@ -205,7 +211,7 @@ def _terms(drift: StateField, clock: Clock, noise: Noise | None, nodes: Any, y0:
         path = brownian_tree(noise.key, nodes[-1], like, diffrax.SpaceTimeLevyArea)
     else:
         path = IndexedBrownianPath(key=noise.key, nodes=nodes, noise_like=like)
-    return diffrax.MultiTerm(ode, AdditiveNoise(lambda s: noise.diffusion(clock.time(s)), path))
+    return diffrax.MultiTerm(ode, AdditiveNoise(lambda s: jnp.asarray(noise.diffusion(clock.time(s)), y0.dtype), path))
 
 
 def _controller(
@@ -248,6 +254,17 @@ def _meter(progress: Progress | None, num_steps: int) -> diffrax.AbstractProgres
     if progress is None:
         return diffrax.NoProgressMeter()
     return ProgressMeter(report=progress, every=max(1, num_steps // REPORTS))
+
+
+def _carried(y0: State) -> State:
+    """The state as it is carried, and so its clock: bfloat16 counts to 256, and loses increments below 1/256."""
+    return jax.tree.map(wide, y0)
+
+
+def _like(solution: Solution, y0: State) -> Solution:
+    """The solution in the types of the state that was given."""
+    path = None if solution.path is None else jax.tree.map(as_state, solution.path, y0)
+    return solution._replace(y=jax.tree.map(as_state, solution.y, y0), path=path)
 
 
 def _dtype(y0: State) -> Any:

@@ -5,8 +5,9 @@ examples (Song et al. 2021, section 4.3 and appendix D.4).
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from score_sde.precision import as_state, real, wide, wide_time
 from score_sde.sdes.base import SDE
 from score_sde.typing import Scalar, ScalarLike
 
@@ -14,7 +15,7 @@ _ANTIPODAL = 1e-3
 """How near to pi an angle counts as pi: nearer, float32 keeps less than four digits of the direction of the way."""
 
 
-def slerp(a: Float[Array, "*shape"], b: Float[Array, "*shape"], weight: ScalarLike) -> Float[Array, "*shape"]:
+def slerp(a: Shaped[ArrayLike, "*shape"], b: Shaped[ArrayLike, "*shape"], weight: ScalarLike) -> Float[Array, "*shape"]:
     """Spherical linear interpolation from ``a`` (``weight=0``) to ``b`` (``weight=1``), over all dimensions together.
 
     ``sin((1 - w) theta) / sin(theta) a + sin(w theta) / sin(theta) b``, where ``theta`` is the angle between ``a`` and
@@ -23,13 +24,15 @@ def slerp(a: Float[Array, "*shape"], b: Float[Array, "*shape"], weight: ScalarLi
 
     Both ends are exact. For parallel vectors, and where one is zero, it is the straight line, of which it is the limit.
     Opposite vectors have no one great circle between them: within 1e-3 of the angle pi it is the straight line too,
-    which passes through zero. Gradients are finite everywhere.
+    which passes through zero. Gradients are finite everywhere. Half precision is computed in float32.
 
     Args:
         a: where the way begins.
         b: where it ends.
         weight: how far along it; beyond ``[0, 1]`` it goes on along the circle.
     """
+    dtype = jnp.result_type(real(a, "a"), real(b, "b"))
+    a, b, weight = wide(a, "a"), wide(b, "b"), wide_time(weight, "weight")
     angle = _angle(a, b)
     angle = jnp.where(angle > jnp.pi - _ANTIPODAL, 0.0, angle)
 
@@ -37,10 +40,10 @@ def slerp(a: Float[Array, "*shape"], b: Float[Array, "*shape"], weight: ScalarLi
         # sin(w theta) / sin(theta), by functions that are smooth where theta is 0.
         return w * jnp.sinc(w * angle / jnp.pi) / jnp.sinc(angle / jnp.pi)
 
-    return share(1.0 - weight) * a + share(weight) * b
+    return (share(1.0 - weight) * a + share(weight) * b).astype(dtype)
 
 
-def with_temperature(latent: Float[Array, "*shape"], temperature: float) -> Float[Array, "*shape"]:
+def with_temperature(latent: Shaped[ArrayLike, "*shape"], temperature: float) -> Float[Array, "*shape"]:
     """``temperature * latent``: below 1 it draws latents to the middle of the prior (Song et al. 2021, appendix D.4).
 
     What is decoded then becomes more typical and less varied, as in flows (Kingma and Dhariwal 2018, section 6).
@@ -50,12 +53,12 @@ def with_temperature(latent: Float[Array, "*shape"], temperature: float) -> Floa
     """
     if not 0.0 < temperature < float("inf"):
         raise ValueError(f"temperature={temperature} must be positive and finite")
-    return temperature * latent
+    return as_state(temperature * wide(latent, "latent"), latent)
 
 
-def mean_square(sde: SDE, latent: Float[Array, "*shape"]) -> Scalar:
+def mean_square(sde: SDE, latent: Shaped[ArrayLike, "*shape"]) -> Scalar:
     """The mean square of a latent in units of the prior, ``mean(z^2) / prior_std^2``: 1 on average under the prior."""
-    return jnp.mean(jnp.square(latent / sde.prior_std()))
+    return jnp.mean(jnp.square(wide(latent, "latent") / sde.prior_std()))
 
 
 def _angle(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Scalar:

@@ -10,10 +10,11 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
 from score_sde.divergence import Divergence, Hutchinson, value_and_divergence
 from score_sde.integrate import Differentiate, solve_adaptively
+from score_sde.precision import as_state, wide
 from score_sde.reverse import probability_flow
 from score_sde.sampling import ProbabilityFlow, adaptive_nfe
 from score_sde.sdes.base import SDE, prior_log_prob
@@ -40,7 +41,7 @@ def log_likelihood(
     key: Key,
     sde: SDE,
     score_fn: ScoreFn,
-    x: Float[Array, "*shape"],
+    x: Shaped[ArrayLike, "*shape"],
     *,
     divergence: Divergence | None = None,
     rtol: float = 1e-5,
@@ -61,7 +62,7 @@ def log_likelihood(
         key: draws the probes.
         sde: the forward SDE; ``dataclasses.replace(sde, t_min=...)`` moves the time at which ``x`` is taken to live.
         score_fn: ``(x, t) -> grad_x log p_t(x)``.
-        x: one sample in model units.
+        x: one sample in model units; ``latent`` has its floating-point type, all else is float32 at least.
         divergence: a member of :mod:`score_sde.divergence`; Hutchinson's with one Rademacher probe by default.
         rtol: relative tolerance of the adaptive solve, for the state and the log density alike.
         atol: absolute tolerance, likewise.
@@ -76,16 +77,21 @@ def log_likelihood(
             the tighter solve, ``solver_error`` the distance between the two, which is the error of the looser one and
             as a rule far above that of the result; ``nfe`` counts both.
     """
-    divergence = divergence or Hutchinson()
+    divergence, given, x = divergence or Hutchinson(), x, wide(x)
     probes = divergence.probes(key, x)
 
     flow = ProbabilityFlow(solver=solver, rtol=rtol, atol=atol, max_steps=max_steps, axis_name=axis_name)
     result = _change_of_variables(sde, score_fn, x, divergence, probes, flow, differentiate)
+    result = result._replace(latent=as_state(result.latent, given))
     if not check_tolerance:
         return result
     tighter = replace(flow, rtol=0.1 * rtol, atol=0.1 * atol)
     better = _change_of_variables(sde, score_fn, x, divergence, probes, tighter, differentiate)
-    return better._replace(nfe=result.nfe + better.nfe, solver_error=jnp.abs(better.log_prob - result.log_prob))
+    return better._replace(
+        latent=as_state(better.latent, given),
+        nfe=result.nfe + better.nfe,
+        solver_error=jnp.abs(better.log_prob - result.log_prob),
+    )
 
 
 def _change_of_variables(
@@ -127,7 +133,7 @@ def _change_of_variables(
     )
 
 
-def bits_per_dim(log_prob: Float[ArrayLike, "*batch"], num_dims: int, *, bin_width: float) -> Float[Array, "*batch"]:
+def bits_per_dim(log_prob: Shaped[ArrayLike, "*batch"], num_dims: int, *, bin_width: float) -> Float[Array, "*batch"]:
     """Bits per dimension of discrete data from the log density of its dequantised image, for any batch of them.
 
     ``-(log_prob / num_dims + log bin_width) / log 2``, where ``bin_width`` is the width in model units of one level
@@ -136,4 +142,4 @@ def bits_per_dim(log_prob: Float[ArrayLike, "*batch"], num_dims: int, *, bin_wid
     """
     if not bin_width > 0.0:
         raise ValueError(f"bin_width={bin_width} must be positive: the width of one data level in model units")
-    return -(jnp.asarray(log_prob) / num_dims + math.log(bin_width)) / math.log(2.0)
+    return -(wide(log_prob, "log_prob") / num_dims + math.log(bin_width)) / math.log(2.0)

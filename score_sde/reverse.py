@@ -10,17 +10,19 @@ run backwards in time. ``noise_scale`` ``lambda = 1`` is the reverse SDE, ``lamb
 from collections.abc import Callable
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from score_sde.precision import as_state, wide, wide_score, wide_time
 from score_sde.sdes.base import SDE
 from score_sde.typing import Scalar, ScalarLike, ScoreFn, VectorField
 
 
 def reverse_drift(sde: SDE, score_fn: ScoreFn, *, noise_scale: float = 1.0) -> VectorField:
     """The drift ``(x, t) -> f - (1 + noise_scale^2) / 2 g^2 score`` of one sample."""
-    weight = 0.5 * (1.0 + noise_scale**2)
+    weight, score_fn = 0.5 * (1.0 + noise_scale**2), wide_score(score_fn)
 
-    def drift(x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+    def drift(x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+        x, t = wide(x), wide_time(t)
         return sde.drift(x, t) - weight * jnp.square(sde.diffusion(t)) * score_fn(x, t)
 
     return drift
@@ -28,7 +30,7 @@ def reverse_drift(sde: SDE, score_fn: ScoreFn, *, noise_scale: float = 1.0) -> V
 
 def reverse_diffusion(sde: SDE, *, noise_scale: float = 1.0) -> Callable[[ScalarLike], Scalar]:
     """The diffusion coefficient ``t -> noise_scale g(t)``."""
-    return lambda t: noise_scale * sde.diffusion(t)
+    return lambda t: noise_scale * sde.diffusion(wide_time(t))
 
 
 def probability_flow(sde: SDE, score_fn: ScoreFn) -> VectorField:
@@ -36,7 +38,8 @@ def probability_flow(sde: SDE, score_fn: ScoreFn) -> VectorField:
     return reverse_drift(sde, score_fn, noise_scale=0.0)
 
 
-def denoise(sde: SDE, score_fn: ScoreFn, x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
-    """Tweedie's formula: the posterior mean ``E[x_0 | x_t] = (x_t + sigma^2 score) / alpha``."""
+def denoise(sde: SDE, score_fn: ScoreFn, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+    """Tweedie's formula: the posterior mean ``E[x_0 | x_t] = (x_t + sigma^2 score) / alpha``, in the type of ``x``."""
+    state, t = wide(x), wide_time(t)
     alpha, sigma = sde.marginal(t)
-    return (x + jnp.square(sigma) * score_fn(x, t)) / alpha
+    return as_state((state + jnp.square(sigma) * wide_score(score_fn)(state, t)) / alpha, x)

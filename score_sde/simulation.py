@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from score_sde.precision import as_state, wide
 from score_sde.sdes.base import SDE, perturb
 from score_sde.typing import Key, Scalar
 
@@ -17,7 +18,7 @@ class Simulation(NamedTuple):
     path: Float[Array, "frames *shape"] | None
 
 
-def simulate(key: Key, sde: SDE, x0: Float[Array, "*shape"], *, save_path: int = 0) -> Simulation:
+def simulate(key: Key, sde: SDE, x0: Shaped[ArrayLike, "*shape"], *, save_path: int = 0) -> Simulation:
     """One trajectory of ``dx = f dt + g dw`` from the data ``x0``.
 
     It has no discretisation error: the state at ``t_min`` is drawn from ``N(alpha x0, sigma^2 I)``, and each frame from
@@ -26,7 +27,7 @@ def simulate(key: Key, sde: SDE, x0: Float[Array, "*shape"], *, save_path: int =
     Args:
         key: where the noise comes from.
         sde: the SDE.
-        x0: the data.
+        x0: the data; the result has their floating-point type.
         save_path: the number of frames to keep.
 
     Raises:
@@ -34,6 +35,7 @@ def simulate(key: Key, sde: SDE, x0: Float[Array, "*shape"], *, save_path: int =
     """
     if save_path < 0:
         raise ValueError(f"save_path={save_path} must not be negative")
+    given, x0 = x0, wide(x0, "x0")
     times = jnp.linspace(sde.t_min, sde.t_max, max(save_path, 2))
     keys = jax.random.split(key, len(times))
     start = perturb(sde, x0, sde.t_min, jax.random.normal(keys[0], x0.shape, x0.dtype))
@@ -45,4 +47,5 @@ def simulate(key: Key, sde: SDE, x0: Float[Array, "*shape"], *, save_path: int =
         return x, x
 
     x, later = jax.lax.scan(step, start, (keys[1:], times[:-1], times[1:]))
-    return Simulation(x, jnp.concatenate([start[None], later])[:save_path] if save_path else None)
+    path = jnp.concatenate([start[None], later])[:save_path] if save_path else None
+    return as_state(Simulation(x, path), given)

@@ -15,7 +15,7 @@ MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__
 PLAIN = [path for path in MODULES if path.name != "__init__.py"]
 
 FLOORS = {
-    **dict.fromkeys(["typing", "naming", "configs", "sdes", "chunking", "memory", "devices"], 0),
+    **dict.fromkeys(["typing", "precision", "naming", "configs", "sdes", "chunking", "memory", "devices"], 0),
     **dict.fromkeys(["reverse", "parameterization", "objectives", "solvers", "integrate", "divergence", "normal"], 1),
     **dict.fromkeys(["sampling", "likelihood", "latents", "conditioning", "simulation"], 2),
     **dict.fromkeys(["evidence", "discrete_evidence", "dequantization", "estimators"], 2),

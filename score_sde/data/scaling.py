@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Real
+from jaxtyping import Array, ArrayLike, Float, Real, Shaped
 
 from score_sde.data.source import check_num_levels
 from score_sde.dequantization import Bins
+from score_sde.precision import wide
 from score_sde.typing import Key
 
 
@@ -61,28 +62,29 @@ class Scaling:
         """Whether model space is that of standardised data."""
         return bool(self.std)
 
-    def to_model(self, key: Key, levels: Real[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    def to_model(self, key: Key, levels: Shaped[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
         """Return the example in model space, float32; ``key`` is used only to dequantise."""
-        levels = jnp.asarray(levels, jnp.float32)
+        levels = wide(levels, "levels").astype(jnp.float32)
         if self.num_levels is None:
             return (levels - _channels(self.mean)) / _channels(self.std) if self.std else levels
         offset = _midpoints(key, levels.shape, self.num_levels) if self.dequantize else 0.5
         unit = (levels + offset) / self.num_levels
         return 2 * unit - 1 if self.centered else unit
 
-    def to_data(self, x: Float[ArrayLike, "*shape"]) -> Real[Array, "*shape"]:
+    def to_data(self, x: Shaped[ArrayLike, "*shape"]) -> Real[Array, "*shape"]:
         """Return the levels, ``clip(floor(L y), 0, L - 1)``: uint8, or int32 above 256 levels; or continuous data.
 
         It undoes ``to_model``: exactly in float32 for levels, up to rounding for standardised data.
         """
         x = jnp.asarray(x)
         if self.num_levels is None:
-            return x * _channels(self.std) + _channels(self.mean) if self.std else x
+            return wide(x) * _channels(self.std) + _channels(self.mean) if self.std else x
+        x = wide(x)
         unit = (x + 1) / 2 if self.centered else x
         levels = jnp.clip(jnp.floor(unit * self.num_levels), 0, self.num_levels - 1)
         return levels.astype(jnp.uint8 if self.num_levels <= 256 else jnp.int32)
 
-    def to_unit(self, x: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    def to_unit(self, x: Shaped[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
         """Return the example quantised for display: levels ``0 .. L - 1`` become ``0 .. 1``.
 
         Raises:

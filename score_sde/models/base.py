@@ -7,9 +7,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.errors import InvalidRngError
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
 from score_sde.parameterization import Parameterization
+from score_sde.precision import real, whole, wide, wide_time
 from score_sde.sdes.base import SDE
 from score_sde.typing import Key, Params, ScalarLike, ScoreFn
 
@@ -50,13 +51,14 @@ def from_linen(module: nn.Module, shape: Sequence[int], *, conditional: bool = F
 
     def apply(
         params: Params,
-        x: Float[Array, "..."],
-        t: Float[Array, "..."],
+        x: Shaped[ArrayLike, "..."],
+        t: Shaped[ArrayLike, "..."],
         *,
         label: Int[Array, " b"] | None = None,
         key: Key | None = None,
         train: bool = False,
     ) -> Float[Array, "..."]:
+        x, t = real(x), wide(t, "t")
         # The shapes are checked here rather than by the annotations, so that the answer is one line in every setting.
         if x.shape[1:] != shape or t.shape != x.shape[:1]:
             wanted = ", ".join(map(str, ("b", *shape)))
@@ -100,13 +102,14 @@ def make_score_fn(
     """The score ``(x, t) -> grad_x log p_t(x)`` of one sample, from a network and what its output means.
 
     The sample passes through the network as a batch of one; under ``jax.vmap`` the two batch axes fuse, and the cost is
-    that of the batched network. ``label``, ``key`` and ``train`` go to the network.
+    that of the batched network. ``label``, ``key`` and ``train`` go to the network. The score is float32 at least.
     """
-    labels = None if label is None else jnp.asarray(label, jnp.int32)[None]
+    labels = None if label is None else whole(label, "label").astype(jnp.int32)[None]
 
-    def score_fn(x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+    def score_fn(x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+        x, t = wide(x), wide_time(t)
         x_in, t_label = parameterization.network_input(sde, x, t)
         output = network.apply(params, x_in[None], jnp.asarray(t_label)[None], label=labels, key=key, train=train)[0]
-        return parameterization.score(sde, output, x, t)
+        return parameterization.score(sde, wide(output, "the output of the network"), x, t)
 
     return score_fn

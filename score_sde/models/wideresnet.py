@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 from flax.errors import InvalidRngError
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from score_sde.models import options
 from score_sde.models.embeddings import FourierEmbedding
 from score_sde.models.layers import GroupNorm
 from score_sde.objectives.classification import LogProbFn
+from score_sde.precision import real, wide, wide_time
 from score_sde.sdes.base import SDE
 from score_sde.typing import Key, Params, ScalarLike
 
@@ -191,7 +192,8 @@ def make_log_prob_fn(
     input, so that it need not know ``alpha``. For VE, that is ``sigma(t)``.
     """
 
-    def log_prob_fn(x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, " classes"]:
+    def log_prob_fn(x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, " classes"]:
+        x, t = wide(x), wide_time(t)
         alpha, sigma = sde.marginal(t)
         noise_level = jnp.asarray(sigma / alpha, x.dtype)
         return jax.nn.log_softmax(classifier.apply(params, x[None], noise_level[None], key=key, train=train)[0])
@@ -205,12 +207,13 @@ def _classifier(module: WideResNet, shape: tuple[int, ...]) -> Classifier:
 
     def apply(
         params: Params,
-        x: Float[Array, "..."],
-        sigma: Float[Array, "..."],
+        x: Shaped[ArrayLike, "..."],
+        sigma: Shaped[ArrayLike, "..."],
         *,
         key: Key | None = None,
         train: bool = False,
     ) -> Float[Array, "b classes"]:
+        x, sigma = real(x), wide(sigma, "sigma")
         if x.shape[1:] != shape or sigma.shape != x.shape[:1]:
             wanted = ", ".join(map(str, ("b", *shape)))
             raise ValueError(

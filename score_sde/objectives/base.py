@@ -6,10 +6,11 @@ from typing import Literal, final
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from score_sde.objectives.time_sampling import TimeSampling, UniformTime
 from score_sde.objectives.weighting import Weighting, variance
+from score_sde.precision import wide
 from score_sde.sdes.base import SDE
 from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
 
@@ -40,14 +41,14 @@ class ScoreMatching(abc.ABC):
 
     @abc.abstractmethod
     def at_time(self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Float[Array, "*shape"], t: ScalarLike) -> Scalar:
-        """The loss of one example at the time ``t``, ``lambda(t)`` included."""
+        """The loss of one example at the time ``t``, ``lambda(t)`` included; in float32 at least."""
 
     @final
-    def __call__(self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Float[Array, "*shape"]) -> Scalar:
+    def __call__(self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Shaped[ArrayLike, "*shape"]) -> Scalar:
         """The loss of one example, at one time and with one noise drawn from ``key``."""
         time_key, key = jax.random.split(key)
         t, weight = self.times(jax.random.uniform(time_key), sde)
-        return weight * self.at_time(key, sde, score_fn, x0, t)
+        return weight * self.at_time(key, sde, score_fn, wide(x0, "x0"), t)
 
     def check(self, sde: SDE) -> None:
         """Raise ``ValueError`` where the times of the objective are not those of the SDE."""

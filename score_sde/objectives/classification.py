@@ -6,9 +6,10 @@ from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from score_sde.objectives.time_sampling import TimeSampling, UniformTime
+from score_sde.precision import whole, wide, wide_time
 from score_sde.sdes.base import SDE, perturb
 from score_sde.typing import Key, Scalar, ScalarLike
 
@@ -27,7 +28,7 @@ class NoisyClassification:
     time_sampling: TimeSampling = UniformTime()  # noqa: RUF009 - a frozen value
 
     def __call__(
-        self, key: Key, sde: SDE, log_prob_fn: LogProbFn, x0: Float[Array, "*shape"], label: Int[Array, ""]
+        self, key: Key, sde: SDE, log_prob_fn: LogProbFn, x0: Shaped[ArrayLike, "*shape"], label: Shaped[ArrayLike, ""]
     ) -> tuple[Scalar, Scalar]:
         """The loss of one example at one time and with one noise drawn from ``key``; and 1 if its class is found."""
         time_key, noise_key = jax.random.split(key)
@@ -39,11 +40,12 @@ class NoisyClassification:
         key: Key,
         sde: SDE,
         log_prob_fn: LogProbFn,
-        x0: Float[Array, "*shape"],
-        label: Int[Array, ""],
+        x0: Shaped[ArrayLike, "*shape"],
+        label: Shaped[ArrayLike, ""],
         t: ScalarLike,
     ) -> tuple[Scalar, Scalar]:
         """The same at the time ``t``."""
+        x0, label, t = wide(x0, "x0"), whole(label, "label"), wide_time(t)
         noise = jax.random.normal(key, x0.shape, x0.dtype)
-        log_prob = log_prob_fn(perturb(sde, x0, t, noise), t)
+        log_prob = wide(log_prob_fn(perturb(sde, x0, t, noise), t), "the log probabilities")
         return -log_prob[label], (jnp.argmax(log_prob) == label).astype(log_prob.dtype)

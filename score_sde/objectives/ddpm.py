@@ -6,10 +6,11 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import ArrayLike, Float, Shaped
 
 from score_sde.objectives.base import ScoreMatching, half_square
 from score_sde.objectives.time_sampling import DiscreteTime
+from score_sde.precision import wide, wide_score, wide_time
 from score_sde.sdes.base import SDE
 from score_sde.sdes.discretization import DiscreteMarginals, ddpm_betas, ddpm_marginals
 from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
@@ -48,8 +49,9 @@ class DDPM(ScoreMatching):
         """``alpha_i`` and ``sigma_i`` of all levels."""
         return ddpm_marginals(self.num_scales, beta_min=self.beta_min, beta_max=self.beta_max)
 
-    def at_time(self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Float[Array, "*shape"], t: ScalarLike) -> Scalar:
+    def at_time(self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Scalar:
         """``w_i |sigma_i s(x_i, t) + eps|^2`` at the level of ``t``, with ``eps`` drawn from ``key``, reduced."""
+        x0, t, score_fn = wide(x0, "x0"), wide_time(t), wide_score(score_fn)
         level = jnp.round(jnp.asarray(t) * ((self.num_scales - 1) / sde.t_max)).astype(jnp.int32)
         alpha, sigma, weight = (jnp.asarray(row, x0.dtype)[level] for row in (*self.marginals(), self.weights()))
         noise = jax.random.normal(key, x0.shape, x0.dtype)

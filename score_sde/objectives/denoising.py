@@ -5,11 +5,12 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import ArrayLike, Shaped
 
 from score_sde.objectives.base import WeightedScoreMatching, check_noise, half_square
 from score_sde.objectives.time_sampling import DiscreteTime
 from score_sde.objectives.weighting import variance
+from score_sde.precision import wide, wide_score, wide_time
 from score_sde.sdes.base import SDE, perturb
 from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
 
@@ -23,8 +24,9 @@ class DenoisingScoreMatching(WeightedScoreMatching):
     ``flow_matching`` it is conditional flow matching (Lipman et al. 2023).
     """
 
-    def at_time(self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Float[Array, "*shape"], t: ScalarLike) -> Scalar:
+    def at_time(self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Scalar:
         """``lambda / sigma^2 |sigma s(x_t, t) + eps|^2`` with ``eps`` drawn from ``key``, reduced."""
+        x0, t, score_fn = wide(x0, "x0"), wide_time(t), wide_score(score_fn)
         noise = jax.random.normal(key, x0.shape, x0.dtype)
         sigma = sde.marginal(t).sigma
         # sigma (score - target), of the size of one: the plain difference overflows half precision at small sigma.

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import ArrayLike, Shaped
 
 from score_sde.divergence import Divergence, ExactTrace, value_and_divergence
 from score_sde.objectives.base import WeightedScoreMatching, half_square
+from score_sde.precision import wide, wide_score, wide_time
 from score_sde.sdes.base import SDE, perturb
 from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
 
@@ -24,8 +25,9 @@ class ExplicitScoreMatching(WeightedScoreMatching):
 
     divergence: Divergence = ExactTrace()  # noqa: RUF009 - a frozen value
 
-    def at_time(self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Float[Array, "*shape"], t: ScalarLike) -> Scalar:
+    def at_time(self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Scalar:
         """``lambda (1/2 |s|^2 + div s)`` at ``x_t``, reduced; noise and probes are drawn from ``key``."""
+        x0, t, score_fn = wide(x0, "x0"), wide_time(t), wide_score(score_fn)
         noise_key, probe_key = jax.random.split(key)
         x = perturb(sde, x0, t, jax.random.normal(noise_key, x0.shape, x0.dtype))
         probes = self.divergence.probes(probe_key, x)

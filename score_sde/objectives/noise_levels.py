@@ -10,7 +10,7 @@ from score_sde.typing import Scalar
 
 NUM_LEVELS = 10
 NEAR_DATA = 1e-5
-"""Where the levels begin, for times from 0 on: the signal-to-noise ratio may be infinite at 0."""
+"""Where the levels begin, as a part of ``t_max``, for times from 0: the signal-to-noise ratio may be infinite there."""
 
 
 class NoiseLevels(NamedTuple):
@@ -22,7 +22,7 @@ class NoiseLevels(NamedTuple):
     @classmethod
     def of(cls, sde: SDE, times: TimeSampling) -> "NoiseLevels":
         """Those of all times that are drawn."""
-        first = max(times.first(sde), NEAR_DATA)
+        first = max(times.first(sde), NEAR_DATA * sde.t_max)
         return cls(float(sde.log_snr(sde.t_max)), float(sde.log_snr(first)))
 
     @property

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax.scipy.special import ndtri
 
+from score_sde.precision import wide
 from score_sde.sdes.base import SDE
 from score_sde.typing import Scalar, ScalarLike
 
@@ -57,7 +58,7 @@ class UniformTime(_From):
 
     def __call__(self, u: ScalarLike, sde: SDE) -> Time:
         """``t_min + u (t_max - t_min)``."""
-        t = self.t_min + jnp.asarray(u) * (sde.t_max - self.t_min)
+        t = self.t_min + wide(u, "u") * (sde.t_max - self.t_min)
         return Time(t, jnp.ones_like(t))
 
 
@@ -72,6 +73,7 @@ class ImportanceSampling(_From):
 
     def __call__(self, u: ScalarLike, sde: SDE) -> Time:
         """The time at ``(1 - u) log_snr(t_min) + u log_snr(t_max)``."""
+        u = wide(u, "u")
         start, end = sde.log_snr(self.t_min), sde.log_snr(sde.t_max)
         t = jnp.clip(sde.time_at(start + u * (end - start)), self.t_min, sde.t_max)
         rate = (start - end) / (sde.t_max - self.t_min)
@@ -95,7 +97,7 @@ class LogNormalNoise(_From):
 
     def __call__(self, u: ScalarLike, sde: SDE) -> Time:
         """The time at ``log_snr = -2 (mean + std ndtri(u))``."""
-        t = jnp.clip(sde.time_at(-2.0 * (self.mean + self.std * ndtri(u))), self.t_min, sde.t_max)
+        t = jnp.clip(sde.time_at(-2.0 * (self.mean + self.std * ndtri(wide(u, "u")))), self.t_min, sde.t_max)
         return Time(t, jnp.ones_like(t))
 
 
@@ -111,7 +113,7 @@ class DiscreteTime(TimeSampling):
 
     def __call__(self, u: ScalarLike, sde: SDE) -> Time:
         """The level ``i = floor(u num_scales)``."""
-        level = jnp.clip(jnp.floor(jnp.asarray(u) * self.num_scales), 0, self.num_scales - 1)
+        level = jnp.clip(jnp.floor(wide(u, "u") * self.num_scales), 0, self.num_scales - 1)
         return Time(sde.t_max * (level / (self.num_scales - 1)), jnp.ones_like(level))
 
     def first(self, sde: SDE) -> float:
@@ -133,7 +135,8 @@ class FixedTime(TimeSampling):
     def __call__(self, u: ScalarLike, sde: SDE) -> Time:
         """``t``."""
         del sde
-        return Time(jnp.full_like(jnp.asarray(u), self.t), jnp.ones_like(jnp.asarray(u)))
+        u = wide(u, "u")
+        return Time(jnp.full_like(u, self.t), jnp.ones_like(u))
 
     def first(self, sde: SDE) -> float:
         """``t``."""

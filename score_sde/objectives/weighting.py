@@ -11,6 +11,7 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 
+from score_sde.precision import wide_time
 from score_sde.sdes.base import SDE
 from score_sde.typing import Scalar, ScalarLike
 
@@ -20,23 +21,23 @@ Weighting: TypeAlias = Callable[[SDE, ScalarLike], Scalar]
 
 def variance(sde: SDE, t: ScalarLike) -> Scalar:
     """``sigma(t)^2``: every noise level has a loss of the same size (Song et al. 2021, section 3.3)."""
-    return jnp.square(sde.marginal(t).sigma)
+    return jnp.square(sde.marginal(wide_time(t)).sigma)
 
 
 def likelihood(sde: SDE, t: ScalarLike) -> Scalar:
     """``g(t)^2``: the loss bounds the negative log-likelihood (Song, Durkan et al. 2021, theorem 1)."""
-    return jnp.square(sde.diffusion(t))
+    return jnp.square(sde.diffusion(wide_time(t)))
 
 
 def unweighted(sde: SDE, t: ScalarLike) -> Scalar:
     """One: the Fisher divergence itself, as for a single noise level or none (Hyvärinen 2005; Vincent 2011)."""
     del sde
-    return jnp.ones_like(jnp.asarray(t))
+    return jnp.ones_like(jnp.asarray(wide_time(t)))
 
 
 def flow_matching(sde: SDE, t: ScalarLike) -> Scalar:
     """``g(t)^4 / 4``: the error of the probability-flow velocity ``f - 1/2 g^2 score`` (Lipman et al. 2023, eq. 9)."""
-    return 0.25 * jnp.square(jnp.square(sde.diffusion(t)))
+    return 0.25 * jnp.square(jnp.square(sde.diffusion(wide_time(t))))
 
 
 @dataclass(frozen=True, kw_only=True)

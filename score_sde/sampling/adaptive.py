@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
 from score_sde.integrate import ErrorNorm, Noise, Progress, Solution, solve_adaptively
+from score_sde.precision import wide
 from score_sde.reverse import probability_flow, reverse_diffusion, reverse_drift
-from score_sde.sampling.base import Sample, Sampler, required, sample_of
+from score_sde.sampling.base import Sample, Sampler, carried_wide, required, sample_of
 from score_sde.sdes.base import SDE
 from score_sde.solvers import AbstractSolver, Dopri5, ShARK, Tsit5
 from score_sde.typing import Key, ScoreFn
@@ -49,6 +50,7 @@ class ProbabilityFlow(AdaptiveSampler):
         super().__post_init__()
         adaptive_solver(self.solver)
 
+    @carried_wide
     def solve(
         self,
         key: Key | None,
@@ -74,17 +76,17 @@ class ProbabilityFlow(AdaptiveSampler):
         self,
         sde: SDE,
         score_fn: ScoreFn,
-        x: Float[Array, "*shape"],
+        x: Shaped[ArrayLike, "*shape"],
         t_start: float,
         t_stop: float,
         *,
         save_path: int = 0,
         progress: Progress | None = None,
     ) -> Solution:
-        """The probability-flow ODE from ``x`` at ``t_start`` to ``t_stop``, either way."""
+        """The probability-flow ODE from ``x`` at ``t_start`` to ``t_stop``, either way, in float32 at least."""
         return solve_adaptively(
             probability_flow(sde, score_fn),
-            x,
+            wide(x),
             t_start,
             t_stop,
             self.make_solver(),
@@ -111,6 +113,7 @@ class AdaptiveSDE(AdaptiveSampler):
     atol: float = 1e-2
     noise_scale: float = 1.0
 
+    @carried_wide
     def solve(
         self,
         key: Key | None,

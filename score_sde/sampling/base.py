@@ -1,14 +1,17 @@
 """What a sampler is, and what it returns."""
 
 import abc
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
 from score_sde.integrate import Progress, Solution, frame_indices
+from score_sde.precision import as_state, wide, wide_score
 from score_sde.sdes.base import SDE
 from score_sde.solvers import TimeGrid, uniform
 from score_sde.typing import Key, ScalarLike, ScoreFn
@@ -59,6 +62,22 @@ class Sampler(abc.ABC):
     def ends_at_data(self) -> bool:
         """Whether it ends with denoised data rather than at ``t_min``, so that nothing is left to denoise."""
         return False
+
+
+def carried_wide(solve: Callable[..., Sample]) -> Callable[..., Sample]:
+    """``Sampler.solve`` for latents of any real type, as a decorator, by the rule of :mod:`score_sde.precision`.
+
+    The state is carried in float32 at least, and the sample and its path have the floating-point type of the latent.
+    """
+
+    @functools.wraps(solve)
+    def wrapped(
+        self: Sampler, key: Key | None, sde: SDE, score_fn: ScoreFn, latent: Shaped[ArrayLike, "*shape"], **options: Any
+    ) -> Sample:
+        drawn = solve(self, key, sde, wide_score(score_fn), wide(latent, "latent"), **options)
+        return drawn._replace(x=as_state(drawn.x, latent), path=as_state(drawn.path, latent))
+
+    return wrapped
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,10 @@
 """The functions that draw, encode and decode."""
 
 import jax
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from score_sde.integrate import Progress
+from score_sde.precision import as_state, wide
 from score_sde.reverse import denoise as tweedie
 from score_sde.sampling.adaptive import ProbabilityFlow
 from score_sde.sampling.base import Sample, Sampler
@@ -48,17 +49,20 @@ def sample(
 
 
 def encode(
-    sde: SDE, score_fn: ScoreFn, x: Float[Array, "*shape"], *, sampler: ProbabilityFlow | None = None
+    sde: SDE, score_fn: ScoreFn, x: Shaped[ArrayLike, "*shape"], *, sampler: ProbabilityFlow | None = None
 ) -> Float[Array, "*shape"]:
-    """The latent of one sample: the probability-flow ODE from ``t_min`` to ``t_max`` (Song et al. 2021, sec. 4.3)."""
+    """The latent of one sample: the probability-flow ODE from ``t_min`` to ``t_max`` (Song et al. 2021, sec. 4.3).
+
+    It has the floating-point type of ``x``, and is computed in float32 at least.
+    """
     flow = sampler or ProbabilityFlow()
-    return flow.solve_between(sde, score_fn, x, sde.t_min, sde.t_max).y
+    return as_state(flow.solve_between(sde, score_fn, x, sde.t_min, sde.t_max).y, x)
 
 
 def decode(
     sde: SDE,
     score_fn: ScoreFn,
-    latent: Float[Array, "*shape"],
+    latent: Shaped[ArrayLike, "*shape"],
     *,
     sampler: Sampler | None = None,
     key: Key | None = None,
@@ -67,8 +71,9 @@ def decode(
     """The sample at ``t_min`` of a latent at ``t_max``; with the default probability flow, the inverse of ``encode``.
 
     `default_sampler` decodes with few evaluations, to the data themselves. A stochastic ``sampler`` needs a ``key``.
-    ``denoise`` ends with Tweedie's formula, unless the sampler has ended with the data.
+    ``denoise`` ends with Tweedie's formula, unless the sampler has ended with the data. The sample has the
+    floating-point type of ``latent``, and is computed in float32 at least.
     """
     sampler = sampler or ProbabilityFlow()
-    x = sampler.solve(key, sde, score_fn, latent).x
-    return tweedie(sde, score_fn, x, sde.t_min) if denoise and not sampler.ends_at_data else x
+    x = sampler.solve(key, sde, score_fn, wide(latent, "latent")).x
+    return as_state(tweedie(sde, score_fn, x, sde.t_min) if denoise and not sampler.ends_at_data else x, latent)

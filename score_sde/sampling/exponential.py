@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from score_sde.integrate import Progress, run_table
-from score_sde.sampling.base import GridSampler, Path, Sample, check_path, required, sample_of
+from score_sde.sampling.base import GridSampler, Path, Sample, carried_wide, check_path, required, sample_of
 from score_sde.sdes.base import SDE, starting_at
 from score_sde.solvers import (
     CauchyGrid,
@@ -75,6 +75,7 @@ class ExponentialSampler(GridSampler):
         levels = noise_levels(sde, times)
         return times, NoiseLevels(np.append(levels.alpha, 1.0), np.append(levels.sigma, 0.0))
 
+    @carried_wide
     def solve(
         self,
         key: Key | None,

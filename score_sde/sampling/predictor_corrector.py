@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from score_sde.integrate import Progress, run_table, solve_on_grid
 from score_sde.reverse import reverse_drift
-from score_sde.sampling.base import GridSampler, Sample, required, sample_of
+from score_sde.sampling.base import GridSampler, Sample, carried_wide, required, sample_of
 from score_sde.sdes.base import SDE
 from score_sde.solvers import (
     AnnealedLangevinSolver,
@@ -59,6 +59,7 @@ class PredictorCorrector(GridSampler):
         """Of one step."""
         return (self.predictor is not no_predictor) + (self.corrector is not no_corrector) * self.corrector_steps
 
+    @carried_wide
     def solve(
         self,
         key: Key | None,
@@ -113,6 +114,7 @@ class AnnealedLangevin(GridSampler):
         if not self.step_size > 0.0:
             raise ValueError(f"step_size={self.step_size} must be positive")
 
+    @carried_wide
     def solve(
         self,
         key: Key | None,

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from score_sde.integrate import Noise, Progress, solve_on_grid
 from score_sde.reverse import denoise, probability_flow, reverse_diffusion, reverse_drift
-from score_sde.sampling.base import GridSampler, Path, Sample, check_path, required, rescaled, sample_of
+from score_sde.sampling.base import GridSampler, Path, Sample, carried_wide, check_path, required, rescaled, sample_of
 from score_sde.sdes.base import SDE
 from score_sde.solvers import AbstractSolver, Euler, SRA1Solver, noise_levels, times_of_ratio
 from score_sde.solvers import Heun as HeunSolver
@@ -35,6 +35,7 @@ class ReverseSDESampler(GridSampler):
         super().__post_init__()
         check_path(self.path)
 
+    @carried_wide
     def solve(
         self,
         key: Key | None,
@@ -98,6 +99,7 @@ class ExponentialShARK(GridSampler):
 
     num_steps: int = 100
 
+    @carried_wide
     def solve(
         self,
         key: Key | None,
@@ -138,6 +140,7 @@ class Heun(GridSampler):
 
     num_steps: int = 100
 
+    @carried_wide
     def solve(
         self,
         key: Key | None,

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from score_sde.integrate import Progress, run_table
-from score_sde.sampling.base import GridSampler, Sample, required, rescaled, sample_of
+from score_sde.sampling.base import GridSampler, Sample, carried_wide, required, rescaled, sample_of
 from score_sde.sdes.base import SDE
 from score_sde.solvers import (
     EDMGrid,
@@ -50,6 +50,7 @@ class SingleStepSampler(GridSampler):
         """The steps over a grid of noise levels."""
         return Steps(ratio[:-1], ratio[:-1], ratio[1:])
 
+    @carried_wide
     def solve(
         self,
         key: Key | None,

@@ -4,8 +4,9 @@ import abc
 from dataclasses import dataclass
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from score_sde.precision import as_state, wide, wide_time
 from score_sde.reverse import denoise
 from score_sde.sdes.base import SDE
 from score_sde.typing import ScalarLike, ScoreFn
@@ -30,9 +31,9 @@ class StaticThreshold(Threshold):
         if not self.low < self.high:
             raise ValueError(f"low={self.low} must be less than high={self.high}")
 
-    def __call__(self, denoised: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    def __call__(self, denoised: Shaped[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
         """``clip(D, low, high)``."""
-        return jnp.clip(denoised, self.low, self.high)
+        return as_state(jnp.clip(wide(denoised, "denoised"), self.low, self.high), denoised)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,16 +52,18 @@ class DynamicThreshold(Threshold):
         if not self.limit > 0.0:
             raise ValueError(f"limit={self.limit} must be positive")
 
-    def __call__(self, denoised: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    def __call__(self, denoised: Shaped[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
         """``clip(D, -q, q) limit / q`` with ``q`` at least ``limit``."""
-        q = jnp.maximum(jnp.quantile(jnp.abs(denoised), self.quantile), self.limit)
-        return jnp.clip(denoised, -q, q) * (self.limit / q)
+        image = wide(denoised, "denoised")
+        q = jnp.maximum(jnp.quantile(jnp.abs(image), self.quantile), self.limit)
+        return as_state(jnp.clip(image, -q, q) * (self.limit / q), denoised)
 
 
 def thresholded(sde: SDE, score_fn: ScoreFn, threshold: Threshold) -> ScoreFn:
     """The score whose denoised image is that of ``score_fn`` after ``threshold``: ``(alpha D - x) / sigma^2``."""
 
-    def score(x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+    def score(x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+        x, t = wide(x), wide_time(t)
         alpha, sigma = sde.marginal(t)
         return (alpha * threshold(denoise(sde, score_fn, x, t)) - x) / jnp.square(sigma)
 

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from score_sde.precision import as_state, wide, wide_time
 from score_sde.typing import Key, Scalar, ScalarLike
 
-BISECTIONS = 60
+BISECTIONS = 72
 """Some for the order of magnitude of a time, and the 52 bits of a float64."""
 
 
@@ -54,24 +55,25 @@ class SDE(abc.ABC):
 
     def log_snr(self, t: ScalarLike) -> Scalar:
         """The log signal-to-noise ratio ``log(alpha^2 / sigma^2)``."""
-        alpha, sigma = self.marginal(t)
+        alpha, sigma = self.marginal(wide_time(t))
         return 2.0 * (jnp.log(alpha) - jnp.log(sigma))
 
     def time_at(self, log_snr: ScalarLike) -> Scalar:
         """The time at which the log signal-to-noise ratio has a value: the inverse of `log_snr`, which always falls.
 
-        By bisection on ``[0, t_max]``, for an SDE that has no closed form.
+        By bisection on ``[0, t_max]``, for an SDE that has no closed form, whatever the unit of its time.
         """
-        value = jnp.asarray(log_snr)
+        value = wide(log_snr, "log_snr")
 
         def halve(_: Any, ends: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
             # Halves of the logarithm at first: the relative error is what counts near the data.
             low, high = ends
-            middle = jnp.where(low > 0.25 * high, 0.5 * (low + high), jnp.sqrt(low * high))
-            before = self.log_snr(middle) > value
+            middle = jnp.where(low > 0.25 * high, 0.5 * (low + high), jnp.sqrt(low) * jnp.sqrt(high))
+            # Where the noise is too small for a number, the ratio is infinite or not a number.
+            before = ~(self.log_snr(middle) <= value)
             return jnp.where(before, middle, low), jnp.where(before, high, middle)
 
-        tiny, end = jnp.full_like(value, 1e-12), jnp.full_like(value, self.t_max)
+        tiny, end = jnp.full_like(value, jnp.finfo(value.dtype).tiny), jnp.full_like(value, self.t_max)
         return jax.lax.fori_loop(0, BISECTIONS, halve, (tiny, end))[1]
 
     def transition(self, t_from: ScalarLike, t_to: ScalarLike) -> Marginal:
@@ -79,18 +81,21 @@ class SDE(abc.ABC):
 
         ``alpha = alpha_to / alpha_from`` and ``sigma^2 = sigma_to^2 - alpha^2 sigma_from^2``.
         """
-        start, end = self.marginal(t_from), self.marginal(t_to)
+        start, end = self.marginal(wide_time(t_from)), self.marginal(wide_time(t_to))
         alpha = end.alpha / start.alpha
         variance = jnp.square(end.sigma) - jnp.square(alpha * start.sigma)
         return Marginal(alpha, jnp.sqrt(jnp.maximum(variance, 0.0)))
 
 
 def perturb(
-    sde: SDE, x0: Float[Array, "*shape"], t: ScalarLike, noise: Float[Array, "*shape"]
+    sde: SDE, x0: Shaped[ArrayLike, "*shape"], t: ScalarLike, noise: Shaped[ArrayLike, "*shape"]
 ) -> Float[Array, "*shape"]:
-    """Data carried to time ``t``: ``x_t = alpha(t) x_0 + sigma(t) noise``, with standard normal ``noise``."""
-    alpha, sigma = sde.marginal(t)
-    return alpha * x0 + sigma * noise
+    """Data carried to time ``t``: ``x_t = alpha(t) x_0 + sigma(t) noise``, with standard normal ``noise``.
+
+    In the floating-point type of ``x0``; computed in float32 at least.
+    """
+    alpha, sigma = sde.marginal(wide_time(t))
+    return as_state(alpha * wide(x0, "x0") + sigma * wide(noise, "noise"), x0)
 
 
 def prior_sample(key: Key, sde: SDE, shape: tuple[int, ...]) -> Float[Array, "*shape"]:
@@ -98,9 +103,9 @@ def prior_sample(key: Key, sde: SDE, shape: tuple[int, ...]) -> Float[Array, "*s
     return sde.prior_std() * jax.random.normal(key, shape)
 
 
-def prior_log_prob(sde: SDE, x: Float[Array, "*shape"]) -> Scalar:
-    """The log density of one sample under the prior, in nats, summed over its dimensions."""
-    std = sde.prior_std()
+def prior_log_prob(sde: SDE, x: Shaped[ArrayLike, "*shape"]) -> Scalar:
+    """The log density of one sample under the prior, in nats, summed over its dimensions in float32 at least."""
+    x, std = wide(x), sde.prior_std()
     normalizer = x.size * (0.5 * math.log(2.0 * math.pi) + math.log(std))
     return -0.5 * jnp.sum(jnp.square(x / std)) - normalizer
 

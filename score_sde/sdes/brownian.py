@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from score_sde.precision import wide, wide_time
 from score_sde.sdes.base import SDE, Marginal, check_times
 from score_sde.typing import Scalar, ScalarLike
 
@@ -23,10 +24,10 @@ class BrownianMotion(SDE):
         if not self.scale > 0.0:
             raise ValueError(f"scale={self.scale} must be positive")
 
-    def drift(self, x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+    def drift(self, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
         """Zero."""
         del t
-        return jnp.zeros_like(x)
+        return jnp.zeros_like(wide(x))
 
     def diffusion(self, t: ScalarLike) -> Scalar:
         """The constant ``scale``."""
@@ -35,12 +36,12 @@ class BrownianMotion(SDE):
 
     def marginal(self, t: ScalarLike) -> Marginal:
         """``(1, scale sqrt(t))``."""
-        sigma = self.scale * jnp.sqrt(t)
+        sigma = self.scale * jnp.sqrt(wide_time(t))
         return Marginal(jnp.ones_like(sigma), sigma)
 
     def time_at(self, log_snr: ScalarLike) -> Scalar:
         """``sigma^2 / scale^2`` with ``sigma^2 = exp(-log_snr)``."""
-        return jnp.exp(-jnp.asarray(log_snr)) / self.scale**2
+        return jnp.exp(-wide(log_snr, "log_snr")) / self.scale**2
 
     def prior_std(self) -> float:
         """``scale sqrt(t_max)``: the spread of the data is neglected beside it."""

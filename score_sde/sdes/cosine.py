@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from score_sde.precision import wide, wide_time
 from score_sde.sdes.base import SDE, Marginal, check_times
 from score_sde.typing import Scalar, ScalarLike
 
@@ -29,9 +30,9 @@ class CosineSDE(SDE):
         if not math.isfinite(self.log_snr_shift):
             raise ValueError(f"log_snr_shift={self.log_snr_shift} must be finite")
 
-    def drift(self, x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+    def drift(self, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
         """``-tan(phi) phi' x``."""
-        return -self._rate(t) * x
+        return -self._rate(t) * wide(x)
 
     def diffusion(self, t: ScalarLike) -> Scalar:
         """``sqrt(2 tan(phi) phi')``."""
@@ -45,7 +46,7 @@ class CosineSDE(SDE):
 
     def time_at(self, log_snr: ScalarLike) -> Scalar:
         """``2 / pi arctan(exp((shift - log_snr) / 2))``."""
-        return 2.0 / math.pi * jnp.arctan(jnp.exp(0.5 * (self.log_snr_shift - jnp.asarray(log_snr))))
+        return 2.0 / math.pi * jnp.arctan(jnp.exp(0.5 * (self.log_snr_shift - wide(log_snr, "log_snr"))))
 
     def prior_std(self) -> float:
         """``sin(phi)`` at ``t_max``."""
@@ -53,7 +54,7 @@ class CosineSDE(SDE):
 
     def _sides(self, t: ScalarLike) -> tuple[Scalar, Scalar]:
         """Those of a triangle with the angle ``phi``."""
-        right = 0.5 * math.pi
+        right, t = 0.5 * math.pi, wide_time(t)
         # The cosine as a sine of what is left to 1, which keeps its digits near the end.
         cos, sin = jnp.sin(right * (1.0 - jnp.asarray(t))), jnp.sin(right * jnp.asarray(t))
         return cos, math.exp(-0.5 * self.log_snr_shift) * sin

@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from score_sde.precision import wide, wide_time
 from score_sde.sdes.base import SDE, Marginal, check_times
 from score_sde.typing import Scalar, ScalarLike
 
@@ -27,23 +28,23 @@ class EDMSDE(SDE):
         if not self.sigma_max > 0.0:
             raise ValueError(f"sigma_max={self.sigma_max} must be positive")
 
-    def drift(self, x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+    def drift(self, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
         """Zero."""
         del t
-        return jnp.zeros_like(x)
+        return jnp.zeros_like(wide(x))
 
     def diffusion(self, t: ScalarLike) -> Scalar:
         """``sigma_max sqrt(2 t)``."""
-        return self.sigma_max * math.sqrt(2.0) * jnp.sqrt(t)
+        return self.sigma_max * math.sqrt(2.0) * jnp.sqrt(wide_time(t))
 
     def marginal(self, t: ScalarLike) -> Marginal:
         """``(1, sigma_max t)``."""
-        sigma = self.sigma_max * jnp.asarray(t)
+        sigma = self.sigma_max * jnp.asarray(wide_time(t))
         return Marginal(jnp.ones_like(sigma), sigma)
 
     def time_at(self, log_snr: ScalarLike) -> Scalar:
         """``sigma / sigma_max`` with ``sigma = exp(-log_snr / 2)``."""
-        return jnp.exp(-0.5 * jnp.asarray(log_snr)) / self.sigma_max
+        return jnp.exp(-0.5 * wide(log_snr, "log_snr")) / self.sigma_max
 
     def prior_std(self) -> float:
         """``sigma_max t_max``: the spread of the data is neglected beside it."""

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from score_sde.precision import wide, wide_time
 from score_sde.sdes.base import SDE, Marginal, check_times
 from score_sde.typing import Scalar, ScalarLike
 
@@ -25,21 +26,23 @@ class RectifiedFlowSDE(SDE):
     def __post_init__(self) -> None:
         check_times(self.t_min, self.t_max, end=1.0)
 
-    def drift(self, x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+    def drift(self, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
         """``-x / (1 - t)``."""
-        return -x / (1.0 - t)
+        return -wide(x) / (1.0 - wide_time(t))
 
     def diffusion(self, t: ScalarLike) -> Scalar:
         """``sqrt(2 t / (1 - t))``."""
+        t = wide_time(t)
         return jnp.sqrt(2.0 * t / (1.0 - t))
 
     def marginal(self, t: ScalarLike) -> Marginal:
         """``(1 - t, t)``."""
-        return Marginal(1.0 - jnp.asarray(t), jnp.asarray(t))
+        t = jnp.asarray(wide_time(t))
+        return Marginal(1.0 - t, t)
 
     def time_at(self, log_snr: ScalarLike) -> Scalar:
         """``sigmoid(-log_snr / 2)``."""
-        return jax.nn.sigmoid(-0.5 * jnp.asarray(log_snr))
+        return jax.nn.sigmoid(-0.5 * wide(log_snr, "log_snr"))
 
     def prior_std(self) -> float:
         """``t_max``: the data that are left there, ``1 - t_max`` of them, are neglected."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
+from score_sde.precision import wide
 from score_sde.sdes.base import Marginal
 from score_sde.sdes.vp import LinearBetaSDE
 from score_sde.typing import Scalar, ScalarLike
@@ -27,4 +28,4 @@ class SubVPSDE(LinearBetaSDE):
 
     def time_at(self, log_snr: ScalarLike) -> Scalar:
         """Where ``sinh(-log alpha) = exp(-log_snr / 2) / 2``, for ``sigma / alpha = 1 / alpha - alpha``."""
-        return self.time_of_log_alpha(-jnp.arcsinh(0.5 * jnp.exp(-0.5 * jnp.asarray(log_snr))))
+        return self.time_of_log_alpha(-jnp.arcsinh(0.5 * jnp.exp(-0.5 * wide(log_snr, "log_snr"))))

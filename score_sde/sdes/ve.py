@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from score_sde.precision import wide, wide_time
 from score_sde.sdes.base import SDE, Marginal, check_times
 from score_sde.typing import Scalar, ScalarLike
 
@@ -35,10 +36,10 @@ class VESDE(SDE):
         """``log(sigma_max / sigma_min)``."""
         return math.log(self.sigma_max / self.sigma_min)
 
-    def drift(self, x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+    def drift(self, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
         """Zero: noise is only added."""
         del t
-        return jnp.zeros_like(x)
+        return jnp.zeros_like(wide(x))
 
     def diffusion(self, t: ScalarLike) -> Scalar:
         """``sigma(t) sqrt(2 log(sigma_max / sigma_min))``."""
@@ -46,12 +47,12 @@ class VESDE(SDE):
 
     def marginal(self, t: ScalarLike) -> Marginal:
         """``(1, sigma(t))``."""
-        sigma = self.sigma_min * jnp.exp(jnp.asarray(t) * self.log_ratio)
+        sigma = self.sigma_min * jnp.exp(jnp.asarray(wide_time(t)) * self.log_ratio)
         return Marginal(jnp.ones_like(sigma), sigma)
 
     def time_at(self, log_snr: ScalarLike) -> Scalar:
         """``log(sigma / sigma_min) / log(sigma_max / sigma_min)`` with ``log sigma = -log_snr / 2``."""
-        return (-0.5 * jnp.asarray(log_snr) - math.log(self.sigma_min)) / self.log_ratio
+        return (-0.5 * wide(log_snr, "log_snr") - math.log(self.sigma_min)) / self.log_ratio
 
     def prior_std(self) -> float:
         """``sigma(t_max)``: the spread of the data is neglected beside it."""

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from score_sde.precision import wide, wide_time
 from score_sde.sdes.base import SDE, Marginal, check_times
 from score_sde.typing import Scalar, ScalarLike
 
@@ -26,15 +27,17 @@ class LinearBetaSDE(SDE):
 
     def beta(self, t: ScalarLike) -> Scalar:
         """The rate ``beta(t)``."""
+        t = wide_time(t)
         return jnp.asarray(self.beta_min + (self.beta_max - self.beta_min) * t)
 
     def log_alpha(self, t: ScalarLike) -> Scalar:
         """``log alpha(t) = -1/2 int_0^t beta(s) ds``."""
+        t = wide_time(t)
         return jnp.asarray(-0.25 * (self.beta_max - self.beta_min) * t * t - 0.5 * self.beta_min * t)
 
-    def drift(self, x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+    def drift(self, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
         """``-beta(t) x / 2``."""
-        return -0.5 * self.beta(t) * x
+        return -0.5 * self.beta(t) * wide(x)
 
     def time_of_log_alpha(self, log_alpha: Scalar) -> Scalar:
         """The inverse of `log_alpha`: the positive root of a quadratic, in the form without cancellation."""
@@ -65,4 +68,4 @@ class VPSDE(LinearBetaSDE):
 
     def time_at(self, log_snr: ScalarLike) -> Scalar:
         """Where ``alpha^2 = sigmoid(log_snr)``."""
-        return self.time_of_log_alpha(0.5 * jax.nn.log_sigmoid(jnp.asarray(log_snr)))
+        return self.time_of_log_alpha(0.5 * jax.nn.log_sigmoid(wide(log_snr, "log_snr")))

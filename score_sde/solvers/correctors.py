@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from score_sde.precision import keeps_type
 from score_sde.sdes.base import SDE
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
@@ -19,6 +20,7 @@ Corrector: TypeAlias = Callable[..., Float[Array, "*shape"]]
 """``(key, sde, score_fn, x, t, t_next, *, snr, axis_name) -> x`` at the same ``t``, for one evaluation of the score."""
 
 
+@keeps_type
 def langevin(
     key: Key,
     sde: SDE,
@@ -45,6 +47,7 @@ def langevin(
     return _step(x, score, noise, sde.transition(t_next, t).alpha * snr * ratio)
 
 
+@keeps_type
 def annealed_langevin(
     key: Key,
     sde: SDE,
@@ -65,6 +68,7 @@ def annealed_langevin(
     return _step(x, score, noise, sde.transition(t_next, t).alpha * snr * sde.marginal(t).sigma)
 
 
+@keeps_type
 def no_corrector(
     key: Key,
     sde: SDE,

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from score_sde.precision import keeps_type
 from score_sde.reverse import reverse_diffusion, reverse_drift
 from score_sde.sdes.base import SDE
 from score_sde.typing import Key, ScalarLike, ScoreFn
@@ -18,6 +19,7 @@ Predictor: TypeAlias = Callable[..., Float[Array, "*shape"]]
 """``(key, sde, score_fn, x, t, t_next, *, noise_scale) -> x at t_next``, for one evaluation of the score."""
 
 
+@keeps_type
 def euler_maruyama(
     key: Key,
     sde: SDE,
@@ -35,6 +37,7 @@ def euler_maruyama(
     return x - drift * dt + reverse_diffusion(sde, noise_scale=noise_scale)(t) * jnp.sqrt(dt) * noise
 
 
+@keeps_type
 def reverse_diffusion_step(
     key: Key,
     sde: SDE,
@@ -57,6 +60,7 @@ def reverse_diffusion_step(
     return (2.0 - scale) * x + weight * jnp.square(std) * score_fn(x, t) + noise_scale * std * noise
 
 
+@keeps_type
 def ancestral(
     key: Key,
     sde: SDE,
@@ -77,6 +81,7 @@ def ancestral(
     return _ancestral(key, sde, score_fn, x, t, t_next, noise_scale, shrink)
 
 
+@keeps_type
 def ancestral_large(
     key: Key,
     sde: SDE,
@@ -110,6 +115,7 @@ def _ancestral(
     return (x + weight * jnp.square(std) * score_fn(x, t)) / scale + noise_scale * shrink * std * noise
 
 
+@keeps_type
 def no_predictor(
     key: Key,
     sde: SDE,
