@@ -27,6 +27,7 @@ from score_sde.training.checkpoint_files import (
     remove_unfinished,
     tree_of,
 )
+from score_sde.training.precision import as_saved
 from score_sde.training.processes import meet
 from score_sde.training.retention import Retention
 from score_sde.training.seal import (
@@ -182,8 +183,9 @@ class Checkpoints:
         return self._seal(step)["about"]
 
     def _read(self, target: TrainState, step: int) -> TrainState:
-        path, trees = self.directory / str(step), _items(target)
+        path, wanted = self.directory / str(step), _items(target)
         seal = self._seal(step)
+        trees = as_saved(wanted, seal["arrays"])
         _check_same(seal["arrays"], arrays_of(trees), path)
         with reading(path):
             stored = {name: tree_of(self._manager.item_metadata(step)[name]) for name in trees}
@@ -193,6 +195,7 @@ class Checkpoints:
             found = self._manager.restore(step, args=ocp.args.Composite(**_wanted(trees)))
             found = {name: found[name] for name in trees}
             check_arrays(seal, found)
+        found = jax.tree.map(lambda array, like: array.astype(like.dtype), found, wanted)
         return target._replace(ema_params=found["ema_params"], **found["state"])
 
     def _seal(self, step: int) -> Seal:
