@@ -31,7 +31,14 @@ from score_sde.dequantizer import DequantizerExperiment, LearnedDequantizer, Var
 from score_sde.experiment import Drawing, Evaluating, Experiment, Model, Training
 from score_sde.models import Classifier, ConditionalFlow, ScoreNetwork
 from score_sde.naming import check_arguments, errors_of, from_text, lookup
-from score_sde.sections import CLASSIFIER, DEQUANTIZER, SCORE_MODEL, SECTIONS, checked_sections
+from score_sde.sections import (
+    CLASSIFIER,
+    DEQUANTIZER,
+    SCORE_MODEL,
+    SECTIONS,
+    checked_sections,
+    with_explicit_options,
+)
 from score_sde.tables import (
     AUGMENTATION,
     AVERAGES,
@@ -155,7 +162,7 @@ def plain_config(config: Config) -> dict[str, Any]:
 
 def _training_parts(config: Config, objective: type) -> tuple[dict[str, Any], dict[str, Any]]:
     """The plain config, which then knows its examples, and all of an experiment but its model."""
-    plain = plain_config(config)
+    plain = with_explicit_options(plain_config(config))
     parts = {
         "objective": construct("objective", objective, plain["objective"]),
         "source": load_data(plain),
