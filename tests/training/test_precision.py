@@ -5,10 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tiny
 
 import score_sde.training.step
+from score_sde.builders import build, build_model
 from score_sde.data.loader import Batch
 from score_sde.interop.tensor_file import write_tensors
+from score_sde.models import ScoreNetwork, mlp
 from score_sde.training import (
     EMA,
     Checkpoints,
@@ -159,3 +162,26 @@ def test_a_sum_of_half_precision_snapshots_is_of_float32(tmp_path):
     found = reconstruct(tmp_path, sigma_rel=0.15).params["w"]
     assert found.dtype == np.float32
     assert np.all(found.astype(jnp.bfloat16) != found)
+
+
+def half_mlp(shape):
+    """A network of a user's own whose parameters, but not its samples, are in half precision."""
+    network = mlp(shape, hidden_sizes=(8,), embedding_dim=4)
+    init = lambda key: jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), network.init(key))  # noqa: E731
+    return ScoreNetwork(init, network.apply)
+
+
+def test_a_half_precision_network_is_trained_and_drawn_from_by_its_float32_average():
+    config = tiny.config_of(tiny.TOY)
+    config.model = {"name": f"{__name__}:half_mlp"}
+    experiment = build(config)
+    step = make_train_step(experiment.loss_fn(train=True), experiment.optimizer, experiment.training.ema)
+    state = init_state(experiment.model.params, experiment.optimizer)
+    batch = batch_of(experiment.source.train[:4])
+    state, metrics = jax.jit(step)(state, batch, jax.random.key(0))
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("bfloat16")}
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.ema_params)} == {jnp.dtype("float32")}
+    assert metrics["loss"].dtype == metrics["grad_norm"].dtype == jnp.float32
+    model = build_model(experiment.model.config, jax.device_get(state.ema_params), step=1)
+    score = model.score_fn(jnp.ones(model.shape), 0.5)
+    assert score.dtype == jnp.float32 and np.isfinite(score).all()
