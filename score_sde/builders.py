@@ -40,6 +40,7 @@ from score_sde.sections import (
     checked_sections,
     fitted_standardization,
     saved_standardization,
+    with_explicit_options,
 )
 from score_sde.tables import (
     AUGMENTATION,
@@ -164,7 +165,7 @@ def plain_config(config: Config) -> dict[str, Any]:
 
 def _training_parts(config: Config, objective: type) -> tuple[dict[str, Any], dict[str, Any]]:
     """The plain config, which then knows its examples, and all of an experiment but its model."""
-    plain = plain_config(config)
+    plain = with_explicit_options(plain_config(config))
     parts = {
         "objective": construct("objective", objective, plain["objective"]),
         "source": load_data(plain),

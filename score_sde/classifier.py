@@ -41,6 +41,7 @@ class ClassifierExperiment(AnyExperiment):
     augmentation: Augmentation = Augmentation()  # noqa: RUF009 - a frozen value
 
     def __post_init__(self) -> None:
+        self.objective.check(self.model.sde)
         labels = self.source.train_labels
         if labels is None or self.source.test_labels is None:
             raise ValueError("a classifier needs data with labels, and these have none")

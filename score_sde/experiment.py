@@ -14,6 +14,7 @@ from score_sde.dequantization import Dequantizer, UniformDequantizer
 from score_sde.divergence import Divergence, Hutchinson
 from score_sde.estimators import Estimator, FlowEstimator
 from score_sde.models.base import ScoreNetwork, make_score_fn
+from score_sde.models.labels import check_labels
 from score_sde.objectives import NoiseLevels, ScoreMatching
 from score_sde.parameterization import Parameterization
 from score_sde.sampling import Sampler, Threshold
@@ -222,6 +223,7 @@ class Model(TrainedModel):
     evaluating: Evaluating
 
     def __post_init__(self) -> None:
+        check_labels(self.sde, self.network.labels, self.parameterization, first=self.sde.t_min)
         evaluating = self.evaluating
         _before_end("eval.t_min", evaluating.t_min, self.sde)
         evaluating.estimator.check(self.parameterization)
@@ -278,7 +280,10 @@ class Experiment(AnyExperiment):
     augmentation: Augmentation = Augmentation()  # noqa: RUF009 - a frozen value
 
     def __post_init__(self) -> None:
-        self.objective.check(self.model.sde)
+        model, objective = self.model, self.objective
+        objective.check(model.sde)
+        first = objective.times.first(model.sde)
+        check_labels(model.sde, model.network.labels, model.parameterization, first=first, trained=True)
 
     def loss_fn(self, *, train: bool) -> LossFn:
         """``(params, key, u, raw example) -> (loss, loss by noise level)``.

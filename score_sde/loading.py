@@ -24,6 +24,7 @@ from score_sde.interop.exported import is_exported, read_exported
 from score_sde.interop.foreign import read_foreign
 from score_sde.interop.reference_config import sections_of_reference
 from score_sde.models import ScoreNetwork
+from score_sde.sections import as_begun, with_former_options
 from score_sde.training import SamplingCheckpoint, restore_for_sampling
 
 
@@ -56,15 +57,13 @@ def load(
             raise ValueError(f"{path} does not say what it holds: give its config, as load(path, config=...)")
         return _load_foreign(path, plain_config(config))
     found = _saved(path, step, average)
-    chosen = {**plain_config(found.config if config is None else config), "example": found.config["example"]}
-    return build_model(chosen, found.ema_params, step=found.step)
+    return build_model(_chosen(found, config), found.ema_params, step=found.step)
 
 
 def load_classifier(path: str | Path, *, step: int | None = None, config: Config | None = None) -> NoisyClassifier:
     """A trained classifier of noisy examples, from the workdir of its run, as `load` does for a score model."""
     found = _saved(Path(path), step)
-    chosen = {**plain_config(found.config if config is None else config), "example": found.config["example"]}
-    return build_classifier_model(chosen, found.ema_params, step=found.step)
+    return build_classifier_model(_chosen(found, config), found.ema_params, step=found.step)
 
 
 def load_dequantizer(path: str | Path, *, step: int | None = None) -> LearnedDequantizer:
@@ -103,6 +102,12 @@ def config_from_reference(fields: Config) -> ConfigDict:
     return config
 
 
+def _chosen(found: SamplingCheckpoint, config: Config | None) -> dict[str, Any]:
+    """The config to load by: the one given or saved, for the examples of the saved one."""
+    chosen = as_begun(plain_config(found.config if config is None else config), found.config)
+    return {**chosen, "example": found.config["example"]}
+
+
 def _with_tuples(value: Any) -> Any:
     """A value from JSON with tuples for its lists, as configs have them and flags can change them."""
     if isinstance(value, Mapping):
@@ -113,7 +118,7 @@ def _with_tuples(value: Any) -> Any:
 def _load_foreign(path: Path, config: dict[str, Any]) -> Model:
     if "example" not in config:
         raise ValueError("the config needs the section example, with the shape of an image and its num_levels")
-    shape = tuple(config["example"]["shape"])
+    config, shape = with_former_options(config), tuple(config["example"]["shape"])
     network = construct("model", ScoreNetwork, config["model"], shape=shape)
     options = {key: value for key, value in config["model"].items() if key != "name"}
     found = read_foreign(path, network, name=config["model"]["name"], options=options, shape=shape)
@@ -141,11 +146,12 @@ def _saved(path: Path, step: int | None, average: str | None = None) -> Sampling
     """The parameters and the config in an exported model, or in a checkpoint of a run."""
     if not is_exported(path):
         directory, named_step = _checkpoint_directory(path)
-        return restore_for_sampling(directory, step=named_step if step is None else step, average=average)
+        saved = restore_for_sampling(directory, step=named_step if step is None else step, average=average)
+        return saved._replace(config=with_former_options(saved.config))
     found = read_exported(path)
     if step not in (None, found.step):
         raise FileNotFoundError(f"no checkpoint of step {step} in {path}: it is a model exported at step {found.step}")
-    return SamplingCheckpoint(step=found.step, ema_params=found.params, config=found.config)
+    return SamplingCheckpoint(step=found.step, ema_params=found.params, config=with_former_options(found.config))
 
 
 def _checkpoint_directory(path: Path) -> tuple[Path, int | None]:

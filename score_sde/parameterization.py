@@ -45,6 +45,11 @@ class Parameterization(abc.ABC):
 
     time_label: TimeLabel = scaled_time
 
+    @property
+    def label_is_logarithm(self) -> bool:
+        """Whether the time label is the logarithm of a noise level already, of which no other is to be taken."""
+        return self.time_label is log_noise_to_signal
+
     def network_input(
         self, sde: SDE, x: Float[Array, "*shape"], t: ScalarLike
     ) -> tuple[Float[Array, "*shape"], Scalar]:
@@ -121,6 +126,11 @@ class DiscreteNoisePrediction(Parameterization):
     def __post_init__(self) -> None:
         ddpm_marginals(self.num_scales, beta_min=self.beta_min, beta_max=self.beta_max)
 
+    @property
+    def label_is_logarithm(self) -> bool:
+        """False: the label is an index."""
+        return False
+
     def network_input(
         self, sde: SDE, x: Float[Array, "*shape"], t: ScalarLike
     ) -> tuple[Float[Array, "*shape"], Scalar]:
@@ -168,6 +178,11 @@ class DiscreteScorePrediction(Parameterization):
     def __post_init__(self) -> None:
         if self.num_scales < 2:
             raise ValueError(f"num_scales={self.num_scales} must be at least 2")
+
+    @property
+    def label_is_logarithm(self) -> bool:
+        """False: the label is an index."""
+        return False
 
     def network_input(
         self, sde: SDE, x: Float[Array, "*shape"], t: ScalarLike

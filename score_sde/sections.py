@@ -25,6 +25,36 @@ STANDARDIZE = "standardize"
 """The key of the section ``data`` that has continuous data standardised."""
 
 
+FORMER: Mapping[str, Mapping[str, Any]] = {"ddpm": {"num_groups": 32}}
+"""Options of networks whose default has changed, and what it was: a config that was saved before leaves them out."""
+
+
+def with_former_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A saved config that says what its network was, whatever the defaults are now."""
+    return _with_options(config, _changed(config))
+
+
+def as_begun(config: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
+    """A config for the network of a saved one, from which it takes the options of `FORMER` that it leaves out."""
+    begun = with_former_options(saved).get("model", {})
+    return _with_options(config, {key: begun.get(key, former) for key, former in _changed(config).items()})
+
+
+def with_explicit_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config to train by, in which options whose default has changed are said: None, unless it has them."""
+    return _with_options(config, dict.fromkeys(_changed(config)))
+
+
+def _changed(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options of the network of a config whose default has changed, and what it was."""
+    model = config.get("model")
+    return FORMER.get(str(model.get("name")), {}) if isinstance(model, Mapping) else {}
+
+
+def _with_options(config: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    return {**config, "model": {**options, **config["model"]}} if options else dict(config)
+
+
 def checked_sections(plain: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """The sections of a config of a ``kind``, with values as JSON knows them.
 

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from score_sde.builders import Config, as_mapping
+from score_sde.sections import as_begun, with_former_options
 from score_sde.training import newest_config
 
 FIXED = ("data", "example", "sde", "parameterization", "model", "objective", "seed")
@@ -16,11 +18,18 @@ LONGEST = 100
 """How many characters of a value an error shows."""
 
 
+def continued(workdir: Path, config: Config) -> Config:
+    """The config for a run in ``workdir``: of one that was begun there it has the defaults of that time."""
+    saved = newest_config(workdir / "checkpoints")
+    return config if saved is None else as_begun(as_mapping(config), saved)
+
+
 def check_resumes(workdir: Path, config: Mapping[str, Any]) -> None:
     """Raise ``ValueError`` where ``workdir`` holds a run of another model, naming the first key that differs."""
     saved = newest_config(workdir / "checkpoints")
     if saved is None:
         return
+    saved = with_former_options(saved)
     sections = [(section, saved.get(section), config.get(section)) for section in FIXED]
     sections.append((AVERAGES, *(each.get("training", {}).get("averages", []) for each in (saved, config))))
     for section, then, since in sections:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from score_sde.builders import CLASSIFIER, DEQUANTIZER, build, build_classifier, kind_of
 from score_sde.cli.flags import Flags, Refusal, config_help, refusals, require, required_config
+from score_sde.cli.resume import continued
 from score_sde.cli.training_run import train_in
 from score_sde.cli.workdir import EXAMPLE
 from score_sde.training import StopRequest
@@ -22,5 +23,5 @@ def main(argv: Sequence[str]) -> int:
         raise Refusal("its objective makes this a config of a dequantizer: score-sde train-dequantizer trains it")
     with StopRequest() as stop:
         with refusals():
-            experiment = (build_classifier if kind == CLASSIFIER else build)(values.config)
+            experiment = (build_classifier if kind == CLASSIFIER else build)(continued(workdir, values.config))
         return train_in(workdir, experiment, stop)

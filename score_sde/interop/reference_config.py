@@ -167,7 +167,7 @@ def _parameterization(sde: Mapping[str, Any], *, continuous: bool, num_scales: i
 
 def _model(fields: _Fields, sde: Mapping[str, Any], num_scales: int) -> dict[str, Any]:
     names: dict[str, Callable[[_Fields], dict[str, Any]]] = {
-        "ddpm": lambda fields: {"name": "ddpm", **fields.options(UNET)},
+        "ddpm": lambda fields: {"name": "ddpm", **fields.options(UNET), "num_groups": 32},
         "ncsnpp": lambda fields: {"name": "ncsnpp", **fields.options({**UNET, **NCSNPP})},
         "ncsn": lambda fields: {"name": "ncsn", **fields.options(REFINENET)},
         **{

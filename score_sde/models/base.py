@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax.errors import InvalidRngError
 from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
+from score_sde.models.labels import Labels, check_labels
 from score_sde.parameterization import Parameterization
 from score_sde.precision import real, whole, wide, wide_time
 from score_sde.sdes.base import SDE
@@ -16,24 +17,29 @@ from score_sde.typing import Key, Params, ScalarLike, ScoreFn
 
 
 class ScoreNetwork(NamedTuple):
-    """A network as two pure functions; nothing else is known of how it was written.
+    """A network as two pure functions and its time labels; nothing else is known of how it was written.
 
     Attributes:
         init: ``init(key) -> params``.
         apply: ``apply(params, x, t, *, label=None, key=None, train=False) -> output`` with ``x`` and ``output`` of
             shape ``[b, *shape]``, ``t`` and ``label`` of shape ``[b]``. ``train`` switches dropout on, fed by ``key``.
+        labels: what it needs of the time labels ``t``; None where every number is one.
     """
 
     init: Callable[[Key], Params]
     apply: Callable[..., Array]
+    labels: Labels | None = None
 
 
-def from_linen(module: nn.Module, shape: Sequence[int], *, conditional: bool = False) -> ScoreNetwork:
+def from_linen(
+    module: nn.Module, shape: Sequence[int], *, conditional: bool = False, labels: Labels | None = None
+) -> ScoreNetwork:
     """Make a `ScoreNetwork` of a flax.linen module for samples of ``shape``.
 
     The module is called as ``module(x, t, label=None, train=False)`` with ``x [b, *shape]`` and ``t [b]``. It keeps its
     state in the collection ``params`` alone, and draws dropout from the stream ``dropout``. With ``conditional`` it is
-    initialised with a label too, so that the parameters of its label embedding are made.
+    initialised with a label too, so that the parameters of its label embedding are made. ``labels`` says which time
+    labels it takes.
 
     Raises:
         ValueError: at ``init``, if the module has other collections than ``params``; at ``apply``, if ``x`` or ``t``
@@ -70,7 +76,7 @@ def from_linen(module: nn.Module, shape: Sequence[int], *, conditional: bool = F
             raise ValueError("this network has dropout: train=True needs a key, as apply(..., key=key)") from None
         return jnp.asarray(output)
 
-    return ScoreNetwork(init, apply)
+    return ScoreNetwork(init, apply, labels)
 
 
 def call_order(network: ScoreNetwork) -> tuple[str, ...]:
@@ -103,12 +109,18 @@ def make_score_fn(
 
     The sample passes through the network as a batch of one; under ``jax.vmap`` the two batch axes fuse, and the cost is
     that of the batched network. ``label``, ``key`` and ``train`` go to the network. The score is float32 at least.
+
+    Raises:
+        ValueError: in one line, where the network cannot take the time labels of the parameterization.
     """
+    check_labels(sde, network.labels, parameterization, first=sde.t_min)
     labels = None if label is None else whole(label, "label").astype(jnp.int32)[None]
 
     def score_fn(x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
         x, t = wide(x), wide_time(t)
         x_in, t_label = parameterization.network_input(sde, x, t)
+        if network.labels is not None:
+            t_label = network.labels.adapted(jnp.asarray(t_label), is_logarithm=parameterization.label_is_logarithm)
         output = network.apply(params, x_in[None], jnp.asarray(t_label)[None], label=labels, key=key, train=train)[0]
         return parameterization.score(sde, wide(output, "the output of the network"), x, t)
 

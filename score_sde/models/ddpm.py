@@ -1,5 +1,6 @@
 """The U-Net of DDPM (Ho et al. 2020)."""
 
+import math
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -10,6 +11,7 @@ from score_sde.models import options
 from score_sde.models.base import ScoreNetwork, from_linen
 from score_sde.models.blocks import NONLINEARITIES, Attention, Downsample, ResBlock, Style, Upsample, conv
 from score_sde.models.conditioning import descending_sigmas, tell
+from score_sde.models.labels import LevelLabels
 
 
 class DDPM(nn.Module):
@@ -99,6 +101,7 @@ def ddpm(
     num_scales: int = 1000,
     rescale_input: bool = False,
     num_classes: int | None = None,
+    num_groups: int | None = None,
     attend_every_block: bool = False,
     dtype: str = "float32",
     remat: bool = False,
@@ -107,7 +110,7 @@ def ddpm(
 
     Args:
         shape: the shape of one image; height and width must halve ``len(ch_mult) - 1`` times without remainder.
-        nf: the number of channels at full resolution; a multiple of 32, for its normalisation has 32 groups.
+        nf: the number of channels at full resolution; a multiple of ``num_groups``.
         ch_mult: for each level, its channels as a multiple of ``nf``.
         num_res_blocks: residual blocks of a level on the way down; there is one more on the way up.
         attn_resolutions: the heights of the image at which there is attention; the middle always has it.
@@ -121,6 +124,10 @@ def ddpm(
         num_scales: how many there are.
         rescale_input: whether images come in [0, 1] and are mapped to [-1, 1] first.
         num_classes: the number of class labels, or None.
+        num_groups: in how many groups of channels each layer is normalised. None takes 32, as Ho et al. and Song et al.
+            do; but 8 where a level has 32 channels only. There 32 groups of one channel each would take away what the
+            time adds to a channel, and such a level would not depend on the time; networks published with them need
+            ``num_groups=32``.
         attend_every_block: whether there is attention after every block on the way up, as in Ho et al.'s own code, or
             after the last of a level, as in that of Song et al.
         dtype: the type computed in; the parameters are float32.
@@ -129,18 +136,17 @@ def ddpm(
     Raises:
         ValueError: an argument is out of its range, or the image does not fit the levels.
     """
-    if options.at_least("nf", nf, 32) % 32:
-        raise ValueError(f"nf must be a multiple of 32, got {nf}: the network normalises in 32 groups")
+    nf, ch_mult = options.even("nf", nf, 4), options.all_at_least("ch_mult", ch_mult, 1)
     style = Style(
         nonlinearity=options.one_of("nonlinearity", nonlinearity, NONLINEARITIES),
         dropout=options.rate("dropout", dropout),
-        num_groups=32,
+        num_groups=_num_groups(num_groups, nf, ch_mult),
         dtype=options.one_of("dtype", dtype, options.DTYPES),
     )
     module = DDPM(
         style=style,
         nf=nf,
-        ch_mult=options.all_at_least("ch_mult", ch_mult, 1),
+        ch_mult=ch_mult,
         num_res_blocks=options.at_least("num_res_blocks", num_res_blocks, 1),
         attn_resolutions=tuple(options.at_least("attn_resolutions", r, 1) for r in attn_resolutions),
         resamp_with_conv=resamp_with_conv,
@@ -152,4 +158,22 @@ def ddpm(
         remat=remat,
     )
     size = options.image("DDPM", shape, levels=len(module.ch_mult), key="ch_mult")
-    return from_linen(module, size, conditional=num_classes is not None)
+    table = module.sigmas
+    labels = None if table is None else LevelLabels(network="DDPM with scale_by_sigma", num_levels=len(table))
+    return from_linen(module, size, conditional=num_classes is not None, labels=labels)
+
+
+MOST_GROUPS, LEAST_CHANNELS = 32, 4
+"""Of a normalisation, and of each of its groups where there are not channels enough for two to each of the most."""
+
+
+def _num_groups(num_groups: int | None, nf: int, ch_mult: tuple[int, ...]) -> int:
+    """How many groups there are; raises ``ValueError`` where they do not divide the channels."""
+    groups = MOST_GROUPS if num_groups is None else options.at_least("num_groups", num_groups, 1)
+    if nf % groups:
+        raise ValueError(
+            f"nf must be a multiple of {groups}, got {nf}: the network normalises in {groups} groups; "
+            f"num_groups={math.gcd(nf, MOST_GROUPS // LEAST_CHANNELS)} would do"
+        )
+    narrowest = nf * min(ch_mult)
+    return narrowest // LEAST_CHANNELS if num_groups is None and narrowest == groups else groups

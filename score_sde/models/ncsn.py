@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from score_sde.models import options
 from score_sde.models.base import ScoreNetwork, from_linen
+from score_sde.models.labels import LevelLabels
 from score_sde.models.ncsnv2 import STAGES
 from score_sde.models.refinenet import (
     INTERPOLATIONS,
@@ -79,4 +80,4 @@ def ncsn(
         rescale_input=rescale_input,
         remat=remat,
     )
-    return from_linen(module, size)
+    return from_linen(module, size, labels=LevelLabels(network="NCSN", num_levels=len(sigmas)))

@@ -10,6 +10,7 @@ from score_sde.models import options
 from score_sde.models.base import ScoreNetwork, from_linen
 from score_sde.models.blocks import NONLINEARITIES, Attention, Downsample, ResBlock, Style, Upsample, conv
 from score_sde.models.conditioning import descending_sigmas, tell
+from score_sde.models.labels import Labels, LevelLabels, PositiveLabels
 
 
 class NCSNpp(nn.Module):
@@ -179,8 +180,8 @@ def ncsnpp(
         progressive: the pyramid of the output: ``none``, ``output_skip`` or ``residual``.
         progressive_input: the pyramid of the input: ``none``, ``input_skip`` or ``residual``.
         progressive_combine: how ``input_skip`` joins: ``sum`` or ``cat``.
-        embedding_type: ``fourier`` for labels that are noise levels, whose logarithm is embedded; ``positional`` for
-            labels of the order of 0 to 1000.
+        embedding_type: ``fourier`` for labels that are noise levels, whose logarithm is embedded, or are logarithms of
+            them (``log_noise_to_signal``); ``positional`` for labels of the order of 0 to 1000.
         fourier_scale: the standard deviation of the random frequencies.
         init_scale: the variance that the last layer of each block starts with; 0 for almost nothing.
         nonlinearity: ``elu``, ``relu``, ``lrelu`` or ``swish``.
@@ -227,4 +228,12 @@ def ncsnpp(
         remat=remat,
     )
     shape = options.image("NCSN++", shape, levels=len(module.ch_mult), key="ch_mult")
-    return from_linen(module, shape, conditional=num_classes is not None)
+    return from_linen(module, shape, conditional=num_classes is not None, labels=_labels(module))
+
+
+def _labels(module: NCSNpp) -> Labels | None:
+    if module.sigmas is not None:
+        return LevelLabels(network="NCSN++ with scale_by_sigma", num_levels=len(module.sigmas))
+    if module.fourier_scale is None or not (module.conditional or module.scale_by_sigma):
+        return None
+    return PositiveLabels(network="NCSN++ with embedding_type='fourier'", divides=module.scale_by_sigma)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from score_sde.models import options
 from score_sde.models.base import ScoreNetwork, from_linen
 from score_sde.models.instance_norm import NORMALIZATIONS
+from score_sde.models.labels import LevelLabels
 from score_sde.models.refinenet import (
     INTERPOLATIONS,
     NONLINEARITIES,
@@ -93,7 +94,8 @@ def ncsnv2(
         rescale_input=rescale_input,
         remat=remat,
     )
-    return from_linen(module, size)
+    labels = LevelLabels(network="NCSNv2", num_levels=len(sigmas)) if scale_by_sigma else None
+    return from_linen(module, size, labels=labels)
 
 
 def stages_for(shape: Sequence[int], resolution: int | None) -> tuple[Stage, ...]:

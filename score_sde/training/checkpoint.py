@@ -30,6 +30,7 @@ from score_sde.training.checkpoint_files import (
     remove_unfinished,
     steps_in,
 )
+from score_sde.training.precision import as_saved
 from score_sde.training.processes import by_first, meet, worst
 from score_sde.training.retention import Retention
 from score_sde.training.seal import (
@@ -200,14 +201,16 @@ class Checkpoints:
         return self._seal(step)["about"]
 
     def _read(self, target: TrainState, step: int) -> TrainState:
-        path, trees = self.directory / str(step), _items(target)
+        path, wanted = self.directory / str(step), _items(target)
         with _all_alike(path):
             seal = self._seal(step)
+            trees = as_saved(wanted, seal["arrays"])
             _check_same(seal["arrays"], arrays_of(trees), path)
             with reading(path):
                 found = _restored(path, trees, seal)
         with reading(path):
             check_arrays(seal, found)  # by all processes together
+        found = jax.tree.map(lambda array, like: array.astype(like.dtype), found, wanted)
         return target._replace(ema_params=found["ema_params"], **found["state"])
 
     def _seal(self, step: int) -> Seal:

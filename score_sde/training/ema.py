@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from score_sde.training.precision import widened
 from score_sde.typing import Params, Scalar, ScalarLike
 
 PLAIN_MEAN = 12**-0.5
@@ -20,7 +21,8 @@ PLAIN_MEAN = 12**-0.5
 class Average(abc.ABC):
     """A moving average ``average <- average + rate_n (params - average)``, where ``params`` are those of update ``n``.
 
-    Updates are counted from 1. What weight the parameters of each have in the average is its profile.
+    Updates are counted from 1. What weight the parameters of each have in the average is its profile. Averages are of
+    float32 at least: in the precision of half-precision parameters most updates would be rounded away.
     """
 
     @abc.abstractmethod
@@ -34,9 +36,9 @@ class Average(abc.ABC):
 
     @final
     def update(self, average: Params, params: Params, step: ScalarLike) -> Params:
-        """The average after update ``step``, which gave ``params``."""
+        """The average after update ``step``, which gave ``params``: of float32 at least, whatever their types."""
         rate = self.rate_at(step)
-        return jax.tree.map(lambda old, new: old + (rate * (new - old)).astype(old.dtype), average, params)
+        return jax.tree.map(lambda old, new: old + (rate * (new - old)).astype(old.dtype), widened(average), params)
 
     @final
     def profile(self, num_steps: int) -> Float[np.ndarray, " num_steps"]:
@@ -73,9 +75,11 @@ class EMA(Average):
             raise ValueError(f"the decay of the moving average must lie in [0, 1), not {self.decay}")
 
     def rate_at(self, step: ScalarLike) -> Scalar:
-        """``1 - decay_n``."""
+        """``1 - decay_n``, which with ``warmup`` is ``max(1 - decay, 9 / (10 + n))``."""
         n = jnp.asarray(step, jnp.float32)
-        return 1 - (jnp.minimum(self.decay, (1 + n) / (10 + n)) if self.warmup else jnp.full_like(n, self.decay))
+        # The decay must not be rounded to float32 before it is taken from one: of 1 - 0.9999999 that leaves 1.19e-7.
+        rate = jnp.full_like(n, 1 - self.decay)
+        return jnp.maximum(rate, 9 / (10 + n)) if self.warmup else rate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,12 @@
 """The optimizer: Adam with warm-up, clipping and decoupled weight decay."""
 
+import numpy as np
 import optax
+
+from score_sde.training.precision import in_float32
+
+LARGEST = 1 - 2**-24
+"""The float32 next to one: a moment of a larger decay would forget nothing."""
 
 
 def adam(
@@ -17,7 +23,8 @@ def adam(
 
     The rate is ``lr * min(n / warmup, 1)`` with ``n`` the number of earlier updates, so that the first update moves
     nothing when there is a warm-up. Gradients are scaled to a global norm of at most ``grad_clip``. The weight decay is
-    decoupled from the gradient (Loshchilov and Hutter, 2019).
+    decoupled from the gradient (Loshchilov and Hutter, 2019). Moments and updates are of float32 at least, whatever the
+    type of the parameters.
 
     Args:
         lr: The learning rate after the warm-up.
@@ -35,17 +42,28 @@ def adam(
         ValueError: For a value outside its range.
     """
     _require(lr >= 0, f"lr must not be negative, not {lr}")
-    _require(0 <= beta1 < 1, f"beta1 must lie in [0, 1), not {beta1}")
-    _require(0 <= beta2 < 1, f"beta2 must lie in [0, 1), not {beta2}")
+    for name, beta in (("beta1", beta1), ("beta2", beta2)):
+        _require(0 <= beta <= LARGEST, f"{name} must lie in [0, 1), at most {LARGEST:.8f} in float32, not {beta}")
     _require(eps > 0, f"eps must be positive, not {eps}")
     _require(weight_decay >= 0, f"weight_decay must not be negative, not {weight_decay}")
     _require(0 <= warmup < 2**31, f"warmup must be a number of steps from 0 to {2**31 - 1}, not {warmup}")
-    return optax.chain(
+    chain = optax.chain(
         optax.clip_by_global_norm(grad_clip) if grad_clip is not None and grad_clip > 0 else optax.identity(),
-        optax.scale_by_adam(b1=beta1, b2=beta2, eps=eps),
+        optax.scale_by_adam(b1=_consistent(beta1), b2=_consistent(beta2), eps=eps),
         optax.add_decayed_weights(weight_decay) if weight_decay else optax.identity(),
         optax.scale_by_learning_rate(optax.linear_schedule(0.0, lr, warmup) if warmup else lr),
     )
+    return in_float32(chain)
+
+
+def _consistent(beta: float) -> float:
+    """A decay whose float32, by which the moment is multiplied, belongs to the weight ``1 - beta`` of what is added.
+
+    That weight is computed in float64. Next to one, where the two differ by more than 1e-3, the moment would be too
+    small or too large by as much, for good; there the decay is the float32 next to ``beta``.
+    """
+    rounded = float(np.float32(beta))
+    return rounded if abs(rounded - beta) > 1e-3 * (1.0 - beta) else beta
 
 
 def _require(condition: bool, message: str) -> None:

@@ -123,6 +123,8 @@ def inner_product(
 def weighted_sum(snapshots: Sequence[Snapshot], weights: Float[np.ndarray, " n"]) -> Params:
     """The sum of the parameters of snapshots, in float64, one tensor of one file after the other.
 
+    The result is of float32 at least.
+
     Raises:
         ValueError: Where a snapshot is damaged, or has other tensors than the others.
     """
@@ -139,7 +141,8 @@ def weighted_sum(snapshots: Sequence[Snapshot], weights: Float[np.ndarray, " n"]
                 if sums.get(name, tensor).shape != tensor.shape:
                     raise ValueError(f"{snapshot.path} has a {name} of another shape than the snapshots before it")
                 sums[name] = sums.get(name, 0.0) + weight * tensor.astype(np.float64)
-                types.setdefault(name, tensor.dtype)
+                # Snapshots of earlier versions may be in half precision.
+                types.setdefault(name, tensor.dtype if tensor.dtype.itemsize >= 4 else np.dtype(np.float32))
     return nested({name: value.astype(types[name]) for name, value in sums.items()})
 
 

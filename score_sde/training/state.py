@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from score_sde.training.precision import in_float32, widened
 from score_sde.typing import Params, Scalar
 
 
@@ -16,8 +17,8 @@ class TrainState(NamedTuple):
     Attributes:
         step: How many updates have been made, an int32 scalar.
         params: The parameters being trained.
-        ema_params: Their moving average, the ones to sample with.
-        opt_state: What the optimizer remembers.
+        ema_params: Their moving average, the ones to sample with, in float32 at least.
+        opt_state: What the optimizer remembers, in float32 at least.
         position: How many batches have been read, an int32 scalar: ``step``, and those passed over by a run that was
             taken back.
         skipped: How many of the last updates in a row were left out, an int32 scalar, as their gradients were not
@@ -46,16 +47,21 @@ def init_state(
 ) -> TrainState:
     """The state before the first step, with every average starting at ``params``.
 
+    The averages and the state of the optimizer are of float32 at least, whatever the type of the parameters.
     The arrays are copied: a step that donates its state would otherwise delete the caller's ``params``, and one buffer
     cannot be donated twice.
     """
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=jax.tree.map(jnp.copy, params),
-        ema_params=jax.tree.map(jnp.copy, params),
-        opt_state=optimizer.init(params),
+        ema_params=_copy_widened(params),
+        opt_state=in_float32(optimizer).init(params),
         position=jnp.zeros((), jnp.int32),
         skipped=jnp.zeros((), jnp.int32),
         frozen=jax.tree.map(jnp.copy, frozen),
-        averages=tuple(jax.tree.map(jnp.copy, params) for _ in range(num_averages)),
+        averages=tuple(_copy_widened(params) for _ in range(num_averages)),
     )
+
+
+def _copy_widened(params: Params) -> Params:
+    return jax.tree.map(jnp.copy, widened(params))

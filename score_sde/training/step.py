@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from score_sde.data.loader import Batch
 from score_sde.training.ema import Average, update_averages
+from score_sde.training.precision import in_float32, widened
 from score_sde.training.state import TrainState
 from score_sde.typing import Key, Params, Scalar
 
@@ -75,7 +76,9 @@ def make_train_step(
 ) -> TrainStep:
     """The function ``(state, batch, train_key) -> (state, metrics)`` that makes one update.
 
-    Where the loss or the norm of its gradient is not finite, nothing is updated but the counters of the state.
+    Where the loss or the norm of its gradient is not finite, nothing is updated but the counters of the state. Means of
+    losses and gradients, the state of the optimizer and the averages are of float32 at least, and an update is added to
+    half-precision parameters in float32, whose sum is then rounded.
 
     The key of sample ``i`` is ``fold_in(fold_in(train_key, state.step), batch.index[i])``: it depends neither on how
     the batch is split over devices nor on whether the run was interrupted. The function is un-transformed. Under
@@ -97,11 +100,12 @@ def make_train_step(
         ``bad_leaf`` (the number of the first array of the gradient that is not finite, in the order of
         ``jax.tree.leaves``; -1 for none) and the means of the loss's other scalars.
     """
+    optimizer = in_float32(optimizer)
 
     def train_step(state: TrainState, batch: Batch, train_key: Key) -> Updated:
         rows = _rows(jax.random.fold_in(train_key, state.step), batch, axis_name)
         mean_loss = functools.partial(_mean_loss, _with_frozen(loss_fn, state))
-        gradient = jax.value_and_grad(mean_loss, has_aux=True)
+        gradient = _with_wide_results(jax.value_and_grad(mean_loss, has_aux=True))
         own = _accumulated(gradient, _of_each_device(state.params, axis_name), rows, num_microbatches, axis_name)
         (loss, aux), grads = _mean_over_devices(own, axis_name)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -176,8 +180,13 @@ def _rows(key: Key, batch: Batch, axis_name: AxisName) -> _Rows:
 
 
 def _mean_loss(loss_fn: LossFn, params: Params, rows: _Rows) -> tuple[Scalar, dict[str, _There]]:
-    losses, aux = jax.vmap(functools.partial(loss_fn, params))(rows.key, rows.u, *rows.example)
+    losses, aux = widened(jax.vmap(functools.partial(loss_fn, params))(rows.key, rows.u, *rows.example))
     return jnp.mean(losses), {name: _those_there(values) for name, values in aux.items()}
+
+
+def _with_wide_results(function: Callable[..., Result]) -> Callable[..., Result]:
+    """The same function, what it gives being of float32 at least: what follows are sums over parts and devices."""
+    return lambda *args: widened(function(*args))
 
 
 def _accumulated(

@@ -93,18 +93,30 @@ def test_the_profile_is_as_wide_as_was_asked_for(sigma_rel):
     [
         (PowerEMA(sigma_rel=0.1), -np.expm1((gamma_of(0.1) + 1) * np.log1p(-1e-6))),
         (HalfLifeEMA(half_life=1e6), -np.expm1(-1e-6 * np.log(2))),
+        (EMA(decay=0.999999, warmup=False), 1e-6),
+        (EMA(decay=0.9999999, warmup=False), 1e-7),
+        (EMA(decay=0.9999999), 9 / (10 + 1e6)),
+        (EMA(decay=1 - 1e-9, warmup=False), 1e-9),
     ],
 )
 def test_the_rate_is_exact_where_the_decay_is_next_to_one(average, exact):
     assert average.rate_at(10**6) == pytest.approx(exact, rel=1e-6)
 
 
+def test_a_constant_averaged_over_a_long_run():
+    """``1 - decay^n``; a decay rounded to float32 before it is taken from one would give 0.0351."""
+    average = EMA(decay=0.9999999, warmup=False)
+    update = lambda n, found: average.update(found, jnp.ones(()), n)  # noqa: E731
+    found = jax.jit(lambda start: jax.lax.fori_loop(1, 300_001, update, start))(jnp.zeros(()))
+    np.testing.assert_allclose(found, -np.expm1(3e5 * np.log1p(-1e-7)), rtol=2e-3)
+
+
 @pytest.mark.parametrize("average", [EMA(decay=0.5), HalfLifeEMA(half_life=1.0), PowerEMA(sigma_rel=0.28)])
-def test_keeps_the_type_of_the_average_and_works_under_jit(average):
-    params = {"w": jnp.ones(3, jnp.bfloat16)}
-    found = jax.jit(average.update)(params, {"w": jnp.zeros(3, jnp.bfloat16)}, jnp.int32(100))
-    assert found["w"].dtype == jnp.bfloat16
-    np.testing.assert_allclose(found["w"].astype(jnp.float32), average.decay_at(100), rtol=1e-2)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_an_average_of_half_precision_parameters_is_of_float32(average, dtype):
+    found = jax.jit(average.update)({"w": jnp.ones(3, dtype)}, {"w": jnp.zeros(3, dtype)}, jnp.int32(100))
+    assert found["w"].dtype == jnp.float32
+    np.testing.assert_allclose(found["w"], average.decay_at(100), rtol=1e-6)
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0, float("nan")])

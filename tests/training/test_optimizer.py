@@ -49,6 +49,15 @@ def test_clipping_can_be_switched_off(off):
     np.testing.assert_allclose(free / clipped, 10.0, rtol=1e-3)
 
 
+@pytest.mark.parametrize("beta", [0.999, 0.99999, 0.9999999])
+@pytest.mark.parametrize("name", ["beta1", "beta2"])
+def test_a_decay_next_to_one_biases_no_moment(name, beta):
+    """Of equal gradients all updates are of the size of the rate."""
+    options = {"lr": 0.5, "eps": 1e-12, "warmup": 0, "grad_clip": None, name: beta}
+    found = updates(adam(**options), [jnp.full(1, 0.3)] * 3, jnp.zeros(1))
+    np.testing.assert_allclose(np.ravel(found), [-0.5, -1.0, -1.5], rtol=2e-3)
+
+
 def test_works_under_jit(toy):
     optimizer = toy.optimizer()
     grads = jax.tree.map(jnp.ones_like, toy.params())
@@ -69,6 +78,7 @@ def test_works_under_jit(toy):
         {"lr": float("nan")},
         {"lr": 1e-3, "beta1": 1.0},
         {"lr": 1e-3, "beta2": -0.1},
+        {"lr": 1e-3, "beta2": 1 - 1e-9},
         {"lr": 1e-3, "eps": 0.0},
         {"lr": 1e-3, "weight_decay": -1.0},
         {"lr": 1e-3, "warmup": -1},
