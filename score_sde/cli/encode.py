@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     values = flags.parse(argv)
     check_split(values.split)
     model, workdir = load_model(values)
-    examples = np.asarray(load_split(model, values.split)[: model.evaluating.max_examples])
+    examples = np.asarray(load_split(model, values)[: model.evaluating.max_examples])
     folder = output_folder(values.output, workdir / "latents")
     found = encoded(model, jax.random.key(values.seed), examples, np.arange(len(examples)))
     path = folder / "latents.npz"

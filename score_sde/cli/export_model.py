@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from jaxtyping import Array
 
 from score_sde.cli import report
 from score_sde.cli.flags import Refusal, refusals
+from score_sde.cli.own_code import command_line
 from score_sde.cli.workdir import load_model, workdir_flags
 from score_sde.evaluation.generation import draw_batch
 from score_sde.experiment import Model
@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _again(argv: Sequence[str]) -> int:
     """The same in a Python of its own, for equinox reads the environment once."""
-    command = [sys.executable, "-m", "score_sde", "export", *argv]
+    command = [*command_line(), "export", *argv]
     return subprocess.run(command, env=os.environ | dict([NO_CALLBACKS]), check=False).returncode
 
 

@@ -9,8 +9,11 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from score_sde.builders import NAMED, SECTIONS, drop_leftovers
+from score_sde.builders import NAMED, SECTIONS
 from score_sde.cli.config_file import read_config
+from score_sde.cli.leftovers import drop_leftovers
+from score_sde.cli.own_code import ALLOW_CODE, look_in_current_folder, trust_of
+from score_sde.code_names import check_code, named_code
 from score_sde.naming import did_you_mean
 
 MAX_SEED = 2**32 - 1
@@ -47,15 +50,20 @@ class Flags:
         description: what it does, for ``--help``.
         config: how the config is found.
         config_help: for ``--help``: the flags of the config and what they are for.
+        saved: whether the config comes from a workdir, and may name code only where ``--allow_code`` says so.
     """
 
-    def __init__(self, verb: str, description: str, config: ReadConfig, config_help: dict[str, str]) -> None:
-        self._verb, self._read_config = verb, config
+    def __init__(
+        self, verb: str, description: str, config: ReadConfig, config_help: dict[str, str], *, saved: bool = False
+    ) -> None:
+        self._verb, self._read_config, self._saved = verb, config, saved
         self._values = flags.FlagValues()
         self._usage = f"usage: score-sde {verb} [--flag=value …]\n\n{description}\n"
         self._lines = dict(config_help)
         self._shorthands: dict[str, str] = {}
         flags.DEFINE_bool("help", False, "", short_name="h", flag_values=self._values)
+        if saved:
+            self.string("allow_code", None, ALLOW_CODE)
 
     def string(self, name: str, default: str | None, description: str) -> None:
         """A flag for a text."""
@@ -98,8 +106,17 @@ class Flags:
             if unexpected:
                 raise ValueError(f"unexpected argument {unexpected[0]!r}: flags are written --flag=value")
             if config is not None:
-                drop_leftovers(self._values.config, before, config_flags.get_override_values(self._values["config"]))
+                self._settle(before)
         return self._values
+
+    def _settle(self, before: dict[str, Any]) -> None:
+        """Check what code the config names, once it has its overrides; and take away what these have made pointless."""
+        config = self._values.config.to_dict()
+        if self._saved:
+            check_code(config, trust_of(self._values), str(self._values.workdir))
+        if any(named_code(config)) or (self._saved and self._values.allow_code):
+            look_in_current_folder()
+        drop_leftovers(self._values.config, before, config_flags.get_override_values(self._values["config"]))
 
     def _parse(self, config: ConfigDict | None, argv: Sequence[str]) -> list[str]:
         try:

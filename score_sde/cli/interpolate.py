@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     if not 0.0 < values.temperature < float("inf"):
         raise Refusal(f"--temperature must be positive and finite, got {values.temperature}")
     model, workdir = load_model(values)
-    examples = load_split(model, values.split)
+    examples = load_split(model, values)
     pairs = pairs_of(values, len(examples))
     folder = output_folder(values.output, workdir / "interpolation")
     found = encoded(model, jax.random.key(values.seed), np.asarray(examples[pairs.ravel()]), pairs.ravel())

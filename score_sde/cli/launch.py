@@ -3,13 +3,13 @@
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from score_sde.cli.flags import Flags, Refusal, refusals, value_of
 from score_sde.cli.local_processes import Launch, run
+from score_sde.cli.own_code import command_line
 from score_sde.cli.report import make_folder
 from score_sde.cli.slurm_script import SlurmJob, batch_script, escaped
 from score_sde.naming import did_you_mean
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
         raise Refusal(f"say where: score-sde launch local … or score-sde launch slurm …{found}")
     values = (_local_flags() if mode == "local" else _slurm_flags()).parse(_with_long_names(own[1:]))
     verb, *rest = _checked(words)
-    command = (sys.executable, "-m", "score_sde", verb)
+    command = (*command_line(), verb)
     with refusals():
         return _launch_here(values, (*command, *rest)) if mode == "local" else _submit(values, command, rest)
 

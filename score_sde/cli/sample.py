@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
         join_processes()
     values = flags.parse(argv)
     model, workdir = load_model(values)
-    source, missing = examples_if_there(model)
+    source, missing = examples_if_there(model, values)
     target = target_of(values, model, workdir)
     key, num_samples = jax.random.key(values.seed), values.num_samples or model.drawing.num_samples
     pieces = pieces_of(model, key, target.parent)
@@ -67,10 +67,10 @@ def target_of(values: Any, model: Model, workdir: Path) -> Path:
     return target
 
 
-def examples_if_there(model: Model) -> tuple[DataSource | None, str]:
+def examples_if_there(model: Model, values: Any) -> tuple[DataSource | None, str]:
     """The data of a model, or None and what is missing: a model from elsewhere can be drawn from without them."""
     try:
-        return load_examples(model), ""
+        return load_examples(model, values), ""
     except Refusal as refusal:
         if not isinstance(refusal.__cause__, FileNotFoundError):
             raise

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from score_sde.builders import build_dequantizer
 from score_sde.cli.flags import Flags, config_help, refusals, required_config
+from score_sde.cli.own_code import ALLOW_CODE, look_in_current_folder, patterns_of
 from score_sde.cli.training_run import train_in
 from score_sde.cli.workdir import EXAMPLE, existing_workdir
 from score_sde.loading import load
@@ -25,6 +26,7 @@ def main(argv: Sequence[str]) -> int:
     flags = Flags("train-dequantizer", description, read_config, config_help("required", CONFIG))
     flags.string("workdir", None, f"folder of the training run of the score model, for example {EXAMPLE} (required)")
     flags.integer("checkpoint", None, "step of its checkpoint (default: the latest)")
+    flags.string("allow_code", None, ALLOW_CODE)
     flags.string("output", None, "folder for the dequantizer (default: dequantizer in the workdir)")
     with refusals():
         join_processes()
@@ -33,5 +35,8 @@ def main(argv: Sequence[str]) -> int:
     folder = Path(values.output).expanduser() if values.output else workdir / "dequantizer"
     with StopRequest() as stop:
         with refusals():
-            experiment = build_dequantizer(values.config, load(workdir, step=values.checkpoint))
+            allow = patterns_of(values.allow_code)
+            if allow:
+                look_in_current_folder()
+            experiment = build_dequantizer(values.config, load(workdir, step=values.checkpoint, allow=allow))
         return train_in(folder, experiment, stop)
