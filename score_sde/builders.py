@@ -229,6 +229,8 @@ def _of_kind(wanted: str, config: Config) -> dict[str, Any]:
     if found != wanted:
         suffix = "" if found == SCORE_MODEL else f"_{found}"
         raise ValueError(f"this is a {found}, not a {wanted}: load{suffix} loads it, build{suffix} builds it")
+    if "example" not in plain:
+        raise ValueError("the config lacks the section 'example', which training writes: build trains such a config")
     return plain
 
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from score_sde import SDE, VESDE, VPSDE, ExactTrace, Hutchinson, HutchPP, Sampler, builders
-from score_sde.builders import build, build_model, build_sde, construct, drop_leftovers, load_data
+from score_sde.builders import build, build_model, build_sde, construct, load_data
 from score_sde.cli.config_file import read_config
+from score_sde.cli.leftovers import drop_leftovers
 from score_sde.dequantization import Dequantizer, TruncatedNormalDequantizer
 from score_sde.estimators import DDPMEstimator, Estimator, FlowEstimator, VariationalEstimator
 from score_sde.models import Classifier, ConditionalFlow, ScoreNetwork, mlp
