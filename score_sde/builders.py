@@ -292,7 +292,7 @@ def _call(
 def _argument(section: str, key: str, value: Any, trust: Trust) -> Any:
     """A value of a config as the constructor takes it: functions and nested sections by their tables."""
     if key == "grid" and isinstance(value, list):
-        return solvers.Nodes(times=tuple(value))
+        return _call(f"{section}.{key}", solvers.Nodes, {"times": value}, trust=trust)
     if key == "averages":
         if not isinstance(value, list):
             raise ValueError(
