@@ -10,6 +10,7 @@ from typing import Any
 from score_sde.cli.flags import Flags, Refusal, refusals, value_of
 from score_sde.cli.local_processes import Launch, run
 from score_sde.cli.own_code import command_line
+from score_sde.cli.own_files import OVERWRITE, check_results
 from score_sde.cli.report import make_folder
 from score_sde.cli.slurm_script import SlurmJob, batch_script, escaped
 from score_sde.naming import did_you_mean
@@ -83,6 +84,7 @@ def _slurm_flags() -> Flags:
     flags.string("account", None, "who pays (default: the cluster's)")
     flags.string("sbatch", None, "options of sbatch besides, by semicolons, as --exclusive;--mem=64G (default: none)")
     flags.string("output", None, "the script (default: launch.sbatch in the workdir)")
+    flags.boolean("overwrite", False, OVERWRITE)
     flags.boolean("dry_run", False, "write the script and submit nothing")
     return flags
 
@@ -112,6 +114,7 @@ def _submit(values: Any, command: Sequence[str], rest: Sequence[str]) -> int:
         **{name: getattr(values, name) for name in fields},
     )
     text = batch_script(job, str(file))
+    check_results([file], own=False, overwrite=values.overwrite)
     make_folder(workdir)
     with replacing(file) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -11,7 +11,8 @@ from score_sde.builders import SDES, build_sde
 from score_sde.cli import report
 from score_sde.cli.flags import Flags, Refusal, config_help, named_config, refusals
 from score_sde.cli.own_code import ALLOW_CODE, look_in_current_folder, patterns_of
-from score_sde.cli.workdir import EXAMPLE, existing_workdir
+from score_sde.cli.own_files import OVERWRITE, check_results
+from score_sde.cli.workdir import EXAMPLE, check_places, existing_workdir
 from score_sde.code_names import check_code
 from score_sde.evaluation import Mixture, plot_loss, plot_loss_by_level, plot_sde, plot_sdes, read_metrics
 from score_sde.interop.exported import is_exported
@@ -19,6 +20,9 @@ from score_sde.loading import saved_config
 from score_sde.objectives.noise_levels import log_snr_of
 from score_sde.sdes import SDE, BrownianMotion
 from score_sde.trust import ALL, NOTHING, Trust
+
+PICTURES = ("sde.png", "loss.png", "loss_by_level.png")
+"""Those of a workdir."""
 
 DATA = Mixture(means=((-1.5,), (0.3,), (1.5,)), std=0.15, weights=(0.4, 0.2, 0.4))
 """The one-dimensional data of the trajectories."""
@@ -30,6 +34,7 @@ def main(argv: Sequence[str]) -> int:
     flags = Flags("plot", description, named_config, config_help("default: none"))
     flags.string("workdir", None, f"folder of a training run, for example {EXAMPLE} (default: none)")
     flags.string("allow_code", None, f"{ALLOW_CODE}; of the workdir, its SDE alone")
+    flags.boolean("overwrite", False, OVERWRITE)
     flags.string("output", None, "folder for the pictures (default: the workdir, or pictures where there is none)")
     values = flags.parse(argv)
     config = values.config if "config" in values else None
@@ -41,7 +46,9 @@ def main(argv: Sequence[str]) -> int:
     with refusals():
         named = None if config is None else build_sde(config)
         report.make_folder(folder)
-    rows = _plot_every_sde(folder / "sdes.png") if named is None else _plot_sde(folder / "sde.png", named)
+        path = folder / ("sdes.png" if named is None else "sde.png")
+        check_results([path], own=False, overwrite=values.overwrite)
+    rows = _plot_every_sde(path) if named is None else _plot_sde(path, named)
     report.show(f"pictures in {folder}", rows)
     return 0
 
@@ -55,6 +62,7 @@ def _plot_workdir(values: Any, config: ConfigDict | None) -> int:
         sde = _saved_sde(workdir, Trust.of(patterns_of(values.allow_code)))
         report.make_folder(workdir)
         report.make_folder(folder)
+        check_places(values, workdir, [folder / name for name in PICTURES])
         rows = {} if is_exported(workdir) else _plot_losses(folder, workdir / "metrics.jsonl")
     rows |= _plot_sde(folder / "sde.png", sde)
     report.record(workdir, rows)

@@ -10,14 +10,15 @@ from score_sde.cli import report
 from score_sde.cli.flags import MAX_SEED, Refusal, refusals
 from score_sde.cli.generation_run import draw_missing, pieces_of
 from score_sde.cli.sample_results import publish, results
-from score_sde.cli.workdir import load_examples, load_model, workdir_flags
+from score_sde.cli.workdir import check_places, load_examples, load_model, workdir_flags
 from score_sde.data import DataSource
 from score_sde.evaluation.pictures import is_image
-from score_sde.evaluation.sample_files import check_replaceable
 from score_sde.experiment import Model
 from score_sde.training import join_processes, meet
 
 TARGETS = {"npz": "samples.npz", "png": "samples"}
+
+PICTURES = ("samples.png", "denoising.png", "denoising.gif")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -62,8 +63,7 @@ def target_of(values: Any, model: Model, workdir: Path) -> Path:
         raise Refusal(f"--format=png is for images; this model draws samples of shape {model.shape}: take --format=npz")
     with refusals():
         report.make_folder(target.parent)
-        if values.format == "png":
-            check_replaceable(target)
+    check_places(values, workdir, [target, *(target.parent / name for name in PICTURES)])
     return target
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from score_sde.builders import build_dequantizer
 from score_sde.cli.flags import Flags, config_help, refusals, required_config
 from score_sde.cli.own_code import ALLOW_CODE, look_in_current_folder, patterns_of
+from score_sde.cli.own_files import OVERWRITE
 from score_sde.cli.training_run import train_in
 from score_sde.cli.workdir import EXAMPLE, existing_workdir
 from score_sde.loading import load
@@ -28,6 +29,7 @@ def main(argv: Sequence[str]) -> int:
     flags.integer("checkpoint", None, "step of its checkpoint (default: the latest)")
     flags.string("allow_code", None, ALLOW_CODE)
     flags.string("output", None, "folder for the dequantizer (default: dequantizer in the workdir)")
+    flags.boolean("overwrite", False, OVERWRITE)
     with refusals():
         join_processes()
     values = flags.parse(argv)
@@ -39,4 +41,4 @@ def main(argv: Sequence[str]) -> int:
             if allow:
                 look_in_current_folder()
             experiment = build_dequantizer(values.config, load(workdir, step=values.checkpoint, allow=allow))
-        return train_in(folder, experiment, stop)
+        return train_in(folder, experiment, stop, overwrite=values.overwrite)

@@ -1,6 +1,6 @@
 """What the verbs share that start from a trained model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from score_sde.builders import load_data
 from score_sde.cli.flags import Flags, Refusal, refusals, require, take, value_of
 from score_sde.cli.own_code import trust_of
+from score_sde.cli.own_files import OVERWRITE, check_report, check_results
 from score_sde.cli.report import make_folder
 from score_sde.data import DataSource, Examples
 from score_sde.experiment import Model
@@ -31,6 +32,7 @@ def workdir_flags(verb: str, description: str) -> Flags:
     flags = Flags(verb, description, _config_of_run, CONFIG_HELP, saved=True)
     flags.string("workdir", None, f"folder of a training run, for example {EXAMPLE} (required)")
     flags.integer("checkpoint", None, "step of a checkpoint (default: the latest)")
+    flags.boolean("overwrite", False, OVERWRITE)
     flags.string("average", None, "which of training.averages, as power:0.05 (default: that of training.ema_decay)")
     return flags
 
@@ -42,6 +44,15 @@ def load_model(values: Any) -> tuple[Model, Path]:
         make_folder(path)
         chosen = {"step": values.checkpoint, "config": values.config, "average": values.average}
         return load_trusting(trust_of(values), path, **chosen), path
+
+
+def check_places(values: Any, workdir: Path, paths: Iterable[Path]) -> None:
+    """Raise ``Refusal`` where results, or their rows in the report of ``workdir``, would replace what is not ours."""
+    is_runs = not is_exported(workdir)
+    elsewhere = "output" in values and bool(values.output)
+    with refusals():
+        check_report(workdir, own=is_runs, overwrite=values.overwrite)
+        check_results(paths, own=is_runs and not elsewhere, overwrite=values.overwrite)
 
 
 def load_examples(model: Model, values: Any) -> DataSource:

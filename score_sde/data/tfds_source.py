@@ -12,7 +12,6 @@ from score_sde.data.images import check_options, encoded_images
 from score_sde.data.source import DataSource
 from score_sde.data.splits import Split, chosen_column, first_line, imported_extra, load_splits
 
-
 _CLASS_NAMES = ("pythonClassName", "python_class_name", "type")
 """The keys under which ``features.json`` names the class of a feature."""
 
@@ -134,8 +133,8 @@ def _prepared(library: Any, path: str, data_dir: str | None, title: str) -> Any:
     folder = Path(path).expanduser()
     if ":" in path and not folder.exists():
         raise ValueError(
-            f"{title}: a data set of another namespace runs code of its own, which is not done: prepare it, and give its "
-            f"folder"
+            f"{title}: a data set of another namespace runs code of its own, and is not fetched: prepare it, and give "
+            f"its folder"
         )
     _check_features(folder, title)
     if data_dir is not None:

@@ -178,5 +178,5 @@ def test_a_prepared_data_set_names_no_code_of_other_packages(key, tmp_path, monk
 
 def test_a_data_set_of_another_namespace_is_not_fetched(monkeypatch):
     monkeypatch.setattr("score_sde.data.tfds_source.imported_extra", lambda *names: SimpleNamespace(builder=no_library))
-    with pytest.raises(ValueError, match="^tfds:somebody:cats: a data set of another namespace runs code of its own"):
+    with pytest.raises(ValueError, match=r"^tfds:somebody:cats: a data set of another namespace runs code of its own"):
         tfds("somebody:cats")
