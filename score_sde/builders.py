@@ -102,7 +102,9 @@ def build(config: Config) -> Experiment:
         ValueError: in one line, for whatever in the config is unknown, misspelt, of a wrong type or out of range.
         FileNotFoundError: where the data are not there.
     """
-    plain, parts = _training_parts(config, objectives.ScoreMatching)
+    plain = plain_config(config)
+    _check_unconditional(plain["model"])
+    plain, parts = _training_parts(plain, objectives.ScoreMatching)
     # The model comes last, for its network compiles.
     return Experiment(augmentation=_augmentation(plain), model=build_model(plain, None, step=0), **parts)
 
@@ -163,6 +165,18 @@ def _training_parts(config: Config, objective: type) -> tuple[dict[str, Any], di
     }
     plain["example"] = {"shape": list(parts["source"].shape), "num_levels": parts["source"].num_levels}
     return plain, parts
+
+
+def _check_unconditional(model: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` where a network would get a table of labels: no label reaches a score model in training.
+
+    Models that were trained with such a table are loaded; networks of the user's own have options of their own.
+    """
+    if str(model.get("name")) in NETWORKS and model.get("num_classes") is not None:
+        raise ValueError(
+            f"model.num_classes={model['num_classes']!r} would make a table of class labels that is never used: score "
+            f"models are trained without labels so far, leave it out"
+        )
 
 
 def _augmentation(plain: Mapping[str, Any]) -> Augmentation:
