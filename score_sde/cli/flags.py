@@ -12,7 +12,7 @@ from ml_collections import ConfigDict, config_flags
 from score_sde.builders import NAMED, SECTIONS
 from score_sde.cli.config_file import read_config
 from score_sde.cli.leftovers import drop_leftovers
-from score_sde.cli.own_code import ALLOW_CODE, look_in_current_folder, trust_of
+from score_sde.cli.own_code import look_in_current_folder, trust_of
 from score_sde.code_names import check_code, named_code
 from score_sde.naming import did_you_mean
 
@@ -50,7 +50,8 @@ class Flags:
         description: what it does, for ``--help``.
         config: how the config is found.
         config_help: for ``--help``: the flags of the config and what they are for.
-        saved: whether the config comes from a workdir, and may name code only where ``--allow_code`` says so.
+        saved: whether the config comes from a workdir, and may name code only where ``--allow_code`` says so, a flag
+            that has to be defined then.
     """
 
     def __init__(
@@ -62,8 +63,6 @@ class Flags:
         self._lines = dict(config_help)
         self._shorthands: dict[str, str] = {}
         flags.DEFINE_bool("help", False, "", short_name="h", flag_values=self._values)
-        if saved:
-            self.string("allow_code", None, ALLOW_CODE)
 
     def string(self, name: str, default: str | None, description: str) -> None:
         """A flag for a text."""

@@ -11,8 +11,8 @@ from score_sde.code_names import leaves
 from score_sde.trust import Trust, is_code
 
 ALLOW_CODE = (
-    "code that a saved config may name, which is run: by commas, mypkg or mypkg.* (the package and the modules below "
-    "it), mypkg.module:Name, or * (all code) (default: none but what the flags name)"
+    "code that the workdir may name, which is then run: by commas, mypkg (and all below), mypkg.module:Name, or * "
+    "(default: none but what other flags name)"
 )
 """What ``--help`` says of ``--allow_code``."""
 

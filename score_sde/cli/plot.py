@@ -33,9 +33,9 @@ def main(argv: Sequence[str]) -> int:
     description = "Draw the loss and the SDE of a workdir; or the SDE of a config; or, with neither, every SDE."
     flags = Flags("plot", description, named_config, config_help("default: none"))
     flags.string("workdir", None, f"folder of a training run, for example {EXAMPLE} (default: none)")
-    flags.string("allow_code", None, f"{ALLOW_CODE}; of the workdir, its SDE alone")
-    flags.boolean("overwrite", False, OVERWRITE)
     flags.string("output", None, "folder for the pictures (default: the workdir, or pictures where there is none)")
+    flags.string("allow_code", None, ALLOW_CODE)
+    flags.boolean("overwrite", False, OVERWRITE)
     values = flags.parse(argv)
     config = values.config if "config" in values else None
     if values.workdir is not None:

@@ -27,8 +27,8 @@ def main(argv: Sequence[str]) -> int:
     flags = Flags("train-dequantizer", description, read_config, config_help("required", CONFIG))
     flags.string("workdir", None, f"folder of the training run of the score model, for example {EXAMPLE} (required)")
     flags.integer("checkpoint", None, "step of its checkpoint (default: the latest)")
-    flags.string("allow_code", None, ALLOW_CODE)
     flags.string("output", None, "folder for the dequantizer (default: dequantizer in the workdir)")
+    flags.string("allow_code", None, ALLOW_CODE)
     flags.boolean("overwrite", False, OVERWRITE)
     with refusals():
         join_processes()

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from score_sde.builders import load_data
 from score_sde.cli.flags import Flags, Refusal, refusals, require, take, value_of
-from score_sde.cli.own_code import trust_of
+from score_sde.cli.own_code import ALLOW_CODE, trust_of
 from score_sde.cli.own_files import OVERWRITE, check_report, check_results
 from score_sde.cli.report import make_folder
 from score_sde.data import DataSource, Examples
@@ -32,8 +32,9 @@ def workdir_flags(verb: str, description: str) -> Flags:
     flags = Flags(verb, description, _config_of_run, CONFIG_HELP, saved=True)
     flags.string("workdir", None, f"folder of a training run, for example {EXAMPLE} (required)")
     flags.integer("checkpoint", None, "step of a checkpoint (default: the latest)")
-    flags.boolean("overwrite", False, OVERWRITE)
     flags.string("average", None, "which of training.averages, as power:0.05 (default: that of training.ema_decay)")
+    flags.string("allow_code", None, ALLOW_CODE)
+    flags.boolean("overwrite", False, OVERWRITE)
     return flags
 
 
