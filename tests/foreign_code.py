@@ -5,6 +5,7 @@ import copy
 import io
 import itertools
 import json
+import random
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,6 +81,16 @@ def spoilt(config: dict[str, Any], *, shapes: bool = True) -> Iterator[tuple[str
                 section = section[key]
             section[path[-1]] = value
             yield f"{'.'.join(path)}={value!r}", changed
+
+
+def spoilt_at_random(config: dict[str, Any], seed: int) -> tuple[str, dict[str, Any]]:
+    """The config with code named in one to four places at random, for a fuzz as long as one likes."""
+    rng = random.Random(seed)
+    done = []
+    for _ in range(rng.randint(1, 4)):
+        what, config = rng.choice(list(spoilt(config)))
+        done.append(what)
+    return ", ".join(done), config
 
 
 def places(tree: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

@@ -18,14 +18,20 @@ def check_resumes(workdir: Path, config: Mapping[str, Any]) -> None:
     saved = newest_config(workdir / "checkpoints")
     if saved is None:
         return
+    if not isinstance(saved, Mapping):
+        raise ValueError(f"{workdir} holds a run without a config: choose another --workdir")
     sections = [(section, saved.get(section), config.get(section)) for section in FIXED]
-    sections.append((AVERAGES, *(each.get("training", {}).get("averages", []) for each in (saved, config))))
+    sections.append((AVERAGES, *(_averages(each.get("training")) for each in (saved, config))))
     for section, then, since in sections:
         for key, was, now in _differences(section, then, since):
             raise ValueError(
                 f"{workdir} holds a run with {key}={was!r} where this config has {now!r}: choose another --workdir "
                 f"(only optim, sampling, training and eval may change when a run goes on, but for {AVERAGES})"
             )
+
+
+def _averages(training: Any) -> Any:
+    return training.get("averages", []) if isinstance(training, Mapping) else []
 
 
 def _differences(path: str, saved: Any, config: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -105,7 +105,7 @@ def test_what_is_looked_up_is_refused_without_the_check_at_the_door(exported, sp
 
 @pytest.mark.slow
 def test_no_place_of_a_workdir_names_code_that_is_run(workdir, spy):
-    for what, config in spoilt(config_of(workdir)):
+    for what, config in itertools.islice(spoilt(config_of(workdir)), 0, None, 5):
         put_config(workdir, config)
         for loader in (load, saved_config):
             runs_nothing(spy, what, lambda loader=loader: loader(workdir))
@@ -142,7 +142,7 @@ def test_no_command_runs_what_a_workdir_names(verb, workdir, spy, monkeypatch):
 def test_no_command_runs_what_any_place_of_a_workdir_names(verb, workdir, spy, tmp_path):
     flags = COMMANDS.get(verb, ("--sigma_rel=0.1", f"--output={tmp_path / 'none'}"))
     flags = [flag.replace("output=none", f"output={tmp_path / 'none'}") for flag in flags]
-    for what, config in itertools.islice(spoilt(config_of(workdir)), 0, None, 17):
+    for what, config in itertools.islice(spoilt(config_of(workdir)), 0, None, 97):
         put_config(workdir, config)
         command_runs_nothing(spy, f"{verb}: {what}", verb, f"--workdir={workdir}", *flags)
 
