@@ -97,7 +97,7 @@ def test_each_place_that_is_looked_up_is_refused_by_every_loader(exported, spy):
 def test_what_is_looked_up_is_refused_without_the_check_at_the_door(exported, spy, monkeypatch):
     """So that a section which the door does not know cannot be forgotten."""
     monkeypatch.setattr("score_sde.loading.check_code", lambda *arguments, **options: None)
-    for what, config in itertools.islice(choices_of(config_of(exported)).items(), 0, None, 11):
+    for what, config in itertools.islice(choices_of(config_of(exported)).items(), 0, None, 17):
         put_config(exported, config)
         runs_nothing(spy, what, lambda: load(exported))
         runs_nothing(spy, what, lambda config=config: load_trusting(NOTHING, exported, config=config))
