@@ -7,7 +7,7 @@ before anything compiles. A ``"package.module:Name"`` instead of a name takes co
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import jax
@@ -25,7 +25,6 @@ from score_sde.data import (
     DataSource,
     Scaling,
     load_source,
-    source_options,
 )
 from score_sde.dequantizer import DequantizerExperiment, LearnedDequantizer, VariationalDequantization
 from score_sde.experiment import Drawing, Evaluating, Experiment, Model, Training
@@ -62,6 +61,7 @@ from score_sde.tables import (
     VALUES,
     Table,
 )
+from score_sde.trust import EVERYTHING, Trust
 from score_sde.typing import Params
 
 __all__ = [
@@ -94,7 +94,6 @@ __all__ = [
     "build_model",
     "build_sde",
     "construct",
-    "drop_leftovers",
     "kind_of",
     "load_data",
     "plain_config",
@@ -113,7 +112,9 @@ def build(config: Config) -> Experiment:
         ValueError: in one line, for whatever in the config is unknown, misspelt, of a wrong type or out of range.
         FileNotFoundError: where the data are not there.
     """
-    plain, parts = _training_parts(config, objectives.ScoreMatching)
+    plain = plain_config(config)
+    _check_unconditional(plain["model"])
+    plain, parts = _training_parts(plain, objectives.ScoreMatching)
     # The model comes last, for its network compiles.
     return Experiment(augmentation=_augmentation(plain), model=build_model(plain, None, step=0), **parts)
 
@@ -170,23 +171,35 @@ def _training_parts(config: Config, objective: type) -> tuple[dict[str, Any], di
         "objective": construct("objective", objective, plain["objective"]),
         "source": load_data(plain),
         "optimizer": construct("optim", optax.GradientTransformation, plain["optim"]),
-        "training": _call("training", Training, plain["training"]),
+        "training": _call("training", Training, plain["training"], trust=EVERYTHING),
     }
     plain["example"] = {"shape": list(parts["source"].shape), "num_levels": parts["source"].num_levels}
     plain["example"] |= fitted_standardization(plain["data"], parts["source"])
     return plain, parts
 
 
+def _check_unconditional(model: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` where a network would get a table of labels: no label reaches a score model in training.
+
+    Models that were trained with such a table are loaded; networks of the user's own have options of their own.
+    """
+    if str(model.get("name")) in NETWORKS and model.get("num_classes") is not None:
+        raise ValueError(
+            f"model.num_classes={model['num_classes']!r} would make a table of class labels that is never used: score "
+            f"models are trained without labels so far, leave it out"
+        )
+
+
 def _augmentation(plain: Mapping[str, Any]) -> Augmentation:
     """What training does to the data of a config."""
     values = {key: plain["data"][key] for key in AUGMENTATION if key in plain["data"]}
-    augmentation = _call("data", Augmentation, values)
+    augmentation = _call("data", Augmentation, values, trust=EVERYTHING)
     augmentation.check(tuple(plain["example"]["shape"]))
     return augmentation
 
 
-def load_data(config: Config) -> DataSource:
-    """The data of a config."""
+def load_data(config: Config, *, trust: Trust = EVERYTHING) -> DataSource:
+    """The data of a config, of the caller's own unless ``trust`` says which code it may name."""
     ours = (*SCALING, STANDARDIZE, *AUGMENTATION)
     options = {key: value for key, value in plain_config(config)["data"].items() if key not in ours}
     source = options.pop("source", None)
@@ -196,35 +209,43 @@ def load_data(config: Config) -> DataSource:
         files = [f"{prefix}:PATH" for prefix in FILE_SOURCES]
         raise ValueError(f"data needs source: one of {', '.join([*SOURCES, *DATA_SETS, *files])}")
     with errors_of("data"):
-        return load_source(source, **options)
+        return load_source(source, trust, **options)
 
 
-def build_model(config: Config, params: Params | None, *, step: int) -> Model:
-    """The model of a resolved config, which knows the shape of an example; initial parameters where none are given."""
+def build_model(config: Config, params: Params | None, *, step: int, trust: Trust = EVERYTHING) -> Model:
+    """The model of a resolved config, which knows the shape of an example; initial parameters where none are given.
+
+    The config is the caller's own, unless ``trust`` says which code it may name.
+    """
     plain = _of_kind(SCORE_MODEL, config)
     sampler = dict(plain["sampling"])
     drawing = {key: sampler.pop(key) for key in inspect.signature(Drawing).parameters if key in sampler}
+    predicted = parameterization.Parameterization
     return Model(
-        **_model_parts(plain, ScoreNetwork, params),
-        parameterization=construct("parameterization", parameterization.Parameterization, plain["parameterization"]),
-        sampler=construct("sampling", sampling.Sampler, sampler),
-        drawing=_call("sampling", Drawing, drawing),
-        evaluating=_call("eval", Evaluating, plain["eval"]),
+        **_model_parts(plain, ScoreNetwork, params, trust),
+        parameterization=construct("parameterization", predicted, plain["parameterization"], trust=trust),
+        sampler=construct("sampling", sampling.Sampler, sampler, trust=trust),
+        drawing=_call("sampling", Drawing, drawing, trust=trust),
+        evaluating=_call("eval", Evaluating, plain["eval"], trust=trust),
         step=step,
         config=plain,
     )
 
 
-def build_classifier_model(config: Config, params: Params | None, *, step: int) -> NoisyClassifier:
+def build_classifier_model(
+    config: Config, params: Params | None, *, step: int, trust: Trust = EVERYTHING
+) -> NoisyClassifier:
     """The classifier of a resolved config, as `build_model` does for a score model."""
     plain = _of_kind(CLASSIFIER, config)
-    return NoisyClassifier(**_model_parts(plain, Classifier, params), step=step, config=plain)
+    return NoisyClassifier(**_model_parts(plain, Classifier, params, trust), step=step, config=plain)
 
 
-def build_dequantizer_model(config: Config, params: Params | None, *, step: int) -> LearnedDequantizer:
+def build_dequantizer_model(
+    config: Config, params: Params | None, *, step: int, trust: Trust = EVERYTHING
+) -> LearnedDequantizer:
     """The dequantizer of a resolved config, as `build_model` does for a score model."""
     plain = _of_kind(DEQUANTIZER, config)
-    return LearnedDequantizer(**_model_parts(plain, ConditionalFlow, params), step=step, config=plain)
+    return LearnedDequantizer(**_model_parts(plain, ConditionalFlow, params, trust), step=step, config=plain)
 
 
 def _of_kind(wanted: str, config: Config) -> dict[str, Any]:
@@ -234,40 +255,44 @@ def _of_kind(wanted: str, config: Config) -> dict[str, Any]:
     if found != wanted:
         suffix = "" if found == SCORE_MODEL else f"_{found}"
         raise ValueError(f"this is a {found}, not a {wanted}: load{suffix} loads it, build{suffix} builds it")
+    if "example" not in plain:
+        raise ValueError("the config lacks the section 'example', which training writes: build trains such a config")
     return plain
 
 
-def _model_parts(plain: dict[str, Any], kind: type, params: Params | None) -> dict[str, Any]:
+def _model_parts(plain: dict[str, Any], kind: type, params: Params | None, trust: Trust) -> dict[str, Any]:
     """What every model has, with a network of a ``kind``."""
     seed, example = plain["seed"], plain["example"]
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"seed must be a whole number from 0 to {2**32 - 1}, got {seed!r}")
     shape = tuple(example["shape"])
     parts = {
-        "sde": build_sde(plain),
-        "network": construct("model", kind, plain["model"], shape=shape),
-        "scaling": _scaling(plain["data"], example),
+        "sde": build_sde(plain, trust=trust),
+        "network": construct("model", kind, plain["model"], trust=trust, shape=shape),
+        "scaling": _scaling(plain["data"], example, trust),
     }
     params = _init(parts["network"], seed) if params is None else _checked(parts["network"], params)
     return {**parts, "params": params, "shape": shape, "seed": seed}
 
 
-def _scaling(data: Mapping[str, Any], example: Mapping[str, Any]) -> Scaling:
+def _scaling(data: Mapping[str, Any], example: Mapping[str, Any], trust: Trust) -> Scaling:
     """The scaling of the data of a resolved config, which is that of its training."""
     given = {"num_levels": example["num_levels"], **saved_standardization(data, example)}
-    scaling = _call("data", Scaling, {key: data[key] for key in SCALING if key in data}, **given)
+    scaling = _call("data", Scaling, {key: data[key] for key in SCALING if key in data}, trust=trust, **given)
     with errors_of("example"):
         scaling.check(tuple(example["shape"]))
     return scaling
 
 
-def build_sde(config: Config) -> sdes.SDE:
-    """The SDE alone of a config."""
-    return construct("sde", sdes.SDE, plain_config(config)["sde"])
+def build_sde(config: Config, *, trust: Trust = EVERYTHING) -> sdes.SDE:
+    """The SDE alone of a config, of the caller's own unless ``trust`` says which code it may name."""
+    return construct("sde", sdes.SDE, plain_config(config)["sde"], trust=trust)
 
 
-def construct(section: str, kind: type, values: Any, **given: Any) -> Any:
+def construct(section: str, kind: type, values: Any, *, trust: Trust = EVERYTHING, **given: Any) -> Any:
     """The object of a ``kind`` that ``values["name"]`` chooses for a section, made with the other values and ``given``.
+
+    ``trust`` says which code the values may name: any, for those that the caller has chosen.
 
     Raises:
         ValueError: where the name or a key is unknown, or the object is of another kind.
@@ -276,59 +301,32 @@ def construct(section: str, kind: type, values: Any, **given: Any) -> Any:
     if not isinstance(values, Mapping) or "name" not in values:
         raise ValueError(f"{section} needs a name: one of {', '.join(table)}, or package.module:Name")
     rest = {key: value for key, value in values.items() if key != "name"}
-    found = _call(section, lookup(section, values["name"], table), rest, name=values["name"], **given)
+    function = lookup(section, values["name"], table, trust=trust)
+    found = _call(section, function, rest, trust=trust, name=values["name"], **given)
     if not isinstance(found, kind):
         raise ValueError(f"{section} {values['name']!r} gives {type(found).__name__} where {kind.__name__} is expected")
     return found
 
 
-def drop_leftovers(config: ConfigDict, before: Mapping[str, Any], given: Iterable[str]) -> None:
-    """Take away what belongs to an earlier name of a section: keys that it has and the new name has not.
-
-    The name of the section ``data`` is its source.
-
-    Args:
-        config: the config to change, in which sections may have got other names.
-        before: the config as it was.
-        given: the keys, such as ``sampling.num_steps``, and sections that were set on purpose and stay.
-    """
-    given = set(given)
-    for path in (*NAMED, "data"):
-        old, new = _section(before, path), _section(config, path)
-        chosen = "source" if path == "data" else "name"
-        if old and new and path not in given and old.get(chosen) != new.get(chosen):
-            for key in _keys(path, old.get(chosen)) - _keys(path, new.get(chosen)):
-                if key in new and f"{path}.{key}" not in given:
-                    del new[key]
-
-
-def _section(config: Any, path: str) -> Any:
-    for part in path.split("."):
-        config = config.get(part) if isinstance(config, Mapping | ConfigDict) else None
-    return config if isinstance(config, Mapping | ConfigDict) else None
-
-
-def _keys(path: str, name: Any) -> set[str]:
-    if name in (None, "none"):
-        return set()
-    if path == "data":
-        return source_options(name) if isinstance(name, str) else set()
-    return set(inspect.signature(lookup(path, name, NAMED[path])).parameters)
-
-
 def _call(
-    section: str, function: Callable[..., Any], values: Mapping[str, Any], *, name: Any = None, **given: Any
+    section: str,
+    function: Callable[..., Any],
+    values: Mapping[str, Any],
+    *,
+    trust: Trust,
+    name: Any = None,
+    **given: Any,
 ) -> Any:
-    arguments = {key: _argument(section, key, value) for key, value in values.items()}
+    arguments = {key: _argument(section, key, value, trust) for key, value in values.items()}
     arguments = check_arguments(section, function, arguments, given=given, name=name)
     with errors_of(section, TypeError):
         return function(**given, **arguments)
 
 
-def _argument(section: str, key: str, value: Any) -> Any:
+def _argument(section: str, key: str, value: Any, trust: Trust) -> Any:
     """A value of a config as the constructor takes it: functions and nested sections by their tables."""
     if key == "grid" and isinstance(value, list):
-        return solvers.Nodes(times=tuple(value))
+        return _call(f"{section}.{key}", solvers.Nodes, {"times": value}, trust=trust)
     if key == "averages":
         if not isinstance(value, list):
             raise ValueError(
@@ -336,29 +334,29 @@ def _argument(section: str, key: str, value: Any) -> Any:
             )
         return tuple(from_text(f"{section}.{key}", text, AVERAGES) for text in value)
     if key in FUNCTIONS:
-        return _function(f"{section}.{key}", value, FUNCTIONS[key])
+        return _function(f"{section}.{key}", value, FUNCTIONS[key], trust)
     if key in VALUES and f"{section}.{key}" in NAMED:
         values = {"name": value} if isinstance(value, str) else value
         if key in OPTIONAL and values in (None, {"name": "none"}):
             return None
-        return construct(f"{section}.{key}", VALUES[key][1], values)
+        return construct(f"{section}.{key}", VALUES[key][1], values, trust=trust)
     return tuple(value) if isinstance(value, list) else value
 
 
-def _function(path: str, value: Any, table: Table) -> Callable[..., Any]:
+def _function(path: str, value: Any, table: Table, trust: Trust) -> Callable[..., Any]:
     """The function of a name; or, where there are parameters beside its name, one like it that has them."""
     if not isinstance(value, Mapping):
-        return lookup(path, value, table)
+        return lookup(path, value, table, trust=trust)
     if "name" not in value:
         raise ValueError(f"{path} needs a name: one of {', '.join(table)}, or package.module:Name")
-    function = lookup(path, value["name"], table)
+    function = lookup(path, value["name"], table, trust=trust)
     parameters = {key: parameter for key, parameter in value.items() if key != "name"}
     if not dataclasses.is_dataclass(function):
         if parameters:
             raise ValueError(f"{path} {value['name']!r} is a function without parameters, got {', '.join(parameters)}")
         return function
     make = function if isinstance(function, type) else type(function)
-    return _call(path, make, parameters, name=value["name"])
+    return _call(path, make, parameters, trust=trust, name=value["name"])
 
 
 def _init(network: ScoreNetwork | Classifier | ConditionalFlow, seed: int) -> Params:

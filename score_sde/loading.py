@@ -15,6 +15,7 @@ from score_sde.builders import (
     plain_config,
 )
 from score_sde.classifier import NoisyClassifier
+from score_sde.code_names import check_code
 from score_sde.configs.default import get_default_config
 from score_sde.dequantizer import LearnedDequantizer
 from score_sde.experiment import Model
@@ -26,10 +27,16 @@ from score_sde.interop.reference_config import sections_of_reference
 from score_sde.models import ScoreNetwork
 from score_sde.sections import as_begun, with_former_options
 from score_sde.training import SamplingCheckpoint, restore_for_sampling
+from score_sde.trust import EVERYTHING, Allow, Trust
 
 
 def load(
-    path: str | Path, *, step: int | None = None, config: Config | None = None, average: str | None = None
+    path: str | Path,
+    *,
+    step: int | None = None,
+    config: Config | None = None,
+    average: str | None = None,
+    allow: Allow = (),
 ) -> Model:
     """A trained model: its averaged parameters, and the objects of its config.
 
@@ -39,44 +46,81 @@ def load(
             of Score-SDE (PyTorch ``.pth`` or JAX), ScoreFlow, NCSN or NCSNv2. No code is run from any of these.
         step: which checkpoint; the latest unless given.
         config: a config to use in place of the saved one, as from ``saved_config`` with changes, or from
-            `config_from_reference`.
+            `config_from_reference`. What it names is the caller's own choice.
         average: which of ``training.averages``, such as ``"power:0.05"``; that of ``training.ema_decay`` unless given.
+        allow: the code that the saved config may name, as ``["mypkg"]``: ``"mypkg"`` or ``"mypkg.*"`` is whatever the
+            package and the modules below it define, ``"mypkg.module:Name"`` one function or class, ``"*"`` all code.
+            Without it the saved config chooses from the tables of this package alone. To import a module is to run it,
+            with the rights of whoever loads the model.
 
     Raises:
         FileNotFoundError: where there is no checkpoint.
-        ValueError: where the checkpoint is damaged, its parameters are not those of the config's network, or the run
-            has no such average.
+        ValueError: where the checkpoint is damaged, its parameters are not those of the config's network, the run
+            has no such average, or the saved config names code that is not allowed; nothing is imported before.
     """
+    trust = Trust.of(allow)
+    return load_trusting(EVERYTHING if config is not None else trust, path, step=step, config=config, average=average)
+
+
+def load_trusting(
+    trust: Trust,
+    path: str | Path,
+    *,
+    step: int | None = None,
+    config: Config | None = None,
+    average: str | None = None,
+) -> Model:
+    """As `load`, where ``trust`` says which code may be named by the config, a given one too."""
     path = Path(path)
     if average is not None and (is_exported(path) or is_diffusers(path) or path.is_file()):
         raise ValueError(f"{path} has one average of its parameters, and no {average!r}: a run's checkpoints have more")
     if is_diffusers(path):
-        return _load_diffusers(path, config)
+        return _load_diffusers(path, config, trust)
     if path.is_file():
         if config is None:
             raise ValueError(f"{path} does not say what it holds: give its config, as load(path, config=...)")
-        return _load_foreign(path, plain_config(config))
+        return _load_foreign(path, plain_config(config), trust)
     found = _saved(path, step, average)
-    return build_model(_chosen(found, config), found.ema_params, step=found.step)
+    chosen = _chosen_config(path, found.config, config, trust)
+    return build_model(chosen, found.ema_params, step=found.step, trust=trust)
 
 
-def load_classifier(path: str | Path, *, step: int | None = None, config: Config | None = None) -> NoisyClassifier:
+def load_classifier(
+    path: str | Path, *, step: int | None = None, config: Config | None = None, allow: Allow = ()
+) -> NoisyClassifier:
     """A trained classifier of noisy examples, from the workdir of its run, as `load` does for a score model."""
+    allowed = Trust.of(allow)
+    trust = EVERYTHING if config is not None else allowed
     found = _saved(Path(path), step)
-    return build_classifier_model(_chosen(found, config), found.ema_params, step=found.step)
+    chosen = _chosen_config(path, found.config, config, trust)
+    return build_classifier_model(chosen, found.ema_params, step=found.step, trust=trust)
 
 
-def load_dequantizer(path: str | Path, *, step: int | None = None) -> LearnedDequantizer:
-    """A learned dequantizer, from the folder that ``score-sde train-dequantizer`` has trained it in."""
-    found = _saved(Path(path), step)
-    return build_dequantizer_model(found.config, found.ema_params, step=found.step)
+def load_dequantizer(path: str | Path, *, step: int | None = None, allow: Allow = ()) -> LearnedDequantizer:
+    """A learned dequantizer, from the folder that ``score-sde train-dequantizer`` has trained it in.
+
+    ``allow``: the code that its saved config may name, as in `load`.
+    """
+    trust, found = Trust.of(allow), _saved(Path(path), step)
+    chosen = _chosen_config(path, found.config, None, trust)
+    return build_dequantizer_model(chosen, found.ema_params, step=found.step, trust=trust)
 
 
-def saved_config(path: str | Path, *, step: int | None = None) -> ConfigDict:
-    """The resolved config that was saved with a checkpoint or an exported model, or that a diffusers folder tells."""
-    if is_diffusers(path):
-        return _config_of_diffusers(read_diffusers(path))
-    return ConfigDict(_with_tuples(_saved(Path(path), step).config))
+def saved_config(path: str | Path, *, step: int | None = None, allow: Allow = ()) -> ConfigDict:
+    """The resolved config that was saved with a checkpoint or an exported model, or that a diffusers folder tells.
+
+    What is built from it is the choice of whoever builds it, so it names no code but what ``allow`` says, as in `load`.
+    To look at any config, ``allow="*"``; nothing is imported.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        ValueError: where it is damaged, or names code that is not allowed.
+    """
+    trust, where = Trust.of(allow), Path(path)
+    config = _config_of_diffusers(read_diffusers(where)) if is_diffusers(where) else _saved(where, step).config
+    plain = as_mapping(config)
+    check_code(plain, trust, str(path))
+    return ConfigDict(_with_tuples(plain))
 
 
 def config_from_reference(fields: Config) -> ConfigDict:
@@ -102,12 +146,6 @@ def config_from_reference(fields: Config) -> ConfigDict:
     return config
 
 
-def _chosen(found: SamplingCheckpoint, config: Config | None) -> dict[str, Any]:
-    """The config to load by: the one given or saved, for the examples of the saved one."""
-    chosen = as_begun(plain_config(found.config if config is None else config), found.config)
-    return {**chosen, "example": found.config["example"]}
-
-
 def _with_tuples(value: Any) -> Any:
     """A value from JSON with tuples for its lists, as configs have them and flags can change them."""
     if isinstance(value, Mapping):
@@ -115,25 +153,35 @@ def _with_tuples(value: Any) -> Any:
     return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def _load_foreign(path: Path, config: dict[str, Any]) -> Model:
+def _chosen_config(path: str | Path, saved: Any, given: Config | None, trust: Trust) -> dict[str, Any]:
+    """The given config, or the saved one; with the examples that the saved one tells of."""
+    check_code(saved if given is None else as_mapping(given), trust, str(path))
+    if not isinstance(saved, Mapping) or "example" not in saved:
+        raise ValueError(f"the config of {path} does not tell the shape of an example")
+    chosen = as_begun(plain_config(saved if given is None else given), saved)
+    return {**chosen, "example": saved["example"]}
+
+
+def _load_foreign(path: Path, config: dict[str, Any], trust: Trust) -> Model:
     if "example" not in config:
         raise ValueError("the config needs the section example, with the shape of an image and its num_levels")
     config, shape = with_former_options(config), tuple(config["example"]["shape"])
-    network = construct("model", ScoreNetwork, config["model"], shape=shape)
+    network = construct("model", ScoreNetwork, config["model"], trust=trust, shape=shape)
     options = {key: value for key, value in config["model"].items() if key != "name"}
     found = read_foreign(path, network, name=config["model"]["name"], options=options, shape=shape)
-    return build_model(config, found.params, step=found.step)
+    return build_model(config, found.params, step=found.step, trust=trust)
 
 
-def _load_diffusers(path: Path, given: Config | None) -> Model:
+def _load_diffusers(path: Path, given: Config | None, trust: Trust) -> Model:
     found = read_diffusers(path)
     config = plain_config(_config_of_diffusers(found) if given is None else given)
-    network = construct("model", ScoreNetwork, config["model"], shape=tuple(config["example"]["shape"]))
+    check_code(config, trust, str(path))
+    network = construct("model", ScoreNetwork, config["model"], trust=trust, shape=tuple(config["example"]["shape"]))
     try:
         params = params_from_diffusers(network, found.tensors)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return build_model(config, params, step=0)
+    return build_model(config, params, step=0, trust=trust)
 
 
 def _config_of_diffusers(found: Diffusers) -> ConfigDict:

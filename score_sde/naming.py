@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from score_sde.memory import lack_of_memory
+from score_sde.trust import Trust, is_code
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -20,31 +21,35 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f", did you mean {close[0]!r}?" if close else ""
 
 
-def lookup(kind: str, name: Any, table: Mapping[str, Any]) -> Any:
-    """The entry of ``table`` called ``name``, or the object of a dotted ``"package.module:Name"``.
+def lookup(kind: str, name: Any, table: Mapping[str, Any], *, trust: Trust) -> Any:
+    """The entry of ``table`` called ``name``, or the object of a dotted ``"package.module:Name"`` that is trusted.
 
     Raises:
-        ValueError: where there is no such entry; it suggests the nearest and lists all.
+        ValueError: where there is no such entry; it suggests the nearest and lists all. And as for `imported`.
     """
     if isinstance(name, str) and name in table:
         return table[name]
     if isinstance(name, str) and ":" in name:
-        return imported(kind, name, table)
+        return imported(kind, name, table, trust=trust)
     raise ValueError(
         f"unknown {kind} {name!r}{did_you_mean(str(name), table)}; known: {', '.join(table)}, or package.module:Name"
     )
 
 
-def imported(kind: str, name: str, known: Iterable[str] = ()) -> Any:
+def imported(kind: str, name: str, known: Iterable[str] = (), *, trust: Trust) -> Any:
     """The object that a dotted ``"package.module:Name"`` names; ``known`` are the plain names that may have been meant.
 
+    Nothing else imports what a config names. ``trust`` says which modules may be.
+
     Raises:
-        ValueError: where there is no such module or object, or the module cannot be imported.
+        ValueError: where the name is not trusted, which is found out before anything is imported; where there is no
+            such module or object, or the module cannot be imported.
     """
     module_name, _, attribute = name.partition(":")
     hint = did_you_mean(module_name, known)
-    if not all(part.isidentifier() for part in [*module_name.split("."), attribute]):
+    if not is_code(name):
         raise ValueError(f"unknown {kind} {name!r}{hint}; known: {', '.join([*known, 'package.module:Name'])}")
+    trust.check(kind, name)
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever the code of a module may raise
@@ -55,6 +60,7 @@ def imported(kind: str, name: str, known: Iterable[str] = ()) -> Any:
     if not callable(found := getattr(module, attribute, None)):
         hint = did_you_mean(attribute, [key for key, value in vars(module).items() if callable(value)])
         raise ValueError(f"{kind} {name!r}: module {module_name!r} has no function or class {attribute!r}{hint}")
+    trust.check_definition(kind, name, found)
     return found
 
 

@@ -1,11 +1,14 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and say that they are this package's own."""
 
 import os
 import secrets
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+import numpy as np
 
 PathLike: TypeAlias = str | os.PathLike[str]
 """A place in the file system."""
@@ -26,3 +29,34 @@ def replacing(path: PathLike) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+MARK = "score_sde"
+"""What a picture, an animation or an archive of arrays has in it that this package has written."""
+
+_MARKED = (
+    (b"\x89PNG", b"Software\0" + MARK.encode()),
+    (b"GIF8", MARK.encode()),
+    (b"#!/bin/bash\n# Written by `score-sde launch", b""),
+)
+"""How files begin, and what is found near their beginning where they are this package's own."""
+
+
+def write_arrays(path: PathLike, **arrays: Any) -> None:
+    """Write arrays to a compressed ``.npz``, which appears whole or not at all, and is marked as this package's own."""
+    with replacing(path) as temporary:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.comment = MARK.encode()
+
+
+def is_marked(path: Path) -> bool:
+    """Whether this package has written a file, as far as the file itself says: pictures, arrays, batch scripts."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+        file.seek(max(0, path.stat().st_size - len(MARK)))
+        tail = file.read()
+    if head.startswith(b"PK"):
+        return tail == MARK.encode()
+    return any(head.startswith(start) and mark in head for start, mark in _MARKED)

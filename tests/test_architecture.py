@@ -15,13 +15,14 @@ MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__
 PLAIN = [path for path in MODULES if path.name != "__init__.py"]
 
 FLOORS = {
-    **dict.fromkeys(["typing", "precision", "naming", "configs", "sdes", "chunking", "memory", "devices"], 0),
+    **dict.fromkeys(["typing", "precision", "naming", "configs", "sdes", "chunking", "memory", "devices", "trust"], 0),
     **dict.fromkeys(["reverse", "parameterization", "objectives", "solvers", "integrate", "divergence", "normal"], 1),
     **dict.fromkeys(["sampling", "likelihood", "latents", "conditioning", "simulation"], 2),
     **dict.fromkeys(["evidence", "discrete_evidence", "dequantization", "estimators"], 2),
     **dict.fromkeys(["models", "data", "interop", "replacing", "unreadable"], 3),
     **dict.fromkeys(["training", "evaluation"], 4),
     **dict.fromkeys(["experiment", "classifier", "dequantizer", "tables", "sections", "builders", "loading"], 5),
+    **dict.fromkeys(["code_names"], 5),
     **dict.fromkeys(["cli", "__main__"], 6),
 }
 """A room imports from lower floors, or from its neighbours as long as that makes no circle."""

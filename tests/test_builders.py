@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from score_sde import SDE, VESDE, VPSDE, ExactTrace, Hutchinson, HutchPP, Sampler, builders
-from score_sde.builders import build, build_model, build_sde, construct, drop_leftovers, load_data
+from score_sde.builders import build, build_model, build_sde, construct, load_data
 from score_sde.cli.config_file import read_config
+from score_sde.cli.leftovers import drop_leftovers
 from score_sde.dequantization import Dequantizer, TruncatedNormalDequantizer
 from score_sde.estimators import DDPMEstimator, Estimator, FlowEstimator, VariationalEstimator
 from score_sde.models import Classifier, ConditionalFlow, ScoreNetwork, mlp
@@ -297,6 +298,38 @@ def mutated(draw, config):
         elif change == "replace":
             section[key] = draw(JUNK)
     return config
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, make in builders.NETWORKS.items() if "num_classes" in inspect.signature(make).parameters]
+)
+def test_a_table_of_labels_that_no_label_reaches_is_refused(name, config):
+    config = config.to_dict()
+    config["model"] = {"name": name, "num_classes": 10}
+    config["data"] = {"source": "npz:none.npz"}  # the line comes before the data are read
+    with pytest.raises(
+        ValueError, match=r"^model\.num_classes=10 would make a table of class labels that is never used"
+    ):
+        build(config)
+    config["model"]["num_classes"] = None
+    with pytest.raises(FileNotFoundError):
+        build(config)
+
+
+def test_a_model_with_such_a_table_is_loaded_and_an_own_network_may_have_one(config):
+    """As from the workdir of an older version, or of a network of the user's own which takes the number."""
+    plain = {**config.to_dict(), "example": {"shape": [2], "num_levels": None}}
+    plain["model"] = {"name": "mlp", "hidden_sizes": [4], "embedding_dim": 4, "num_classes": 3}
+    params = mlp((2,), hidden_sizes=(4,), embedding_dim=4, num_classes=3).init(jax.random.key(0))
+    assert build_model(plain, params, step=1).params["condition"]["label"]["kernel"].shape == (3, 4)
+    plain["model"] = {"name": f"{__name__}:own_conditional_network", "num_classes": 3}
+    with abstract_init():
+        build(plain)
+
+
+def own_conditional_network(shape, *, num_classes: int):
+    """A network of a user's own."""
+    return mlp(shape, hidden_sizes=(num_classes,), embedding_dim=4)
 
 
 def test_only_a_threshold_may_be_none():

@@ -8,6 +8,7 @@ from typing import Literal
 import pytest
 
 from score_sde.naming import check_arguments, describe, did_you_mean, fits, from_text, imported, lookup
+from score_sde.trust import EVERYTHING
 
 TABLE = {"heun": 1, "euler_maruyama": 2}
 
@@ -18,14 +19,14 @@ def test_did_you_mean_names_the_nearest_or_nothing():
 
 
 def test_lookup_finds_an_entry_of_the_table_and_a_dotted_name():
-    assert lookup("sampler", "heun", TABLE) == 1
-    assert lookup("sampler", "inspect:signature", TABLE) is inspect.signature
+    assert lookup("sampler", "heun", TABLE, trust=EVERYTHING) == 1
+    assert lookup("sampler", "inspect:signature", TABLE, trust=EVERYTHING) is inspect.signature
 
 
 @pytest.mark.parametrize("name", ["huen", "", 3, None, ["heun"], {"name": "heun"}, 1.5, True])
 def test_lookup_of_anything_else_lists_what_there_is(name):
     with pytest.raises(ValueError, match=r"unknown sampler .*known: heun, euler_maruyama, or package.module:Name"):
-        lookup("sampler", name, TABLE)
+        lookup("sampler", name, TABLE, trust=EVERYTHING)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_lookup_of_anything_else_lists_what_there_is(name):
 )
 def test_a_dotted_name_that_leads_nowhere(name, message):
     with pytest.raises(ValueError, match=message):
-        imported("sde", name, TABLE)
+        imported("sde", name, TABLE, trust=EVERYTHING)
 
 
 @pytest.mark.parametrize("code", ["import no_such_module", "def (", "raise RuntimeError('of its own')"])
@@ -51,7 +52,7 @@ def test_a_module_that_cannot_be_imported(tmp_path, monkeypatch, code):
     (tmp_path / "broken_module.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ValueError, match=r"^sde 'broken_module:Name': module 'broken_module' cannot be imported"):
-        imported("sde", "broken_module:Name")
+        imported("sde", "broken_module:Name", trust=EVERYTHING)
     sys.modules.pop("broken_module", None)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import score_sde.configs
+from score_sde.cli.own_code import look_in_current_folder
 from score_sde.naming import did_you_mean
 
 PUBLISHED = Path(score_sde.configs.__file__).parent
@@ -23,6 +24,8 @@ def read_config(name: str) -> ConfigDict:
     """
     head, *texts = name.split(":", 1)
     path = _find(head)
+    if PUBLISHED not in path.resolve().parents:
+        look_in_current_folder()  # for what a file of the user's own imports
     try:
         namespace: dict[str, Any] = {"__name__": "config", "__file__": str(path)}
         exec(compile(path.read_bytes(), str(path), "exec"), namespace)

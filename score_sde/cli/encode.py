@@ -9,12 +9,12 @@ import numpy as np
 from score_sde.cli import report
 from score_sde.cli.encoding_run import decoded, encoded, output_folder
 from score_sde.cli.flags import MAX_SEED
-from score_sde.cli.workdir import check_split, load_model, load_split, workdir_flags
+from score_sde.cli.workdir import check_places, check_split, load_model, load_split, workdir_flags
 from score_sde.evaluation.encoding import Encoded
 from score_sde.evaluation.latent_pictures import picture_of_latents
 from score_sde.experiment import Model
 from score_sde.latents import mean_square
-from score_sde.replacing import replacing
+from score_sde.replacing import write_arrays
 
 
 def main(argv: Sequence[str]) -> int:
@@ -32,12 +32,12 @@ def main(argv: Sequence[str]) -> int:
     values = flags.parse(argv)
     check_split(values.split)
     model, workdir = load_model(values)
-    examples = np.asarray(load_split(model, values.split)[: model.evaluating.max_examples])
+    examples = np.asarray(load_split(model, values)[: model.evaluating.max_examples])
     folder = output_folder(values.output, workdir / "latents")
+    check_places(values, workdir, [folder / "latents.npz", folder / "latents.png"])
     found = encoded(model, jax.random.key(values.seed), examples, np.arange(len(examples)))
     path = folder / "latents.npz"
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, latent=found.latent, levels=examples)
+    write_arrays(path, latent=found.latent, levels=examples)
     rows = results(model, found, decoded(model, np.asarray(found.latent)), folder)
     rows = {f"latents, {values.split}": f"{len(examples)} examples, {path}", **rows}
     report.record(workdir, rows)

@@ -2,14 +2,15 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jaxtyping import Array
 
 from score_sde.cli import report
 from score_sde.cli.flags import Refusal, refusals
+from score_sde.cli.own_code import command_line
 from score_sde.cli.workdir import load_model, workdir_flags
 from score_sde.evaluation.generation import draw_batch
 from score_sde.experiment import Model
@@ -25,10 +26,12 @@ def main(argv: Sequence[str]) -> int:
     )
     flags = workdir_flags("export", description)
     flags.string("output", None, "new folder for the model (default: none)")
-    flags.string("sampler", None, "file for the sampler (default: none)")
+    flags.string("sampler", None, "new file for the sampler, or any with --overwrite (default: none)")
     values = flags.parse(argv)
     if not values.output and not values.sampler:
         raise Refusal("--output or --sampler is missing: for example --output=exported/digits")
+    with refusals():
+        _check_free(values)
     if values.sampler and not can_export():
         return _again(argv)
     model, workdir = load_model(values)
@@ -42,14 +45,22 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def _check_free(values: Any) -> None:
+    """Raise ``FileExistsError`` where something is in the way: a file does not say whose sampler it is."""
+    if values.output:
+        check_free(Path(values.output).expanduser())
+    path = Path(values.sampler or "").expanduser()
+    if values.sampler and path.exists() and not values.overwrite:
+        raise FileExistsError(f"{path} is there already: choose another place, or write over it by --overwrite")
+
+
 def _again(argv: Sequence[str]) -> int:
     """The same in a Python of its own, for equinox reads the environment once."""
-    command = [sys.executable, "-m", "score_sde", "export", *argv]
+    command = [*command_line(), "export", *argv]
     return subprocess.run(command, env=os.environ | dict([NO_CALLBACKS]), check=False).returncode
 
 
 def _export_model(folder: Path, model: Model) -> dict[str, str]:
-    check_free(folder)
     export_model(folder, model.params, model.config, step=model.step)
     return {"weights": str(folder / WEIGHTS), "config and fingerprints": str(folder / CARD)}
 

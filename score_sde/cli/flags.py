@@ -9,8 +9,11 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from score_sde.builders import NAMED, SECTIONS, drop_leftovers
+from score_sde.builders import NAMED, SECTIONS
 from score_sde.cli.config_file import read_config
+from score_sde.cli.leftovers import drop_leftovers
+from score_sde.cli.own_code import look_in_current_folder, trust_of
+from score_sde.code_names import check_code, named_code
 from score_sde.naming import did_you_mean
 from score_sde.unreadable import TRANSIENT, UnreadableError
 
@@ -59,10 +62,14 @@ class Flags:
         description: what it does, for ``--help``.
         config: how the config is found.
         config_help: for ``--help``: the flags of the config and what they are for.
+        saved: whether the config comes from a workdir, and may name code only where ``--allow_code`` says so, a flag
+            that has to be defined then.
     """
 
-    def __init__(self, verb: str, description: str, config: ReadConfig, config_help: dict[str, str]) -> None:
-        self._verb, self._read_config = verb, config
+    def __init__(
+        self, verb: str, description: str, config: ReadConfig, config_help: dict[str, str], *, saved: bool = False
+    ) -> None:
+        self._verb, self._read_config, self._saved = verb, config, saved
         self._values = flags.FlagValues()
         self._usage = f"usage: score-sde {verb} [--flag=value …]\n\n{description}\n"
         self._lines = dict(config_help)
@@ -110,8 +117,17 @@ class Flags:
             if unexpected:
                 raise ValueError(f"unexpected argument {unexpected[0]!r}: flags are written --flag=value")
             if config is not None:
-                drop_leftovers(self._values.config, before, config_flags.get_override_values(self._values["config"]))
+                self._settle(before)
         return self._values
+
+    def _settle(self, before: dict[str, Any]) -> None:
+        """Check what code the config names, once it has its overrides; and take away what these have made pointless."""
+        config = self._values.config.to_dict()
+        if self._saved:
+            check_code(config, trust_of(self._values), str(self._values.workdir))
+        if any(named_code(config)) or (self._saved and self._values.allow_code):
+            look_in_current_folder()
+        drop_leftovers(self._values.config, before, config_flags.get_override_values(self._values["config"]))
 
     def _parse(self, config: ConfigDict | None, argv: Sequence[str]) -> list[str]:
         try:

@@ -20,7 +20,8 @@ EXAMPLE = "checkpoint_24.pth"
 
 CONFIG_HELP = {
     **config_help("default: --reference_config, or what the folder says"),
-    "--reference_config": "config file of the published code, .py or .json, instead of --config (default: none)",
+    "--reference_config": "config file of the published code, .py (which is run) or .json, instead of --config "
+    "(default: none)",
 }
 
 

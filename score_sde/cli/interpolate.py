@@ -10,7 +10,7 @@ from score_sde.cli import report
 from score_sde.cli.encoding_run import encoded, output_folder
 from score_sde.cli.flags import MAX_SEED, Refusal
 from score_sde.cli.interpolation_results import results, ways_of
-from score_sde.cli.workdir import check_split, load_model, load_split, workdir_flags
+from score_sde.cli.workdir import check_places, check_split, load_model, load_split, workdir_flags
 
 PAIRS = 8
 
@@ -38,9 +38,10 @@ def main(argv: Sequence[str]) -> int:
     if not 0.0 < values.temperature < float("inf"):
         raise Refusal(f"--temperature must be positive and finite, got {values.temperature}")
     model, workdir = load_model(values)
-    examples = load_split(model, values.split)
+    examples = load_split(model, values)
     pairs = pairs_of(values, len(examples))
     folder = output_folder(values.output, workdir / "interpolation")
+    check_places(values, workdir, [folder / "interpolation.npz", folder / "interpolation.png"])
     found = encoded(model, jax.random.key(values.seed), np.asarray(examples[pairs.ravel()]), pairs.ravel())
     ways = ways_of(model, found, pairs, num_steps=values.num_steps, temperature=values.temperature)
     rows = results(model, ways, examples, folder)

@@ -13,7 +13,7 @@ from score_sde.evaluation.encoding import Encoded
 from score_sde.evaluation.latent_pictures import picture_of_interpolation
 from score_sde.experiment import Model
 from score_sde.latents import slerp, with_temperature
-from score_sde.replacing import replacing
+from score_sde.replacing import write_arrays
 
 
 class Ways(NamedTuple):
@@ -58,8 +58,7 @@ def results(model: Model, ways: Ways, data: Examples, folder: Path) -> dict[str,
     """Save the ways, draw them, and say where they are; points are drawn among the ``data``."""
     path = folder / "interpolation.npz"
     levels = np.asarray(model.scaling.to_data(ways.x))
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, index=ways.pairs, weight=ways.weights, latent=ways.latents, levels=levels)
+    write_arrays(path, index=ways.pairs, weight=ways.weights, latent=ways.latents, levels=levels)
     shown = ways.ends, ways.x, ways.latents, data
     picture = picture_of_interpolation(
         folder / "interpolation.png", *shown, scaling=model.scaling, prior_std=model.sde.prior_std()

@@ -3,7 +3,6 @@
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 from score_sde.cli.flags import Flags, Refusal, refusals, value_of
 from score_sde.cli.local_processes import Launch, run
 from score_sde.cli.main import SHARING
+from score_sde.cli.own_code import command_line
+from score_sde.cli.own_files import OVERWRITE, check_results
 from score_sde.cli.report import make_folder
 from score_sde.cli.slurm_script import SlurmJob, batch_script, escaped
 from score_sde.naming import did_you_mean
@@ -41,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
         raise Refusal(f"say where: score-sde launch local … or score-sde launch slurm …{found}")
     values = (_local_flags() if mode == "local" else _slurm_flags()).parse(_with_long_names(own[1:]))
     verb, *rest = _checked(words)
-    command = (sys.executable, "-m", "score_sde", verb)
+    command = (*command_line(), verb)
     with refusals():
         return _launch_here(values, (*command, *rest)) if mode == "local" else _submit(values, command, rest)
 
@@ -81,6 +82,7 @@ def _slurm_flags() -> Flags:
     flags.string("account", None, "who pays (default: the cluster's)")
     flags.string("sbatch", None, "options of sbatch besides, by semicolons, as --exclusive;--mem=64G (default: none)")
     flags.string("output", None, "the script (default: launch.sbatch in the workdir)")
+    flags.boolean("overwrite", False, OVERWRITE)
     flags.boolean("dry_run", False, "write the script and submit nothing")
     return flags
 
@@ -110,6 +112,7 @@ def _submit(values: Any, command: Sequence[str], rest: Sequence[str]) -> int:
         **{name: getattr(values, name) for name in fields},
     )
     text = batch_script(job, str(file))
+    check_results([file], own=False, overwrite=values.overwrite)
     make_folder(workdir)
     with replacing(file) as temporary:
         temporary.write_text(text, encoding="utf-8")

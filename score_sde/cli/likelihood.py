@@ -8,10 +8,10 @@ import numpy as np
 from score_sde.cli import report
 from score_sde.cli.flags import MAX_SEED
 from score_sde.cli.likelihood_run import evaluate_missing, pieces_of, with_dequantizer
-from score_sde.cli.workdir import check_split, load_model, load_split, workdir_flags
+from score_sde.cli.workdir import check_places, check_split, load_model, load_split, workdir_flags
 from score_sde.data.examples import first
 from score_sde.evaluation.likelihoods import Likelihoods
-from score_sde.replacing import replacing
+from score_sde.replacing import write_arrays
 from score_sde.training import meet
 
 
@@ -32,17 +32,17 @@ def main(argv: Sequence[str]) -> int:
     values = flags.parse(argv)
     check_split(values.split)
     model, workdir = load_model(values)
-    model = with_dequantizer(model, values.dequantizer)
-    key, examples = jax.random.key(values.seed), load_split(model, values.split)
+    path = workdir / f"likelihood_{values.split}.npz"
+    check_places(values, workdir, [path])
+    model = with_dequantizer(model, values.dequantizer, values)
+    key, examples = jax.random.key(values.seed), load_split(model, values)
     total = min(len(examples), model.evaluating.max_examples or len(examples))
     pieces = pieces_of(model, key, workdir, values.split, examples)
     evaluate_missing(model, pieces, key, first(examples, total))
     try:
         if jax.process_index() == 0:
             found = Likelihoods.concatenated(pieces.read(total))
-            path = workdir / f"likelihood_{values.split}.npz"
-            with replacing(path) as temporary, temporary.open("wb") as file:
-                np.savez_compressed(file, **found._asdict())
+            write_arrays(path, **found._asdict())
             num_points = None if model.scaling.num_levels is None else model.evaluating.num_dequantizations
             rows = {f"likelihood, {values.split}": summary(found, num_points), "likelihoods": str(path)}
             report.record(workdir, rows)

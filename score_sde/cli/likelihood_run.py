@@ -3,12 +3,14 @@
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
 from score_sde.cli import shared_work
 from score_sde.cli.flags import refusals
+from score_sde.cli.own_code import trust_of
 from score_sde.data import Examples
 from score_sde.data.examples import is_array
 from score_sde.evaluation.likelihoods import Likelihoods, evaluate_range, make_evaluate
@@ -24,8 +26,10 @@ NOT_THE_NUMBERS = ("max_examples", "batch_size")
 NUM_WITNESSES = 1024
 
 
-def with_dequantizer(model: Model, folder: str | None) -> Model:
+def with_dequantizer(model: Model, folder: str | None, values: Any) -> Model:
     """The model with the trained dequantizer of a folder; where none is given, with that of its config.
+
+    ``values``: those of the flags, which say what code the folder may name.
 
     Raises:
         Refusal: where there is none in the folder, or it is for other data.
@@ -33,7 +37,7 @@ def with_dequantizer(model: Model, folder: str | None) -> Model:
     if folder is None:
         return model
     with refusals():
-        found = load_dequantizer(Path(folder).expanduser())
+        found = load_dequantizer(Path(folder).expanduser(), allow=trust_of(values).patterns)
         ours, theirs = ((part.shape, part.scaling.num_levels, part.scaling.bins) for part in (model, found))
         if ours != theirs:
             raise ValueError(f"the dequantizer in {folder} is for (shape, levels, bins) {theirs}, the model for {ours}")

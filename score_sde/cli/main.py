@@ -96,9 +96,6 @@ def _say(verb: str | None, message: str) -> None:
 
 
 def _prepare_interpreter() -> None:
-    # A console script does not look for modules where it is run; "package.module:Name" in a config may mean one there.
-    if "" not in sys.path:
-        sys.path.insert(0, "")
     sys.unraisablehook = _without_late_reads
     threading.excepthook = _without_failed_writes
     _keep_compiled_programs()

@@ -29,9 +29,11 @@ def check_resumes(workdir: Path, config: Mapping[str, Any]) -> None:
     saved = newest_config(workdir / "checkpoints")
     if saved is None:
         return
+    if not isinstance(saved, Mapping):
+        raise ValueError(f"{workdir} holds a run without a config: choose another --workdir")
     saved = with_former_options(saved)
     sections = [(section, saved.get(section), config.get(section)) for section in FIXED]
-    sections.append((AVERAGES, *(each.get("training", {}).get("averages", []) for each in (saved, config))))
+    sections.append((AVERAGES, *(_averages(each.get("training")) for each in (saved, config))))
     for section, then, since in sections:
         for key, was, now in _differences(section, then, since):
             raise ValueError(
@@ -39,6 +41,10 @@ def check_resumes(workdir: Path, config: Mapping[str, Any]) -> None:
                 "--workdir "
                 f"(only optim, sampling, training and eval may change when a run goes on, but for {AVERAGES})"
             )
+
+
+def _averages(training: Any) -> Any:
+    return training.get("averages", []) if isinstance(training, Mapping) else []
 
 
 def _shown(value: Any) -> str:

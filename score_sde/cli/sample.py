@@ -10,14 +10,15 @@ from score_sde.cli import report
 from score_sde.cli.flags import MAX_SEED, Refusal, refusals
 from score_sde.cli.generation_run import draw_missing, pieces_of
 from score_sde.cli.sample_results import publish, results
-from score_sde.cli.workdir import load_examples, load_model, workdir_flags
+from score_sde.cli.workdir import check_places, load_examples, load_model, workdir_flags
 from score_sde.data import DataSource
 from score_sde.evaluation.pictures import is_image
-from score_sde.evaluation.sample_files import check_replaceable
 from score_sde.experiment import Model
 from score_sde.training import meet
 
 TARGETS = {"npz": "samples.npz", "png": "samples"}
+
+PICTURES = ("samples.png", "denoising.png", "denoising.gif")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -35,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     flags.string("output", None, "folder for the results (default: samples in the workdir)")
     values = flags.parse(argv)
     model, workdir = load_model(values)
-    source, missing = examples_if_there(model)
+    source, missing = examples_if_there(model, values)
     target = target_of(values, model, workdir)
     key, num_samples = jax.random.key(values.seed), values.num_samples or model.drawing.num_samples
     pieces = pieces_of(model, key, target.parent)
@@ -60,15 +61,14 @@ def target_of(values: Any, model: Model, workdir: Path) -> Path:
         raise Refusal(f"--format=png is for images; this model draws samples of shape {model.shape}: take --format=npz")
     with refusals():
         report.make_folder(target.parent)
-        if values.format == "png":
-            check_replaceable(target)
+    check_places(values, workdir, [target, *(target.parent / name for name in PICTURES)])
     return target
 
 
-def examples_if_there(model: Model) -> tuple[DataSource | None, str]:
+def examples_if_there(model: Model, values: Any) -> tuple[DataSource | None, str]:
     """The data of a model, or None and what is missing: a model from elsewhere can be drawn from without them."""
     try:
-        return load_examples(model), ""
+        return load_examples(model, values), ""
     except Refusal as refusal:
         if not isinstance(refusal.__cause__, FileNotFoundError):
             raise

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from score_sde.builders import CLASSIFIER, DEQUANTIZER, build, build_classifier, kind_of
 from score_sde.cli.flags import Flags, Refusal, config_help, refusals, require, required_config
+from score_sde.cli.own_files import OVERWRITE
 from score_sde.cli.resume import continued
 from score_sde.cli.training_run import train_in
 from score_sde.cli.workdir import EXAMPLE
@@ -16,6 +17,7 @@ def main(argv: Sequence[str]) -> int:
     description = "Train a score model or a classifier. Run again on the same workdir, it goes on where it stopped."
     flags = Flags("train", description, required_config, config_help("required"))
     flags.string("workdir", None, "folder for checkpoints, metrics and pictures; made if missing (required)")
+    flags.boolean("overwrite", False, OVERWRITE)
     values = flags.parse(argv)
     workdir = Path(require(values.workdir, "workdir", EXAMPLE)).expanduser()
     kind = kind_of(values.config)
@@ -24,4 +26,4 @@ def main(argv: Sequence[str]) -> int:
     with StopRequest() as stop:
         with refusals():
             experiment = (build_classifier if kind == CLASSIFIER else build)(continued(workdir, values.config))
-        return train_in(workdir, experiment, stop)
+        return train_in(workdir, experiment, stop, overwrite=values.overwrite)

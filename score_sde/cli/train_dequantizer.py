@@ -6,6 +6,8 @@ from pathlib import Path
 
 from score_sde.builders import build_dequantizer
 from score_sde.cli.flags import Flags, config_help, refusals, required_config
+from score_sde.cli.own_code import ALLOW_CODE, look_in_current_folder, patterns_of
+from score_sde.cli.own_files import OVERWRITE
 from score_sde.cli.training_run import train_in
 from score_sde.cli.workdir import EXAMPLE, existing_workdir
 from score_sde.loading import load
@@ -26,10 +28,15 @@ def main(argv: Sequence[str]) -> int:
     flags.string("workdir", None, f"folder of the training run of the score model, for example {EXAMPLE} (required)")
     flags.integer("checkpoint", None, "step of its checkpoint (default: the latest)")
     flags.string("output", None, "folder for the dequantizer (default: dequantizer in the workdir)")
+    flags.string("allow_code", None, ALLOW_CODE)
+    flags.boolean("overwrite", False, OVERWRITE)
     values = flags.parse(argv)
     workdir = existing_workdir(values.workdir)
     folder = Path(values.output).expanduser() if values.output else workdir / "dequantizer"
     with StopRequest() as stop:
         with refusals():
-            experiment = build_dequantizer(values.config, load(workdir, step=values.checkpoint))
-        return train_in(folder, experiment, stop)
+            allow = patterns_of(values.allow_code)
+            if allow:
+                look_in_current_folder()
+            experiment = build_dequantizer(values.config, load(workdir, step=values.checkpoint, allow=allow))
+        return train_in(folder, experiment, stop, overwrite=values.overwrite)

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from score_sde.classifier import ClassifierExperiment
 from score_sde.cli import report
 from score_sde.cli.flags import Refusal, refusals, sentence
+from score_sde.cli.own_files import check_run_folder
 from score_sde.cli.resume import check_resumes
 from score_sde.data import BatchLoader, make_loader, statistics
 from score_sde.evaluation import image_grid
@@ -57,16 +58,19 @@ NUM_MEASURED = 10_000
 """How many training examples, evenly spaced, tell the scale of the data."""
 
 
-def train_in(workdir: Path, experiment: AnyExperiment, stop: StopRequest) -> int:
+def train_in(workdir: Path, experiment: AnyExperiment, stop: StopRequest, *, overwrite: bool = False) -> int:
     """Train, or go on training, and say so: the exit code.
 
+    ``overwrite``: whether a new run may write over files that are no run's.
+
     Raises:
-        Refusal: where the folder holds another run, another process writes in it, or nothing can be written there.
+        Refusal: where the folder holds another run or files of other programs, another process writes in it, or nothing
+            can be written there.
     """
     with ExitStack() as stack:
         with refusals(), Watchdog(experiment.training.hang_timeout):
             mesh = _checked_mesh(experiment.training)
-            by_first(lambda: _take(workdir, experiment, stack))
+            by_first(lambda: _take(workdir, experiment, stack, overwrite=overwrite))
             code = versions()
             if jax.process_count() > 1:  # one need not compile what takes the fingerprints
                 check_agreement(_facts(experiment, code))
@@ -93,8 +97,9 @@ def _checked_mesh(training: Training) -> Mesh:
     return mesh
 
 
-def _take(workdir: Path, experiment: AnyExperiment, stack: ExitStack) -> None:
+def _take(workdir: Path, experiment: AnyExperiment, stack: ExitStack, *, overwrite: bool) -> None:
     """Make the folder, keep it for this run, and write its ``config.json``, once nothing speaks against it."""
+    check_run_folder(workdir, overwrite=overwrite)
     check_resumes(workdir, experiment.model.config)
     warning = scale_warning(experiment)  # reads data, which may be damaged: before anything is written
     report.make_folder(workdir)

@@ -1,6 +1,6 @@
 """What the verbs share that start from a trained model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +8,15 @@ from ml_collections import ConfigDict
 
 from score_sde.builders import load_data
 from score_sde.cli.flags import Flags, Refusal, refusals, require, take, value_of
+from score_sde.cli.own_code import ALLOW_CODE, trust_of
+from score_sde.cli.own_files import OVERWRITE, check_report, check_results
 from score_sde.cli.report import make_folder
 from score_sde.data import DataSource, Examples
 from score_sde.experiment import Model
 from score_sde.interop.exported import is_exported
-from score_sde.loading import load, saved_config
+from score_sde.loading import load_trusting, saved_config
 from score_sde.naming import did_you_mean
+from score_sde.trust import ALL
 
 EXAMPLE = "runs/digits"
 
@@ -25,11 +28,13 @@ CONFIG_HELP = {
 
 
 def workdir_flags(verb: str, description: str) -> Flags:
-    """Flags of a verb: ``--workdir``, ``--checkpoint``, and overrides of the config saved there."""
-    flags = Flags(verb, description, _config_of_run, CONFIG_HELP)
+    """Flags of a verb: ``--workdir``, ``--checkpoint``, ``--allow_code``, and overrides of the config saved there."""
+    flags = Flags(verb, description, _config_of_run, CONFIG_HELP, saved=True)
     flags.string("workdir", None, f"folder of a training run, for example {EXAMPLE} (required)")
     flags.integer("checkpoint", None, "step of a checkpoint (default: the latest)")
     flags.string("average", None, "which of training.averages, as power:0.05 (default: that of training.ema_decay)")
+    flags.string("allow_code", None, ALLOW_CODE)
+    flags.boolean("overwrite", False, OVERWRITE)
     return flags
 
 
@@ -38,13 +43,23 @@ def load_model(values: Any) -> tuple[Model, Path]:
     path = Path(values.workdir).expanduser()
     with refusals():
         make_folder(path)
-        return load(path, step=values.checkpoint, config=values.config, average=values.average), path
+        chosen = {"step": values.checkpoint, "config": values.config, "average": values.average}
+        return load_trusting(trust_of(values), path, **chosen), path
 
 
-def load_examples(model: Model) -> DataSource:
-    """The data of a model, checked to be of the kind that it was trained on."""
+def check_places(values: Any, workdir: Path, paths: Iterable[Path]) -> None:
+    """Raise ``Refusal`` where results, or their rows in the report of ``workdir``, would replace what is not ours."""
+    is_runs = not is_exported(workdir)
+    elsewhere = "output" in values and bool(values.output)
     with refusals():
-        source = load_data(model.config)
+        check_report(workdir, own=is_runs, overwrite=values.overwrite)
+        check_results(paths, own=is_runs and not elsewhere, overwrite=values.overwrite)
+
+
+def load_examples(model: Model, values: Any) -> DataSource:
+    """The data of a model, checked to be of the kind that it was trained on; ``values`` are those of the flags."""
+    with refusals():
+        source = load_data(model.config, trust=trust_of(values))
         if source.shape != model.shape or source.num_levels != model.scaling.num_levels:
             found, wanted = (source.shape, source.num_levels), (model.shape, model.scaling.num_levels)
             raise ValueError(f"the data have (shape, levels) {found}, the model was trained on {wanted}")
@@ -57,9 +72,9 @@ def check_split(split: str) -> None:
         raise Refusal(f"--split must be {' or '.join(SPLITS)}, got {split!r}")
 
 
-def load_split(model: Model, split: str) -> Examples:
-    """The raw examples of one split of the data of a model."""
-    return getattr(load_examples(model), split)
+def load_split(model: Model, values: Any) -> Examples:
+    """The raw examples of the split ``--split`` of the data of a model."""
+    return getattr(load_examples(model, values), values.split)
 
 
 def existing_workdir(name: str | None) -> Path:
@@ -87,4 +102,5 @@ def _config_of_run(argv: Sequence[str]) -> tuple[ConfigDict, list[str]]:
     if step is not None and not step.isdigit():
         raise Refusal(f"--checkpoint must be the step of a checkpoint, got {step!r}")
     path = existing_workdir(value_of("workdir", argv))
-    return saved_config(path, step=None if step is None else int(step)), list(argv)
+    # Whatever it names: what the flags put in its place need not be allowed, and `Flags` checks the rest.
+    return saved_config(path, step=None if step is None else int(step), allow=ALL), list(argv)

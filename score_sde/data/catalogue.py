@@ -26,6 +26,7 @@ from score_sde.data.source import DataSource
 from score_sde.data.tfds_source import tfds
 from score_sde.data.toy import checkerboard, mixture, moons, swiss_roll
 from score_sde.naming import check_arguments, did_you_mean, imported
+from score_sde.trust import EVERYTHING, Trust, is_code
 
 SOURCES: Mapping[str, Callable[..., DataSource]] = MappingProxyType(
     {
@@ -60,12 +61,13 @@ FILE_SOURCES: Mapping[str, Callable[..., DataSource]] = MappingProxyType(
 """Sources chosen as ``prefix:PATH``, or ``prefix:NAME`` of a data set that a library knows."""
 
 
-def load_source(name: str, **options: Any) -> DataSource:
+def load_source(name: str, trust: Trust = EVERYTHING, /, **options: Any) -> DataSource:
     """Load the data source of a name, with the options of its function.
 
     A name is one of ``SOURCES`` (``"digits"``) or ``DATA_SETS`` (``"cifar10"``), a prefix of ``FILE_SOURCES`` and a
     path or a name (``"npz:images.npz"``, ``"folder:photos"``, ``"tfds:mnist"``), or ``"package.module:function"`` for a
-    function elsewhere that returns a ``DataSource``.
+    function elsewhere that returns a ``DataSource``. ``trust`` says which functions elsewhere may be imported: all of
+    them, for a name that the caller has chosen.
 
     >>> load_source("mixture", num_examples=100).train.shape
     (90, 2)
@@ -74,7 +76,7 @@ def load_source(name: str, **options: Any) -> DataSource:
         ValueError: where the name or an option is unknown (with a suggestion), or the source itself is at fault.
         FileNotFoundError: where a path does not exist, or a data set is not there.
     """
-    function, arguments = _chosen(name)
+    function, arguments = _chosen(name, trust)
     check_arguments(f"data source {name!r}", function, options, given=arguments)
     source = function(**arguments, **options)
     if not isinstance(source, DataSource):
@@ -83,15 +85,23 @@ def load_source(name: str, **options: Any) -> DataSource:
 
 
 def source_options(name: str) -> set[str]:
-    """The names of the options that the data source of a name takes; none where there is no such source."""
+    """The names of the options that the data source of a name takes; none where there is no such source.
+
+    The name is one that the caller has chosen: of a function elsewhere, the module is imported.
+    """
     try:
-        function, arguments = _chosen(name)
+        function, arguments = _chosen(name, EVERYTHING)
     except ValueError:
         return set()
     return set(inspect.signature(function).parameters) - set(arguments)
 
 
-def _chosen(name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+def is_function(name: str) -> bool:
+    """Whether a data source is a function elsewhere, ``"package.module:function"``, and no file or data set."""
+    return is_code(name) and name.partition(":")[0] not in FILE_SOURCES
+
+
+def _chosen(name: str, trust: Trust) -> tuple[Callable[..., Any], dict[str, Any]]:
     """The function of a name, and the arguments that the name itself gives it."""
     head, colon, tail = name.partition(":")
     named = {**SOURCES, **DATA_SETS}
@@ -103,6 +113,6 @@ def _chosen(name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
             raise ValueError(f"data source {name!r} needs a path: {head}:PATH")
         return FILE_SOURCES[head], {"path": tail}
     if colon:
-        return imported("data source", name, known), {}
+        return imported("data source", name, known, trust=trust), {}
     names = ", ".join([*named, *(f"{prefix}:PATH" for prefix in FILE_SOURCES), "package.module:function"])
     raise ValueError(f"unknown data source {name!r}{did_you_mean(name, known)}; known: {names}")

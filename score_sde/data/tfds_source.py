@@ -1,5 +1,6 @@
 """Images of TensorFlow Datasets, prepared as ArrayRecord files and read without TensorFlow."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,9 @@ from score_sde.data.examples import is_lazy
 from score_sde.data.images import check_options, encoded_images
 from score_sde.data.source import DataSource
 from score_sde.data.splits import Split, chosen_column, first_line, imported_extra, load_splits
+
+_CLASS_NAMES = ("pythonClassName", "python_class_name", "type")
+"""The keys under which ``features.json`` names the class of a feature."""
 
 
 def tfds(
@@ -106,9 +110,35 @@ def _records(source: Any, title: str) -> _Records:
     return _Records(len(source), record, name)
 
 
+def _check_features(folder: Path, title: str) -> None:
+    """Raise ``ValueError`` where a prepared data set names features of other packages: the library imports them."""
+    for file in sorted(folder.glob("**/features.json")):
+        try:
+            waiting = [json.loads(file.read_text(encoding="utf-8"))]
+        except (ValueError, RecursionError):
+            raise ValueError(f"{title}: {file} is damaged: it is no JSON") from None
+        while waiting:
+            found = waiting.pop()
+            if isinstance(found, dict):
+                waiting.extend(found.values())
+                for name in (found[key] for key in _CLASS_NAMES if isinstance(found.get(key), str)):
+                    if "." in name and not name.startswith("tensorflow_datasets."):
+                        raise ValueError(f"{title}: {file} names the code {name!r}, which is not run")
+            elif isinstance(found, list):
+                waiting.extend(found)
+
+
 def _prepared(library: Any, path: str, data_dir: str | None, title: str) -> Any:
     """The builder of a data set that is prepared as ArrayRecord files."""
     folder = Path(path).expanduser()
+    if ":" in path and not folder.exists():
+        raise ValueError(
+            f"{title}: a data set of another namespace runs code of its own, and is not fetched: prepare it, and give "
+            f"its folder"
+        )
+    _check_features(folder, title)
+    if data_dir is not None:
+        _check_features(Path(data_dir).expanduser() / path.partition("/")[0], title)
     try:
         if (folder / "dataset_info.json").exists():
             builder = library.builder_from_directory(str(folder))

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from score_sde.replacing import PathLike, replacing
+from score_sde.replacing import MARK, PathLike, replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,4 +14,5 @@ def save_figure(path: PathLike, figure: "Figure", *, dpi: int = 150) -> None:
 
     FigureCanvasAgg(figure)
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=dpi)
+        mark = {"Software": MARK} if temporary.suffix == ".png" else {}
+        figure.savefig(temporary, dpi=dpi, metadata=mark)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from jaxtyping import ArrayLike, Float, Shaped, UInt8
 
-from score_sde.replacing import PathLike, replacing
+from score_sde.replacing import MARK, PathLike, replacing
 
 _GAP = 3  # pixels between neighbours, after upscaling
 _PAPER = 64  # neither the black nor the white of a picture, so that its border shows
@@ -83,10 +83,12 @@ def to_uint8(images: Float[ArrayLike, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
 
 def save_png(path: PathLike, image: UInt8[np.ndarray, "h w c"]) -> None:
     """Write one image of 1 (grey), 3 (RGB) or 4 (RGBA) channels, atomically."""
-    from PIL import Image
+    from PIL import Image, PngImagePlugin
 
+    mark = PngImagePlugin.PngInfo()
+    mark.add_text("Software", MARK)
     with replacing(path) as temporary:
-        Image.fromarray(_squeezed(image)).save(temporary, format="PNG")
+        Image.fromarray(_squeezed(image)).save(temporary, format="PNG", pnginfo=mark)
 
 
 def save_gif(
@@ -119,7 +121,15 @@ def save_gif(
     first, *others = [Image.fromarray(_squeezed(grid)) for grid in grids]
     durations = [duration] * len(others) + [hold]
     with replacing(path) as temporary:
-        first.save(temporary, format="GIF", save_all=True, append_images=others, duration=durations, loop=0)
+        first.save(
+            temporary,
+            format="GIF",
+            save_all=True,
+            append_images=others,
+            duration=durations,
+            loop=0,
+            comment=MARK.encode(),
+        )
 
 
 def _squeezed(image: UInt8[np.ndarray, "h w c"]) -> Shaped[np.ndarray, "..."]:

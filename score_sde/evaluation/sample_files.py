@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from score_sde.evaluation.images import save_png, to_uint8
+from score_sde.replacing import MARK
 
 Levels: TypeAlias = Iterable[np.ndarray]
 """Samples as levels or points, a few at a time."""
@@ -24,6 +25,7 @@ def write_npz(path: Path, pieces: Levels, num_samples: int) -> None:
                 whole = {**head, "shape": (num_samples, *piece.shape[1:]), "fortran_order": False}
                 np.lib.format.write_array_header_1_0(file, whole)
             file.write(piece.tobytes())
+        archive.comment = MARK.encode()
 
 
 def write_pngs(folder: Path, pieces: Levels, num_levels: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any, final
 
 import numpy as np
 
+from score_sde.replacing import replacing
 from score_sde.typing import Array, ScalarLike
 
 
@@ -57,14 +58,9 @@ class JsonLinesWriter(MetricWriter):
     def rewind(self, step: int) -> None:
         """Replace the file, in one go, by its lines up to ``step``; a line cut short by a crash goes too."""
         kept = [line for line in _objects(self.path) if line["step"] <= step] if self.path.exists() else []
-        rewritten = self.path.with_name(self.path.name + ".tmp")
-        try:
+        with replacing(self.path) as rewritten:
             rewritten.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
             self._let_go()  # before the file is another
-            rewritten.replace(self.path)
-        except BaseException:
-            rewritten.unlink(missing_ok=True)
-            raise
         self._file()
 
     def write_scalars(self, step: int, scalars: Mapping[str, ScalarLike]) -> None:

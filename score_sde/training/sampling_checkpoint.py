@@ -1,5 +1,6 @@
 """What sampling needs of a checkpoint: averaged parameters and the config, and no device of those that trained it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,7 +104,9 @@ def _read_params(checkpoint: Path, number: int | None) -> Params:
 
 
 def _number_of(average: str, config: Config) -> int:
-    names = list(config.get("training", {}).get("averages", ()))
+    training = config.get("training") if isinstance(config, Mapping) else None
+    found = training.get("averages") if isinstance(training, Mapping) else None
+    names = [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
     if average not in names:
         others = f"it has {', '.join(names)}" if names else "it has none but that of training.ema_decay"
         raise ValueError(f"the run has no average {average!r}{did_you_mean(average, names)}: {others}")

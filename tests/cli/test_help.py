@@ -6,30 +6,41 @@ import pytest
 
 from score_sde.cli import main
 
+OWN = ("--allow_code", "--overwrite")
+
 FLAGS = {
-    "train": ["--config", "--config.section.key=value", "--workdir"],
+    "train": ["--config", "--config.section.key=value", "--workdir", "--overwrite"],
     "sample": [
-        *("--config.section.key=value", "--workdir", "--checkpoint", "--average", "--sampler", "--num_samples"),
+        *("--config.section.key=value", "--workdir", "--checkpoint", "--average", *OWN, "--sampler", "--num_samples"),
         *("--batch", "--seed", "--format", "--output"),
     ],
     "likelihood": [
-        *("--config.section.key=value", "--workdir", "--checkpoint", "--average", "--split", "--dequantizer"),
+        *("--config.section.key=value", "--workdir", "--checkpoint", "--average", *OWN, "--split", "--dequantizer"),
         *("--num_examples", "--batch", "--seed"),
     ],
-    "train-dequantizer": ["--config", "--config.section.key=value", "--workdir", "--checkpoint", "--output"],
+    "train-dequantizer": ["--config", "--config.section.key=value", "--workdir", "--checkpoint", "--output", *OWN],
     "encode": [
-        *("--config.section.key=value", "--workdir", "--checkpoint", "--average", "--split", "--num_examples"),
+        *("--config.section.key=value", "--workdir", "--checkpoint", "--average", *OWN, "--split", "--num_examples"),
         *("--batch", "--seed", "--output"),
     ],
     "interpolate": [
-        *("--config.section.key=value", "--workdir", "--checkpoint", "--average", "--split", "--num_pairs", "--first"),
+        *(
+            "--config.section.key=value",
+            "--workdir",
+            "--checkpoint",
+            "--average",
+            *OWN,
+            "--split",
+            "--num_pairs",
+            "--first",
+        ),
         *("--second", "--num_steps", "--temperature", "--batch", "--seed", "--output"),
     ],
     "import": ["--config", "--config.section.key=value", "--reference_config", "--checkpoint", "--workdir"],
-    "export": ["--config.section.key=value", "--workdir", "--checkpoint", "--average", "--output", "--sampler"],
+    "export": ["--config.section.key=value", "--workdir", "--checkpoint", "--average", *OWN, "--output", "--sampler"],
     "launch": [],
     "reconstruct-ema": ["--workdir", "--sigma_rel", "--step", "--output"],
-    "plot": ["--config", "--config.section.key=value", "--workdir", "--output"],
+    "plot": ["--config", "--config.section.key=value", "--workdir", "--output", *OWN],
 }
 
 

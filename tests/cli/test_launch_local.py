@@ -190,7 +190,7 @@ def test_how_many(short, monkeypatch):
     started = []
     monkeypatch.setattr("score_sde.cli.launch.run", lambda launch: started.append(launch) or 0)
     assert main(["launch", "local", *short, "--restarts=1", "--", "sample", "--workdir=-n2"]) == 0
-    assert started == [Launch((sys.executable, "-m", "score_sde", "sample", "--workdir=-n2"), 3, None, 1, 30.0)]
+    assert started == [Launch((sys.executable, "-P", "-m", "score_sde", "sample", "--workdir=-n2"), 3, None, 1, 30.0)]
 
 
 @pytest.mark.parametrize(

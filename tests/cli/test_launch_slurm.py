@@ -145,7 +145,7 @@ def test_a_dry_run_writes_the_script_alone(folder, capsys, monkeypatch):
     lines = file.read_text().splitlines()
     assert f"#SBATCH --output={folder}/runs/50%%/slurm-%j.log" in lines and f"#SBATCH --chdir={folder}" in lines
     assert {"#SBATCH --exclusive", "#SBATCH --mem=64G", "#SBATCH --job-name=50%"} <= set(lines)
-    assert f"    {shlex.quote(sys.executable)} -m score_sde train \\" in lines
+    assert f"    {shlex.quote(sys.executable)} -P -m score_sde train \\" in lines
     assert [path.name for path in file.parent.iterdir()] == ["launch.sbatch"]
 
 

@@ -1,8 +1,10 @@
 """TensorFlow Datasets, prepared as ArrayRecord files: written and read without TensorFlow."""
 
 import io
+import json
 import shutil
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -148,3 +150,33 @@ def test_the_extra_is_named_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(ValueError, match=r"tfds:mnist needs the extra tfds: pip install 'score-sde\[tfds\]'"):
         tfds("mnist")
+
+
+def no_library(*arguments):
+    pytest.fail("the library would import what the file names")
+
+
+@pytest.mark.parametrize("key", ["pythonClassName", "python_class_name", "type"])
+def test_a_prepared_data_set_names_no_code_of_other_packages(key, tmp_path, monkeypatch):
+    """The library imports the module of every feature that it does not know."""
+    monkeypatch.setattr("score_sde.data.tfds_source.imported_extra", lambda *names: SimpleNamespace(builder=no_library))
+    folder = tmp_path / "tiny" / "1.0.0"
+    folder.mkdir(parents=True)
+    for value in ({key: "os.path.Evil"}, {"a": [{"b": {key: "evil_module.Feature"}}]}):
+        (folder / "features.json").write_text(json.dumps({"pythonClassName": "tensorflow_datasets.core.X", **value}))
+        for path, options in (
+            (str(folder), {}),
+            ("tiny", {"data_dir": str(tmp_path)}),
+            ("tiny/1.0.0", {"data_dir": str(tmp_path)}),
+        ):
+            with pytest.raises(ValueError, match=r"features\.json names the code '(os\.path|evil_module)\."):
+                tfds(path, **options)
+    (folder / "features.json").write_text("{bad")
+    with pytest.raises(ValueError, match="is damaged: it is no JSON"):
+        tfds(str(folder))
+
+
+def test_a_data_set_of_another_namespace_is_not_fetched(monkeypatch):
+    monkeypatch.setattr("score_sde.data.tfds_source.imported_extra", lambda *names: SimpleNamespace(builder=no_library))
+    with pytest.raises(ValueError, match=r"^tfds:somebody:cats: a data set of another namespace runs code of its own"):
+        tfds("somebody:cats")

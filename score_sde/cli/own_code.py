@@ -1,0 +1,63 @@
+"""Code of a user's own: where it is looked for, and what a saved config may name of it."""
+
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ml_collections import config_flags
+
+from score_sde.code_names import leaves
+from score_sde.trust import Trust, is_code
+
+ALLOW_CODE = (
+    "code that the workdir may name, which is then run: by commas, mypkg (and all below), mypkg.module:Name, or * "
+    "(default: none but what other flags name)"
+)
+"""What ``--help`` says of ``--allow_code``."""
+
+
+def patterns_of(allow_code: str | None) -> tuple[str, ...]:
+    """The patterns in the value of ``--allow_code``.
+
+    Raises:
+        ValueError: where one of them is no pattern.
+    """
+    patterns = tuple(part.strip() for part in (allow_code or "").split(",") if part.strip())
+    try:
+        return Trust.of(patterns).patterns
+    except ValueError as error:
+        raise ValueError(f"--allow_code: {error}") from error
+
+
+def trust_of(values: Any) -> Trust:
+    """The code that the flags allow, and that which they name themselves, as ``--config.sde.name=mypkg:MySDE``.
+
+    Raises:
+        ValueError: where ``--allow_code`` has something else than patterns.
+    """
+    overrides = config_flags.get_override_values(values["config"]) if "config" in values else {}
+    typed = tuple(value for _, value in leaves(overrides) if is_code(value))
+    return Trust.of((*patterns_of(values.allow_code), *typed))
+
+
+def command_line() -> tuple[str, ...]:
+    """The words that start this command in a Python of its own.
+
+    That looks for no library in the folder where it is run (``-P``); unless this package lies there, not installed.
+    """
+    try:
+        metadata.version("score-sde")
+    except metadata.PackageNotFoundError:
+        return sys.executable, "-m", "score_sde"
+    return sys.executable, "-P", "-m", "score_sde"
+
+
+def look_in_current_folder() -> None:
+    """Let code of a user's own be imported from the folder where a command is run.
+
+    That comes after all that is installed, and only where a command is to run such code: else a file that lies there,
+    called ``matplotlib.py``, would run in place of the library, and any file in place of one that is not installed.
+    """
+    if not {"", str(Path.cwd())} & set(sys.path):
+        sys.path.append("")

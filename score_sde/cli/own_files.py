@@ -1,0 +1,95 @@
+"""Files that a command may write over: those that this program has written, and others only where it is told to.
+
+One rule for all commands, checked before any work. In the folder of a training run, files of the names that a run and
+its results have are its own. Anywhere else a file has to say that this program has written it: pictures, arrays and
+batch scripts are marked.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from score_sde.evaluation.sample_files import check_replaceable
+from score_sde.replacing import is_marked
+from score_sde.sections import SECTIONS_OF
+
+OVERWRITE = "write over files of other programs that lie where results go"
+"""What ``--help`` says of ``--overwrite``."""
+
+RUN_FILES = (
+    *("config.json", "metrics.jsonl", "report.json", "trackers.json", "run.lock", "run.lock.json", "hang_*.txt"),
+    *("checkpoints", "snapshots", "samples", "tensorboard"),
+)
+"""What a training run writes in its folder."""
+
+
+def check_run_folder(workdir: Path, *, overwrite: bool) -> None:
+    """Raise ``FileExistsError`` where a new run would take files for its own that no run has written."""
+    if overwrite or not workdir.is_dir() or is_run(workdir):
+        return
+    for path in sorted(found for name in RUN_FILES for found in workdir.glob(name)):
+        if not _is_empty(path) and not (path.name == "run.lock.json" and _keys_of(path) == {"process", "host"}):
+            raise FileExistsError(
+                f"{path} is there, and {workdir} is not the folder of a run: choose another --workdir, or write over "
+                f"it by --overwrite"
+            )
+
+
+def check_results(paths: Iterable[Path], *, own: bool, overwrite: bool) -> None:
+    """Raise ``OSError`` where results would take the place of what this program has not written.
+
+    Args:
+        paths: the files of the results; or folders, of pictures of samples.
+        own: whether they lie in the folder of a run, where their names are enough.
+        overwrite: whether they may take the place of other files too.
+    """
+    for path in paths:
+        if path.is_dir():
+            if path.suffix:
+                raise IsADirectoryError(f"{path} is a folder where a file is needed")
+            check_replaceable(path)
+        if own or overwrite:
+            continue
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            if not _is_empty(file) and not is_marked(file):
+                raise FileExistsError(
+                    f"{file} is there, and not by score-sde: choose another place, or write over it by --overwrite"
+                )
+
+
+def check_report(folder: Path, *, own: bool, overwrite: bool) -> None:
+    """Raise ``FileExistsError`` where a ``report.json`` in a folder is none of this program's."""
+    path = folder / "report.json"
+    if not own and not overwrite and not _is_empty(path) and not _is_report(path):
+        raise FileExistsError(f"{path} is there, and not by score-sde: move it away, or write over it by --overwrite")
+
+
+def is_run(workdir: Path) -> bool:
+    """Whether a folder is that of a training run: it has a config of ours, or a checkpoint."""
+    if _keys_of(workdir / "config.json") >= set.intersection(*map(set, SECTIONS_OF.values())):
+        return True
+    return any(workdir.glob("checkpoints/*/seal/metadata")) or any(workdir.glob("checkpoints/*/config/metadata"))
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether nothing is lost with a file or folder."""
+    if path.is_dir():
+        return not any(path.iterdir())
+    return not path.exists() or not path.stat().st_size
+
+
+def _is_report(path: Path) -> bool:
+    rows = _json_of(path)
+    return isinstance(rows, dict) and all(isinstance(value, str) for value in rows.values())
+
+
+def _keys_of(path: Path) -> set[str]:
+    found = _json_of(path)
+    return set(found) if isinstance(found, dict) else set()
+
+
+def _json_of(path: Path) -> object:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None

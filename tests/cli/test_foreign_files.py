@@ -1,0 +1,220 @@
+"""Files of other programs that lie where a command writes: refused in one line and left as they are."""
+
+import json
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+from score_sde.cli import main, report
+from score_sde.cli.own_files import RUN_FILES, check_report, check_results, check_run_folder, is_run
+from score_sde.evaluation.files import save_figure
+from score_sde.evaluation.images import save_gif, save_png
+from score_sde.evaluation.sample_files import write_npz, write_pngs
+from score_sde.interop.exported import export_model
+from score_sde.loading import load
+from score_sde.replacing import MARK, is_marked, write_arrays
+
+IMAGE = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+
+
+def listing(folder):
+    return {path.relative_to(folder): path.is_file() and path.read_bytes() for path in folder.rglob("*")}
+
+
+@pytest.fixture(scope="module")
+def toy_file(tmp_path_factory):
+    return tiny.config_file(tiny.TOY, tmp_path_factory.mktemp("toy"))
+
+
+@pytest.mark.parametrize("name", [*RUN_FILES[:5], "hang_0.txt", *RUN_FILES[-4:], "run.lock.json"])
+def test_a_new_run_takes_no_file_for_its_own(name, tmp_path):
+    workdir = tmp_path / "run"
+    check_run_folder(workdir, overwrite=False)
+    path = workdir / name
+    path = path / "x" if name in RUN_FILES[-4:] else path
+    path.parent.mkdir(parents=True)
+    path.touch()
+    if path.parent == workdir:
+        check_run_folder(workdir, overwrite=False)  # nothing is lost with what is empty
+    path.write_text('{"name": "of another program"}')
+    (workdir / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=rf"/{name} is there, and .*run is not the folder of a run: choose"):
+        check_run_folder(workdir, overwrite=False)
+    check_run_folder(workdir, overwrite=True)
+
+
+def test_training_leaves_files_of_others_alone(tmp_path, toy_file, refused):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 0.1}\n')
+    before = listing(tmp_path)
+    line = refused("train", f"--config={toy_file}", f"--workdir={tmp_path}")
+    assert f"{tmp_path}/config.json is there, and {tmp_path} is not the folder of a run" in line
+    assert "--overwrite" in line and listing(tmp_path) == before
+
+
+def test_the_folder_of_a_run_is_known_by_its_config_or_its_checkpoints(tmp_path):
+    workdir = tiny.copy_of(tiny.toy_run(), tmp_path)
+    assert is_run(workdir)
+    (workdir / "config.json").write_text('{"model_type": "bert"}')
+    assert is_run(workdir)
+    check_run_folder(workdir, overwrite=False)
+    early = tmp_path / "early"  # killed before its first checkpoint
+    early.mkdir()
+    (early / "run.lock").touch()
+    (early / "run.lock.json").write_text(json.dumps({"process": 1, "host": "x"}))
+    check_run_folder(early, overwrite=False)  # and before it has written anything
+    (early / "config.json").write_bytes((tiny.toy_run() / "config.json").read_bytes())
+    (early / "metrics.jsonl").write_text('{"step": 1, "loss": 0.1}\n')
+    assert is_run(early)
+    check_run_folder(early, overwrite=False)
+    for folder in ("checkpoints/100", "checkpoints/seal"):  # of another program
+        (tmp_path / "other" / folder).mkdir(parents=True)
+    assert not is_run(tmp_path / "other") and not is_run(tmp_path / "none")
+
+
+@pytest.mark.slow
+def test_training_writes_over_them_where_it_is_told_to(tmp_path, toy_file):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 0.1}\n')
+    flags = f"--config={toy_file}", f"--workdir={tmp_path}", "--config.training.num_steps=10"
+    assert main(["train", *flags]) == 2
+    tiny.run("train", *flags, "--overwrite")
+    assert '"loss": 0.1}' not in (tmp_path / "metrics.jsonl").read_text()
+    tiny.run("train", *flags[:2], "--config.training.num_steps=20")
+
+
+def marked_files(folder):
+    """A file of each kind that results are, as they are written."""
+    from matplotlib.figure import Figure
+
+    save_png(folder / "a.png", IMAGE)
+    save_figure(folder / "b.png", Figure(figsize=(1, 1)))
+    save_gif(folder / "c.gif", np.stack([IMAGE[None], 255 - IMAGE[None]]) / 255.0)
+    write_arrays(folder / "d.npz", latent=IMAGE)
+    write_npz(folder / "e.npz", [IMAGE[None]], 1)
+    write_pngs(folder / "f", [IMAGE[None]], 256)
+    return [folder / name for name in ("a.png", "b.png", "c.gif", "d.npz", "e.npz", "f/00000000.png")]
+
+
+def test_results_are_marked_and_are_as_readable_as_before(tmp_path):
+    paths = marked_files(tmp_path)
+    assert all(map(is_marked, paths))
+    assert (np.asarray(Image.open(paths[0])) == IMAGE).all() and Image.open(paths[2]).n_frames == 2
+    for path, name in ((paths[3], "latent"), (paths[4], "samples")):
+        with np.load(path, allow_pickle=False) as file:
+            assert file.files == [name] and (file[name] == IMAGE).all()
+    check_results([*paths[:5], paths[5].parent], own=False, overwrite=False)
+
+
+def test_files_of_others_are_not_marked(tmp_path):
+    Image.fromarray(IMAGE).save(tmp_path / "a.png")
+    Image.fromarray(IMAGE).save(tmp_path / "b.gif")
+    np.savez(tmp_path / "c.npz", samples=IMAGE)
+    (tmp_path / "d.txt").write_text(MARK)
+    (tmp_path / "e.sbatch").write_text(f"#!/bin/bash\nsrun {MARK}\n")
+    for path in tmp_path.iterdir():
+        assert not is_marked(path), path
+        with pytest.raises(
+            FileExistsError, match=r"is there, and not by score-sde: choose another place, or .*--overw"
+        ):
+            check_results([path], own=False, overwrite=False)
+        for options in ({"own": True, "overwrite": False}, {"own": False, "overwrite": True}):
+            check_results([path], **options)
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "a.png").rename(tmp_path / "samples" / "00000000.png")  # a data set, say
+    with pytest.raises(FileExistsError, match=r"00000000\.png is there, and not by score-sde"):
+        check_results([tmp_path / "samples"], own=False, overwrite=False)
+    (tmp_path / "x.npz").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"x\.npz is a folder where a file is needed"):
+        check_results([tmp_path / "x.npz"], own=True, overwrite=True)
+
+
+RESULTS = {
+    "sample": ("samples.npz", "samples.png", "denoising.gif"),
+    "encode": ("latents.npz", "latents.png"),
+    "interpolate": ("interpolation.npz", "interpolation.png"),
+    "plot": ("sde.png", "loss.png", "loss_by_level.png"),
+}
+
+
+@pytest.mark.parametrize(("verb", "name"), [(verb, name) for verb, names in RESULTS.items() for name in names])
+def test_results_elsewhere_take_no_place_of_other_files(verb, name, tmp_path, refused):
+    (tmp_path / name).write_text("mine")
+    before = listing(tmp_path)
+    line = refused(verb, f"--workdir={tiny.toy_run()}", f"--output={tmp_path}")
+    assert f"{tmp_path / name} is there, and not by score-sde" in line and "--overwrite" in line
+    assert listing(tmp_path) == before
+
+
+def test_the_picture_of_every_sde_takes_no_place_of_another_file(tmp_path, refused):
+    for name, flags in (("sdes.png", ()), ("sde.png", ("--config=digits/vp",))):
+        (tmp_path / name).write_text("mine")
+        assert f"{name} is there, and not by score-sde" in refused("plot", f"--output={tmp_path}", *flags)
+        assert (tmp_path / name).read_text() == "mine"
+
+
+@pytest.fixture
+def exported(tmp_path):
+    model = load(tiny.toy_run())
+    export_model(tmp_path / "model", model.params, model.config, step=model.step)
+    return tmp_path / "model"
+
+
+def test_the_folder_of_an_exported_model_may_hold_files_of_others(exported, refused):
+    (exported / "report.json").write_text('["of another program"]')
+    (exported / "likelihood_test.npz").write_text("mine")
+    (exported / "sde.png").write_text("mine")
+    before = listing(exported)
+    assert "report.json is there, and not by score-sde: move it away, or" in refused("plot", f"--workdir={exported}")
+    (exported / "report.json").unlink()
+    assert "sde.png is there, and not by score-sde" in refused("plot", f"--workdir={exported}")
+    assert "likelihood_test.npz is there, and not by" in refused("likelihood", f"--workdir={exported}")
+    assert listing(exported).items() <= before.items()
+
+
+def test_a_report_is_known_by_its_rows(tmp_path):
+    check_report(tmp_path, own=False, overwrite=False)
+    report.record(tmp_path, {"trained": "3 steps"})
+    check_report(tmp_path, own=False, overwrite=False)
+    for text in ("[1]", '{"a": 1}', "no JSON", "3"):
+        (tmp_path / "report.json").write_text(text)
+        with pytest.raises(FileExistsError, match=r"report\.json is there, and not by score-sde"):
+            check_report(tmp_path, own=False, overwrite=False)
+        check_report(tmp_path, own=True, overwrite=False)
+        check_report(tmp_path, own=False, overwrite=True)
+
+
+def test_an_exported_sampler_takes_the_place_of_no_file(tmp_path, refused, monkeypatch):
+    monkeypatch.setenv("EQX_ON_ERROR", "nan")
+    file = tmp_path / "thesis.tex"
+    file.write_text("mine")
+    line = refused("export", f"--workdir={tiny.toy_run()}", f"--sampler={file}")
+    assert line.endswith("thesis.tex is there already: choose another place, or write over it by --overwrite")
+    assert file.read_text() == "mine"
+
+
+def test_a_batch_script_takes_the_place_of_its_own_alone(tmp_path, capsys, refused):
+    command = ["launch", "slurm", "--dry_run", "--", "train", f"--workdir={tmp_path}"]
+    for _ in range(2):
+        assert main(command) == 0
+    file = tmp_path / "launch.sbatch"
+    file.write_text("#!/bin/bash\nsrun python -m score_sde train\n")
+    assert "launch.sbatch is there, and not by score-sde" in refused(*command)
+    assert main([*command[:3], "--overwrite", *command[3:]]) == 0
+    assert is_marked(file)
+    capsys.readouterr()
+
+
+@pytest.mark.slow
+def test_own_results_are_replaced_wherever_they_are(tmp_path):
+    workdir = f"--workdir={tiny.toy_run()}"
+    for verb, names in RESULTS.items():
+        for _ in range(2):
+            tiny.run(verb, workdir, f"--output={tmp_path}")
+        made = [name for name in names if (tmp_path / name).exists()]
+        assert made, verb
+        (tmp_path / made[0]).write_text("mine")
+        assert main([verb, workdir, f"--output={tmp_path}"]) == 2
+        tiny.run(verb, workdir, f"--output={tmp_path}", "--overwrite")
+        assert (tmp_path / made[0]).read_bytes() != b"mine"
