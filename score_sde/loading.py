@@ -81,21 +81,22 @@ def saved_config(path: str | Path, *, step: int | None = None) -> ConfigDict:
 
 
 def config_from_reference(fields: Config) -> ConfigDict:
-    """A config of this package from the fields of a config of the 2021 code (Score-SDE in JAX or PyTorch).
+    """A config of this package from the fields of a config of the 2021 code: Score-SDE in JAX or PyTorch, or ScoreFlow.
 
     Args:
         fields: ``{"model.ch_mult": [1, 2, 2, 2], "training.sde": "vesde", …}``, or the config itself with its
             sections nested. What it leaves out keeps the default of this package.
 
     Raises:
-        ValueError: where a needed field is missing, or a value or a field of ``model`` is unknown.
+        ValueError: where a needed field is missing, or a value or a field is unknown.
     """
     plain = as_mapping(fields)
     sections = {name: values for name, values in plain.items() if isinstance(values, Mapping)}
     flat = {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}
+    rest = {name: value for name, value in plain.items() if name not in sections}
     config = get_default_config()
     config.seed = plain.get("seed", config.seed)
-    for section, values in sections_of_reference({**plain, **flat}).items():
+    for section, values in sections_of_reference({**rest, **flat}).items():
         if section in config and "name" not in values and section != "data":
             config[section].update(values)
         else:
