@@ -95,8 +95,10 @@ class Fields:
     def number(self, name: str, default: int | float | None = None) -> int | float:
         """A field that must be a finite number, and must be there if it has no default."""
         value = self.need(name) if default is None else self.get(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{name} must be a finite number, got {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{name} must be a number, got {value!r}")
+        if not math.isfinite(value):
+            raise ValueError(f"{name} must be finite, got {value!r}")
         return value
 
     def whole(self, name: str, default: int | None = None) -> int:

@@ -312,7 +312,7 @@ def test_misspelt_fields_of_published_configs_mean_what_they_say():
         ("vp", {"training.likelihood_weighting": True, "training.continuous": False}, "must be False where training"),
         ("vp", {"data.centered": "False"}, "data.centered must be True or False, got 'False'"),
         ("vp", {"model.num_scales": 1000.5}, "model.num_scales must be a whole number"),
-        ("vp", {"model.beta_max": float("nan")}, "model.beta_max must be a finite number"),
+        ("vp", {"model.beta_max": float("nan")}, "model.beta_max must be finite"),
         ("score_flow", {"model.embedding_type": "fourier"}, "must be 'positional' for a VP or sub-VP model of ScoreFl"),
         ("score_flow", {"eval.dequantizer": True}, "train a dequantizer by score-sde train-dequantizer"),
         ("bound", {"eval.offset": False}, "eval.offset must be True, got False: without it the result is no bound"),
