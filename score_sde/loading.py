@@ -1,8 +1,10 @@
 """A trained model from what is on disk."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+import jax
 
 from score_sde.builders import (
     Config,
@@ -18,10 +20,11 @@ from score_sde.classifier import NoisyClassifier
 from score_sde.configs.default import get_default_config
 from score_sde.dequantizer import LearnedDequantizer
 from score_sde.experiment import Model
+from score_sde.interop.bounds import check_counts
 from score_sde.interop.diffusers_folder import Diffusers, is_diffusers, read_diffusers
 from score_sde.interop.diffusers_names import params_from_diffusers
 from score_sde.interop.exported import is_exported, read_exported
-from score_sde.interop.foreign import read_foreign
+from score_sde.interop.foreign import open_foreign, params_of
 from score_sde.interop.reference_config import sections_of_reference
 from score_sde.models import ScoreNetwork
 from score_sde.training import SamplingCheckpoint, restore_for_sampling
@@ -56,20 +59,21 @@ def load(
             raise ValueError(f"{path} does not say what it holds: give its config, as load(path, config=...)")
         return _load_foreign(path, plain_config(config))
     found = _saved(path, step, average)
-    chosen = {**plain_config(found.config if config is None else config), "example": found.config["example"]}
+    chosen = _chosen(path, found, config)
     return build_model(chosen, found.ema_params, step=found.step)
 
 
 def load_classifier(path: str | Path, *, step: int | None = None, config: Config | None = None) -> NoisyClassifier:
     """A trained classifier of noisy examples, from the workdir of its run, as `load` does for a score model."""
     found = _saved(Path(path), step)
-    chosen = {**plain_config(found.config if config is None else config), "example": found.config["example"]}
+    chosen = _chosen(path, found, config)
     return build_classifier_model(chosen, found.ema_params, step=found.step)
 
 
 def load_dequantizer(path: str | Path, *, step: int | None = None) -> LearnedDequantizer:
     """A learned dequantizer, from the folder that ``score-sde train-dequantizer`` has trained it in."""
     found = _saved(Path(path), step)
+    _check_counts(path, found.config, jax.tree.leaves(found.ema_params))
     return build_dequantizer_model(found.config, found.ema_params, step=found.step)
 
 
@@ -104,6 +108,20 @@ def config_from_reference(fields: Config) -> ConfigDict:
     return config
 
 
+def _chosen(path: str | Path, found: SamplingCheckpoint, config: Config | None) -> dict[str, Any]:
+    """The config of saved parameters, or the one that is given for them, with the examples of the saved one."""
+    chosen = {**plain_config(found.config if config is None else config), "example": found.config["example"]}
+    _check_counts(path, chosen, jax.tree.leaves(found.ema_params))
+    return chosen
+
+
+def _check_counts(path: str | Path, config: Mapping[str, Any], arrays: Iterable[Any]) -> None:
+    try:
+        check_counts(config, arrays)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
 def _with_tuples(value: Any) -> Any:
     """A value from JSON with tuples for its lists, as configs have them and flags can change them."""
     if isinstance(value, Mapping):
@@ -114,16 +132,18 @@ def _with_tuples(value: Any) -> Any:
 def _load_foreign(path: Path, config: dict[str, Any]) -> Model:
     if "example" not in config:
         raise ValueError("the config needs the section example, with the shape of an image and its num_levels")
-    shape = tuple(config["example"]["shape"])
+    opened, shape = open_foreign(path), tuple(config["example"]["shape"])
+    _check_counts(path, config, opened.arrays)
     network = construct("model", ScoreNetwork, config["model"], shape=shape)
     options = {key: value for key, value in config["model"].items() if key != "name"}
-    found = read_foreign(path, network, name=config["model"]["name"], options=options, shape=shape)
+    found = params_of(opened, network, name=config["model"]["name"], options=options, shape=shape)
     return build_model(config, found.params, step=found.step)
 
 
 def _load_diffusers(path: Path, given: Config | None) -> Model:
     found = read_diffusers(path)
     config = plain_config(_config_of_diffusers(found) if given is None else given)
+    _check_counts(path, config, found.tensors.values())
     network = construct("model", ScoreNetwork, config["model"], shape=tuple(config["example"]["shape"]))
     try:
         params = params_from_diffusers(network, found.tensors)

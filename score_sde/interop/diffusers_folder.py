@@ -1,6 +1,5 @@
 """Folders of diffusers' ``UNet2DModel``, alone or in a pipeline: what they say of the network, and its tensors."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from score_sde.interop.bounds import read_json
 from score_sde.interop.torch_file import read_torch
 
 CONFIG, WEIGHTS = "config.json", ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
@@ -121,8 +121,8 @@ def _scheduler(path: Path) -> dict[str, Any]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+        found = read_json(path)
+    except ValueError:
         raise ValueError(f"{path} is damaged: it is no JSON") from None
     if not isinstance(found, dict):
         raise ValueError(f"{path} is damaged: it holds no options")

@@ -13,6 +13,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
+from score_sde.interop.bounds import MAX_DEPTH, read_json
 from score_sde.typing import Params
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
@@ -97,7 +98,10 @@ def read_exported(folder: str | Path) -> Exported:
             raise ValueError(f"{path} is damaged: {name} is missing in {CARD if name in tensors else WEIGHTS}")
         if fingerprint(tensors[name]) != expected[name]:
             raise ValueError(f"{path / WEIGHTS} is damaged: {name} has another fingerprint than {CARD} says")
-    return Exported(step=card["step"], params=nested(tensors), config=card["config"])
+    try:
+        return Exported(step=card["step"], params=nested(tensors), config=card["config"])
+    except ValueError as error:
+        raise ValueError(f"{path / WEIGHTS} is damaged: {error}") from None
 
 
 def fingerprint(value: np.ndarray) -> int:
@@ -115,21 +119,31 @@ def named(params: Params) -> dict[str, np.ndarray]:
 
 
 def nested(tensors: Mapping[str, np.ndarray]) -> Params:
-    """Nested dictionaries of arrays from their paths."""
+    """Nested dictionaries of arrays from their paths.
+
+    Raises:
+        ValueError: where a path is that of a dictionary of others, or has too many parts.
+    """
     params: dict[str, Any] = {}
     for name, value in tensors.items():
         *parents, last = name.split("/")
+        if len(parents) > MAX_DEPTH:
+            raise ValueError(f"the name of a tensor has more than {MAX_DEPTH} parts")
         place = params
         for parent in parents:
             place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise ValueError(f"{name!r:.200} lies below another tensor")
+        if last in place:
+            raise ValueError(f"{name!r:.200} lies above another tensor")
         place[last] = value
     return params
 
 
 def _read_card(path: Path) -> dict[str, Any]:
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+        card = read_json(path)
+    except ValueError:
         raise ValueError(f"{path} is damaged: it is no JSON") from None
     kinds = {"format": str, "step": int, "config": dict, "fingerprints": dict}
     for key, kind in kinds.items():
