@@ -32,7 +32,7 @@ def read(workdir: Path) -> dict[str, str]:
     """The rows recorded so far; a damaged file counts as none."""
     try:
         rows = json.loads((workdir / "report.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
     return rows if isinstance(rows, dict) else {}
 
