@@ -231,12 +231,10 @@ def _hook(folder: Path, seen: list[str]) -> Any:
         if event == "open":
             path, _, flags = arguments
             writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-            if "PWNED" in str(path):
-                seen.append("runs code that the file names")
+            if "PWNED" in str(path) or CANARY in str(path):
+                seen.append("imports or runs code that the file names")
             elif writes and path is not None and is_outside(path):
                 seen.append(f"writes {path}")
-        elif event == "import" and arguments[0] == CANARY:
-            seen.append("imports code that the file names")
         elif event in COMMANDS:
             seen.append(f"runs a command: {arguments[0]!r:.100}")
         elif event == "socket.connect":

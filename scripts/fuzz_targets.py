@@ -239,7 +239,17 @@ def _write_exported(rng: Random, folder: Path) -> None:
 
 def _spoil_config(rng: Random, folder: Path) -> None:
     """Other values in the config, among them names of code, with everything else in order."""
-    change_json(rng, folder / "model" / "model.json")
+    path = folder / "model" / "model.json"
+    card = json.loads(path.read_text(encoding="utf-8"))
+    if rng.random() < 0.4:
+        section = rng.choice(("sde", "model", "parameterization", "sampling", "eval", "objective", "optim", "training"))
+        key = rng.choice(("name", "grid", "divergence", "bound", "threshold", "time_label", "predictor", "weighting"))
+        code = rng.choice((f"{CANARY}:run", "os:system", "subprocess:run", "shutil:rmtree", f"{CANARY}.x:y"))
+        card["config"][section][key] = rng.choice((code, {"name": code, "command": "touch PWNED"}))
+        path.write_text(json.dumps(card))
+    else:
+        card["config"] = json_changed(rng, card["config"])
+        path.write_text(json_text(rng, card), encoding="utf-8")
 
 
 def _spoil_weights(rng: Random, folder: Path) -> None:

@@ -58,6 +58,11 @@ def _children(node: Any) -> list[Any]:
     return list(node) if isinstance(node, list | tuple) else []
 
 
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line of a few words, for it may quote a file."""
+    return " ".join(str(error).split())[:300]
+
+
 def parsed_json(text: str | bytes) -> Any:
     """A value from JSON.
 

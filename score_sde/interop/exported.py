@@ -13,7 +13,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
-from score_sde.interop.bounds import MAX_DEPTH, read_json
+from score_sde.interop.bounds import MAX_DEPTH, one_line, read_json
 from score_sde.typing import Params
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
@@ -91,7 +91,7 @@ def read_exported(folder: str | Path) -> Exported:
     try:
         tensors = load((path / WEIGHTS).read_bytes())
     except SafetensorError as error:
-        raise ValueError(f"{path / WEIGHTS} is damaged: {error}") from None
+        raise ValueError(f"{path / WEIGHTS} is damaged: {one_line(error)}") from None
     expected = card["fingerprints"]
     for name in sorted(tensors.keys() | expected.keys()):
         if name not in tensors or name not in expected:

@@ -12,7 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from score_sde.interop.bounds import parsed_json
+from score_sde.interop.bounds import one_line, parsed_json
 from score_sde.interop.exported import fingerprint, named
 from score_sde.typing import Params
 
@@ -87,7 +87,7 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
         with safe_open(path, framework="numpy") as file:
             yield TensorFile(path, file)
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
+        raise ValueError(f"{path} is damaged: {one_line(error)}") from None
 
 
 def _read_card(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, int]]:
