@@ -24,6 +24,15 @@ CANARY = "fuzz_canary"
 INTERESTING = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 2**31, 2**40, 2**63 - 1, 2**64 - 1)
 
 
+PLACES_OF_NAMES = (
+    *("sde", "sde.name", "model", "model.name", "parameterization", "parameterization.name", "sampling"),
+    *("sampling.name", "sampling.grid", "sampling.threshold", "sampling.predictor", "parameterization.time_label"),
+    *("eval.divergence", "eval.bound", "eval.dequantizer", "objective", "objective.name", "objective.weighting"),
+    *("objective.time_sampling", "optim", "optim.name", "data", "data.source", "training.averages"),
+)
+"""Where a config has a name of a table, in whose place a text may name code."""
+
+
 class Target(NamedTuple):
     """A reader.
 
@@ -122,7 +131,7 @@ def change_json(rng: Random, path: Path) -> None:
 
 def _zeros(rng: Random) -> bytes:
     """A long run of _zeros, which deflates to a thousandth."""
-    return bytes(rng.choice((10**6, 10**7, 10**8)))
+    return bytes(rng.choice((10**5, 10**6, 10**6, 10**7, 10**7, 10**8)))
 
 
 # --- checkpoints ---
@@ -242,10 +251,10 @@ def _spoil_config(rng: Random, folder: Path) -> None:
     path = folder / "model" / "model.json"
     card = json.loads(path.read_text(encoding="utf-8"))
     if rng.random() < 0.4:
-        section = rng.choice(("sde", "model", "parameterization", "sampling", "eval", "objective", "optim", "training"))
-        key = rng.choice(("name", "grid", "divergence", "bound", "threshold", "time_label", "predictor", "weighting"))
+        *sections, key = rng.choice(PLACES_OF_NAMES).split(".")
         code = rng.choice((f"{CANARY}:run", "os:system", "subprocess:run", "shutil:rmtree", f"{CANARY}.x:y"))
-        card["config"][section][key] = rng.choice((code, {"name": code, "command": "touch PWNED"}))
+        place = card["config"][sections[0]] if sections else card["config"]
+        place[key] = rng.choice((code, {"name": code, "command": "touch PWNED"}))
         path.write_text(json.dumps(card))
     else:
         card["config"] = json_changed(rng, card["config"])
@@ -368,7 +377,7 @@ def _write_idx(rng: Random, folder: Path) -> None:
         for kind, array in (("images-idx3", _levels(6, 28, 28)), ("labels-idx1", _levels(6) % 10)):
             content = _idx_bytes(array)
             if rng.random() < 0.5:
-                (folder / f"{split}-{kind}-ubyte.gz").write_bytes(gzip.compress(content, 1))
+                (folder / f"{split}-{kind}-ubyte.gz").write_bytes(gzip.compress(content, rng.choice((1, 6))))
             else:
                 (folder / f"{split}-{kind}-ubyte").write_bytes(content)
 
@@ -378,7 +387,7 @@ def _spoil_idx(rng: Random, folder: Path) -> None:
     shape = [rng.choice((0, 1, 28, 10**4, 10**5, 2**32 - 1)) for _ in range(3 if "images" in path.name else 1)]
     content = bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape) + _zeros(rng)
     path.unlink()
-    (folder / path.name.replace(".gz", "")).with_suffix(".gz").write_bytes(gzip.compress(content, 1))
+    (folder / path.name.replace(".gz", "")).with_suffix(".gz").write_bytes(gzip.compress(content, rng.choice((1, 6))))
 
 
 def _read_idx(folder: Path) -> object:
@@ -424,7 +433,7 @@ def _spoil_svhn(rng: Random, folder: Path) -> None:
     shape = rng.choice(((32, 32, 3, 10**6), (32, 32, 3, -1), (2**31 - 1, 2**31 - 1, 3, 1)))
     inner = struct.pack("<IIII", 6, 8, 9, 0) + struct.pack("<II4i", 5, 16, *shape) + struct.pack("<HH4s", 1, 1, b"X")
     inner += struct.pack("<II", 2, size - 56) + _zeros(rng)
-    body = zlib.compress(struct.pack("<II", 14, size) + inner, 1)
+    body = zlib.compress(struct.pack("<II", 14, size) + inner, 6)
     path.write_bytes(b" " * 124 + b"\x00\x01IM" + struct.pack("<II", 15, len(body)) + body)
 
 

@@ -4,7 +4,7 @@ import gzip
 import zipfile
 from pathlib import Path
 
-MAX_RATIO = 256
+MAX_RATIO = 200
 """Bytes that a byte of a compressed file may stand for: zlib reaches a thousand, for nothing but zeros; data sets of
 drawn shapes reach a hundred."""
 
