@@ -1,6 +1,6 @@
 """Encoded pictures, opened with all that is foreign in them refused in one line: damage, depth and size."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +19,7 @@ class WrongImageError(ValueError):
 
 @contextmanager
 def opened_picture(
-    image: Path | bytes, name: str, *, formats: Sequence[str], max_pixels: int = MAX_PIXELS
+    image: Path | bytes, name: str, *, formats: tuple[str, ...], max_pixels: int = MAX_PIXELS
 ) -> Iterator[Any]:
     """Open an image with 8 bits or fewer a channel; whatever a decoder raises on foreign bytes becomes one line.
 

@@ -87,7 +87,10 @@ def _refuse_set(unpickler: Any) -> None:
 
 
 # The unpickler in Python rather than that in C: a number in a damaged file makes the latter allocate without bound.
-class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
+_PythonUnpickler: Any = pickle._Unpickler  # type: ignore[attr-defined]
+
+
+class _Unpickler(_PythonUnpickler):
     """Knows tensors and ordered dictionaries, and nothing else.
 
     What it makes is bounded by the file: tensors by ``budget``, the bytes that may yet be copied into them, and the
@@ -95,7 +98,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
     """
 
     dispatch: ClassVar[dict[int, Any]] = {
-        **pickle._Unpickler.dispatch,  # type: ignore[attr-defined]
+        **_PythonUnpickler.dispatch,
         **{code[0]: _refuse_extension for code in (pickle.EXT1, pickle.EXT2, pickle.EXT4)},
         **{code[0]: _refuse_set for code in (pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET)},
     }

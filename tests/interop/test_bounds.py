@@ -6,18 +6,24 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 import score_sde as ss
+from score_sde.cli.report import read as read_report
 from score_sde.configs.default import get_default_config
+from score_sde.evaluation.curves import read_metrics
 from score_sde.interop.bounds import MAX_DEPTH, check_counts, check_tree, parsed_json
 from score_sde.interop.exported import CARD, WEIGHTS, export_model, fingerprint, read_exported
 from score_sde.interop.flax_file import read_flax
 from score_sde.interop.foreign import count_parameters
 from score_sde.interop.torch_file import read_torch
 from score_sde.loading import config_from_reference
+from score_sde.training.logging import read_scalars
+from score_sde.training.sampling_checkpoint import check_promised
+from score_sde.training.seal import DamagedError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -226,3 +232,26 @@ def test_published_networks_have_as_many_tensors_as_their_parts():
         config = config_from_reference(json.loads((GOLDEN / f"{name}.json").read_text())["config"]).to_dict()
         tree = read_torch(GOLDEN / f"{name}.pth")
         check_counts(config, [value for value in tree["model"].values() if isinstance(value, np.ndarray)])
+
+
+def test_a_checkpoint_whose_arrays_are_not_there_is_not_filled_with_zeros(tmp_path):
+    """Chunks that are missing read as zeros, of whatever shape the metadata says."""
+    (tmp_path / "chunk").write_bytes(bytes(1000))
+    check_promised(tmp_path, {"a": jax.ShapeDtypeStruct((1000, 1000), np.float32), "b": 3})
+    with pytest.raises(DamagedError, match="its arrays would take 4000000000 bytes, and 1000 are there"):
+        check_promised(tmp_path, {"a": jax.ShapeDtypeStruct((10**6, 1000), np.float32)})
+
+
+@pytest.mark.parametrize("depth", [900, 100_000])
+def test_json_lines_of_any_depth_are_no_metrics(tmp_path, depth):
+    path = tmp_path / "metrics.jsonl"
+    deep = "[" * depth + "]" * depth
+    path.write_text(
+        f'{{"step": 1, "loss": 2.0}}\n{{"step": 2, "loss": {"9" * 400}}}\n{{"step": 3, "x": {deep}}}\n{deep}\n'
+    )
+    assert {name: curve[0].tolist() for name, curve in read_scalars(path).items()} == {"loss": [1]}
+    path.write_text(path.read_text().replace(f'"x": {deep}', '"x": 1'))
+    assert read_metrics(path)["loss"].tolist() == [[1.0, 2.0]]
+    assert read_report(tmp_path) == {}
+    (tmp_path / "report.json").write_text(deep)
+    assert read_report(tmp_path) == {}

@@ -43,11 +43,12 @@ class RecordFile:
         with path.open("rb", buffering=0) as stream:
             while offset < size:
                 header = stream.read(_HEADER.size)
-                if len(header) == _HEADER.size:
-                    length, checksum = _HEADER.unpack(header)
-                    if masked_crc32c(header[:8]) != checksum:
-                        raise ValueError(f"{path} is damaged: the length of record {len(offsets)} has another checksum")
-                if len(header) < _HEADER.size or offset + _HEADER.size + length + _FOOTER.size > size:
+                if len(header) < _HEADER.size:
+                    raise ValueError(f"{path} is cut off in record {len(offsets)}")
+                length, checksum = _HEADER.unpack(header)
+                if masked_crc32c(header[:8]) != checksum:
+                    raise ValueError(f"{path} is damaged: the length of record {len(offsets)} has another checksum")
+                if offset + _HEADER.size + length + _FOOTER.size > size:
                     raise ValueError(f"{path} is cut off in record {len(offsets)}")
                 offsets.append(offset + _HEADER.size)
                 lengths.append(length)
