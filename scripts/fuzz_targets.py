@@ -580,7 +580,7 @@ def _read_metrics(folder: Path) -> object:
 
 TARGETS = {
     "torch": Target(_write_torch, _read_torch, _spoil_torch),
-    "torch model": Target(_write_torch, _load_torch),
+    "torch model": Target(_write_torch, _load_torch, _spoil_torch),
     "flax": Target(_write_flax, _read_flax, _spoil_flax),
     "exported config": Target(_write_exported, _read_exported, _spoil_config),
     "exported weights": Target(_write_exported, _read_exported, _spoil_weights),

@@ -52,6 +52,16 @@ def check_tree(tree: Any, num_bytes: int) -> None:
             raise ValueError(f"damaged: it is nested more than {MAX_DEPTH} levels deep, or holds itself")
 
 
+def arrays_in(tree: Any) -> list[np.ndarray]:
+    """All arrays in a tree that was checked; its keys need no order, which JAX's trees ask for."""
+    found, left = [], [tree]
+    while left:
+        node = left.pop()
+        left += _children(node)
+        found += [node] if isinstance(node, np.ndarray) else []
+    return found
+
+
 def _children(node: Any) -> list[Any]:
     if isinstance(node, Mapping):
         return list(node.values())

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from score_sde.interop.bounds import arrays_in
 from score_sde.interop.flax_file import read_flax
 from score_sde.interop.ncsn_names import params_from_ncsn, params_from_ncsnv2
 from score_sde.interop.score_sde_names import params_from_flax, params_from_torch
@@ -49,7 +50,7 @@ class Opened(NamedTuple):
     @property
     def arrays(self) -> list[np.ndarray]:
         """All arrays in it, those of an optimizer included."""
-        return [leaf for leaf in jax.tree.leaves(self.tree) if isinstance(leaf, np.ndarray)]
+        return arrays_in(self.tree)
 
 
 def open_foreign(path: str | Path) -> Opened:
@@ -118,7 +119,7 @@ def count_parameters(path: str | Path) -> int:
     if not isinstance(tree, Mapping):
         raise ValueError(f"{path}: no checkpoint of Score-SDE, ScoreFlow, NCSN or NCSNv2")
     tree = {name: value for name, value in tree.items() if not str(name).endswith("sigmas")}
-    return sum(leaf.size for leaf in jax.tree.leaves(tree) if isinstance(leaf, np.ndarray))
+    return sum(array.size for array in arrays_in(tree))
 
 
 def _read(path: str | Path) -> tuple[bool, Any]:

@@ -107,6 +107,12 @@ def test_a_chain_that_is_reached_from_its_ends_is_as_deep_as_it_is():
     check_tree(chain[: MAX_DEPTH // 2], 10**6)
 
 
+def test_keys_of_several_kinds_are_counted(tmp_path):
+    model = b"}(" + text("a") + tensor((10,), count=10) + b"K\x05" + tensor((10,), count=10) + b"u"
+    path = torch_file(tmp_path / "a.pth", b"}(" + text("model") + model + b"u", [("0", bytes(40))])
+    assert count_parameters(path) == 20
+
+
 def test_a_device_of_many_names_is_no_text_of_all_of_them(tmp_path):
     assert read_torch(torch_file(tmp_path / "a.pth", b"ctorch\ndevice\n(" + b")" + b"2\x86" * 60 + b"tR")) == ""
 
