@@ -110,7 +110,10 @@ def config_from_reference(fields: Config) -> ConfigDict:
 
 def _chosen(path: str | Path, found: SamplingCheckpoint, config: Config | None) -> dict[str, Any]:
     """The config of saved parameters, or the one that is given for them, with the examples of the saved one."""
-    chosen = {**plain_config(found.config if config is None else config), "example": found.config["example"]}
+    if "example" not in found.config:
+        raise ValueError(f"{path} is damaged: its config lacks the section example")
+    given = as_mapping(found.config if config is None else config)
+    chosen = plain_config({**given, "example": found.config["example"]})
     _check_counts(path, chosen, jax.tree.leaves(found.ema_params))
     return chosen
 

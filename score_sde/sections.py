@@ -39,7 +39,22 @@ def checked_sections(plain: Mapping[str, Any], kind: str) -> dict[str, Any]:
             raise ValueError(f"{lacks}; start from the defaults of configs/default.py")
         if section != "seed" and not isinstance(plain[section], Mapping):
             raise ValueError(f"{section} must be a section of keys and values, got {plain[section]!r}")
-    return {section: _plain_value(section, values) for section, values in plain.items()}
+    found = {section: _plain_value(section, values) for section, values in plain.items()}
+    if "example" in found:
+        _check_example(found["example"])
+    return found
+
+
+def _check_example(example: Any) -> None:
+    """Refuse a section ``example``, which files have, that does not say what an example is."""
+    shape = example.get("shape") if isinstance(example, dict) else None
+    levels = example.get("num_levels", "missing") if isinstance(example, dict) else None
+    are_sizes = isinstance(shape, list) and 0 < len(shape) <= 8 and all(type(n) is int and 0 < n < 2**31 for n in shape)
+    if not are_sizes or not (levels is None or type(levels) is int):
+        raise ValueError(
+            "example needs shape, the positive whole numbers of an example's axes, and num_levels, a whole number or "
+            f"None; got {example!r:.200}"
+        )
 
 
 def _owner(section: str, kind: str) -> str:

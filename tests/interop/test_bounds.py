@@ -261,3 +261,13 @@ def test_json_lines_of_any_depth_are_no_metrics(tmp_path, depth):
     assert read_report(tmp_path) == {}
     (tmp_path / "report.json").write_text(deep)
     assert read_report(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "example", [None, {}, {"shape": [8, 8, 1]}, {"shape": "8", "num_levels": 2}, {"shape": [0], "num_levels": None}]
+)
+def test_an_exported_model_that_does_not_say_what_an_example_is_is_refused(tmp_path, example):
+    plain = {**get_default_config().to_dict(), **({} if example is None else {"example": example})}
+    export_model(tmp_path / "model", {f"x{n}": np.zeros(99, np.float32) for n in range(10)}, plain, step=1)
+    line = refused(ss.load, tmp_path / "model")
+    assert "its config lacks the section example" in line if example is None else "example needs shape" in line
