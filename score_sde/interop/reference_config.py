@@ -106,7 +106,7 @@ def _optim(fields: Fields, sde: Mapping[str, Any], objective: Mapping[str, Any])
     """
     fields.choice("optim.optimizer", ("adam",), "Adam")
     fields.require("optim.amsgrad", False, "the optimizer here is Adam without AMSGrad")
-    found = fields.renamed({f"optim.{name}": name for name in OPTIM})
+    found = fields.renamed({f"optim.{name}": name for name in OPTIM}, whole=("warmup",))
     times = objective.get("time_sampling", {})
     if times.get("name") != "importance":
         return found
@@ -239,7 +239,8 @@ def _training(fields: Fields) -> dict[str, Any]:
             "training.snapshot_freq_for_preemption": "checkpoint_every",
             "training.snapshot_freq": "sample_every",
             "model.ema_rate": "ema_decay",
-        }
+        },
+        whole=("num_steps", "batch_size", "log_every", "eval_every", "checkpoint_every", "sample_every"),
     )
     never = {} if fields.flag("training.snapshot_sampling", True) else {"sample_every": 0}
     return {**found, **never, "ema_warmup": False}

@@ -4,7 +4,7 @@ The fields are those of Score-SDE in JAX and in PyTorch (Song et al. 2021) and o
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from score_sde.naming import did_you_mean
@@ -96,41 +96,44 @@ class Fields:
         """A field that must be a finite number, and must be there if it has no default."""
         value = self.need(name) if default is None else self.get(name, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"{name} must be a number, got {value!r}")
+            raise ValueError(f"{name} must be a number, got {value!r:.100}")
         if not math.isfinite(value):
-            raise ValueError(f"{name} must be finite, got {value!r}")
+            raise ValueError(f"{name} must be finite, got {value!r:.100}")
         return value
 
     def whole(self, name: str, default: int | None = None) -> int:
         """A field that must be a whole number."""
         value = self.number(name, default)
         if value != int(value):
-            raise ValueError(f"{name} must be a whole number, got {value!r}")
+            raise ValueError(f"{name} must be a whole number, got {value!r:.100}")
         return int(value)
 
     def flag(self, name: str, default: bool) -> bool:
         """A field that must be True or False."""
         value = self.get(name, default)
         if not isinstance(value, bool):
-            raise ValueError(f"{name} must be True or False, got {value!r}")
+            raise ValueError(f"{name} must be True or False, got {value!r:.100}")
         return value
 
     def choice(self, name: str, choices: tuple[str, ...], default: str | None = None) -> str:
         """A field that must be one of some texts, in capitals or not."""
         value = str(self.need(name) if default is None else self.get(name, default)).lower()
         if value not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}{did_you_mean(value, choices)}")
+            raise ValueError(
+                f"{name} must be one of {', '.join(choices)}, got {value!r:.100}{did_you_mean(value, choices)}"
+            )
         return value
 
     def require(self, name: str, wanted: Any, why: str) -> None:
         """Refuse a field that is there and is not ``wanted``."""
         value = self.get(name, wanted)
         if value != wanted or isinstance(value, bool) is not isinstance(wanted, bool):
-            raise ValueError(f"{name} must be {wanted!r}, got {value!r}: {why}")
+            raise ValueError(f"{name} must be {wanted!r}, got {value!r:.100}: {why}")
 
-    def renamed(self, names: Mapping[str, str]) -> dict[str, Any]:
-        """Those of the fields ``names`` that are given, by our names of them."""
-        return {ours: self.need(theirs) for theirs, ours in names.items() if theirs in self.fields}
+    def renamed(self, names: Mapping[str, str], *, whole: Collection[str] = ()) -> dict[str, int | float]:
+        """Those of the fields ``names`` that are given, by our names of them: numbers, or ``whole`` ones."""
+        given = {theirs: ours for theirs, ours in names.items() if theirs in self.fields}
+        return {ours: self.whole(name) if ours in whole else self.number(name) for name, ours in given.items()}
 
     def options(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
         """The options of a network, with ``defaults`` for those that are missing."""
