@@ -209,7 +209,8 @@ def _write_flax(rng: Random, folder: Path) -> None:
 
 def _spoil_flax(rng: Random, folder: Path) -> None:
     depth = rng.choice((100, 600, 100_000))
-    array = msgpack.packb([[2**31] * rng.choice((1, 40)), rng.choice((b"float32", b"O", b"V1000000", b"x")), b"1234"])
+    dtype = rng.choice((b"float32", b"O", b"V1000000", b"x"))
+    array = msgpack.packb([[2**31] * rng.choice((1, 40)), dtype, b"1234"]) or b""
     payloads = [
         b"\x81\xa1a" * depth + b"\x01",
         b"\x91" * depth + b"\x01",
