@@ -1,8 +1,10 @@
 """A trained model from what is on disk."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+import jax
 
 from score_sde.builders import (
     Config,
@@ -19,10 +21,11 @@ from score_sde.code_names import check_code
 from score_sde.configs.default import get_default_config
 from score_sde.dequantizer import LearnedDequantizer
 from score_sde.experiment import Model
+from score_sde.interop.bounds import check_counts
 from score_sde.interop.diffusers_folder import Diffusers, is_diffusers, read_diffusers
 from score_sde.interop.diffusers_names import params_from_diffusers
 from score_sde.interop.exported import is_exported, read_exported
-from score_sde.interop.foreign import read_foreign
+from score_sde.interop.foreign import open_foreign, params_of
 from score_sde.interop.reference_config import sections_of_reference
 from score_sde.models import ScoreNetwork
 from score_sde.sections import as_begun, with_former_options
@@ -81,7 +84,7 @@ def load_trusting(
             raise ValueError(f"{path} does not say what it holds: give its config, as load(path, config=...)")
         return _load_foreign(path, plain_config(config), trust)
     found = _saved(path, step, average)
-    chosen = _chosen_config(path, found.config, config, trust)
+    chosen = _chosen_config(path, found, config, trust)
     return build_model(chosen, found.ema_params, step=found.step, trust=trust)
 
 
@@ -92,7 +95,7 @@ def load_classifier(
     allowed = Trust.of(allow)
     trust = EVERYTHING if config is not None else allowed
     found = _saved(Path(path), step)
-    chosen = _chosen_config(path, found.config, config, trust)
+    chosen = _chosen_config(path, found, config, trust)
     return build_classifier_model(chosen, found.ema_params, step=found.step, trust=trust)
 
 
@@ -102,7 +105,7 @@ def load_dequantizer(path: str | Path, *, step: int | None = None, allow: Allow 
     ``allow``: the code that its saved config may name, as in `load`.
     """
     trust, found = Trust.of(allow), _saved(Path(path), step)
-    chosen = _chosen_config(path, found.config, None, trust)
+    chosen = _chosen_config(path, found, None, trust)
     return build_dequantizer_model(chosen, found.ema_params, step=found.step, trust=trust)
 
 
@@ -124,26 +127,34 @@ def saved_config(path: str | Path, *, step: int | None = None, allow: Allow = ()
 
 
 def config_from_reference(fields: Config) -> ConfigDict:
-    """A config of this package from the fields of a config of the 2021 code (Score-SDE in JAX or PyTorch).
+    """A config of this package from the fields of a config of the 2021 code: Score-SDE in JAX or PyTorch, or ScoreFlow.
 
     Args:
         fields: ``{"model.ch_mult": [1, 2, 2, 2], "training.sde": "vesde", …}``, or the config itself with its
             sections nested. What it leaves out keeps the default of this package.
 
     Raises:
-        ValueError: where a needed field is missing, or a value or a field of ``model`` is unknown.
+        ValueError: where a needed field is missing, or a value or a field is unknown.
     """
     plain = as_mapping(fields)
     sections = {name: values for name, values in plain.items() if isinstance(values, Mapping)}
     flat = {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}
+    rest = {name: value for name, value in plain.items() if name not in sections}
     config = get_default_config()
     config.seed = plain.get("seed", config.seed)
-    for section, values in sections_of_reference({**plain, **flat}).items():
+    for section, values in sections_of_reference({**rest, **flat}).items():
         if section in config and "name" not in values and section != "data":
             config[section].update(values)
         else:
             config[section] = ConfigDict(values)
     return config
+
+
+def _check_counts(path: str | Path, config: Mapping[str, Any], arrays: Iterable[Any]) -> None:
+    try:
+        check_counts(config, arrays)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _with_tuples(value: Any) -> Any:
@@ -153,22 +164,27 @@ def _with_tuples(value: Any) -> Any:
     return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def _chosen_config(path: str | Path, saved: Any, given: Config | None, trust: Trust) -> dict[str, Any]:
-    """The given config, or the saved one; with the examples that the saved one tells of."""
+def _chosen_config(path: str | Path, found: SamplingCheckpoint, given: Config | None, trust: Trust) -> dict[str, Any]:
+    """The given config, or that of the saved parameters; with the examples that the saved one tells of."""
+    saved = found.config
     check_code(saved if given is None else as_mapping(given), trust, str(path))
     if not isinstance(saved, Mapping) or "example" not in saved:
-        raise ValueError(f"the config of {path} does not tell the shape of an example")
-    chosen = as_begun(plain_config(saved if given is None else given), saved)
-    return {**chosen, "example": saved["example"]}
+        raise ValueError(f"{path} is damaged: its config lacks the section example")
+    own = as_mapping(saved if given is None else given)
+    chosen = as_begun(plain_config({**own, "example": saved["example"]}), saved)
+    _check_counts(path, chosen, jax.tree.leaves(found.ema_params))
+    return chosen
 
 
 def _load_foreign(path: Path, config: dict[str, Any], trust: Trust) -> Model:
     if "example" not in config:
         raise ValueError("the config needs the section example, with the shape of an image and its num_levels")
     config, shape = with_former_options(config), tuple(config["example"]["shape"])
+    opened = open_foreign(path)
+    _check_counts(path, config, opened.arrays)
     network = construct("model", ScoreNetwork, config["model"], trust=trust, shape=shape)
     options = {key: value for key, value in config["model"].items() if key != "name"}
-    found = read_foreign(path, network, name=config["model"]["name"], options=options, shape=shape)
+    found = params_of(opened, network, name=config["model"]["name"], options=options, shape=shape)
     return build_model(config, found.params, step=found.step, trust=trust)
 
 
@@ -176,6 +192,7 @@ def _load_diffusers(path: Path, given: Config | None, trust: Trust) -> Model:
     found = read_diffusers(path)
     config = plain_config(_config_of_diffusers(found) if given is None else given)
     check_code(config, trust, str(path))
+    _check_counts(path, config, found.tensors.values())
     network = construct("model", ScoreNetwork, config["model"], trust=trust, shape=tuple(config["example"]["shape"]))
     try:
         params = params_from_diffusers(network, found.tensors)

@@ -73,23 +73,22 @@ def checked_sections(plain: Mapping[str, Any], kind: str) -> dict[str, Any]:
             raise ValueError(f"{lacks}; start from the defaults of configs/default.py")
         if section != "seed" and not isinstance(plain[section], Mapping):
             raise ValueError(f"{section} must be a section of keys and values, got {plain[section]!r}")
-    values = {section: _plain_value(section, found) for section, found in plain.items()}
-    if "example" in values:
-        _check_example(values["example"])
-    return values
+    found = {section: _plain_value(section, values) for section, values in plain.items()}
+    if "example" in found:
+        _check_example(found["example"])
+    return found
 
 
 def _check_example(example: Any) -> None:
-    """Raise ``ValueError`` unless this is what training notes of its data: a shape, and the number of levels."""
-    shape, num_levels = (example.get(key) for key in ("shape", "num_levels")) if isinstance(example, dict) else (0, 0)
-    if not isinstance(shape, list) or not all(_is_count(size, 1) for size in shape):
-        raise ValueError(f"example must have the shape of an example, a sequence of whole numbers, got {example!r}")
-    if num_levels is not None and not _is_count(num_levels, 2):
-        raise ValueError(f"example.num_levels must be a whole number of 2 or more, or None, got {num_levels!r}")
-
-
-def _is_count(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**31
+    """Refuse a section ``example``, which files have, that does not say what an example is."""
+    shape = example.get("shape") if isinstance(example, dict) else None
+    levels = example.get("num_levels", "missing") if isinstance(example, dict) else None
+    are_sizes = isinstance(shape, list) and 0 < len(shape) <= 8 and all(type(n) is int and 0 < n < 2**31 for n in shape)
+    if not are_sizes or not (levels is None or type(levels) is int):
+        raise ValueError(
+            "example needs shape, the positive whole numbers of an example's axes, and num_levels, a whole number or "
+            f"None; got {example!r:.200}"
+        )
 
 
 def _owner(section: str, kind: str) -> str:

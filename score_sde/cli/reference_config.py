@@ -1,6 +1,5 @@
 """Config files of the 2021 code, read as they are: its Python files, or its fields as JSON."""
 
-import json
 import sys
 import types
 from collections.abc import Iterator, Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from score_sde.cli.config_file import read_config
+from score_sde.interop.bounds import read_json
 from score_sde.loading import config_from_reference
 
 
@@ -37,8 +37,8 @@ def read_reference_config(name: str) -> ConfigDict:
 
 def _read_json(path: Path) -> Mapping[str, object]:
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+        fields = read_json(path)
+    except ValueError:
         raise ValueError("it is no JSON") from None
     fields = fields.get("config", fields) if isinstance(fields, Mapping) else fields
     if not isinstance(fields, Mapping):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from score_sde.data.examples import LazyExamples
+from score_sde.data.inflation import check_member
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _LOCAL_HEADER = 30  # bytes of a zip archive before the name of a member; the lengths of name and extra field end them
@@ -42,15 +43,18 @@ def stored_array(path: Path, key: str | None = None) -> StoredArray:
         with zipfile.ZipFile(stream) as archive:
             entry = archive.getinfo(f"{key}.npy")
             if entry.compress_type != zipfile.ZIP_STORED:
+                check_member(entry, path)
                 with archive.open(entry) as inside:
-                    return _described(inside, None)._replace(obstacle="it is compressed: save it by np.savez")
+                    return _described(inside, entry.file_size)._replace(
+                        obstacle="it is compressed: save it by np.savez"
+                    )
         stream.seek(entry.header_offset)
         header = stream.read(_LOCAL_HEADER)
         if len(header) < _LOCAL_HEADER:
             raise ValueError("the archive ends before its arrays do")
         name, extra = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
         stream.seek(entry.header_offset + _LOCAL_HEADER + name + extra)
-        return _described(stream, stream.tell() + entry.file_size)
+        return _described(stream, min(stream.tell() + entry.file_size, path.stat().st_size))
 
 
 def rows_of(path: Path, stored: StoredArray, prefix: str = "") -> LazyExamples:
@@ -71,14 +75,16 @@ def rows_of(path: Path, stored: StoredArray, prefix: str = "") -> LazyExamples:
     return LazyExamples(shape=stored.shape, dtype=stored.dtype, read=read, name=name)
 
 
-def _described(stream: Any, end: int | None) -> StoredArray:
-    """The array whose ``.npy`` bytes begin here and end at ``end``, where that is known."""
+def _described(stream: Any, end: int) -> StoredArray:
+    """The array whose ``.npy`` bytes begin here and end at ``end`` at the latest."""
     version = np.lib.format.read_magic(stream)
     if version not in _HEADERS:
         return StoredArray((), np.dtype(np.uint8), 0, f"its format is version {version[0]}.{version[1]} of .npy")
     shape, fortran, dtype = _HEADERS[version](stream)
     offset = stream.tell()
-    if end is not None and not dtype.hasobject and offset + math.prod(shape) * dtype.itemsize > end:
+    if min(shape, default=0) < 0:
+        raise ValueError(f"an array cannot have the shape {shape}")
+    if not dtype.hasobject and offset + math.prod(shape) * dtype.itemsize > end:
         raise ValueError(f"{math.prod(shape)} values of {dtype} are expected, and the file ends before them")
     by_columns = fortran and len(shape) > 1
     obstacle = "its rows do not lie one after the other (Fortran order)" if by_columns else ""

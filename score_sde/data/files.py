@@ -72,7 +72,7 @@ def npy(
         raise ValueError(f"{path} is not an .npy file; {hint}")
     examples = _lazy(path, None, in_memory)
     if examples is None:
-        examples = _array(path, lambda: np.load(path, allow_pickle=False))
+        examples = stored_labels(path)
     return _from_array(examples, path, num_levels, test_fraction, seed)
 
 
@@ -82,7 +82,12 @@ def stored_labels(path: Path) -> np.ndarray:
     Raises:
         ValueError: where the file is corrupt.
     """
-    return _array(path, lambda: np.load(path, allow_pickle=False))
+
+    def array() -> Any:
+        stored_array(path)  # whose header is checked before there is room for what it promises
+        return np.load(path, allow_pickle=False)
+
+    return _array(path, array)
 
 
 def _existing(path: str | Path) -> Path:
@@ -119,6 +124,7 @@ def _chosen(path: Path, key: str | None) -> str:
 
 def _stored(path: Path, key: str) -> np.ndarray:
     def member() -> Any:
+        stored_array(path, key)
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return archive[key]
 

@@ -1,8 +1,6 @@
 """PNG and JPEG images, in files or as bytes: what their headers say, and their pixels."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from io import BytesIO
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,10 +8,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from score_sde.data.examples import LazyExamples
-from score_sde.unreadable import is_of_system
+from score_sde.data.picture_files import GREY_MODES, WrongImageError, converted, opened_picture
 
-_GREY_MODES = ("1", "L", "LA")
-_COLOR_MODES = ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+_FORMATS = ("PNG", "JPEG")
 _ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 
@@ -55,10 +52,10 @@ def encoded_images(
     height, width = (image_size, image_size) if image_size else first.size
 
     def decode(row: int) -> np.ndarray:
-        with _opened(read(row), name(row)) as image:
-            header = _header(image, name(row))
+        with opened_picture(read(row), name(row), formats=_FORMATS) as image:
+            header = _header(image)
             if is_grey and channels is None and not header.is_grey:
-                raise _WrongImageError(
+                raise WrongImageError(
                     f"{name(row)} is in colour, {name(0)} is grey: channels=3 makes all RGB, channels=1 all grey"
                 )
             pixels = _pixels(image, is_grey, image_size)
@@ -88,57 +85,31 @@ def check_sizes(names: list[str], headers: list[Header]) -> None:
 
 def read_header(image: Path | bytes, name: str) -> Header:
     """What the header of an image says; it is called ``name`` where that cannot be read."""
-    with _opened(image, name) as opened:
-        return _header(opened, name)
+    with opened_picture(image, name, formats=_FORMATS) as opened:
+        return _header(opened)
 
 
-class _WrongImageError(ValueError):
-    """A readable image of the wrong kind, which is told apart from a damaged one."""
-
-
-def _header(image: Any, name: str) -> Header:
+def _header(image: Any) -> Header:
     from PIL import Image
 
-    mode, (width, height) = image.mode, image.size
-    if mode not in _GREY_MODES + _COLOR_MODES:
-        raise _WrongImageError(f"{name} is a {mode} image; only images of 8 bits a channel can be read")
+    width, height = image.size
     # That of PNG images would decode them, in search of an orientation behind their pixels.
     is_turned = Image.Image.getexif(image).get(_ORIENTATION) in _TURNED
-    return Header((width, height) if is_turned else (height, width), mode in _GREY_MODES)
+    return Header((width, height) if is_turned else (height, width), image.mode in GREY_MODES)
 
 
 def _pixels(image: Any, is_grey: bool, image_size: int | None) -> UInt8[np.ndarray, "h w c"]:
     from PIL import Image, ImageOps
 
-    upright = ImageOps.exif_transpose(image)
-    # A palette with transparency loses it without a warning only by way of RGBA.
-    upright = upright.convert("RGBA") if upright.mode in ("P", "PA") else upright
-    upright = upright.convert("L" if is_grey else "RGB")
+    ImageOps.exif_transpose(image, in_place=True)
     if image_size is not None:
-        side = min(upright.size)
-        left, top = (upright.width - side) // 2, (upright.height - side) // 2
-        square = upright.crop((left, top, left + side, top + side))
-        upright = square.resize((image_size, image_size), Image.Resampling.LANCZOS)
-    return np.asarray(upright).reshape(upright.height, upright.width, -1)
-
-
-@contextmanager
-def _opened(image: Path | bytes, name: str) -> Iterator[Any]:
-    """Open an image; whatever a decoder raises on foreign bytes becomes one line with its name."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(BytesIO(image) if isinstance(image, bytes) else image, formats=("PNG", "JPEG")) as opened:
-            yield opened
-    except _WrongImageError:
-        raise
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{name} is not a PNG or JPEG image") from error
-    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and more
-        if is_of_system(error):
-            raise
-        reason = (str(error).splitlines() or [""])[0]
-        raise ValueError(f"{name} cannot be read as an image ({type(error).__name__}: {reason})") from error
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+    image = converted(image, is_grey=is_grey)
+    if image_size is not None:
+        image = image.resize((image_size, image_size), Image.Resampling.LANCZOS)
+    return np.asarray(image).reshape(image.height, image.width, -1)
 
 
 def _other_size(name: str, size: tuple[int, int], first_name: str, first: tuple[int, int]) -> str:

@@ -27,12 +27,12 @@ def read_metrics(path: PathLike) -> dict[str, Float64[np.ndarray, "num 2"]]:
         try:
             record = json.loads(line)
             step = float(record["step"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             if number == len(lines):
                 break
             raise ValueError(f'line {number} of {path} is not a record of metrics such as {{"step": 1, ...}}') from None
         for name, value in record.items():
-            if name != "step" and isinstance(value, int | float):
+            if name != "step" and (isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**1000)):
                 series.setdefault(name, {})[step] = float(value)
     return {name: np.array(sorted(values.items()), np.float64) for name, values in series.items()}
 

@@ -1,6 +1,5 @@
 """Folders of diffusers' ``UNet2DModel``, alone or in a pipeline: what they say of the network, and its tensors."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from score_sde.interop.bounds import read_json
 from score_sde.interop.torch_file import read_torch
 
 CONFIG, WEIGHTS = "config.json", ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
@@ -89,7 +89,7 @@ def read_diffusers(folder: str | Path) -> Diffusers:
     config, scheduler = _read_json(model / CONFIG), _scheduler(path)
     try:
         if config.get("_class_name", "UNet2DModel") != "UNet2DModel":
-            raise ValueError(f"it is of the class {config['_class_name']!r}, only UNet2DModel is read")
+            raise ValueError(f"it is of the class {config['_class_name']!r:.100}, only UNet2DModel is read")
         kind = "ncsnpp" if config.get("time_embedding_type") == "fourier" else "ddpm"
         _check_options(config, {**COMMON, **KINDS[kind]})
         fields = _network_fields(config, kind) | (_vp if kind == "ddpm" else _ve)(config, scheduler)
@@ -121,8 +121,8 @@ def _scheduler(path: Path) -> dict[str, Any]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+        found = read_json(path)
+    except ValueError:
         raise ValueError(f"{path} is damaged: it is no JSON") from None
     if not isinstance(found, dict):
         raise ValueError(f"{path} is damaged: it holds no options")
@@ -133,7 +133,7 @@ def _check_options(config: Mapping[str, Any], wanted: Mapping[str, tuple[Any, ..
     for name, values in wanted.items():
         found = config.get(name, NEEDED.get(name, values[0]))
         if not any(found == value and isinstance(found, bool) == isinstance(value, bool) for value in values):
-            raise ValueError(f"{name}={found!r} is none that can be read, only {values[0]!r}")
+            raise ValueError(f"{name}={found!r:.100} is none that can be read, only {values[0]!r}")
 
 
 def _network_fields(config: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _network_fields(config: Mapping[str, Any], kind: str) -> dict[str, Any]:
     if attended != mirrored or len(attended) != len(channels):
         raise ValueError("the up blocks do not mirror the down blocks, or there are not as many as block_out_channels")
     if any(c % channels[0] for c in channels):
-        raise ValueError(f"block_out_channels must be multiples of the first, got {channels}")
+        raise ValueError(f"block_out_channels must be multiples of the first, got {channels!r:.100}")
     if config["in_channels"] != config["out_channels"]:
         raise ValueError("in_channels and out_channels differ: the networks here give back an image of the same shape")
     fields = {
@@ -167,7 +167,7 @@ def _network_fields(config: Mapping[str, Any], kind: str) -> dict[str, Any]:
 
 def _attended(name: str, block: str) -> bool:
     if name not in (block, f"Attn{block}"):
-        raise ValueError(f"the networks here have no block {name!r}, only {block} and Attn{block}")
+        raise ValueError(f"the networks here have no block {name!r:.100}, only {block} and Attn{block}")
     return name != block
 
 
@@ -203,7 +203,7 @@ def _ve(config: Mapping[str, Any], scheduler: Mapping[str, Any]) -> dict[str, An
 
 def _whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"a whole number of 1 or more is needed where there is {value!r}")
+        raise ValueError(f"a whole number of 1 or more is needed where there is {value!r:.100}")
     return value
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
+from score_sde.interop.bounds import MAX_DEPTH, one_line, read_json
 from score_sde.typing import Params
 from score_sde.unreadable import opening
 
@@ -93,14 +94,17 @@ def read_exported(folder: str | Path) -> Exported:
     try:
         tensors = load(weights)
     except SafetensorError as error:
-        raise ValueError(f"{path / WEIGHTS} is damaged: {error}") from None
+        raise ValueError(f"{path / WEIGHTS} is damaged: {one_line(error)}") from None
     expected = card["fingerprints"]
     for name in sorted(tensors.keys() | expected.keys()):
         if name not in tensors or name not in expected:
             raise ValueError(f"{path} is damaged: {name} is missing in {CARD if name in tensors else WEIGHTS}")
         if fingerprint(tensors[name]) != expected[name]:
             raise ValueError(f"{path / WEIGHTS} is damaged: {name} has another fingerprint than {CARD} says")
-    return Exported(step=card["step"], params=nested(tensors), config=card["config"])
+    try:
+        return Exported(step=card["step"], params=nested(tensors), config=card["config"])
+    except ValueError as error:
+        raise ValueError(f"{path / WEIGHTS} is damaged: {error}") from None
 
 
 def fingerprint(value: np.ndarray) -> int:
@@ -118,13 +122,23 @@ def named(params: Params) -> dict[str, np.ndarray]:
 
 
 def nested(tensors: Mapping[str, np.ndarray]) -> Params:
-    """Nested dictionaries of arrays from their paths."""
+    """Nested dictionaries of arrays from their paths.
+
+    Raises:
+        ValueError: where a path is that of a dictionary of others, or has too many parts.
+    """
     params: dict[str, Any] = {}
     for name, value in tensors.items():
         *parents, last = name.split("/")
+        if len(parents) > MAX_DEPTH:
+            raise ValueError(f"the name of a tensor has more than {MAX_DEPTH} parts")
         place = params
         for parent in parents:
             place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise ValueError(f"{name!r:.200} lies below another tensor")
+        if last in place:
+            raise ValueError(f"{name!r:.200} lies above another tensor")
         place[last] = value
     return params
 
@@ -132,8 +146,8 @@ def nested(tensors: Mapping[str, np.ndarray]) -> Params:
 def _read_card(path: Path) -> dict[str, Any]:
     try:
         with opening("the model", path.parent):
-            card = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+            card = read_json(path)
+    except ValueError:
         raise ValueError(f"{path} is damaged: it is no JSON") from None
     kinds = {"format": str, "step": int, "config": dict, "fingerprints": dict}
     for key, kind in kinds.items():

@@ -9,11 +9,16 @@ import ml_dtypes
 import msgpack
 import numpy as np
 
+from score_sde.interop.bounds import check_tree
+
 ARRAY, COMPLEX, SCALAR = 1, 2, 3
 """The extension types of flax's msgpack."""
 
 CHUNKED = "__msgpack_chunked_array__"
 """Marks an array that was too long for one piece of msgpack."""
+
+MAX_ARRAY = 2**16
+"""Elements of an array of msgpack itself, in whose place flax has dictionaries: room is made before they are read."""
 
 
 def read_flax(path: str | Path) -> dict[str, Any]:
@@ -25,7 +30,9 @@ def read_flax(path: str | Path) -> dict[str, Any]:
     """
     data = Path(path).read_bytes()
     try:
-        tree = _joined(msgpack.unpackb(data, ext_hook=_extension, raw=False, strict_map_key=False))
+        tree = msgpack.unpackb(data, ext_hook=_extension, raw=False, strict_map_key=False, max_array_len=MAX_ARRAY)
+        check_tree(tree, len(data))
+        tree = _joined(tree)
     except Exception as error:  # whatever damaged bytes may raise
         raise ValueError(f"{path} is damaged, or no flax checkpoint ({type(error).__name__})") from error
     if not isinstance(tree, dict) or not tree:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from score_sde.interop.bounds import arrays_in
 from score_sde.interop.flax_file import read_flax
 from score_sde.interop.ncsn_names import params_from_ncsn, params_from_ncsnv2
 from score_sde.interop.score_sde_names import params_from_flax, params_from_torch
@@ -33,27 +34,60 @@ class Foreign(NamedTuple):
     params: Params
 
 
+class Opened(NamedTuple):
+    """A foreign checkpoint before it is known whose network it is of.
+
+    Attributes:
+        path: the file.
+        is_torch: whether it is of PyTorch.
+        tree: what it holds.
+    """
+
+    path: str | Path
+    is_torch: bool
+    tree: Any
+
+    @property
+    def arrays(self) -> list[np.ndarray]:
+        """All arrays in it, those of an optimizer included."""
+        return arrays_in(self.tree)
+
+
+def open_foreign(path: str | Path) -> Opened:
+    """Read a checkpoint of Score-SDE (PyTorch or JAX), ScoreFlow, NCSN or NCSNv2; nothing in it is run.
+
+    Raises:
+        OSError: where the file cannot be opened.
+        ValueError: in one line, where it is damaged or of an unknown kind.
+    """
+    return Opened(path, *_read(path))
+
+
 def read_foreign(
     path: str | Path, network: ScoreNetwork, *, name: str, options: Mapping[str, Any], shape: Sequence[int]
 ) -> Foreign:
-    """The parameters of ``network`` from a checkpoint of Score-SDE (PyTorch or JAX), ScoreFlow, NCSN or NCSNv2.
+    """The parameters of ``network`` from a file, as `open_foreign` and `params_of` have them."""
+    return params_of(open_foreign(path), network, name=name, options=options, shape=shape)
 
-    Nothing in the file is run. Averaged parameters are taken where there are any.
+
+def params_of(
+    opened: Opened, network: ScoreNetwork, *, name: str, options: Mapping[str, Any], shape: Sequence[int]
+) -> Foreign:
+    """The parameters of ``network`` from a foreign checkpoint; averaged ones where there are any.
 
     Args:
-        path: the file.
+        opened: the checkpoint.
         network: the network that the parameters are for.
         name: what it is called in a config: ``ddpm``, ``ncsnpp``, ``ncsn`` or ``ncsnv2``.
         options: the arguments that it was built with.
         shape: the shape of one image.
 
     Raises:
-        OSError: where the file cannot be opened.
-        ValueError: in one line, where it is damaged, of an unknown kind, or not of this network.
+        ValueError: in one line, where the checkpoint is damaged, or not of this network.
     """
+    path, is_torch, checkpoint = opened
     if name not in NETWORKS:
         raise ValueError(f"{path}: foreign checkpoints are of the networks {', '.join(NETWORKS)}, not {name!r}")
-    is_torch, checkpoint = _read(path)
     try:
         if name in ("ncsn", "ncsnv2"):
             params = _refinenet(checkpoint, name, {**options, "shape": tuple(shape)})
@@ -85,7 +119,7 @@ def count_parameters(path: str | Path) -> int:
     if not isinstance(tree, Mapping):
         raise ValueError(f"{path}: no checkpoint of Score-SDE, ScoreFlow, NCSN or NCSNv2")
     tree = {name: value for name, value in tree.items() if not str(name).endswith("sigmas")}
-    return sum(leaf.size for leaf in jax.tree.leaves(tree) if isinstance(leaf, np.ndarray))
+    return sum(array.size for array in arrays_in(tree))
 
 
 def _read(path: str | Path) -> tuple[bool, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from score_sde.interop.bounds import one_line, parsed_json
 from score_sde.interop.exported import fingerprint, named
 from score_sde.typing import Params
 from score_sde.unreadable import opening
@@ -89,16 +90,16 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
         with safe_open(path, framework="numpy") as file:
             yield TensorFile(path, file)
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
+        raise ValueError(f"{path} is damaged: {one_line(error)}") from None
 
 
 def _read_card(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, int]]:
     try:
-        card = json.loads(metadata[CARD])
+        card = parsed_json(metadata[CARD])
         checksum = card.pop("checksum")
         facts, fingerprints = card["facts"], card["fingerprints"]
         intact = checksum == _checksum(card)
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+    except (KeyError, ValueError, TypeError, AttributeError):
         raise ValueError(f"{path} is damaged: it does not say what it holds") from None
     if not intact:
         raise ValueError(f"{path} is damaged: what it says of itself has another checksum than was written")

@@ -43,5 +43,5 @@ def _who(holder: Path) -> str:
     try:
         found = json.loads(holder.read_text(encoding="utf-8"))
         return f"process {found['process']} on {found['host']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "another process"

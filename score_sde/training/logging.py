@@ -158,9 +158,14 @@ def read_scalars(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     curves: dict[str, list[tuple[int, float]]] = {}
     for line in _objects(Path(path)):
         for name, value in line.items():
-            if name != "step":
+            if name != "step" and (value is None or isinstance(value, float) or _is_whole(value)):
                 curves.setdefault(name, []).append((line["step"], math.nan if value is None else value))
     return {name: (np.array([s for s, _ in curve]), np.array([v for _, v in curve])) for name, curve in curves.items()}
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether a value is a whole number that a float can be."""
+    return isinstance(value, int) and abs(value) < 2**1000
 
 
 def _objects(path: Path) -> list[dict[str, Any]]:
@@ -169,9 +174,9 @@ def _objects(path: Path) -> list[dict[str, Any]]:
     for text in path.read_text(encoding="utf-8").splitlines():
         try:
             line = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(line, dict) and isinstance(line.get("step"), int):
+        if isinstance(line, dict) and _is_whole(line.get("step")):
             found.append(line)
     return found
 

@@ -1,5 +1,6 @@
 """What sampling needs of a checkpoint: averaged parameters and the config, and no device of those that trained it."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
+from score_sde.data.inflation import allowed
 from score_sde.naming import did_you_mean
 from score_sde.training.checkpoint_files import (
     Config,
@@ -96,11 +98,25 @@ def _read_params(checkpoint: Path, number: int | None) -> Params:
     with ocp.PyTreeCheckpointer() as checkpointer:
         # By the handler itself, for a checkpointer keeps some errors to itself.
         saved = ocp.PyTreeCheckpointHandler().metadata(epath.Path(path)).tree
+        check_promised(path, saved)
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
         if number is None:
             return checkpointer.restore(path, restore_args=as_numpy)
         wanted = _that_average(saved, number)
         return checkpointer.restore(path, item=wanted, restore_args=as_numpy)["averages"][number]
+
+
+def check_promised(path: Path, saved: Any) -> None:
+    """Refuse arrays that would take much more room than the files in which they are: what is not there reads as zeros.
+
+    Raises:
+        DamagedError: Where they would.
+    """
+    arrays = [leaf for leaf in jax.tree.leaves(saved) if getattr(leaf, "shape", None)]
+    promised = sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in arrays)
+    there = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    if promised > allowed(there):
+        raise DamagedError(f"its arrays would take {promised} bytes, and {there} are there")
 
 
 def _number_of(average: str, config: Config) -> int:

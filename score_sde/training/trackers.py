@@ -68,7 +68,7 @@ class RunIds:
         """The ids; None where there is no file, or a damaged one."""
         try:
             found = json.loads(self.path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError, RecursionError):
             return None
         return found if isinstance(found, dict) else None
 

@@ -286,5 +286,5 @@ def test_a_saved_config_may_have_no_example(exported):
     card = json.loads((exported / "model.json").read_text())
     del card["config"]["example"]
     (exported / "model.json").write_text(json.dumps(card))
-    with pytest.raises(ValueError, match="does not tell the shape of an example"):
+    with pytest.raises(ValueError, match="lacks the section example"):
         load(exported)

@@ -1,6 +1,7 @@
 """MNIST and Fashion-MNIST: files of the format IDX, as they are or compressed by gzip."""
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from score_sde.data import crops
+from score_sde.data.inflation import unzipped
 from score_sde.data.named.places import Place, files_by_name, missing, place_of
 from score_sde.data.source import DataSource
 
@@ -67,14 +69,16 @@ def _source(title: str, place: Path, image_size: int, remedy: str) -> DataSource
 def _read_idx(file: Path, dimensions: int) -> UInt8[np.ndarray, "..."]:
     """The array of a file: two zero bytes, the type (8: uint8), the number of dimensions, each as 4 bytes, the data."""
     try:
-        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        content = unzipped(file) if file.suffix == ".gz" else file.read_bytes()
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{file} is cut off or damaged ({type(error).__name__}: {error})") from error
     start = 4 + 4 * dimensions
     if content[:4] != bytes([0, 0, 8, dimensions]) or len(content) < start:
         raise ValueError(f"{file} is damaged: it is no IDX file of bytes in {dimensions} dimensions")
-    shape = np.frombuffer(content, ">u4", dimensions, offset=4).astype(np.int64)
-    if len(content) != start + int(np.prod(shape)):
+    shape = np.frombuffer(content, ">u4", dimensions, offset=4).tolist()
+    if len(content) != start + math.prod(shape):
         sizes = " × ".join(map(str, shape))
         raise ValueError(
             f"{file} is cut off or damaged: {len(content) - start} bytes of data where {sizes} are promised"

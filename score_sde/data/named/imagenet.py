@@ -85,6 +85,7 @@ def _joined(files: list[Path], side: int) -> tuple[LazyExamples, Int32[np.ndarra
 def _read_npz(file: Path, side: int) -> tuple[Examples, Int32[np.ndarray, " n"]]:
     try:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            stored_array(file, "labels")  # whose header is checked before there is room for what it promises
             labels, stored = archive["labels"], stored_array(file, "data")
             images = archive["data"] if stored.obstacle else rows_of(file, stored)
     except Exception as error:  # zip, zlib, header and key errors alike: damaged bytes can raise any of them

@@ -8,6 +8,7 @@ import numpy as np
 
 from score_sde.data import crops
 from score_sde.data.examples import LazyExamples
+from score_sde.data.inflation import allowed
 from score_sde.data.named.pictures import decoded, lazy_images, lazy_pictures, picture_names
 from score_sde.data.named.places import Place, missing, place_of
 from score_sde.data.source import DataSource
@@ -48,9 +49,14 @@ def _lazy_database(folder: Path, image_size: int) -> LazyExamples:
     try:
         database = _opened(folder)
         with database.begin() as transaction:
-            keys = np.array(list(transaction.cursor().iternext(keys=True, values=False)))
+            found = list(transaction.cursor().iternext(keys=True, values=False))
     except lmdb.Error as error:
         raise ValueError(f"{folder} is damaged and cannot be read ({type(error).__name__}: {error})") from error
+
+    # One long key would make all as long.
+    if max(map(len, found), default=0) * len(found) > allowed((folder / "data.mdb").stat().st_size):
+        raise ValueError(f"{folder} is damaged: its keys take more room than its file")
+    keys = np.array(found)
 
     def name(row: int) -> str:
         return f"{folder}: image {bytes(keys[row]).decode(errors='replace')}"

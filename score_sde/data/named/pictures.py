@@ -5,7 +5,6 @@ published experiments read them, takes the fast one unless it is told otherwise:
 few levels (up to 4, and 1 in the mean, for a noisy image of quality 90).
 """
 
-import io
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,9 +14,13 @@ from jaxtyping import UInt8
 
 from score_sde.data.examples import LazyExamples
 from score_sde.data.images import check_options
+from score_sde.data.picture_files import converted, opened_picture
 from score_sde.unreadable import raise_error
 
 FORMATS = ("PNG", "JPEG", "WEBP")
+MAX_PIXELS = 2**25
+"""Pixels of a picture, for it is resized in double precision; those of these data sets have a million at most."""
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 Crop = Callable[..., UInt8[np.ndarray, "s s c"]]
@@ -75,13 +78,5 @@ def decoded(stored: bytes, name: str, crop: Crop, image_size: int) -> UInt8[np.n
 
 
 def _pixels(stored: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(stored), formats=FORMATS) as image:
-            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{name} is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from error
-    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and more
-        reason = (str(error).splitlines() or [""])[0]
-        raise ValueError(f"{name} cannot be read as an image ({type(error).__name__}: {reason})") from error
+    with opened_picture(stored, name, formats=FORMATS, max_pixels=MAX_PIXELS) as image:
+        return np.asarray(converted(image, is_grey=False))

@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from score_sde.data import crops
+from score_sde.data.named.mat_file import read_mat
 from score_sde.data.named.places import Place, files_by_name, missing, place_of
 from score_sde.data.source import DataSource
-from score_sde.unreadable import is_of_system
 
 SIDE = 32
 FILES = ("train_32x32.mat", "test_32x32.mat")
@@ -40,16 +40,10 @@ def svhn(path: Place = None, *, image_size: int = SIDE) -> DataSource:
 
 
 def _read_mat(file: Path) -> tuple[UInt8[np.ndarray, "n 32 32 3"], Int[np.ndarray, " n"]]:
-    from scipy.io import loadmat
-
     try:
-        with file.open("rb") as stream:
-            found = loadmat(stream, variable_names=("X", "y"))
-    except Exception as error:  # damaged bytes can raise zlib's, struct's, NumPy's or SciPy's errors
-        if is_of_system(error):
-            raise
-        reason = (str(error).splitlines() or [""])[0]
-        raise ValueError(f"{file} is damaged and cannot be read ({type(error).__name__}: {reason})") from error
+        found = read_mat(file, ("X", "y"))
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged and cannot be read: {error}") from error
     images, labels = (np.asarray(found.get(name)) for name in ("X", "y"))
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[:3] != (SIDE, SIDE, 3) or not images.size:
         raise ValueError(

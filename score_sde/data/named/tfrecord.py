@@ -1,8 +1,10 @@
 """TFRecords of images as StyleGAN writes them, read without TensorFlow."""
 
 import struct
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -37,23 +39,24 @@ class RecordFile:
         Raises:
             ValueError: where it is cut off or a header does not have its checksum.
         """
-        found, size, offset = [], path.stat().st_size, 0
+        offsets, lengths, size, offset = array("q"), array("q"), path.stat().st_size, 0
         with path.open("rb", buffering=0) as stream:
             while offset < size:
                 header = stream.read(_HEADER.size)
-                if len(header) == _HEADER.size:
-                    length, checksum = _HEADER.unpack(header)
-                    if masked_crc32c(header[:8]) != checksum:
-                        raise ValueError(f"{path} is damaged: the length of record {len(found)} has another checksum")
-                    found.append((offset + _HEADER.size, length))
-                    offset += _HEADER.size + length + _FOOTER.size
-                if len(header) < _HEADER.size or offset > size:
-                    raise ValueError(f"{path} is cut off in record {len(found) - (len(header) == _HEADER.size)}")
+                if len(header) < _HEADER.size:
+                    raise ValueError(f"{path} is cut off in record {len(offsets)}")
+                length, checksum = _HEADER.unpack(header)
+                if masked_crc32c(header[:8]) != checksum:
+                    raise ValueError(f"{path} is damaged: the length of record {len(offsets)} has another checksum")
+                if offset + _HEADER.size + length + _FOOTER.size > size:
+                    raise ValueError(f"{path} is cut off in record {len(offsets)}")
+                offsets.append(offset + _HEADER.size)
+                lengths.append(length)
+                offset += _HEADER.size + length + _FOOTER.size
                 stream.seek(offset)
-        if not found:
+        if not offsets:
             raise ValueError(f"{path} is empty")
-        offsets, lengths = np.array(found, np.int64).T
-        return cls(path=path, offsets=offsets, lengths=lengths)
+        return cls(path=path, offsets=np.array(offsets, np.int64), lengths=np.array(lengths, np.int64))
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -90,7 +93,8 @@ def _image_features(record: memoryview) -> tuple[list[int], memoryview]:
     for map_of_features in _messages(record, 1):
         for entry in _messages(map_of_features, 1):
             features[bytes(_messages(entry, 1)[0])] = _messages(entry, 2)[0]
-    shape = [number for part in _messages(features[b"shape"], _INT64_LIST) for number in _integers(part)]
+    numbers = (number for part in _messages(features[b"shape"], _INT64_LIST) for number in _integers(part))
+    shape = list(islice(numbers, 4))  # of which three are right
     return shape, _messages(_messages(features[b"data"], _BYTES_LIST)[0], 1)[0]
 
 

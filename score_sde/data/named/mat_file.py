@@ -1,0 +1,108 @@
+"""Arrays of numbers in MATLAB's files of level 5 (MAT-File Format, The MathWorks), and nothing else that they may hold.
+
+What a file promises is checked against what it has before there is room for it, which SciPy's reader does not do.
+"""
+
+import struct
+import zlib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from score_sde.data.inflation import check_unfolded
+
+_HEADER, _MATRIX, _COMPRESSED = 128, 14, 15
+_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+"""The types in which numbers are stored, by their codes there."""
+
+_CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
+"""The types of arrays, by the codes of their classes; others are texts, cells, structures, objects."""
+
+_COMPLEX = 0x0800
+_NAMES = 4096
+"""Bytes in which the flags, the axes and the name of an array end, by far."""
+
+
+class _Element(NamedTuple):
+    """A part of a file: the code of its type, and its bytes."""
+
+    kind: int
+    data: memoryview
+
+
+def read_mat(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
+    """The arrays of these names in a file, those that it has; others are passed over.
+
+    Raises:
+        ValueError: in one line, where the file is damaged, of another level, or such an array is none of real numbers.
+        OSError: where it cannot be read.
+    """
+    data = path.read_bytes()
+    if len(data) < _HEADER or data[126:128] != b"IM":
+        raise ValueError("it is no MAT-file of level 5 in little-endian order")
+    found: dict[str, np.ndarray] = {}
+    try:
+        for element in _elements(memoryview(data)[_HEADER:]):
+            found |= _array(element, wanted, len(data))
+    except (struct.error, zlib.error, KeyError, IndexError, UnicodeDecodeError) as error:
+        raise ValueError(f"it is damaged ({type(error).__name__})") from error
+    return found
+
+
+def _array(element: _Element, wanted: Collection[str], num_bytes: int) -> dict[str, np.ndarray]:
+    """The array of an element by its name, or nothing, if it is none that is wanted."""
+    if element.kind == _COMPRESSED:
+        # The head tells whether the rest is wanted, and how much it may be.
+        head = memoryview(zlib.decompressobj().decompress(element.data, _NAMES))
+        kind, size = struct.unpack_from("<II", head)
+        if kind != _MATRIX or _name(list(_elements(head[8:], cut_off=True))) not in wanted:
+            return {}
+        check_unfolded(size, num_bytes)
+        element = next(_elements(memoryview(_unfolded(element.data, size + 8))))
+    if element.kind != _MATRIX:
+        return {}
+    parts = list(_elements(element.data))
+    name = _name(parts)
+    return {name: _numbers(name, parts)} if name in wanted else {}
+
+
+def _unfolded(data: memoryview, size: int) -> bytes:
+    stream = zlib.decompressobj()
+    found = stream.decompress(data, size)
+    if stream.decompress(stream.unconsumed_tail, 1) or not stream.eof:  # by which zlib reads its checksum
+        raise ValueError("it is cut off, or longer than it says")
+    return found
+
+
+def _name(parts: list[_Element]) -> str:
+    return bytes(parts[2].data).decode("ascii")
+
+
+def _numbers(name: str, parts: list[_Element]) -> np.ndarray:
+    (flags,) = struct.unpack_from("<I", parts[0].data)
+    if flags & 0xFF not in _CLASSES or flags & _COMPLEX:
+        raise ValueError(f"{name} is no array of real numbers")
+    shape = tuple(np.frombuffer(parts[1].data, "<i4").tolist())
+    values = np.frombuffer(parts[3].data, np.dtype(_TYPES[parts[3].kind]).newbyteorder("<"))
+    if not 2 <= len(shape) <= 8 or min(shape) < 0:
+        raise ValueError(f"{name} has the shape {shape}")
+    return values.astype(_CLASSES[flags & 0xFF], copy=False).reshape(shape, order="F")
+
+
+def _elements(data: memoryview, *, cut_off: bool = False) -> Iterator[_Element]:
+    """The elements one after the other; where the data are ``cut_off``, those that are whole."""
+    place = 0
+    while place < len(data):
+        tag, size = struct.unpack("<II", bytes(data[place : place + 8]).ljust(8, b"\0"))
+        kind, small = tag & 0xFFFF, tag >> 16
+        start, size = (place + 4, small) if small else (place + 8, size)
+        if start + size > len(data):
+            if cut_off:
+                return
+            raise ValueError("it is cut off")
+        yield _Element(kind, data[start : start + size])
+        # All but compressed elements end at multiples of eight bytes.
+        end = place + 8 if small else start + size
+        place = end if kind == _COMPRESSED else -(-end // 8) * 8

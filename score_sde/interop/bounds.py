@@ -1,0 +1,128 @@
+"""How much a foreign file may ask for: what it makes is bounded by what it has."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+MAX_DEPTH = 64
+"""Levels of nested dictionaries and lists; those of a published checkpoint or config are ten at most."""
+
+MAX_SCALES = 10**6
+"""Noise levels of a table; published models have a few thousand at most."""
+
+DEPTHS = ("num_res_blocks", "num_blocks", "num_couplings", "blocks_per_group")
+"""Options of networks that say how often a part is repeated, each time with parameters of its own."""
+
+LEVELS = ("ch_mult", "channel_mult")
+"""Options of networks with one number for each level, at which the parts are repeated."""
+
+WIDTHS = ("nf", "channels", "channel_multiplier", "hidden_sizes", "embedding_dim", "num_classes", *LEVELS)
+"""Options of networks that say how wide a layer is."""
+
+
+def check_tree(tree: Any, num_bytes: int) -> None:
+    """Refuse a tree that is nested too deeply, refers to itself, or has more nodes than the file of it has bytes.
+
+    A pickle may hold one dictionary in two places of another, that one in two places of a third, and so on: a thousand
+    bytes are then a tree of ``2^100`` leaves for whoever walks over it.
+
+    Raises:
+        ValueError: where that is so.
+    """
+    known: dict[int, tuple[int, int]] = {}  # the nodes below and the levels, of those that are done
+    open_: list[tuple[Any, bool, int]] = [(tree, False, 0)]
+    while open_:
+        node, is_done, depth = open_.pop()
+        children = _children(node)
+        if is_done:
+            below = [known.get(id(child), (1, 0)) for child in children]
+            count, height = 1 + sum(count for count, _ in below), 1 + max(height for _, height in below)
+            known[id(node)] = (count, height)
+            if count > num_bytes:
+                raise ValueError("damaged: what it holds is repeated more often than it has bytes")
+            depth = height
+        elif children and id(node) not in known:
+            open_.append((node, True, depth))
+            open_.extend((child, False, depth + 1) for child in children)
+        if depth > MAX_DEPTH:
+            raise ValueError(f"damaged: it is nested more than {MAX_DEPTH} levels deep, or holds itself")
+
+
+def arrays_in(tree: Any) -> list[np.ndarray]:
+    """All arrays in a tree that was checked; its keys need no order, which JAX's trees ask for."""
+    found, left = [], [tree]
+    while left:
+        node = left.pop()
+        left += _children(node)
+        found += [node] if isinstance(node, np.ndarray) else []
+    return found
+
+
+def _children(node: Any) -> list[Any]:
+    if isinstance(node, Mapping):
+        return list(node.values())
+    return list(node) if isinstance(node, list | tuple) else []
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line of a few words, for it may quote a file."""
+    return " ".join(str(error).split())[:300]
+
+
+def parsed_json(text: str | bytes) -> Any:
+    """A value from JSON.
+
+    Raises:
+        ValueError: where it is no JSON, or nested more than ``MAX_DEPTH`` levels deep.
+    """
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    check_tree(found, len(text) + 1)
+    return found
+
+
+def read_json(path: Path) -> Any:
+    """The value in a file of JSON, as `parsed_json` reads it."""
+    return parsed_json(path.read_bytes().decode("utf-8"))
+
+
+def check_counts(config: Mapping[str, Any], arrays: Iterable[Any]) -> None:
+    """Refuse a config whose network would have more parts than a file has tensors, before that network is built.
+
+    Args:
+        config: the sections of a config; what is missing in it is not checked, nor what is of a wrong type.
+        arrays: the tensors of the file.
+
+    Raises:
+        ValueError: in one line that names the option.
+    """
+    sizes = [math.prod(np.shape(array)) for array in arrays]
+    options = config.get("model")
+    options = options if isinstance(options, Mapping) else {}
+    for name, value in options.items():
+        if isinstance(value, list | tuple):
+            _check(f"the length of model.{name}", len(value), len(sizes), "tensors")
+    levels = [len(options[name]) for name in LEVELS if isinstance(options.get(name), list | tuple)]
+    repeated = {f"model.{name}": options[name] for name in DEPTHS if isinstance(options.get(name), int)}
+    if repeated:
+        parts = math.prod([*levels, *repeated.values()])
+        _check(f"the parts of {', '.join(repeated)}", parts, len(sizes), "tensors")
+    for name in WIDTHS:
+        value = options.get(name)
+        for width in value if isinstance(value, list | tuple) else [value]:
+            _check(f"model.{name}", width, sum(sizes), "parameters")
+    for section, values in config.items():
+        if isinstance(values, Mapping):
+            _check(f"{section}.num_scales", values.get("num_scales"), MAX_SCALES, "")
+
+
+def _check(name: str, found: Any, most: int, what: str) -> None:
+    if isinstance(found, int | float) and not found <= most:
+        reason = f"the file has {most} {what}" if what else f"the most that is read is {most}"
+        raise ValueError(f"{name} cannot be {found!r:.40}: {reason}")
