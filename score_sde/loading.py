@@ -123,8 +123,8 @@ def _load_foreign(path: Path, config: dict[str, Any]) -> Model:
 def _load_diffusers(path: Path, given: Config | None) -> Model:
     found = read_diffusers(path)
     config = plain_config(_config_of_diffusers(found) if given is None else given)
-    network = construct("model", ScoreNetwork, config["model"], shape=tuple(config["example"]["shape"]))
     try:
+        network = construct("model", ScoreNetwork, config["model"], shape=tuple(config["example"]["shape"]))
         params = params_from_diffusers(network, found.tensors)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -134,6 +134,9 @@ def _load_diffusers(path: Path, given: Config | None) -> Model:
 def _config_of_diffusers(found: Diffusers) -> ConfigDict:
     config = config_from_reference(found.fields)
     config.model.update(found.options)
+    for name, values in found.sections.items():
+        section: Any = config[name]
+        config[name] = ConfigDict(values if "name" in values else {**section, **values})
     return config
 
 

@@ -1,6 +1,7 @@
 """The border between networks, which take a batch, and the mathematics, which takes one sample."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -104,9 +105,33 @@ def make_score_fn(
     """
     labels = None if label is None else jnp.asarray(label, jnp.int32)[None]
 
-    def score_fn(x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+    def evaluate(x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
         x_in, t_label = parameterization.network_input(sde, x, t)
-        output = network.apply(params, x_in[None], jnp.asarray(t_label)[None], label=labels, key=key, train=train)[0]
-        return parameterization.score(sde, output, x, t)
+        return network.apply(params, x_in[None], jnp.asarray(t_label)[None], label=labels, key=key, train=train)[0]
 
-    return score_fn
+    return NetworkScore(sde, parameterization, evaluate)
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkScore:
+    """A score function that can also give the denoised image without a detour over the score.
+
+    The score of pure noise, ``-x``, says nothing of the image: a discrete sampler that begins there needs `denoised`.
+
+    Attributes:
+        sde: the forward SDE.
+        parameterization: what the network predicts.
+        evaluate: ``(x, t) -> output`` of the network for one sample.
+    """
+
+    sde: SDE
+    parameterization: Parameterization
+    evaluate: Callable[..., Array]
+
+    def __call__(self, x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+        """``grad_x log p_t(x)``."""
+        return self.parameterization.score(self.sde, self.evaluate(x, t), x, t)
+
+    def denoised(self, x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+        """``E[x_0 | x_t = x]``."""
+        return self.parameterization.denoised(self.sde, self.evaluate(x, t), x, t)

@@ -1,6 +1,7 @@
 """The U-Net of DDPM (Ho et al. 2020)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -29,6 +30,10 @@ class DDPM(nn.Module):
     rescale_input: bool
     num_classes: int | None
     attend_every_block: bool
+    attend_in_middle: bool
+    freq_shift: float
+    cosine_first: bool
+    label_required: bool
     remat: bool
 
     @nn.compact
@@ -41,7 +46,13 @@ class DDPM(nn.Module):
         train: bool = False,
     ) -> Float[Array, "b h w c"]:
         """Evaluate the network on a batch; ``train`` switches dropout on."""
+        if self.label_required and label is None:
+            raise ValueError(
+                "this network has learned images of classes alone: give it a label, as make_score_fn(model.sde, "
+                "model.network, model.parameterization, model.params, label=0)"
+            )
         told = {"nf": self.nf, "fourier_scale": None, "num_classes": self.num_classes}
+        told |= {"freq_shift": self.freq_shift, "cosine_first": self.cosine_first}
         condition = tell(self.style, t, label, **told) if self.conditional else None
         image = (2.0 * x - 1.0 if self.rescale_input else x).astype(self.style.dtype)
         skips = [conv(self.nf, self.style, "conv_in")(image)]
@@ -53,7 +64,7 @@ class DDPM(nn.Module):
                 skips.append(self._resampled(skips[-1], f"shrink_{level}", Downsample))
         h = skips[-1]
         h = self._block(h.shape[-1], "middle_0")(h, condition, train)
-        h = Attention(self.style, name="middle_attention")(h)
+        h = Attention(self.style, name="middle_attention")(h) if self.attend_in_middle else h
         h = self._block(h.shape[-1], "middle_1")(h, condition, train)
         for level in reversed(range(len(self.ch_mult))):
             for i in range(self.num_res_blocks + 1):
@@ -100,6 +111,14 @@ def ddpm(
     rescale_input: bool = False,
     num_classes: int | None = None,
     attend_every_block: bool = False,
+    attend_in_middle: bool = True,
+    attention_head_dim: int | None = None,
+    num_groups: int = 32,
+    norm_eps: float = 1e-6,
+    pad_both_sides: bool = False,
+    freq_shift: float = 1.0,
+    cosine_first: bool = False,
+    label_required: bool = False,
     dtype: str = "float32",
     remat: bool = False,
 ) -> ScoreNetwork:
@@ -107,7 +126,7 @@ def ddpm(
 
     Args:
         shape: the shape of one image; height and width must halve ``len(ch_mult) - 1`` times without remainder.
-        nf: the number of channels at full resolution; a multiple of 32, for its normalisation has 32 groups.
+        nf: the number of channels at full resolution; a multiple of ``num_groups``.
         ch_mult: for each level, its channels as a multiple of ``nf``.
         num_res_blocks: residual blocks of a level on the way down; there is one more on the way up.
         attn_resolutions: the heights of the image at which there is attention; the middle always has it.
@@ -121,35 +140,65 @@ def ddpm(
         num_scales: how many there are.
         rescale_input: whether images come in [0, 1] and are mapped to [-1, 1] first.
         num_classes: the number of class labels, or None.
-        attend_every_block: whether there is attention after every block on the way up, as in Ho et al.'s own code, or
-            after the last of a level, as in that of Song et al.
+        attend_every_block: whether attention follows every block on the way up (Ho et al.) or a level's last (Song).
+        attend_in_middle: whether there is attention in the middle.
+        attention_head_dim: the channels of an attention head; None for one head of all channels.
+        num_groups: in how many groups of channels the network normalises.
+        norm_eps: what is added to the variance of a group.
+        pad_both_sides: whether the convolutions that halve the size pad every side, or the far ones alone.
+        freq_shift: of `positional_embedding`, 1 for frequencies down to 1e-4.
+        cosine_first: whether the cosines come before the sines in the embedding of the noise level.
+        label_required: whether the network is refused without a label, since it was trained with one always.
         dtype: the type computed in; the parameters are float32.
         remat: whether to recompute residual blocks on the way back, for less memory.
 
     Raises:
         ValueError: an argument is out of its range, or the image does not fit the levels.
     """
-    if options.at_least("nf", nf, 32) % 32:
-        raise ValueError(f"nf must be a multiple of 32, got {nf}: the network normalises in 32 groups")
-    style = Style(
-        nonlinearity=options.one_of("nonlinearity", nonlinearity, NONLINEARITIES),
-        dropout=options.rate("dropout", dropout),
-        num_groups=32,
-        dtype=options.one_of("dtype", dtype, options.DTYPES),
-    )
+    style = _style(nf, nonlinearity, dropout, num_groups, norm_eps, attention_head_dim, pad_both_sides, dtype)
+    switches: dict[str, Any] = {
+        "resamp_with_conv": resamp_with_conv,
+        "conditional": conditional,
+        "rescale_input": rescale_input,
+    }
+    switches |= {"attend_every_block": attend_every_block, "attend_in_middle": attend_in_middle, "remat": remat}
+    switches |= {"cosine_first": cosine_first, "label_required": label_required}
     module = DDPM(
         style=style,
         nf=nf,
         ch_mult=options.all_at_least("ch_mult", ch_mult, 1),
         num_res_blocks=options.at_least("num_res_blocks", num_res_blocks, 1),
         attn_resolutions=tuple(options.at_least("attn_resolutions", r, 1) for r in attn_resolutions),
-        resamp_with_conv=resamp_with_conv,
-        conditional=conditional,
         sigmas=tuple(descending_sigmas(num_scales, sigma_min, sigma_max)) if scale_by_sigma else None,
-        rescale_input=rescale_input,
         num_classes=None if num_classes is None else options.at_least("num_classes", num_classes, 1),
-        attend_every_block=attend_every_block,
-        remat=remat,
+        freq_shift=options.less("freq_shift", freq_shift, nf / 2),
+        **switches,
     )
     size = options.image("DDPM", shape, levels=len(module.ch_mult), key="ch_mult")
     return from_linen(module, size, conditional=num_classes is not None)
+
+
+def _style(
+    nf: int,
+    nonlinearity: str,
+    dropout: float,
+    num_groups: int,
+    norm_eps: float,
+    head_dim: int | None,
+    pad_both_sides: bool,
+    dtype: str,
+) -> Style:
+    """The style of a network whose first level has ``nf`` channels."""
+    groups = options.at_least("num_groups", num_groups, 1)
+    if options.at_least("nf", nf, groups) % groups:
+        raise ValueError(f"nf must be a multiple of {groups}, got {nf}: the network normalises in {groups} groups")
+    options.even("nf", nf, 4)
+    return Style(
+        nonlinearity=options.one_of("nonlinearity", nonlinearity, NONLINEARITIES),
+        dropout=options.rate("dropout", dropout),
+        num_groups=groups,
+        norm_eps=options.positive("norm_eps", norm_eps),
+        head_dim=None if head_dim is None else options.at_least("attention_head_dim", head_dim, 1),
+        pad_both_sides=pad_both_sides,
+        dtype=options.one_of("dtype", dtype, options.DTYPES),
+    )

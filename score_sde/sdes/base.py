@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from score_sde.typing import Key, Scalar, ScalarLike
@@ -73,6 +74,10 @@ class SDE(abc.ABC):
 
         tiny, end = jnp.full_like(value, 1e-12), jnp.full_like(value, self.t_max)
         return jax.lax.fori_loop(0, BISECTIONS, halve, (tiny, end))[1]
+
+    def step_times(self) -> Float[np.ndarray, " steps"] | None:
+        """The rising times of the steps of a discrete process, where the SDE is one; for the discrete samplers."""
+        return None
 
     def transition(self, t_from: ScalarLike, t_to: ScalarLike) -> Marginal:
         """``(alpha, sigma)`` of ``p(x_t_to | x_t_from)``, for ``t_from <= t_to``.
