@@ -241,5 +241,5 @@ def _sampling(taken: _Taken, name: str, levels: int) -> dict[str, Any]:
         return {"name": "discrete_ddpm", "num_steps": num_steps, "variance": variance, **common, "denoise": True}
     to_data = taken.choice("set_alpha_to_one", {True: True, False: False}, True)
     # Where its last step leads to the first level, diffusers takes that for the data.
-    final = {"final": "data" if to_data else "first_level", "denoise": to_data}
+    final = {"final": "data" if to_data else "t_min", "denoise": to_data}
     return {"name": "discrete_ddim", "num_steps": min(50, levels), **common, **final}

@@ -30,7 +30,7 @@ class DiscreteSampler(Sampler):
 
     ``spacing`` chooses them (Lin et al. 2024, table 2): ``trailing`` begins at the last level, ``leading`` a step
     before it, with ``steps_offset`` added, and ``linspace`` takes both ends. Each step leads to the level of the next
-    one; the last to the data, or with ``final="first_level"`` to the first level.
+    one; the last to the data, or with ``final="t_min"`` to ``t_min``, which of a model of diffusers is the first level.
 
     ``clip`` cuts the denoised image to ``[-clip, clip]``.
     """
@@ -38,7 +38,7 @@ class DiscreteSampler(Sampler):
     num_steps: int = 50
     spacing: Spacing = "trailing"
     steps_offset: int = 0
-    final: Literal["data", "first_level"] = "data"
+    final: Literal["data", "t_min"] = "data"
     clip: float | None = None
 
     def __post_init__(self) -> None:
@@ -46,7 +46,7 @@ class DiscreteSampler(Sampler):
             raise ValueError(f"num_steps={self.num_steps} must be at least 1")
         if self.spacing not in ("leading", "trailing", "linspace"):
             raise ValueError(f"unknown spacing {self.spacing!r}: choose leading, trailing or linspace")
-        if self.final not in ("data", "first_level"):
+        if self.final not in ("data", "t_min"):
             raise ValueError(f"unknown final {self.final!r}: choose data or first_level")
         if self.steps_offset < 0:
             raise ValueError(f"steps_offset={self.steps_offset} must not be negative")
@@ -84,8 +84,8 @@ class DiscreteSampler(Sampler):
         if times is None:
             times = log_snr(sde, max(NUM_LEVELS, self.num_steps) - 1)[::-1]
         chosen = times[self.step_indices(len(times))]
-        levels, first = noise_levels(sde, chosen), noise_levels(sde, times[:1])
-        end = (1.0, 0.0) if self.ends_at_data else (first.alpha[0], first.sigma[0])
+        levels = noise_levels(sde, chosen)
+        end = (1.0, 0.0) if self.ends_at_data else noise_levels(sde, np.array(sde.t_min))
         stop = NoiseLevels(*(np.append(part[1:], value) for part, value in zip(levels, end, strict=True)))
         return chosen, levels, stop
 

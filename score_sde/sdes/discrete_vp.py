@@ -113,7 +113,7 @@ class DiscreteVPSDE(SDE):
         pieces = len(coefficients)
         piece = jnp.clip(jnp.floor(n), 0, pieces - 1)
         rows = jnp.asarray(coefficients, n.dtype)[piece.astype(jnp.int32)]
-        return rows, jnp.minimum(n - piece, 1.0), jnp.maximum(n - pieces, 0.0)
+        return rows, n - piece, jnp.maximum(n - pieces, 0.0)
 
 
 def whole_if_near(n: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

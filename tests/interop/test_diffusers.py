@@ -116,7 +116,7 @@ def test_the_sde_is_the_table_of_the_scheduler_of_ddpm(tmp_path):
      DiscreteDDPM(num_steps=999, spacing="leading", steps_offset=1, clip=2.0)),
     ({"_class_name": "DDIMScheduler", "clip_sample": False, "timestep_spacing": "trailing"}, {}, DiscreteDDIM()),
     ({"_class_name": "DDIMScheduler", "num_train_timesteps": 20, "set_alpha_to_one": False}, {"num_levels": 20},
-     DiscreteDDIM(num_steps=20, spacing="leading", clip=1.0, final="first_level")),
+     DiscreteDDIM(num_steps=20, spacing="leading", clip=1.0, final="t_min")),
     ({"_class_name": "PNDMScheduler", "skip_prk_steps": True, "steps_offset": 1}, {}, DiscreteDDIM()),
     ({"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "dpmsolver++", "use_flow_sigmas": False,
       "beta_schedule": "squaredcos_cap_v2"}, {"schedule": "cosine"}, DiscreteDDIM()),
