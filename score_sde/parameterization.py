@@ -54,8 +54,14 @@ class StepIndex:
             raise ValueError(f"num_levels={self.num_levels} must be at least 2")
 
     def __call__(self, sde: SDE, t: ScalarLike) -> Scalar:
-        """The index, or a number between two indices."""
-        del sde
+        """The index, or a number between two indices.
+
+        Raises:
+            ValueError: where the SDE has another number of levels.
+        """
+        levels = getattr(sde, "num_levels", self.num_levels)
+        if levels != self.num_levels:
+            raise ValueError(f"the time label counts num_levels={self.num_levels} levels, and the SDE has {levels}")
         return jnp.clip(whole_if_near(jnp.asarray(t) * self.num_levels) - 1.0, 0.0, self.num_levels - 1.0)
 
 
