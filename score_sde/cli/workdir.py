@@ -38,7 +38,13 @@ def load_model(values: Any) -> tuple[Model, Path]:
     path = Path(values.workdir).expanduser()
     with refusals():
         make_folder(path)
-        return load(path, step=values.checkpoint, config=values.config, average=values.average), path
+        model = load(path, step=values.checkpoint, config=values.config, average=values.average)
+        if model.config["model"].get("label_required"):
+            raise ValueError(
+                f"{path} has a network of classes, and the commands have no class to give it: in Python, "
+                "make_score_fn(model.sde, model.network, model.parameterization, model.params, label=0) is the score"
+            )
+        return model, path
 
 
 def load_examples(model: Model) -> DataSource:
