@@ -68,17 +68,17 @@ def ddpm_vlb(
         raise ValueError(f"num_levels={num_levels} must be at most {num_steps}, the number of steps between levels")
     level_key, noise_key, decoding_key = jax.random.split(key, 3)
     costs = step_costs(marginals, variance)
-    times = level_times(num_steps + 1, t_max) if times is None else times
-    times, alpha, sigma = (jnp.asarray(table, x.dtype) for table in (times, *marginals))
+    nodes = level_times(num_steps + 1, t_max) if times is None else times
+    clock, alpha, sigma = (jnp.asarray(table, x.dtype) for table in (nodes, *marginals))
     levels, weights = _draw_levels(level_key, costs.weight, num_levels)
 
     def residual(item: tuple[Key, Array]) -> Scalar:
         noise_key, level = item
-        return noise_residual(noise_key, score_fn, x, times[level], Marginal(alpha[level], sigma[level]))
+        return noise_residual(noise_key, score_fn, x, clock[level], Marginal(alpha[level], sigma[level]))
 
     def decoding(key: Key) -> Scalar:
         start, std = Marginal(alpha[0], sigma[0]), float(costs.posterior_std[0])
-        return decoding_cost(key, score_fn, x, times[0], start, std, bin_width, data_range)
+        return decoding_cost(key, score_fn, x, clock[0], start, std, bin_width, data_range)
 
     return bound_of(
         prior_cost(Marginal(alpha[-1], sigma[-1]), 1.0, x),

@@ -121,7 +121,7 @@ def _load_foreign(path: Path, config: dict[str, Any]) -> Model:
 
 
 def _load_diffusers(path: Path, given: Config | None) -> Model:
-    found = read_diffusers(path)
+    found = read_diffusers(path, scheduler=given is None)
     config = plain_config(_config_of_diffusers(found) if given is None else given)
     try:
         network = construct("model", ScoreNetwork, config["model"], shape=tuple(config["example"]["shape"]))

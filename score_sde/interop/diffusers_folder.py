@@ -43,11 +43,12 @@ def is_diffusers(folder: str | Path) -> bool:
     return _model_folder(Path(folder)) is not None
 
 
-def read_diffusers(folder: str | Path) -> Diffusers:
+def read_diffusers(folder: str | Path, *, scheduler: bool = True) -> Diffusers:
     """Read a folder of diffusers: DDPM (``DownBlock2D``) or NCSN++ (``SkipDownBlock2D``). Nothing in it is run.
 
     The scheduler is ``scheduler/scheduler_config.json`` of a pipeline or ``scheduler_config.json`` beside the weights.
-    Where there is none, a warning says what is assumed.
+    Where there is none, a warning says what is assumed. Without ``scheduler`` it is not looked for, and nothing is said
+    of the noise process.
 
     Raises:
         OSError: where a file is missing.
@@ -62,16 +63,18 @@ def read_diffusers(folder: str | Path) -> Diffusers:
     config, tensors = _read_json(model / CONFIG), read_weights(model)
     with _errors_in(model / CONFIG):
         network = read_network(config, len(tensors))
+    if not scheduler:
+        return Diffusers(network.fields, network.options, {}, tensors)
     file = _scheduler_file(path)
-    scheduler = None if file is None else _read_json(file)
+    options = None if file is None else _read_json(file)
     if file is None:
         assumed = "VE with the published noise levels of its image size" if network.kind == "ncsnpp" else ASSUMED_VP
         warnings.warn(f"{path} has no {FILE}, so the noise process is assumed: {assumed}", stacklevel=2)
     with _errors_in(file or path):
         if network.kind == "ncsnpp":
-            fields, sections = ve_fields(scheduler, network.fields["data.image_size"], SIGMA_MAX), {}
+            fields, sections = ve_fields(options, network.fields["data.image_size"], SIGMA_MAX), {}
         else:
-            fields, sections = REPLACED, vp_sections(scheduler or {})
+            fields, sections = REPLACED, vp_sections(options or {})
     return Diffusers(network.fields | fields, network.options, sections, tensors)
 
 

@@ -108,7 +108,7 @@ class DiscreteSampler(Sampler):
         if denoised is None and not start.alpha.all():
             raise ValueError(
                 "the last level has no signal, so that its score says nothing of the image: give a score function with "
-                "a method denoised, as model.score_fn, without threshold (the sampler has clip)"
+                "a method denoised, as model.score_fn has"
             )
         dtype = jnp.promote_types(latent.dtype, jnp.float32)
         rows = (times, *start, *self.steps(start, stop))

@@ -1,6 +1,7 @@
 """Thresholding: keeping the denoised image in the range of the data (Saharia et al. 2022, section 2.3)."""
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -57,11 +58,37 @@ class DynamicThreshold(Threshold):
         return jnp.clip(denoised, -q, q) * (self.limit / q)
 
 
+@dataclass(frozen=True, eq=False)
+class ThresholdedScore:
+    """A score function whose denoised image ``D`` is thresholded."""
+
+    sde: SDE
+    score_fn: ScoreFn
+    threshold: Threshold
+
+    def __call__(self, x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+        """``(alpha threshold(D) - x) / sigma^2``."""
+        alpha, sigma = self.sde.marginal(t)
+        return (alpha * self.threshold(denoise(self.sde, self.score_fn, x, t)) - x) / jnp.square(sigma)
+
+
+@dataclass(frozen=True, eq=False)
+class ThresholdedImage(ThresholdedScore):
+    """A `ThresholdedScore` that gives its denoised image too, without a detour over the score."""
+
+    image: Callable[..., Array]
+
+    def denoised(self, x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+        """``threshold(D)``."""
+        return self.threshold(self.image(x, t))
+
+
 def thresholded(sde: SDE, score_fn: ScoreFn, threshold: Threshold) -> ScoreFn:
-    """The score whose denoised image is that of ``score_fn`` after ``threshold``: ``(alpha D - x) / sigma^2``."""
+    """The score whose denoised image is that of ``score_fn`` after ``threshold``: ``(alpha D - x) / sigma^2``.
 
-    def score(x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
-        alpha, sigma = sde.marginal(t)
-        return (alpha * threshold(denoise(sde, score_fn, x, t)) - x) / jnp.square(sigma)
-
-    return score
+    It has a method ``denoised`` where ``score_fn`` has one.
+    """
+    image = getattr(score_fn, "denoised", None)
+    if image is None:
+        return ThresholdedScore(sde, score_fn, threshold)
+    return ThresholdedImage(sde, score_fn, threshold, image)

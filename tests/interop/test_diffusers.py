@@ -173,6 +173,14 @@ def test_other_processes_and_unknown_options_are_refused_in_one_line(kind, sched
     assert "\n" not in str(refusal.value) and str(folder) in str(refusal.value)
 
 
+def test_a_given_config_stands_in_place_of_the_scheduler(tmp_path):
+    folder = copy("ddpm", tmp_path)
+    config = saved_config(folder)
+    config.sampling.num_steps = 7
+    (folder / SCHEDULER).write_text(json.dumps({"_class_name": "FlowMatchEulerDiscreteScheduler"}))
+    assert load(folder, config=config).sampler.num_steps == 7
+
+
 def test_what_is_a_folder_of_diffusers(tmp_path):
     assert is_diffusers(GOLDEN / "diffusers_ddpm") and not is_diffusers(tmp_path)
     copy("ddpm", tmp_path).rename(tmp_path / "unet")

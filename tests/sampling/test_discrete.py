@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from score_sde.sampling import DiscreteDDIM, DiscreteDDPM
+from score_sde.models import ScoreNetwork, make_score_fn
+from score_sde.parameterization import VelocityPrediction
+from score_sde.sampling import DiscreteDDIM, DiscreteDDPM, StaticThreshold, thresholded
 from score_sde.sdes import VESDE, DiscreteVPSDE
 from score_sde.solvers import noise_levels
 
@@ -92,6 +94,17 @@ def test_where_there_is_no_signal_the_score_alone_is_refused():
     assert "\n" not in str(refusal.value)
     leading = DiscreteDDIM(num_steps=4, spacing="leading")  # which begins below that level
     assert jax.eval_shape(lambda: leading.solve(None, sde, score, LATENT)).x.shape == (2,)
+
+
+def test_a_network_that_predicts_v_begins_where_there_is_no_signal():
+    """``v = -x_0`` there: one step leads to the mean of the data, thresholded or not."""
+    sde = replace(SDE, zero_terminal_snr=True, t_max=39 / 40)
+    network = ScoreNetwork(init=lambda key: {}, apply=lambda params, x, t, **_: jnp.full_like(x, -0.7))
+    score_fn = make_score_fn(sde, network, VelocityPrediction(), {})
+    for limit, wanted in ((None, 0.7), (0.5, 0.5)):
+        used = score_fn if limit is None else thresholded(sde, score_fn, StaticThreshold(low=-limit, high=limit))
+        x = jax.jit(lambda used=used: DiscreteDDIM(num_steps=1).solve(None, sde, used, LATENT).x)()
+        np.testing.assert_allclose(x, wanted, rtol=1e-6)
 
 
 def test_a_latent_is_scaled_to_the_level_where_sampling_begins():
