@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from oracles import SLOW
 
 from score_sde.models import ScoreNetwork, make_score_fn
 from score_sde.parameterization import VelocityPrediction
@@ -56,10 +57,10 @@ def test_ddim_on_a_gaussian_is_its_recursion():
 
 @pytest.mark.parametrize(("sampler", "noisy"), [
     (DiscreteDDPM(num_steps=40), True),
-    (DiscreteDDPM(num_steps=40, variance="fixed_large"), True),
-    (DiscreteDDIM(num_steps=40, eta=1.0), True),
+    pytest.param(DiscreteDDPM(num_steps=40, variance="fixed_large"), True, marks=SLOW),
+    pytest.param(DiscreteDDIM(num_steps=40, eta=1.0), True, marks=SLOW),
     (DiscreteDDIM(num_steps=40, eta=0.5, final="t_min"), True),
-    (DiscreteDDIM(num_steps=40, final="t_min"), False),
+    pytest.param(DiscreteDDIM(num_steps=40, final="t_min"), False, marks=SLOW),
 ])  # fmt: skip
 def test_the_variance_of_a_gaussian_is_its_recursion(sampler, noisy):
     """Moments of 20,000 draws from a latent of the prior against the variance of the linear recursion; 5 errors."""
