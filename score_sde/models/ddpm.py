@@ -129,7 +129,7 @@ def ddpm(
         nf: the number of channels at full resolution; a multiple of ``num_groups``.
         ch_mult: for each level, its channels as a multiple of ``nf``.
         num_res_blocks: residual blocks of a level on the way down; there is one more on the way up.
-        attn_resolutions: the heights of the image at which there is attention; the middle always has it.
+        attn_resolutions: the heights of the image at which there is attention.
         dropout: the rate of dropout in each residual block.
         resamp_with_conv: whether levels are resampled by convolutions.
         conditional: whether the network is told the noise level.
@@ -141,7 +141,7 @@ def ddpm(
         rescale_input: whether images come in [0, 1] and are mapped to [-1, 1] first.
         num_classes: the number of class labels, or None.
         attend_every_block: whether attention follows every block on the way up (Ho et al.) or a level's last (Song).
-        attend_in_middle: whether there is attention in the middle.
+        attend_in_middle: whether there is attention in the middle, whatever its height.
         attention_head_dim: the channels of an attention head; None for one head of all channels.
         num_groups: in how many groups of channels the network normalises.
         norm_eps: what is added to the variance of a group.
@@ -156,13 +156,9 @@ def ddpm(
         ValueError: an argument is out of its range, or the image does not fit the levels.
     """
     style = _style(nf, nonlinearity, dropout, num_groups, norm_eps, attention_head_dim, pad_both_sides, dtype)
-    switches: dict[str, Any] = {
-        "resamp_with_conv": resamp_with_conv,
-        "conditional": conditional,
-        "rescale_input": rescale_input,
-    }
-    switches |= {"attend_every_block": attend_every_block, "attend_in_middle": attend_in_middle, "remat": remat}
-    switches |= {"cosine_first": cosine_first, "label_required": label_required}
+    switches: dict[str, Any] = {"resamp_with_conv": resamp_with_conv, "conditional": conditional, "remat": remat}
+    switches |= {"attend_every_block": attend_every_block, "attend_in_middle": attend_in_middle}
+    switches |= {"cosine_first": cosine_first, "label_required": label_required, "rescale_input": rescale_input}
     module = DDPM(
         style=style,
         nf=nf,
