@@ -65,7 +65,7 @@ OWN_SAMPLER = {
     *("solver_p", "solver_type", "steps_offset", "tau_func", "timestep_spacing", "use_beta_sigmas"),
     *("use_exponential_sigmas", "use_karras_sigmas", "use_lu_lambdas", "variance_type"),
 }
-"""Keys of samplers other than DDPM and DDIM, in whose place the sampler of the config draws."""
+"""Keys of samplers, idle where the sampler of the config draws in place of theirs, or is of another scheduler."""
 
 
 def ve_fields(options: Options | None, image_size: int, largest: Mapping[int, float]) -> dict[str, Any]:
@@ -223,10 +223,11 @@ def _prediction(taken: _Taken) -> str:
 
 def _sampling(taken: _Taken, name: str, levels: int) -> dict[str, Any]:
     """The scheduler's own sampler, DDPM or DDIM, at the number of steps of its pipeline; DDIM in place of others."""
+    # A scheduler made from the config of another keeps the keys of both.
+    taken.ignore(OWN_SAMPLER)
+    if not name.startswith("DDPM") and str(taken.get("variance_type", None)).startswith("learned"):
+        raise ValueError("variance_type: networks that predict a variance cannot be read")
     if not name.startswith(("DDPM", "DDIM")):
-        if str(taken.get("variance_type", None)).startswith("learned"):
-            raise ValueError("variance_type: networks that predict a variance cannot be read")
-        taken.ignore(OWN_SAMPLER)
         return {"name": "discrete_ddim", "num_steps": min(50, levels), "denoise": True}
     clip = taken.number("clip_sample_range", 1.0)
     clip = clip if taken.choice("clip_sample", {True: True, False: False}, True) else None

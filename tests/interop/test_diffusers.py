@@ -120,6 +120,8 @@ def test_the_sde_is_the_table_of_the_scheduler_of_ddpm(tmp_path):
     ({"_class_name": "PNDMScheduler", "skip_prk_steps": True, "steps_offset": 1}, {}, DiscreteDDIM()),
     ({"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "dpmsolver++", "use_flow_sigmas": False,
       "beta_schedule": "squaredcos_cap_v2"}, {"schedule": "cosine"}, DiscreteDDIM()),
+    ({"skip_prk_steps": True, "set_alpha_to_one": False, "solver_order": 2}, {},
+     DiscreteDDPM(spacing="leading", clip=1.0)),
     ({"_class_name": "HeunDiscreteScheduler"}, {"beta_start": 0.00085, "beta_end": 0.012}, DiscreteDDIM()),
     ({"trained_betas": [0.1, 0.2, 0.3], "num_train_timesteps": 3},
      {"num_levels": 3, "betas": (0.1, 0.2, 0.3)}, DiscreteDDPM(num_steps=3, spacing="leading", clip=1.0)),
