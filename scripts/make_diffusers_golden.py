@@ -149,10 +149,11 @@ def main() -> None:
     rng = np.random.default_rng(0)
     shape = (BATCH, 1, SIZE, SIZE)
     latent, noise = (rng.normal(size=size).astype(np.float32) for size in (shape, (STEPS, *shape)))
-    arrays, cases = {"latent": latent, "noise": noise}, {}
+    arrays: dict[str, Any] = {"latent": latent, "noise": noise}
+    cases: dict[str, Any] = {}
     for name, (scheduler, options, eta) in SAMPLES.items():
-        tensors = (torch.from_numpy(array) for array in (latent, noise))
-        arrays[name] = draw(models["defaults"], *tensors, scheduler, options, eta).numpy()
+        tensors = torch.from_numpy(latent), torch.from_numpy(noise)
+        arrays[name] = draw(models["defaults"], tensors[0], tensors[1], scheduler, options, eta).numpy()
         cases[name] = {"scheduler": {"_class_name": scheduler, **options}, "eta": eta, "num_steps": STEPS}
     np.savez(FOLDER / "samples.npz", **arrays)
     facts = {"versions": {"diffusers": diffusers.__version__, "torch": torch.__version__}, "cases": cases}
