@@ -33,6 +33,7 @@ def ddpm_vlb(
     x: Shaped[ArrayLike, "*shape"],
     *,
     t_max: float = 1.0,
+    times: Float[np.ndarray, " levels"] | None = None,
     variance: Literal["fixedsmall", "fixedlarge"] = "fixedsmall",
     num_levels: int | None = None,
     num_decodings: int = 4,
@@ -52,6 +53,7 @@ def ddpm_vlb(
         marginals: its table, as ``ddpm_marginals`` gives it.
         x: one sample in model units; with ``bin_width``, the middles of its bins. The bound is float32 at least.
         t_max: the end of the model's clock.
+        times: those of the levels, where they are not `level_times`: ``sde.step_times()`` of a `DiscreteVPSDE`.
         variance: of a step, ``fixedsmall`` that of ``q(x_{i-1} | x_i, x_0)`` or ``fixedlarge`` that of ``q(x_i |
             x_{i-1})``.
         num_levels: draw so many levels, more of those that weigh more in the sum; None for every one once.
@@ -67,16 +69,17 @@ def ddpm_vlb(
         raise ValueError(f"num_levels={num_levels} must be at most {num_steps}, the number of steps between levels")
     level_key, noise_key, decoding_key = jax.random.split(key, 3)
     costs = step_costs(marginals, variance)
-    times, alpha, sigma = (jnp.asarray(table, x.dtype) for table in (level_times(num_steps + 1, t_max), *marginals))
+    nodes = level_times(num_steps + 1, t_max) if times is None else times
+    clock, alpha, sigma = (jnp.asarray(table, x.dtype) for table in (nodes, *marginals))
     levels, weights = _draw_levels(level_key, costs.weight, num_levels)
 
     def residual(item: tuple[Key, Array]) -> Scalar:
         noise_key, level = item
-        return noise_residual(noise_key, score_fn, x, times[level], Marginal(alpha[level], sigma[level]))
+        return noise_residual(noise_key, score_fn, x, clock[level], Marginal(alpha[level], sigma[level]))
 
     def decoding(key: Key) -> Scalar:
         start, std = Marginal(alpha[0], sigma[0]), float(costs.posterior_std[0])
-        return decoding_cost(key, score_fn, x, times[0], start, std, bin_width, data_range)
+        return decoding_cost(key, score_fn, x, clock[0], start, std, bin_width, data_range)
 
     return bound_of(
         prior_cost(Marginal(alpha[-1], sigma[-1]), 1.0, x),

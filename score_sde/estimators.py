@@ -6,16 +6,18 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Int, Shaped
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
 from score_sde.dequantization import Bins, Dequantizer, log_mean_exp, log_weights
 from score_sde.discrete_evidence import ddpm_vlb, step_costs
 from score_sde.divergence import Divergence, Hutchinson
 from score_sde.evidence import VariationalBound, check_draws, variational_bound
 from score_sde.likelihood import log_likelihood
-from score_sde.parameterization import DiscreteNoisePrediction, Parameterization
+from score_sde.parameterization import DiscreteNoisePrediction, Parameterization, StepIndex
 from score_sde.sdes.base import SDE
 from score_sde.sdes.discretization import DiscreteMarginals, ddpm_marginals
+from score_sde.solvers import noise_levels
 from score_sde.typing import Key, Scalar, ScoreFn
 
 
@@ -131,8 +133,9 @@ class VariationalEstimator(BoundEstimator):
 class DDPMEstimator(BoundEstimator):
     """The bound of the ancestral chain of a discrete DDPM model, as `ddpm_vlb` has it.
 
-    ``num_scales``, ``beta_min`` and ``beta_max`` are those of the model, as of ``DiscreteNoisePrediction``. Of the
-    levels, all are taken or ``num_levels``.
+    ``num_scales``, ``beta_min`` and ``beta_max`` are those of the model, as of ``DiscreteNoisePrediction``, or of a
+    `DiscreteVPSDE` with linear betas from ``beta_min / num_scales`` to ``beta_max / num_scales``. Of the levels, all
+    are taken or ``num_levels``.
     """
 
     num_scales: int = 1000
@@ -155,6 +158,8 @@ class DDPMEstimator(BoundEstimator):
     def check(self, parameterization: Parameterization) -> None:
         """Raise ``ValueError`` unless the model is one of the same levels."""
         chain = DiscreteNoisePrediction(num_scales=self.num_scales, beta_min=self.beta_min, beta_max=self.beta_max)
+        if parameterization.time_label == StepIndex(num_levels=self.num_scales):
+            return  # of a `DiscreteVPSDE`, whose levels `bound` compares
         discrete = isinstance(parameterization, DiscreteNoisePrediction)
         if not discrete or replace(parameterization, interpolate=False) != chain:
             raise ValueError(
@@ -167,8 +172,21 @@ class DDPMEstimator(BoundEstimator):
     ) -> VariationalBound:
         """The bound at level 0."""
         options = {"num_levels": self.num_levels, "num_decodings": self.num_decodings, "chunk_size": self.chunk_size}
-        options |= {"t_max": sde.t_max, "variance": self.variance}
+        options |= {"t_max": sde.t_max, "times": self._times(sde), "variance": self.variance}
         return ddpm_vlb(key, score_fn, self._marginals, x, **options, **borders)
+
+    def _times(self, sde: SDE) -> Float[np.ndarray, " levels"] | None:
+        """The times of the levels of an SDE that has some; raises ``ValueError`` unless they are the levels here."""
+        times = sde.step_times()
+        if times is None:
+            return None
+        alpha = self._marginals.alpha
+        if len(times) != len(alpha) or not np.allclose(noise_levels(sde, times).alpha, alpha, rtol=1e-9):
+            raise ValueError(
+                f"the bound ddpm with num_scales={self.num_scales}, beta_min={self.beta_min}, beta_max={self.beta_max} "
+                f"has other levels than the SDE has from t_min={sde.t_min} on: else take variational"
+            )
+        return times
 
     @property
     def _marginals(self) -> DiscreteMarginals:

@@ -189,12 +189,13 @@ def _load_foreign(path: Path, config: dict[str, Any], trust: Trust) -> Model:
 
 
 def _load_diffusers(path: Path, given: Config | None, trust: Trust) -> Model:
-    found = read_diffusers(path)
+    found = read_diffusers(path, scheduler=given is None)
     config = plain_config(_config_of_diffusers(found) if given is None else given)
     check_code(config, trust, str(path))
     _check_counts(path, config, found.tensors.values())
-    network = construct("model", ScoreNetwork, config["model"], trust=trust, shape=tuple(config["example"]["shape"]))
+    shape = tuple(config["example"]["shape"])
     try:
+        network = construct("model", ScoreNetwork, config["model"], trust=trust, shape=shape)
         params = params_from_diffusers(network, found.tensors)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -204,6 +205,9 @@ def _load_diffusers(path: Path, given: Config | None, trust: Trust) -> Model:
 def _config_of_diffusers(found: Diffusers) -> ConfigDict:
     config = config_from_reference(found.fields)
     config.model.update(found.options)
+    for name, values in found.sections.items():
+        section: Any = config[name]
+        config[name] = ConfigDict(values if "name" in values else {**section, **values})
     return config
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from score_sde.sdes.base import SDE
+from score_sde.sdes.discrete_vp import whole_if_near
 from score_sde.sdes.discretization import ddpm_marginals
 from score_sde.typing import Scalar, ScalarLike
 
@@ -37,6 +38,31 @@ def noise_level(sde: SDE, t: ScalarLike) -> Scalar:
 def log_noise_to_signal(sde: SDE, t: ScalarLike) -> Scalar:
     """``log(sigma / alpha) / 4``, the label ``c_noise`` of Karras et al. 2022, table 1."""
     return -0.125 * sde.log_snr(t)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepIndex:
+    """``num_levels t - 1``, from 0: the index of a level of `DiscreteVPSDE`, as networks of discrete models take it.
+
+    A whole number at the time of a level, whatever the rounding of that time.
+    """
+
+    num_levels: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.num_levels < 2:
+            raise ValueError(f"num_levels={self.num_levels} must be at least 2")
+
+    def __call__(self, sde: SDE, t: ScalarLike) -> Scalar:
+        """The index, or a number between two indices.
+
+        Raises:
+            ValueError: where the SDE has another number of levels.
+        """
+        levels = getattr(sde, "num_levels", self.num_levels)
+        if levels != self.num_levels:
+            raise ValueError(f"the time label counts num_levels={self.num_levels} levels, and the SDE has {levels}")
+        return jnp.clip(whole_if_near(jnp.asarray(t) * self.num_levels) - 1.0, 0.0, self.num_levels - 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +94,13 @@ class Parameterization(abc.ABC):
     ) -> Float[Array, "*shape"]:
         """The output that a network should have for ``score``: the inverse of `score`."""
 
+    def denoised(
+        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
+    ) -> Float[Array, "*shape"]:
+        """``E[x_0 | x_t]`` from the network's output: ``(x + sigma^2 score) / alpha``."""
+        alpha, sigma = sde.marginal(t)
+        return (x + jnp.square(sigma) * self.score(sde, output, x, t)) / alpha
+
 
 @dataclass(frozen=True, kw_only=True)
 class NoisePrediction(Parameterization):
@@ -86,6 +119,13 @@ class NoisePrediction(Parameterization):
         """``-sigma score``."""
         del x
         return -sde.marginal(t).sigma * score
+
+    def denoised(
+        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
+    ) -> Float[Array, "*shape"]:
+        """``(x - sigma output) / alpha``."""
+        alpha, sigma = sde.marginal(t)
+        return (x - sigma * output) / alpha
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +263,13 @@ class DenoisedPrediction(Parameterization):
         alpha, sigma = sde.marginal(t)
         return (x + jnp.square(sigma) * score) / alpha
 
+    def denoised(
+        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
+    ) -> Float[Array, "*shape"]:
+        """``output``."""
+        del sde, x, t
+        return output
+
 
 @dataclass(frozen=True, kw_only=True)
 class VelocityPrediction(Parameterization):
@@ -247,6 +294,14 @@ class VelocityPrediction(Parameterization):
         alpha, sigma = sde.marginal(t)
         radius = jnp.hypot(alpha, sigma)
         return -sigma * (radius * score + x / radius) / alpha
+
+    def denoised(
+        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
+    ) -> Float[Array, "*shape"]:
+        """``(alpha x / r - sigma output) / r``, which holds at ``alpha = 0`` too."""
+        alpha, sigma = sde.marginal(t)
+        radius = jnp.hypot(alpha, sigma)
+        return (alpha * x / radius - sigma * output) / radius
 
 
 @dataclass(frozen=True, kw_only=True)

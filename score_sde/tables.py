@@ -22,6 +22,7 @@ SDES: Table = {
     "ve": sdes.VESDE,
     "edm": sdes.EDMSDE,
     "cosine": sdes.CosineSDE,
+    "discrete_vp": sdes.DiscreteVPSDE,
     "rectified_flow": sdes.RectifiedFlowSDE,
     "brownian": sdes.BrownianMotion,
 }
@@ -72,6 +73,8 @@ SAMPLERS: Table = {
     "deis": sampling.DEIS,
     "ipndm": sampling.IPNDM,
     "er_sde": sampling.ERSDE,
+    "discrete_ddim": sampling.DiscreteDDIM,
+    "discrete_ddpm": sampling.DiscreteDDPM,
     "edm": sampling.EDM,
     "restart": sampling.Restart,
     "default": sampling.default_sampler,
@@ -88,6 +91,7 @@ FUNCTIONS: Mapping[str, Table] = {
         "scaled_time": parameterization.scaled_time,
         "noise_level": parameterization.noise_level,
         "log_noise_to_signal": parameterization.log_noise_to_signal,
+        "step_index": parameterization.StepIndex(),
     },
     "weighting": {
         "variance": objectives.variance,

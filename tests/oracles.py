@@ -18,6 +18,7 @@ from score_sde.sampling import (
     DDIM,
     EDM,
     AdamsBashforth,
+    DiscreteDDIM,
     DPMSolver,
     DPMSolverPP,
     EulerMaruyama,
@@ -47,6 +48,8 @@ SAMPLER_OPTIONS = {
     "predictor_corrector": {"num_steps": 300, "snr": 0.1},
     "annealed_langevin": {"num_steps": 40, "steps_each": 40, "step_size": 2e-5},
     "ddim": {"num_steps": 200},
+    "discrete_ddim": {"num_steps": 200},
+    "discrete_ddpm": {"num_steps": 300},
     "dpm_solver": {"num_steps": 40},
     "dpm_solver_pp": {"num_steps": 60},
     "sde_dpm_solver_pp": {"num_steps": 200},
@@ -73,6 +76,7 @@ VARIANTS: dict[str, Sampler] = {
     "corrector_alone": PredictorCorrector(num_steps=400, predictor=no_predictor, snr=0.2, corrector_steps=3),
     "predictor_alone": PredictorCorrector(num_steps=300, corrector=no_corrector),
     "ddim_stochastic": DDIM(num_steps=300, eta=1.0),
+    "discrete_ddim_stochastic": DiscreteDDIM(num_steps=250, eta=1.0, final="t_min"),
     "edm_churn": EDM(num_steps=60, churn=20.0),
     "adams_bashforth_sde": AdamsBashforth(num_steps=200, noise_scale=1.0, path="tree"),
     "dpm_solver_3": DPMSolver(num_steps=30, order=3),
@@ -86,8 +90,8 @@ VARIANTS: dict[str, Sampler] = {
 
 STOCHASTIC = (
     "euler_maruyama", "shark", "sra1", "exponential_shark", "adaptive_sde", "predictor", "corrector",
-    "annealed_langevin", "ddim_stochastic", "sde_dpm_solver_pp", "adams_bashforth_sde", "er_sde", "edm_churn",
-    "restart",
+    "annealed_langevin", "ddim_stochastic", "discrete_ddim_stochastic", "discrete_ddpm", "sde_dpm_solver_pp",
+    "adams_bashforth_sde", "er_sde", "edm_churn", "restart",
 )  # fmt: skip
 """The beginnings of the names of those that need a key."""
 

@@ -1,5 +1,7 @@
 """Estimates of one form from the flow and from the bounds, and of discrete data from several points."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +22,8 @@ from score_sde.estimators import (
 from score_sde.evaluation import Mixture
 from score_sde.evidence import variational_bound
 from score_sde.likelihood import log_likelihood
-from score_sde.parameterization import DiscreteNoisePrediction, NoisePrediction
+from score_sde.parameterization import DiscreteNoisePrediction, NoisePrediction, StepIndex
+from score_sde.sdes import DiscreteVPSDE, Marginal
 from score_sde.sdes.discretization import ddpm_marginals
 
 SDE = VPSDE(t_min=1e-4)
@@ -65,6 +68,30 @@ def test_options_reach_what_estimates():
     found = jax.jit(lambda: chain.density(key, SDE, SCORE, X))()
     np.testing.assert_allclose(found.log_prob, wanted.log_prob, rtol=1e-5)
     assert found.nfe == 12
+
+
+def test_the_chain_takes_the_levels_of_a_discrete_sde():
+    """The same bound as from the levels by index; other levels are refused."""
+    key, chain = jax.random.key(2), DDPMEstimator(num_scales=40, num_levels=9, num_decodings=3)
+    sde = DiscreteVPSDE(num_levels=40, beta_start=0.1 / 40, beta_end=20.0 / 40, t_min=1 / 40)
+    alpha, sigma = (jnp.asarray(part, jnp.float32) for part in ddpm_marginals(40))
+
+    def by_index(x, t):
+        level = jnp.rint(39 * t).astype(int)
+        moved = Marginal(alpha[level], sigma[level])
+        return -(x - moved.alpha) / (0.25 * jnp.square(moved.alpha) + jnp.square(moved.sigma))
+
+    def by_time(x, t):
+        moved = sde.marginal(t)
+        return -(x - moved.alpha) / (0.25 * jnp.square(moved.alpha) + jnp.square(moved.sigma))
+
+    chain.check(NoisePrediction(time_label=StepIndex(num_levels=40)))
+    found = jax.jit(lambda: chain.density(key, sde, by_time, X))()
+    wanted = jax.jit(lambda: ddpm_vlb(key, by_index, ddpm_marginals(40), X, num_levels=9, num_decodings=3))()
+    np.testing.assert_allclose(found.log_prob, wanted.log_prob, rtol=1e-5)
+    for other in (replace(sde, beta_end=0.4), replace(sde, t_min=2 / 40), replace(sde, schedule="cosine")):
+        with pytest.raises(ValueError, match=r"has other levels than the SDE has from t_min=0\.0"):
+            chain.density(key, other, by_time, X)
 
 
 class Noisy(Estimator):

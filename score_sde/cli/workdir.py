@@ -44,7 +44,13 @@ def load_model(values: Any) -> tuple[Model, Path]:
     with refusals():
         make_folder(path)
         chosen = {"step": values.checkpoint, "config": values.config, "average": values.average}
-        return load_trusting(trust_of(values), path, **chosen), path
+        model = load_trusting(trust_of(values), path, **chosen)
+        if model.config["model"].get("label_required"):
+            raise ValueError(
+                f"{path} has a network of classes, and the commands have no class to give it: in Python, "
+                "make_score_fn(model.sde, model.network, model.parameterization, model.params, label=0) is the score"
+            )
+        return model, path
 
 
 def check_places(values: Any, workdir: Path, paths: Iterable[Path]) -> None:

@@ -12,6 +12,7 @@ from score_sde.typing import Params
 
 PARTS = (
     (r"time_(\d)", lambda m, up: f"time_embedding.linear_{int(m[1]) + 1}"),
+    (r"label", lambda m, up: "class_embedding"),
     (r"fourier", lambda m, up: "time_proj"),
     (r"norm_out|output_0_norm", lambda m, up: "conv_norm_out"),
     (r"conv_out|output_0", lambda m, up: "conv_out"),
@@ -78,10 +79,14 @@ def params_from_diffusers(network: ScoreNetwork, tensors: Mapping[str, np.ndarra
         name = next((name for name in names if name in left), None)
         if name is None:
             raise ValueError(f"the weights lack {names[0]}, for {'/'.join((ours, *layer, tensor))}")
-        value = _laid_out(left.pop(name), tensor, leaf.shape)
+        value = left.pop(name)
+        # A table of classes has a row for each, as a linear map of one-hot labels has here.
+        value = value if ours == "label" else _laid_out(value, tensor, leaf.shape)
         if value.shape != leaf.shape:
             found, wanted = tuple(tensors[name].shape), leaf.shape
             raise ValueError(f"{name} has the shape {found}, the network needs {wanted} in the order of flax")
+        if not np.isfinite(value).all():
+            raise ValueError(f"damaged: the values of {name} are not all finite")
         return np.ascontiguousarray(value, np.float32)
 
     params = jax.tree_util.tree_map_with_path(take, expected)

@@ -1,6 +1,7 @@
 """The border between networks, which take a batch, and the mathematics, which takes one sample."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -116,12 +117,38 @@ def make_score_fn(
     check_labels(sde, network.labels, parameterization, first=sde.t_min)
     labels = None if label is None else whole(label, "label").astype(jnp.int32)[None]
 
-    def score_fn(x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
-        x, t = wide(x), wide_time(t)
+    def evaluate(x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
         x_in, t_label = parameterization.network_input(sde, x, t)
         if network.labels is not None:
             t_label = network.labels.adapted(jnp.asarray(t_label), is_logarithm=parameterization.label_is_logarithm)
         output = network.apply(params, x_in[None], jnp.asarray(t_label)[None], label=labels, key=key, train=train)[0]
-        return parameterization.score(sde, wide(output, "the output of the network"), x, t)
+        return wide(output, "the output of the network")
 
-    return score_fn
+    return NetworkScore(sde, parameterization, evaluate)
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkScore:
+    """A score function that can also give the denoised image without a detour over the score.
+
+    The score of pure noise, ``-x``, says nothing of the image: a discrete sampler that begins there needs `denoised`.
+
+    Attributes:
+        sde: the forward SDE.
+        parameterization: what the network predicts.
+        evaluate: ``(x, t) -> output`` of the network for one sample.
+    """
+
+    sde: SDE
+    parameterization: Parameterization
+    evaluate: Callable[..., Array]
+
+    def __call__(self, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+        """``grad_x log p_t(x)``."""
+        x, t = wide(x), wide_time(t)
+        return self.parameterization.score(self.sde, self.evaluate(x, t), x, t)
+
+    def denoised(self, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+        """``E[x_0 | x_t = x]``."""
+        x, t = wide(x), wide_time(t)
+        return self.parameterization.denoised(self.sde, self.evaluate(x, t), x, t)

@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from score_sde.models.fir import fir_downsample, fir_filter, fir_upsample
-from score_sde.models.layers import GroupNorm, attend, downsample, upsample
+from score_sde.models.layers import GroupNorm, attend_by_heads, downsample, upsample
 
 NONLINEARITIES = {
     "elu": nn.elu,
@@ -27,7 +27,9 @@ class Style:
 
     ``fir_kernel`` None resamples by means and repetition. ``skip_rescale`` divides sums of two branches by the root of
     two. ``init_scale`` is the variance that a block's last layer starts with. ``num_groups`` None normalises in groups
-    of at least four channels, at most 32 of them.
+    of at least four channels, at most 32 of them. ``norm_eps`` is added to their variance. An attention head has
+    ``head_dim`` channels, None for one head of all. ``pad_both_sides`` pads strided convolutions on every side, rather
+    than on the far ones alone.
     """
 
     nonlinearity: str = "swish"
@@ -36,6 +38,9 @@ class Style:
     skip_rescale: bool = False
     init_scale: float = 0.0
     num_groups: int | None = None
+    norm_eps: float = 1e-6
+    head_dim: int | None = None
+    pad_both_sides: bool = False
     dtype: DTypeLike = jnp.float32
 
     def act(self, x: Array) -> Array:
@@ -45,7 +50,7 @@ class Style:
     def norm(self, name: str, num_groups: int | None = None) -> GroupNorm:
         """A group normalisation, in other groups than the style's if so asked."""
         groups = self.num_groups if num_groups is None else num_groups
-        return GroupNorm(groups, dtype=self.dtype, name=name)
+        return GroupNorm(groups, self.norm_eps, dtype=self.dtype, name=name)
 
     def add(self, x: Array, h: Array) -> Array:
         """The sum of two branches."""
@@ -65,10 +70,19 @@ def scaled_init(scale: float = 1.0) -> jax.nn.initializers.Initializer:
     return jax.nn.initializers.variance_scaling(max(scale, 1e-10), "fan_avg", "uniform")
 
 
-def conv(channels: int, style: Style, name: str, *, size: int = 3, stride: int = 1, scale: float = 1.0) -> nn.Conv:
-    """A convolution with zero padding."""
+def conv(
+    channels: int,
+    style: Style,
+    name: str,
+    *,
+    size: int = 3,
+    stride: int = 1,
+    scale: float = 1.0,
+    padding: str = "SAME",
+) -> nn.Conv:
+    """A convolution, with zero padding unless ``padding`` is ``VALID``."""
     return nn.Conv(
-        channels, (size, size), (stride, stride), kernel_init=scaled_init(scale), dtype=style.dtype, name=name
+        channels, (size, size), (stride, stride), padding, kernel_init=scaled_init(scale), dtype=style.dtype, name=name
     )
 
 
@@ -114,7 +128,7 @@ class ResBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """``x + Dense(attend(Dense(norm(x))))``: every pixel attends to every pixel, with one head.
+    """``x + Dense(attend(Dense(norm(x))))``: every pixel attends to every pixel, with the heads of the style.
 
     ``num_groups`` None normalises in as many groups as the style does.
     """
@@ -128,7 +142,7 @@ class Attention(nn.Module):
         b, h, w, c = x.shape
         normed = self.style.norm("norm", self.num_groups)(x).reshape(b, h * w, c)
         q, k, v = (dense(c, self.style, name)(normed) for name in ("query", "key", "value"))
-        mixed = dense(c, self.style, "out", scale=self.style.init_scale)(attend(q, k, v))
+        mixed = dense(c, self.style, "out", scale=self.style.init_scale)(attend_by_heads(q, k, v, self.style.head_dim))
         return self.style.add(x, mixed.reshape(b, h, w, c))
 
 
@@ -143,6 +157,9 @@ class Downsample(nn.Module):
         """Halve the height and width of ``x``."""
         kernel = self.style.fir_kernel
         if kernel is None:
+            if self.style.pad_both_sides:
+                x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+                return conv(self.channels, self.style, "conv", stride=2, padding="VALID")(x)
             return conv(self.channels, self.style, "conv", stride=2)(x)
         overlap = len(kernel)
         x = fir_filter(x, kernel, pad=((overlap + 1) // 2, overlap // 2))

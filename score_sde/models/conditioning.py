@@ -19,18 +19,21 @@ def tell(
     nf: int,
     fourier_scale: float | None,
     num_classes: int | None,
+    freq_shift: float = 1.0,
+    cosine_first: bool = False,
 ) -> Float[Array, "b d"]:
     """The embedding, of ``4 nf`` numbers, of time label and class label, its layers made in the module that calls.
 
     ``fourier_scale`` None embeds ``t`` itself by sines and cosines of fixed frequencies; a number embeds ``log t`` by
-    random ones. A class outside ``0 .. num_classes - 1`` adds nothing.
+    random ones. A class outside ``0 .. num_classes - 1`` adds nothing. ``freq_shift`` and ``cosine_first`` are those of
+    `positional_embedding`.
 
     Raises:
         ValueError: a label is given and ``num_classes`` is None.
     """
     t = t.astype(jnp.promote_types(t.dtype, jnp.float32))
     if fourier_scale is None:
-        features = positional_embedding(t, nf)
+        features = positional_embedding(t, nf, freq_shift=freq_shift, cosine_first=cosine_first)
     else:
         features = FourierEmbedding(2 * nf, fourier_scale, name="fourier")(jnp.log(t))
     hidden = dense(4 * nf, style, "time_0")(features.astype(style.dtype))

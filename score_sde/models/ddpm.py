@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -31,6 +32,10 @@ class DDPM(nn.Module):
     rescale_input: bool
     num_classes: int | None
     attend_every_block: bool
+    attend_in_middle: bool
+    freq_shift: float
+    cosine_first: bool
+    label_required: bool
     remat: bool
 
     @nn.compact
@@ -43,7 +48,13 @@ class DDPM(nn.Module):
         train: bool = False,
     ) -> Float[Array, "b h w c"]:
         """Evaluate the network on a batch; ``train`` switches dropout on."""
+        if self.label_required and label is None:
+            raise ValueError(
+                "this network has learned images of classes alone: give it a label, as make_score_fn(model.sde, "
+                "model.network, model.parameterization, model.params, label=0)"
+            )
         told = {"nf": self.nf, "fourier_scale": None, "num_classes": self.num_classes}
+        told |= {"freq_shift": self.freq_shift, "cosine_first": self.cosine_first}
         condition = tell(self.style, t, label, **told) if self.conditional else None
         image = (2.0 * x - 1.0 if self.rescale_input else x).astype(self.style.dtype)
         skips = [conv(self.nf, self.style, "conv_in")(image)]
@@ -55,7 +66,7 @@ class DDPM(nn.Module):
                 skips.append(self._resampled(skips[-1], f"shrink_{level}", Downsample))
         h = skips[-1]
         h = self._block(h.shape[-1], "middle_0")(h, condition, train)
-        h = Attention(self.style, name="middle_attention")(h)
+        h = Attention(self.style, name="middle_attention")(h) if self.attend_in_middle else h
         h = self._block(h.shape[-1], "middle_1")(h, condition, train)
         for level in reversed(range(len(self.ch_mult))):
             for i in range(self.num_res_blocks + 1):
@@ -103,6 +114,13 @@ def ddpm(
     num_classes: int | None = None,
     num_groups: int | None = None,
     attend_every_block: bool = False,
+    attend_in_middle: bool = True,
+    attention_head_dim: int | None = None,
+    norm_eps: float = 1e-6,
+    pad_both_sides: bool = False,
+    freq_shift: float = 1.0,
+    cosine_first: bool = False,
+    label_required: bool = False,
     dtype: str = "float32",
     remat: bool = False,
 ) -> ScoreNetwork:
@@ -113,7 +131,7 @@ def ddpm(
         nf: the number of channels at full resolution; a multiple of ``num_groups``.
         ch_mult: for each level, its channels as a multiple of ``nf``.
         num_res_blocks: residual blocks of a level on the way down; there is one more on the way up.
-        attn_resolutions: the heights of the image at which there is attention; the middle always has it.
+        attn_resolutions: the heights of the image at which there is attention.
         dropout: the rate of dropout in each residual block.
         resamp_with_conv: whether levels are resampled by convolutions.
         conditional: whether the network is told the noise level.
@@ -128,8 +146,14 @@ def ddpm(
             do; but 8 where a level has 32 channels only. There 32 groups of one channel each would take away what the
             time adds to a channel, and such a level would not depend on the time; networks published with them need
             ``num_groups=32``.
-        attend_every_block: whether there is attention after every block on the way up, as in Ho et al.'s own code, or
-            after the last of a level, as in that of Song et al.
+        attend_every_block: whether attention follows every block on the way up (Ho et al.) or a level's last (Song).
+        attend_in_middle: whether there is attention in the middle, whatever its height.
+        attention_head_dim: the channels of an attention head; None for one head of all channels.
+        norm_eps: what is added to the variance of a group.
+        pad_both_sides: whether the convolutions that halve the size pad every side, or the far ones alone.
+        freq_shift: of `positional_embedding`, 1 for frequencies down to 1e-4.
+        cosine_first: whether the cosines come before the sines in the embedding of the noise level.
+        label_required: whether the network is refused without a label, since it was trained with one always.
         dtype: the type computed in; the parameters are float32.
         remat: whether to recompute residual blocks on the way back, for less memory.
 
@@ -137,25 +161,21 @@ def ddpm(
         ValueError: an argument is out of its range, or the image does not fit the levels.
     """
     nf, ch_mult = options.even("nf", nf, 4), options.all_at_least("ch_mult", ch_mult, 1)
-    style = Style(
-        nonlinearity=options.one_of("nonlinearity", nonlinearity, NONLINEARITIES),
-        dropout=options.rate("dropout", dropout),
-        num_groups=_num_groups(num_groups, nf, ch_mult),
-        dtype=options.one_of("dtype", dtype, options.DTYPES),
-    )
+    groups = _num_groups(num_groups, nf, ch_mult)
+    style = _style(nonlinearity, dropout, groups, norm_eps, attention_head_dim, pad_both_sides, dtype)
+    switches: dict[str, Any] = {"resamp_with_conv": resamp_with_conv, "conditional": conditional, "remat": remat}
+    switches |= {"attend_every_block": attend_every_block, "attend_in_middle": attend_in_middle}
+    switches |= {"cosine_first": cosine_first, "label_required": label_required, "rescale_input": rescale_input}
     module = DDPM(
         style=style,
         nf=nf,
         ch_mult=ch_mult,
         num_res_blocks=options.at_least("num_res_blocks", num_res_blocks, 1),
         attn_resolutions=tuple(options.at_least("attn_resolutions", r, 1) for r in attn_resolutions),
-        resamp_with_conv=resamp_with_conv,
-        conditional=conditional,
         sigmas=tuple(descending_sigmas(num_scales, sigma_min, sigma_max)) if scale_by_sigma else None,
-        rescale_input=rescale_input,
         num_classes=None if num_classes is None else options.at_least("num_classes", num_classes, 1),
-        attend_every_block=attend_every_block,
-        remat=remat,
+        freq_shift=options.less("freq_shift", freq_shift, nf / 2),
+        **switches,
     )
     size = options.image("DDPM", shape, levels=len(module.ch_mult), key="ch_mult")
     table = module.sigmas
@@ -177,3 +197,24 @@ def _num_groups(num_groups: int | None, nf: int, ch_mult: tuple[int, ...]) -> in
         )
     narrowest = nf * min(ch_mult)
     return narrowest // LEAST_CHANNELS if num_groups is None and narrowest == groups else groups
+
+
+def _style(
+    nonlinearity: str,
+    dropout: float,
+    num_groups: int,
+    norm_eps: float,
+    head_dim: int | None,
+    pad_both_sides: bool,
+    dtype: str,
+) -> Style:
+    """What all layers of a network share."""
+    return Style(
+        nonlinearity=options.one_of("nonlinearity", nonlinearity, NONLINEARITIES),
+        dropout=options.rate("dropout", dropout),
+        num_groups=num_groups,
+        norm_eps=options.positive("norm_eps", norm_eps),
+        head_dim=None if head_dim is None else options.at_least("attention_head_dim", head_dim, 1),
+        pad_both_sides=pad_both_sides,
+        dtype=options.one_of("dtype", dtype, options.DTYPES),
+    )

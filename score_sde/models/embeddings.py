@@ -23,16 +23,25 @@ EMBEDDINGS = ("positional", "fourier")
 """The time embeddings a network may be built with, by name."""
 
 
-def positional_embedding(t: Float[Array, " b"], dim: int, *, max_period: float = 10_000.0) -> Float[Array, "b {dim}"]:
-    """Sines and cosines of ``t`` at ``dim/2`` frequencies falling geometrically from 1 to ``1/max_period``.
+def positional_embedding(
+    t: Float[Array, " b"],
+    dim: int,
+    *,
+    max_period: float = 10_000.0,
+    freq_shift: float = 1.0,
+    cosine_first: bool = False,
+) -> Float[Array, "b {dim}"]:
+    """Sines and cosines of ``t`` at ``dim/2`` frequencies ``max_period^(-i / (dim/2 - freq_shift))``.
 
-    Made for labels of the order of 0 to 1000, as the step numbers of DDPM. ``dim`` is even and at least 4.
+    They fall geometrically from 1, with ``freq_shift=1`` to ``1/max_period``. ``cosine_first`` puts the cosines before
+    the sines. Made for labels of the order of 0 to 1000, as the step numbers of DDPM. ``dim`` is even and at least 4.
     Source: Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762), section 3.5.
     """
     half = dim // 2
-    frequencies = jnp.exp(-math.log(max_period) / (half - 1) * jnp.arange(half, dtype=t.dtype))
+    frequencies = jnp.exp(-math.log(max_period) / (half - freq_shift) * jnp.arange(half, dtype=t.dtype))
     angles = t[:, None] * frequencies
-    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+    parts = [jnp.sin(angles), jnp.cos(angles)]
+    return jnp.concatenate(parts[::-1] if cosine_first else parts, axis=-1)
 
 
 class FourierEmbedding(nn.Module):

@@ -66,6 +66,23 @@ def attend(q: Float[Array, "b n c"], k: Float[Array, "b m c"], v: Float[Array, "
     return jnp.einsum("bnm,bmd->bnd", weights.astype(v.dtype), v)
 
 
+def attend_by_heads(
+    q: Float[Array, "b n c"], k: Float[Array, "b m c"], v: Float[Array, "b m c"], head_dim: int | None
+) -> Float[Array, "b n c"]:
+    """`attend` for each group of ``head_dim`` neighbouring channels by itself; None takes all channels as one.
+
+    Raises:
+        ValueError: ``head_dim`` does not divide the number of channels.
+    """
+    channels = q.shape[-1]
+    if head_dim is None or head_dim == channels:
+        return attend(q, k, v)
+    if channels % head_dim:
+        raise ValueError(f"attention_head_dim must divide the {channels} channels that attend, got {head_dim}")
+    heads = (part.reshape(*part.shape[:2], channels // head_dim, head_dim) for part in (q, k, v))
+    return jax.vmap(attend, in_axes=2, out_axes=2)(*heads).reshape(q.shape)
+
+
 class AttentionBlock(nn.Module):
     """``x + Dense(attend(Dense(GroupNorm(x))))``: every pixel attends to every pixel, with one head.
 

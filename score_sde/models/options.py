@@ -55,6 +55,13 @@ def not_negative(name: str, value: float) -> float:
     return float(value)
 
 
+def less(name: str, value: float, limit: float) -> float:
+    """Return ``value`` if it is less than ``limit``."""
+    if not value < limit:
+        raise ValueError(f"{name} must be less than {limit:g}, got {value!r}")
+    return float(value)
+
+
 def fir_kernel(name: str, values: Sequence[int | float]) -> tuple[float, ...]:
     """Return ``values`` as a tuple, if they are an even number of 4 weights or more, of a sum greater than 0."""
     if len(values) < 4 or len(values) % 2 or not sum(values) > 0:

@@ -7,6 +7,7 @@ in which sample ``i`` depends on ``keys[i]`` alone.
 
 from score_sde.sampling.adaptive import AdaptiveSDE, ProbabilityFlow, adaptive_nfe
 from score_sde.sampling.base import GridSampler, Sample, Sampler
+from score_sde.sampling.discrete import DiscreteDDIM, DiscreteDDPM, DiscreteSampler
 from score_sde.sampling.drawing import decode, encode, sample
 from score_sde.sampling.exponential import (
     DDIM,
@@ -37,6 +38,9 @@ __all__ = [
     "AnnealedLangevin",
     "DPMSolver",
     "DPMSolverPP",
+    "DiscreteDDIM",
+    "DiscreteDDPM",
+    "DiscreteSampler",
     "DynamicThreshold",
     "EulerMaruyama",
     "ExponentialSampler",

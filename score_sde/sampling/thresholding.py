@@ -1,6 +1,7 @@
 """Thresholding: keeping the denoised image in the range of the data (Saharia et al. 2022, section 2.3)."""
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -59,12 +60,38 @@ class DynamicThreshold(Threshold):
         return as_state(jnp.clip(image, -q, q) * (self.limit / q), denoised)
 
 
-def thresholded(sde: SDE, score_fn: ScoreFn, threshold: Threshold) -> ScoreFn:
-    """The score whose denoised image is that of ``score_fn`` after ``threshold``: ``(alpha D - x) / sigma^2``."""
+@dataclass(frozen=True, eq=False)
+class ThresholdedScore:
+    """A score function whose denoised image ``D`` is thresholded."""
 
-    def score(x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+    sde: SDE
+    score_fn: ScoreFn
+    threshold: Threshold
+
+    def __call__(self, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+        """``(alpha threshold(D) - x) / sigma^2``."""
         x, t = wide(x), wide_time(t)
-        alpha, sigma = sde.marginal(t)
-        return (alpha * threshold(denoise(sde, score_fn, x, t)) - x) / jnp.square(sigma)
+        alpha, sigma = self.sde.marginal(t)
+        return (alpha * self.threshold(denoise(self.sde, self.score_fn, x, t)) - x) / jnp.square(sigma)
 
-    return score
+
+@dataclass(frozen=True, eq=False)
+class ThresholdedImage(ThresholdedScore):
+    """A `ThresholdedScore` that gives its denoised image too, without a detour over the score."""
+
+    image: Callable[..., Array]
+
+    def denoised(self, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+        """``threshold(D)``."""
+        return self.threshold(self.image(x, t))
+
+
+def thresholded(sde: SDE, score_fn: ScoreFn, threshold: Threshold) -> ScoreFn:
+    """The score whose denoised image is that of ``score_fn`` after ``threshold``: ``(alpha D - x) / sigma^2``.
+
+    It has a method ``denoised`` where ``score_fn`` has one.
+    """
+    image = getattr(score_fn, "denoised", None)
+    if image is None:
+        return ThresholdedScore(sde, score_fn, threshold)
+    return ThresholdedImage(sde, score_fn, threshold, image)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from score_sde.precision import as_state, wide, wide_time
@@ -75,6 +76,10 @@ class SDE(abc.ABC):
 
         tiny, end = jnp.full_like(value, jnp.finfo(value.dtype).tiny), jnp.full_like(value, self.t_max)
         return jax.lax.fori_loop(0, BISECTIONS, halve, (tiny, end))[1]
+
+    def step_times(self) -> Float[np.ndarray, " steps"] | None:
+        """The rising times of the steps of a discrete process, where the SDE is one; for the discrete samplers."""
+        return None
 
     def transition(self, t_from: ScalarLike, t_to: ScalarLike) -> Marginal:
         """``(alpha, sigma)`` of ``p(x_t_to | x_t_from)``, for ``t_from <= t_to``.

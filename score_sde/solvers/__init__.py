@@ -7,6 +7,7 @@ from score_sde.solvers.annealed_langevin import AnnealedLangevinSolver
 from score_sde.solvers.brownian import TREE_TOLERANCE, AdditiveNoise, IndexedBrownianPath, StepNoise, brownian_tree
 from score_sde.solvers.clock import Clock
 from score_sde.solvers.correctors import Corrector, annealed_langevin, langevin, no_corrector
+from score_sde.solvers.discrete import DiscreteSteps, StepTable
 from score_sde.solvers.exponential import ExtendedReverse, MultistepTable, Power, adams_table, noise_adams_table
 from score_sde.solvers.grids import CauchyGrid, EDMGrid, Nodes, TimeGrid, geometric, log_snr, quadratic, uniform
 from score_sde.solvers.lattice import OnLattice
@@ -32,6 +33,7 @@ __all__ = [
     "CauchyGrid",
     "Clock",
     "Corrector",
+    "DiscreteSteps",
     "Dopri5",
     "EDMGrid",
     "Euler",
@@ -52,6 +54,7 @@ __all__ = [
     "ShARK",
     "SingleStep",
     "StepNoise",
+    "StepTable",
     "TimeGrid",
     "Tsit5",
     "adams_table",

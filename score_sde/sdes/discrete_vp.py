@@ -1,0 +1,143 @@
+"""The variance-preserving SDE through the levels of a discrete-time model."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from score_sde.sdes.base import SDE, Marginal, check_times
+from score_sde.sdes.noise_schedule import MAX_LEVELS, log_alphas, scheduled_betas
+from score_sde.typing import Scalar, ScalarLike
+
+
+class LogAlpha(NamedTuple):
+    """``log alpha`` as a cubic polynomial ``c_0 + c_1 u + c_2 u^2 + c_3 u^3`` between neighbouring levels.
+
+    Attributes:
+        coefficients: ``[levels, 4]``, those between level ``i - 1`` and level ``i``; level -1 is the data.
+        vanishes: whether ``alpha`` falls linearly to 0 in one more step.
+    """
+
+    coefficients: Float[np.ndarray, "levels 4"]
+    vanishes: bool
+
+    @property
+    def last(self) -> float:
+        """``log alpha`` of the last level with a signal."""
+        return float(self.coefficients[-1].sum())
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscreteVPSDE(SDE):
+    """``dx = -beta(t) x / 2 dt + sqrt(beta(t)) dw`` with exactly the marginals of a discrete model at its levels.
+
+    Level ``i`` of ``num_levels`` is at ``t = (i + 1) / num_levels``: ``alpha_i^2 = prod_{j <= i} (1 - beta_j)`` with
+    the ``beta_j`` of `scheduled_betas`, or the given ``betas``. Between levels ``log alpha`` is the monotone cubic of
+    Fritsch & Carlson 1980, so that ``beta(t)`` is continuous and positive.
+
+    With ``zero_terminal_snr`` the last level has ``alpha = 0``. The SDE, whose drift is infinite there, must end a
+    level before: ``t_max = (num_levels - 1) / num_levels`` at most. The discrete samplers begin at the last level all
+    the same, with networks that predict ``v`` or the denoised image.
+    """
+
+    schedule: Literal["linear", "scaled_linear", "cosine", "sigmoid"] = "linear"
+    num_levels: int = 1000
+    beta_start: float = 1e-4
+    beta_end: float = 0.02
+    betas: tuple[float, ...] | None = None
+    zero_terminal_snr: bool = False
+    t_min: float = 1e-3
+    t_max: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_times(self.t_min, self.t_max)
+        if self.betas is None:
+            scheduled_betas(self.schedule, self.num_levels, beta_start=self.beta_start, beta_end=self.beta_end)
+        elif not (2 <= len(self.betas) == self.num_levels <= MAX_LEVELS):
+            raise ValueError(f"betas has {len(self.betas)} numbers where num_levels={self.num_levels} are needed")
+        elif not all(0.0 < beta < 1.0 for beta in self.betas):
+            raise ValueError("every number of betas must lie between 0 and 1")
+        end = 1.0 - self.zero_terminal_snr / self.num_levels
+        if self.t_max > end * (1.0 + 1e-9):
+            reason = ", for the last level has no signal" if self.zero_terminal_snr else ""
+            raise ValueError(f"t_max={self.t_max} must be at most {end:.9g}{reason}")
+
+    def drift(self, x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+        """``-beta(t) x / 2``."""
+        return -0.5 * self.beta(t) * x
+
+    def diffusion(self, t: ScalarLike) -> Scalar:
+        """``sqrt(beta(t))``."""
+        return jnp.sqrt(self.beta(t))
+
+    def marginal(self, t: ScalarLike) -> Marginal:
+        """``(alpha, sqrt(1 - alpha^2))``."""
+        log_alpha = self.log_alpha(t)
+        return Marginal(jnp.exp(log_alpha), jnp.sqrt(-jnp.expm1(2.0 * log_alpha)))
+
+    def prior_std(self) -> float:
+        """One."""
+        return 1.0
+
+    def log_alpha(self, t: ScalarLike) -> Scalar:
+        """``log alpha(t)``, of a level exactly that of the table."""
+        c, u, beyond = self._piece(t)
+        log_alpha = c[0] + u * (c[1] + u * (c[2] + u * c[3]))
+        if not _log_alpha(self).vanishes:
+            return log_alpha
+        return jnp.where(beyond > 0.0, _log_alpha(self).last + jnp.log1p(-beyond), log_alpha)
+
+    def beta(self, t: ScalarLike) -> Scalar:
+        """``-2 d log alpha / dt``."""
+        c, u, beyond = self._piece(t)
+        rate = -2.0 * self.num_levels * (c[1] + u * (2.0 * c[2] + u * (3.0 * c[3])))
+        if not _log_alpha(self).vanishes:
+            return rate
+        return jnp.where(beyond > 0.0, 2.0 * self.num_levels / (1.0 - beyond), rate)
+
+    def step_times(self) -> Float[np.ndarray, " steps"]:
+        """The times of the levels within ``[t_min, t_max]``; and of the last one without signal, if it comes next."""
+        times = np.arange(1, self.num_levels + 1) / self.num_levels
+        last = self.t_max + (self.zero_terminal_snr and self.t_max > (self.num_levels - 1.5) / self.num_levels)
+        return times[(times >= self.t_min * (1.0 - 1e-6)) & (times <= last * (1.0 + 1e-6))]
+
+    def _piece(self, t: ScalarLike) -> tuple[Float[Array, "4"], Scalar, Scalar]:
+        """The polynomial at ``t``, the place in it, and how many steps beyond the last polynomial ``t`` is."""
+        coefficients = _log_alpha(self).coefficients
+        n = whole_if_near(jnp.asarray(t) * self.num_levels)
+        pieces = len(coefficients)
+        piece = jnp.clip(jnp.floor(n), 0, pieces - 1)
+        rows = jnp.asarray(coefficients, n.dtype)[piece.astype(jnp.int32)]
+        return rows, n - piece, jnp.maximum(n - pieces, 0.0)
+
+
+def whole_if_near(n: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """``n``, or the whole number that it differs from by rounding alone, as the number of a level from its time."""
+    nearest = jnp.round(n)
+    near = jnp.abs(n - nearest) <= 4.0 * jnp.finfo(n.dtype).eps * jnp.maximum(jnp.abs(n), 1.0)
+    # Derivatives are those of n.
+    return n + jax.lax.stop_gradient(jnp.where(near, nearest - n, 0.0))
+
+
+@lru_cache(maxsize=64)
+def _log_alpha(sde: DiscreteVPSDE) -> LogAlpha:
+    """The polynomials of an SDE, in float64."""
+    betas = (
+        scheduled_betas(sde.schedule, sde.num_levels, beta_start=sde.beta_start, beta_end=sde.beta_end)
+        if sde.betas is None
+        else np.array(sde.betas)
+    )
+    values = log_alphas(betas, zero_terminal_snr=sde.zero_terminal_snr)
+    vanishes = bool(values[-1] == -math.inf)
+    values = np.concatenate([[0.0], values[:-1] if vanishes else values])
+    steps = np.diff(values)
+    # Both neighbours' harmonic mean, which keeps the cubic falling; at the ends the neighbour's.
+    inner = 2.0 * steps[1:] * steps[:-1] / (steps[1:] + steps[:-1])
+    slopes = np.concatenate([steps[:1], inner, steps[-1:]])
+    c2, c3 = 3.0 * steps - 2.0 * slopes[:-1] - slopes[1:], slopes[:-1] + slopes[1:] - 2.0 * steps
+    return LogAlpha(np.stack([values[:-1], slopes[:-1], c2, c3], 1), vanishes)
