@@ -71,11 +71,18 @@ def wide_time(t: ScalarLike, name: str = "t") -> ScalarLike:
 
 
 def wide_score(score_fn: ScoreFn) -> ScoreFn:
-    """``score_fn``, whose result has the type of the state, whatever the network computed in."""
+    """``score_fn``, whose result has the type of the state, whatever the network computed in.
 
-    def score(x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
-        return real(score_fn(x, t), "the score").astype(x.dtype)
+    It has a method ``denoised`` where ``score_fn`` has one.
+    """
 
+    def as_x(function: Callable[..., Array], name: str) -> Callable[..., Array]:
+        return lambda x, t: real(function(x, t), name).astype(x.dtype)
+
+    score = as_x(score_fn, "the score")
+    image = getattr(score_fn, "denoised", None)
+    if image is not None:
+        setattr(score, "denoised", as_x(image, "the denoised image"))  # noqa: B010 - a function has no such field
     return score
 
 

@@ -142,10 +142,7 @@ def ddpm(
         num_scales: how many there are.
         rescale_input: whether images come in [0, 1] and are mapped to [-1, 1] first.
         num_classes: the number of class labels, or None.
-        num_groups: in how many groups of channels each layer is normalised. None takes 32, as Ho et al. and Song et al.
-            do; but 8 where a level has 32 channels only. There 32 groups of one channel each would take away what the
-            time adds to a channel, and such a level would not depend on the time; networks published with them need
-            ``num_groups=32``.
+        num_groups: of each normalisation; None for 32, but 8 where a level has 32 channels (see `_num_groups`).
         attend_every_block: whether attention follows every block on the way up (Ho et al.) or a level's last (Song).
         attend_in_middle: whether there is attention in the middle, whatever its height.
         attention_head_dim: the channels of an attention head; None for one head of all channels.
@@ -162,12 +159,11 @@ def ddpm(
     """
     nf, ch_mult = options.even("nf", nf, 4), options.all_at_least("ch_mult", ch_mult, 1)
     groups = _num_groups(num_groups, nf, ch_mult)
-    style = _style(nonlinearity, dropout, groups, norm_eps, attention_head_dim, pad_both_sides, dtype)
     switches: dict[str, Any] = {"resamp_with_conv": resamp_with_conv, "conditional": conditional, "remat": remat}
     switches |= {"attend_every_block": attend_every_block, "attend_in_middle": attend_in_middle}
     switches |= {"cosine_first": cosine_first, "label_required": label_required, "rescale_input": rescale_input}
     module = DDPM(
-        style=style,
+        style=_style(nonlinearity, dropout, groups, norm_eps, attention_head_dim, pad_both_sides, dtype),
         nf=nf,
         ch_mult=ch_mult,
         num_res_blocks=options.at_least("num_res_blocks", num_res_blocks, 1),
@@ -178,9 +174,12 @@ def ddpm(
         **switches,
     )
     size = options.image("DDPM", shape, levels=len(module.ch_mult), key="ch_mult")
-    table = module.sigmas
-    labels = None if table is None else LevelLabels(network="DDPM with scale_by_sigma", num_levels=len(table))
-    return from_linen(module, size, conditional=num_classes is not None, labels=labels)
+    return from_linen(module, size, conditional=num_classes is not None, labels=_labels(module.sigmas))
+
+
+def _labels(levels: tuple[float, ...] | None) -> LevelLabels | None:
+    """The time labels that a network takes which looks its noise levels up in a table."""
+    return None if levels is None else LevelLabels(network="DDPM with scale_by_sigma", num_levels=len(levels))
 
 
 MOST_GROUPS, LEAST_CHANNELS = 32, 4
@@ -188,7 +187,10 @@ MOST_GROUPS, LEAST_CHANNELS = 32, 4
 
 
 def _num_groups(num_groups: int | None, nf: int, ch_mult: tuple[int, ...]) -> int:
-    """How many groups there are; raises ``ValueError`` where they do not divide the channels."""
+    """How many groups there are; raises ``ValueError`` where they do not divide the channels.
+
+    With 32 groups of one channel each, normalisation would cancel what the embedding of the time adds to a channel.
+    """
     groups = MOST_GROUPS if num_groups is None else options.at_least("num_groups", num_groups, 1)
     if nf % groups:
         raise ValueError(

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from score_sde.integrate import Progress, run_table
-from score_sde.sampling.base import Sample, Sampler, required, sample_of
+from score_sde.sampling.base import Sample, Sampler, carried_wide, required, sample_of
 from score_sde.sdes.base import SDE
 from score_sde.solvers import DiscreteSteps, NoiseLevels, StepNoise, StepTable, log_snr, noise_levels
 from score_sde.typing import Key, ScoreFn
@@ -47,7 +47,7 @@ class DiscreteSampler(Sampler):
         if self.spacing not in ("leading", "trailing", "linspace"):
             raise ValueError(f"unknown spacing {self.spacing!r}: choose leading, trailing or linspace")
         if self.final not in ("data", "t_min"):
-            raise ValueError(f"unknown final {self.final!r}: choose data or first_level")
+            raise ValueError(f"unknown final {self.final!r}: choose data or t_min")
         if self.steps_offset < 0:
             raise ValueError(f"steps_offset={self.steps_offset} must not be negative")
         if self.steps_offset and self.spacing != "leading":
@@ -89,6 +89,7 @@ class DiscreteSampler(Sampler):
         stop = NoiseLevels(*(np.append(part[1:], value) for part, value in zip(levels, end, strict=True)))
         return chosen, levels, stop
 
+    @carried_wide
     def solve(
         self,
         key: Key | None,
@@ -110,9 +111,8 @@ class DiscreteSampler(Sampler):
                 "the last level has no signal, so that its score says nothing of the image: give a score function with "
                 "a method denoised, as model.score_fn has"
             )
-        dtype = jnp.promote_types(latent.dtype, jnp.float32)
         rows = (times, *start, *self.steps(start, stop))
-        table = StepTable(*(jnp.asarray(np.broadcast_to(row, times.shape), dtype) for row in rows))
+        table = StepTable(*(jnp.asarray(np.broadcast_to(row, times.shape), latent.dtype) for row in rows))
         draws = None
         if np.any(rows[-1]):
             draws = StepNoise(required(key, self), jax.ShapeDtypeStruct(latent.shape, latent.dtype))

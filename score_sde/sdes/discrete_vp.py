@@ -8,8 +8,9 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from score_sde.precision import wide, wide_time
 from score_sde.sdes.base import SDE, Marginal, check_times
 from score_sde.sdes.noise_schedule import MAX_LEVELS, log_alphas, scheduled_betas
 from score_sde.typing import Scalar, ScalarLike
@@ -67,9 +68,9 @@ class DiscreteVPSDE(SDE):
             reason = ", for the last level has no signal" if self.zero_terminal_snr else ""
             raise ValueError(f"t_max={self.t_max} must be at most {end:.9g}{reason}")
 
-    def drift(self, x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+    def drift(self, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
         """``-beta(t) x / 2``."""
-        return -0.5 * self.beta(t) * x
+        return -0.5 * self.beta(t) * wide(x)
 
     def diffusion(self, t: ScalarLike) -> Scalar:
         """``sqrt(beta(t))``."""
@@ -109,7 +110,7 @@ class DiscreteVPSDE(SDE):
     def _piece(self, t: ScalarLike) -> tuple[Float[Array, "4"], Scalar, Scalar]:
         """The polynomial at ``t``, the place in it, and how many steps beyond the last polynomial ``t`` is."""
         coefficients = _log_alpha(self).coefficients
-        n = whole_if_near(jnp.asarray(t) * self.num_levels)
+        n = whole_if_near(jnp.asarray(wide_time(t)) * self.num_levels)
         pieces = len(coefficients)
         piece = jnp.clip(jnp.floor(n), 0, pieces - 1)
         rows = jnp.asarray(coefficients, n.dtype)[piece.astype(jnp.int32)]
