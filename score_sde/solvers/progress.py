@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 
 class ProgressMeter(diffrax.AbstractProgressMeter):
-    """Calls ``report`` with the part of the solve that is done, from 0 to 1, every so many steps.
+    """Calls ``report`` with the part of the solve that is done, every so many steps, and with 1 at the end.
 
     A batch made by ``jax.vmap`` reports once for all its samples, with the slowest of them.
     """
@@ -25,8 +25,8 @@ class ProgressMeter(diffrax.AbstractProgressMeter):
 
     def step(self, state: Any, progress: Any) -> Any:
         """Report, if it is time."""
-        due = eqxi.unvmap_max(state) % self.every == 0
         slowest = -eqxi.unvmap_max(-progress)
+        due = (eqxi.unvmap_max(state) % self.every == 0) & (slowest < 1.0)  # the end itself is left to `close`
         jax.lax.cond(
             eqxi.nonbatchable(due),
             lambda done: jax.debug.callback(self._call, done),
@@ -36,7 +36,9 @@ class ProgressMeter(diffrax.AbstractProgressMeter):
         return state + 1
 
     def close(self, state: Any) -> None:
-        """Nothing: the last step has reported."""
+        """Report the end, wherever the last report was, and even where the solve failed: nothing more will come."""
+        after = eqxi.nonbatchable(eqxi.unvmap_max(state))
+        jax.debug.callback(lambda _: self.report(1.0), after)
 
     def _call(self, done: Any) -> None:
         self.report(float(done))
