@@ -186,7 +186,7 @@ def solve_adaptively(
         saveat=_save_at(frames),
         adjoint=_adjoint(differentiate),
         max_steps=max_steps,
-        progress_meter=_meter(progress, REPORTS),
+        progress_meter=_meter(progress, None),
         throw=False,
     )
     return _solution(solution, frames)
@@ -245,11 +245,11 @@ def _adjoint(differentiate: Differentiate) -> diffrax.AbstractAdjoint:
     return diffrax.ForwardMode() if differentiate == "forward" else diffrax.RecursiveCheckpointAdjoint()
 
 
-def _meter(progress: Progress | None, num_steps: int) -> diffrax.AbstractProgressMeter:
+def _meter(progress: Progress | None, num_steps: int | None) -> diffrax.AbstractProgressMeter:
     """Of all steps, about ``REPORTS`` are reported; where their number is not known before, each."""
     if progress is None:
         return diffrax.NoProgressMeter()
-    return ProgressMeter(report=progress, every=max(1, num_steps // REPORTS))
+    return ProgressMeter(report=progress, every=max(1, (num_steps or 0) // REPORTS), num_steps=num_steps)
 
 
 def _dtype(y0: State) -> Any:

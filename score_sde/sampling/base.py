@@ -87,9 +87,7 @@ class GridSampler(Sampler):
         return float(self.times(sde)[-1])
 
 
-def nodes_of(
-    grid: TimeGrid, sde: SDE, num_steps: int, *, starting: SDE | None = None
-) -> Float[np.ndarray, " nodes"]:
+def nodes_of(grid: TimeGrid, sde: SDE, num_steps: int, *, starting: SDE | None = None) -> Float[np.ndarray, " nodes"]:
     """The ``num_steps + 1`` nodes of a grid, distinct in float32; with ``starting``, the SDE on a part of its times.
 
     Raises:
@@ -101,7 +99,7 @@ def nodes_of(
     low, high = sde.t_min * (1.0 - 1e-6), sde.t_max * (1.0 + 1e-6)
     if not (times[-1] >= low and times[0] <= high):
         raise ValueError(
-            f"a grid from t={times[0]:g} to t={times[-1]:g} must stay within t_max={sde.t_max:g} and t_min={sde.t_min:g}"
+            f"a grid from t={times[0]:g} to {times[-1]:g} must stay within t_max={sde.t_max:g} and t_min={sde.t_min:g}"
         )
     return told_apart(np.clip(times, sde.t_min, sde.t_max))
 

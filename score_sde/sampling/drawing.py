@@ -32,8 +32,8 @@ def sample(
         score_fn: ``(x, t) -> grad_x log p_t(x)``.
         sampler: how to integrate.
         shape: the shape of one sample.
-        denoise: end with Tweedie's formula, ``E[x_0 | x]``, at the time where the sampler ended, for one more evaluation,
-            unless it has ended with the data.
+        denoise: end with Tweedie's formula, ``E[x_0 | x]``, at the time where the sampler ended, for one more
+            evaluation, unless it has ended with the data.
         save_path: the number of frames of the trajectory to return (0: none); the last is where the sampler ended.
         threshold: keeps the denoised image in the range of the data, at every evaluation.
         progress: is called on the host about twenty times, with the part of the steps that is done.

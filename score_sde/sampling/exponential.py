@@ -31,6 +31,7 @@ from score_sde.solvers import (
     noise_adams_table,
     noise_levels,
     times_of_ratio,
+    told_apart,
 )
 from score_sde.typing import Key, ScoreFn
 
@@ -83,7 +84,7 @@ class ExponentialSampler(GridSampler):
             return super().times(sde)
         if self.num_steps == 1:
             return np.array([sde.t_max])
-        last = min(self.last_ratio, 0.5 * float(noise_levels(sde, np.array(sde.t_max)).ratio))
+        last = min(self.last_ratio, 0.5 * float(noise_levels(sde, np.array([sde.t_max])).ratio[0]))
         ending = starting_at(sde, float(times_of_ratio(sde, np.array([last]))[0]))
         return nodes_of(self.grid, sde, self.num_steps - 1, starting=ending)
 
@@ -106,7 +107,7 @@ class ExponentialSampler(GridSampler):
             # The last step to the data has no noise; its interval is there for the index alone.
             clock = np.append(clock, clock[-1] + 1.0) if self.ends_at_data else clock
             like = jax.ShapeDtypeStruct(latent.shape, latent.dtype)
-            nodes = jnp.asarray(clock - clock[0], latent.dtype) if self.path == "tree" else None
+            nodes = jnp.asarray(-told_apart(clock[0] - clock), latent.dtype) if self.path == "tree" else None
             noise = StepNoise(required(key, self), like, nodes)
         solver = Multistep.of_table(table, times, levels, score_fn, noise, latent.dtype)
         solution = run_table(solver, latent, self.num_steps, save_path=save_path, progress=progress)

@@ -46,11 +46,13 @@ class ReverseSDESampler(GridSampler):
         progress: Progress | None = None,
     ) -> Sample:
         """The reverse SDE over the grid."""
-        diffusion = reverse_diffusion(sde, noise_scale=self.noise_scale)
+        diffusion, times = reverse_diffusion(sde, noise_scale=self.noise_scale), self.times(sde)
+        if self.path == "tree":  # whose clock is the time that has passed
+            times = times[0] + told_apart(times - times[0])
         solution = solve_on_grid(
             reverse_drift(sde, score_fn, noise_scale=self.noise_scale),
             latent,
-            self.times(sde),
+            times,
             self.make_solver(),
             noise=Noise(required(key, self), diffusion, tree=self.path == "tree"),
             save_path=save_path,

@@ -167,7 +167,7 @@ def _to_data(past: Ratios, variable: Variable, order: int, *, noisy: bool) -> Fl
 def _bounded(
     weights_of: Callable[[Ratios], Float[np.ndarray, " known"]], known: Ratios, order: int, largest: float
 ) -> Float[np.ndarray, " order"]:
-    """The weights of as many of the newest nodes ``known`` as keep their absolute sum below ``largest`` times the sum."""
+    """The weights of as many of the newest nodes as keep their absolute sum below ``largest`` times their sum."""
     for num in range(len(known), 0, -1):
         weights = weights_of(known[:num])
         if num == 1 or np.abs(weights).sum() <= largest * np.abs(weights.sum()):

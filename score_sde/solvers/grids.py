@@ -146,13 +146,13 @@ def told_apart(times: Float[np.ndarray, " nodes"]) -> Float[np.ndarray, " nodes"
         single[i] = min(single[i], np.nextafter(single[i - 1], np.float32(-np.inf)))
     if single[-1] < np.float32(times[-1]):
         raise ValueError(
-            f"{len(times) - 1} steps from t={times[0]:g} to t={times[-1]:g} are more than float32 tells apart: take fewer"
+            f"{len(times) - 1} steps from {times[0]:g} to {times[-1]:g} are more than float32 tells apart: take fewer"
         )
     return np.concatenate([times[:1], single[1:-1].astype(np.float64), times[-1:]])
 
 
 def _dense_times(sde: SDE) -> Float[np.ndarray, " times"]:
-    """Rising times from ``t_min`` to ``t_max``: many of every order of magnitude of the distance to 0 and to the end."""
+    """Rising times, many of every order of magnitude of ``t`` and of ``t_max - t``."""
     length = sde.t_max - sde.t_min
     near_data = np.geomspace(sde.t_min, sde.t_max, 4001)
     near_prior = sde.t_max - np.geomspace(1e-9 * length, length, 2001)
@@ -163,14 +163,15 @@ def _dense_times(sde: SDE) -> Float[np.ndarray, " times"]:
 
 def _rising_ratio(sde: SDE, times: Float[np.ndarray, " times"]) -> Float[np.ndarray, " times"]:
     """``ratio`` at rising times. Where nothing is left of the data it is infinite: there, the largest finite one."""
-    ratio = noise_levels(sde, times).ratio
+    with np.errstate(divide="ignore"):
+        ratio = noise_levels(sde, times).ratio
     finite = ratio[np.isfinite(ratio)]
     rises = len(finite) > 0 and finite.min() > 0.0 and not np.isnan(ratio).any()
     # By less than rounding it may fall.
     if not (rises and (finite[1:] >= finite[:-1] * (1.0 - 1e-6)).all() and finite[-1] > finite[0]):
         raise ValueError(
-            f"sigma / alpha of {type(sde).__name__} must be positive and rise from t_min to t_max, as in every linear SDE; "
-            "for other marginals name a grid such as uniform"
+            f"sigma / alpha of {type(sde).__name__} must be positive and rise from t_min to t_max, as in every linear "
+            "SDE; for other marginals name a grid such as uniform"
         )
     return np.minimum(ratio, finite.max())
 

@@ -53,11 +53,9 @@ class PredictorCorrectorSolver(diffrax.AbstractSolver):
 
         def corrected(y: Any, at: Any) -> Any:
             for key in corrector_keys:
-                # The scale of a step of the grid is that from t_next to t, wherever the corrector acts; but the SDE ends.
+                # The scale of a step of the grid is that from t_next to t, wherever the corrector acts.
                 before = jnp.maximum(at - (t - t_next), self.sde.t_min)
-                y = self.corrector(
-                    key, self.sde, self.score_fn, y, at, before, snr=self.snr, axis_name=self.axis_name
-                )
+                y = self.corrector(key, self.sde, self.score_fn, y, at, before, snr=self.snr, axis_name=self.axis_name)
             return y
 
         y = corrected(y0, t) if self.corrector_first else y0
