@@ -100,7 +100,8 @@ class ExponentialSampler(GridSampler):
     ) -> Sample:
         """The steps of the table."""
         times, levels = self.nodes(sde)
-        table = self.table(sde, levels.ratio)
+        with jax.enable_x64(latent.dtype == jnp.float64):  # a table bounds its weights by the precision
+            table = self.table(sde, levels.ratio)
         noise = None
         if table.noise.any():
             clock = -np.log(levels.ratio[:-1] if self.ends_at_data else levels.ratio)

@@ -17,6 +17,7 @@ from functools import partial
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -29,8 +30,10 @@ LARGEST_LAST_SUM, LARGEST_STEP_SUM = 16.0, 64.0
 """How many times a step may multiply the rounding of the values it extrapolates: the last, to the data, and the others.
 
 It is the sum of the absolute weights for each of their own sum. A cubic that is extrapolated by one spacing has 15, the
-last step of `default_sampler` at 50 evaluations 13, and a step of order 6 through equal nodes 23.
+last step of `default_sampler` at 50 evaluations 13, and a step of order 6 through equal nodes 23. A network of half
+precision bears no more. Where numbers are float64, `DOUBLE` times as much is harmless.
 """
+DOUBLE = 1e6
 
 POINTS, WEIGHTS = np.polynomial.legendre.leggauss(40)
 
@@ -168,6 +171,7 @@ def _bounded(
     weights_of: Callable[[Ratios], Float[np.ndarray, " known"]], known: Ratios, order: int, largest: float
 ) -> Float[np.ndarray, " order"]:
     """The weights of as many of the newest nodes as keep their absolute sum below ``largest`` times their sum."""
+    largest = largest * DOUBLE if jnp.result_type(float) == jnp.float64 else largest
     for num in range(len(known), 0, -1):
         weights = weights_of(known[:num])
         if num == 1 or np.abs(weights).sum() <= largest * np.abs(weights.sum()):
