@@ -299,8 +299,8 @@ INTRODUCTION = f"""# Accuracy of the samplers
 Written by `python scripts/benchmark.py samplers`. The scores are exact: of a Gaussian of deviation 0.5 and of three
 mixtures of six Gaussians (seeds 50, 51, 52; modes of deviation 0.2, 0.1, 0.4), in {DIM} dimensions; of the mixtures the
 geometric means are shown. Columns are evaluations of the score; samplers that end at `t_min` are denoised with one
-more. Errors are in standard deviations of the data. Grids are those of each sampler's own paper, or as named; under
-EDM's SDE those in `t` take EDM's grid. Each sampler has its default options: none is tuned to these data."""
+more. Errors are in standard deviations of the data. Grids are those of each sampler's own paper, or as named; those of
+samplers in `t` are adapted to the SDE. Each sampler has its default options: none is tuned to these data."""
 
 if __name__ == "__main__":
     main()
