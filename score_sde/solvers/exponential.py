@@ -172,10 +172,11 @@ def _bounded(
 ) -> Float[np.ndarray, " order"]:
     """The weights of as many of the newest nodes as keep their absolute sum below ``largest`` times their sum."""
     largest = largest * DOUBLE if jnp.result_type(float) == jnp.float64 else largest
-    for num in range(len(known), 0, -1):
+    num = len(known)
+    weights = weights_of(known)
+    while num > 1 and not np.abs(weights).sum() <= largest * np.abs(weights.sum()):
+        num -= 1
         weights = weights_of(known[:num])
-        if num == 1 or np.abs(weights).sum() <= largest * np.abs(weights.sum()):
-            break
     return np.pad(weights, (0, order - num))
 
 
