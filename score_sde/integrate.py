@@ -1,4 +1,4 @@
-"""The one place where diffrax integrates, always on the forward clock ``s = |t - t_start|``.
+"""The one place where diffrax integrates, always on a clock that runs forward.
 
 Clocks and states are in float32 at least; results have the types of the states that were given.
 
@@ -92,7 +92,9 @@ def solve_on_grid(
         differentiate: which derivatives the solve must support.
         progress: called on the host now and then, with the part of the steps that is done.
     """
-    clock, state = Clock.between(float(times[0]), float(times[-1])), _carried(y0)
+    # A Brownian tree begins at 0. Every other clock reads t itself, which has more digits near the data.
+    make_clock = Clock.between if noise is not None and noise.tree else Clock.signed
+    clock, state = make_clock(float(times[0]), float(times[-1])), _carried(y0)
     nodes = jnp.asarray(clock.elapsed(times), dtype=_dtype(state))
     terms = _terms(drift, clock, noise, nodes, state)
     return _like(_solve(terms, state, nodes, solver, save_path, differentiate, progress), y0)
@@ -189,7 +191,7 @@ def solve_adaptively(
         saveat=_save_at(frames),
         adjoint=_adjoint(differentiate),
         max_steps=max_steps,
-        progress_meter=_meter(progress, REPORTS),
+        progress_meter=_meter(progress, None),
         throw=False,
     )
     return _like(_solution(solution, frames), y0)
@@ -249,11 +251,11 @@ def _adjoint(differentiate: Differentiate) -> diffrax.AbstractAdjoint:
     return diffrax.ForwardMode() if differentiate == "forward" else diffrax.RecursiveCheckpointAdjoint()
 
 
-def _meter(progress: Progress | None, num_steps: int) -> diffrax.AbstractProgressMeter:
+def _meter(progress: Progress | None, num_steps: int | None) -> diffrax.AbstractProgressMeter:
     """Of all steps, about ``REPORTS`` are reported; where their number is not known before, each."""
     if progress is None:
         return diffrax.NoProgressMeter()
-    return ProgressMeter(report=progress, every=max(1, num_steps // REPORTS))
+    return ProgressMeter(report=progress, every=max(1, (num_steps or 0) // REPORTS), num_steps=num_steps)
 
 
 def _carried(y0: State) -> State:

@@ -104,6 +104,7 @@ FUNCTIONS: Mapping[str, Table] = {
         "sigmoid": objectives.Sigmoid(),
     },
     "grid": {
+        "adapted": solvers.adapted,
         "uniform": solvers.uniform,
         "quadratic": solvers.quadratic,
         "log_snr": solvers.log_snr,

@@ -19,8 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import score_sde as ss
-from score_sde.sampling import GridSampler
-from score_sde.solvers import CauchyGrid, EDMGrid, uniform
+from score_sde.solvers import CauchyGrid, EDMGrid
 from score_sde.training import Progress
 
 NFES = (5, 10, 20, 50, 100, 1000)
@@ -133,11 +132,9 @@ def on_one_path(nfe: int) -> dict[str, ss.Sampler]:
 
 
 def suited(sampler: ss.Sampler, sde: ss.SDE) -> ss.Sampler:
-    """The sampler with what the SDE decides: the last noise level, and EDM's grid instead of equal steps in ``t``."""
+    """The sampler with what the SDE decides: the last noise level."""
     if isinstance(sampler, ss.AnnealedLangevin):  # as in NCSN, a fifth of the last variance
         return dataclasses.replace(sampler, step_size=0.2 * float(sde.marginal(sde.t_min).sigma) ** 2)
-    if isinstance(sampler, GridSampler) and sampler.grid is uniform and isinstance(sde, ss.EDMSDE):
-        return dataclasses.replace(sampler, grid=EDMGrid())
     return sampler
 
 
@@ -302,8 +299,8 @@ INTRODUCTION = f"""# Accuracy of the samplers
 Written by `python scripts/benchmark.py samplers`. The scores are exact: of a Gaussian of deviation 0.5 and of three
 mixtures of six Gaussians (seeds 50, 51, 52; modes of deviation 0.2, 0.1, 0.4), in {DIM} dimensions; of the mixtures the
 geometric means are shown. Columns are evaluations of the score; samplers that end at `t_min` are denoised with one
-more. Errors are in standard deviations of the data. Grids are those of each sampler's own paper, or as named; under
-EDM's SDE those in `t` take EDM's grid. Each sampler has its default options: none is tuned to these data."""
+more. Errors are in standard deviations of the data. Grids are those of each sampler's own paper, or as named; those of
+samplers in `t` are adapted to the SDE. Each sampler has its default options: none is tuned to these data."""
 
 if __name__ == "__main__":
     main()

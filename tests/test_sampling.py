@@ -144,7 +144,9 @@ def test_predictor_corrector_has_the_variance_of_its_recursion(corrector_steps, 
     The variance of 16,000 numbers, within 4.5 standard errors: 1 key in 150,000 fails; the key is fixed.
     """
     sde, snr, num_steps = SubVPSDE(), 0.16, 40
-    sampler = PredictorCorrector(num_steps=num_steps, snr=snr, corrector_steps=corrector_steps, noise_scale=noise_scale)
+    sampler = PredictorCorrector(
+        num_steps=num_steps, grid=uniform, snr=snr, corrector_steps=corrector_steps, noise_scale=noise_scale
+    )
     x = draws(sde, CENTRED.score_fn(sde), sampler, 2, 8000, denoise=False)
     times, variance = uniform(sde, num_steps), 1.0
     for t, t_next in pairwise(times):

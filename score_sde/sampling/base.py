@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 from score_sde.integrate import Progress, Solution, frame_indices
 from score_sde.precision import as_state, wide, wide_score
 from score_sde.sdes.base import SDE
-from score_sde.solvers import TimeGrid, uniform
+from score_sde.solvers import TimeGrid, adapted, told_apart
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
 Path: TypeAlias = Literal["indexed", "tree"]
@@ -63,6 +63,10 @@ class Sampler(abc.ABC):
         """Whether it ends with denoised data rather than at ``t_min``, so that nothing is left to denoise."""
         return False
 
+    def last_time(self, sde: SDE) -> float:
+        """The time at which it ends, where its samples are distributed as ``p_t``: ``t_min``, or above."""
+        return sde.t_min
+
 
 def carried_wide(solve: Callable[..., Sample]) -> Callable[..., Sample]:
     """``Sampler.solve`` for latents of any real type, as a decorator, by the rule of :mod:`score_sde.precision`.
@@ -85,13 +89,38 @@ class GridSampler(Sampler):
     """A sampler that visits ``num_steps`` intervals of a time grid."""
 
     num_steps: int = 1000
-    grid: TimeGrid = uniform
+    grid: TimeGrid = adapted
 
     def __post_init__(self) -> None:
         if self.num_steps < 1:
             raise ValueError(f"num_steps={self.num_steps} must be at least 1")
         if self.num_steps >= 2**31:  # steps are counted in 32 bits
             raise ValueError(f"num_steps={self.num_steps} must be at most {2**31 - 1}")
+
+    def times(self, sde: SDE) -> Float[np.ndarray, " nodes"]:
+        """The nodes of the grid for ``sde``."""
+        return nodes_of(self.grid, sde, self.num_steps)
+
+    def last_time(self, sde: SDE) -> float:
+        """The last node of the grid."""
+        return float(self.times(sde)[-1])
+
+
+def nodes_of(grid: TimeGrid, sde: SDE, num_steps: int, *, starting: SDE | None = None) -> Float[np.ndarray, " nodes"]:
+    """The ``num_steps + 1`` nodes of a grid, distinct in float32; with ``starting``, the SDE on a part of its times.
+
+    Raises:
+        ValueError: they do not fall, or leave ``[t_min, t_max]``.
+    """
+    times = np.asarray(grid(starting or sde, num_steps), np.float64)
+    if times.shape != (num_steps + 1,) or not (np.diff(times) < 0.0).all():
+        raise ValueError(f"a grid of {num_steps} steps must have {num_steps + 1} falling times, got {times}")
+    low, high = sde.t_min * (1.0 - 1e-6), sde.t_max * (1.0 + 1e-6)
+    if not (times[-1] >= low and times[0] <= high):
+        raise ValueError(
+            f"a grid from t={times[0]:g} to {times[-1]:g} must stay within t_max={sde.t_max:g} and t_min={sde.t_min:g}"
+        )
+    return told_apart(np.clip(times, sde.t_min, sde.t_max))
 
 
 def check_path(path: str) -> None:

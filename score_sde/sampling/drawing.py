@@ -33,8 +33,8 @@ def sample(
         score_fn: ``(x, t) -> grad_x log p_t(x)``.
         sampler: how to integrate.
         shape: the shape of one sample.
-        denoise: end with Tweedie's formula at ``t_min``, ``E[x_0 | x]``, for one more evaluation, unless the sampler
-            has ended with the data.
+        denoise: end with Tweedie's formula, ``E[x_0 | x]``, at the time where the sampler ended, for one more
+            evaluation, unless it has ended with the data.
         save_path: the number of frames of the trajectory to return (0: none); the last is where the sampler ended.
         threshold: keeps the denoised image in the range of the data, at every evaluation.
         progress: is called on the host about twenty times, with the part of the steps that is done.
@@ -45,7 +45,7 @@ def sample(
     result = sampler.solve(solver_key, sde, score_fn, latent, save_path=save_path, progress=progress)
     if not denoise or sampler.ends_at_data:
         return result
-    return Sample(tweedie(sde, score_fn, result.x, sde.t_min), result.nfe + 1, result.path)
+    return Sample(_denoised(sde, score_fn, sampler, result.x), result.nfe + 1, result.path)
 
 
 def encode(
@@ -71,9 +71,14 @@ def decode(
     """The sample at ``t_min`` of a latent at ``t_max``; with the default probability flow, the inverse of ``encode``.
 
     `default_sampler` decodes with few evaluations, to the data themselves. A stochastic ``sampler`` needs a ``key``.
-    ``denoise`` ends with Tweedie's formula, unless the sampler has ended with the data. The sample has the
-    floating-point type of ``latent``, and is computed in float32 at least.
+    ``denoise`` ends with Tweedie's formula at the time where the sampler ended, unless it has ended with the data. The
+    sample has the floating-point type of ``latent``, and is computed in float32 at least.
     """
     sampler = sampler or ProbabilityFlow()
     x = sampler.solve(key, sde, score_fn, wide(latent, "latent")).x
-    return as_state(tweedie(sde, score_fn, x, sde.t_min) if denoise and not sampler.ends_at_data else x, latent)
+    return as_state(_denoised(sde, score_fn, sampler, x) if denoise and not sampler.ends_at_data else x, latent)
+
+
+def _denoised(sde: SDE, score_fn: ScoreFn, sampler: Sampler, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """``E[x_0 | x]`` where the sampler has ended."""
+    return tweedie(sde, score_fn, x, sampler.last_time(sde))

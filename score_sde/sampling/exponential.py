@@ -14,9 +14,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from score_sde.integrate import Progress, run_table
-from score_sde.sampling.base import GridSampler, Path, Sample, carried_wide, check_path, required, sample_of
+from score_sde.sampling.base import GridSampler, Path, Sample, carried_wide, check_path, nodes_of, required, sample_of
 from score_sde.sdes.base import SDE, starting_at
 from score_sde.solvers import (
+    LARGEST_STEP_SUM,
     CauchyGrid,
     ExtendedReverse,
     Multistep,
@@ -30,6 +31,7 @@ from score_sde.solvers import (
     noise_adams_table,
     noise_levels,
     times_of_ratio,
+    told_apart,
 )
 from score_sde.typing import Key, ScoreFn
 
@@ -66,14 +68,25 @@ class ExponentialSampler(GridSampler):
 
     def nodes(self, sde: SDE) -> tuple[Float[np.ndarray, " steps"], NoiseLevels]:
         """The times of the evaluations, and the levels at all nodes, the last of which is not evaluated."""
+        times = self.times(sde)
         if self.last_ratio is None:
-            times = self.grid(sde, self.num_steps)
             return times[:-1], noise_levels(sde, times)
-        t_min = float(times_of_ratio(sde, np.array([self.last_ratio]))[0])
-        ending = starting_at(sde, t_min)
-        times = self.grid(ending, self.num_steps - 1) if self.num_steps > 1 else np.array([sde.t_max])
         levels = noise_levels(sde, times)
         return times, NoiseLevels(np.append(levels.alpha, 1.0), np.append(levels.sigma, 0.0))
+
+    def times(self, sde: SDE) -> Float[np.ndarray, " nodes"]:
+        """The nodes in time; with ``last_ratio``, those of the evaluations alone.
+
+        Their last is at ``last_ratio``, but not before ``t_min`` and not above half the ratio of the prior, whence the
+        first comes.
+        """
+        if self.last_ratio is None:
+            return super().times(sde)
+        if self.num_steps == 1:
+            return np.array([sde.t_max])
+        last = min(self.last_ratio, 0.5 * float(noise_levels(sde, np.array([sde.t_max])).ratio[0]))
+        ending = starting_at(sde, float(times_of_ratio(sde, np.array([last]))[0]))
+        return nodes_of(self.grid, sde, self.num_steps - 1, starting=ending)
 
     @carried_wide
     def solve(
@@ -88,14 +101,15 @@ class ExponentialSampler(GridSampler):
     ) -> Sample:
         """The steps of the table."""
         times, levels = self.nodes(sde)
-        table = self.table(sde, levels.ratio)
+        with jax.enable_x64(latent.dtype == jnp.float64):  # a table bounds its weights by the precision
+            table = self.table(sde, levels.ratio)
         noise = None
         if table.noise.any():
             clock = -np.log(levels.ratio[:-1] if self.ends_at_data else levels.ratio)
             # The last step to the data has no noise; its interval is there for the index alone.
             clock = np.append(clock, clock[-1] + 1.0) if self.ends_at_data else clock
             like = jax.ShapeDtypeStruct(latent.shape, latent.dtype)
-            nodes = jnp.asarray(clock - clock[0], latent.dtype) if self.path == "tree" else None
+            nodes = jnp.asarray(-told_apart(clock[0] - clock), latent.dtype) if self.path == "tree" else None
             noise = StepNoise(required(key, self), like, nodes)
         solver = Multistep.of_table(table, times, levels, score_fn, noise, latent.dtype)
         solution = run_table(solver, latent, self.num_steps, save_path=save_path, progress=progress)
@@ -189,6 +203,7 @@ class DPMSolverPP(ExponentialSampler):
                 steps = np.diff(half_log_snr(ratio))
             # From the second step on, and not for the step to the data, whose length is infinite.
             slope = np.where(np.isfinite(steps), steps, 0.0)[1:] / (2.0 * steps[:-1])
+            slope = np.where(1.0 + 2.0 * slope <= LARGEST_STEP_SUM, slope, 0.0)
             weights[1:] = weights[1:, :1] * np.stack([1.0 + slope, -slope], 1)
         return table._replace(weights=weights)
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from score_sde.integrate import Progress, run_table, solve_on_grid
 from score_sde.reverse import reverse_drift
-from score_sde.sampling.base import GridSampler, Sample, carried_wide, required, sample_of
+from score_sde.sampling.base import GridSampler, Sample, carried_wide, nodes_of, required, sample_of
 from score_sde.sdes.base import SDE
 from score_sde.solvers import (
     AnnealedLangevinSolver,
@@ -71,12 +71,12 @@ class PredictorCorrector(GridSampler):
         progress: Progress | None = None,
     ) -> Sample:
         """The corrector and the predictor at every time of the grid."""
-        times = self.grid(sde, self.num_steps)
+        times = self.times(sde)
         solver = PredictorCorrectorSolver(
             key=required(key, self),
             sde=sde,
             score_fn=score_fn,
-            clock=Clock.between(float(times[0]), float(times[-1])),
+            clock=Clock.signed(float(times[0]), float(times[-1])),
             predictor=self.predictor,
             corrector=self.corrector,
             corrector_steps=self.corrector_steps,
@@ -114,6 +114,10 @@ class AnnealedLangevin(GridSampler):
         if not self.step_size > 0.0:
             raise ValueError(f"step_size={self.step_size} must be positive")
 
+    def times(self, sde: SDE) -> Float[np.ndarray, " levels"]:
+        """The times of the ``num_steps`` levels."""
+        return nodes_of(self.grid, sde, self.num_steps - 1) if self.num_steps > 1 else np.array([sde.t_min])
+
     @carried_wide
     def solve(
         self,
@@ -126,7 +130,7 @@ class AnnealedLangevin(GridSampler):
         progress: Progress | None = None,
     ) -> Sample:
         """``steps_each`` Langevin steps at every level; a frame of the path is a step."""
-        times = self.grid(sde, self.num_steps - 1) if self.num_steps > 1 else np.array([sde.t_min])
+        times = self.times(sde)
         sigma = noise_levels(sde, times).sigma
         steps = np.repeat(np.arange(self.num_steps), self.steps_each)
         solver = AnnealedLangevinSolver(

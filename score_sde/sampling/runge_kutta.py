@@ -11,7 +11,7 @@ from score_sde.integrate import Noise, Progress, solve_on_grid
 from score_sde.reverse import denoise, probability_flow, reverse_diffusion, reverse_drift
 from score_sde.sampling.base import GridSampler, Path, Sample, carried_wide, check_path, required, rescaled, sample_of
 from score_sde.sdes.base import SDE
-from score_sde.solvers import AbstractSolver, Euler, SRA1Solver, noise_levels, times_of_ratio
+from score_sde.solvers import AbstractSolver, Euler, SRA1Solver, noise_levels, times_of_ratio, told_apart
 from score_sde.solvers import Heun as HeunSolver
 from score_sde.solvers import ShARK as ShARKSolver
 from score_sde.typing import Key, ScalarLike, ScoreFn
@@ -47,11 +47,13 @@ class ReverseSDESampler(GridSampler):
         progress: Progress | None = None,
     ) -> Sample:
         """The reverse SDE over the grid."""
-        diffusion = reverse_diffusion(sde, noise_scale=self.noise_scale)
+        diffusion, times = reverse_diffusion(sde, noise_scale=self.noise_scale), self.times(sde)
+        if self.path == "tree":  # whose clock is the time that has passed
+            times = times[0] + told_apart(times - times[0])
         solution = solve_on_grid(
             reverse_drift(sde, score_fn, noise_scale=self.noise_scale),
             latent,
-            self.grid(sde, self.num_steps),
+            times,
             self.make_solver(),
             noise=Noise(required(key, self), diffusion, tree=self.path == "tree"),
             save_path=save_path,
@@ -111,8 +113,8 @@ class ExponentialShARK(GridSampler):
         progress: Progress | None = None,
     ) -> Sample:
         """The reverse SDE over the grid, in ``tau``."""
-        levels = noise_levels(sde, self.grid(sde, self.num_steps))
-        nodes, scale = levels.ratio**-2.0, levels.sigma**2 / levels.alpha
+        levels = noise_levels(sde, self.times(sde))
+        nodes, scale = told_apart(levels.ratio[::-1] ** -2.0)[::-1], levels.sigma**2 / levels.alpha
         # Where ShARK evaluates: at the nodes and at five sixths of the way to the next.
         clock = np.append(np.stack([nodes[:-1], nodes[:-1] + np.diff(nodes) * (5.0 / 6.0)], 1).ravel(), nodes[-1])
         times = times_of_ratio(sde, clock**-0.5)
@@ -153,7 +155,7 @@ class Heun(GridSampler):
     ) -> Sample:
         """The probability-flow ODE with ``num_steps`` steps of Heun."""
         del key
-        times = self.grid(sde, self.num_steps)
+        times = self.times(sde)
         field = probability_flow(sde, score_fn)
         solution = solve_on_grid(field, latent, times, HeunSolver(), save_path=save_path, progress=progress)
         return sample_of(solution, 2 * self.num_steps)

@@ -24,6 +24,7 @@ from score_sde.solvers import (
     heun,
     log_snr,
     noise_levels,
+    times_of_ratio,
 )
 from score_sde.typing import Key, ScoreFn
 
@@ -62,7 +63,7 @@ class SingleStepSampler(GridSampler):
         progress: Progress | None = None,
     ) -> Sample:
         """The steps, in ``x / alpha``."""
-        levels = noise_levels(sde, self.grid(sde, self.num_steps))
+        levels = noise_levels(sde, self.times(sde))
         before, start, stop = self.steps(levels.ratio)
         tableau, std = self.method()(start, stop), self.inflation * np.sqrt(np.maximum(start**2 - before**2, 0.0))
         noise = None
@@ -71,7 +72,9 @@ class SingleStepSampler(GridSampler):
         solver = SingleStep.of_tableau(sde, tableau, std, score_fn, noise, latent.dtype)
         first = latent / float(levels.alpha[0])
         solution = run_table(solver, first, len(start), save_path=save_path, progress=progress)
-        alpha = np.interp(np.log(np.append(before, stop[-1])), np.log(levels.ratio[::-1]), levels.alpha[::-1])
+        alpha = levels.alpha
+        if save_path and len(start) != self.num_steps:  # steps that are not those of the grid, at levels of their own
+            alpha = np.append(noise_levels(sde, times_of_ratio(sde, before)).alpha, alpha[-1])
         return sample_of(rescaled(solution, alpha), tableau.ends.size)
 
     @property

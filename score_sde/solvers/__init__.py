@@ -8,8 +8,26 @@ from score_sde.solvers.brownian import TREE_TOLERANCE, AdditiveNoise, IndexedBro
 from score_sde.solvers.clock import Clock
 from score_sde.solvers.correctors import Corrector, annealed_langevin, langevin, no_corrector
 from score_sde.solvers.discrete import DiscreteSteps, StepTable
-from score_sde.solvers.exponential import ExtendedReverse, MultistepTable, Power, adams_table, noise_adams_table
-from score_sde.solvers.grids import CauchyGrid, EDMGrid, Nodes, TimeGrid, geometric, log_snr, quadratic, uniform
+from score_sde.solvers.exponential import (
+    LARGEST_STEP_SUM,
+    ExtendedReverse,
+    MultistepTable,
+    Power,
+    adams_table,
+    noise_adams_table,
+)
+from score_sde.solvers.grids import (
+    CauchyGrid,
+    EDMGrid,
+    Nodes,
+    TimeGrid,
+    adapted,
+    geometric,
+    log_snr,
+    quadratic,
+    told_apart,
+    uniform,
+)
 from score_sde.solvers.lattice import OnLattice
 from score_sde.solvers.multistep import Multistep
 from score_sde.solvers.noise_levels import NoiseLevels, noise_levels, times_of_ratio
@@ -26,6 +44,7 @@ from score_sde.solvers.progress import ProgressMeter
 from score_sde.solvers.singlestep import MakeTableau, SingleStep, dpm_solver_2, dpm_solver_3, euler, heun
 
 __all__ = [
+    "LARGEST_STEP_SUM",
     "TREE_TOLERANCE",
     "AbstractSolver",
     "AdditiveNoise",
@@ -58,6 +77,7 @@ __all__ = [
     "TimeGrid",
     "Tsit5",
     "adams_table",
+    "adapted",
     "ancestral",
     "ancestral_large",
     "annealed_langevin",
@@ -77,5 +97,6 @@ __all__ = [
     "quadratic",
     "reverse_diffusion_step",
     "times_of_ratio",
+    "told_apart",
     "uniform",
 ]

@@ -13,9 +13,11 @@ then a sum of those values with weights that depend on the grid alone. They are 
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -23,6 +25,15 @@ Ratios: TypeAlias = Float[np.ndarray, " nodes"]
 Points: TypeAlias = Float[np.ndarray | np.float64, "*points"]
 Variable: TypeAlias = Callable[[Float[np.ndarray, "*points"]], Float[np.ndarray, "*points"]]
 """The variable ``u(s)`` in which a method's polynomials are polynomials."""
+
+LARGEST_LAST_SUM, LARGEST_STEP_SUM = 16.0, 64.0
+"""How many times a step may multiply the rounding of the values it extrapolates: the last, to the data, and the others.
+
+It is the sum of the absolute weights for each of their own sum. A cubic that is extrapolated by one spacing has 15, the
+last step of `default_sampler` at 50 evaluations 13, and a step of order 6 through equal nodes 23. A network of half
+precision bears no more. Where numbers are float64, `DOUBLE` times as much is harmless.
+"""
+DOUBLE = 1e6
 
 POINTS, WEIGHTS = np.polynomial.legendre.leggauss(40)
 
@@ -93,7 +104,8 @@ def adams_table(
         ratio: the noise levels ``s`` from the prior down; the last may be 0, the data themselves.
         order: how many values of ``D`` a step knows. The first steps know fewer; so does the last, to ``s = 0``, if the
             variable is infinite there, or if the step is longer than the one before and there is noise, which a
-            polynomial that is extrapolated far multiplies.
+            polynomial that is extrapolated far multiplies. So does any step that would multiply rounding by more than
+            ``LARGEST_LAST_SUM`` or ``LARGEST_STEP_SUM``.
         variable: ``u(s)``.
         factor: ``phi(s)``.
         corrected: whether the next value of ``D`` corrects a step, as in UniPC.
@@ -110,10 +122,10 @@ def adams_table(
         # As a part of stop^2, in which rounding is not mistaken for noise.
         added = 1.0 - (start * decay[i] / stop) ** 2
         noise[i] = stop * np.sqrt(added) if added > 1e-12 else 0.0
-        weights[i, : len(past)] = _integrals(start, stop, past, variable, factor)
+        integrals = partial(_integrals, start, stop, variable=variable, factor=factor)
+        weights[i] = _bounded(integrals, past, order, LARGEST_STEP_SUM)
         if corrected:
-            known = np.concatenate([[stop], past])
-            correction[i, : len(known)] = _integrals(start, stop, known, variable, factor)
+            correction[i] = _bounded(integrals, np.concatenate([[stop], past]), order + 1, LARGEST_STEP_SUM)
     return MultistepTable(decay, weights, noise, correction=correction if corrected else None)
 
 
@@ -128,12 +140,13 @@ def noise_adams_table(ratio: Ratios, *, order: int, variable: Variable) -> Multi
     nodes, points = variable(ratio[:-1]), variable(ratio[:-1, None] + half_steps * (1.0 + POINTS))
     for i, stop in enumerate(ratio[1:]):
         past = nodes[max(0, i - order + 1) : i + 1][::-1] if stop > 0.0 else nodes[i : i + 1]
-        weights[i, : len(past)] = half_steps[i] * (_lagrange(past, points[i]) @ WEIGHTS)
+        integrals = partial(_weighted, points=points[i], weights=half_steps[i] * WEIGHTS)
+        weights[i] = _bounded(integrals, past, order, LARGEST_STEP_SUM)
     return MultistepTable(np.ones(num_steps), weights, np.zeros(num_steps), of_noise=True)
 
 
 def _integrals(
-    start: np.float64, stop: np.float64, nodes: Ratios, variable: Variable, factor: IntegratingFactor
+    start: np.float64, stop: np.float64, nodes: Ratios, *, variable: Variable, factor: IntegratingFactor
 ) -> Float[np.ndarray, " nodes"]:
     """``int L_j(u(s)) dm(s)`` from ``start`` to ``stop`` of the Lagrange polynomial of every node; in ``log s``."""
     log_start, log_stop = np.log(start), np.log(stop)
@@ -150,9 +163,28 @@ def _to_data(past: Ratios, variable: Variable, order: int, *, noisy: bool) -> Fl
     reach = np.abs(np.diff(variable(past[:2]))).sum() if noisy else np.inf
     near = np.isfinite(end[0]) and abs(end[0] - variable(past[:1])[0]) <= reach
     known = past if near else past[:1]
-    weights = np.zeros(order)
-    weights[: len(known)] = _lagrange(variable(known), end)[:, 0]
-    return weights
+    at_end = partial(_weighted, points=end, weights=np.ones(1))
+    return _bounded(at_end, variable(known), order, LARGEST_LAST_SUM)
+
+
+def _bounded(
+    weights_of: Callable[[Ratios], Float[np.ndarray, " known"]], known: Ratios, order: int, largest: float
+) -> Float[np.ndarray, " order"]:
+    """The weights of as many of the newest nodes as keep their absolute sum below ``largest`` times their sum."""
+    largest = largest * DOUBLE if jnp.result_type(float) == jnp.float64 else largest
+    num = len(known)
+    weights = weights_of(known)
+    while num > 1 and not np.abs(weights).sum() <= largest * np.abs(weights.sum()):
+        num -= 1
+        weights = weights_of(known[:num])
+    return np.pad(weights, (0, order - num))
+
+
+def _weighted(
+    nodes: Float[np.ndarray, " n"], *, points: Float[np.ndarray, " p"], weights: Float[np.ndarray, " p"]
+) -> Float[np.ndarray, " n"]:
+    """The sums of the Lagrange polynomials of the nodes over some points with some weights."""
+    return _lagrange(nodes, points) @ weights
 
 
 def _lagrange(nodes: Float[np.ndarray, " n"], points: Float[np.ndarray, " p"]) -> Float[np.ndarray, "n p"]:

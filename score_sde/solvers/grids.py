@@ -2,7 +2,7 @@
 
 A grid is a function ``(sde, num_steps) -> [num_steps + 1]`` decreasing times in float64 NumPy, so that it is a
 constant of the compiled program. The number of steps and the grid are free at sampling time, whatever the training
-used. ``ratio`` is ``sigma / alpha``, the noise level of the data when its scale is kept.
+used. ``ratio`` is ``sigma / alpha``, the noise level of the data when its scale is kept. `adapted` is the default.
 """
 
 from collections.abc import Callable
@@ -17,6 +17,37 @@ from score_sde.solvers.noise_levels import noise_levels, times_of_ratio, times_o
 
 TimeGrid: TypeAlias = Callable[[SDE, int], Float[np.ndarray, " nodes"]]
 """``(sde, num_steps) ->`` decreasing times."""
+
+LOG_RATIO_SHARE, TIME_SHARE = 0.25, 0.1
+"""The parts of the nodes of `adapted` that are spread evenly in ``log ratio`` and in ``t``; the others as Cauchy's."""
+
+LOCATION, SCALE = -1.0, 2.8
+"""Of the Cauchy distribution of ``log ratio``, for data of a scale of about one."""
+
+
+def adapted(sde: SDE, num_steps: int) -> Float[np.ndarray, " nodes"]:
+    """Steps chosen from the SDE's own noise-to-signal ratio: the default, for solvers in ``t`` and in the noise level.
+
+    Equal steps in ``u = 0.25 a + 0.1 b + 0.65 c``, each of which rises from 0 at ``t_min`` to 1 at ``t_max``: ``a`` is
+    linear in ``log ratio``, ``b`` linear in ``t``, and ``c`` the quantile of `CauchyGrid`. ``c`` spends the nodes where
+    the image is decided; ``a`` bounds the factor of the noise in a step, without which a solver in ``t`` is unstable at
+    a high ratio and one in the noise level at a low ratio; ``b`` bounds the step where the ratio hardly changes with
+    ``t``. The weights have the least error over all SDEs, samplers and scales of Gaussian data from 0.05 to 2 among
+    mixtures of these three.
+
+    Raises:
+        ValueError: the ratio is not positive or falls somewhere, which no linear SDE can do: ``d log ratio / dt = g^2 /
+            (2 sigma^2)``.
+    """
+    times = _dense_times(sde)
+    log_ratio = np.log(_rising_ratio(sde, times))
+    quantile = np.arctan((log_ratio - LOCATION) / SCALE)
+    u = (
+        LOG_RATIO_SHARE * _unit(log_ratio)
+        + TIME_SHARE * _unit(times)
+        + (1.0 - LOG_RATIO_SHARE - TIME_SHARE) * _unit(quantile)
+    )
+    return _with_ends(sde, np.interp(np.linspace(1.0, 0.0, num_steps + 1), u, times))
 
 
 def uniform(sde: SDE, num_steps: int) -> Float[np.ndarray, " nodes"]:
@@ -65,8 +96,8 @@ class CauchyGrid:
     the grids here it is the most exact with few steps; ``docs/benchmarks/samplers.md`` has the figures.
     """
 
-    location: float = -1.0
-    scale: float = 2.8
+    location: float = LOCATION
+    scale: float = SCALE
 
     def __post_init__(self) -> None:
         if not self.scale > 0.0:
@@ -95,6 +126,59 @@ class Nodes:
         if len(self.times) != num_steps + 1:
             raise ValueError(f"a grid of {len(self.times)} times has {len(self.times) - 1} steps, not {num_steps}")
         return np.array(self.times)
+
+
+def told_apart(times: Float[np.ndarray, " nodes"]) -> Float[np.ndarray, " nodes"]:
+    """Falling ``times`` that are distinct in float32 too: where they are not, neighbours move apart by its last digit.
+
+    A float32 solver would take steps of length zero otherwise.
+
+    Raises:
+        ValueError: there are more times than float32 has numbers between the first and the last.
+    """
+    single = times.astype(np.float32)
+    if (np.diff(single) < 0.0).all():
+        return times
+    for i in range(len(single) - 2, -1, -1):
+        single[i] = max(single[i], np.nextafter(single[i + 1], np.float32(np.inf)))
+    single[0] = np.float32(times[0])
+    for i in range(1, len(single)):
+        single[i] = min(single[i], np.nextafter(single[i - 1], np.float32(-np.inf)))
+    if single[-1] < np.float32(times[-1]):
+        raise ValueError(
+            f"{len(times) - 1} steps from {times[0]:g} to {times[-1]:g} are more than float32 tells apart: take fewer"
+        )
+    return np.concatenate([times[:1], single[1:-1].astype(np.float64), times[-1:]])
+
+
+def _dense_times(sde: SDE) -> Float[np.ndarray, " times"]:
+    """Rising times, many of every order of magnitude of ``t`` and of ``t_max - t``."""
+    length = sde.t_max - sde.t_min
+    near_data = np.geomspace(sde.t_min, sde.t_max, 4001)
+    near_prior = sde.t_max - np.geomspace(1e-9 * length, length, 2001)
+    inner = np.concatenate([near_data, near_prior, np.linspace(sde.t_min, sde.t_max, 2001)])
+    inner = inner[(inner > sde.t_min) & (inner < sde.t_max)]
+    return np.unique(np.concatenate([[sde.t_min], inner, [sde.t_max]]))
+
+
+def _rising_ratio(sde: SDE, times: Float[np.ndarray, " times"]) -> Float[np.ndarray, " times"]:
+    """``ratio`` at rising times. Where nothing is left of the data it is infinite: there, the largest finite one."""
+    with np.errstate(divide="ignore"):
+        ratio = noise_levels(sde, times).ratio
+    finite = ratio[np.isfinite(ratio)]
+    rises = len(finite) > 0 and finite.min() > 0.0 and not np.isnan(ratio).any()
+    # By less than rounding it may fall.
+    if not (rises and (finite[1:] >= finite[:-1] * (1.0 - 1e-6)).all() and finite[-1] > finite[0]):
+        raise ValueError(
+            f"sigma / alpha of {type(sde).__name__} must be positive and rise from t_min to t_max, as in every linear "
+            "SDE; for other marginals name a grid such as uniform"
+        )
+    return np.minimum(ratio, finite.max())
+
+
+def _unit(values: Float[np.ndarray, " times"]) -> Float[np.ndarray, " times"]:
+    """The values from 0 at the first to 1 at the last."""
+    return (values - values[0]) / (values[-1] - values[0])
 
 
 def _ends(sde: SDE) -> tuple[float, float]:

@@ -54,9 +54,8 @@ class PredictorCorrectorSolver(diffrax.AbstractSolver):
         def corrected(y: Any, at: Any) -> Any:
             for key in corrector_keys:
                 # The scale of a step of the grid is that from t_next to t, wherever the corrector acts.
-                y = self.corrector(
-                    key, self.sde, self.score_fn, y, at, at - (t - t_next), snr=self.snr, axis_name=self.axis_name
-                )
+                before = jnp.maximum(at - (t - t_next), self.sde.t_min)
+                y = self.corrector(key, self.sde, self.score_fn, y, at, before, snr=self.snr, axis_name=self.axis_name)
             return y
 
         y = corrected(y0, t) if self.corrector_first else y0

@@ -15,14 +15,14 @@ from score_sde.builders import load_data
 from score_sde.cli import main
 from score_sde.evaluation import sample_distances
 from score_sde.evaluation.generation import generate, make_draw
-from score_sde.solvers import no_corrector
+from score_sde.solvers import no_corrector, uniform
 
 NUM = 297
 """As many samples as there are held-out digits."""
 
-REVERSE_DIFFUSION = ss.PredictorCorrector(corrector=no_corrector)
-FLOW = ss.PredictorCorrector(corrector=no_corrector, noise_scale=0.0)
-CORRECTED_FLOW = ss.PredictorCorrector(noise_scale=0.0)
+REVERSE_DIFFUSION = ss.PredictorCorrector(corrector=no_corrector, grid=uniform)
+FLOW = ss.PredictorCorrector(corrector=no_corrector, grid=uniform, noise_scale=0.0)
+CORRECTED_FLOW = ss.PredictorCorrector(grid=uniform, noise_scale=0.0)
 
 pytestmark = pytest.mark.slow
 

@@ -31,6 +31,7 @@ from score_sde.solvers import (
     CauchyGrid,
     EDMGrid,
     ExtendedReverse,
+    Nodes,
     Power,
     adams_table,
     log_snr,
@@ -301,12 +302,13 @@ def test_the_default_sampler_evaluates_as_often_as_it_is_asked_to():
 @SLOW
 @pytest.mark.parametrize("sde", [VPSDE(), SubVPSDE(), VESDE(sigma_max=20.0)], ids=["vp", "subvp", "ve"])
 def test_the_last_step_to_the_data_is_of_full_order(sde):
-    """With ``last_ratio`` far above the smallest scale of the data, Tweedie's formula alone is 20 times worse."""
-    latent, exact_sampler = (
-        jnp.array([[0.8, -1.3]]) * sde.prior_std(),
-        AdamsBashforth(num_steps=400, order=4, grid=CauchyGrid(), last_ratio=0.02),
-    )
+    """With ``last_ratio`` far above the smallest scale of the data, Tweedie's formula alone is 20 times worse.
+
+    In float64: the weights of so long a step add up to 300, more than float32 and half-precision networks are let bear.
+    """
+    exact_sampler = AdamsBashforth(num_steps=400, order=4, grid=CauchyGrid(), last_ratio=0.02)
     with jax.enable_x64(True):
+        latent = jnp.array([[0.8, -1.3]], jnp.float64) * sde.prior_std()
         run = lambda sampler: jax.vmap(lambda z: decode(sde, GAUSSIAN.score_fn(sde), z, sampler=sampler))(latent)  # noqa: E731
         exact = run(exact_sampler)
         plain = DPMSolverPP(num_steps=40, order=3, grid=CauchyGrid(), last_ratio=0.1)
@@ -342,13 +344,40 @@ def test_wrong_options_are_refused_in_one_line(make, arguments, message):
 
 @pytest.mark.parametrize(("noise_scale", "num", "order_"), [(0.0, 6, 3), (0.0, 1000, 3), (1.0, 6, 3), (1.0, 1000, 1)])
 def test_the_last_step_to_the_data_does_not_multiply_noise(noise_scale, num, order_):
-    """Through noise no polynomial is extrapolated further than its nodes are apart; without it, as far as it must."""
+    """Through noise no polynomial is extrapolated further than its nodes are apart; without it, as far as it must.
+
+    In float64: in float32 rounding is noise, see `test_no_step_multiplies_rounding`.
+    """
     ratio = np.append(np.geomspace(100.0, 0.2 / np.sqrt(num), num), 0.0)
     variable = lambda s: -0.5 * np.log(s**2 + 0.01)  # noqa: E731
-    last = adams_table(ratio, order=3, variable=variable, factor=Power(noise_scale)).weights[-1]
+    with jax.enable_x64(True):
+        last = adams_table(ratio, order=3, variable=variable, factor=Power(noise_scale)).weights[-1]
     np.testing.assert_allclose(last.sum(), 1.0, rtol=1e-9)
     assert np.count_nonzero(last) == order_
     assert noise_scale == 0.0 or np.abs(last).sum() < 7.0  # of a parabola one spacing on: 3 + 3 + 1
+
+
+@pytest.mark.parametrize("num_steps", [20, 300])
+@pytest.mark.parametrize("t_min", [1e-3, 0.1])
+def test_no_step_multiplies_rounding(t_min, num_steps):
+    """The absolute weights of every table, for each of their own sum; the last step of order 4 had 1e6 and more."""
+    last = {"num_steps": num_steps, "last_ratio": 0.5 / num_steps}
+    uneven = Nodes(times=(1.0, 0.5, 0.4999, 0.4998, 0.1))
+    tables = [
+        *(make(**last) for make in (DDIM, AdamsBashforth, DPMSolverPP, SDEDPMSolverPP, UniPC, DEIS, IPNDM, ERSDE)),
+        *(make(num_steps=4, grid=uneven) for make in (AdamsBashforth, DPMSolverPP, UniPC, DEIS, ERSDE)),
+        AdamsBashforth(order=6, **last),
+        default_sampler(nfe=num_steps),
+        default_sampler(nfe=num_steps, noise_scale=1.0),
+    ]
+    sde = VPSDE(t_min=t_min)
+    for sampler in tables:
+        table = sampler.table(sde, sampler.nodes(sde)[1].ratio)
+        for weights in (table.weights, table.correction):
+            if weights is not None:
+                gain = np.abs(weights).sum(1) / np.maximum(np.abs(weights.sum(1)), 1e-300)
+                assert gain[:-1].max() <= 64.0, sampler
+                assert gain[-1] <= (16.0 if sampler.ends_at_data else 64.0), sampler
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ from score_sde.sampling import (
     ShARK,
 )
 from score_sde.sdes import VPSDE
-from score_sde.solvers import AdditiveNoise, CauchyGrid, StepNoise, noise_levels
+from score_sde.solvers import AdditiveNoise, CauchyGrid, StepNoise, noise_levels, uniform
 from score_sde.solvers import ShARK as ShARKSolver
 
 SDE = VPSDE(beta_max=10.0, t_min=1e-2)
@@ -48,7 +48,10 @@ def report(name, measured):
 
 @pytest.mark.parametrize(
     ("sampler", "expected"),
-    [(lambda num_steps: EulerMaruyama(num_steps=num_steps, noise_scale=0.0), 1), (lambda n: Heun(num_steps=n), 2)],
+    [
+        (lambda n: EulerMaruyama(num_steps=n, grid=uniform, noise_scale=0.0), 1),
+        (lambda n: Heun(num_steps=n, grid=uniform), 2),
+    ],
     ids=["euler", "heun"],
 )
 def test_order_on_the_probability_flow(sampler, expected):
@@ -134,9 +137,9 @@ def ends_of_one_path(sampler, clock, sizes, num_paths, monkeypatch):
 @pytest.mark.parametrize(
     ("sampler", "clock", "expected", "sizes"),
     [
-        pytest.param(EulerMaruyama(), in_time, 1.0, [32, 256], marks=SLOW),
-        (ShARK(), in_time, 1.5, [32, 256]),
-        pytest.param(SRA1(), in_time, 1.5, [32, 256], marks=SLOW),
+        pytest.param(EulerMaruyama(grid=uniform), in_time, 1.0, [32, 256], marks=SLOW),
+        (ShARK(grid=uniform), in_time, 1.5, [32, 256]),
+        pytest.param(SRA1(grid=uniform), in_time, 1.5, [32, 256], marks=SLOW),
         # Before these sizes its error is still of the higher order that it has where there is no noise.
         pytest.param(ExponentialShARK(grid=CauchyGrid()), in_signal, 1.5, [256, 1024], marks=SLOW),
     ],
@@ -201,7 +204,7 @@ def test_weak_order_on_the_reverse_sde(make, expected, monkeypatch):
     """The variance of the discrete process from the exact marginal, against the exact variance at ``t_min``."""
     sizes = [64, 512]
     start, stop = (marginal_std(CENTRED, SDE, t) ** 2 for t in (SDE.t_max, SDE.t_min))
-    errors = [abs(exact_variance(make(num_steps=n), SDE, start, monkeypatch) - stop) for n in sizes]
+    errors = [abs(exact_variance(make(num_steps=n, grid=uniform), SDE, start, monkeypatch) - stop) for n in sizes]
     measured = order(errors, sizes)
     report(f"weak order {expected}", measured)
     assert abs(measured - expected) < 0.2
@@ -244,7 +247,7 @@ def test_weak_order_of_the_stochastic_tables(sampler, expected, monkeypatch):
 @pytest.mark.parametrize("noise_scale", [0.7, pytest.param(1.0, marks=SLOW), pytest.param(1.5, marks=SLOW)])
 def test_euler_maruyama_has_the_variance_of_its_recursion(noise_scale, monkeypatch):
     """``V <- (1 - (f + (1 + lambda^2) g^2 / (2 v)) h)^2 V + lambda^2 g^2 h``, coefficients at the later time ``t``."""
-    sampler = EulerMaruyama(num_steps=50, noise_scale=noise_scale)
+    sampler = EulerMaruyama(num_steps=50, grid=uniform, noise_scale=noise_scale)
     times, variance = np.linspace(SDE.t_max, SDE.t_min, 51), 1.0
     with jax.enable_x64(True):
         for t, t_next in pairwise(times):
@@ -257,7 +260,7 @@ def test_euler_maruyama_has_the_variance_of_its_recursion(noise_scale, monkeypat
 def test_shark_on_the_forward_clock_has_the_right_standard_deviation(monkeypatch):
     """VP with the exact score of data of standard deviation 0.5."""
     sde = VPSDE()
-    variance = exact_variance(ShARK(num_steps=200), sde, 1.0, monkeypatch)
+    variance = exact_variance(ShARK(num_steps=200, grid=uniform), sde, 1.0, monkeypatch)
     np.testing.assert_allclose(np.sqrt(variance), marginal_std(CENTRED, sde, sde.t_min), rtol=2e-3)
 
 
