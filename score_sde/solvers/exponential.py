@@ -173,10 +173,11 @@ def _bounded(
     """The weights of as many of the newest nodes as keep their absolute sum below ``largest`` times their sum."""
     largest = largest * DOUBLE if jnp.result_type(float) == jnp.float64 else largest
     num = len(known)
-    weights = weights_of(known)
-    while num > 1 and not np.abs(weights).sum() <= largest * np.abs(weights.sum()):
-        num -= 1
-        weights = weights_of(known[:num])
+    with np.errstate(invalid="ignore", over="ignore"):
+        weights = weights_of(known)
+        while num > 1 and not np.abs(weights).sum() <= largest * np.abs(weights.sum()):
+            num -= 1
+            weights = weights_of(known[:num])
     return np.pad(weights, (0, order - num))
 
 
@@ -192,5 +193,7 @@ def _lagrange(nodes: Float[np.ndarray, " n"], points: Float[np.ndarray, " p"]) -
     basis = np.ones((len(nodes), len(points)))
     for j, k in np.ndindex(len(nodes), len(nodes)):
         if j != k:
-            basis[j] *= (points - nodes[k]) / (nodes[j] - nodes[k])
+            # Far below a method's scale its variable no longer tells nodes apart: not a number, and so not used.
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                basis[j] *= (points - nodes[k]) / (nodes[j] - nodes[k])
     return basis
