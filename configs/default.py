@@ -51,7 +51,7 @@ def get_default_config() -> ConfigDict:
             "sampling": {
                 "name": "euler_maruyama",
                 "num_steps": 500,
-                "grid": "uniform",
+                "grid": "adapted",
                 "num_samples": 256,
                 "batch_size": 256,
                 "denoise": True,

@@ -74,6 +74,7 @@ __all__ = [
     "FUNCTIONS",
     "NAMED",
     "NETWORKS",
+    "NOT_OF_THE_SOURCE",
     "OBJECTIVES",
     "OPTIMIZERS",
     "OPTIONAL",
@@ -101,6 +102,9 @@ __all__ = [
 
 Config: TypeAlias = ConfigDict | Mapping[str, Any]
 """A config, or its sections as plain dictionaries."""
+
+NOT_OF_THE_SOURCE = (*SCALING, STANDARDIZE, *AUGMENTATION)
+"""The keys of the section ``data`` that are no options of its source."""
 
 
 def build(config: Config) -> Experiment:
@@ -200,8 +204,7 @@ def _augmentation(plain: Mapping[str, Any]) -> Augmentation:
 
 def load_data(config: Config, *, trust: Trust = EVERYTHING) -> DataSource:
     """The data of a config, of the caller's own unless ``trust`` says which code it may name."""
-    ours = (*SCALING, STANDARDIZE, *AUGMENTATION)
-    options = {key: value for key, value in plain_config(config)["data"].items() if key not in ours}
+    options = {key: value for key, value in plain_config(config)["data"].items() if key not in NOT_OF_THE_SOURCE}
     source = options.pop("source", None)
     if "name" in options:
         raise ValueError("data has no key 'name': its source is chosen by 'source'")

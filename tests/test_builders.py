@@ -375,6 +375,18 @@ def test_leftovers_of_another_name_are_dropped_and_what_was_asked_for_stays():
     assert config.eval.divergence.to_dict() == {"name": "exact"}
 
 
+def test_another_sampler_takes_its_own_default_grid():
+    """The grid of Euler-Maruyama, uniform in t, ruins samplers in the noise level."""
+    before = {"sampling": {"name": "euler_maruyama", "num_steps": 5, "grid": "uniform"}}
+    config = ConfigDict(before)
+    config.sampling.name = "exponential_shark"
+    drop_leftovers(config, before, given={"sampling.name"})
+    assert config.sampling.to_dict() == {"name": "exponential_shark", "num_steps": 5}
+    config = ConfigDict({"sampling": {"name": "exponential_shark", "num_steps": 5, "grid": "edm"}})
+    drop_leftovers(config, before, given={"sampling.name", "sampling.grid"})
+    assert config.sampling.grid == "edm"
+
+
 def test_another_source_takes_away_the_options_of_the_one_before():
     before = {"data": {"source": "lsun", "category": "bedroom", "image_size": 64, "flip": True, "path": "lsun"}}
     for source, kept in (("folder:photos", {"image_size"}), ("svhn", {"image_size", "path"}), ("no source", set())):

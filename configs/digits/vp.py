@@ -14,6 +14,7 @@ def get_config() -> ConfigDict:
     config.optim.lr = 2e-3
     config.optim.warmup = 100
     config.sampling.num_steps = 250
+    config.sampling.grid = "uniform"
     config.eval.rtol = config.eval.atol = 1e-4
     config.training.num_steps = 1200
     config.training.ema_decay = 0.995

@@ -6,15 +6,18 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from score_sde.builders import AUGMENTATION, NAMED, SCALING
+from score_sde.builders import NAMED, NOT_OF_THE_SOURCE
 from score_sde.data import is_function, source_options
 from score_sde.experiment import Drawing
 from score_sde.naming import lookup
 from score_sde.trust import EVERYTHING
 
+CHOSEN_FOR_ONE = {"sampling": {"grid"}}
+"""Keys that suit the name they were chosen for: a grid that is good for one sampler can ruin another."""
+
 
 def drop_leftovers(config: ConfigDict, before: Mapping[str, Any], given: Iterable[str]) -> None:
-    """Take away what belongs to an earlier name of a section: keys that it has and the new name has not.
+    """Take away what belongs to an earlier name of a section: keys that the new name has not, or `CHOSEN_FOR_ONE`.
 
     The name of the section ``data`` is its source. An earlier name is no reason to import anything: what is no entry of
     a table leaves all its keys behind.
@@ -29,7 +32,8 @@ def drop_leftovers(config: ConfigDict, before: Mapping[str, Any], given: Iterabl
         old, new = _section(before, path), _section(config, path)
         chosen = "source" if path == "data" else "name"
         if old and new and path not in given and old.get(chosen) != new.get(chosen):
-            for key in _keys_left_by(path, old, chosen) - _keys(path, new.get(chosen)):
+            kept = _keys(path, new.get(chosen)) - CHOSEN_FOR_ONE.get(path, set())
+            for key in _keys_left_by(path, old, chosen) - kept:
                 if key in new and f"{path}.{key}" not in given:
                     del new[key]
 
@@ -47,7 +51,7 @@ def _keys_left_by(path: str, section: Any, chosen: str) -> set[str]:
         return _keys(path, name)
     if name in (None, "none") or (isinstance(name, str) and name in NAMED.get(path, ())):
         return _keys(path, name)
-    shared = {"data": SCALING + AUGMENTATION, "sampling": tuple(inspect.signature(Drawing).parameters)}
+    shared = {"data": NOT_OF_THE_SOURCE, "sampling": tuple(inspect.signature(Drawing).parameters)}
     return set(section) - {chosen, *shared.get(path, ())}
 
 
