@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from score_sde.interop.bounds import read_json
+from score_sde.interop.bounds import one_line, read_json
 from score_sde.interop.diffusers_network import read_network
 from score_sde.interop.diffusers_scheduler import FILE, ve_fields, vp_sections
 from score_sde.interop.diffusers_weights import WEIGHTS, read_weights
@@ -133,8 +133,8 @@ def _errors_in(path: Path) -> Iterator[None]:
     try:
         yield
     except KeyError as error:
-        raise ValueError(f"{path} lacks {error}") from None
+        raise ValueError(f"{path} lacks {one_line(error)}") from None
     except (TypeError, AttributeError, IndexError, ZeroDivisionError, OverflowError) as error:
         raise ValueError(f"{path} is damaged ({type(error).__name__})") from error
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}: {one_line(error)}") from None

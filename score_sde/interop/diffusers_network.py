@@ -102,16 +102,16 @@ def read_network(config: Options, num_tensors: int) -> Network:
         ValueError: in one line, for an option that is unknown, or that no network here has.
     """
     if config.get("_class_name", "UNet2DModel") != "UNet2DModel":
-        raise ValueError(f"it is of the class {config['_class_name']!r}, only UNet2DModel is read")
+        raise ValueError(f"it is of the class {config['_class_name']!r:.100}, only UNet2DModel is read")
     if unknown := sorted(str(name) for name in config.keys() - DEFAULTS.keys() - IDLE):
-        raise ValueError(f"{unknown[0]}={config[unknown[0]]!r} is an unknown option of UNet2DModel")
+        raise ValueError(f"{unknown[0]}={config[unknown[0]]!r:.100} is an unknown option of UNet2DModel")
     config = {**DEFAULTS, **{name: value for name, value in config.items() if name in DEFAULTS}}
     kind = "ncsnpp" if config["time_embedding_type"] == "fourier" else "ddpm"
     for name, values in {**COMMON, **KINDS[kind]}.items():
         if not any(
             config[name] == value and isinstance(config[name], bool) == isinstance(value, bool) for value in values
         ):
-            raise ValueError(f"{name}={config[name]!r} is none that can be read, only {values[0]!r}")
+            raise ValueError(f"{name}={config[name]!r:.100} is none that can be read, only {values[0]!r:.100}")
     fields = _fields(config, kind)
     # Each layer has more than ten tensors; so a network that is never finished is not begun.
     if (layers := fields["model.num_res_blocks"] * len(fields["model.ch_mult"])) > num_tensors:
@@ -125,7 +125,7 @@ def read_network(config: Options, num_tensors: int) -> Network:
 def whole(name: str, value: Any) -> int:
     """A size from a config; raises ``ValueError`` where it is none."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_SIZE:
-        raise ValueError(f"{name}: a whole number of 1 or more is needed where there is {value!r}, {MAX_SIZE} at most")
+        raise ValueError(f"{name} must be a whole number from 1 to {MAX_SIZE}, got {value!r:.100}")
     return value
 
 
@@ -143,7 +143,7 @@ def _fields(config: Options, kind: str) -> Fields:
     if any(c % channels[0] for c in channels):
         raise ValueError(f"block_out_channels must be multiples of the first, got {channels}")
     if config["time_embedding_dim"] not in (None, 4 * channels[0]):
-        raise ValueError(f"time_embedding_dim={config['time_embedding_dim']!r} is none that can be read, only None")
+        raise ValueError(f"time_embedding_dim={config['time_embedding_dim']!r:.50} is none that can be read, only None")
     if config["in_channels"] != config["out_channels"]:
         raise ValueError(
             "in_channels and out_channels differ: the networks here give back an image of the same shape, without a "
@@ -169,7 +169,7 @@ def _fields(config: Options, kind: str) -> Fields:
 
 def _attended(name: Any, block: str) -> bool:
     if name not in (block, f"Attn{block}"):
-        raise ValueError(f"the networks here have no block {name!r}, only {block} and Attn{block}")
+        raise ValueError(f"the networks here have no block {name!r:.100}, only {block} and Attn{block}")
     return name != block
 
 
@@ -177,13 +177,13 @@ def _ddpm_options(config: Options) -> dict[str, Any]:
     """The options of DDPM that its published configs do not have."""
     padding = config["downsample_padding"]
     if padding not in (0, 1) or isinstance(padding, bool):
-        raise ValueError(f"downsample_padding={padding!r} is none that can be read, only 0 and 1")
+        raise ValueError(f"downsample_padding={padding!r:.100} is none that can be read, only 0 and 1")
     for name in ("add_attention", "center_input_sample", "flip_sin_to_cos"):
         if not isinstance(config[name], bool):
-            raise ValueError(f"{name} must be true or false, got {config[name]!r}")
+            raise ValueError(f"{name} must be true or false, got {config[name]!r:.100}")
     for name in ("freq_shift", "norm_eps"):
         if isinstance(config[name], bool) or not isinstance(config[name], int | float):
-            raise ValueError(f"{name} must be a number, got {config[name]!r}")
+            raise ValueError(f"{name} must be a number, got {config[name]!r:.100}")
     heads, classes = config["attention_head_dim"], config["num_class_embeds"]
     return {
         "attend_every_block": True,

@@ -81,7 +81,7 @@ def ve_fields(options: Options | None, image_size: int, largest: Mapping[int, fl
     """
     taken = _Taken(options or {})
     if options is not None and (name := taken.get("_class_name", VE)) != VE:
-        raise ValueError(f"the network has a Fourier embedding, which goes with {VE}, not with {name!r}")
+        raise ValueError(f"the network has a Fourier embedding, which goes with {VE}, not with {name!r:.100}")
     nearest = min(largest, key=lambda size: abs(size - image_size))
     sigma_min = taken.number("sigma_min", 0.01)
     sigma_max = taken.number("sigma_max", largest[nearest] if options is None else 1348.0)
@@ -112,7 +112,7 @@ def vp_sections(options: Options) -> Sections:
     if name == VE:
         raise ValueError(f"{VE} goes with a network of a Fourier embedding, and this one has another")
     if name not in BETAS:
-        raise ValueError(f"the scheduler {name!r} is of another process than those read: {VE}, {', '.join(BETAS)}")
+        raise ValueError(f"the scheduler {name!r:.100} is of another process than those read: {VE}, {', '.join(BETAS)}")
     levels = _levels(taken)
     sde = {"name": "discrete_vp", **_schedule(taken, name, levels), "t_min": 1.0 / levels}
     prediction = _prediction(taken)
@@ -157,39 +157,39 @@ class _Taken:
     def number(self, name: str, default: float) -> float:
         value = self.given(name, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"{name} must be a number, got {value!r}")
+            raise ValueError(f"{name} must be a number, got {value!r:.100}")
         return float(value)
 
     def whole(self, name: str, default: int) -> int:
         value = self.given(name, default)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_LEVELS:
-            raise ValueError(f"{name} must be a whole number from 0 to {MAX_LEVELS}, got {value!r}")
+            raise ValueError(f"{name} must be a whole number from 0 to {MAX_LEVELS}, got {value!r:.100}")
         return value
 
     def choice(self, name: str, choices: Mapping[Any, Any], default: Any) -> Any:
         value = self.given(name, default)
         if not isinstance(value, str | bool) or value not in choices:
             known = ", ".join(repr(choice) for choice in choices)
-            raise ValueError(f"{name}={value!r} is none that can be read, only {known}")
+            raise ValueError(f"{name}={value!r:.100} is none that can be read, only {known}")
         return choices[value]
 
     def only(self, name: str, wanted: Any) -> None:
         value = self.given(name, wanted)
         if value != wanted or isinstance(value, bool) != isinstance(wanted, bool):
-            raise ValueError(f"{name}={value!r} is none that can be read, only {wanted!r}")
+            raise ValueError(f"{name}={value!r:.100} is none that can be read, only {wanted!r:.100}")
 
     def ignore(self, names: set[str]) -> None:
         self.known |= names
 
     def finish(self) -> None:
         if unknown := sorted(str(name) for name in self.options.keys() - self.known):
-            raise ValueError(f"{unknown[0]}={self.options[unknown[0]]!r} is an unknown option of this scheduler")
+            raise ValueError(f"{unknown[0]}={self.options[unknown[0]]!r:.100} is an unknown option of this scheduler")
 
 
 def _levels(taken: _Taken) -> int:
     old, new = taken.get("timesteps", None), taken.get("num_train_timesteps", None)
     if old is not None and new is not None and old != new:
-        raise ValueError(f"num_train_timesteps={new!r} and timesteps={old!r}, its old name, differ")
+        raise ValueError(f"num_train_timesteps={new!r:.100} and timesteps={old!r:.100}, its old name, differ")
     levels = taken.whole("num_train_timesteps" if old is None else "timesteps", 1000)
     if levels < 2:
         raise ValueError(f"num_train_timesteps must be at least 2, got {levels}")

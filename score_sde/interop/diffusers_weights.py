@@ -58,7 +58,7 @@ def _read_shards(index: Path) -> dict[str, np.ndarray]:
     found = {}
     for shard in shards:
         if not isinstance(shard, str) or shard != Path(shard).name or not shard.endswith(".safetensors"):
-            raise ValueError(f"{index} names {shard!r}, which is no .safetensors file of its folder")
+            raise ValueError(f"{index} names {shard!r:.100}, which is no .safetensors file of its folder")
         if not (index.parent / shard).is_file():
             raise FileNotFoundError(f"no {shard} in {index.parent}, of which {index.name} tells")
         tensors = _read_safetensors(index.parent / shard)
