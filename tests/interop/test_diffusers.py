@@ -202,7 +202,7 @@ def test_a_folder_with_options_of_another_program_is_none_of_diffusers(tmp_path)
 
 @pytest.mark.parametrize(("kind", "options", "message"), [
     ("ddpm", {"downsample_padding": 2}, "downsample_padding=2 is none that can be read, only 0 and 1"),
-    ("ddpm", {"layers_per_block": 10**6}, "layers_per_block: a whole number .* where there is 1000000"),
+    ("ddpm", {"layers_per_block": 10**6}, "layers_per_block must be a whole number from 1 to .*, got 1000000"),
     ("ddpm", {"layers_per_block": 10**4}, r"layers_per_block=10000 makes 20000 layers of \d+ tensors"),
     ("ddpm", {"block_out_channels": [32] * 500, "down_block_types": ["DownBlock2D"] * 500,
               "up_block_types": ["UpBlock2D"] * 500}, r"makes 500 layers of \d+ tensors"),
@@ -220,7 +220,7 @@ def test_a_folder_with_options_of_another_program_is_none_of_diffusers(tmp_path)
     ("ddpm", {"block_out_channels": [32, 48]}, "must be multiples of the first"),
     ("ddpm", {"block_out_channels": [64, 64]}, "has the shape"),
     ("ddpm", {"layers_per_block": 2}, "the weights lack down_blocks.0.resnets.1."),
-    ("ddpm", {"sample_size": None}, "a whole number of 1 or more is needed where there is None"),
+    ("ddpm", {"sample_size": None}, "sample_size must be a whole number from 1 to .*, got None"),
     ("ddpm", {"_class_name": "UNet2DConditionModel"}, "it is of the class 'UNet2DConditionModel'"),
     ("ncsnpp", {"center_input_sample": False}, "center_input_sample=False is none"),
     ("ncsnpp", {"norm_num_groups": 32}, "norm_num_groups=32 is none"),
