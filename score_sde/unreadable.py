@@ -133,8 +133,9 @@ def check_readable(path: Path) -> None:
 
 
 def raise_error(error: OSError) -> None:
-    """Raise an error: for ``os.walk``, which passes over folders that it cannot list unless told otherwise."""
-    raise error
+    """For ``os.walk``, which passes over folders that it cannot list: raise the error, unless nothing is there."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def set_aside(path: Path) -> Path:

@@ -100,7 +100,8 @@ def marked_files(folder):
 def test_results_are_marked_and_are_as_readable_as_before(tmp_path):
     paths = marked_files(tmp_path)
     assert all(map(is_marked, paths))
-    assert (np.asarray(Image.open(paths[0])) == IMAGE).all() and Image.open(paths[2]).n_frames == 2
+    with Image.open(paths[0]) as image, Image.open(paths[2]) as animation:
+        assert (np.asarray(image) == IMAGE).all() and animation.n_frames == 2
     for path, name in ((paths[3], "latent"), (paths[4], "samples")):
         with np.load(path, allow_pickle=False) as file:
             assert file.files == [name] and (file[name] == IMAGE).all()

@@ -43,8 +43,8 @@ def trace_sample(experiment):
 def outcome(config: Mutated) -> tuple[int, str, str]:
     """Exit code, standard output and error of ``score-sde train`` up to its first step and sample, which are traced."""
 
-    def train_in(workdir, experiment, stop, train_in=train.train_in):
-        code = train_in(workdir, experiment, stop)
+    def train_in(workdir, experiment, stop, *, overwrite, train_in=train.train_in):
+        code = train_in(workdir, experiment, stop, overwrite=overwrite)
         trace_sample(experiment)
         return code
 

@@ -169,7 +169,8 @@ def test_a_static_threshold_cuts_by_either_way_of_naming_it(workdir):
     tiny.run("sample", f"--workdir={workdir}", "--num_samples=8", *cut)
     found = samples(workdir / "samples")
     assert found.min() >= -1.00001 and found.max() <= 0.25001
-    tiny.run("sample", f"--workdir={workdir}", "--num_samples=8", "--config.sampling.threshold=static")
+    static = ("--config.sampling.threshold=static", "--config.sampling.grid=uniform")
+    tiny.run("sample", f"--workdir={workdir}", "--num_samples=8", *static)
     assert 0.9 < abs(samples(workdir / "samples")).max() <= 1.00001
 
 

@@ -209,7 +209,7 @@ FILES = [
     ),
     (
         "del config.sde.name",
-        "sde needs a name: one of vp, subvp, ve, edm, cosine, rectified_flow, brownian, or package.module:Name",
+        "sde needs a name: one of vp, subvp, ve, edm, cosine, discrete_vp, rectified_flow, brownian, or package.module",
     ),
     ("del config.training; config.training = 3", "training must be a section of keys and values, got 3"),
     (
