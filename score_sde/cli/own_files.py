@@ -12,6 +12,7 @@ from pathlib import Path
 from score_sde.evaluation.sample_files import check_replaceable
 from score_sde.replacing import is_marked
 from score_sde.sections import SECTIONS_OF
+from score_sde.unreadable import opening
 
 OVERWRITE = "write over files of other programs that lie where results go"
 """What ``--help`` says of ``--overwrite``."""
@@ -90,6 +91,7 @@ def _keys_of(path: Path) -> set[str]:
 
 def _json_of(path: Path) -> object:
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        with opening("the file", path):  # what cannot be read may be ours
+            return json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
         return None
