@@ -253,7 +253,8 @@ def build_dequantizer_model(
 
 def _of_kind(wanted: str, config: Config) -> dict[str, Any]:
     """The plain config; raises ``ValueError`` where it is one of another kind."""
-    plain = plain_config(config)
+    # Explicit, for what is saved of the model is read with the former defaults.
+    plain = with_explicit_options(plain_config(config))
     found = kind_of(plain)
     if found != wanted:
         suffix = "" if found == SCORE_MODEL else f"_{found}"

@@ -190,7 +190,8 @@ def _load_foreign(path: Path, config: dict[str, Any], trust: Trust) -> Model:
 
 def _load_diffusers(path: Path, given: Config | None, trust: Trust) -> Model:
     found = read_diffusers(path, scheduler=given is None)
-    config = plain_config(_config_of_diffusers(found) if given is None else given)
+    # A given config that leaves out the number of groups, on which no weight depends, has that of the folder.
+    config = as_begun(plain_config(_config_of_diffusers(found) if given is None else given), {"model": found.options})
     check_code(config, trust, str(path))
     _check_counts(path, config, found.tensors.values())
     shape = tuple(config["example"]["shape"])
