@@ -136,8 +136,11 @@ def build_classifier(config: Config) -> ClassifierExperiment:
     return ClassifierExperiment(augmentation=_augmentation(plain), model=model, **parts)
 
 
-def build_dequantizer(config: Config, score_model: Model) -> DequantizerExperiment:
+def build_dequantizer(config: Config, score_model: Model, *, trust: Trust = EVERYTHING) -> DequantizerExperiment:
     """The training of a dequantizer for a score model, whose sections ``sde`` and ``data`` the config is given.
+
+    ``trust`` says which code the section ``data`` may name. The SDE has been built, and what else the config names is
+    the caller's own choice.
 
     Raises:
         ValueError: in one line, for whatever in the config is unknown, misspelt, of a wrong type or out of range, or
@@ -145,7 +148,7 @@ def build_dequantizer(config: Config, score_model: Model) -> DequantizerExperime
         FileNotFoundError: where the data are not there.
     """
     given = {section: score_model.config[section] for section in ("sde", "data")}
-    plain, parts = _training_parts({**as_mapping(config), **given}, VariationalDequantization)
+    plain, parts = _training_parts({**as_mapping(config), **given}, VariationalDequantization, data_trust=trust)
     model = build_dequantizer_model(plain, None, step=0)
     return DequantizerExperiment(score_model=score_model, model=model, **parts)
 
@@ -168,12 +171,14 @@ def plain_config(config: Config) -> dict[str, Any]:
     return checked_sections(plain, kind_of(plain))
 
 
-def _training_parts(config: Config, objective: type) -> tuple[dict[str, Any], dict[str, Any]]:
+def _training_parts(
+    config: Config, objective: type, *, data_trust: Trust = EVERYTHING
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The plain config, which then knows its examples, and all of an experiment but its model."""
     plain = with_explicit_options(plain_config(config))
     parts = {
         "objective": construct("objective", objective, plain["objective"]),
-        "source": load_data(plain),
+        "source": load_data(plain, trust=data_trust),
         "optimizer": construct("optim", optax.GradientTransformation, plain["optim"]),
         "training": _call("training", Training, plain["training"], trust=EVERYTHING),
     }

@@ -147,6 +147,17 @@ def test_no_command_runs_what_any_place_of_a_workdir_names(verb, workdir, spy, t
         command_runs_nothing(spy, f"{verb}: {what}", verb, f"--workdir={workdir}", *flags)
 
 
+def test_the_data_of_a_dequantizer_are_those_of_an_allowed_package(workdir, spy, tmp_path, refused):
+    """What an allowed package only hands on is not allowed; the section ``data`` is not built with the score model."""
+    (tmp_path / "modules" / "handing_on.py").write_text("from loaded_module import make\n")
+    put_config(workdir, {**config_of(workdir), "data": {"source": "handing_on:make"}})
+    line = refused(
+        "train-dequantizer", f"--workdir={workdir}", *COMMANDS["train-dequantizer"], "--allow_code=handing_on"
+    )
+    assert "'handing_on:make' is defined in 'loaded_module', which is not allowed" in line
+    assert "called" not in spy.found()
+
+
 def test_a_name_that_is_overridden_is_not_imported_to_find_what_belonged_to_it(workdir, spy, tmp_path):
     config = config_of(workdir)
     put_config(workdir, {**config, "sde": {"name": "foreign_module:make", "beta_max": 3.0}})
