@@ -5,11 +5,11 @@ its results have are its own. Anywhere else a file has to say that this program 
 batch scripts are marked.
 """
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from score_sde.evaluation.sample_files import check_replaceable
+from score_sde.interop.bounds import read_json
 from score_sde.replacing import is_marked
 from score_sde.sections import SECTIONS_OF
 from score_sde.unreadable import opening
@@ -92,6 +92,6 @@ def _keys_of(path: Path) -> set[str]:
 def _json_of(path: Path) -> object:
     try:
         with opening("the file", path):  # what cannot be read may be ours
-            return json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
+            return read_json(path)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return None
