@@ -141,7 +141,7 @@ def saved_standardization(data: Mapping[str, Any], example: Mapping[str, Any]) -
     found = {key: example[key] for key in ("mean", "std") if key in example}
     for key, values in found.items():
         if not fits(values, tuple[float, ...]):
-            raise ValueError(f"example.{key} must be a sequence of finite numbers, got {values!r}")
+            raise ValueError(f"example.{key} must be a sequence of finite numbers, got {values!r:.100}")
     if bool(found) != (data.get(STANDARDIZE, False) is True):
         raise ValueError(
             f"data.{STANDARDIZE} cannot be changed: the model was trained with {STANDARDIZE}={bool(found)}"

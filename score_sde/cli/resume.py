@@ -17,7 +17,7 @@ AVERAGES = "training.averages"
 
 
 def continued(workdir: Path, config: Config) -> Config:
-    """The config for a run in ``workdir``: of one that was begun there it has the defaults of that time."""
+    """The config for a run in ``workdir``, with the former defaults where an earlier run in it goes on."""
     saved = newest_config(workdir / "checkpoints")
     return config if saved is None else as_begun(as_mapping(config), saved)
 

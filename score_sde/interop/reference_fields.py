@@ -46,7 +46,9 @@ IDLE = {
         ("deq.n_iters", "deq.ema_rate", "deq.dropout", "deq.offset"),
         "it trains the dequantizer, which has a config of its own here",
     ),
-    **dict.fromkeys(("eval.begin_ckpt", "eval.end_ckpt", "eval.ckpt_id"), "the flag --step chooses the checkpoint"),
+    **dict.fromkeys(
+        ("eval.begin_ckpt", "eval.end_ckpt", "eval.ckpt_id"), "the flag --checkpoint chooses the checkpoint"
+    ),
     **dict.fromkeys(
         ("eval.enable_sampling", "eval.enable_loss", "eval.enable_bpd"), "each evaluation is a command of its own"
     ),
