@@ -173,7 +173,7 @@ class DDPMEstimator(BoundEstimator):
             )
 
     def check_model(self, sde: SDE, parameterization: Parameterization) -> None:
-        """Raise ``ValueError`` unless, besides, the network is told the index of a level at the time of that level."""
+        """Raise ``ValueError`` unless the network also gets the index of a level at the time of that level."""
         self.check(parameterization)
         if isinstance(parameterization, DiscreteNoisePrediction) != (sde.step_times() is None):
             raise ValueError(
@@ -190,7 +190,7 @@ class DDPMEstimator(BoundEstimator):
         return ddpm_vlb(key, score_fn, self._marginals, x, **options, **borders)
 
     def _times(self, sde: SDE) -> Float[np.ndarray, " levels"] | None:
-        """The times of the levels of an SDE that has some; raises ``ValueError`` unless they are the levels here."""
+        """The times of the levels of a discrete SDE; raises ``ValueError`` where its levels are not the chain's."""
         times = sde.step_times()
         if times is None:
             return None

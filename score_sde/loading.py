@@ -54,7 +54,7 @@ def load(
         allow: the code that the saved config may name, as ``["mypkg"]``: ``"mypkg"`` or ``"mypkg.*"`` is whatever the
             package and the modules below it define, ``"mypkg.module:Name"`` one function or class, ``"*"`` all code.
             Without it the saved config chooses from the tables of this package alone. To import a module is to run it,
-            with the rights of whoever loads the model.
+            with the rights of the user who loads the model.
 
     Raises:
         FileNotFoundError: where there is no checkpoint.
@@ -110,10 +110,10 @@ def load_dequantizer(path: str | Path, *, step: int | None = None, allow: Allow 
 
 
 def saved_config(path: str | Path, *, step: int | None = None, allow: Allow = ()) -> ConfigDict:
-    """The resolved config that was saved with a checkpoint or an exported model, or that a diffusers folder tells.
+    """The resolved config that was saved with a checkpoint or an exported model, or that of a diffusers folder.
 
-    What is built from it is the choice of whoever builds it, so it names no code but what ``allow`` says, as in `load`.
-    To look at any config, ``allow="*"``; nothing is imported.
+    The caller may build it without further checks, so it must name no code but what ``allow`` says, as in `load`. To
+    look at any config, ``allow="*"``; nothing is imported.
 
     Raises:
         FileNotFoundError: where there is none.
@@ -165,7 +165,7 @@ def _with_tuples(value: Any) -> Any:
 
 
 def _chosen_config(path: str | Path, found: SamplingCheckpoint, given: Config | None, trust: Trust) -> dict[str, Any]:
-    """The given config, or that of the saved parameters; with the examples that the saved one tells of."""
+    """The given config, or that of the saved parameters, with the section ``example`` of the saved one."""
     saved = found.config
     check_code(saved if given is None else as_mapping(given), trust, str(path))
     if not isinstance(saved, Mapping) or "example" not in saved:

@@ -62,9 +62,9 @@ class Trust:
             raise ValueError(refusal([(section, name)]))
 
     def check_definition(self, section: str, name: str, found: Any) -> None:
-        """Raise ``ValueError`` where an allowed module only hands on what another defines, as ``mypkg:system``.
+        """Raise ``ValueError`` where an allowed module only re-exports what another defines, as ``mypkg:system``.
 
-        A name that is allowed as such may lead anywhere.
+        A name that is allowed itself may be defined anywhere.
         """
         module = _defining_module(found)
         if name not in self.patterns and not self._allows_module(module):

@@ -169,7 +169,7 @@ class _NotOrbax(logging.Filter):
 
 
 class _NotItsTasks(logging.Filter):
-    """Lets nothing through of tasks of orbax that nobody asked: where one read fails, it raises that error alone."""
+    """Drops the errors of orbax's tasks that are never retrieved: where reads fail, it raises the first error alone."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
