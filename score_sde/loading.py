@@ -30,7 +30,7 @@ from score_sde.interop.reference_config import sections_of_reference
 from score_sde.models import ScoreNetwork
 from score_sde.sections import as_begun, with_former_options
 from score_sde.training import SamplingCheckpoint, restore_for_sampling
-from score_sde.trust import EVERYTHING, Allow, Trust
+from score_sde.trust import EVERYTHING, Allow, Trust, is_code
 
 
 def load(
@@ -151,6 +151,10 @@ def config_from_reference(fields: Config) -> ConfigDict:
 
 
 def _check_counts(path: str | Path, config: Mapping[str, Any], arrays: Iterable[Any]) -> None:
+    """Refuse options of a network that do not suit the arrays of its file; allowed code has options of its own."""
+    model = config.get("model")
+    if isinstance(model, Mapping) and is_code(model.get("name")):
+        return
     try:
         check_counts(config, arrays)
     except ValueError as error:

@@ -206,6 +206,27 @@ def own(workdir, tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
+OWN_NETWORK = """
+from score_sde.models import ScoreNetwork
+
+def net(shape, sigmas, num_blocks) -> ScoreNetwork:
+    return ScoreNetwork(lambda key: {}, lambda params, x, t, **options: 0.0 * x)
+"""
+
+
+def test_an_own_network_may_have_options_of_any_length(exported, tmp_path, monkeypatch):
+    """The bounds are those of the networks here: it was trained, and refused for having fewer tensors than options."""
+    (tmp_path / "own_network.py").write_text(OWN_NETWORK)
+    monkeypatch.syspath_prepend(tmp_path)
+    model = {"name": "own_network:net", "sigmas": [0.1] * 100, "num_blocks": 100}
+    config = {**config_of(exported), "model": model}
+    export_model(tmp_path / "own", {}, config, step=1)
+    try:
+        assert load(tmp_path / "own", allow="own_network").config["model"]["num_blocks"] == 100
+    finally:
+        sys.modules.pop("own_network", None)
+
+
 def test_own_code_is_taken_where_it_is_allowed(own, monkeypatch):
     monkeypatch.syspath_prepend(own.parent / "here")
     for allow in ("own_package", ["own_package.*"], ["own_package.parts:OwnSampler", "own_package.parts:points"], "*"):
