@@ -65,7 +65,8 @@ def makes_no_sense(network, parameterization):
         return parameterization != "discrete_score_25"
     if network.startswith("ncsnpp") and network != "ncsnpp_positional":
         divided_by_logarithm = network == "ncsnpp_divided" and parameterization.endswith("log_noise_to_signal")
-        return parameterization.startswith("discrete_") or divided_by_logarithm
+        is_index = parameterization.startswith("discrete_") or parameterization.endswith("step_index")
+        return is_index or divided_by_logarithm
     return False
 
 
