@@ -149,12 +149,12 @@ def test_no_command_runs_what_any_place_of_a_workdir_names(verb, workdir, spy, t
 
 def test_the_data_of_a_dequantizer_are_those_of_an_allowed_package(workdir, spy, tmp_path, refused):
     """What an allowed package only hands on is not allowed; the section ``data`` is not built with the score model."""
-    (tmp_path / "modules" / "handing_on.py").write_text("from loaded_module import make\n")
-    put_config(workdir, {**config_of(workdir), "data": {"source": "handing_on:make"}})
+    (tmp_path / "modules" / "reexporting_module.py").write_text("from loaded_module import make\n")
+    put_config(workdir, {**config_of(workdir), "data": {"source": "reexporting_module:make"}})
     line = refused(
-        "train-dequantizer", f"--workdir={workdir}", *COMMANDS["train-dequantizer"], "--allow_code=handing_on"
+        "train-dequantizer", f"--workdir={workdir}", *COMMANDS["train-dequantizer"], "--allow_code=reexporting_module"
     )
-    assert "'handing_on:make' is defined in 'loaded_module', which is not allowed" in line
+    assert "'reexporting_module:make' is defined in 'loaded_module', which is not allowed" in line
     assert "called" not in spy.found()
 
 
