@@ -104,7 +104,7 @@ Config: TypeAlias = ConfigDict | Mapping[str, Any]
 """A config, or its sections as plain dictionaries."""
 
 NOT_OF_THE_SOURCE = (*SCALING, STANDARDIZE, *AUGMENTATION)
-"""The keys of the section ``data`` that are no options of its source."""
+"""The keys of the section ``data`` that are not options of its source."""
 
 
 def build(config: Config) -> Experiment:
@@ -136,8 +136,11 @@ def build_classifier(config: Config) -> ClassifierExperiment:
     return ClassifierExperiment(augmentation=_augmentation(plain), model=model, **parts)
 
 
-def build_dequantizer(config: Config, score_model: Model) -> DequantizerExperiment:
+def build_dequantizer(config: Config, score_model: Model, *, trust: Trust = EVERYTHING) -> DequantizerExperiment:
     """The training of a dequantizer for a score model, whose sections ``sde`` and ``data`` the config is given.
+
+    ``trust`` says which code the section ``data`` may name. The SDE has been built, and what else the config names is
+    the caller's own choice.
 
     Raises:
         ValueError: in one line, for whatever in the config is unknown, misspelt, of a wrong type or out of range, or
@@ -145,7 +148,7 @@ def build_dequantizer(config: Config, score_model: Model) -> DequantizerExperime
         FileNotFoundError: where the data are not there.
     """
     given = {section: score_model.config[section] for section in ("sde", "data")}
-    plain, parts = _training_parts({**as_mapping(config), **given}, VariationalDequantization)
+    plain, parts = _training_parts({**as_mapping(config), **given}, VariationalDequantization, data_trust=trust)
     model = build_dequantizer_model(plain, None, step=0)
     return DequantizerExperiment(score_model=score_model, model=model, **parts)
 
@@ -168,12 +171,14 @@ def plain_config(config: Config) -> dict[str, Any]:
     return checked_sections(plain, kind_of(plain))
 
 
-def _training_parts(config: Config, objective: type) -> tuple[dict[str, Any], dict[str, Any]]:
+def _training_parts(
+    config: Config, objective: type, *, data_trust: Trust = EVERYTHING
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The plain config, which then knows its examples, and all of an experiment but its model."""
     plain = with_explicit_options(plain_config(config))
     parts = {
         "objective": construct("objective", objective, plain["objective"]),
-        "source": load_data(plain),
+        "source": load_data(plain, trust=data_trust),
         "optimizer": construct("optim", optax.GradientTransformation, plain["optim"]),
         "training": _call("training", Training, plain["training"], trust=EVERYTHING),
     }
@@ -190,7 +195,7 @@ def _check_unconditional(model: Mapping[str, Any]) -> None:
     if str(model.get("name")) in NETWORKS and model.get("num_classes") is not None:
         raise ValueError(
             f"model.num_classes={model['num_classes']!r} would make a table of class labels that is never used: score "
-            f"models are trained without labels so far, leave it out"
+            "models are trained without labels so far, leave it out"
         )
 
 
@@ -203,7 +208,7 @@ def _augmentation(plain: Mapping[str, Any]) -> Augmentation:
 
 
 def load_data(config: Config, *, trust: Trust = EVERYTHING) -> DataSource:
-    """The data of a config, of the caller's own unless ``trust`` says which code it may name."""
+    """The data of a config, which may name any code unless ``trust`` restricts it."""
     options = {key: value for key, value in plain_config(config)["data"].items() if key not in NOT_OF_THE_SOURCE}
     source = options.pop("source", None)
     if "name" in options:
@@ -218,7 +223,7 @@ def load_data(config: Config, *, trust: Trust = EVERYTHING) -> DataSource:
 def build_model(config: Config, params: Params | None, *, step: int, trust: Trust = EVERYTHING) -> Model:
     """The model of a resolved config, which knows the shape of an example; initial parameters where none are given.
 
-    The config is the caller's own, unless ``trust`` says which code it may name.
+    The config may name any code unless ``trust`` restricts it.
     """
     plain = _of_kind(SCORE_MODEL, config)
     sampler = dict(plain["sampling"])
@@ -253,7 +258,8 @@ def build_dequantizer_model(
 
 def _of_kind(wanted: str, config: Config) -> dict[str, Any]:
     """The plain config; raises ``ValueError`` where it is one of another kind."""
-    plain = plain_config(config)
+    # Explicit, because a saved config without these options is read with the former defaults.
+    plain = with_explicit_options(plain_config(config))
     found = kind_of(plain)
     if found != wanted:
         suffix = "" if found == SCORE_MODEL else f"_{found}"
@@ -288,14 +294,14 @@ def _scaling(data: Mapping[str, Any], example: Mapping[str, Any], trust: Trust) 
 
 
 def build_sde(config: Config, *, trust: Trust = EVERYTHING) -> sdes.SDE:
-    """The SDE alone of a config, of the caller's own unless ``trust`` says which code it may name."""
+    """The SDE alone of a config, which may name any code unless ``trust`` restricts it."""
     return construct("sde", sdes.SDE, plain_config(config)["sde"], trust=trust)
 
 
 def construct(section: str, kind: type, values: Any, *, trust: Trust = EVERYTHING, **given: Any) -> Any:
     """The object of a ``kind`` that ``values["name"]`` chooses for a section, made with the other values and ``given``.
 
-    ``trust`` says which code the values may name: any, for those that the caller has chosen.
+    The values may name any code unless ``trust`` restricts it.
 
     Raises:
         ValueError: where the name or a key is unknown, or the object is of another kind.

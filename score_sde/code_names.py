@@ -12,7 +12,7 @@ Keys: TypeAlias = tuple[str, ...]
 """The keys that lead to a value of a config."""
 
 CHOICES = {"name", *FUNCTIONS, *VALUES}
-"""The keys whose value is looked up in a table, in whatever section."""
+"""The keys whose value is looked up in a table, in any section."""
 
 
 def check_code(config: Any, trust: Trust, source: str, *, sections: Sequence[str] = SECTIONS) -> None:
@@ -34,7 +34,7 @@ def check_code(config: Any, trust: Trust, source: str, *, sections: Sequence[str
 def named_code(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What a config names as ``"package.module:Name"``: the section and key, and the name.
 
-    Paths, data sets, averages such as ``"power:0.05"`` and other values are no code, though they may have a colon.
+    Paths, data sets and averages such as ``"power:0.05"`` are not code, though they may have a colon.
     """
     for path, value in leaves(config):
         if _is_choice(path, value) and is_code(value):
@@ -48,8 +48,8 @@ def _is_choice(path: Keys, value: Any) -> bool:
 
 
 def leaves(config: Mapping[str, Any]) -> Iterator[tuple[Keys, Any]]:
-    """The values that are no sections, those of a list one by one, under the keys that lead to them."""
-    # Without recursion: the nesting of a file is as deep as whoever wrote it likes.
+    """All values of a config with the keys that lead to them; each element of a list by itself."""
+    # Without recursion: a foreign file may be nested to any depth.
     waiting: list[tuple[Keys, Any]] = [((str(key),), value) for key, value in reversed(list(config.items()))]
     while waiting:
         path, value = waiting.pop()

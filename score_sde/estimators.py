@@ -41,6 +41,11 @@ class Estimator(abc.ABC):
     def check(self, parameterization: Parameterization) -> None:  # noqa: B027 - most take any
         """Raise ``ValueError`` unless it can be applied to models of this parameterisation."""
 
+    def check_model(self, sde: SDE, parameterization: Parameterization) -> None:
+        """Raise ``ValueError`` unless it can be applied to models of this SDE and parameterisation."""
+        del sde
+        self.check(parameterization)
+
     @abc.abstractmethod
     def density(self, key: Key, sde: SDE, score_fn: ScoreFn, x: Shaped[ArrayLike, "*shape"]) -> Estimate:
         """The log density of ``x``, in model units."""
@@ -159,12 +164,21 @@ class DDPMEstimator(BoundEstimator):
         """Raise ``ValueError`` unless the model is one of the same levels."""
         chain = DiscreteNoisePrediction(num_scales=self.num_scales, beta_min=self.beta_min, beta_max=self.beta_max)
         if parameterization.time_label == StepIndex(num_levels=self.num_scales):
-            return  # of a `DiscreteVPSDE`, whose levels `bound` compares
+            return  # the levels of the SDE are for `check_model` and `bound`
         discrete = isinstance(parameterization, DiscreteNoisePrediction)
         if not discrete or replace(parameterization, interpolate=False) != chain:
             raise ValueError(
                 f"the bound ddpm is for models of {self.num_scales} levels with beta_min={self.beta_min} and beta_max="
                 f"{self.beta_max}, whose parameterization is discrete_noise with the same: else take variational"
+            )
+
+    def check_model(self, sde: SDE, parameterization: Parameterization) -> None:
+        """Raise ``ValueError`` unless the network also gets the index of a level at the time of that level."""
+        self.check(parameterization)
+        if isinstance(parameterization, DiscreteNoisePrediction) != (sde.step_times() is None):
+            raise ValueError(
+                "the bound ddpm needs the time label step_index where the SDE is discrete_vp, and the parameterization "
+                "discrete_noise with any other SDE: else take variational"
             )
 
     def bound(
@@ -176,7 +190,7 @@ class DDPMEstimator(BoundEstimator):
         return ddpm_vlb(key, score_fn, self._marginals, x, **options, **borders)
 
     def _times(self, sde: SDE) -> Float[np.ndarray, " levels"] | None:
-        """The times of the levels of an SDE that has some; raises ``ValueError`` unless they are the levels here."""
+        """The times of the levels of a discrete SDE; raises ``ValueError`` where its levels are not the chain's."""
         times = sde.step_times()
         if times is None:
             return None

@@ -226,7 +226,7 @@ class Model(TrainedModel):
         check_labels(self.sde, self.network.labels, self.parameterization, first=self.sde.t_min)
         evaluating = self.evaluating
         _before_end("eval.t_min", evaluating.t_min, self.sde)
-        evaluating.estimator.check(self.parameterization)
+        evaluating.estimator.check_model(self.sde, self.parameterization)
         if self.scaling.num_levels is not None and evaluating.dequantizer is None and evaluating.bound is None:
             raise ValueError(
                 "eval.dequantizer none needs eval.bound: the probability flow has a density, and no probabilities"

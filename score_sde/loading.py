@@ -30,7 +30,7 @@ from score_sde.interop.reference_config import sections_of_reference
 from score_sde.models import ScoreNetwork
 from score_sde.sections import as_begun, with_former_options
 from score_sde.training import SamplingCheckpoint, restore_for_sampling
-from score_sde.trust import EVERYTHING, Allow, Trust
+from score_sde.trust import EVERYTHING, Allow, Trust, is_code
 
 
 def load(
@@ -54,7 +54,7 @@ def load(
         allow: the code that the saved config may name, as ``["mypkg"]``: ``"mypkg"`` or ``"mypkg.*"`` is whatever the
             package and the modules below it define, ``"mypkg.module:Name"`` one function or class, ``"*"`` all code.
             Without it the saved config chooses from the tables of this package alone. To import a module is to run it,
-            with the rights of whoever loads the model.
+            with the rights of the user who loads the model.
 
     Raises:
         FileNotFoundError: where there is no checkpoint.
@@ -110,10 +110,10 @@ def load_dequantizer(path: str | Path, *, step: int | None = None, allow: Allow 
 
 
 def saved_config(path: str | Path, *, step: int | None = None, allow: Allow = ()) -> ConfigDict:
-    """The resolved config that was saved with a checkpoint or an exported model, or that a diffusers folder tells.
+    """The resolved config that was saved with a checkpoint or an exported model, or that of a diffusers folder.
 
-    What is built from it is the choice of whoever builds it, so it names no code but what ``allow`` says, as in `load`.
-    To look at any config, ``allow="*"``; nothing is imported.
+    The caller may build it without further checks, so it must name no code but what ``allow`` says, as in `load`. To
+    look at any config, ``allow="*"``; nothing is imported.
 
     Raises:
         FileNotFoundError: where there is none.
@@ -151,6 +151,10 @@ def config_from_reference(fields: Config) -> ConfigDict:
 
 
 def _check_counts(path: str | Path, config: Mapping[str, Any], arrays: Iterable[Any]) -> None:
+    """Refuse options of a network that do not suit the arrays of its file; allowed code has options of its own."""
+    model = config.get("model")
+    if isinstance(model, Mapping) and is_code(model.get("name")):
+        return
     try:
         check_counts(config, arrays)
     except ValueError as error:
@@ -165,7 +169,7 @@ def _with_tuples(value: Any) -> Any:
 
 
 def _chosen_config(path: str | Path, found: SamplingCheckpoint, given: Config | None, trust: Trust) -> dict[str, Any]:
-    """The given config, or that of the saved parameters; with the examples that the saved one tells of."""
+    """The given config, or that of the saved parameters, with the section ``example`` of the saved one."""
     saved = found.config
     check_code(saved if given is None else as_mapping(given), trust, str(path))
     if not isinstance(saved, Mapping) or "example" not in saved:
@@ -190,7 +194,8 @@ def _load_foreign(path: Path, config: dict[str, Any], trust: Trust) -> Model:
 
 def _load_diffusers(path: Path, given: Config | None, trust: Trust) -> Model:
     found = read_diffusers(path, scheduler=given is None)
-    config = plain_config(_config_of_diffusers(found) if given is None else given)
+    # A given config that leaves out the number of groups, on which no weight depends, has that of the folder.
+    config = as_begun(plain_config(_config_of_diffusers(found) if given is None else given), {"model": found.options})
     check_code(config, trust, str(path))
     _check_counts(path, config, found.tensors.values())
     shape = tuple(config["example"]["shape"])

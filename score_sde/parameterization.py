@@ -12,6 +12,7 @@ from typing import TypeAlias
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from score_sde.precision import wide_time
 from score_sde.sdes.base import SDE
 from score_sde.sdes.discrete_vp import whole_if_near
 from score_sde.sdes.discretization import ddpm_marginals
@@ -62,7 +63,7 @@ class StepIndex:
         levels = getattr(sde, "num_levels", self.num_levels)
         if levels != self.num_levels:
             raise ValueError(f"the time label counts num_levels={self.num_levels} levels, and the SDE has {levels}")
-        return jnp.clip(whole_if_near(jnp.asarray(t) * self.num_levels) - 1.0, 0.0, self.num_levels - 1.0)
+        return jnp.clip(whole_if_near(jnp.asarray(wide_time(t)) * self.num_levels) - 1.0, 0.0, self.num_levels - 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,11 @@ class Parameterization(abc.ABC):
     def label_is_logarithm(self) -> bool:
         """Whether the time label is the logarithm of a noise level already, of which no other is to be taken."""
         return self.time_label is log_noise_to_signal
+
+    @property
+    def shows_image(self) -> bool:
+        """Whether the output gives the denoised image even at ``alpha = 0``, where the input has no signal."""
+        return False
 
     def network_input(
         self, sde: SDE, x: Float[Array, "*shape"], t: ScalarLike
@@ -249,6 +255,11 @@ class DiscreteScorePrediction(Parameterization):
 class DenoisedPrediction(Parameterization):
     """The network predicts ``E[x_0 | x_t]``: ``score = (alpha output - x) / sigma^2``, Tweedie's formula."""
 
+    @property
+    def shows_image(self) -> bool:
+        """True."""
+        return True
+
     def score(
         self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
     ) -> Float[Array, "*shape"]:
@@ -278,6 +289,11 @@ class VelocityPrediction(Parameterization):
     The norm makes the definition one for every SDE; it is 1 for VP. Then
     ``eps = (sigma x / r + alpha v) / r`` with ``r = sqrt(alpha^2 + sigma^2)``.
     """
+
+    @property
+    def shows_image(self) -> bool:
+        """True."""
+        return True
 
     def score(
         self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike

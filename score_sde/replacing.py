@@ -32,14 +32,14 @@ def replacing(path: PathLike) -> Iterator[Path]:
 
 
 MARK = "score_sde"
-"""What a picture, an animation or an archive of arrays has in it that this package has written."""
+"""The mark in pictures, animations and archives of arrays that this package has written."""
 
 _MARKED = (
     (b"\x89PNG", b"Software\0" + MARK.encode()),
     (b"GIF8", MARK.encode()),
     (b"#!/bin/bash\n# Written by `score-sde launch", b""),
 )
-"""How files begin, and what is found near their beginning where they are this package's own."""
+"""How files begin, and the mark near their beginning where this package has written them."""
 
 
 def write_arrays(path: PathLike, **arrays: Any) -> None:
@@ -52,7 +52,7 @@ def write_arrays(path: PathLike, **arrays: Any) -> None:
 
 
 def is_marked(path: Path) -> bool:
-    """Whether this package has written a file, as far as the file itself says: pictures, arrays, batch scripts."""
+    """Whether a picture, an archive of arrays or a batch script carries the mark of this package."""
     with path.open("rb") as file:
         head = file.read(4096)
         file.seek(max(0, path.stat().st_size - len(MARK)))

@@ -26,22 +26,23 @@ STANDARDIZE = "standardize"
 
 
 FORMER: Mapping[str, Mapping[str, Any]] = {"ddpm": {"num_groups": 32}}
-"""Options of networks whose default has changed, and what it was: a config that was saved before leaves them out."""
+"""Options of networks whose default has changed, and the former default, which a config saved before that relies on."""
 
 
-def with_former_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A saved config that says what its network was, whatever the defaults are now."""
-    return _with_options(config, _changed(config))
+def with_former_options(config: Any) -> Any:
+    """A saved config that says what its network was, whatever the defaults are now; what is no config stays itself."""
+    return _with_options(config, _changed(config)) if isinstance(config, Mapping) else config
 
 
-def as_begun(config: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
-    """A config for the network of a saved one, from which it takes the options of `FORMER` that it leaves out."""
-    begun = with_former_options(saved).get("model", {})
+def as_begun(config: Mapping[str, Any], saved: Any) -> dict[str, Any]:
+    """A config for the network of a saved one, with the options of `FORMER` that one has or had by default."""
+    begun = saved.get("model") if isinstance(saved, Mapping) else None
+    begun = begun if isinstance(begun, Mapping) else {}
     return _with_options(config, {key: begun.get(key, former) for key, former in _changed(config).items()})
 
 
 def with_explicit_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config to train by, in which options whose default has changed are said: None, unless it has them."""
+    """A config of the caller's own, in which options whose default has changed are explicit: None unless given."""
     return _with_options(config, dict.fromkeys(_changed(config)))
 
 
@@ -140,7 +141,7 @@ def saved_standardization(data: Mapping[str, Any], example: Mapping[str, Any]) -
     found = {key: example[key] for key in ("mean", "std") if key in example}
     for key, values in found.items():
         if not fits(values, tuple[float, ...]):
-            raise ValueError(f"example.{key} must be a sequence of finite numbers, got {values!r}")
+            raise ValueError(f"example.{key} must be a sequence of finite numbers, got {values!r:.100}")
     if bool(found) != (data.get(STANDARDIZE, False) is True):
         raise ValueError(
             f"data.{STANDARDIZE} cannot be changed: the model was trained with {STANDARDIZE}={bool(found)}"

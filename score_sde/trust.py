@@ -62,9 +62,9 @@ class Trust:
             raise ValueError(refusal([(section, name)]))
 
     def check_definition(self, section: str, name: str, found: Any) -> None:
-        """Raise ``ValueError`` where an allowed module only hands on what another defines, as ``mypkg:system``.
+        """Raise ``ValueError`` where an allowed module only re-exports what another defines, as ``mypkg:system``.
 
-        A name that is allowed as such may lead anywhere.
+        A name that is allowed itself may be defined anywhere.
         """
         module = _defining_module(found)
         if name not in self.patterns and not self._allows_module(module):
@@ -85,9 +85,9 @@ NOTHING, EVERYTHING = Trust(), Trust(patterns=(ALL,))
 def refusal(found: Iterable[tuple[str, str]], source: str = "a saved config") -> str:
     """The line that says what a file names and how to allow it; ``found`` are sections and the code they name."""
     found = list(found)
-    shown = ", ".join(f"{_short(section)}={_short(name)!r}" for section, name in found[:_MOST])
+    shown = ", ".join(f"{shortened(section)}={shortened(name)!r}" for section, name in found[:_MOST])
     shown += f" and {len(found) - _MOST} more" if len(found) > _MOST else ""
-    modules = list(dict.fromkeys(_short(name.partition(":")[0]) for _, name in found[:_MOST]))
+    modules = list(dict.fromkeys(shortened(name.partition(":")[0]) for _, name in found[:_MOST]))
     return (
         f"{source} names code: {shown}; code that a file names is not run: if you trust it, load with allow={modules}, "
         f"on the command line --allow_code={','.join(modules)}"
@@ -104,7 +104,7 @@ def _defining_module(found: Any) -> str:
     return str(getattr(found, "__module__", None) or type(found).__module__)
 
 
-def _short(text: str) -> str:
-    """A text of a file as one line shows it."""
+def shortened(text: str) -> str:
+    """A text from a file as an error message shows it: printable, and cut off after a hundred characters."""
     text = text if text.isprintable() else repr(text)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -27,10 +27,10 @@ TRANSIENT = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EMFIL
 """Errors of disks and machines, for which no wrong path or flag is to blame."""
 
 _OF_BYTES = (errno.EINVAL, errno.EOVERFLOW, errno.EFBIG)
-"""These come of a place that a reader looks for in a file, and damaged bytes may have given it."""
+"""Errors of offsets and sizes that a reader has taken from the file: its bytes may be damaged."""
 
 _OF_CONTENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, *_OF_BYTES)
-"""These say what a folder or file holds; all others say that it could not be read."""
+"""Errors that say what a folder or file holds; all others say that it could not be read."""
 
 _STATUS = re.compile(
     "(ABORTED|CANCELLED|DEADLINE_EXCEEDED|INTERNAL|PERMISSION_DENIED|RESOURCE_EXHAUSTED|UNAUTHENTICATED|UNAVAILABLE"
@@ -57,7 +57,7 @@ def unreadable(what: str, path: Path, reason: str) -> UnreadableError:
 
 @contextmanager
 def opening(what: str, path: Path) -> Iterator[None]:
-    """Name what cannot be opened or read, where the error is not that it is not there.
+    """Raise errors of a block that opens or reads ``what`` as one line that names it, unless it is missing.
 
     Raises:
         FileNotFoundError, NotADirectoryError, IsADirectoryError: as the block does.
@@ -72,7 +72,7 @@ def opening(what: str, path: Path) -> Iterator[None]:
 
 
 def is_of_system(error: BaseException) -> bool:
-    """Whether an error is one of the system, such as a file of another user: it is none of the bytes.
+    """Whether an error comes from the system, such as a file of another user, and not from the bytes.
 
     Decoders raise ``OSError`` for damaged bytes too, but without a number, or with that of a wrong argument.
     """
@@ -81,7 +81,7 @@ def is_of_system(error: BaseException) -> bool:
 
 @contextmanager
 def telling_damage(what: str, path: Path, damage: Callable[[str], Exception]) -> Iterator[None]:
-    """Sort whatever a block that reads a file or folder raises.
+    """Classify the errors of a block that reads a file or folder.
 
     It is damage only where nothing kept the reader from the bytes: neither the error, nor those that led to it, are of
     the system, of memory or of devices, and every byte at ``path`` can be read afterwards.

@@ -130,6 +130,18 @@ def test_the_chain_is_for_models_of_its_own_levels(other):
     VariationalEstimator().check(other)
 
 
+def test_the_bound_of_levels_needs_the_labels_of_the_sde():
+    """Elsewhere the network was told an index that is off by one from the level that it was evaluated at."""
+    chain, counting = DDPMEstimator(), NoisePrediction(time_label=StepIndex())
+    chain.check_model(DiscreteVPSDE(), counting)
+    chain.check_model(SDE, DiscreteNoisePrediction())
+    for sde, parameterization in ((SDE, counting), (DiscreteVPSDE(), DiscreteNoisePrediction())):
+        with pytest.raises(ValueError, match="needs the time label step_index where the SDE is discrete_vp") as error:
+            chain.check_model(sde, parameterization)
+        assert "\n" not in str(error.value)
+        VariationalEstimator().check_model(sde, parameterization)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

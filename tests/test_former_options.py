@@ -1,5 +1,7 @@
 """Networks whose defaults have changed, and networks that cannot take the time labels of a config."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,9 @@ from score_sde.configs.default import section
 from score_sde.interop.exported import export_model
 from score_sde.loading import saved_config
 from score_sde.models import ddpm
+from score_sde.sections import as_begun, with_former_options
+
+DIFFUSERS = Path(__file__).parent / "golden" / "diffusers_ddpm"
 
 SMALL = {"nf": 32, "ch_mult": (1,), "num_res_blocks": 1, "attn_resolutions": (), "dropout": 0.0}
 
@@ -71,6 +76,28 @@ def test_a_run_that_was_begun_before_goes_on_as_it_was(tmp_path, monkeypatch):
     resume.check_resumes(tmp_path, experiment.model.config)
     monkeypatch.setattr(resume, "newest_config", lambda folder: None)
     assert resume.continued(tmp_path, config) is config
+
+
+@pytest.mark.parametrize("saved", [None, [], "x", {}, {"model": None}, {"model": ["ddpm"]}, {"model": "ddpm"}])
+def test_a_saved_config_may_be_anything(saved):
+    assert with_former_options(saved) == saved
+    assert as_begun({"model": {"name": "ddpm"}}, saved)["model"]["num_groups"] == 32
+
+
+def test_a_model_that_no_training_has_made_is_saved_as_it_is(tmp_path):
+    experiment = built(config_of("ddpm", **SMALL))
+    config = {**experiment.model.config, "model": {"name": "ddpm", **SMALL}}
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), experiment.model.params)
+    model = build_model(config, params, step=0)
+    export_model(tmp_path / "model", model.params, model.config, step=0)
+    assert program(load(tmp_path / "model").network) == program(model.network)
+
+
+def test_a_given_config_has_the_groups_of_a_folder_of_diffusers():
+    """The golden network has levels of 32 channels, in 32 groups; by default it would have 8."""
+    config = saved_config(DIFFUSERS)
+    del config.model["num_groups"]
+    assert load(DIFFUSERS, config=config).config["model"]["num_groups"] == 32
 
 
 NCSNPP = {"nf": 8, "ch_mult": (1,), "num_res_blocks": 1, "attn_resolutions": ()}

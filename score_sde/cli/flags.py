@@ -121,7 +121,7 @@ class Flags:
         return self._values
 
     def _settle(self, before: dict[str, Any]) -> None:
-        """Check what code the config names, once it has its overrides; and take away what these have made pointless."""
+        """Check the code that the config names after its overrides, and remove keys that these made pointless."""
         config = self._values.config.to_dict()
         if self._saved:
             check_code(config, trust_of(self._values), str(self._values.workdir))

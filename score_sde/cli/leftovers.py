@@ -19,8 +19,8 @@ CHOSEN_FOR_ONE = {"sampling": {"grid"}}
 def drop_leftovers(config: ConfigDict, before: Mapping[str, Any], given: Iterable[str]) -> None:
     """Take away what belongs to an earlier name of a section: keys that the new name has not, or `CHOSEN_FOR_ONE`.
 
-    The name of the section ``data`` is its source. An earlier name is no reason to import anything: what is no entry of
-    a table leaves all its keys behind.
+    The name of the section ``data`` is its source. Code that only the earlier name refers to is not imported: all keys
+    of its section are then taken to belong to it.
 
     Args:
         config: the config to change, in which sections may have got other names.
@@ -56,7 +56,7 @@ def _keys_left_by(path: str, section: Any, chosen: str) -> set[str]:
 
 
 def _keys(path: str, name: Any) -> set[str]:
-    """The keys that a name takes, which the caller has chosen."""
+    """The keys that a name of the caller's own choice takes."""
     if name in (None, "none"):
         return set()
     if path == "data":

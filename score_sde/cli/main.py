@@ -102,9 +102,9 @@ def _prepare_interpreter() -> None:
 
 
 def _prepare_devices(verb: str, arguments: Sequence[str]) -> None:
-    """Start the devices before anything is read or written; other processes are joined before that.
+    """Join the other processes and start the devices, before anything is read or written.
 
-    Not to show help; and ``launch`` leaves them to the processes that it starts.
+    Help needs no devices, and ``launch`` leaves them to the processes that it starts.
     """
     if verb == "launch" or any(argument in HELP for argument in arguments):
         return
@@ -136,7 +136,7 @@ def _without_failed_writes(arguments: threading.ExceptHookArgs) -> None:
 
 def _without_late_reads(unraisable: "sys.UnraisableHookArgs") -> None:
     # Tensorstore reads a checkpoint in many threads. Where one read fails, the others answer to a loop that is gone, or
-    # fail too, and are collected without anybody having asked for their errors.
+    # fail too, and are collected before anything retrieves their errors.
     if "Event loop is closed" not in str(unraisable.exc_value) and not _in_orbax(unraisable.exc_traceback):
         _report_unraisable(unraisable)
 

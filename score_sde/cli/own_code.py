@@ -31,10 +31,10 @@ def patterns_of(allow_code: str | None) -> tuple[str, ...]:
 
 
 def trust_of(values: Any) -> Trust:
-    """The code that the flags allow, and that which they name themselves, as ``--config.sde.name=mypkg:MySDE``.
+    """The code that the flags allow, and the code that they name themselves, as ``--config.sde.name=mypkg:MySDE``.
 
     Raises:
-        ValueError: where ``--allow_code`` has something else than patterns.
+        ValueError: where ``--allow_code`` has something other than patterns.
     """
     overrides = config_flags.get_override_values(values["config"]) if "config" in values else {}
     typed = tuple(value for _, value in leaves(overrides) if is_code(value))
@@ -42,9 +42,9 @@ def trust_of(values: Any) -> Trust:
 
 
 def command_line() -> tuple[str, ...]:
-    """The words that start this command in a Python of its own.
+    """The words that start this command in a new Python process.
 
-    That looks for no library in the folder where it is run (``-P``); unless this package lies there, not installed.
+    With ``-P`` it does not import libraries from the current folder; without, where this package is not installed.
     """
     try:
         metadata.version("score-sde")
@@ -54,10 +54,10 @@ def command_line() -> tuple[str, ...]:
 
 
 def look_in_current_folder() -> None:
-    """Let code of a user's own be imported from the folder where a command is run.
+    """Let the user's own code be imported from the current folder.
 
-    That comes after all that is installed, and only where a command is to run such code: else a file that lies there,
-    called ``matplotlib.py``, would run in place of the library, and any file in place of one that is not installed.
+    The folder is searched last, and only where a command is to run such code: otherwise a ``matplotlib.py`` there would
+    run in place of the library, and any file in place of a module that is not installed.
     """
     if not {"", str(Path.cwd())} & set(sys.path):
         sys.path.append("")

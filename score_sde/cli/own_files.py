@@ -1,17 +1,18 @@
-"""Files that a command may write over: those that this program has written, and others only where it is told to.
+"""Files that a command may overwrite: the ones this program has written, and others only with ``--overwrite``.
 
-One rule for all commands, checked before any work. In the folder of a training run, files of the names that a run and
-its results have are its own. Anywhere else a file has to say that this program has written it: pictures, arrays and
-batch scripts are marked.
+One rule for all commands, checked before any work. In the folder of a training run, files with the names of a run's
+files and results are its own. Anywhere else a file must carry a mark of this program: pictures, arrays and batch
+scripts are marked.
 """
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from score_sde.evaluation.sample_files import check_replaceable
+from score_sde.interop.bounds import read_json
 from score_sde.replacing import is_marked
 from score_sde.sections import SECTIONS_OF
+from score_sde.unreadable import opening
 
 OVERWRITE = "write over files of other programs that lie where results go"
 """What ``--help`` says of ``--overwrite``."""
@@ -24,7 +25,7 @@ RUN_FILES = (
 
 
 def check_run_folder(workdir: Path, *, overwrite: bool) -> None:
-    """Raise ``FileExistsError`` where a new run would take files for its own that no run has written."""
+    """Raise ``FileExistsError`` where a new run would overwrite files that no run has written."""
     if overwrite or not workdir.is_dir() or is_run(workdir):
         return
     for path in sorted(found for name in RUN_FILES for found in workdir.glob(name)):
@@ -36,12 +37,12 @@ def check_run_folder(workdir: Path, *, overwrite: bool) -> None:
 
 
 def check_results(paths: Iterable[Path], *, own: bool, overwrite: bool) -> None:
-    """Raise ``OSError`` where results would take the place of what this program has not written.
+    """Raise ``OSError`` where results would replace files that this program has not written.
 
     Args:
         paths: the files of the results; or folders, of pictures of samples.
         own: whether they lie in the folder of a run, where their names are enough.
-        overwrite: whether they may take the place of other files too.
+        overwrite: whether they may replace other files too.
     """
     for path in paths:
         if path.is_dir():
@@ -58,21 +59,21 @@ def check_results(paths: Iterable[Path], *, own: bool, overwrite: bool) -> None:
 
 
 def check_report(folder: Path, *, own: bool, overwrite: bool) -> None:
-    """Raise ``FileExistsError`` where a ``report.json`` in a folder is none of this program's."""
+    """Raise ``FileExistsError`` where the ``report.json`` of a folder was not written by this program."""
     path = folder / "report.json"
     if not own and not overwrite and not _is_empty(path) and not _is_report(path):
         raise FileExistsError(f"{path} is there, and not by score-sde: move it away, or write over it by --overwrite")
 
 
 def is_run(workdir: Path) -> bool:
-    """Whether a folder is that of a training run: it has a config of ours, or a checkpoint."""
+    """Whether a folder belongs to a training run: it has a config or a checkpoint of this program."""
     if _keys_of(workdir / "config.json") >= set.intersection(*map(set, SECTIONS_OF.values())):
         return True
     return any(workdir.glob("checkpoints/*/seal/metadata")) or any(workdir.glob("checkpoints/*/config/metadata"))
 
 
 def _is_empty(path: Path) -> bool:
-    """Whether nothing is lost with a file or folder."""
+    """Whether a file or folder is missing or empty."""
     if path.is_dir():
         return not any(path.iterdir())
     return not path.exists() or not path.stat().st_size
@@ -90,6 +91,7 @@ def _keys_of(path: Path) -> set[str]:
 
 def _json_of(path: Path) -> object:
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        with opening("the file", path):  # what cannot be read may be ours
+            return read_json(path)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return None

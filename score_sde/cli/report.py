@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from score_sde.interop.bounds import read_json
 from score_sde.replacing import replacing
 from score_sde.unreadable import set_aside
 
@@ -43,8 +44,8 @@ def read(workdir: Path) -> dict[str, str]:
 def _rows(file: Path) -> dict[str, str] | None:
     """The rows in a file; None where it is damaged."""
     try:
-        rows = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+        rows = read_json(file)
+    except ValueError:
         return None
     return rows if isinstance(rows, dict) else None
 

@@ -7,6 +7,7 @@ from typing import Any
 from score_sde.builders import Config, as_mapping
 from score_sde.sections import as_begun, with_former_options
 from score_sde.training import newest_config
+from score_sde.trust import shortened
 
 FIXED = ("data", "example", "sde", "parameterization", "model", "objective", "seed")
 """The sections that a run keeps; ``optim``, ``sampling``, ``training`` and ``eval`` may change."""
@@ -14,12 +15,9 @@ FIXED = ("data", "example", "sde", "parameterization", "model", "objective", "se
 AVERAGES = "training.averages"
 """What of ``training`` may not: the state has an average for each."""
 
-LONGEST = 100
-"""How many characters of a value an error shows."""
-
 
 def continued(workdir: Path, config: Config) -> Config:
-    """The config for a run in ``workdir``: of one that was begun there it has the defaults of that time."""
+    """The config for a run in ``workdir``, with the former defaults where an earlier run in it goes on."""
     saved = newest_config(workdir / "checkpoints")
     return config if saved is None else as_begun(as_mapping(config), saved)
 
@@ -37,20 +35,14 @@ def check_resumes(workdir: Path, config: Mapping[str, Any]) -> None:
     for section, then, since in sections:
         for key, was, now in _differences(section, then, since):
             raise ValueError(
-                f"{workdir} holds a run with {key}={_shown(was)} where this config has {_shown(now)}: choose another "
-                "--workdir "
-                f"(only optim, sampling, training and eval may change when a run goes on, but for {AVERAGES})"
+                f"{workdir} holds a run with {key}={shortened(repr(was))} where this config has "
+                f"{shortened(repr(now))}: choose another --workdir (only optim, sampling, training and eval may change "
+                f"when a run goes on, but for {AVERAGES})"
             )
 
 
 def _averages(training: Any) -> Any:
     return training.get("averages", []) if isinstance(training, Mapping) else []
-
-
-def _shown(value: Any) -> str:
-    """A value, cut off where it is long, as the means of many columns are."""
-    text = repr(value)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _differences(path: str, saved: Any, config: Any) -> Iterator[tuple[str, Any, Any]]:

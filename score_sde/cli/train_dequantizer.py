@@ -12,6 +12,7 @@ from score_sde.cli.training_run import train_in
 from score_sde.cli.workdir import EXAMPLE, existing_workdir
 from score_sde.loading import load
 from score_sde.training import StopRequest
+from score_sde.trust import NOTHING, Trust
 
 CONFIG = "dequantizer/digits"
 
@@ -35,8 +36,9 @@ def main(argv: Sequence[str]) -> int:
     folder = Path(values.output).expanduser() if values.output else workdir / "dequantizer"
     with StopRequest() as stop:
         with refusals():
-            allow = patterns_of(values.allow_code)
-            if allow:
+            trust = Trust.of(patterns_of(values.allow_code))
+            if trust != NOTHING:
                 look_in_current_folder()
-            experiment = build_dequantizer(values.config, load(workdir, step=values.checkpoint, allow=allow))
+            model = load(workdir, step=values.checkpoint, allow=trust.patterns)
+            experiment = build_dequantizer(values.config, model, trust=trust)
         return train_in(folder, experiment, stop, overwrite=values.overwrite)

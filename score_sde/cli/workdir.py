@@ -108,5 +108,5 @@ def _config_of_run(argv: Sequence[str]) -> tuple[ConfigDict, list[str]]:
     if step is not None and not step.isdigit():
         raise Refusal(f"--checkpoint must be the step of a checkpoint, got {step!r}")
     path = existing_workdir(value_of("workdir", argv))
-    # Whatever it names: what the flags put in its place need not be allowed, and `Flags` checks the rest.
+    # All code is allowed here: flags may replace some of the names, and `Flags` checks the result.
     return saved_config(path, step=None if step is None else int(step), allow=ALL), list(argv)

@@ -18,7 +18,7 @@ def allowed(num_bytes: int) -> int:
 
 
 def check_unfolded(unfolded: int, num_bytes: int) -> None:
-    """Refuse what unfolds to more.
+    """Refuse data that unfold to more than that.
 
     Raises:
         ValueError: in one line.

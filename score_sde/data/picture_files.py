@@ -1,4 +1,4 @@
-"""Encoded pictures, opened with all that is foreign in them refused in one line: damage, depth and size."""
+"""Opening encoded pictures; damage, unknown depths and excessive sizes are refused in one line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,11 +12,11 @@ GREY_MODES = ("1", "L", "LA")
 COLOR_MODES = ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 MAX_PIXELS = 2**27
-"""Pixels of a picture; a camera has a tenth of a billion, and a file of a few kilobytes may promise any number."""
+"""The most pixels of a picture: cameras have 1e8, and the header of a small file may state any number."""
 
 
 class WrongImageError(ValueError):
-    """A readable image of the wrong kind, which is told apart from a damaged one."""
+    """A readable image of the wrong kind, as opposed to a damaged one."""
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def opened_picture(
 
 
 def converted(image: Any, *, is_grey: bool) -> Any:
-    """The image in grey or in RGB, without what is transparent in it."""
+    """The image in grey or in RGB, without its transparency."""
     # A palette with transparency loses it without a warning only by way of RGBA.
     image = image.convert("RGBA") if image.mode in ("P", "PA") else image
     mode = "L" if is_grey else "RGB"

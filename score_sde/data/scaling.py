@@ -49,7 +49,10 @@ class Scaling:
         if len(self.mean) != len(self.std):
             raise ValueError(f"{len(self.mean)} means do not belong to {len(self.std)} standard deviations")
         if not all(0.0 < std < math.inf for std in self.std) or not all(map(math.isfinite, self.mean)):
-            raise ValueError(f"standard deviations must be positive, and all finite: {self.mean}, {self.std}")
+            raise ValueError(
+                "standard deviations must be positive, and all finite, and means finite, got "
+                f"mean={self.mean!s:.100} and std={self.std!s:.100}"
+            )
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Raise ValueError unless examples of this shape have a channel for each mean."""

@@ -131,7 +131,7 @@ class Pieces:
     def remove(self, total: int) -> None:
         """Forget the pieces, unless some reach beyond ``total``: those belong to a larger request.
 
-        Damaged ones stay: what can still be had from them is not for this to decide.
+        Damaged ones stay: something may still be recovered from them.
         """
         if any(indices.stop > total for indices in self._found()) or not self.folder.is_dir():
             return

@@ -1,4 +1,4 @@
-"""How much a foreign file may ask for: what it makes is bounded by what it has."""
+"""Bounds on what a foreign file may ask for, by its own size."""
 
 import json
 import math
@@ -53,7 +53,7 @@ def check_tree(tree: Any, num_bytes: int) -> None:
 
 
 def arrays_in(tree: Any) -> list[np.ndarray]:
-    """All arrays in a tree that was checked; its keys need no order, which JAX's trees ask for."""
+    """All arrays in a tree that was checked; unlike for JAX, its keys need not be sortable."""
     found, left = [], [tree]
     while left:
         node = left.pop()
@@ -69,7 +69,7 @@ def _children(node: Any) -> list[Any]:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line of a few words, for it may quote a file."""
+    """The message of an error in one line of at most 300 characters, since it may quote a file."""
     return " ".join(str(error).split())[:300]
 
 
@@ -96,7 +96,7 @@ def check_counts(config: Mapping[str, Any], arrays: Iterable[Any]) -> None:
     """Refuse a config whose network would have more parts than a file has tensors, before that network is built.
 
     Args:
-        config: the sections of a config; what is missing in it is not checked, nor what is of a wrong type.
+        config: the sections of a config; missing options and options of a wrong type are not checked.
         arrays: the tensors of the file.
 
     Raises:

@@ -81,7 +81,7 @@ def read_diffusers(folder: str | Path, *, scheduler: bool = True) -> Diffusers:
 ASSUMED_VP = "DDPM's 1,000 linear betas from 1e-4 to 0.02, predicting the noise"
 
 REPLACED = {"training.sde": "vpsde", "sampling.predictor": "ancestral_sampling", "sampling.corrector": "none"}
-"""Fields that a published config must have, of sections that those of the scheduler replace."""
+"""Fields that a published config must have, in sections that the scheduler's sections replace."""
 
 
 def _model_folder(path: Path) -> Path | None:
@@ -98,7 +98,7 @@ def _is_model(folder: Path) -> bool:
 
 
 def _check_pipeline(path: Path) -> None:
-    """Refuse a pipeline that has other networks, as that of latent diffusion, whose images are of another space."""
+    """Refuse a pipeline with other networks, such as latent diffusion, which generates in another space."""
     if not (path / INDEX).is_file():
         return
     parts = _read_json(path / INDEX)
@@ -129,7 +129,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _errors_in(path: Path) -> Iterator[None]:
-    """Raise what options of a file lead to as one line that names the file."""
+    """Turn errors from the options of a file into one line that names the file."""
     try:
         yield
     except KeyError as error:

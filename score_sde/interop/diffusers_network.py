@@ -38,7 +38,7 @@ DEFAULTS: Options = {
     "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"],
     "up_block_types": ["AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
 }
-"""What an option is where a config leaves it out."""
+"""The defaults of ``UNet2DModel``, for options that a config does not have."""
 
 IDLE = {
     # of the file
@@ -59,7 +59,7 @@ COMMON: Mapping[str, tuple[Any, ...]] = {
     "resnet_time_scale_shift": ("default",),
     "upsample_type": ("conv",),
 }
-"""What both kinds of network need an option to be."""
+"""The values of options that both kinds of network here support."""
 
 KINDS: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     "ddpm": {"mid_block_scale_factor": (1, 1.0), "time_embedding_type": ("positional",)},
@@ -113,7 +113,7 @@ def read_network(config: Options, num_tensors: int) -> Network:
         ):
             raise ValueError(f"{name}={config[name]!r:.100} is none that can be read, only {values[0]!r:.100}")
     fields = _fields(config, kind)
-    # Each layer has more than ten tensors; so a network that is never finished is not begun.
+    # Each layer has more than ten tensors: refuse a network that would take for ever to build.
     if (layers := fields["model.num_res_blocks"] * len(fields["model.ch_mult"])) > num_tensors:
         raise ValueError(
             f"layers_per_block={config['layers_per_block']} makes {layers} layers of {num_tensors} tensors"
@@ -123,7 +123,7 @@ def read_network(config: Options, num_tensors: int) -> Network:
 
 
 def whole(name: str, value: Any) -> int:
-    """A size from a config; raises ``ValueError`` where it is none."""
+    """A size from a config; raises ``ValueError`` where it is not a whole number in range."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_SIZE:
         raise ValueError(f"{name} must be a whole number from 1 to {MAX_SIZE}, got {value!r:.100}")
     return value

@@ -56,7 +56,7 @@ ONE_VALUE: Mapping[str, Any] = {
 """Keys that would change the process or the images, with the value at which they do nothing."""
 
 OF_ONE_VALUE = {"dynamic_thresholding_ratio", "sample_max_value", "flow_shift", "time_shift_type", "shift_terminal"}
-"""Keys that are for other values of those."""
+"""Keys that matter only where those of `ONE_VALUE` have other values."""
 
 OWN_SAMPLER = {
     *("algorithm_type", "clip_sample", "clip_sample_range", "corrector_order", "disable_corrector", "euler_at_final"),
@@ -140,7 +140,7 @@ def vp_sections(options: Options) -> Sections:
 
 
 class _Taken:
-    """Options, of which it is known which have been read."""
+    """Options that record which of them have been read."""
 
     def __init__(self, options: Options) -> None:
         self.options, self.known = options, set(IDLE)
@@ -241,6 +241,6 @@ def _sampling(taken: _Taken, name: str, levels: int) -> dict[str, Any]:
         num_steps = max(1, min(1000, levels - common["steps_offset"]))
         return {"name": "discrete_ddpm", "num_steps": num_steps, "variance": variance, **common, "denoise": True}
     to_data = taken.choice("set_alpha_to_one", {True: True, False: False}, True)
-    # Where its last step leads to the first level, diffusers takes that for the data.
+    # Where its last step leads to the first level, diffusers returns that level as the image.
     final = {"final": "data" if to_data else "t_min", "denoise": to_data}
     return {"name": "discrete_ddim", "num_steps": min(50, levels), **common, **final}

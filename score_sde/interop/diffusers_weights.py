@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, deserialize
 
-from score_sde.interop.bounds import read_json
+from score_sde.interop.bounds import one_line, read_json
 from score_sde.interop.torch_file import read_torch
 
 STEM = "diffusion_pytorch_model"
@@ -51,7 +51,7 @@ def _read_shards(index: Path) -> dict[str, np.ndarray]:
     try:
         places: Any = read_json(index)["weight_map"]
         shards = sorted(set(places.values()))
-    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         raise ValueError(f"{index} is damaged: it is no index of tensors") from None
     if len(shards) > MAX_SHARDS:
         raise ValueError(f"{index} is damaged: it names {len(shards)} files")
@@ -74,7 +74,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         entries = deserialize(path.read_bytes())
         return {name: _array(name, entry) for name, entry in entries}
     except (SafetensorError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} is damaged: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{path} is damaged: {one_line(error)}") from None
 
 
 def _array(name: str, entry: Mapping[str, Any]) -> np.ndarray:

@@ -35,7 +35,7 @@ class Foreign(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """A foreign checkpoint before it is known whose network it is of.
+    """A foreign checkpoint, read without knowing its network.
 
     Attributes:
         path: the file.

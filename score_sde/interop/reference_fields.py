@@ -46,7 +46,9 @@ IDLE = {
         ("deq.n_iters", "deq.ema_rate", "deq.dropout", "deq.offset"),
         "it trains the dequantizer, which has a config of its own here",
     ),
-    **dict.fromkeys(("eval.begin_ckpt", "eval.end_ckpt", "eval.ckpt_id"), "the flag --step chooses the checkpoint"),
+    **dict.fromkeys(
+        ("eval.begin_ckpt", "eval.end_ckpt", "eval.ckpt_id"), "the flag --checkpoint chooses the checkpoint"
+    ),
     **dict.fromkeys(
         ("eval.enable_sampling", "eval.enable_loss", "eval.enable_bpd"), "each evaluation is a command of its own"
     ),
@@ -71,7 +73,7 @@ DEPENDENT = {
 
 
 class Fields:
-    """The fields of a config, with answers for those that are missing or wrong; it remembers which were read."""
+    """The fields of a config, with errors for missing or wrong ones; it records which were read."""
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
         meant = {MISSPELT[name]: value for name, value in fields.items() if name in MISSPELT}
@@ -116,7 +118,7 @@ class Fields:
         return value
 
     def choice(self, name: str, choices: tuple[str, ...], default: str | None = None) -> str:
-        """A field that must be one of some texts, in capitals or not."""
+        """A field that must be one of ``choices``, in any case."""
         value = str(self.need(name) if default is None else self.get(name, default)).lower()
         if value not in choices:
             raise ValueError(
@@ -125,18 +127,18 @@ class Fields:
         return value
 
     def require(self, name: str, wanted: Any, why: str) -> None:
-        """Refuse a field that is there and is not ``wanted``."""
+        """Refuse a given field whose value is not ``wanted``."""
         value = self.get(name, wanted)
         if value != wanted or isinstance(value, bool) is not isinstance(wanted, bool):
             raise ValueError(f"{name} must be {wanted!r}, got {value!r:.100}: {why}")
 
     def renamed(self, names: Mapping[str, str], *, whole: Collection[str] = ()) -> dict[str, int | float]:
-        """Those of the fields ``names`` that are given, by our names of them: numbers, or ``whole`` ones."""
+        """The given fields among ``names`` by our names of them: numbers, or ``whole`` ones."""
         given = {theirs: ours for theirs, ours in names.items() if theirs in self.fields}
         return {ours: self.whole(name) if ours in whole else self.number(name) for name, ours in given.items()}
 
     def options(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
-        """The options of a network, with ``defaults`` for those that are missing."""
+        """The options of a network, with ``defaults`` for missing ones."""
         chosen = {name: self.get(f"model.{name}", default) for name, default in defaults.items()}
         return {name: tuple(value) if isinstance(value, list) else value for name, value in chosen.items()}
 

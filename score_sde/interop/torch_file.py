@@ -44,7 +44,7 @@ Fetch = Callable[[str, np.dtype[Any], int], _Storage]
 """``(key, dtype, number of elements) ->`` the storage of that key."""
 
 MAX_AXES, MAX_SIZE = 16, 2**62
-"""Axes of a tensor, and what a number that tells its place is less than."""
+"""The most axes of a tensor, and the limit of offsets, sizes and strides."""
 
 SHARING = 4
 """How often each byte of a file may appear in the tensors that share storages."""

@@ -14,6 +14,7 @@ from score_sde.models.labels import Labels, check_labels
 from score_sde.parameterization import Parameterization
 from score_sde.precision import real, whole, wide, wide_time
 from score_sde.sdes.base import SDE
+from score_sde.solvers import noise_levels
 from score_sde.typing import Key, Params, ScalarLike, ScoreFn
 
 
@@ -129,7 +130,7 @@ def make_score_fn(
 
 @dataclass(frozen=True, eq=False)
 class NetworkScore:
-    """A score function that can also give the denoised image without a detour over the score.
+    """A score function that also computes the denoised image directly, rather than from the score.
 
     The score of pure noise, ``-x``, says nothing of the image: a discrete sampler that begins there needs `denoised`.
 
@@ -148,7 +149,17 @@ class NetworkScore:
         x, t = wide(x), wide_time(t)
         return self.parameterization.score(self.sde, self.evaluate(x, t), x, t)
 
-    def denoised(self, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
-        """``E[x_0 | x_t = x]``."""
+    @property
+    def denoised(self) -> Callable[..., Array] | None:
+        """``(x, t) -> E[x_0 | x_t = x]``; None where it is undefined at the last level, which has no signal."""
+        return self._denoised if self.parameterization.shows_image or _has_signal(self.sde) else None
+
+    def _denoised(self, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
         x, t = wide(x), wide_time(t)
         return self.parameterization.denoised(self.sde, self.evaluate(x, t), x, t)
+
+
+def _has_signal(sde: SDE) -> bool:
+    """Whether ``alpha`` is positive at the last step of a discrete process; at ``t_max`` it always is."""
+    times = sde.step_times()
+    return times is None or bool(noise_levels(sde, times[-1:]).alpha.all())

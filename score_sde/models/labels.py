@@ -37,7 +37,7 @@ class Given:
 
 @dataclass(frozen=True, kw_only=True)
 class Labels(abc.ABC):
-    """What a ``network``, so called in messages, needs of its time labels."""
+    """What a network needs of its time labels; messages call it ``network``."""
 
     network: str
 

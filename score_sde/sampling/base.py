@@ -114,7 +114,10 @@ def nodes_of(grid: TimeGrid, sde: SDE, num_steps: int, *, starting: SDE | None =
     """
     times = np.asarray(grid(starting or sde, num_steps), np.float64)
     if times.shape != (num_steps + 1,) or not (np.diff(times) < 0.0).all():
-        raise ValueError(f"a grid of {num_steps} steps must have {num_steps + 1} falling times, got {times}")
+        raise ValueError(
+            f"a grid of {num_steps} steps must have {num_steps + 1} falling times, got {times.size}: "
+            f"{times.tolist()!r:.100}"
+        )
     low, high = sde.t_min * (1.0 - 1e-6), sde.t_max * (1.0 + 1e-6)
     if not (times[-1] >= low and times[0] <= high):
         raise ValueError(

@@ -109,7 +109,7 @@ class DiscreteSampler(Sampler):
         if denoised is None and not start.alpha.all():
             raise ValueError(
                 "the last level has no signal, so that its score says nothing of the image: give a score function with "
-                "a method denoised, as model.score_fn has"
+                "a method denoised, as model.score_fn has where the network predicts v or the denoised image"
             )
         rows = (times, *start, *self.steps(start, stop))
         table = StepTable(*(jnp.asarray(np.broadcast_to(row, times.shape), latent.dtype) for row in rows))

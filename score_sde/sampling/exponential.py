@@ -77,8 +77,8 @@ class ExponentialSampler(GridSampler):
     def times(self, sde: SDE) -> Float[np.ndarray, " nodes"]:
         """The nodes in time; with ``last_ratio``, those of the evaluations alone.
 
-        Their last is at ``last_ratio``, but not before ``t_min`` and not above half the ratio of the prior, whence the
-        first comes.
+        The last is at ``last_ratio``, but not before ``t_min``, and not above half the ratio at ``t_max``, which is the
+        first.
         """
         if self.last_ratio is None:
             return super().times(sde)

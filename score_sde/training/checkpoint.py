@@ -159,8 +159,8 @@ class Checkpoints:
         """Read a state, bit for bit as it was saved.
 
         Without ``step`` it is the newest that is sound. Newer ones that are damaged are then moved aside, into the
-        folder ``damaged``, and that is told. Nothing is moved where none is sound, or where one cannot be read: that
-        is no damage.
+        folder ``damaged``, with a note. Nothing is moved where none is sound, or where one cannot be read, which is not
+        damage.
 
         Args:
             target: A state of the same structure, of arrays or of ``jax.ShapeDtypeStruct`` with shardings: where its
@@ -317,7 +317,7 @@ def _restored(path: Path, trees: Mapping[str, Any], seal: Seal) -> dict[str, Any
 
 @contextmanager
 def _all_alike(path: Path) -> Iterator[None]:
-    """Let all processes raise the same error where one of them could not read its part, rather than wait for it."""
+    """Raise the same error in all processes where one of them cannot read its part, so that none waits for it."""
     kinds = (DamagedError, CheckpointError, UnreadableError)
     failure: Exception | None = None
     try:

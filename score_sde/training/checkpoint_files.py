@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from score_sde.interop.bounds import read_json
 from score_sde.replacing import replacing
 from score_sde.training.seal import CheckpointError, DamagedError, Seal, check_config, check_seal
 from score_sde.unreadable import opening, set_aside, telling_damage
@@ -121,10 +122,10 @@ def plain_metrics(metrics: Any) -> dict[str, float]:
 def _read(path: Path) -> Any:
     try:
         with opening("the checkpoint", path.parents[1]):
-            return json.loads(path.read_text(encoding="utf-8"))
+            return read_json(path)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise DamagedError(f"its {path.parent.name} is missing") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DamagedError(f"its {path.parent.name} is broken") from error
 
 
@@ -168,7 +169,7 @@ class _NotOrbax(logging.Filter):
 
 
 class _NotItsTasks(logging.Filter):
-    """Lets nothing through of tasks of orbax that nobody asked: where one read fails, it raises that error alone."""
+    """Drops the errors of orbax's tasks that are never retrieved: where reads fail, it raises the first error alone."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()

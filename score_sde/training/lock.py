@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from score_sde.interop.bounds import read_json
+
 
 class HeldError(OSError):
     """A folder in which another run is writing."""
@@ -41,7 +43,7 @@ def held(folder: Path) -> Iterator[None]:
 
 def _who(holder: Path) -> str:
     try:
-        found = json.loads(holder.read_text(encoding="utf-8"))
+        found = read_json(holder)
         return f"process {found['process']} on {found['host']}"
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return "another process"

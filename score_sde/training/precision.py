@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike
 
+from score_sde.precision import wide
 from score_sde.training.seal import path_of
 
 Tree = TypeVar("Tree")
@@ -65,6 +66,4 @@ def as_saved(trees: Mapping[str, Any], saved: Mapping[str, str]) -> dict[str, An
 
 def _wide(leaf: ArrayLike) -> Array:
     array = jnp.asarray(leaf)
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        return array
-    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+    return wide(array) if jnp.issubdtype(array.dtype, jnp.floating) else array

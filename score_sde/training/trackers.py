@@ -20,6 +20,7 @@ from typing import Any, final
 
 import numpy as np
 
+from score_sde.interop.bounds import read_json
 from score_sde.replacing import replacing
 from score_sde.training.guarded import plain_numbers
 from score_sde.training.logging import MetricWriter
@@ -67,8 +68,8 @@ class RunIds:
     def _read_whole(self) -> dict[str, Any] | None:
         """The ids; None where there is no file, or a damaged one."""
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError, RecursionError):
+            found = read_json(self.path)
+        except (FileNotFoundError, ValueError):
             return None
         return found if isinstance(found, dict) else None
 

@@ -71,7 +71,7 @@ def make_writers(
 
 
 def _checked(name: str) -> Tracker:
-    found = lookup("training.trackers", name, TRACKERS, trust=EVERYTHING)  # those of whoever trains
+    found = lookup("training.trackers", name, TRACKERS, trust=EVERYTHING)  # named by the user who trains
     tracker = found if isinstance(found, Tracker) else Tracker(make=found)
     if tracker.library is not None and find_spec(tracker.library) is None:
         raise ValueError(

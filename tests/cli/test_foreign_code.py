@@ -147,6 +147,17 @@ def test_no_command_runs_what_any_place_of_a_workdir_names(verb, workdir, spy, t
         command_runs_nothing(spy, f"{verb}: {what}", verb, f"--workdir={workdir}", *flags)
 
 
+def test_the_data_of_a_dequantizer_are_those_of_an_allowed_package(workdir, spy, tmp_path, refused):
+    """What an allowed package only hands on is not allowed; the section ``data`` is not built with the score model."""
+    (tmp_path / "modules" / "reexporting_module.py").write_text("from loaded_module import make\n")
+    put_config(workdir, {**config_of(workdir), "data": {"source": "reexporting_module:make"}})
+    line = refused(
+        "train-dequantizer", f"--workdir={workdir}", *COMMANDS["train-dequantizer"], "--allow_code=reexporting_module"
+    )
+    assert "'reexporting_module:make' is defined in 'loaded_module', which is not allowed" in line
+    assert "called" not in spy.found()
+
+
 def test_a_name_that_is_overridden_is_not_imported_to_find_what_belonged_to_it(workdir, spy, tmp_path):
     config = config_of(workdir)
     put_config(workdir, {**config, "sde": {"name": "foreign_module:make", "beta_max": 3.0}})
@@ -193,6 +204,27 @@ def own(workdir, tmp_path, monkeypatch):
     yield workdir
     for name in ("own_package", "own_package.parts"):
         sys.modules.pop(name, None)
+
+
+OWN_NETWORK = """
+from score_sde.models import ScoreNetwork
+
+def net(shape, sigmas, num_blocks) -> ScoreNetwork:
+    return ScoreNetwork(lambda key: {}, lambda params, x, t, **options: 0.0 * x)
+"""
+
+
+def test_an_own_network_may_have_options_of_any_length(exported, tmp_path, monkeypatch):
+    """The bounds are those of the networks here: it was trained, and refused for having fewer tensors than options."""
+    (tmp_path / "own_network.py").write_text(OWN_NETWORK)
+    monkeypatch.syspath_prepend(tmp_path)
+    model = {"name": "own_network:net", "sigmas": [0.1] * 100, "num_blocks": 100}
+    config = {**config_of(exported), "model": model}
+    export_model(tmp_path / "own", {}, config, step=1)
+    try:
+        assert load(tmp_path / "own", allow="own_network").config["model"]["num_blocks"] == 100
+    finally:
+        sys.modules.pop("own_network", None)
 
 
 def test_own_code_is_taken_where_it_is_allowed(own, monkeypatch):

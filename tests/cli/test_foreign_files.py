@@ -1,6 +1,8 @@
 """Files of other programs that lie where a command writes: refused in one line and left as they are."""
 
+import errno
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from score_sde.evaluation.sample_files import write_npz, write_pngs
 from score_sde.interop.exported import export_model
 from score_sde.loading import load
 from score_sde.replacing import MARK, is_marked, write_arrays
+from score_sde.unreadable import UnreadableError
 
 IMAGE = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 
@@ -43,6 +46,17 @@ def test_a_new_run_takes_no_file_for_its_own(name, tmp_path):
     with pytest.raises(FileExistsError, match=rf"/{name} is there, and .*run is not the folder of a run: choose"):
         check_run_folder(workdir, overwrite=False)
     check_run_folder(workdir, overwrite=True)
+
+
+def test_a_file_that_cannot_be_read_is_not_called_that_of_another_program(tmp_path, monkeypatch):
+    """Else ``--overwrite`` would be advised, for a run or a report that may be ours."""
+    for name in ("config.json", "report.json"):
+        (tmp_path / name).write_text("{}")
+    stale = OSError(errno.ESTALE, "Stale file handle")
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (_ for _ in ()).throw(stale))
+    for check in (check_run_folder, lambda folder, overwrite: check_report(folder, own=False, overwrite=overwrite)):
+        with pytest.raises(UnreadableError, match=r"cannot read the file .*\.json: Stale file handle"):
+            check(tmp_path, overwrite=False)
 
 
 def test_training_leaves_files_of_others_alone(tmp_path, toy_file, refused):

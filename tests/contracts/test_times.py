@@ -184,6 +184,9 @@ def test_a_grid_of_a_wrong_length_or_order_is_refused_in_one_line():
         with pytest.raises(ValueError, match="a grid of 3 steps must have 4 falling times") as error:
             Heun(num_steps=3, grid=grid).times(VPSDE())
         assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="a grid of 1000 steps must have 1001 falling times, got 900: ") as error:
+        Heun(num_steps=1000, grid=lambda sde, n: np.linspace(1.0, 0.1, 900)).times(VPSDE())
+    assert "\n" not in str(error.value) and len(str(error.value)) < 200
 
 
 ENDS_AT = 0.3

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from oracles import SLOW
 
+from score_sde.builders import PARAMETERIZATIONS
 from score_sde.models import ScoreNetwork, make_score_fn
 from score_sde.parameterization import VelocityPrediction
 from score_sde.sampling import DiscreteDDIM, DiscreteDDPM, StaticThreshold, thresholded
@@ -93,6 +94,21 @@ def test_where_there_is_no_signal_the_score_alone_is_refused():
     with pytest.raises(ValueError, match="the last level has no signal, so that its score says nothing") as refusal:
         DiscreteDDIM(num_steps=4).solve(None, sde, score, LATENT)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", PARAMETERIZATIONS)
+def test_where_there_is_no_signal_networks_that_do_not_show_the_image_are_refused(name):
+    """They gave NaN: ``(x - sigma eps) / alpha`` with ``alpha = 0``."""
+    sde, network = replace(SDE, zero_terminal_snr=True, t_max=39 / 40), ScoreNetwork(dict, lambda p, x, t, **_: 0.1 * x)
+    score_fn = make_score_fn(sde, network, PARAMETERIZATIONS[name](), {})
+    solve = lambda sampler: sampler.solve(None, sde, score_fn, LATENT).x  # noqa: E731
+    if name in ("denoised", "v"):
+        assert np.isfinite(solve(DiscreteDDIM(num_steps=4))).all()
+        return
+    with pytest.raises(ValueError, match=r"where the network predicts v or the denoised image$"):
+        solve(DiscreteDDIM(num_steps=4))
+    if name not in ("discrete_noise", "discrete_score"):
+        assert np.isfinite(solve(DiscreteDDIM(num_steps=4, spacing="leading"))).all()
     leading = DiscreteDDIM(num_steps=4, spacing="leading")  # which begins below that level
     assert jax.eval_shape(lambda: leading.solve(None, sde, score, LATENT)).x.shape == (2,)
 

@@ -106,6 +106,11 @@ def test_the_denoised_image_of_the_right_output_is_the_image(parameterization):
         np.testing.assert_allclose(parameterization.denoised(sde, output, x, t), x0, rtol=1e-3)
 
 
+def test_the_index_of_a_level_takes_times_of_any_type():
+    found = [StepIndex()(DiscreteVPSDE(), t) for t in (1, np.int64(1), jnp.bfloat16(0.5), 0.5)]
+    assert found == [999, 999, 499, 499] and all(index.dtype == jnp.float32 for index in found)
+
+
 def test_v_and_the_image_say_what_pure_noise_hides():
     sde, x0, noise = made("linear", zero_terminal_snr=True, t_max=0.999), jnp.array([0.5, -0.8]), jnp.array([1.2, -0.3])
     np.testing.assert_allclose(VelocityPrediction().denoised(sde, -x0, noise, 1.0), x0)

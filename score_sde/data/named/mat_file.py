@@ -1,6 +1,6 @@
-"""Arrays of numbers in MATLAB's files of level 5 (MAT-File Format, The MathWorks), and nothing else that they may hold.
+"""Arrays of numbers in MATLAB's files of level 5 (MAT-File Format, The MathWorks), and nothing else.
 
-What a file promises is checked against what it has before there is room for it, which SciPy's reader does not do.
+The sizes that a file states are checked against its own size before memory is allocated; SciPy does not check them.
 """
 
 import struct
@@ -22,7 +22,7 @@ _CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13
 
 _COMPLEX = 0x0800
 _NAMES = 4096
-"""Bytes in which the flags, the axes and the name of an array end, by far."""
+"""More bytes than the flags, the axes and the name of an array take."""
 
 
 class _Element(NamedTuple):
@@ -33,7 +33,7 @@ class _Element(NamedTuple):
 
 
 def read_mat(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
-    """The arrays of these names in a file, those that it has; others are passed over.
+    """The arrays of a file by their names, of the ``wanted`` names that it has; others are skipped.
 
     Raises:
         ValueError: in one line, where the file is damaged, of another level, or such an array is none of real numbers.
@@ -52,7 +52,7 @@ def read_mat(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
 
 
 def _array(element: _Element, wanted: Collection[str], num_bytes: int) -> dict[str, np.ndarray]:
-    """The array of an element by its name, or nothing, if it is none that is wanted."""
+    """The array of an element by its name; empty where it is not wanted."""
     if element.kind == _COMPRESSED:
         # The head tells whether the rest is wanted, and how much it may be.
         head = memoryview(zlib.decompressobj().decompress(element.data, _NAMES))
@@ -92,7 +92,7 @@ def _numbers(name: str, parts: list[_Element]) -> np.ndarray:
 
 
 def _elements(data: memoryview, *, cut_off: bool = False) -> Iterator[_Element]:
-    """The elements one after the other; where the data are ``cut_off``, those that are whole."""
+    """The elements one after the other; where the data are ``cut_off``, only the complete ones."""
     place = 0
     while place < len(data):
         tag, size = struct.unpack("<II", bytes(data[place : place + 8]).ljust(8, b"\0"))

@@ -50,10 +50,10 @@ def lazy_pictures(root: Path, names: Sequence[str], crop: Crop, image_size: int)
 
 
 def picture_names(root: Path) -> list[str]:
-    """The names below ``root`` of all pictures in it and in the folders below, sorted; hidden ones are passed over.
+    """The names below ``root`` of all pictures in it and in the folders below, sorted; hidden ones are skipped.
 
     Raises:
-        OSError: where one of the folders cannot be listed: without its pictures the data would be others.
+        OSError: where one of the folders cannot be listed: without its pictures it would be another data set.
     """
     found = []
     for folder, folders, files in os.walk(root, onerror=raise_error):
