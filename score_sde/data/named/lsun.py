@@ -1,6 +1,8 @@
 """LSUN: a category of scenes, as exported pictures or as the database that the archives hold."""
 
+import errno
 import functools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from score_sde.data.inflation import allowed
 from score_sde.data.named.pictures import decoded, lazy_images, lazy_pictures, picture_names
 from score_sde.data.named.places import Place, missing, place_of
 from score_sde.data.source import DataSource
+from score_sde.unreadable import is_of_system, system_error
 
 SPLITS = ("train", "val")
 
@@ -45,16 +48,17 @@ def _examples(place: Path, category: str, split: str, image_size: int) -> LazyEx
 
 
 def _lazy_database(folder: Path, image_size: int) -> LazyExamples:
-    lmdb = _lmdb()
+    lmdb, file = _lmdb(), folder / "data.mdb"
     try:
         database = _opened(folder)
         with database.begin() as transaction:
             found = list(transaction.cursor().iternext(keys=True, values=False))
     except lmdb.Error as error:
-        raise ValueError(f"{folder} is damaged and cannot be read ({type(error).__name__}: {error})") from error
+        damage = ValueError(f"{folder} is damaged and cannot be read ({type(error).__name__}: {error})")
+        raise _of_system(error, file) or damage from error
 
     # One long key would make all as long.
-    if max(map(len, found), default=0) * len(found) > allowed((folder / "data.mdb").stat().st_size):
+    if max(map(len, found), default=0) * len(found) > allowed(file.stat().st_size):
         raise ValueError(f"{folder} is damaged: its keys take more room than its file")
     keys = np.array(found)
 
@@ -66,7 +70,8 @@ def _lazy_database(folder: Path, image_size: int) -> LazyExamples:
             with database.begin() as transaction:
                 stored = transaction.get(bytes(keys[row]))
         except lmdb.Error as error:
-            raise ValueError(f"{name(row)} cannot be read ({type(error).__name__}: {error})") from error
+            damage = ValueError(f"{name(row)} cannot be read ({type(error).__name__}: {error})")
+            raise _of_system(error, file) or damage from error
         return decoded(stored or b"", name(row), crops.lsun, image_size)
 
     return lazy_images(len(keys), image_size, read, name)
@@ -75,6 +80,14 @@ def _lazy_database(folder: Path, image_size: int) -> LazyExamples:
 @functools.cache  # a process may open a database but once
 def _opened(folder: Path) -> Any:
     return _lmdb().open(str(folder), readonly=True, lock=False, readahead=False, max_readers=1024)
+
+
+def _of_system(error: Exception, file: Path) -> BaseException | None:
+    """The error of the system behind one of the library, which gives its number in words at the end of a line."""
+    words = str(error).rpartition(": ")[2]
+    number = next((number for number in errno.errorcode if os.strerror(number) == words), None)
+    found = None if number is None else OSError(number, words, str(file))
+    return found if found is not None and is_of_system(found) else system_error(error, [file])
 
 
 def _lmdb() -> Any:
