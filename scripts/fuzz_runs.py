@@ -178,9 +178,19 @@ def _read_run(folder: Path) -> object:
 
 
 def _read_averages(folder: Path) -> object:
+    import jax
+
     from score_sde.training import restore_for_sampling
 
-    return restore_for_sampling(folder / "run" / "checkpoints", average="power:0.15")
+    found, saved = (
+        restore_for_sampling(place / "checkpoints", average="power:0.15")
+        for place in (folder / "run", trained("run")[0])
+    )
+    if jax.tree.map(lambda leaf: leaf.tobytes(), found.ema_params) != jax.tree.map(
+        lambda leaf: leaf.tobytes(), saved.ema_params
+    ):
+        raise AssertionError("loaded other values than were saved")
+    return found
 
 
 def _read_dequantizer(folder: Path) -> object:
