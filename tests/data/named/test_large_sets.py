@@ -136,7 +136,7 @@ def test_a_category_of_lsun_is_read_from_its_database(tmp_path, database):
     np.testing.assert_array_equal(everything(source.train), images[order])
     np.testing.assert_array_equal(source.test[np.array([89, 3])], images[order[[89, 3]]])
     content = database.read_bytes()
-    database.write_bytes(content.replace(b"\x89PNG", b"?PNG", 1))
+    database.write_bytes(content.replace(b"\x89PNG", b"?PNG"))
     refused(ValueError, lambda: source.train[:], "tower_train_lmdb: image 000", "is not a PNG, JPEG or WEBP image")
     database.write_bytes(content[:20_000])  # where a map of it would end the process
     refused(ValueError, lambda: source.train[:], "tower_train_lmdb: image 000", "read: the file ends before it does")
