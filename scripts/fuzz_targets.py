@@ -41,14 +41,12 @@ class Target(NamedTuple):
         read: read it by the public reader; it may raise ``ValueError`` or ``OSError`` with one line.
         spoil: make it wrong in a way that is its own; None where bytes are changed at random alone.
         prepare: make what all cases share, before the first.
-        needs: a module that may not be installed, without which there are no cases.
     """
 
     write: Callable[[Random, Path], None]
     read: Callable[[Path], object]
     spoil: Callable[[Random, Path], None] | None = None
     prepare: Callable[[], object] | None = None
-    needs: str = ""
 
 
 # --- changes of bytes ---

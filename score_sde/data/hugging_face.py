@@ -103,7 +103,8 @@ def _tables(library: Any, path: str, subset: str | None, revision: str | None) -
         obstacle = system_error(error, files)
         if place.exists():
             raise obstacle or ValueError(f"hf:{path} cannot be read {first_line(error)}") from error
-        if isinstance(obstacle, MemoryError | PermissionError) or getattr(obstacle, "errno", None) in TRANSIENT:
+        of_disk = isinstance(obstacle, PermissionError) or getattr(obstacle, "errno", None) in TRANSIENT
+        if obstacle is not None and (of_disk or isinstance(obstacle, MemoryError)):
             raise obstacle from error  # of its own cache, and no word about the hub
         if isinstance(error, ValueError):  # of a subset, which it lists
             raise ValueError(f"hf:{path}: {' '.join(str(error).split())}") from error

@@ -122,8 +122,9 @@ def _paths(folder: Path) -> list[Path]:
 def _described(path: Path) -> Snapshot:
     with open_snapshot(path) as file:
         step, sigma_rel = (file.facts.get(name) for name in ("step", "sigma_rel"))
-        is_step = isinstance(step, int) and 0 <= step < 2**63
-        if not is_step or not isinstance(sigma_rel, int | float) or not 0 < sigma_rel < 1e9:
+        if not (isinstance(step, int) and isinstance(sigma_rel, int | float)):
+            step, sigma_rel = -1, 0.0
+        if not 0 <= step < 2**63 or not 0 < sigma_rel < 1e9:
             raise ValueError(f"{path} is damaged: it does not say of which step and width it is")
         return Snapshot(step=step, sigma_rel=sigma_rel, path=path)
 
