@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -72,11 +72,34 @@ def opening(what: str, path: Path) -> Iterator[None]:
 
 
 def is_of_system(error: BaseException) -> bool:
-    """Whether an error comes from the system, such as a file of another user, and not from the bytes.
+    """Whether an error comes from the system, as for a file of another user or for lack of memory, not from the bytes.
 
     Decoders raise ``OSError`` for damaged bytes too, but without a number, or with that of a wrong argument.
     """
-    return isinstance(error, OSError) and error.errno is not None and error.errno not in _OF_BYTES
+    if isinstance(error, OSError):
+        return error.errno is not None and error.errno not in _OF_BYTES
+    return isinstance(error, MemoryError)
+
+
+def system_error(error: BaseException, files: Iterable[Path] = ()) -> BaseException | None:
+    """The error of the system that kept a library from reading; None where what it read may be wrong.
+
+    Some libraries raise the same error for a file that they may not open and for one that is damaged.
+
+    Args:
+        error: what the library raised; what led to it counts as well.
+        files: those that it reads; each is opened, and its first byte read.
+    """
+    found = next((other for other in _chain(error, None) if is_of_system(other)), None)
+    if found is not None:
+        return found
+    for file in files:
+        try:
+            with file.open("rb") as stream:
+                stream.read(1)
+        except OSError as obstacle:
+            return obstacle
+    return None
 
 
 @contextmanager

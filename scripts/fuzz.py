@@ -25,7 +25,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from fuzz_runs import RUN_TARGETS
 from fuzz_targets import CANARY, TARGETS, Target, mutate_a_file
+
+TARGETS |= RUN_TARGETS
 
 GROWTH = 2 * 10**9
 """Bytes of memory that reading a small file may take."""
@@ -55,8 +58,15 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     names = options.readers.split(",") if options.readers else list(TARGETS)
     prepare()
+    for make in [make for name in names if (make := TARGETS[name].prepare)]:
+        make()
     counts: dict[str, Counter[str]] = {name: Counter() for name in names}
     faults: list[str] = []
+    for name in names:  # else nothing is known of those that are refused
+        found, reason = run_case(name, options.seed, 0, timeout=options.timeout, spoil=False)
+        if found != "loaded":
+            faults.append(f"fault: --readers={name!r} --seed={options.seed}: what is sound is not loaded: {reason}")
+            print(faults[-1], flush=True)
     end, number = time.monotonic() + 60 * options.minutes, options.case or 0
     while True:
         for name in names:
@@ -91,15 +101,18 @@ def prepare() -> None:
         importlib.import_module(module)
 
 
-def run_case(name: str, seed: int, number: int, *, timeout: float) -> tuple[str, str]:
-    """``loaded``, ``refused`` or ``fault``, and why, for one case in a process and a folder of its own."""
+def run_case(name: str, seed: int, number: int, *, timeout: float, spoil: bool = True) -> tuple[str, str]:
+    """``loaded``, ``refused`` or ``fault``, and why, for one case in a process and a folder of its own.
+
+    Without ``spoil`` the files are left as they are.
+    """
     with tempfile.TemporaryDirectory() as outside:
         folder = Path(outside) / "case"
         folder.mkdir()
         ours, theirs = os.pipe()
         child = os.fork()
         if not child:
-            _child(theirs, folder, TARGETS[name], Random(f"{seed} {name} {number}"))
+            _child(theirs, folder, TARGETS[name], Random(f"{seed} {name} {number}"), spoil)
         os.close(theirs)
         killed = _watch(child, timeout)
         with os.fdopen(ours, "rb") as stream:
@@ -142,7 +155,7 @@ def _resident(process: int) -> int:
         return 0
 
 
-def _child(answer: int, folder: Path, target: Target, rng: Random) -> None:
+def _child(answer: int, folder: Path, target: Target, rng: Random, spoil: bool) -> None:
     """Make the files, read them, and answer; it never returns."""
     try:
         os.chdir(folder)
@@ -150,9 +163,9 @@ def _child(answer: int, folder: Path, target: Target, rng: Random) -> None:
             for stream in (1, 2):
                 os.dup2(nowhere.fileno(), stream)
         target.write(rng, folder)
-        if target.spoil and rng.random() < 0.6:
+        if spoil and target.spoil and rng.random() < 0.6:
             target.spoil(rng, folder)
-        if not target.spoil or rng.random() < 0.4:
+        if spoil and (not target.spoil or rng.random() < 0.4):
             mutate_a_file(rng, folder)
         os.write(answer, json.dumps(_read(folder, target)).encode())
     except BaseException as error:

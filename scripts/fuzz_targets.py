@@ -40,11 +40,13 @@ class Target(NamedTuple):
         write: make a file or folder of its kind, right, in a folder of its own.
         read: read it by the public reader; it may raise ``ValueError`` or ``OSError`` with one line.
         spoil: make it wrong in a way that is its own; None where bytes are changed at random alone.
+        prepare: make what all cases share, before the first.
     """
 
     write: Callable[[Random, Path], None]
     read: Callable[[Path], object]
     spoil: Callable[[Random, Path], None] | None = None
+    prepare: Callable[[], object] | None = None
 
 
 # --- changes of bytes ---

@@ -9,6 +9,7 @@ import pytest
 SCRIPT = Path(__file__).parents[1] / "scripts" / "fuzz.py"
 
 FAST = "torch,flax,reference config,npz,npy,idx,cifar10,svhn,tfrecords,folder,faces,celeba,imagenet,metrics"
+FAST += ",pieces,flipped pieces,headers of pieces,losses,lsun"
 """Readers that build no network."""
 
 HOSTILE = """

@@ -45,7 +45,7 @@ def stored_array(path: Path, key: str | None = None) -> StoredArray:
             if entry.compress_type != zipfile.ZIP_STORED:
                 check_member(entry, path)
                 with archive.open(entry) as inside:
-                    return _described(inside, entry.file_size)._replace(
+                    return _described(inside, entry.file_size, whole=True)._replace(
                         obstacle="it is compressed: save it by np.savez"
                     )
         stream.seek(entry.header_offset)
@@ -54,7 +54,7 @@ def stored_array(path: Path, key: str | None = None) -> StoredArray:
             raise ValueError("the archive ends before its arrays do")
         name, extra = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
         stream.seek(entry.header_offset + _LOCAL_HEADER + name + extra)
-        return _described(stream, min(stream.tell() + entry.file_size, path.stat().st_size))
+        return _described(stream, min(stream.tell() + entry.file_size, path.stat().st_size), whole=True)
 
 
 def rows_of(path: Path, stored: StoredArray, prefix: str = "") -> LazyExamples:
@@ -75,8 +75,8 @@ def rows_of(path: Path, stored: StoredArray, prefix: str = "") -> LazyExamples:
     return LazyExamples(shape=stored.shape, dtype=stored.dtype, read=read, name=name)
 
 
-def _described(stream: Any, end: int) -> StoredArray:
-    """The array whose ``.npy`` bytes begin here and end at ``end`` at the latest."""
+def _described(stream: Any, end: int, *, whole: bool = False) -> StoredArray:
+    """The array whose ``.npy`` bytes begin here and end at ``end`` at the latest; ``whole``: exactly there."""
     version = np.lib.format.read_magic(stream)
     if version not in _HEADERS:
         return StoredArray((), np.dtype(np.uint8), 0, f"its format is version {version[0]}.{version[1]} of .npy")
@@ -86,6 +86,8 @@ def _described(stream: Any, end: int) -> StoredArray:
         raise ValueError(f"an array cannot have the shape {shape}")
     if not dtype.hasobject and offset + math.prod(shape) * dtype.itemsize > end:
         raise ValueError(f"{math.prod(shape)} values of {dtype} are expected, and the file ends before them")
+    if whole and not dtype.hasobject and offset + math.prod(shape) * dtype.itemsize < end:
+        raise ValueError(f"{math.prod(shape)} values of {dtype} are expected, and there are more bytes")
     by_columns = fortran and len(shape) > 1
     obstacle = "its rows do not lie one after the other (Fortran order)" if by_columns else ""
     return StoredArray(shape, dtype, offset, "it holds Python objects" if dtype.hasobject else obstacle)

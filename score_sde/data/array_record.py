@@ -16,8 +16,10 @@ import numpy as np
 from score_sde.data.examples import Examples, LazyExamples
 from score_sde.data.files import images_or_vectors, stored_labels
 from score_sde.data.images import check_options, encoded_images
+from score_sde.data.listing import matching
 from score_sde.data.source import DataSource
 from score_sde.data.splits import Split, first_line, imported_extra, load_splits
+from score_sde.unreadable import system_error
 
 _NPY_MAGIC = b"\x93NUMPY"
 _SUFFIX = ".array_record"
@@ -85,6 +87,7 @@ def opened_records(files: list[Path]) -> Records:
     """The records of files, which are opened when they are first read.
 
     Raises:
+        OSError: where a file cannot be opened.
         ValueError: where a file is damaged or no ArrayRecord file.
     """
     library = imported_extra("array_record.python.array_record_data_source", "arrayrecord", f"arrayrecord:{files[0]}")
@@ -93,7 +96,9 @@ def opened_records(files: list[Path]) -> Records:
         try:
             sources.append(library.ArrayRecordDataSource(str(file)))
         except Exception as error:  # the reader raises RuntimeError for all that it finds
-            raise ValueError(f"{file} cannot be read as an ArrayRecord file {first_line(error)}") from error
+            raise system_error(error, [file]) or ValueError(
+                f"{file} cannot be read as an ArrayRecord file {first_line(error)}"
+            ) from error
     ends = np.cumsum([len(source) for source in sources])
 
     def place(row: int) -> tuple[int, int]:
@@ -109,7 +114,8 @@ def opened_records(files: list[Path]) -> Records:
         try:
             return sources[file][record]
         except Exception as error:
-            raise ValueError(f"{name(row)} cannot be read {first_line(error)}") from error
+            damage = ValueError(f"{name(row)} cannot be read {first_line(error)}")
+            raise system_error(error, [files[file]]) or damage from error
 
     return Records(int(ends[-1]), name, read)
 
@@ -117,8 +123,7 @@ def opened_records(files: list[Path]) -> Records:
 def _splits(path: str | Path) -> dict[str, list[Path]]:
     place = Path(path).expanduser()
     if not place.is_dir():
-        pattern = str(place.relative_to(place.anchor))
-        found = [place] if place.is_file() else sorted(Path(place.anchor).glob(pattern))
+        found = [place] if place.is_file() else matching(place)
         if not found:
             raise FileNotFoundError(f"no such file or folder: {place}")
         return {"train": found}
@@ -154,7 +159,7 @@ def _array(record: bytes, name: str) -> np.ndarray:
     try:
         return np.lib.format.read_array(io.BytesIO(record), allow_pickle=False)
     except Exception as error:  # damaged bytes can raise anything
-        raise ValueError(f"{name} is no array {first_line(error)}") from error
+        raise system_error(error) or ValueError(f"{name} is no array {first_line(error)}") from error
 
 
 def write_array_record(source: DataSource, folder: str | Path, *, num_shards: int = 1, png: bool = False) -> None:

@@ -1,12 +1,11 @@
 """A folder of PNG and JPEG images."""
 
-import os
 from pathlib import Path
 
 from score_sde.data.examples import in_memory_or_lazy
 from score_sde.data.images import check_options, check_sizes, encoded_images, read_header
+from score_sde.data.listing import walked
 from score_sde.data.source import DataSource
-from score_sde.unreadable import raise_error
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -59,10 +58,8 @@ def _image_files(root: Path) -> list[Path]:
     if not root.is_dir():
         raise ValueError(f"{root} is not a folder")
     found = {}
-    for folder, folders, files in os.walk(root, onerror=raise_error):  # which rglob would pass over without a word
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        chosen = [Path(folder) / name for name in files if not name.startswith(".")]
-        pictures = [file for file in chosen if file.suffix.lower() in _SUFFIXES and file.is_file()]
+    for folder, names in walked(root, hidden=False):
+        pictures = [file for name in names if (file := folder / name).suffix.lower() in _SUFFIXES and file.is_file()]
         found |= {file.relative_to(root).as_posix(): file for file in pictures}
     if not found:
         raise ValueError(f"no images in {root}: looked for {', '.join(_SUFFIXES)} files in it and the folders below")

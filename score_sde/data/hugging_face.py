@@ -1,14 +1,16 @@
 """Images of Hugging Face data sets: parquet files, saved data sets, and those of the hub."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from score_sde.data.images import check_options, encoded_images
+from score_sde.data.listing import walked
 from score_sde.data.source import DataSource
 from score_sde.data.splits import Split, chosen_column, first_line, imported_extra, load_splits
+from score_sde.unreadable import TRANSIENT, system_error
 
 _SAVED = ("dataset_dict.json", "state.json")  # what save_to_disk leaves in the folder
 _LABELS = ("label", "labels")
@@ -87,6 +89,7 @@ def _tables(library: Any, path: str, subset: str | None, revision: str | None) -
     place = Path(path).expanduser()
     if not place.exists() and (path.startswith((".", "/", "~")) or place.suffix == ".parquet"):
         raise FileNotFoundError(f"no such file or folder: {place}")
+    files = list(_files(place))
     try:
         if not place.exists():
             found = library.load_dataset(path, subset, revision=revision)
@@ -97,8 +100,12 @@ def _tables(library: Any, path: str, subset: str | None, revision: str | None) -
         else:
             found = library.load_dataset("parquet", data_dir=str(place))
     except Exception as error:  # the hub, the cache and the parquet reader raise whatever their libraries do
+        obstacle = system_error(error, files)
         if place.exists():
-            raise ValueError(f"hf:{path} cannot be read {first_line(error)}") from error
+            raise obstacle or ValueError(f"hf:{path} cannot be read {first_line(error)}") from error
+        of_disk = isinstance(obstacle, PermissionError) or getattr(obstacle, "errno", None) in TRANSIENT
+        if obstacle is not None and (of_disk or isinstance(obstacle, MemoryError)):
+            raise obstacle from error  # of its own cache, and no word about the hub
         if isinstance(error, ValueError):  # of a subset, which it lists
             raise ValueError(f"hf:{path}: {' '.join(str(error).split())}") from error
         arguments = ", ".join(repr(value) for value in (path, subset) if value is not None)
@@ -108,6 +115,14 @@ def _tables(library: Any, path: str, subset: str | None, revision: str | None) -
             ", then take hf:DIR"
         ) from error
     return dict(found) if isinstance(found, dict) else {"train": found}
+
+
+def _files(place: Path) -> Iterator[Path]:
+    """The files of a data set on disk; the library passes over folders that it cannot list."""
+    if place.is_file():
+        yield place
+    for folder, names in walked(place, hidden=False):
+        yield from (folder / name for name in names)
 
 
 def _image_columns(library: Any, table: Any) -> list[str]:

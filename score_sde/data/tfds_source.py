@@ -1,7 +1,7 @@
 """Images of TensorFlow Datasets, prepared as ArrayRecord files and read without TensorFlow."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,11 +9,15 @@ import numpy as np
 
 from score_sde.data.examples import is_lazy
 from score_sde.data.images import check_options, encoded_images
+from score_sde.data.listing import files_within, walked
 from score_sde.data.source import DataSource
 from score_sde.data.splits import Split, chosen_column, first_line, imported_extra, load_splits
+from score_sde.unreadable import system_error
 
 _CLASS_NAMES = ("pythonClassName", "python_class_name", "type")
 """The keys under which ``features.json`` names the class of a feature."""
+
+_FEATURES = "features.json"
 
 
 def tfds(
@@ -69,7 +73,7 @@ def tfds(
     )
 
     def load(split: str) -> Split:
-        num, record, name = _records(builder.as_data_source(split=split, decoders=decoders), f"{title}, split {split}")
+        num, record, name = _records(builder, split, decoders, f"{title}, split {split}")
         examples = encoded_images(num, lambda row: record(row)[column], name, image_size=image_size, channels=channels)
         if label_column is None or (label is None and is_lazy(in_memory, examples.shape, np.dtype(np.uint8))):
             return Split(examples, None)
@@ -96,7 +100,14 @@ class _Records(NamedTuple):
     name: Callable[[int], str]
 
 
-def _records(source: Any, title: str) -> _Records:
+def _records(builder: Any, split: str, decoders: dict[str, Any], title: str) -> _Records:
+    folder = Path(builder.data_path)
+    try:
+        source = builder.as_data_source(split=split, decoders=decoders)
+    except Exception as error:  # the reader raises RuntimeError for all that it finds
+        raise system_error(error, _files(folder)) or ValueError(
+            f"{title} cannot be read {first_line(error)}"
+        ) from error
     if len(source) == 0:
         raise ValueError(f"{title} has no examples")
     name = f"{title}: example {{}}".format
@@ -105,14 +116,21 @@ def _records(source: Any, title: str) -> _Records:
         try:
             return source[row]
         except Exception as error:  # of the reader of the file, or of the decoder of a feature
-            raise ValueError(f"{name(row)} cannot be read {first_line(error)}") from error
+            damage = ValueError(f"{name(row)} cannot be read {first_line(error)}")
+            raise system_error(error, _files(folder)) or damage from error
 
     return _Records(len(source), record, name)
 
 
+def _files(folder: Path) -> Iterator[Path]:
+    """The files of one version of a data set."""
+    return files_within(folder, 1)
+
+
 def _check_features(folder: Path, title: str) -> None:
     """Raise ``ValueError`` where a prepared data set names features of other packages: the library imports them."""
-    for file in sorted(folder.glob("**/features.json")):
+    # A library opens a file by its name also where the folder cannot be listed.
+    for file in sorted(below / _FEATURES for below, names in walked(folder) if _FEATURES in names):
         try:
             waiting = [json.loads(file.read_text(encoding="utf-8"))]
         except (ValueError, RecursionError):
@@ -149,7 +167,9 @@ def _prepared(library: Any, path: str, data_dir: str | None, title: str) -> Any:
     except FileNotFoundError:
         raise
     except Exception as error:  # the library raises errors of its own, of many lines, and of what it reads
-        raise ValueError(f"{title} cannot be had {first_line(error)}") from error
+        places = [folder] if data_dir is None else [folder, Path(data_dir).expanduser() / path]
+        there = (file for place in places for file in files_within(place, 2) if file.suffix == ".json")
+        raise system_error(error, there) or ValueError(f"{title} cannot be had {first_line(error)}") from error
     command = (
         f"python -c \"import tensorflow_datasets as t; t.builder('{path}', data_dir='DIR', file_format='array_record')"
         ".download_and_prepare()\", then data_dir='DIR'"

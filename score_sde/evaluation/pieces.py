@@ -175,13 +175,24 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         # numpy leaves a damaged file open that it has opened itself.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            # numpy itself looks at a checksum only where it reads to the end: a damaged header may say less.
+            _check_checksums(file.zip)
             return dict(file)
     except MemoryError as error:
         lack = error
     with zipfile.ZipFile(path) as archive:  # a damaged header asks for memory without bound
-        if (bad := archive.testzip()) is not None:
-            raise ValueError(f"{bad} has another checksum")
+        _check_checksums(archive)
     raise lack
+
+
+def _check_checksums(archive: zipfile.ZipFile) -> None:
+    """Read all of an archive.
+
+    Raises:
+        ValueError: where a member has another checksum than was written.
+    """
+    if (bad := archive.testzip()) is not None:
+        raise ValueError(f"{bad} has another checksum")
 
 
 def _remove(path: Path) -> None:

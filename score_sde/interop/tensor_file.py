@@ -99,6 +99,8 @@ def _read_card(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any],
         checksum = card.pop("checksum")
         facts, fingerprints = card["facts"], card["fingerprints"]
         intact = checksum == _checksum(card)
+        if not (isinstance(facts, dict) and isinstance(fingerprints, dict)):
+            raise TypeError
     except (KeyError, ValueError, TypeError, AttributeError):
         raise ValueError(f"{path} is damaged: it does not say what it holds") from None
     if not intact:

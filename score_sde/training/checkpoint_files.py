@@ -5,14 +5,14 @@ import logging
 import math
 import os
 import shutil
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
 from score_sde.interop.bounds import read_json
 from score_sde.replacing import replacing
 from score_sde.training.seal import CheckpointError, DamagedError, Seal, check_config, check_seal
-from score_sde.unreadable import opening, set_aside, telling_damage
+from score_sde.unreadable import opening, raise_error, set_aside, telling_damage
 
 Config = dict[str, Any]
 """A resolved config as plain JSON values."""
@@ -64,9 +64,10 @@ def read_seal(checkpoint: Path) -> Seal:
     """The seal of a checkpoint.
 
     Raises:
-        DamagedError: Where it is missing or broken.
+        DamagedError: Where it is missing or broken, or something in the checkpoint is neither a file nor a folder.
         UnreadableError: Where it cannot be read.
     """
+    _check_files(checkpoint)
     return check_seal(_read(checkpoint / "seal" / "metadata"))
 
 
@@ -117,6 +118,16 @@ def mend_metrics(directory: Path) -> None:
 def plain_metrics(metrics: Any) -> dict[str, float]:
     """The metrics that a checkpoint is judged by, those that are numbers."""
     return {name: float(value) for name, value in (metrics or {}).items() if math.isfinite(value)}
+
+
+def _check_files(checkpoint: Path) -> None:
+    """Refuse what is neither file nor folder: to read a device or a pipe may never end."""
+    with suppress(FileNotFoundError, NotADirectoryError), opening("the checkpoint", checkpoint):
+        for folder, _, names in os.walk(checkpoint, onerror=raise_error):
+            for name in names:
+                path = Path(folder) / name
+                if path.exists() and not path.is_file():  # what is not there is found missing by whoever reads it
+                    raise DamagedError(f"its {path.relative_to(checkpoint)} is no file")
 
 
 def _read(path: Path) -> Any:

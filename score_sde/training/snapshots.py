@@ -121,7 +121,12 @@ def _paths(folder: Path) -> list[Path]:
 
 def _described(path: Path) -> Snapshot:
     with open_snapshot(path) as file:
-        return Snapshot(step=file.facts["step"], sigma_rel=file.facts["sigma_rel"], path=path)
+        step, sigma_rel = (file.facts.get(name) for name in ("step", "sigma_rel"))
+        if not (isinstance(step, int) and isinstance(sigma_rel, int | float)):
+            step, sigma_rel = -1, 0.0
+        if not 0 <= step < 2**63 or not 0 < sigma_rel < 1e9:
+            raise ValueError(f"{path} is damaged: it does not say of which step and width it is")
+        return Snapshot(step=step, sigma_rel=sigma_rel, path=path)
 
 
 def _clean(folder: Path, step: int) -> None:

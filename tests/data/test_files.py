@@ -1,7 +1,9 @@
 """Arrays from files: what is read, and one line for everything that cannot be."""
 
 import errno
+import io
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -210,6 +212,20 @@ def test_damaged_files_never_raise_anything_else(tmp_path, kind):
         else:
             assert kind == "npy" or np.array_equal(source.train, expected)
     assert refused >= 150
+
+
+@pytest.mark.parametrize("save_as", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("in_memory", [None, True])
+def test_an_archive_whose_header_says_less_than_there_is_is_refused(tmp_path, save_as, in_memory):
+    """NumPy reads less then, and looks at no checksum."""
+    images = np.random.default_rng(0).integers(256, size=(10, 64, 64, 3)).astype(np.uint8)
+    path = tmp_path / "a.npz"
+    with path.open("wb") as file, zipfile.ZipFile(file, "w", method := 8 * (save_as is np.savez_compressed)) as archive:
+        stream = io.BytesIO()
+        np.save(stream, images)
+        archive.writestr("x.npy", stream.getvalue().replace(b"64, 64, 3)", b"64, 14, 3)"), method)
+    with pytest.raises(ValueError, match=r"a\.npz is corrupt.*values of uint8 are expected, and there are more bytes"):
+        npz(path, in_memory=in_memory)
 
 
 @pytest.mark.parametrize("array", [IMAGES, IMAGES[..., None] % 17, IMAGES > 128, VECTORS, VECTORS.astype(">f4")])

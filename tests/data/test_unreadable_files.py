@@ -1,14 +1,22 @@
 """Files of data that the system cannot read: its own words, and no claim that they are damaged."""
 
+import io
 import os
 import re
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from data_sets import write_picture
 
+from score_sde.data import arrayrecord, hf, tfds
 from score_sde.data.folder import _image_files
 from score_sde.data.images import read_header
+from score_sde.data.listing import files_within, matching, walked
+from score_sde.data.named import cifar10, ffhq, imagenet32
 from score_sde.data.named.imagenet import _read_npz
 from score_sde.data.named.pictures import picture_names
+from score_sde.data.named.places import files_by_name
 from score_sde.data.named.svhn import _read_mat
 
 
@@ -45,3 +53,133 @@ def test_a_folder_that_cannot_be_listed_is_not_passed_over(listed, tmp_path, mon
     monkeypatch.setattr(os, "scandir", refusing)
     with pytest.raises(PermissionError, match=f"Permission denied: '{tmp_path}/b'"):
         listed(tmp_path)
+
+
+def refuse_to_list(monkeypatch, *ends):
+    scan = os.scandir
+
+    def refusing(path):
+        if os.fspath(path).endswith(ends):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+
+
+def refuse_to_open(monkeypatch, end):
+    opened = io.open
+
+    def refusing(path, *arguments, **options):
+        if str(path).endswith(end):
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(io, "open", refusing)
+
+
+LISTING = {
+    "files_by_name": files_by_name,
+    "cifar10": cifar10,
+    "faces": lambda place: ffhq(place, image_size=16),
+    "imagenet": imagenet32,
+    "a pattern": lambda place: matching(place / "*" / "*.array_record"),
+    "a pattern of any depth": lambda place: matching(place / "**" / "*.array_record"),
+    "arrayrecord": lambda place: arrayrecord(place / "*" / "*.array_record"),
+}
+
+
+@pytest.mark.parametrize("reader", LISTING)
+def test_a_folder_below_that_cannot_be_listed_is_an_error(reader, tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "data_batch_1").touch()
+        (tmp_path / name / "1.array_record").touch()
+        (tmp_path / name / "faces-r04.tfrecords").touch()
+    refuse_to_list(monkeypatch, "/b")
+    with pytest.raises(PermissionError, match=f"Permission denied: '{tmp_path}/b'"):
+        LISTING[reader](tmp_path)
+
+
+def test_what_the_file_system_keeps_for_itself_is_passed_over(tmp_path, monkeypatch):
+    """At the root of a disk; root alone may list it."""
+    (tmp_path / "lost+found").mkdir()
+    write_picture(tmp_path / "a" / "1.png", np.zeros((4, 4, 3), np.uint8))
+    refuse_to_list(monkeypatch, "/lost+found")
+    assert [file.name for file in files_within(tmp_path, 3)] == ["1.png"] == picture_names(tmp_path / "a")
+    assert [folder.name for folder, _ in walked(tmp_path)] == [tmp_path.name, "a"]
+
+
+def test_patterns_match_what_they_did(tmp_path):
+    for name in ("a/1.x", "a/b/2.x", "a/b/[3].x", "c/4.y", "c/.5.x"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "linked").symlink_to("a")
+    for pattern in ("*", "*/*", "**/*.x", "a/b/*", "a/b/2.x", "a/**", "none/*", "a/none", "*/?.[xy]", "**", "a/1.x/*"):
+        assert matching(tmp_path / pattern) == sorted(set(tmp_path.glob(pattern))), pattern
+    assert {"a", "c", "linked"} == {file.parent.name for file in files_within(tmp_path, 2)}
+    assert not list(files_within(tmp_path / "none", 2)) and not list(walked(tmp_path / "none"))
+
+
+def test_the_code_in_features_that_cannot_be_listed_is_not_passed_over(tmp_path, monkeypatch):
+    """The library opens them by their name all the same."""
+    monkeypatch.setattr("score_sde.data.tfds_source.imported_extra", lambda *names: SimpleNamespace())
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "features.json").write_text('{"type": "evil_module.Feature"}')
+    refuse_to_list(monkeypatch, "/tiny")
+    with pytest.raises(PermissionError, match=f"Permission denied: '{tmp_path}/tiny'"):
+        tfds(str(tmp_path / "tiny"))
+
+
+def test_folders_that_the_library_of_hugging_face_would_pass_over(tmp_path, monkeypatch):
+    monkeypatch.setattr("score_sde.data.hugging_face.imported_extra", lambda *names: SimpleNamespace())
+    (tmp_path / "data").mkdir()
+    refuse_to_list(monkeypatch, "/data")
+    with pytest.raises(PermissionError, match=f"Permission denied: '{tmp_path}/data'"):
+        hf(str(tmp_path))
+
+
+class _RaisingLibrary(SimpleNamespace):
+    """A library that raises an error of its own, whatever it is asked for."""
+
+    def __init__(self, error):
+        super().__init__(error=error)
+
+    def fail(self, *arguments, **options):
+        raise self.error
+
+    ArrayRecordDataSource = load_dataset = builder_from_directory = fail
+
+
+def _hugging_face(file):
+    return hf(str(file))
+
+
+def _tensorflow(file):
+    return tfds(str(file.parent))
+
+
+LIBRARIES = {
+    "arrayrecord": ("score_sde.data.array_record", arrayrecord, "a.array_record"),
+    "hf": ("score_sde.data.hugging_face", _hugging_face, "a.parquet"),
+    "tfds": ("score_sde.data.tfds_source", _tensorflow, "dataset_info.json"),
+}
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_a_library_that_says_nothing_of_the_system(name, tmp_path, monkeypatch):
+    """ArrayRecord raises ``RuntimeError`` of a file that it may not open, as of one that is damaged."""
+    module, read, file = LIBRARIES[name]
+    (tmp_path / file).write_bytes(b"{}")
+    monkeypatch.setattr(f"{module}.imported_extra", lambda *names: _RaisingLibrary(RuntimeError("something is wrong")))
+    with pytest.raises(ValueError, match=r"cannot be (read|had).*\(RuntimeError: something is wrong\)"):
+        read(tmp_path / file)
+    with monkeypatch.context() as patch:
+        refuse_to_open(patch, f"/{file}")
+        with pytest.raises(PermissionError, match=f"Permission denied: '{tmp_path}/{file}'"):
+            read(tmp_path / file)
+    for cause in (OSError(5, "Input/output error", "x"), OSError(116, "Stale file handle", "x"), MemoryError("x")):
+        error = RuntimeError("something is wrong")
+        error.__cause__ = cause
+        monkeypatch.setattr(f"{module}.imported_extra", lambda *names, error=error: _RaisingLibrary(error))
+        with pytest.raises(type(cause), match="x"):
+            read(tmp_path / file)

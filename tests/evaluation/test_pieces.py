@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from score_sde.evaluation.pieces import Pieces, fingerprint
+from score_sde.evaluation.pieces import DamagedPieceError, Pieces, fingerprint
 
 PARAMS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": {"c": np.float32(1.0)}}
 
@@ -87,6 +87,19 @@ def test_a_flipped_byte_or_a_cut_file_is_found(pieces, place):
         assert found.keys() == before.keys() and all((found[name] == before[name]).all() for name in found)
     pieces.write(9, before)
     path.write_bytes(path.read_bytes()[: place % len(data)])
+    assert pieces.drop_damaged() == [path]
+
+
+@pytest.mark.parametrize(("said", "other"), [("'<f4'", "'<f2'"), ("'<f4'", "'|u1'"), ("64, 3)", "14, 3)")])
+def test_a_header_that_says_less_than_there_is_is_found(pieces, said, other):
+    """NumPy then reads less, and looks at no checksum: one flipped bit would give other numbers without a word."""
+    pieces.write(0, {"x": np.random.default_rng(0).normal(size=(9, 64, 64, 3)).astype(np.float32)})
+    path = pieces.folder / "00000000-00000009.npz"
+    data = path.read_bytes()
+    path.write_bytes(data.replace(said.encode(), other.encode()))
+    assert path.read_bytes() != data
+    with pytest.raises(DamagedPieceError, match=r"x\.npy has another checksum"):
+        list(pieces.read(9))
     assert pieces.drop_damaged() == [path]
 
 

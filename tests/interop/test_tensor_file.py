@@ -98,3 +98,15 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(path):
     (path.parent / "notes.txt").write_text("mine")
     remove_unfinished(path.parent)
     assert sorted(file.name for file in path.parent.iterdir()) == ["a.safetensors", "notes.txt"]
+
+
+@pytest.mark.parametrize("changes", [{"facts": True}, {"facts": None}, {"fingerprints": []}, {"fingerprints": 3}])
+def test_what_a_file_says_of_itself_has_the_right_types(changes, tmp_path):
+    from safetensors.numpy import save_file
+
+    from score_sde.interop.tensor_file import CARD, _checksum, _text
+
+    card = {"facts": {}, "fingerprints": {"a": 0}, **changes}
+    save_file({"a": np.ones(2)}, tmp_path / "a", metadata={CARD: _text({**card, "checksum": _checksum(card)})})
+    with pytest.raises(ValueError, match="a is damaged: it does not say what it holds"), open_tensors(tmp_path / "a"):
+        pass

@@ -1,5 +1,6 @@
 """Whatever happens to one file of a checkpoint: every bit comes back, or an older checkpoint does and that is told."""
 
+import os
 import shutil
 
 import jax
@@ -170,3 +171,20 @@ def test_what_is_moved_aside_never_replaces_what_was_moved_before(saved, tmp_pat
     assert sorted(path.name for path in (folder / "damaged").iterdir()) == ["8", "8-1"]
     assert [note.rpartition(" ")[2] for note in notes] == [f"{folder}/damaged/8", f"{folder}/damaged/8-1"]
     assert notes[0] == f"the checkpoint {folder}/8 is damaged: its seal is missing: moved to {folder}/damaged/8"
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe"])
+@pytest.mark.parametrize("where", ["config/metadata", "seal/metadata", "ema_params/_METADATA"])
+def test_a_device_or_a_pipe_in_a_checkpoint_is_not_read(saved, tmp_path, where, kind):
+    """That would never end; whoever sends a model may put a link to one there."""
+    folder = shutil.copytree(saved, tmp_path / "folder")
+    path = folder / "8" / where
+    path.unlink()
+    path.symlink_to("/dev/zero") if kind == "device" else os.mkfifo(path)
+    with pytest.raises(DamagedError, match=f"cannot read the checkpoint .*/8, .*: its {where} is no file$"):
+        restore_for_sampling(folder)
+    assert restore_for_sampling(folder, step=4).step == 4 and newest_config(folder) == CONFIG
+    other = tmp_path / "other"
+    shutil.move(folder / "4" / where, other)
+    (folder / "4" / where).symlink_to(other)  # a link to a file is as good as that
+    assert restore_for_sampling(folder, step=4).step == 4

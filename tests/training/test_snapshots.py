@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from score_sde.interop.tensor_file import write_tensors
 from score_sde.training import (
     EMA,
     Checkpoints,
@@ -148,4 +149,22 @@ def test_a_damaged_snapshot_is_said_in_one_line(toy, tmp_path):
     path = find_snapshots(tmp_path)[0].path
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match=f"^{path} is damaged: .*; remove it to do without$"):
+        find_snapshots(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        *({"step": step, "sigma_rel": 0.1} for step in (None, "3", [3], -1, 2**70, 1.5)),
+        *({"step": 3, "sigma_rel": width} for width in (None, "0.1", {}, -0.1, float("nan"), float("inf"))),
+        {"step": 3},
+        {},
+    ],
+)
+def test_a_snapshot_that_does_not_say_of_what_it_is_a_snapshot(facts, tmp_path):
+    """Two with their checksums right: sorting and comparing what they say would raise anything."""
+    for number, each in enumerate(({"step": 3, "sigma_rel": 0.1}, facts)):
+        write_tensors(tmp_path / f"power_0.1_{number:08}.safetensors", {"w": np.ones(3, np.float32)}, each)
+    path = tmp_path / "power_0.1_00000001.safetensors"
+    with pytest.raises(ValueError, match=f"^{path} is damaged: it does not say of which step and width it is; remove"):
         find_snapshots(tmp_path)

@@ -6,6 +6,7 @@ import numpy as np
 
 from score_sde.data import crops
 from score_sde.data.examples import LazyExamples, selected
+from score_sde.data.listing import files_within
 from score_sde.data.named.pictures import lazy_images, lazy_pictures, picture_names
 from score_sde.data.named.places import Place, missing, place_of
 from score_sde.data.named.tfrecord import RecordFile
@@ -56,7 +57,7 @@ def _record_file(place: Path, image_size: int) -> Path | None:
     if place.is_file():
         return place
     suffix = _suffix(image_size)
-    found = sorted(file for pattern in ("*", "*/*") for file in place.glob(f"{pattern}{suffix}"))
+    found = sorted(file for file in files_within(place, 2) if file.name.endswith(suffix))
     if len(found) > 1:
         raise ValueError(f"{place} has {len(found)} files {suffix}: name one of them, as {found[0]}")
     return found[0] if found else None

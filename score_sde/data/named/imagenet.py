@@ -8,10 +8,15 @@ from jaxtyping import Int32
 from score_sde.data import crops
 from score_sde.data.array_files import rows_of, stored_array
 from score_sde.data.examples import Examples, LazyExamples, example
+from score_sde.data.listing import walked
 from score_sde.data.named.pictures import lazy_images, lazy_pictures, picture_names
 from score_sde.data.named.places import Place, missing, place_of
 from score_sde.data.source import DataSource
 from score_sde.unreadable import is_of_system
+
+ARCHIVES = ("train_data_batch_*.npz", "val_data.npz")
+PARTS = ("train_data_batch_", "val_data")
+PICKLED = ("train_data_batch_1", "val_data")
 
 
 def imagenet32(path: Place = None) -> DataSource:
@@ -38,7 +43,8 @@ def imagenet64(path: Place = None) -> DataSource:
 
 def _source(place: Path, side: int) -> DataSource:
     title = f"ImageNet at {side} × {side}"
-    train, val = (sorted(place.rglob(f"{name}.npz"), key=_number) for name in ("train_data_batch_*", "val_data"))
+    there = [folder / name for folder, names in walked(place) for name in names if name.startswith(PARTS)]
+    train, val = (sorted((file for file in there if file.match(name)), key=_number) for name in ARCHIVES)
     if train and val:
         (images, labels), (test, test_labels) = (_joined(files, side) for files in (train, val))
         return DataSource(train=images, test=test, num_levels=256, train_labels=labels, test_labels=test_labels)
@@ -49,7 +55,7 @@ def _source(place: Path, side: int) -> DataSource:
             lazy_pictures(split, found, crops.plain, side) for split, found in zip(splits, names, strict=True)
         )
         return DataSource(train=images, test=test, num_levels=256)
-    if pickled := [file for name in ("train_data_batch_1", "val_data") for file in place.rglob(name)]:
+    if pickled := [file for file in there if file.name in PICKLED]:
         raise ValueError(
             f"{pickled[0]} is pickled, could run code and is never read: take the archives Imagenet{side}_*_npz.zip"
         )

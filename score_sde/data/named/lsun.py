@@ -1,14 +1,12 @@
 """LSUN: a category of scenes, as exported pictures or as the database that the archives hold."""
 
-import functools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from score_sde.data import crops
 from score_sde.data.examples import LazyExamples
-from score_sde.data.inflation import allowed
+from score_sde.data.named.lmdb_file import DamagedDatabaseError, open_database
 from score_sde.data.named.pictures import decoded, lazy_images, lazy_pictures, picture_names
 from score_sde.data.named.places import Place, missing, place_of
 from score_sde.data.source import DataSource
@@ -20,13 +18,12 @@ def lsun(path: Place = None, *, category: str, image_size: int = 256) -> DataSou
     """Return a category of LSUN, such as ``bedroom`` or ``church_outdoor``; images are read when they are asked for.
 
     ``path`` has the folders ``CATEGORY_train`` and ``CATEGORY_val`` of pictures, or ``CATEGORY_train_lmdb`` and
-    ``CATEGORY_val_lmdb`` as the archives hold them, which need the extra ``lsun``. The 300 images for validation are
-    held out, as in the published code. The images are those of `score_sde.data.crops.lsun`.
+    ``CATEGORY_val_lmdb`` as the archives hold them. The 300 images for validation are held out, as in the published
+    code. The images are those of `score_sde.data.crops.lsun`.
 
     Raises:
         FileNotFoundError: where they are not there, with what to do.
-        ValueError: where a database cannot be opened, or its reader is not installed; for a damaged image, when it is
-            read.
+        ValueError: where a database is damaged; for a damaged image, when it is read.
     """
     place = place_of("lsun", path)
     train, test = (_examples(place, category, split, image_size) for split in SPLITS)
@@ -45,41 +42,19 @@ def _examples(place: Path, category: str, split: str, image_size: int) -> LazyEx
 
 
 def _lazy_database(folder: Path, image_size: int) -> LazyExamples:
-    lmdb = _lmdb()
     try:
-        database = _opened(folder)
-        with database.begin() as transaction:
-            found = list(transaction.cursor().iternext(keys=True, values=False))
-    except lmdb.Error as error:
-        raise ValueError(f"{folder} is damaged and cannot be read ({type(error).__name__}: {error})") from error
-
-    # One long key would make all as long.
-    if max(map(len, found), default=0) * len(found) > allowed((folder / "data.mdb").stat().st_size):
-        raise ValueError(f"{folder} is damaged: its keys take more room than its file")
-    keys = np.array(found)
+        database = open_database(folder / "data.mdb")
+    except DamagedDatabaseError as error:
+        raise ValueError(f"{folder} is damaged and cannot be read: {error}") from error
 
     def name(row: int) -> str:
-        return f"{folder}: image {bytes(keys[row]).decode(errors='replace')}"
+        return f"{folder}: image {bytes(database.keys[row]).decode(errors='replace')}"
 
     def read(row: int) -> np.ndarray:
         try:
-            with database.begin() as transaction:
-                stored = transaction.get(bytes(keys[row]))
-        except lmdb.Error as error:
-            raise ValueError(f"{name(row)} cannot be read ({type(error).__name__}: {error})") from error
-        return decoded(stored or b"", name(row), crops.lsun, image_size)
+            stored = database.read(row)
+        except DamagedDatabaseError as error:
+            raise ValueError(f"{name(row)} cannot be read: {error}") from error
+        return decoded(stored, name(row), crops.lsun, image_size)
 
-    return lazy_images(len(keys), image_size, read, name)
-
-
-@functools.cache  # a process may open a database but once
-def _opened(folder: Path) -> Any:
-    return _lmdb().open(str(folder), readonly=True, lock=False, readahead=False, max_readers=1024)
-
-
-def _lmdb() -> Any:
-    try:
-        import lmdb
-    except ModuleNotFoundError as error:
-        raise ValueError("a database of LSUN needs the extra lsun: pip install 'score-sde[lsun]'") from error
-    return lmdb
+    return lazy_images(len(database.keys), image_size, read, name)

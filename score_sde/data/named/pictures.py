@@ -14,8 +14,8 @@ from jaxtyping import UInt8
 
 from score_sde.data.examples import LazyExamples
 from score_sde.data.images import check_options
+from score_sde.data.listing import walked
 from score_sde.data.picture_files import converted, opened_picture
-from score_sde.unreadable import raise_error
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 2**25
@@ -56,10 +56,9 @@ def picture_names(root: Path) -> list[str]:
         OSError: where one of the folders cannot be listed: without its pictures it would be another data set.
     """
     found = []
-    for folder, folders, files in os.walk(root, onerror=raise_error):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    for folder, names in walked(root, hidden=False):
         below = os.path.relpath(folder, root)
-        chosen = [name for name in files if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
+        chosen = [name for name in names if name.lower().endswith(SUFFIXES)]
         found += chosen if below == os.curdir else [f"{below}/{name}" for name in chosen]
     return sorted(found)
 

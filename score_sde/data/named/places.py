@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from score_sde.data.listing import files_within
+
 ROOT_VARIABLE = "SCORE_SDE_DATA"
 """The environment variable with the folder of all data sets; ``~/data/score_sde`` where there is none."""
 
@@ -26,6 +28,9 @@ def missing(title: str, place: Path, remedy: str) -> FileNotFoundError:
 
 
 def files_by_name(place: Path) -> dict[str, Path]:
-    """The files of a folder and of the folders in it, two deep; of two with one name, the first by path."""
-    found = [file for pattern in ("*", "*/*", "*/*/*") for file in sorted(place.glob(pattern)) if file.is_file()]
-    return {file.name: file for file in reversed(found)}
+    """The files of a folder and of the folders in it, two deep; of two with one name, the first by path.
+
+    Raises:
+        OSError: where one of the folders cannot be listed.
+    """
+    return {file.name: file for file in reversed(list(files_within(place, 3)))}

@@ -1,11 +1,15 @@
 """CelebA, LSUN, FFHQ, CelebA-HQ and ImageNet: read when they are asked for, every pixel, and one line for faults."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from data_sets import example, pixels, write_picture, write_records
 
 from score_sde.data import crops, load_source
 from score_sde.data.named import celeba, celebahq, ffhq, imagenet32, imagenet64, lsun
+from score_sde.data.named.lmdb_file import DamagedDatabaseError, open_database
 from score_sde.data.named.places import ROOT_VARIABLE
 
 
@@ -112,34 +116,84 @@ def test_a_category_of_lsun_is_read_from_pictures(tmp_path):
     np.testing.assert_array_equal(everything(source.test), SCENES[3:, :, 6:46])
 
 
-def test_a_category_of_lsun_is_read_from_its_database(tmp_path):
+LMDB = Path(__file__).parents[2] / "golden" / "lsun.mdb"
+"""90 pictures in a database that LMDB itself has written; of scripts/make_lmdb_golden.py."""
+
+
+@pytest.fixture
+def database(tmp_path):
+    """The file of a category's database."""
+    for split in ("train", "val"):
+        (tmp_path / f"tower_{split}_lmdb").mkdir()
+        shutil.copy(LMDB, tmp_path / f"tower_{split}_lmdb" / "data.mdb")
+    return tmp_path / "tower_train_lmdb" / "data.mdb"
+
+
+def test_a_category_of_lsun_is_read_from_its_database(tmp_path, database):
+    images = np.random.default_rng(0).integers(256, size=(90, 4, 4, 3)).astype(np.uint8)
+    order = np.argsort(np.arange(90) * 7919 % 90)  # that of the keys
+    source = lsun(tmp_path, category="tower", image_size=4)
+    np.testing.assert_array_equal(everything(source.train), images[order])
+    np.testing.assert_array_equal(source.test[np.array([89, 3])], images[order[[89, 3]]])
+    content = database.read_bytes()
+    database.write_bytes(content.replace(b"\x89PNG", b"?PNG"))
+    refused(ValueError, lambda: source.train[:], "tower_train_lmdb: image 000", "is not a PNG, JPEG or WEBP image")
+    database.write_bytes(content[:20_000])  # where a map of it would end the process
+    refused(ValueError, lambda: source.train[:], "tower_train_lmdb: image 000", "read: the file ends before it does")
+
+
+def test_lmdb_itself_reads_the_same(database):
     lmdb = pytest.importorskip("lmdb")
-    for split, images in (("train", SCENES[:3]), ("val", SCENES[3:])):
-        with lmdb.open(str(tmp_path / f"tower_{split}_lmdb")) as database, database.begin(write=True) as transaction:
-            for row, image in enumerate(images):
-                picture = write_picture(tmp_path / "one.webp", image, lossless=True).read_bytes()
-                transaction.put(f"{row:040}".encode(), picture)
-            if split == "val":
-                transaction.put(b"z" * 40, b"no picture")
-    source = lsun(tmp_path, category="tower", image_size=40)
-    np.testing.assert_array_equal(everything(source.train), SCENES[:3, :, 6:46])
-    np.testing.assert_array_equal(source.test[np.array([0])], SCENES[3:, :, 6:46])
-    refused(ValueError, lambda: source.test[:], "tower_val_lmdb: image zzz", "is not a PNG, JPEG or WEBP image")
+    found = open_database(database)
+    with lmdb.open(str(database.parent), readonly=True, lock=False) as library, library.begin() as transaction:
+        assert list(transaction.cursor()) == [(bytes(key), found.read(row)) for row, key in enumerate(found.keys)]
 
 
-def test_a_damaged_database_of_lsun_is_refused(tmp_path):
-    pytest.importorskip("lmdb")
-    folder = tmp_path / "tower_train_lmdb"
-    folder.mkdir()
-    (folder / "data.mdb").write_bytes(b"not a database" * 1000)
-    refused(ValueError, lambda: lsun(tmp_path, category="tower"), f"{folder} is damaged and cannot be read")
+def test_a_database_without_records(tmp_path):
+    lmdb = pytest.importorskip("lmdb")
+    lmdb.open(str(tmp_path)).close()
+    assert len(open_database(tmp_path / "data.mdb").keys) == 0
 
 
-def test_a_database_without_its_reader_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "lmdb", None)
-    (tmp_path / "tower_train_lmdb").mkdir()
-    (tmp_path / "tower_train_lmdb" / "data.mdb").touch()
-    refused(ValueError, lambda: lsun(tmp_path, category="tower"), "pip install 'score-sde[lsun]'")
+def test_a_damaged_database_of_lsun_is_refused(tmp_path, database):
+    content, folder = database.read_bytes(), database.parent
+    for damaged in (b"not a database" * 1000, b"", content[:4096], content[:-4097], content[:20_000]):
+        database.write_bytes(damaged)
+        refused(ValueError, lambda: lsun(tmp_path, category="tower"), f"{folder} is damaged and cannot be read")
+
+
+def test_whatever_is_changed_in_a_database_is_read_or_refused(tmp_path, database):
+    """The library of LMDB follows every number to wherever it leads, which ends the process."""
+    content, rng = database.read_bytes(), np.random.default_rng(0)
+    whole, found = open_database(database), {"refused": 0, "read": 0}
+    records = [whole.read(row) for row in range(90)]
+    for _ in range(400):
+        damaged = bytearray(content)
+        place = int(rng.integers(len(content) // 4096)) * 4096 + int(rng.choice([rng.integers(16), rng.integers(160)]))
+        damaged[place : place + 2] = int(rng.choice([0, 1, 16, 4095, 65535, rng.integers(65536)])).to_bytes(2, "little")
+        database.write_bytes(damaged)
+        try:
+            changed = open_database(database)
+            values = [changed.read(row) for row in range(len(changed.keys))]
+        except DamagedDatabaseError as error:
+            assert "\n" not in str(error)
+            found["refused"] += 1
+        else:
+            found["read"] += 1
+            assert sum(value != record for value, record in zip(values, records, strict=True)) <= 2
+    assert found["refused"] > 100 and found["read"] > 100, found
+
+
+def test_a_database_that_the_system_cannot_read_is_not_damaged(tmp_path, database, monkeypatch):
+    source = lsun(tmp_path, category="tower", image_size=4)
+
+    def failing(*arguments):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("os.pread", failing)
+    for read in (lambda: lsun(tmp_path, category="tower"), lambda: source.train[:]):
+        with pytest.raises(OSError, match=r"^\[Errno 5\] Input/output error"):
+            read()
 
 
 def test_lsun_needs_a_category():
