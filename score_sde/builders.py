@@ -194,7 +194,7 @@ def _check_unconditional(model: Mapping[str, Any]) -> None:
     """
     if str(model.get("name")) in NETWORKS and model.get("num_classes") is not None:
         raise ValueError(
-            f"model.num_classes={model['num_classes']!r} would make a table of class labels that is never used: score "
+            f"model.num_classes={model['num_classes']!r:.20} would make a table of class labels that is never used: score "
             "models are trained without labels so far, leave it out"
         )
 
@@ -273,7 +273,7 @@ def _model_parts(plain: dict[str, Any], kind: type, params: Params | None, trust
     """What every model has, with a network of a ``kind``."""
     seed, example = plain["seed"], plain["example"]
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-        raise ValueError(f"seed must be a whole number from 0 to {2**32 - 1}, got {seed!r}")
+        raise ValueError(f"seed must be a whole number from 0 to {2**32 - 1}, got {seed!r:.200}")
     shape = tuple(example["shape"])
     parts = {
         "sde": build_sde(plain, trust=trust),
@@ -313,7 +313,9 @@ def construct(section: str, kind: type, values: Any, *, trust: Trust = EVERYTHIN
     function = lookup(section, values["name"], table, trust=trust)
     found = _call(section, function, rest, trust=trust, name=values["name"], **given)
     if not isinstance(found, kind):
-        raise ValueError(f"{section} {values['name']!r} gives {type(found).__name__} where {kind.__name__} is expected")
+        raise ValueError(
+            f"{section} {values['name']!r:.200} gives {type(found).__name__} where {kind.__name__} is expected"
+        )
     return found
 
 
@@ -339,7 +341,7 @@ def _argument(section: str, key: str, value: Any, trust: Trust) -> Any:
     if key == "averages":
         if not isinstance(value, list):
             raise ValueError(
-                f"{section}.{key} must be a tuple of texts such as ('power:0.05','power:0.1'), got {value!r}"
+                f"{section}.{key} must be a tuple of texts such as ('power:0.05','power:0.1'), got {value!r:.200}"
             )
         return tuple(from_text(f"{section}.{key}", text, AVERAGES) for text in value)
     if key in FUNCTIONS:
@@ -362,7 +364,9 @@ def _function(path: str, value: Any, table: Table, trust: Trust) -> Callable[...
     parameters = {key: parameter for key, parameter in value.items() if key != "name"}
     if not dataclasses.is_dataclass(function):
         if parameters:
-            raise ValueError(f"{path} {value['name']!r} is a function without parameters, got {', '.join(parameters)}")
+            raise ValueError(
+                f"{path} {value['name']!r:.200} is a function without parameters, got {', '.join(parameters)}"
+            )
         return function
     make = function if isinstance(function, type) else type(function)
     return _call(path, make, parameters, trust=trust, name=value["name"])

@@ -18,7 +18,7 @@ from score_sde.trust import Trust, is_code
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``, did you mean 'x'?`` for the nearest known name, or nothing where none is near."""
     close = difflib.get_close_matches(name, list(known), 1)
-    return f", did you mean {close[0]!r}?" if close else ""
+    return f", did you mean {close[0]!r:.200}?" if close else ""
 
 
 def lookup(kind: str, name: Any, table: Mapping[str, Any], *, trust: Trust) -> Any:
@@ -32,7 +32,7 @@ def lookup(kind: str, name: Any, table: Mapping[str, Any], *, trust: Trust) -> A
     if isinstance(name, str) and ":" in name:
         return imported(kind, name, table, trust=trust)
     raise ValueError(
-        f"unknown {kind} {name!r}{did_you_mean(str(name), table)}; known: {', '.join(table)}, or package.module:Name"
+        f"unknown {kind} {name!r:.99}{did_you_mean(str(name), table)}; known: {', '.join(table)}, or package.module:Name"
     )
 
 
@@ -48,18 +48,20 @@ def imported(kind: str, name: str, known: Iterable[str] = (), *, trust: Trust) -
     module_name, _, attribute = name.partition(":")
     hint = did_you_mean(module_name, known)
     if not is_code(name):
-        raise ValueError(f"unknown {kind} {name!r}{hint}; known: {', '.join([*known, 'package.module:Name'])}")
+        raise ValueError(f"unknown {kind} {name!r:.200}{hint}; known: {', '.join([*known, 'package.module:Name'])}")
     trust.check(kind, name)
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever the code of a module may raise
         if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
-            raise ValueError(f"{kind} {name!r}: no module {module_name!r}{hint}") from error
+            raise ValueError(f"{kind} {name!r:.200}: no module {module_name!r:.200}{hint}") from error
         reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{kind} {name!r}: module {module_name!r} cannot be imported ({reason})") from error
+        raise ValueError(f"{kind} {name!r:.200}: module {module_name!r:.200} cannot be imported ({reason})") from error
     if not callable(found := getattr(module, attribute, None)):
         hint = did_you_mean(attribute, [key for key, value in vars(module).items() if callable(value)])
-        raise ValueError(f"{kind} {name!r}: module {module_name!r} has no function or class {attribute!r}{hint}")
+        raise ValueError(
+            f"{kind} {name!r:.200}: module {module_name!r:.200} has no function or class {attribute!r:.200}{hint}"
+        )
     trust.check_definition(kind, name, found)
     return found
 
@@ -80,7 +82,7 @@ def check_arguments(
     Raises:
         ValueError: unless ``function`` takes these arguments, in name and in simple type.
     """
-    title = section if name is None else f"{section} {name!r}"
+    title = section if name is None else f"{section} {name!r:.200}"
     parameters = inspect.signature(function).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return dict(arguments)
@@ -88,9 +90,9 @@ def check_arguments(
     for key, value in arguments.items():
         if key not in known:
             keys = ", ".join(known) or "none"
-            raise ValueError(f"{title} has no key {key!r}{did_you_mean(key, known)}; keys: {keys}")
+            raise ValueError(f"{title} has no key {key!r:.200}{did_you_mean(key, known)}; keys: {keys}")
         if not fits(value, annotation := parameters[key].annotation):
-            raise ValueError(f"{section}.{key} must be {describe(annotation)}, got {value!r}")
+            raise ValueError(f"{section}.{key} must be {describe(annotation)}, got {value!r:.200}")
     missing = [key for key in known if parameters[key].default is inspect.Parameter.empty and key not in arguments]
     if missing:
         raise ValueError(f"{title} needs {', '.join(missing)}")
@@ -121,9 +123,9 @@ def from_text(section: str, text: Any, table: Mapping[str, Callable[..., Any]]) 
     """
     name, colon, rest = text.partition(":") if isinstance(text, str) else ("", "", "")
     if not colon:
-        raise ValueError(f"{section} must be texts NAME:VALUE, with NAME one of {', '.join(table)}, got {text!r}")
+        raise ValueError(f"{section} must be texts NAME:VALUE, with NAME one of {', '.join(table)}, got {text!r:.200}")
     if name not in table:
-        raise ValueError(f"unknown {section} {text!r}{did_you_mean(name, table)}; known: {', '.join(table)}")
+        raise ValueError(f"unknown {section} {text!r:.200}{did_you_mean(name, table)}; known: {', '.join(table)}")
     function = table[name]
     first = next(iter(inspect.signature(function).parameters))
     arguments: dict[str, Any] = {}
@@ -131,13 +133,15 @@ def from_text(section: str, text: Any, table: Mapping[str, Callable[..., Any]]) 
         key, equals, value = part.rpartition("=")
         key = key.strip() or first
         if bool(equals) != bool(number) or key in arguments:
-            raise ValueError(f"{section} {text!r} must be {name}:VALUE and then, after commas, key=value once each")
+            raise ValueError(
+                f"{section} {text!r:.200} must be {name}:VALUE and then, after commas, key=value once each"
+            )
         arguments[key] = _literal(value.strip())
     arguments = check_arguments(section, function, arguments, name=text)
     try:
         return function(**arguments)
     except ValueError as error:
-        raise ValueError(f"{section} {text!r}: {error}") from error
+        raise ValueError(f"{section} {text!r:.200}: {error}") from error
 
 
 def _literal(text: str) -> Any:

@@ -67,13 +67,15 @@ def checked_sections(plain: Mapping[str, Any], kind: str) -> dict[str, Any]:
         if section not in (*sections, "example"):
             hint = did_you_mean(str(section), sections)
             known = ", ".join(sections)
-            raise ValueError(f"{_owner(section, kind)} has an unknown section {section!r}{hint}; sections: {known}")
+            raise ValueError(
+                f"{_owner(section, kind)} has an unknown section {section!r:.200}{hint}; sections: {known}"
+            )
     for section in sections:
         if section not in plain:
-            lacks = f"{_owner(section, kind)} lacks the section {section!r}"
+            lacks = f"{_owner(section, kind)} lacks the section {section!r:.200}"
             raise ValueError(f"{lacks}; start from the defaults of configs/default.py")
         if section != "seed" and not isinstance(plain[section], Mapping):
-            raise ValueError(f"{section} must be a section of keys and values, got {plain[section]!r}")
+            raise ValueError(f"{section} must be a section of keys and values, got {plain[section]!r:.200}")
     found = {section: _plain_value(section, values) for section, values in plain.items()}
     if "example" in found:
         _check_example(found["example"])
@@ -122,7 +124,7 @@ def fitted_standardization(data: dict[str, Any], source: DataSource) -> dict[str
     """
     chosen = data.pop(STANDARDIZE, False)
     if not isinstance(chosen, bool):
-        raise ValueError(f"data.{STANDARDIZE} must be True or False, got {chosen!r}")
+        raise ValueError(f"data.{STANDARDIZE} must be True or False, got {chosen!r:.200}")
     if not chosen:
         return {}
     if source.num_levels is not None:
