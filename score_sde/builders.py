@@ -194,8 +194,8 @@ def _check_unconditional(model: Mapping[str, Any]) -> None:
     """
     if str(model.get("name")) in NETWORKS and model.get("num_classes") is not None:
         raise ValueError(
-            f"model.num_classes={model['num_classes']!r:.20} would make a table of class labels that is never used: score "
-            "models are trained without labels so far, leave it out"
+            f"model.num_classes={model['num_classes']!r:.200} would make a table of class labels that is never used: "
+            "score models are trained without labels so far, so remove it"
         )
 
 

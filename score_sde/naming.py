@@ -31,9 +31,8 @@ def lookup(kind: str, name: Any, table: Mapping[str, Any], *, trust: Trust) -> A
         return table[name]
     if isinstance(name, str) and ":" in name:
         return imported(kind, name, table, trust=trust)
-    raise ValueError(
-        f"unknown {kind} {name!r:.99}{did_you_mean(str(name), table)}; known: {', '.join(table)}, or package.module:Name"
-    )
+    known = f"known: {', '.join(table)}, or package.module:Name"
+    raise ValueError(f"unknown {kind} {name!r:.200}{did_you_mean(str(name), table)}; {known}")
 
 
 def imported(kind: str, name: str, known: Iterable[str] = (), *, trust: Trust) -> Any:
