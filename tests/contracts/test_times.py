@@ -113,7 +113,7 @@ def test_nothing_is_evaluated_outside_the_times_of_the_sde(name, sde_name, num_s
     jax.effects_barrier()
     assert np.isfinite(drawn.x).all() and np.isfinite(drawn.path).all()
     # To the rounding of the largest state on the way.
-    np.testing.assert_allclose(drawn.path[-1], drawn.x, atol=1e-6 * np.abs(drawn.path).max())
+    np.testing.assert_allclose(drawn.path[-1], drawn.x, atol=4e-6 * np.abs(drawn.path).max())
     assert parts[-1] == 1.0 and parts == sorted(parts)
     assert sde.t_min <= sampler.last_time(sde) <= sde.t_max
 
