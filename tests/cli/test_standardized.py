@@ -58,6 +58,7 @@ def report(workdir):
     return json.loads((workdir / "report.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_samples_have_the_moments_of_the_data(workdir):
     """Within 0.3 standard deviations and 25 %: a short training of a tiny network, with fixed seeds."""
     tiny.run("sample", f"--workdir={workdir}", "--num_samples=400", "--batch=400", "--config.sampling.num_steps=20")

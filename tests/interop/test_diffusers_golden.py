@@ -17,7 +17,7 @@ from score_sde.solvers import StepNoise
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "diffusers_unets"
 CASES = json.loads((GOLDEN / "samples.json").read_text())["cases"]
-FAST = ("ddim_zero_snr", "ddpm_large_cosine")
+FAST = ("ddim_zero_snr",)
 PLAIN = {"_class_name": "DDPMScheduler"}
 
 

@@ -357,8 +357,8 @@ def test_the_last_step_to_the_data_does_not_multiply_noise(noise_scale, num, ord
     assert noise_scale == 0.0 or np.abs(last).sum() < 7.0  # of a parabola one spacing on: 3 + 3 + 1
 
 
-@pytest.mark.parametrize("num_steps", [20, 300])
-@pytest.mark.parametrize("t_min", [1e-3, 0.1])
+@pytest.mark.parametrize("num_steps", [pytest.param(20, marks=SLOW), 300])
+@pytest.mark.parametrize("t_min", [pytest.param(1e-3, marks=SLOW), 0.1])
 def test_no_step_multiplies_rounding(t_min, num_steps):
     """The absolute weights of every table, for each of their own sum; the last step of order 4 had 1e6 and more."""
     last = {"num_steps": num_steps, "last_ratio": 0.5 / num_steps}

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from oracles import SDES
+from oracles import SDES, SLOW
 
 from score_sde.builders import FUNCTIONS
 from score_sde.sdes import VPSDE
@@ -11,7 +11,7 @@ from score_sde.solvers import CauchyGrid, Clock, EDMGrid, Nodes, geometric, log_
 
 @pytest.mark.parametrize("name", SDES)
 @pytest.mark.parametrize("grid", FUNCTIONS["grid"].values(), ids=FUNCTIONS["grid"])
-@pytest.mark.parametrize("num_steps", [1, 7, 1000])
+@pytest.mark.parametrize("num_steps", [pytest.param(1, marks=SLOW), 7, pytest.param(1000, marks=SLOW)])
 def test_grids_fall_strictly_from_t_max_to_t_min(name, grid, num_steps):
     sde = SDES[name]
     times = grid(sde, num_steps)
