@@ -96,7 +96,8 @@ def _plot_sde(path: Path, sde: SDE) -> dict[str, str]:
 
 
 def _plot_every_sde(path: Path) -> dict[str, str]:
-    sdes = {name: make() for name, make in SDES.items() if name != "brownian"}
+    # The VP SDE through discrete levels looks like the VP SDE.
+    sdes = {name: make() for name, make in SDES.items() if name not in ("brownian", "discrete_vp")}
     # Wide enough for its prior to stand for the data's last marginal.
     plot_sdes(path, {"Brownian motion": BrownianMotion(scale=4.0), **sdes}, DATA, key=jax.random.key(0))
     return {"trajectories": str(path)}
