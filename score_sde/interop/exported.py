@@ -154,5 +154,5 @@ def _read_card(path: Path) -> dict[str, Any]:
         if not isinstance(card, dict) or not isinstance(card.get(key), kind):
             raise ValueError(f"{path} is no card of an exported model: it needs {', '.join(kinds)}")
     if card["format"] != FORMAT:
-        raise ValueError(f"{path} has the format {card['format']!r}, this version reads {FORMAT!r}")
+        raise ValueError(f"{path} has the format {card['format']!r:.100}, this version reads {FORMAT!r}")
     return card
