@@ -173,7 +173,7 @@ def _read(path: Path, read: Callable[[], Any]) -> Any:
             raise
         if "Object arrays" in str(error):
             raise ValueError(f"{path} holds Python objects, which are never unpickled; save plain numbers") from error
-        reason = (str(error).splitlines() or [""])[0]
+        reason = (str(error).splitlines() or [""])[0][:300]
         raise ValueError(f"{path} is corrupt and cannot be read ({type(error).__name__}: {reason})") from error
 
 

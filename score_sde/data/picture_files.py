@@ -49,7 +49,7 @@ def opened_picture(
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and more
         if is_of_system(error):
             raise
-        reason = (str(error).splitlines() or [""])[0]
+        reason = (str(error).splitlines() or [""])[0][:300]
         raise ValueError(f"{name} cannot be read as an image ({type(error).__name__}: {reason})") from error
 
 

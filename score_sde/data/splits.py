@@ -100,4 +100,4 @@ def first_line(error: BaseException) -> str:
     """The first line of what an error, or what caused it, says, in brackets: ``(OSError: no such file)``."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return f"({type(error).__name__}: {(str(error).splitlines() or [''])[0]})"
+    return f"({type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]})"

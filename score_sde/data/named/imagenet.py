@@ -99,7 +99,7 @@ def _read_npz(file: Path, side: int) -> tuple[Examples, Int32[np.ndarray, " n"]]
             raise
         if "Object arrays" in str(error):
             raise ValueError(f"{file} has Python objects, which are never unpickled: save plain numbers") from error
-        reason = (str(error).splitlines() or [""])[0]
+        reason = (str(error).splitlines() or [""])[0][:300]
         raise ValueError(f"{file} is damaged and cannot be read ({type(error).__name__}: {reason})") from error
     if images.dtype != np.uint8 or images.shape[1:] != (3 * side**2,) or not len(images):
         raise ValueError(f"{file} is not ImageNet at {side} × {side}: data is {images.dtype} of shape {images.shape}")
