@@ -169,6 +169,11 @@ def set_aside(path: Path) -> Path:
     return place
 
 
+def message_of(error: BaseException) -> str:
+    """``TypeError: its message``, of which the first line, 300 characters at most: it may quote a whole file."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
+
+
 def reason_of(error: BaseException) -> str:
     """The cause of an error in a few words: tensorstore puts that last, after the names of many files."""
     if isinstance(error, OSError) and error.strerror:

@@ -12,7 +12,7 @@ import numpy as np
 from score_sde.data.array_files import rows_of, stored_array
 from score_sde.data.examples import Examples, LazyExamples, is_lazy
 from score_sde.data.source import DataSource
-from score_sde.unreadable import is_of_system
+from score_sde.unreadable import is_of_system, message_of
 
 _NPY_MAGIC = b"\x93NUMPY"
 
@@ -173,8 +173,7 @@ def _read(path: Path, read: Callable[[], Any]) -> Any:
             raise
         if "Object arrays" in str(error):
             raise ValueError(f"{path} holds Python objects, which are never unpickled; save plain numbers") from error
-        reason = (str(error).splitlines() or [""])[0][:300]
-        raise ValueError(f"{path} is corrupt and cannot be read ({type(error).__name__}: {reason})") from error
+        raise ValueError(f"{path} is corrupt and cannot be read ({message_of(error)})") from error
 
 
 def _from_array(array: Examples, path: Path, num_levels: int | None, test_fraction: float, seed: int) -> DataSource:

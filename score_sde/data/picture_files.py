@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from score_sde.unreadable import is_of_system
+from score_sde.unreadable import is_of_system, message_of
 
 GREY_MODES = ("1", "L", "LA")
 COLOR_MODES = ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
@@ -49,8 +49,7 @@ def opened_picture(
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and more
         if is_of_system(error):
             raise
-        reason = (str(error).splitlines() or [""])[0][:300]
-        raise ValueError(f"{name} cannot be read as an image ({type(error).__name__}: {reason})") from error
+        raise ValueError(f"{name} cannot be read as an image ({message_of(error)})") from error
 
 
 def converted(image: Any, *, is_grey: bool) -> Any:

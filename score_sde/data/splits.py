@@ -9,6 +9,7 @@ import numpy as np
 from score_sde.data.examples import Examples, in_memory_or_lazy
 from score_sde.data.source import DataSource
 from score_sde.naming import did_you_mean
+from score_sde.unreadable import message_of
 
 _HELD_OUT = ("test", "validation", "valid", "val")
 
@@ -100,4 +101,4 @@ def first_line(error: BaseException) -> str:
     """The first line of what an error, or what caused it, says, in brackets: ``(OSError: no such file)``."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return f"({type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]})"
+    return f"({message_of(error)})"

@@ -12,7 +12,7 @@ from score_sde.data.listing import walked
 from score_sde.data.named.pictures import lazy_images, lazy_pictures, picture_names
 from score_sde.data.named.places import Place, missing, place_of
 from score_sde.data.source import DataSource
-from score_sde.unreadable import is_of_system
+from score_sde.unreadable import is_of_system, message_of
 
 ARCHIVES = ("train_data_batch_*.npz", "val_data.npz")
 PARTS = ("train_data_batch_", "val_data")
@@ -99,8 +99,7 @@ def _read_npz(file: Path, side: int) -> tuple[Examples, Int32[np.ndarray, " n"]]
             raise
         if "Object arrays" in str(error):
             raise ValueError(f"{file} has Python objects, which are never unpickled: save plain numbers") from error
-        reason = (str(error).splitlines() or [""])[0][:300]
-        raise ValueError(f"{file} is damaged and cannot be read ({type(error).__name__}: {reason})") from error
+        raise ValueError(f"{file} is damaged and cannot be read ({message_of(error)})") from error
     if images.dtype != np.uint8 or images.shape[1:] != (3 * side**2,) or not len(images):
         raise ValueError(f"{file} is not ImageNet at {side} × {side}: data is {images.dtype} of shape {images.shape}")
     if labels.dtype.kind not in "iu" or labels.shape != (len(images),) or labels.min() < 1 or labels.max() > 1000:
