@@ -114,6 +114,8 @@ WORST = {
     "euler_maruyama": (0.17, 0.08, 0.05),
     "heun": (0.17, 0.06, 0.04),
     "ddim": (0.2, 0.1, 0.06),
+    "discrete_ddim": (0.2, 0.1, 0.06),
+    "discrete_ddpm": (0.32, 0.15, 0.08),
 }
 """The largest relative errors at 20, 50 and 100 steps; the others within ``GOOD``. Four standard errors are 0.022."""
 GOOD = (0.12, 0.06, 0.04)
