@@ -156,9 +156,8 @@ def check_readable(path: Path) -> None:
 
 
 def raise_error(error: OSError) -> None:
-    """For ``os.walk``, which passes over folders that it cannot list: raise the error, unless nothing is there."""
-    if not isinstance(error, FileNotFoundError):
-        raise error
+    """Raise an error: for ``os.walk``, which skips folders that it cannot list unless it is given a function."""
+    raise error
 
 
 def set_aside(path: Path) -> Path:
