@@ -1,6 +1,7 @@
 """Every default. An experiment imports ``get_default_config`` and changes a few lines.
 
-The keys of a section are the arguments of what its ``name`` chooses, listed in ``score_sde/builders.py``.
+The keys of a section are the arguments of what its ``name`` chooses, listed in
+``score_sde/builders.py``.
 """
 
 from ml_collections import ConfigDict
@@ -29,7 +30,8 @@ def get_default_config() -> ConfigDict:
                 "dropout": 0.0,
                 "dtype": "float32",
             },
-            # A label smooth in t, rather than 999 t: the ODE then needs a third of the evaluations at equal tolerance.
+            # A label smooth in t, rather than 999 t: the ODE then needs a third of the
+            # evaluations at equal tolerance.
             "parameterization": {"name": "noise", "time_label": "log_noise_to_signal"},
             "objective": {
                 "name": "denoising",
@@ -56,8 +58,9 @@ def get_default_config() -> ConfigDict:
                 "batch_size": 256,
                 "denoise": True,
             },
-            # Of continuous data, standardize makes each coordinate (of pictures, each channel) have mean 0 and variance
-            # 1 over the training data, and undoes that in samples and likelihoods.
+            # Of continuous data, standardize makes each coordinate (of pictures, each
+            # channel) have mean 0 and variance 1 over the training data, and undoes
+            # that in samples and likelihoods.
             "data": {
                 "source": "digits",
                 "centered": True,
@@ -83,7 +86,8 @@ def get_default_config() -> ConfigDict:
                 "max_skipped": 10,
                 "max_taken_back": 2,
                 "hang_timeout": 3600.0,
-                # Further averages to sample with, such as ("power:0.05", "power:0.1", "half_life:2000").
+                # Further averages to sample with, such as ("power:0.05", "power:0.1",
+                # "half_life:2000").
                 "averages": (),
                 "snapshot_every": 0,
                 "trackers": ("tensorboard",),
@@ -105,7 +109,9 @@ def get_default_config() -> ConfigDict:
 
 
 def get_default_classifier_config() -> ConfigDict:
-    """The defaults of a classifier of noisy examples, which draws no samples; its network is to be chosen."""
+    """The defaults of a classifier of noisy examples, which draws no samples; its
+    network is to be chosen.
+    """
     config = get_default_config()
     for name in ("parameterization", "sampling", "eval"):
         del config[name]
@@ -116,7 +122,9 @@ def get_default_classifier_config() -> ConfigDict:
 
 
 def get_default_dequantizer_config() -> ConfigDict:
-    """The defaults of a dequantizer, which has the SDE and the data of the score model that it is trained for."""
+    """The defaults of a dequantizer, which has the SDE and the data of the score model
+    that it is trained for.
+    """
     config = get_default_classifier_config()
     for name in ("sde", "data"):
         del config[name]

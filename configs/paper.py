@@ -1,13 +1,16 @@
-"""What the published experiments have in common: data sets, SDEs and networks, each a change of the defaults.
+"""What the published experiments have in common: data sets, SDEs and networks, each a
+change of the defaults.
 
-An experiment is a data set, then an SDE, then a network: ``ncsnpp(ve(cifar10()))``. The numbers are those of the
-published configs of Song et al. 2021 (https://arxiv.org/abs/2011.13456), of NCSN (https://arxiv.org/abs/1907.05600)
-and of NCSNv2 (https://arxiv.org/abs/2006.09011). This is not an experiment itself.
+An experiment is a data set, then an SDE, then a network: ``ncsnpp(ve(cifar10()))``. The
+numbers are those of the published configs of Song et al. 2021
+(https://arxiv.org/abs/2011.13456), of NCSN (https://arxiv.org/abs/1907.05600) and of
+NCSNv2 (https://arxiv.org/abs/2006.09011). This is not an experiment itself.
 
-The images are read from disk, in the forms in which they are distributed, from folders such as
-``~/data/score_sde/cifar10``: ``score_sde.data.named`` says what is to lie there, and so does the line that answers
-where it does not. ``--config.data.path=…`` takes them from elsewhere, ``SCORE_SDE_DATA`` names another folder for all.
-In training each image is turned left to right with probability 1/2.
+The images are read from disk, in the forms in which they are distributed, from folders
+such as ``~/data/score_sde/cifar10``: ``score_sde.data.named`` says what is to lie
+there, and so does the line that answers where it does not. ``--config.data.path=…``
+takes them from elsewhere, ``SCORE_SDE_DATA`` names another folder for all. In training
+each image is turned left to right with probability 1/2.
 """
 
 from ml_collections import ConfigDict
@@ -143,12 +146,18 @@ def ve(
 
 
 def ncsnpp(config: ConfigDict, **options: object) -> ConfigDict:
-    """NCSN++: FIR resampling and a residual pyramid of inputs; ``options`` are those of the network."""
-    return _unet(config, {"num_res_blocks": 4, "fir": True, "progressive_input": "residual", **options})
+    """NCSN++: FIR resampling and a residual pyramid of inputs; ``options`` are those of
+    the network.
+    """
+    return _unet(
+        config, {"num_res_blocks": 4, "fir": True, "progressive_input": "residual", **options}
+    )
 
 
 def ncsnpp_256(config: ConfigDict, **options: object) -> ConfigDict:
-    """NCSN++ for images of 256 pixels and more: skips between the resolutions of input and output."""
+    """NCSN++ for images of 256 pixels and more: skips between the resolutions of input
+    and output.
+    """
     pyramid = {"progressive": "output_skip", "progressive_input": "input_skip", "dropout": 0.0}
     wide = {"ch_mult": (1, 1, 2, 2, 2, 2, 2), "num_res_blocks": 2}
     return _unet(config, {"fir": True, **wide, **pyramid, **options})
@@ -156,7 +165,9 @@ def ncsnpp_256(config: ConfigDict, **options: object) -> ConfigDict:
 
 def ddpmpp(config: ConfigDict, **options: object) -> ConfigDict:
     """DDPM++: plain resampling and no pyramids; ``options`` are those of the network."""
-    return _unet(config, {"num_res_blocks": 4, "fir": False, "progressive_input": "none", **options})
+    return _unet(
+        config, {"num_res_blocks": 4, "fir": False, "progressive_input": "none", **options}
+    )
 
 
 def ddpm(config: ConfigDict, **options: object) -> ConfigDict:
@@ -189,21 +200,42 @@ def deep(config: ConfigDict) -> ConfigDict:
 
 
 def ncsn(
-    config: ConfigDict, *, sigma_max: float, num_scales: int, snr: float, steps: int, ema_decay: float
+    config: ConfigDict,
+    *,
+    sigma_max: float,
+    num_scales: int,
+    snr: float,
+    steps: int,
+    ema_decay: float,
 ) -> ConfigDict:
-    """NCSN (2019): a RefineNet conditioned by its normalisation layers, Adam at 1e-3 without warm-up and clipping."""
+    """NCSN (2019): a RefineNet conditioned by its normalisation layers, Adam at 1e-3
+    without warm-up and clipping.
+    """
     return _refinenet(config, "ncsn", 1e-3, sigma_max, num_scales, snr, steps, ema_decay)
 
 
 def ncsnv2(
-    config: ConfigDict, *, sigma_max: float, num_scales: int, snr: float, steps: int = 5, ema_decay: float = 0.999
+    config: ConfigDict,
+    *,
+    sigma_max: float,
+    num_scales: int,
+    snr: float,
+    steps: int = 5,
+    ema_decay: float = 0.999,
 ) -> ConfigDict:
-    """NCSNv2 (2020): a RefineNet not conditioned on the noise, Adam at 1e-4 without warm-up and clipping."""
+    """NCSNv2 (2020): a RefineNet not conditioned on the noise, Adam at 1e-4 without
+    warm-up and clipping.
+    """
     return _refinenet(config, "ncsnv2", 1e-4, sigma_max, num_scales, snr, steps, ema_decay)
 
 
 def predictor_corrector(
-    predictor: str, *, corrector: str = "langevin", num_steps: int, snr: float = 0.16, corrector_steps: int = 1
+    predictor: str,
+    *,
+    corrector: str = "langevin",
+    num_steps: int,
+    snr: float = 0.16,
+    corrector_steps: int = 1,
 ) -> ConfigDict:
     """The section ``sampling`` of predictor-corrector sampling."""
     return section(
@@ -221,11 +253,20 @@ def predictor_corrector(
 
 
 def _euler_maruyama() -> ConfigDict:
-    return section("euler_maruyama", num_steps=1000, grid="uniform", num_samples=64, batch_size=64, denoise=True)
+    return section(
+        "euler_maruyama",
+        num_steps=1000,
+        grid="uniform",
+        num_samples=64,
+        batch_size=64,
+        denoise=True,
+    )
 
 
 def _data(source: str, **options: object) -> ConfigDict:
-    return ConfigDict({"source": source, **options, "centered": True, "dequantize": False, "flip": True})
+    return ConfigDict(
+        {"source": source, **options, "centered": True, "dequantize": False, "flip": True}
+    )
 
 
 def _with_data(config: ConfigDict, source: str, image_size: int, **options: object) -> ConfigDict:
@@ -240,7 +281,9 @@ def _long(config: ConfigDict) -> ConfigDict:
 
 
 def _unet(config: ConfigDict, options: dict[str, object]) -> ConfigDict:
-    """NCSN++ and DDPM++ are one network; what it is told follows from the SDE and its discretisation."""
+    """NCSN++ and DDPM++ are one network; what it is told follows from the SDE and its
+    discretisation.
+    """
     fourier = config.parameterization.name == "score"
     values = {
         "nf": 128,

@@ -1,7 +1,8 @@
 """Score-based generative modelling through stochastic differential equations, in JAX.
 
-An SDE, a score function and a solver are three independent values; sampling, likelihood, encoding and conditioning
-are pure functions of them; a config file only chooses the values.
+An SDE, a score function and a solver are three independent values; sampling,
+likelihood, encoding and conditioning are pure functions of them; a config file only
+chooses the values.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -89,7 +90,13 @@ if TYPE_CHECKING:
     from score_sde.classifier import ClassifierExperiment, NoisyClassifier
     from score_sde.dequantizer import DequantizerExperiment, LearnedDequantizer
     from score_sde.experiment import Experiment, Model
-    from score_sde.loading import config_from_reference, load, load_classifier, load_dequantizer, saved_config
+    from score_sde.loading import (
+        config_from_reference,
+        load,
+        load_classifier,
+        load_dequantizer,
+        saved_config,
+    )
     from score_sde.models import ScoreNetwork, make_score_fn
     from score_sde.training import TrainState
 

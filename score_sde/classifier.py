@@ -15,9 +15,11 @@ from score_sde.typing import Key, Params, Scalar, ScalarLike
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NoisyClassifier(TrainedModel):
-    """A classifier and everything a script needs to guide samples with it, besides what every `TrainedModel` has.
+    """A classifier and everything a script needs to guide samples with it, besides what
+    every `TrainedModel` has.
 
-    ``sde`` is the one whose noise it knows; ``network``: the network, as pure functions of its parameters.
+    ``sde`` is the one whose noise it knows; ``network``: the network, as pure functions
+    of its parameters.
     """
 
     network: Classifier
@@ -32,8 +34,8 @@ class NoisyClassifier(TrainedModel):
 class ClassifierExperiment(AnyExperiment):
     """Everything that the config of a classifier chooses: what `AnyExperiment` has, and more.
 
-    ``objective`` is the loss, ``augmentation`` what training does to the examples first, which keep their labels. Its
-    ``source`` has the class of each example.
+    ``objective`` is the loss, ``augmentation`` what training does to the examples
+    first, which keep their labels. Its ``source`` has the class of each example.
     """
 
     model: NoisyClassifier
@@ -50,11 +52,14 @@ class ClassifierExperiment(AnyExperiment):
         if labels.min() < 0 or labels.max() >= num_classes:
             found = f"labels from {labels.min()} to {labels.max()}"
             raise ValueError(
-                f"model.num_classes={num_classes} takes labels from 0 to {num_classes - 1}, the data have {found}"
+                f"model.num_classes={num_classes} takes labels from 0 to {num_classes - 1}, the "
+                f"data have {found}"
             )
 
     def loss_fn(self, *, train: bool) -> LossFn:
-        """``(params, key, u, raw example, label) -> (loss, {"accuracy": …})``; ``u`` is not used."""
+        """``(params, key, u, raw example, label) -> (loss, {"accuracy": …})``; ``u`` is
+        not used.
+        """
         model, augmentation = self.model, self.augmentation if train else Augmentation()
 
         def loss(
@@ -62,7 +67,9 @@ class ClassifierExperiment(AnyExperiment):
         ) -> tuple[Scalar, dict[str, Scalar]]:
             del u
             data_key, network_key, objective_key, augmentation_key = jax.random.split(key, 4)
-            log_prob_fn = make_log_prob_fn(model.sde, model.network, params, key=network_key, train=train)
+            log_prob_fn = make_log_prob_fn(
+                model.sde, model.network, params, key=network_key, train=train
+            )
             x0 = model.scaling.to_model(data_key, augmentation(augmentation_key, example))
             value, accuracy = self.objective(objective_key, model.sde, log_prob_fn, x0, label)
             return value, {"accuracy": accuracy}

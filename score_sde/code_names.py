@@ -15,8 +15,11 @@ CHOICES = {"name", *FUNCTIONS, *VALUES}
 """The keys whose value is looked up in a table, in any section."""
 
 
-def check_code(config: Any, trust: Trust, source: str, *, sections: Sequence[str] = SECTIONS) -> None:
-    """Raise ``ValueError`` where a config names code that is not trusted: before any of it is imported.
+def check_code(
+    config: Any, trust: Trust, source: str, *, sections: Sequence[str] = SECTIONS
+) -> None:
+    """Raise ``ValueError`` where a config names code that is not trusted: before any of
+    it is imported.
 
     Args:
         config: the sections, as they were read.
@@ -34,7 +37,8 @@ def check_code(config: Any, trust: Trust, source: str, *, sections: Sequence[str
 def named_code(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What a config names as ``"package.module:Name"``: the section and key, and the name.
 
-    Paths, data sets and averages such as ``"power:0.05"`` are not code, though they may have a colon.
+    Paths, data sets and averages such as ``"power:0.05"`` are not code, though they may
+    have a colon.
     """
     for path, value in leaves(config):
         if _is_choice(path, value) and is_code(value):
@@ -50,7 +54,9 @@ def _is_choice(path: Keys, value: Any) -> bool:
 def leaves(config: Mapping[str, Any]) -> Iterator[tuple[Keys, Any]]:
     """All values of a config with the keys that lead to them; each element of a list by itself."""
     # Without recursion: a foreign file may be nested to any depth.
-    waiting: list[tuple[Keys, Any]] = [((str(key),), value) for key, value in reversed(list(config.items()))]
+    waiting: list[tuple[Keys, Any]] = [
+        ((str(key),), value) for key, value in reversed(list(config.items()))
+    ]
     while waiting:
         path, value = waiting.pop()
         if isinstance(value, Mapping):

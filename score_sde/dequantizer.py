@@ -1,4 +1,6 @@
-"""A learned dequantizer, as a config describes it: to train for a score model, and to evaluate likelihoods with."""
+"""A learned dequantizer, as a config describes it: to train for a score model, and to
+evaluate likelihoods with.
+"""
 
 from dataclasses import dataclass
 
@@ -17,12 +19,15 @@ from score_sde.typing import Key, Params, Scalar, ScalarLike, ScoreFn
 
 @dataclass(frozen=True, kw_only=True)
 class VariationalDequantization:
-    """Minus the variational bound of the log probability of levels, in bits per dimension, as the dequantizer has it.
+    """Minus the variational bound of the log probability of levels, in bits per
+    dimension, as the dequantizer has it.
 
-    ``-E [L(x) - log q(u | levels) + dim log width]`` with the bound ``L`` of the reverse SDE (Song, Durkan, Murray and
-    Ermon 2021): its minimiser is the ``q`` nearest to the density of the model on the bins, in ``KL(q || p)``.
+    ``-E [L(x) - log q(u | levels) + dim log width]`` with the bound ``L`` of the
+    reverse SDE (Song, Durkan, Murray and Ermon 2021): its minimiser is the ``q``
+    nearest to the density of the model on the bins, in ``KL(q || p)``.
 
-    ``num_times``, ``num_decodings``: evaluations of the score for one example, as in `variational_bound`.
+    ``num_times``, ``num_decodings``: evaluations of the score for one example, as in
+    `variational_bound`.
     """
 
     num_times: int = 8
@@ -43,7 +48,9 @@ class VariationalDequantization:
         """An unbiased estimate for one example."""
         options = {"estimator": self._estimator, "dequantizer": dequantizer, "bins": bins}
         return bits_per_dim(
-            dequantized(key, sde, score_fn, levels, **options).log_prob, jnp.size(levels), bin_width=1.0
+            dequantized(key, sde, score_fn, levels, **options).log_prob,
+            jnp.size(levels),
+            bin_width=1.0,
         )
 
     @property
@@ -55,7 +62,8 @@ class VariationalDequantization:
 class LearnedDequantizer(TrainedModel):
     """A dequantizer and what it is made of, besides what every `TrainedModel` has.
 
-    ``sde`` is that of its score model; ``network``: the flow, as pure functions of its parameters.
+    ``sde`` is that of its score model; ``network``: the flow, as pure functions of its
+    parameters.
     """
 
     network: ConditionalFlow
@@ -72,7 +80,9 @@ class LearnedDequantizer(TrainedModel):
     def _flow(
         self, params: Params, noise: Float[Array, "*shape"], levels: Real[Array, "*shape"]
     ) -> tuple[Float[Array, "*shape"], Scalar]:
-        z, log_det = self.network.apply(params, noise[None], self.scaling.bins.at(levels, 0.5)[None])
+        z, log_det = self.network.apply(
+            params, noise[None], self.scaling.bins.at(levels, 0.5)[None]
+        )
         return z[0], log_det[0]
 
 
@@ -99,7 +109,9 @@ class DequantizerExperiment(AnyExperiment):
             raise ValueError("a dequantizer needs data with levels, and these are continuous")
 
     def loss_fn(self, *, train: bool) -> LossFn:
-        """``(params, key, u, raw example, frozen=parameters of the score model) -> (bits/dim, {})``."""
+        """``(params, key, u, raw example, frozen=parameters of the score model) ->
+        (bits/dim, {})``.
+        """
         del train  # nothing is dropped out
         model, score_model = self.model, self.score_model
         sde = starting_at(score_model.sde, score_model.evaluating.t_min)

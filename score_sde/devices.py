@@ -13,8 +13,9 @@ def check_devices() -> None:
     """Start jax's platform, as its first computation would.
 
     Raises:
-        NoDeviceError: in one line, where that fails: the platform is unknown, jax is installed without support for it,
-            the machine has no such device, or the device has no free memory.
+        NoDeviceError: in one line, where that fails: the platform is unknown, jax is
+            installed without support for it, the machine has no such device, or the
+            device has no free memory.
     """
     try:
         jax.local_devices()
@@ -26,10 +27,20 @@ def _line(error: Exception) -> str:
     asked = jax.config.values["jax_platforms"] or ""
     text = re.split(r" \((?:set JAX_PLATFORMS|you may need)", " ".join(str(error).split()))[0]
     named = re.search(r"backend:? '?(\w+)'?", text)
-    reason = (text.partition(f"'{named[1]}': ")[2] if named else "") or text or "jax sees none on this machine"
+    reason = (
+        (text.partition(f"'{named[1]}': ")[2] if named else "")
+        or text
+        or "jax sees none on this machine"
+    )
     first = asked.partition(",")[0]
-    platform = named[1] if named and (named[1] in asked or not asked) else first or "jax"  # "gpu" is cuda or rocm
-    way_out = f"JAX_PLATFORMS is {asked!r}: unset it, or set it to cpu" if asked else "JAX_PLATFORMS=cpu does without"
+    platform = (
+        named[1] if named and (named[1] in asked or not asked) else first or "jax"
+    )  # "gpu" is cuda or rocm
+    way_out = (
+        f"JAX_PLATFORMS is {asked!r}: unset it, or set it to cpu"
+        if asked
+        else "JAX_PLATFORMS=cpu does without"
+    )
     if re.search("RESOURCE_EXHAUSTED|out of memory", reason, re.I):
         return f"the {platform} device has no free memory ({reason.rstrip('.')}); {way_out}"
     return f"no {platform} device: {reason.rstrip('.')}; {way_out}"

@@ -1,8 +1,9 @@
 """The divergence ``tr(dv / dx)`` of a vector field, exactly or by random probes.
 
-Every member works from products ``p -> (dv / dx) p`` with the Jacobian alone. One linearisation of the field gives its
-value and all of these, so that a drift and its divergence come from one pass. All is differentiable, also in reverse
-mode by whatever the field closes over.
+Every member works from products ``p -> (dv / dx) p`` with the Jacobian alone. One
+linearisation of the field gives its value and all of these, so that a drift and its
+divergence come from one pass. All is differentiable, also in reverse mode by whatever
+the field closes over.
 """
 
 import abc
@@ -30,22 +31,29 @@ class Divergence(abc.ABC):
 
     @abc.abstractmethod
     def num_products(self, dim: int) -> int:
-        """The cost: products with ``J`` for one divergence. The value of the field comes besides."""
+        """The cost: products with ``J`` for one divergence. The value of the field
+        comes besides.
+        """
 
     @abc.abstractmethod
     def probes(self, key: Key, x: Shaped[ArrayLike, "*shape"]) -> Float[Array, "probes *shape"]:
         """All that is random, drawn once and then fixed along a trajectory."""
 
     @abc.abstractmethod
-    def estimates(self, jacobian: LinearMap, probes: Float[Array, "probes *shape"]) -> Float[Array, " estimates"]:
+    def estimates(
+        self, jacobian: LinearMap, probes: Float[Array, "probes *shape"]
+    ) -> Float[Array, " estimates"]:
         """Unbiased estimates of ``tr J``, whose mean is the divergence."""
 
     def std_error(self, estimates: Shaped[ArrayLike, " estimates"]) -> Scalar:
-        """The standard error of the mean of estimates: ``std / sqrt(K)``, and NaN, for unknown, with a single one.
+        """The standard error of the mean of estimates: ``std / sqrt(K)``, and NaN, for
+        unknown, with a single one.
 
-        It holds for estimates integrated along a trajectory as well. For nearly normal estimates, an interval of given
-        coverage is so many standard errors wide as Student's distribution of ``K - 1`` degrees of freedom says. Where
-        two or three directions rule the Jacobian, estimates are skewed: an interval of 95 % from 16 then covers 91 %.
+        It holds for estimates integrated along a trajectory as well. For nearly normal
+        estimates, an interval of given coverage is so many standard errors wide as
+        Student's distribution of ``K - 1`` degrees of freedom says. Where two or three
+        directions rule the Jacobian, estimates are skewed: an interval of 95 % from 16
+        then covers 91 %.
         """
         estimates = wide(estimates, "estimates")
         if estimates.size == 1:
@@ -57,7 +65,8 @@ class Divergence(abc.ABC):
 class ExactTrace(Divergence):
     """The sum of all diagonal entries: exact, for ``dim`` products.
 
-    ``chunk_size`` basis vectors at a time, all at once with None: the memory is that many times that of one evaluation.
+    ``chunk_size`` basis vectors at a time, all at once with None: the memory is that
+    many times that of one evaluation.
     """
 
     chunk_size: int | None = None
@@ -75,7 +84,9 @@ class ExactTrace(Divergence):
         x = wide(x)
         return jnp.zeros((0, *x.shape), x.dtype)
 
-    def estimates(self, jacobian: LinearMap, probes: Float[Array, "probes *shape"]) -> Float[Array, " estimates"]:
+    def estimates(
+        self, jacobian: LinearMap, probes: Float[Array, "probes *shape"]
+    ) -> Float[Array, " estimates"]:
         """One estimate: the sum of the diagonal."""
         shape, dim = probes.shape[1:], math.prod(probes.shape[1:])
 
@@ -94,10 +105,11 @@ class ExactTrace(Divergence):
 class Hutchinson(Divergence):
     """``E[p^T J p]`` over random probes of unit covariance (Hutchinson 1990; Skilling 1989).
 
-    With ``S = (J + J^T) / 2``, one estimate varies by ``2 (|S|_F^2 - sum_i S_ii^2)`` for ``rademacher`` probes (signs:
-    the least of all with independent entries), by ``2 |S|_F^2`` for ``gaussian`` ones, and by ``2 dim / (dim + 2)
-    (|S|_F^2 - tr(S)^2 / dim)`` for those uniform on the ``sphere`` of radius ``sqrt(dim)``: exact for a multiple of
-    the identity in any basis.
+    With ``S = (J + J^T) / 2``, one estimate varies by ``2 (|S|_F^2 - sum_i S_ii^2)``
+    for ``rademacher`` probes (signs: the least of all with independent entries), by ``2
+    |S|_F^2`` for ``gaussian`` ones, and by ``2 dim / (dim + 2) (|S|_F^2 - tr(S)^2 /
+    dim)`` for those uniform on the ``sphere`` of radius ``sqrt(dim)``: exact for a
+    multiple of the identity in any basis.
     """
 
     num_probes: int = 1
@@ -106,7 +118,9 @@ class Hutchinson(Divergence):
     def __post_init__(self) -> None:
         _check_num_probes(self.num_probes)
         if self.kind not in ("rademacher", "gaussian", "sphere"):
-            raise ValueError(f"unknown kind of probe {self.kind!r}: choose rademacher, gaussian or sphere")
+            raise ValueError(
+                f"unknown kind of probe {self.kind!r}: choose rademacher, gaussian or sphere"
+            )
 
     def num_products(self, dim: int) -> int:
         """``num_probes``."""
@@ -122,27 +136,34 @@ class Hutchinson(Divergence):
         probes = jax.random.normal(key, shape, x.dtype)
         return probes if self.kind == "gaussian" else _on_sphere(probes, x.size)
 
-    def estimates(self, jacobian: LinearMap, probes: Float[Array, "probes *shape"]) -> Float[Array, " estimates"]:
+    def estimates(
+        self, jacobian: LinearMap, probes: Float[Array, "probes *shape"]
+    ) -> Float[Array, " estimates"]:
         """Each quadratic form is one estimate."""
         return _quadratic_forms(jacobian, probes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class HutchPP(Divergence):
-    """Hutch++: exact where ``J`` is large, Hutchinson on the rest (Meyer, Musco, Musco and Woodruff 2021, algorithm 1).
+    """Hutch++: exact where ``J`` is large, Hutchinson on the rest (Meyer, Musco, Musco
+    and Woodruff 2021, algorithm 1).
 
-    ``tr J = tr(Q^T J Q) + tr(P J P)`` with ``Q`` an orthonormal basis of the range of ``J S`` for a random sketch ``S``
-    of ``sketch_size`` columns, and ``P = I - Q Q^T``. The second trace is estimated by ``num_probes`` probes, uniform
-    on a sphere in the range of ``P`` as in XTrace (Epperly, Tropp and Webber 2024), so that a multiple of the identity
-    in ``J`` costs no variance. It pays where the spectrum of ``J`` decays.
+    ``tr J = tr(Q^T J Q) + tr(P J P)`` with ``Q`` an orthonormal basis of the range of
+    ``J S`` for a random sketch ``S`` of ``sketch_size`` columns, and ``P = I - Q Q^T``.
+    The second trace is estimated by ``num_probes`` probes, uniform on a sphere in the
+    range of ``P`` as in XTrace (Epperly, Tropp and Webber 2024), so that a multiple of
+    the identity in ``J`` costs no variance. It pays where the spectrum of ``J`` decays.
 
-    One divergence costs ``2 sketch_size + num_probes`` products: ``J S``, ``J Q`` and the probes. Where
-    ``sketch_size`` is None it is ``num_probes``, the paper's thirds, and the cost ``3 num_probes``. At equal cost
-    compare with ``Hutchinson(num_probes=3 * num_probes)``.
+    One divergence costs ``2 sketch_size + num_probes`` products: ``J S``, ``J Q`` and
+    the probes. Where ``sketch_size`` is None it is ``num_probes``, the paper's thirds,
+    and the cost ``3 num_probes``. At equal cost compare with ``Hutchinson(num_probes=3
+    * num_probes)``.
 
-    Sketch and probes are fixed along a trajectory, ``Q`` follows the Jacobian. The estimate is unbiased for any ``Q``
-    that does not depend on the probes; derivatives therefore hold ``Q`` fixed: they are unbiased as well, but not those
-    of the realised estimate. The standard error is that of the probes, given the sketch; the sketch adds none.
+    Sketch and probes are fixed along a trajectory, ``Q`` follows the Jacobian. The
+    estimate is unbiased for any ``Q`` that does not depend on the probes; derivatives
+    therefore hold ``Q`` fixed: they are unbiased as well, but not those of the realised
+    estimate. The standard error is that of the probes, given the sketch; the sketch
+    adds none.
     """
 
     num_probes: int = 2
@@ -151,7 +172,9 @@ class HutchPP(Divergence):
     def __post_init__(self) -> None:
         _check_num_probes(self.num_probes)
         if self.sketch_size is not None and self.sketch_size < 1:
-            raise ValueError(f"sketch_size={self.sketch_size} must be at least 1, or None for num_probes")
+            raise ValueError(
+                f"sketch_size={self.sketch_size} must be at least 1, or None for num_probes"
+            )
 
     def num_products(self, dim: int) -> int:
         """``2 sketch_size + num_probes``."""
@@ -162,7 +185,9 @@ class HutchPP(Divergence):
         x = wide(x)
         return jax.random.normal(key, (self._rank(x.size) + self.num_probes, *x.shape), x.dtype)
 
-    def estimates(self, jacobian: LinearMap, probes: Float[Array, "probes *shape"]) -> Float[Array, " estimates"]:
+    def estimates(
+        self, jacobian: LinearMap, probes: Float[Array, "probes *shape"]
+    ) -> Float[Array, " estimates"]:
         """``tr(Q^T J Q)`` and each probe's estimate of the rest."""
         shape, dim = probes.shape[1:], math.prod(probes.shape[1:])
         rank = self._rank(dim)
@@ -184,17 +209,20 @@ def value_and_divergence(
     divergence: Divergence,
     probes: Float[Array, "..."],
 ) -> tuple[Float[Array, "*shape"], Float[Array, " estimates"]]:
-    """``(field(x, t), estimates of tr(d field / dx))`` for one sample, in one pass of forward-mode differentiation.
+    """``(field(x, t), estimates of tr(d field / dx))`` for one sample, in one pass of
+    forward-mode differentiation.
 
-    The mean of the estimates is the divergence. ``probes`` are those of ``divergence.probes(key, x)``.
-    All is in float32 at least.
+    The mean of the estimates is the divergence. ``probes`` are those of
+    ``divergence.probes(key, x)``. All is in float32 at least.
     """
     x, t = wide(x), wide_time(t)
     value, jacobian = jax.linearize(lambda y: wide(field(y, t), "the field").astype(y.dtype), x)
     return value, divergence.estimates(jacobian, probes.astype(x.dtype))
 
 
-def _quadratic_forms(jacobian: LinearMap, probes: Float[Array, "probes *shape"]) -> Float[Array, " probes"]:
+def _quadratic_forms(
+    jacobian: LinearMap, probes: Float[Array, "probes *shape"]
+) -> Float[Array, " probes"]:
     """``p^T J p`` of every probe."""
     return jax.vmap(lambda probe: jnp.vdot(probe, jacobian(probe)))(probes)
 
@@ -202,7 +230,8 @@ def _quadratic_forms(jacobian: LinearMap, probes: Float[Array, "probes *shape"])
 def _on_sphere(probes: Float[Array, "probes *shape"], dim: int) -> Float[Array, "probes *shape"]:
     """The probes scaled to the norm ``sqrt(dim)``."""
     squares = jnp.sum(jnp.square(probes), axis=tuple(range(1, probes.ndim)), keepdims=True)
-    # In a space of no dimensions, what is there to scale is rounding, or nothing at all.
+    # In a space of no dimensions, what is there to scale is rounding, or nothing at
+    # all.
     return probes * jnp.sqrt(dim / jnp.where(squares > 0.0, squares, 1.0))
 
 

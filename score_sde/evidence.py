@@ -1,9 +1,11 @@
 """Variational lower bounds of the log-likelihood, by evaluations of the score alone.
 
-With ``q`` the noising of ``x_0`` and ``eps`` its noise, a score model bounds ``log p(x_0)`` from below by minus the sum
-of three costs: ``KL(q(x_tmax | x_0) || prior)``, ``1/2 int g^2 E |s(x_t, t) - grad log q(x_t | x_0)|^2 dt`` from
-``t_min`` to ``t_max``, and ``-E log p(x_0 | x_tmin)`` (Song, Durkan, Murray and Ermon 2021, theorem 3; Kingma et al.
-2021; Huang et al. 2021). It bounds the likelihood of the reverse SDE, not that of the probability flow.
+With ``q`` the noising of ``x_0`` and ``eps`` its noise, a score model bounds ``log
+p(x_0)`` from below by minus the sum of three costs: ``KL(q(x_tmax | x_0) || prior)``,
+``1/2 int g^2 E |s(x_t, t) - grad log q(x_t | x_0)|^2 dt`` from ``t_min`` to ``t_max``,
+and ``-E log p(x_0 | x_tmin)`` (Song, Durkan, Murray and Ermon 2021, theorem 3; Kingma
+et al. 2021; Huang et al. 2021). It bounds the likelihood of the reverse SDE, not that
+of the probability flow.
 """
 
 import math
@@ -23,9 +25,11 @@ from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
 class VariationalBound(NamedTuple):
     """A bound in nats over all dimensions, ``log_prob = -(prior + diffusion + reconstruction)``.
 
-    ``std_error`` is that of ``log_prob`` given the sample: of the times or levels and noises drawn for the diffusion
-    cost, and of the noises drawn for the reconstruction. The prior cost is exact. It takes the differences between
-    draws at neighbouring times for errors, and so is too large rather than too small. NaN where either was drawn once.
+    ``std_error`` is that of ``log_prob`` given the sample: of the times or levels and
+    noises drawn for the diffusion cost, and of the noises drawn for the reconstruction.
+    The prior cost is exact. It takes the differences between draws at neighbouring
+    times for errors, and so is too large rather than too small. NaN where either was
+    drawn once.
     """
 
     log_prob: Scalar
@@ -49,23 +53,27 @@ def variational_bound(
 ) -> VariationalBound:
     """An unbiased estimate of the lower bound of ``log p(x)`` for one sample.
 
-    ``num_times`` times are drawn one from each of as many strata, uniformly in the log signal-to-noise ratio. As
-    ``g^2 / sigma^2`` is minus its rate, that samples in proportion to ``g^2 / sigma^2``, and the diffusion cost is
-    ``1/2 int E |sigma s + eps|^2 d log_snr`` (Kingma et al. 2021).
+    ``num_times`` times are drawn one from each of as many strata, uniformly in the log
+    signal-to-noise ratio. As ``g^2 / sigma^2`` is minus its rate, that samples in
+    proportion to ``g^2 / sigma^2``, and the diffusion cost is ``1/2 int E |sigma s +
+    eps|^2 d log_snr`` (Kingma et al. 2021).
 
-    The decoder ``p(x | x_tmin)`` is normal about Tweedie's mean with variance ``sigma^2 / alpha^2``.
+    The decoder ``p(x | x_tmin)`` is normal about Tweedie's mean with variance ``sigma^2
+    / alpha^2``.
 
     Args:
         key: draws times and noises.
         sde: the forward SDE; ``t_min`` is the offset, where the decoder takes over.
         score_fn: ``(x, t) -> grad_x log p_t(x)``.
-        x: one sample in model units; with ``bin_width``, the middles of its bins. The bound is float32 at least.
+        x: one sample in model units; with ``bin_width``, the middles of its bins. The
+            bound is float32 at least.
         num_times: evaluations for the diffusion cost.
         num_decodings: evaluations for the reconstruction cost.
-        bin_width: None for a density. Otherwise the width of one level, and the result bounds the log probability of
-            the levels: the decoder is summed up over each bin.
-        data_range: the borders of the first and of the last bin, beyond which these two are open (Ho et al. 2020,
-            eq. 13).
+        bin_width: None for a density. Otherwise the width of one level, and the result
+            bounds the log probability of the levels: the decoder is summed up over each
+            bin.
+        data_range: the borders of the first and of the last bin, beyond which these two
+            are open (Ho et al. 2020, eq. 13).
         chunk_size: so many evaluations at a time, all at once with None.
     """
     check_draws(chunk_size, num_times=num_times, num_decodings=num_decodings)
@@ -73,7 +81,9 @@ def variational_bound(
     time_key, noise_key, decoding_key = jax.random.split(key, 3)
     least, most = sde.log_snr(sde.t_max), sde.log_snr(sde.t_min)
     quantiles = (jnp.arange(num_times) + jax.random.uniform(time_key, (num_times,))) / num_times
-    times = jnp.clip(jax.vmap(sde.time_at)(least + (most - least) * quantiles), sde.t_min, sde.t_max)
+    times = jnp.clip(
+        jax.vmap(sde.time_at)(least + (most - least) * quantiles), sde.t_min, sde.t_max
+    )
 
     def residual(item: tuple[Key, Scalar]) -> Scalar:
         noise_key, t = item
@@ -93,12 +103,15 @@ def variational_bound(
     )
 
 
-def noise_residual(key: Key, score_fn: ScoreFn, x: Float[Array, "*shape"], t: ScalarLike, marginal: Marginal) -> Scalar:
+def noise_residual(
+    key: Key, score_fn: ScoreFn, x: Float[Array, "*shape"], t: ScalarLike, marginal: Marginal
+) -> Scalar:
     """An unbiased estimate of ``E |sigma s(x_t, t) + eps|^2`` from one noise ``eps``.
 
-    What ``c |eps|^2`` differs from its mean by is taken off, with ``c = (alpha^2 / (alpha^2 + 4 sigma^2))^2``: all that
-    is random if ``x`` is at the mean of normal data of deviation 1/2, the usual one of images on [-1, 1]. At small
-    noise it is nearly all, whatever the data, since the noise is then hardly predictable.
+    What ``c |eps|^2`` differs from its mean by is taken off, with ``c = (alpha^2 /
+    (alpha^2 + 4 sigma^2))^2``: all that is random if ``x`` is at the mean of normal
+    data of deviation 1/2, the usual one of images on [-1, 1]. At small noise it is
+    nearly all, whatever the data, since the noise is then hardly predictable.
     """
     alpha, sigma = marginal
     noise = jax.random.normal(key, x.shape, x.dtype)
@@ -124,7 +137,9 @@ def decoding_cost(
     bin_width: float | None,
     data_range: tuple[float, float],
 ) -> Scalar:
-    """An unbiased estimate of ``-E log p(x | x_t)`` in nats, the decoder of deviation ``std`` about Tweedie's mean."""
+    """An unbiased estimate of ``-E log p(x | x_t)`` in nats, the decoder of deviation
+    ``std`` about Tweedie's mean.
+    """
     alpha, sigma = marginal
     if bin_width is None:
         squares = jnp.square(sigma / (alpha * std)) * noise_residual(key, score_fn, x, t, marginal)
@@ -144,9 +159,11 @@ def bound_of(
     decodings: Float[Array, " decodings"],
     constant: float = 0.0,
 ) -> VariationalBound:
-    """The bound whose diffusion cost is ``constant + 1/2 sum_j weights_j residuals_j``, the residuals in order of time.
+    """The bound whose diffusion cost is ``constant + 1/2 sum_j weights_j residuals_j``,
+    the residuals in order of time.
 
-    Their variances are taken from the differences to their neighbours, as in a sample with one draw from each stratum.
+    Their variances are taken from the differences to their neighbours, as in a sample
+    with one draw from each stratum.
     """
     diffusion = constant + 0.5 * jnp.vdot(weights, residuals)
     squares = 0.5 * jnp.square(jnp.diff(residuals))
@@ -155,7 +172,9 @@ def bound_of(
         variance = 0.25 * jnp.vdot(jnp.square(weights), variances)
     else:
         variance = jnp.nan
-    spread = jnp.mean(jnp.square(decodings - jnp.mean(decodings))) / (len(decodings) - 1 or math.nan)
+    spread = jnp.mean(jnp.square(decodings - jnp.mean(decodings))) / (
+        len(decodings) - 1 or math.nan
+    )
     reconstruction = jnp.mean(decodings)
     log_prob = -(prior + diffusion + reconstruction)
     return VariationalBound(log_prob, jnp.sqrt(variance + spread), prior, diffusion, reconstruction)

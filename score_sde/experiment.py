@@ -27,8 +27,9 @@ from score_sde.typing import Key, Params, Scalar, ScalarLike, ScoreFn
 class Drawing:
     """How samples are asked for: the keys of the section ``sampling`` besides the sampler's own.
 
-    ``denoise`` ends every sample with Tweedie's formula, unless its sampler ends with the data; ``threshold`` keeps the
-    denoised image in the range of the data; ``batch_size`` samples are drawn at a time.
+    ``denoise`` ends every sample with Tweedie's formula, unless its sampler ends with
+    the data; ``threshold`` keeps the denoised image in the range of the data;
+    ``batch_size`` samples are drawn at a time.
     """
 
     num_samples: int = 256
@@ -56,29 +57,37 @@ class Training:
     Attributes:
         num_steps: how many updates.
         batch_size: examples of one, over all devices.
-        num_microbatches: in how many parts the gradient of a batch is computed, one after the other: the same up to
-            rounding, in the memory of one (but on CPUs).
-        n_jitted_steps: how many updates are one dispatch; it must divide the intervals below but ``log_every``.
-        fsdp: over how many devices the parameters, their averages and the state of the optimizer are split; 1 for a
-            copy on each.
+        num_microbatches: in how many parts the gradient of a batch is computed, one
+            after the other: the same up to rounding, in the memory of one (but on
+            CPUs).
+        n_jitted_steps: how many updates are one dispatch; it must divide the intervals
+            below but ``log_every``.
+        fsdp: over how many devices the parameters, their averages and the state of the
+            optimizer are split; 1 for a copy on each.
         log_every: between how many steps the metrics are written.
         eval_every: between how many the held-out loss is computed; 0 for never.
         checkpoint_every: between how many a checkpoint is written.
         sample_every: between how many samples are drawn; 0 for never.
         keep_last: how many of the latest checkpoints are kept.
         keep_best: how many of the best by the held-out loss are kept besides.
-        keep_every: those of the multiples of this many steps are kept for good; 0 for none.
+        keep_every: those of the multiples of this many steps are kept for good; 0 for
+            none.
         ema_decay: of the average of the parameters.
         ema_warmup: whether the decay grows from small values.
-        max_skipped: after how many updates in a row that were left out, as their gradients were not finite, the run is
-            taken back to its last checkpoint, to go on with other data.
+        max_skipped: after how many updates in a row that were left out, as their
+            gradients were not finite, the run is taken back to its last checkpoint, to
+            go on with other data.
         max_taken_back: how often, before it stops.
-        hang_timeout: seconds without progress after which a run ends, to be run again; 0 for never.
-        averages: further averages, which a config names by texts: ``"power:0.05"``, ``"half_life:2000"`` in steps,
-            ``"half_life:500000,batch_size=128,ramp=0.05"`` in examples, ``"decay:0.999,warmup=False"``.
-        snapshot_every: between how many steps snapshots of the power averages are kept, from which those of other
-            widths are made after training; 0 for never.
-        trackers: where metrics go besides ``metrics.jsonl``: the names of ``score_sde.training.writers.TRACKERS``.
+        hang_timeout: seconds without progress after which a run ends, to be run again;
+            0 for never.
+        averages: further averages, which a config names by texts: ``"power:0.05"``,
+            ``"half_life:2000"`` in steps,
+            ``"half_life:500000,batch_size=128,ramp=0.05"`` in examples,
+            ``"decay:0.999,warmup=False"``.
+        snapshot_every: between how many steps snapshots of the power averages are kept,
+            from which those of other widths are made after training; 0 for never.
+        trackers: where metrics go besides ``metrics.jsonl``: the names of
+            ``score_sde.training.writers.TRACKERS``.
     """
 
     num_steps: int = 10000
@@ -103,29 +112,44 @@ class Training:
     trackers: tuple[str, ...] = ("tensorboard",)
 
     def __post_init__(self) -> None:
-        _positive("training", num_steps=self.num_steps, batch_size=self.batch_size, log_every=self.log_every)
+        _positive(
+            "training",
+            num_steps=self.num_steps,
+            batch_size=self.batch_size,
+            log_every=self.log_every,
+        )
         _positive("training", checkpoint_every=self.checkpoint_every, keep_last=self.keep_last)
-        _positive("training", num_microbatches=self.num_microbatches, n_jitted_steps=self.n_jitted_steps)
+        _positive(
+            "training", num_microbatches=self.num_microbatches, n_jitted_steps=self.n_jitted_steps
+        )
         _positive("training", fsdp=self.fsdp, max_skipped=self.max_skipped)
         for name in ("num_steps", "batch_size"):  # which are counted in 32 bits
             if getattr(self, name) >= 2**31:
-                raise ValueError(f"training.{name} must be at most {2**31 - 1}, got {getattr(self, name)}")
+                raise ValueError(
+                    f"training.{name} must be at most {2**31 - 1}, got {getattr(self, name)}"
+                )
         for name in (*_MAY_BE_NEVER, "keep_best", "max_taken_back", "hang_timeout"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"training.{name} must not be negative, got {getattr(self, name)}")
         for name in (*_MAY_BE_NEVER, "checkpoint_every"):
             if getattr(self, name) % self.n_jitted_steps:
                 raise ValueError(
-                    f"training.n_jitted_steps={self.n_jitted_steps} must divide training.{name}={getattr(self, name)}"
+                    f"training.n_jitted_steps={self.n_jitted_steps} must divide "
+                    f"training.{name}={getattr(self, name)}"
                 )
         if not 0.0 <= self.ema_decay < 1.0:
-            raise ValueError(f"training.ema_decay must be at least 0 and less than 1, got {self.ema_decay}")
+            raise ValueError(
+                f"training.ema_decay must be at least 0 and less than 1, got {self.ema_decay}"
+            )
         for number, average in enumerate(self.averages):
             if average in self.averages[:number]:
                 raise ValueError(f"training.averages has the same twice: {average}")
-        if self.snapshot_every and not any(isinstance(average, PowerEMA) for average in self.averages):
+        if self.snapshot_every and not any(
+            isinstance(average, PowerEMA) for average in self.averages
+        ):
             raise ValueError(
-                "training.snapshot_every needs power averages: training.averages=('power:0.05','power:0.1')"
+                "training.snapshot_every needs power averages: "
+                "training.averages=('power:0.05','power:0.1')"
             )
 
     @property
@@ -138,7 +162,8 @@ class Training:
 class Evaluating:
     """The section ``eval``: how the likelihood of held-out data is computed, and their latents.
 
-    The data are taken to live at ``t_min``, nearer to zero than sampling goes (1e-5 in Song et al. 2021).
+    The data are taken to live at ``t_min``, nearer to zero than sampling goes (1e-5 in
+    Song et al. 2021).
 
     Attributes:
         batch_size: examples at a time.
@@ -147,11 +172,15 @@ class Evaluating:
         rtol: relative tolerance of the probability-flow ODE.
         atol: absolute tolerance.
         divergence: how its divergence is computed.
-        check_tolerance: solve once more with tighter tolerances, and tell how far the likelihood moved.
-        bound: a variational bound to take in place of the likelihood under the probability flow.
-        dequantizer: the density on the bins of data with levels; None for the bound of their probability itself.
-        num_dequantizations: points in the bins of each example, of whose mean probability the logarithm is taken. With
-            a divergence or a bound that has noise, that lifts the result, which is a bound no longer.
+        check_tolerance: solve once more with tighter tolerances, and tell how far the
+            likelihood moved.
+        bound: a variational bound to take in place of the likelihood under the
+            probability flow.
+        dequantizer: the density on the bins of data with levels; None for the bound of
+            their probability itself.
+        num_dequantizations: points in the bins of each example, of whose mean
+            probability the logarithm is taken. With a divergence or a bound that has
+            noise, that lifts the result, which is a bound no longer.
     """
 
     batch_size: int = 64
@@ -188,8 +217,9 @@ class TrainedModel:
         sde: the forward SDE.
         params: the averaged parameters.
         shape: the shape of one example.
-        scaling: the map between data and model space: ``to_model``, ``to_data``, and ``log_det`` of densities. Score,
-            samplers and likelihoods live in model space.
+        scaling: the map between data and model space: ``to_model``, ``to_data``, and
+            ``log_det`` of densities. Score, samplers and likelihoods live in model
+            space.
         seed: the seed of the config.
         step: after how many training steps the parameters were saved.
         config: the resolved config, as plain values.
@@ -206,7 +236,8 @@ class TrainedModel:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Model(TrainedModel):
-    """A score model and everything a script needs to draw from it, besides what every `TrainedModel` has.
+    """A score model and everything a script needs to draw from it, besides what every
+    `TrainedModel` has.
 
     Attributes:
         network: the network, as pure functions of its parameters.
@@ -227,9 +258,14 @@ class Model(TrainedModel):
         evaluating = self.evaluating
         _before_end("eval.t_min", evaluating.t_min, self.sde)
         evaluating.estimator.check_model(self.sde, self.parameterization)
-        if self.scaling.num_levels is not None and evaluating.dequantizer is None and evaluating.bound is None:
+        if (
+            self.scaling.num_levels is not None
+            and evaluating.dequantizer is None
+            and evaluating.bound is None
+        ):
             raise ValueError(
-                "eval.dequantizer none needs eval.bound: the probability flow has a density, and no probabilities"
+                "eval.dequantizer none needs eval.bound: the probability flow has a density, and "
+                "no probabilities"
             )
 
     @property
@@ -272,7 +308,8 @@ class AnyExperiment(abc.ABC):
 class Experiment(AnyExperiment):
     """Everything that a config chooses, ready to train: what `AnyExperiment` has, and more.
 
-    ``objective`` is the loss, ``augmentation`` what training does to the examples first.
+    ``objective`` is the loss, ``augmentation`` what training does to the examples
+    first.
     """
 
     model: Model
@@ -283,26 +320,37 @@ class Experiment(AnyExperiment):
         model, objective = self.model, self.objective
         objective.check(model.sde)
         first = objective.times.first(model.sde)
-        check_labels(model.sde, model.network.labels, model.parameterization, first=first, trained=True)
+        check_labels(
+            model.sde, model.network.labels, model.parameterization, first=first, trained=True
+        )
 
     def loss_fn(self, *, train: bool) -> LossFn:
         """``(params, key, u, raw example) -> (loss, loss by noise level)``.
 
-        Augmentation (in training), scaling, dequantisation, network and objective in one; ``u`` decides the time where
-        the objective is stratified.
+        Augmentation (in training), scaling, dequantisation, network and objective in
+        one; ``u`` decides the time where the objective is stratified.
         """
         model, objective = self.model, self.objective
         augmentation = self.augmentation if train else Augmentation()
         levels = NoiseLevels.of(model.sde, objective.times)
 
-        def loss(params: Params, key: Key, u: ScalarLike, example: Array) -> tuple[Scalar, dict[str, Scalar]]:
+        def loss(
+            params: Params, key: Key, u: ScalarLike, example: Array
+        ) -> tuple[Scalar, dict[str, Scalar]]:
             data_key, network_key, objective_key, augmentation_key = jax.random.split(key, 4)
             score_fn = make_score_fn(
-                model.sde, model.network, model.parameterization, params, key=network_key, train=train
+                model.sde,
+                model.network,
+                model.parameterization,
+                params,
+                key=network_key,
+                train=train,
             )
             x0 = model.scaling.to_model(data_key, augmentation(augmentation_key, example))
             time_key, noise_key = jax.random.split(objective_key)
-            t, weight = objective.times(u if objective.stratified else jax.random.uniform(time_key), model.sde)
+            t, weight = objective.times(
+                u if objective.stratified else jax.random.uniform(time_key), model.sde
+            )
             value = objective.at_time(noise_key, model.sde, score_fn, x0, t)
             return weight * value, levels.sort(value, model.sde.log_snr(t))
 

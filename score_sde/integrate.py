@@ -1,8 +1,10 @@
 """The one place where diffrax integrates, always on a clock that runs forward.
 
-Clocks and states are in float32 at least; results have the types of the states that were given.
+Clocks and states are in float32 at least; results have the types of the states that
+were given.
 
-A fixed grid costs what a hand-written loop costs; adaptive solves control the error of every sample by itself.
+A fixed grid costs what a hand-written loop costs; adaptive solves control the error of
+every sample by itself.
 """
 
 from collections.abc import Callable
@@ -31,7 +33,9 @@ StateField: TypeAlias = Callable[[Any, ScalarLike], Any]
 """``(y, t) -> dy/dt`` for a pytree ``y``."""
 
 Differentiate: TypeAlias = Literal["forward", "reverse"]
-"""How a solve may be differentiated: ``forward`` (jvp alone; the cheapest) or ``reverse`` (grad, by checkpoints)."""
+"""How a solve may be differentiated: ``forward`` (jvp alone; the cheapest) or
+``reverse`` (grad, by checkpoints).
+"""
 
 
 ErrorNorm: TypeAlias = Literal["rms", "max"]
@@ -41,13 +45,16 @@ Progress: TypeAlias = Callable[[float], None]
 """Is told, on the host, which part of a solve is done."""
 
 REPORTS = 20
-"""How often it is told, about. A report takes a CPU half a millisecond or more: as long as a step of a tiny network."""
+"""How often it is told, about. A report takes a CPU half a millisecond or more: as long
+as a step of a tiny network.
+"""
 
 
 class Noise(NamedTuple):
     """Additive noise ``diffusion(t) dw``, drawn from ``key`` by the index of the step.
 
-    With ``tree``, from one Brownian path, which every grid and every adaptive solve on the same times shares.
+    With ``tree``, from one Brownian path, which every grid and every adaptive solve on
+    the same times shares.
     """
 
     key: Key
@@ -58,9 +65,10 @@ class Noise(NamedTuple):
 class Solution(NamedTuple):
     """What a solve arrives at.
 
-    ``y``: the state at the last time, NaN where the solve failed. ``path``: ``[save_path, ...]`` frames from the
-    first time to the last, or None. ``num_steps``: steps tried, rejected ones included. ``success``: false if
-    ``max_steps`` ran out or the state left the finite numbers.
+    ``y``: the state at the last time, NaN where the solve failed. ``path``:
+    ``[save_path, ...]`` frames from the first time to the last, or None. ``num_steps``:
+    steps tried, rejected ones included. ``success``: false if ``max_steps`` ran out or
+    the state left the finite numbers.
     """
 
     y: State
@@ -80,19 +88,24 @@ def solve_on_grid(
     differentiate: Differentiate = "forward",
     progress: Progress | None = None,
 ) -> Solution:
-    """Integrate ``dy = drift(y, t) dt + diffusion(t) dw`` with one step of ``solver`` per interval of ``times``.
+    """Integrate ``dy = drift(y, t) dt + diffusion(t) dw`` with one step of ``solver``
+    per interval of ``times``.
 
     Args:
-        drift: the vector field; times may decrease, in which case ``dy = -drift ds`` on the forward clock.
+        drift: the vector field; times may decrease, in which case ``dy = -drift ds`` on
+            the forward clock.
         y0: the state at ``times[0]``.
         times: strictly monotonic times, rising or falling.
         solver: a diffrax solver.
         noise: adds the noise term; None solves an ODE.
-        save_path: the number of frames to keep, at nodes of the grid spread evenly by index.
+        save_path: the number of frames to keep, at nodes of the grid spread evenly by
+            index.
         differentiate: which derivatives the solve must support.
-        progress: called on the host now and then, with the part of the steps that is done.
+        progress: called on the host now and then, with the part of the steps that is
+            done.
     """
-    # A Brownian tree begins at 0. Every other clock reads t itself, which has more digits near the data.
+    # A Brownian tree begins at 0. Every other clock reads t itself, which has more
+    # digits near the data.
     make_clock = Clock.between if noise is not None and noise.tree else Clock.signed
     clock, state = make_clock(float(times[0]), float(times[-1])), _carried(y0)
     nodes = jnp.asarray(clock.elapsed(times), dtype=_dtype(state))
@@ -109,7 +122,9 @@ def run_table(
     differentiate: Differentiate = "forward",
     progress: Progress | None = None,
 ) -> Solution:
-    """Carry out the ``num_steps`` steps of a solver that has a table of them, on a clock that counts the steps."""
+    """Carry out the ``num_steps`` steps of a solver that has a table of them, on a
+    clock that counts the steps.
+    """
     terms = diffrax.ODETerm(lambda s, y, args: jax.tree.map(jnp.zeros_like, y))
     state = _carried(y0)
     nodes = jnp.arange(num_steps + 1, dtype=_dtype(state))
@@ -146,7 +161,9 @@ def _solve(
 
 
 def frame_indices(num_steps: int, save_path: int) -> Int[np.ndarray, " frames"]:
-    """The nodes of a grid at which ``save_path`` frames are kept: the first, the last, and evenly by index between."""
+    """The nodes of a grid at which ``save_path`` frames are kept: the first, the last,
+    and evenly by index between.
+    """
     return np.rint(np.linspace(0, num_steps, save_path)).astype(int)
 
 
@@ -167,14 +184,16 @@ def solve_adaptively(
     differentiate: Differentiate = "forward",
     progress: Progress | None = None,
 ) -> Solution:
-    """Integrate ``dy = drift(y, t) dt + diffusion(t) dw`` with steps chosen to keep the local error in tolerance.
+    """Integrate ``dy = drift(y, t) dt + diffusion(t) dw`` with steps chosen to keep the
+    local error in tolerance.
 
     The noise, if any, must be a ``tree``: a rejected step looks at its path once more.
 
-    The error norm is the largest root-mean-square, or the largest number, over the leaves of ``y``. With ``axis_name``,
-    the name of an enclosing ``jax.vmap``, ``pmap`` or ``shard_map`` axis, it is the largest over that axis too: all
-    samples then take the same steps, which is cheaper than waiting for the slowest at every step, but lets a sample's
-    last digits depend on its batch.
+    The error norm is the largest root-mean-square, or the largest number, over the
+    leaves of ``y``. With ``axis_name``, the name of an enclosing ``jax.vmap``, ``pmap``
+    or ``shard_map`` axis, it is the largest over that axis too: all samples then take
+    the same steps, which is cheaper than waiting for the slowest at every step, but
+    lets a sample's last digits depend on its batch.
     """
     clock, state = Clock.between(t_start, t_stop), _carried(y0)
     stop = jnp.asarray(clock.elapsed(t_stop), dtype=_dtype(state))
@@ -184,10 +203,13 @@ def solve_adaptively(
         solver,
         t0=jnp.zeros_like(stop),
         t1=stop,
-        # diffrax's own choice would be 0.01, whatever the length: it does not see the equation through its wrapper.
+        # diffrax's own choice would be 0.01, whatever the length: it does not see the
+        # equation through its wrapper.
         dt0=0.01 * stop,
         y0=state,
-        stepsize_controller=_controller(rtol, atol, _error_norm(norm, axis_name), stop, on_tree=noise is not None),
+        stepsize_controller=_controller(
+            rtol, atol, _error_norm(norm, axis_name), stop, on_tree=noise is not None
+        ),
         saveat=_save_at(frames),
         adjoint=_adjoint(differentiate),
         max_steps=max_steps,
@@ -202,7 +224,8 @@ def _terms(drift: StateField, clock: Clock, noise: Noise | None, nodes: Any, y0:
 
     def field(s: Any, y: Any, args: Any) -> Any:
         velocity = drift(y, clock.time(s))
-        # In the type of the state, which a loop must keep, whatever the drift is computed in.
+        # In the type of the state, which a loop must keep, whatever the drift is
+        # computed in.
         return jax.tree.map(lambda v, leaf: (clock.direction * v).astype(leaf.dtype), velocity, y)
 
     ode = diffrax.ODETerm(field)
@@ -213,16 +236,21 @@ def _terms(drift: StateField, clock: Clock, noise: Noise | None, nodes: Any, y0:
         path = brownian_tree(noise.key, nodes[-1], like, diffrax.SpaceTimeLevyArea)
     else:
         path = IndexedBrownianPath(key=noise.key, nodes=nodes, noise_like=like)
-    return diffrax.MultiTerm(ode, AdditiveNoise(lambda s: jnp.asarray(noise.diffusion(clock.time(s)), y0.dtype), path))
+    return diffrax.MultiTerm(
+        ode, AdditiveNoise(lambda s: jnp.asarray(noise.diffusion(clock.time(s)), y0.dtype), path)
+    )
 
 
 def _controller(
     rtol: float, atol: float, norm: Callable[[State], Scalar], length: Scalar, *, on_tree: bool
 ) -> diffrax.AbstractAdaptiveStepSizeController:
-    """Steps by the size of the last error; where the noise is a tree's, from one of its nodes to another."""
+    """Steps by the size of the last error; where the noise is a tree's, from one of its
+    nodes to another.
+    """
     if not on_tree:
         return diffrax.PIDController(rtol=rtol, atol=atol, norm=norm)
-    # A tree has no finer detail: where the tolerance asks for it, the step is taken all the same.
+    # A tree has no finer detail: where the tolerance asks for it, the step is taken all
+    # the same.
     spacing = 4.0 * TREE_TOLERANCE * length
     # diffrax does not know our noise for one: strong order 1.5 and a half.
     steps = diffrax.PIDController(rtol=rtol, atol=atol, norm=norm, error_order=2.0, dtmin=spacing)
@@ -248,18 +276,28 @@ def _save_at(frames: Any) -> diffrax.SaveAt:
 
 
 def _adjoint(differentiate: Differentiate) -> diffrax.AbstractAdjoint:
-    return diffrax.ForwardMode() if differentiate == "forward" else diffrax.RecursiveCheckpointAdjoint()
+    return (
+        diffrax.ForwardMode()
+        if differentiate == "forward"
+        else diffrax.RecursiveCheckpointAdjoint()
+    )
 
 
 def _meter(progress: Progress | None, num_steps: int | None) -> diffrax.AbstractProgressMeter:
-    """Of all steps, about ``REPORTS`` are reported; where their number is not known before, each."""
+    """Of all steps, about ``REPORTS`` are reported; where their number is not known
+    before, each.
+    """
     if progress is None:
         return diffrax.NoProgressMeter()
-    return ProgressMeter(report=progress, every=max(1, (num_steps or 0) // REPORTS), num_steps=num_steps)
+    return ProgressMeter(
+        report=progress, every=max(1, (num_steps or 0) // REPORTS), num_steps=num_steps
+    )
 
 
 def _carried(y0: State) -> State:
-    """The state as it is carried, and so its clock: bfloat16 counts to 256, and loses increments below 1/256."""
+    """The state as it is carried, and so its clock: bfloat16 counts to 256, and loses
+    increments below 1/256.
+    """
     return jax.tree.map(wide, y0)
 
 
@@ -277,4 +315,6 @@ def _solution(solution: diffrax.Solution, frames: Any) -> Solution:
     success = solution.result == diffrax.RESULTS.successful
     last, *rest = cast(tuple[Any, ...], solution.ys)
     y = jax.tree.map(lambda leaf: jnp.where(success, leaf[0], jnp.nan), last)
-    return Solution(y, rest[0] if rest else None, jnp.asarray(solution.stats["num_steps"]), jnp.asarray(success))
+    return Solution(
+        y, rest[0] if rest else None, jnp.asarray(solution.stats["num_steps"]), jnp.asarray(success)
+    )

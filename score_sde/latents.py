@@ -1,7 +1,7 @@
 """The latent space of the probability-flow ODE: ways through it.
 
-`encode` takes an example to its latent and `decode` brings a latent back, so that what is done to latents is done to
-examples (Song et al. 2021, section 4.3 and appendix D.4).
+`encode` takes an example to its latent and `decode` brings a latent back, so that what
+is done to latents is done to examples (Song et al. 2021, section 4.3 and appendix D.4).
 """
 
 import jax.numpy as jnp
@@ -12,19 +12,27 @@ from score_sde.sdes.base import SDE
 from score_sde.typing import Scalar, ScalarLike
 
 _ANTIPODAL = 1e-3
-"""How near to pi an angle counts as pi: nearer, float32 keeps less than four digits of the direction of the way."""
+"""How near to pi an angle counts as pi: nearer, float32 keeps less than four digits of
+the direction of the way.
+"""
 
 
-def slerp(a: Shaped[ArrayLike, "*shape"], b: Shaped[ArrayLike, "*shape"], weight: ScalarLike) -> Float[Array, "*shape"]:
-    """Spherical linear interpolation from ``a`` (``weight=0``) to ``b`` (``weight=1``), over all dimensions together.
+def slerp(
+    a: Shaped[ArrayLike, "*shape"], b: Shaped[ArrayLike, "*shape"], weight: ScalarLike
+) -> Float[Array, "*shape"]:
+    """Spherical linear interpolation from ``a`` (``weight=0``) to ``b`` (``weight=1``),
+    over all dimensions together.
 
-    ``sin((1 - w) theta) / sin(theta) a + sin(w theta) / sin(theta) b``, where ``theta`` is the angle between ``a`` and
-    ``b`` (White 2016, section 2.1). Between vectors of equal norm it is the great circle, so that latents keep the norm
-    that the prior gives them in high dimension; the midpoint of a straight line would be shorter by ``sqrt(2)``.
+    ``sin((1 - w) theta) / sin(theta) a + sin(w theta) / sin(theta) b``, where ``theta``
+    is the angle between ``a`` and ``b`` (White 2016, section 2.1). Between vectors of
+    equal norm it is the great circle, so that latents keep the norm that the prior
+    gives them in high dimension; the midpoint of a straight line would be shorter by
+    ``sqrt(2)``.
 
-    Both ends are exact. For parallel vectors, and where one is zero, it is the straight line, of which it is the limit.
-    Opposite vectors have no one great circle between them: within 1e-3 of the angle pi it is the straight line too,
-    which passes through zero. Gradients are finite everywhere. Half precision is computed in float32.
+    Both ends are exact. For parallel vectors, and where one is zero, it is the straight
+    line, of which it is the limit. Opposite vectors have no one great circle between
+    them: within 1e-3 of the angle pi it is the straight line too, which passes through
+    zero. Gradients are finite everywhere. Half precision is computed in float32.
 
     Args:
         a: where the way begins.
@@ -43,10 +51,14 @@ def slerp(a: Shaped[ArrayLike, "*shape"], b: Shaped[ArrayLike, "*shape"], weight
     return (share(1.0 - weight) * a + share(weight) * b).astype(dtype)
 
 
-def with_temperature(latent: Shaped[ArrayLike, "*shape"], temperature: float) -> Float[Array, "*shape"]:
-    """``temperature * latent``: below 1 it draws latents to the middle of the prior (Song et al. 2021, appendix D.4).
+def with_temperature(
+    latent: Shaped[ArrayLike, "*shape"], temperature: float
+) -> Float[Array, "*shape"]:
+    """``temperature * latent``: below 1 it draws latents to the middle of the prior
+    (Song et al. 2021, appendix D.4).
 
-    What is decoded then becomes more typical and less varied, as in flows (Kingma and Dhariwal 2018, section 6).
+    What is decoded then becomes more typical and less varied, as in flows (Kingma and
+    Dhariwal 2018, section 6).
 
     Raises:
         ValueError: where ``temperature`` is not positive and finite.
@@ -57,14 +69,17 @@ def with_temperature(latent: Shaped[ArrayLike, "*shape"], temperature: float) ->
 
 
 def mean_square(sde: SDE, latent: Shaped[ArrayLike, "*shape"]) -> Scalar:
-    """The mean square of a latent in units of the prior, ``mean(z^2) / prior_std^2``: 1 on average under the prior."""
+    """The mean square of a latent in units of the prior, ``mean(z^2) / prior_std^2``: 1
+    on average under the prior.
+    """
     return jnp.mean(jnp.square(wide(latent, "latent") / sde.prior_std()))
 
 
 def _angle(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Scalar:
     """The angle between two vectors, from 0 to pi; 0 where one is zero.
 
-    ``2 atan2(|u - v|, |u + v|)`` of unit vectors, exact near 0 and pi where ``arccos`` loses half the digits.
+    ``2 atan2(|u - v|, |u + v|)`` of unit vectors, exact near 0 and pi where ``arccos``
+    loses half the digits.
     """
     norms = _norm(a), _norm(b)
     u, v = (x / jnp.where(norm > 0.0, norm, 1.0) for x, norm in zip((a, b), norms, strict=True))

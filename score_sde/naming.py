@@ -1,4 +1,6 @@
-"""Names and keyword arguments that people write in configs: looked up, checked, and explained where they are wrong."""
+"""Names and keyword arguments that people write in configs: looked up, checked, and
+explained where they are wrong.
+"""
 
 import ast
 import contextlib
@@ -22,10 +24,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def lookup(kind: str, name: Any, table: Mapping[str, Any], *, trust: Trust) -> Any:
-    """The entry of ``table`` called ``name``, or the object of a dotted ``"package.module:Name"`` that is trusted.
+    """The entry of ``table`` called ``name``, or the object of a dotted
+    ``"package.module:Name"`` that is trusted.
 
     Raises:
-        ValueError: where there is no such entry; it suggests the nearest and lists all. And as for `imported`.
+        ValueError: where there is no such entry; it suggests the nearest and lists all.
+            And as for `imported`.
     """
     if isinstance(name, str) and name in table:
         return table[name]
@@ -36,30 +40,44 @@ def lookup(kind: str, name: Any, table: Mapping[str, Any], *, trust: Trust) -> A
 
 
 def imported(kind: str, name: str, known: Iterable[str] = (), *, trust: Trust) -> Any:
-    """The object that a dotted ``"package.module:Name"`` names; ``known`` are the plain names that may have been meant.
+    """The object that a dotted ``"package.module:Name"`` names; ``known`` are the plain
+    names that may have been meant.
 
     Nothing else imports what a config names. ``trust`` says which modules may be.
 
     Raises:
-        ValueError: where the name is not trusted, which is found out before anything is imported; where there is no
-            such module or object, or the module cannot be imported.
+        ValueError: where the name is not trusted, which is found out before anything is
+            imported; where there is no such module or object, or the module cannot be
+            imported.
     """
     module_name, _, attribute = name.partition(":")
     hint = did_you_mean(module_name, known)
     if not is_code(name):
-        raise ValueError(f"unknown {kind} {name!r:.200}{hint}; known: {', '.join([*known, 'package.module:Name'])}")
+        raise ValueError(
+            f"unknown {kind} {name!r:.200}{hint}; known: "
+            f"{', '.join([*known, 'package.module:Name'])}"
+        )
     trust.check(kind, name)
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever the code of a module may raise
-        if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
-            raise ValueError(f"{kind} {name!r:.200}: no module {module_name!r:.200}{hint}") from error
+        if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(
+            f"{error.name}."
+        ):
+            raise ValueError(
+                f"{kind} {name!r:.200}: no module {module_name!r:.200}{hint}"
+            ) from error
         reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{kind} {name!r:.200}: module {module_name!r:.200} cannot be imported ({reason})") from error
-    if not callable(found := getattr(module, attribute, None)):
-        hint = did_you_mean(attribute, [key for key, value in vars(module).items() if callable(value)])
         raise ValueError(
-            f"{kind} {name!r:.200}: module {module_name!r:.200} has no function or class {attribute!r:.200}{hint}"
+            f"{kind} {name!r:.200}: module {module_name!r:.200} cannot be imported ({reason})"
+        ) from error
+    if not callable(found := getattr(module, attribute, None)):
+        hint = did_you_mean(
+            attribute, [key for key, value in vars(module).items() if callable(value)]
+        )
+        raise ValueError(
+            f"{kind} {name!r:.200}: module {module_name!r:.200} has no function or class "
+            f"{attribute!r:.200}{hint}"
         )
     trust.check_definition(kind, name, found)
     return found
@@ -75,11 +93,13 @@ def check_arguments(
 ) -> dict[str, Any]:
     """The keyword arguments, whole numbers made floats where ``function`` wants those.
 
-    ``given`` names parameters that are filled elsewhere; ``name`` is what chose the function for the section.
-    Annotations that are not plain Python types are not checked.
+    ``given`` names parameters that are filled elsewhere; ``name`` is what chose the
+    function for the section. Annotations that are not plain Python types are not
+    checked.
 
     Raises:
-        ValueError: unless ``function`` takes these arguments, in name and in simple type.
+        ValueError: unless ``function`` takes these arguments, in name and in simple
+            type.
     """
     title = section if name is None else f"{section} {name!r:.200}"
     parameters = inspect.signature(function).parameters
@@ -89,20 +109,29 @@ def check_arguments(
     for key, value in arguments.items():
         if key not in known:
             keys = ", ".join(known) or "none"
-            raise ValueError(f"{title} has no key {key!r:.200}{did_you_mean(key, known)}; keys: {keys}")
+            raise ValueError(
+                f"{title} has no key {key!r:.200}{did_you_mean(key, known)}; keys: {keys}"
+            )
         if not fits(value, annotation := parameters[key].annotation):
             raise ValueError(f"{section}.{key} must be {describe(annotation)}, got {value!r:.200}")
-    missing = [key for key in known if parameters[key].default is inspect.Parameter.empty and key not in arguments]
+    missing = [
+        key
+        for key in known
+        if parameters[key].default is inspect.Parameter.empty and key not in arguments
+    ]
     if missing:
         raise ValueError(f"{title} needs {', '.join(missing)}")
-    return {key: _as_annotated(value, parameters[key].annotation) for key, value in arguments.items()}
+    return {
+        key: _as_annotated(value, parameters[key].annotation) for key, value in arguments.items()
+    }
 
 
 @contextlib.contextmanager
 def errors_of(section: str, *kinds: type[Exception]) -> Iterator[None]:
     """Raise what a value of a section leads to as a ``ValueError`` that names the section.
 
-    That is a value out of range, or too large for numbers or memory; and errors of further ``kinds``.
+    That is a value out of range, or too large for numbers or memory; and errors of
+    further ``kinds``.
     """
     try:
         yield
@@ -111,20 +140,29 @@ def errors_of(section: str, *kinds: type[Exception]) -> Iterator[None]:
         if isinstance(error, RuntimeError) and lack is None:
             raise
         message = lack or str(error)
-        raise ValueError(message if message.startswith(section) else f"{section}: {message}") from error
+        raise ValueError(
+            message if message.startswith(section) else f"{section}: {message}"
+        ) from error
 
 
 def from_text(section: str, text: Any, table: Mapping[str, Callable[..., Any]]) -> Any:
-    """What a text ``"NAME:VALUE"`` makes by a table; ``VALUE`` is the first argument, others come as ``,key=value``.
+    """What a text ``"NAME:VALUE"`` makes by a table; ``VALUE`` is the first argument,
+    others come as ``,key=value``.
 
     Raises:
-        ValueError: where the name, a key or a value is wrong, in one line that has the text.
+        ValueError: where the name, a key or a value is wrong, in one line that has the
+            text.
     """
     name, colon, rest = text.partition(":") if isinstance(text, str) else ("", "", "")
     if not colon:
-        raise ValueError(f"{section} must be texts NAME:VALUE, with NAME one of {', '.join(table)}, got {text!r:.200}")
+        raise ValueError(
+            f"{section} must be texts NAME:VALUE, with NAME one of {', '.join(table)}, got "
+            f"{text!r:.200}"
+        )
     if name not in table:
-        raise ValueError(f"unknown {section} {text!r:.200}{did_you_mean(name, table)}; known: {', '.join(table)}")
+        raise ValueError(
+            f"unknown {section} {text!r:.200}{did_you_mean(name, table)}; known: {', '.join(table)}"
+        )
     function = table[name]
     first = next(iter(inspect.signature(function).parameters))
     arguments: dict[str, Any] = {}
@@ -133,7 +171,8 @@ def from_text(section: str, text: Any, table: Mapping[str, Callable[..., Any]]) 
         key = key.strip() or first
         if bool(equals) != bool(number) or key in arguments:
             raise ValueError(
-                f"{section} {text!r:.200} must be {name}:VALUE and then, after commas, key=value once each"
+                f"{section} {text!r:.200} must be {name}:VALUE and then, after commas, key=value "
+                "once each"
             )
         arguments[key] = _literal(value.strip())
     arguments = check_arguments(section, function, arguments, name=text)
@@ -160,7 +199,9 @@ def fits(value: Any, annotation: Any) -> bool:
     if origin in (tuple, list, Sequence):
         return isinstance(value, (tuple, list)) and all(fits(item, arguments[0]) for item in value)
     if annotation is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        return (
+            isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        )
     if annotation is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if annotation in (str, bool, types.NoneType):

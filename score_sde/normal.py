@@ -6,8 +6,11 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
 
-def log_interval_probability(lower: Float[Array, "*shape"], upper: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """``log(Phi(upper) - Phi(lower))`` of a standard normal for ``lower < upper``, of which one may be infinite.
+def log_interval_probability(
+    lower: Float[Array, "*shape"], upper: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """``log(Phi(upper) - Phi(lower))`` of a standard normal for ``lower < upper``, of
+    which one may be infinite.
 
     Stable in both tails and for narrow intervals, with finite derivatives.
     """
@@ -22,5 +25,7 @@ def log_interval_probability(lower: Float[Array, "*shape"], upper: Float[Array, 
     log_ratio = log_ndtr(low) - log_high
     by_difference = log_high + jnp.log(-jnp.expm1(jnp.where(narrow, -1.0, log_ratio)))
     # To the second order in the width: the fourth is below 1e-8 here.
-    by_density = norm.logpdf(middle) + jnp.log(width) + (jnp.square(middle) - 1.0) * jnp.square(width) / 24.0
+    by_density = (
+        norm.logpdf(middle) + jnp.log(width) + (jnp.square(middle) - 1.0) * jnp.square(width) / 24.0
+    )
     return jnp.where(is_open, log_high, jnp.where(narrow, by_density, by_difference))

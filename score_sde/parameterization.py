@@ -1,7 +1,8 @@
 """What a network predicts, and how a score is read from it.
 
-With ``x_t = alpha x_0 + sigma eps``, all of these are affine in one another given ``(x_t, t)``; they differ in how
-well a network can learn them. A parameterization also says what the network is fed: a scaled input and a time label.
+With ``x_t = alpha x_0 + sigma eps``, all of these are affine in one another given
+``(x_t, t)``; they differ in how well a network can learn them. A parameterization also
+says what the network is fed: a scaled input and a time label.
 """
 
 import abc
@@ -27,7 +28,9 @@ ROUNDING = 1e-3
 
 
 def scaled_time(sde: SDE, t: ScalarLike) -> Scalar:
-    """``999 t / t_max``: the range of DDPM's step index, whatever the number of steps (Song et al. 2021, VP)."""
+    """``999 t / t_max``: the range of DDPM's step index, whatever the number of steps
+    (Song et al. 2021, VP).
+    """
     return jnp.asarray(t) * (999.0 / sde.t_max)
 
 
@@ -43,7 +46,8 @@ def log_noise_to_signal(sde: SDE, t: ScalarLike) -> Scalar:
 
 @dataclass(frozen=True, kw_only=True)
 class StepIndex:
-    """``num_levels t - 1``, from 0: the index of a level of `DiscreteVPSDE`, as networks of discrete models take it.
+    """``num_levels t - 1``, from 0: the index of a level of `DiscreteVPSDE`, as
+    networks of discrete models take it.
 
     A whole number at the time of a level, whatever the rounding of that time.
     """
@@ -62,8 +66,15 @@ class StepIndex:
         """
         levels = getattr(sde, "num_levels", self.num_levels)
         if levels != self.num_levels:
-            raise ValueError(f"the time label counts num_levels={self.num_levels} levels, and the SDE has {levels}")
-        return jnp.clip(whole_if_near(jnp.asarray(wide_time(t)) * self.num_levels) - 1.0, 0.0, self.num_levels - 1.0)
+            raise ValueError(
+                f"the time label counts num_levels={self.num_levels} levels, and the SDE has "
+                f"{levels}"
+            )
+        return jnp.clip(
+            whole_if_near(jnp.asarray(wide_time(t)) * self.num_levels) - 1.0,
+            0.0,
+            self.num_levels - 1.0,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +85,16 @@ class Parameterization(abc.ABC):
 
     @property
     def label_is_logarithm(self) -> bool:
-        """Whether the time label is the logarithm of a noise level already, of which no other is to be taken."""
+        """Whether the time label is the logarithm of a noise level already, of which no
+        other is to be taken.
+        """
         return self.time_label is log_noise_to_signal
 
     @property
     def shows_image(self) -> bool:
-        """Whether the output gives the denoised image even at ``alpha = 0``, where the input has no signal."""
+        """Whether the output gives the denoised image even at ``alpha = 0``, where the
+        input has no signal.
+        """
         return False
 
     def network_input(
@@ -157,11 +172,13 @@ class ScorePrediction(Parameterization):
 
 @dataclass(frozen=True, kw_only=True)
 class DiscreteNoisePrediction(Parameterization):
-    """The network of a discrete-time DDPM predicts ``eps`` and is told the index of the level: ``-output / sigma_i``.
+    """The network of a discrete-time DDPM predicts ``eps`` and is told the index of the
+    level: ``-output / sigma_i``.
 
-    The label is the index as a real number, ``(num_scales - 1) t / t_max``; ``sigma_i`` is that of DDPM's own table at
-    the whole number below it, as in the published code (Song et al. 2021, appendix C). ``interpolate`` takes the table
-    between two levels linearly instead, which is smooth in ``t``: better for the probability-flow ODE.
+    The label is the index as a real number, ``(num_scales - 1) t / t_max``; ``sigma_i``
+    is that of DDPM's own table at the whole number below it, as in the published code
+    (Song et al. 2021, appendix C). ``interpolate`` takes the table between two levels
+    linearly instead, which is smooth in ``t``: better for the probability-flow ODE.
     """
 
     num_scales: int = 1000
@@ -200,7 +217,9 @@ class DiscreteNoisePrediction(Parameterization):
     def _sigma(self, sde: SDE, t: ScalarLike) -> Scalar:
         """``sigma_i`` of the level at or below ``t``, or between the levels."""
         index = self._index(sde, t)
-        table = ddpm_marginals(self.num_scales, beta_min=self.beta_min, beta_max=self.beta_max).sigma
+        table = ddpm_marginals(
+            self.num_scales, beta_min=self.beta_min, beta_max=self.beta_max
+        ).sigma
         sigmas = jnp.asarray(table, index.dtype)
         if self.interpolate:
             return jnp.interp(index, jnp.arange(self.num_scales), sigmas)
@@ -214,9 +233,11 @@ class DiscreteNoisePrediction(Parameterization):
 
 @dataclass(frozen=True, kw_only=True)
 class DiscreteScorePrediction(Parameterization):
-    """The network of a discrete-time NCSN predicts the score and is told the level, counted from the greatest noise.
+    """The network of a discrete-time NCSN predicts the score and is told the level,
+    counted from the greatest noise.
 
-    The label is the whole number nearest to ``(num_scales - 1) (1 - t / t_max)`` (Song et al. 2021, appendix C).
+    The label is the whole number nearest to ``(num_scales - 1) (1 - t / t_max)`` (Song
+    et al. 2021, appendix C).
     """
 
     num_scales: int = 1000
@@ -253,7 +274,9 @@ class DiscreteScorePrediction(Parameterization):
 
 @dataclass(frozen=True, kw_only=True)
 class DenoisedPrediction(Parameterization):
-    """The network predicts ``E[x_0 | x_t]``: ``score = (alpha output - x) / sigma^2``, Tweedie's formula."""
+    """The network predicts ``E[x_0 | x_t]``: ``score = (alpha output - x) / sigma^2``,
+    Tweedie's formula.
+    """
 
     @property
     def shows_image(self) -> bool:
@@ -284,7 +307,8 @@ class DenoisedPrediction(Parameterization):
 
 @dataclass(frozen=True, kw_only=True)
 class VelocityPrediction(Parameterization):
-    """The network predicts ``v = (alpha eps - sigma x_0) / sqrt(alpha^2 + sigma^2)`` (Salimans & Ho 2022, appendix D).
+    """The network predicts ``v = (alpha eps - sigma x_0) / sqrt(alpha^2 + sigma^2)``
+    (Salimans & Ho 2022, appendix D).
 
     The norm makes the definition one for every SDE; it is 1 for VP. Then
     ``eps = (sigma x / r + alpha v) / r`` with ``r = sqrt(alpha^2 + sigma^2)``.
@@ -322,10 +346,11 @@ class VelocityPrediction(Parameterization):
 
 @dataclass(frozen=True, kw_only=True)
 class FlowPrediction(Parameterization):
-    """The network predicts the velocity ``f - 1/2 g^2 score`` of the probability-flow ODE (Lipman et al. 2023).
+    """The network predicts the velocity ``f - 1/2 g^2 score`` of the probability-flow
+    ODE (Lipman et al. 2023).
 
-    Of a sample that came from ``x_0`` by ``eps`` it is ``alpha' x_0 + sigma' eps``; for the rectified flow
-    ``eps - x_0``.
+    Of a sample that came from ``x_0`` by ``eps`` it is ``alpha' x_0 + sigma' eps``; for
+    the rectified flow ``eps - x_0``.
     """
 
     def score(
@@ -343,11 +368,13 @@ class FlowPrediction(Parameterization):
 
 @dataclass(frozen=True, kw_only=True)
 class EDMPreconditioning(Parameterization):
-    """Inputs and outputs of unit variance at every noise level (Karras et al. 2022, eq. 7 and table 1).
+    """Inputs and outputs of unit variance at every noise level (Karras et al. 2022, eq.
+    7 and table 1).
 
-    With ``y = x / alpha`` and ``s = sigma / alpha``, the denoised sample is
-    ``c_skip y + c_out output(c_in y)``, where ``c_skip = sigma_data^2 / (s^2 + sigma_data^2)``,
-    ``c_out = s sigma_data / sqrt(s^2 + sigma_data^2)`` and ``c_in = 1 / sqrt(s^2 + sigma_data^2)``.
+    With ``y = x / alpha`` and ``s = sigma / alpha``, the denoised sample is ``c_skip y
+    + c_out output(c_in y)``, where ``c_skip = sigma_data^2 / (s^2 + sigma_data^2)``,
+    ``c_out = s sigma_data / sqrt(s^2 + sigma_data^2)`` and ``c_in = 1 / sqrt(s^2 +
+    sigma_data^2)``.
     """
 
     sigma_data: float = 0.5
@@ -355,7 +382,9 @@ class EDMPreconditioning(Parameterization):
 
     def __post_init__(self) -> None:
         if not self.sigma_data > 0.0:
-            raise ValueError(f"sigma_data={self.sigma_data} must be positive: the standard deviation of the data")
+            raise ValueError(
+                f"sigma_data={self.sigma_data} must be positive: the standard deviation of the data"
+            )
 
     def network_input(
         self, sde: SDE, x: Float[Array, "*shape"], t: ScalarLike
@@ -367,7 +396,9 @@ class EDMPreconditioning(Parameterization):
     def score(
         self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
     ) -> Float[Array, "*shape"]:
-        """``sigma_data alpha output / (sigma r) - x / r^2`` with ``r^2 = sigma^2 + alpha^2 sigma_data^2``."""
+        """``sigma_data alpha output / (sigma r) - x / r^2`` with ``r^2 = sigma^2 +
+        alpha^2 sigma_data^2``.
+        """
         # The same as (alpha D - x) / sigma^2, without its cancellation at small sigma.
         alpha, sigma = sde.marginal(t)
         radius = jnp.hypot(sigma, alpha * self.sigma_data)

@@ -1,13 +1,16 @@
 """Which numbers every function takes, and in which precision it computes: one rule, kept here.
 
-* Integers and Booleans become floating-point numbers of JAX's default precision. Complex numbers are refused.
-* A *state* (an example, a sample, a latent, a frame of a path) comes back in its own floating-point type, float16 and
-  bfloat16 included.
-* Everything is computed in float32 at least, and in float64 where the state is float64: times, counters, tables, noise
-  and the state itself while it is carried along. In 8 bits of mantissa a counter stops at 256, two nodes of a fine grid
-  are one, and small increments are lost.
-* Scores, drifts, losses and log probabilities are therefore float32 at least. A score function is called with such
-  numbers, and may return any real type: a network that computes in bfloat16 casts its own input.
+* Integers and Booleans become floating-point numbers of JAX's default precision.
+  Complex numbers are refused.
+* A *state* (an example, a sample, a latent, a frame of a path) comes back in its own
+  floating-point type, float16 and bfloat16 included.
+* Everything is computed in float32 at least, and in float64 where the state is float64:
+  times, counters, tables, noise and the state itself while it is carried along. In 8
+  bits of mantissa a counter stops at 256, two nodes of a fine grid are one, and small
+  increments are lost.
+* Scores, drifts, losses and log probabilities are therefore float32 at least. A score
+  function is called with such numbers, and may return any real type: a network that
+  computes in bfloat16 casts its own input.
 """
 
 import functools
@@ -22,7 +25,8 @@ from score_sde.typing import Key, ScalarLike, ScoreFn
 
 
 def real(value: Shaped[ArrayLike, "*shape"], name: str = "x") -> Float[Array, "*shape"]:
-    """``value`` as floating-point numbers: its own type, or the default one for integers and Booleans.
+    """``value`` as floating-point numbers: its own type, or the default one for
+    integers and Booleans.
 
     Raises:
         ValueError: for complex numbers, and for whatever is not a number.
@@ -32,7 +36,8 @@ def real(value: Shaped[ArrayLike, "*shape"], name: str = "x") -> Float[Array, "*
         return array
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise ValueError(
-            f"{name} is {array.dtype}, and densities are of real numbers: give real and imaginary part as two "
+            f"{name} is {array.dtype}, and densities are of real numbers: give real and imaginary "
+            "part as two "
             "channels, jnp.stack([z.real, z.imag], -1)"
         )
     if jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == jnp.bool_:
@@ -64,7 +69,9 @@ def wide_dtype(dtype: Any) -> Any:
 
 
 def wide_time(t: ScalarLike, name: str = "t") -> ScalarLike:
-    """A time, or another number of a schedule, in float32 at least; a Python number stays one, as a float."""
+    """A time, or another number of a schedule, in float32 at least; a Python number
+    stays one, as a float.
+    """
     if isinstance(t, float):
         return t
     return float(t) if isinstance(t, (bool, int)) else wide(t, name)
@@ -93,7 +100,9 @@ def as_state(value: Any, like: Shaped[ArrayLike, "..."]) -> Any:
 
 
 def keeps_type(step: Callable[..., Array]) -> Callable[..., Array]:
-    """A step ``(key, sde, score_fn, x, t, t_next, **options) -> x``, as a decorator, for states of any real type."""
+    """A step ``(key, sde, score_fn, x, t, t_next, **options) -> x``, as a decorator,
+    for states of any real type.
+    """
 
     @functools.wraps(step)
     def wrapped(
@@ -105,7 +114,15 @@ def keeps_type(step: Callable[..., Array]) -> Callable[..., Array]:
         t_next: ScalarLike,
         **options: Any,
     ) -> Float[Array, "*shape"]:
-        stepped = step(key, sde, wide_score(score_fn), wide(x), wide_time(t), wide_time(t_next, "t_next"), **options)
+        stepped = step(
+            key,
+            sde,
+            wide_score(score_fn),
+            wide(x),
+            wide_time(t),
+            wide_time(t_next, "t_next"),
+            **options,
+        )
         return as_state(stepped, x)
 
     return wrapped

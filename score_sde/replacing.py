@@ -18,7 +18,8 @@ PathLike: TypeAlias = str | os.PathLike[str]
 def replacing(path: PathLike) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place when the block ends without an error.
 
-    Folders on the way are made. After an error the old file, if there was one, is as it was.
+    Folders on the way are made. After an error the old file, if there was one, is as it
+    was.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +44,9 @@ _MARKED = (
 
 
 def write_arrays(path: PathLike, **arrays: Any) -> None:
-    """Write arrays to a compressed ``.npz``, which appears whole or not at all, and is marked as this package's own."""
+    """Write arrays to a compressed ``.npz``, which appears whole or not at all, and is
+    marked as this package's own.
+    """
     with replacing(path) as temporary:
         with temporary.open("wb") as file:
             np.savez_compressed(file, **arrays)
@@ -52,7 +55,9 @@ def write_arrays(path: PathLike, **arrays: Any) -> None:
 
 
 def is_marked(path: Path) -> bool:
-    """Whether a picture, an archive of arrays or a batch script carries the mark of this package."""
+    """Whether a picture, an archive of arrays or a batch script carries the mark of
+    this package.
+    """
     with path.open("rb") as file:
         head = file.read(4096)
         file.seek(max(0, path.stat().st_size - len(MARK)))

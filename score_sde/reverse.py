@@ -1,10 +1,12 @@
 """The reverse SDE and the probability-flow ODE as one family.
 
-All members share the marginals ``p_t`` of the forward SDE (Song et al. 2021, eqs. 6 and 13; Huang et al. 2021)::
+All members share the marginals ``p_t`` of the forward SDE (Song et al. 2021, eqs. 6 and
+13; Huang et al. 2021)::
 
     dx = [f(x, t) - (1 + lambda^2) / 2 g(t)^2 grad log p_t(x)] dt + lambda g(t) dw
 
-run backwards in time. ``noise_scale`` ``lambda = 1`` is the reverse SDE, ``lambda = 0`` the probability-flow ODE.
+run backwards in time. ``noise_scale`` ``lambda = 1`` is the reverse SDE, ``lambda = 0``
+the probability-flow ODE.
 """
 
 from collections.abc import Callable
@@ -34,12 +36,18 @@ def reverse_diffusion(sde: SDE, *, noise_scale: float = 1.0) -> Callable[[Scalar
 
 
 def probability_flow(sde: SDE, score_fn: ScoreFn) -> VectorField:
-    """The velocity ``(x, t) -> f - 1/2 g^2 score`` of the ODE that shares every marginal with the SDE."""
+    """The velocity ``(x, t) -> f - 1/2 g^2 score`` of the ODE that shares every
+    marginal with the SDE.
+    """
     return reverse_drift(sde, score_fn, noise_scale=0.0)
 
 
-def denoise(sde: SDE, score_fn: ScoreFn, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
-    """Tweedie's formula: the posterior mean ``E[x_0 | x_t] = (x_t + sigma^2 score) / alpha``, in the type of ``x``."""
+def denoise(
+    sde: SDE, score_fn: ScoreFn, x: Shaped[ArrayLike, "*shape"], t: ScalarLike
+) -> Float[Array, "*shape"]:
+    """Tweedie's formula: the posterior mean ``E[x_0 | x_t] = (x_t + sigma^2 score) /
+    alpha``, in the type of ``x``.
+    """
     state, t = wide(x), wide_time(t)
     alpha, sigma = sde.marginal(t)
     return as_state((state + jnp.square(sigma) * wide_score(score_fn)(state, t)) / alpha, x)

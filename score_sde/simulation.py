@@ -12,17 +12,22 @@ from score_sde.typing import Key, Scalar
 
 
 class Simulation(NamedTuple):
-    """``x`` at ``t_max``, and ``[save_path, *shape]`` frames from ``t_min`` to ``t_max``, evenly spaced, or None."""
+    """``x`` at ``t_max``, and ``[save_path, *shape]`` frames from ``t_min`` to
+    ``t_max``, evenly spaced, or None.
+    """
 
     x: Float[Array, "*shape"]
     path: Float[Array, "frames *shape"] | None
 
 
-def simulate(key: Key, sde: SDE, x0: Shaped[ArrayLike, "*shape"], *, save_path: int = 0) -> Simulation:
+def simulate(
+    key: Key, sde: SDE, x0: Shaped[ArrayLike, "*shape"], *, save_path: int = 0
+) -> Simulation:
     """One trajectory of ``dx = f dt + g dw`` from the data ``x0``.
 
-    It has no discretisation error: the state at ``t_min`` is drawn from ``N(alpha x0, sigma^2 I)``, and each frame from
-    the exact transition from the one before, however near the drift of the SDE comes to infinity.
+    It has no discretisation error: the state at ``t_min`` is drawn from ``N(alpha x0,
+    sigma^2 I)``, and each frame from the exact transition from the one before, however
+    near the drift of the SDE comes to infinity.
 
     Args:
         key: where the noise comes from.

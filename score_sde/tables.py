@@ -1,6 +1,8 @@
-"""Everything that a config can choose by name: one table for each section, and for each argument that is a choice.
+"""Everything that a config can choose by name: one table for each section, and for each
+argument that is a choice.
 
-A new SDE, network, sampler, objective or whatever has a line here, by which it can be configured and is tested.
+A new SDE, network, sampler, objective or whatever has a line here, by which it can be
+configured and is tested.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +28,14 @@ SDES: Table = {
     "rectified_flow": sdes.RectifiedFlowSDE,
     "brownian": sdes.BrownianMotion,
 }
-NETWORKS: Table = {"mlp": mlp, "unet": unet, "ddpm": ddpm, "ncsnpp": ncsnpp, "ncsn": ncsn, "ncsnv2": ncsnv2}
+NETWORKS: Table = {
+    "mlp": mlp,
+    "unet": unet,
+    "ddpm": ddpm,
+    "ncsnpp": ncsnpp,
+    "ncsn": ncsn,
+    "ncsnv2": ncsnv2,
+}
 CLASSIFIERS: Table = {"wideresnet": wideresnet}
 FLOWS: Table = {"coupling_flow": coupling_flow}
 PARAMETERIZATIONS: Table = {
@@ -52,7 +61,9 @@ OBJECTIVES: Table = {
 }
 OPTIMIZERS: Table = {"adam": adam}
 AVERAGES: Table = {"decay": EMA, "half_life": HalfLifeEMA, "power": PowerEMA}
-"""What ``training.averages`` names, each with the first argument of its rule, as ``"power:0.05"``."""
+"""What ``training.averages`` names, each with the first argument of its rule, as
+``"power:0.05"``.
+"""
 
 SAMPLERS: Table = {
     "euler_maruyama": sampling.EulerMaruyama,
@@ -125,7 +136,9 @@ FUNCTIONS: Mapping[str, Table] = {
         "none": solvers.no_corrector,
     },
 }
-"""Arguments that are functions, chosen by name; those with parameters may have a section of their own."""
+"""Arguments that are functions, chosen by name; those with parameters may have a
+section of their own.
+"""
 
 VALUES: Mapping[str, tuple[Table, type]] = {
     "time_sampling": (
@@ -138,10 +151,16 @@ VALUES: Mapping[str, tuple[Table, type]] = {
         },
         objectives.TimeSampling,
     ),
-    "threshold": ({"static": sampling.StaticThreshold, "dynamic": sampling.DynamicThreshold}, sampling.Threshold),
+    "threshold": (
+        {"static": sampling.StaticThreshold, "dynamic": sampling.DynamicThreshold},
+        sampling.Threshold,
+    ),
     "divergence": ({"exact": ExactTrace, "hutchinson": Hutchinson, "hutchpp": HutchPP}, Divergence),
     "bound": ({"variational": VariationalEstimator, "ddpm": DDPMEstimator}, Estimator),
-    "dequantizer": ({"uniform": UniformDequantizer, "truncated_normal": TruncatedNormalDequantizer}, Dequantizer),
+    "dequantizer": (
+        {"uniform": UniformDequantizer, "truncated_normal": TruncatedNormalDequantizer},
+        Dequantizer,
+    ),
 }
 """Arguments that are values, constructed from a section of their own; and what they are."""
 

@@ -1,7 +1,8 @@
 """Which code a config may name. Importing a module runs it, so somebody has to trust it first.
 
-A config that a person writes or types may name any code as ``"package.module:Name"``. A file from elsewhere (a workdir,
-an exported model) chooses from the tables only, unless the person who loads it allows more.
+A config that a person writes or types may name any code as ``"package.module:Name"``. A
+file from elsewhere (a workdir, an exported model) chooses from the tables only, unless
+the person who loads it allows more.
 """
 
 import functools
@@ -31,8 +32,9 @@ class Trust:
     """The code that may be imported.
 
     Attributes:
-        patterns: ``"package"`` or ``"package.*"``: whatever is defined in the package or a module below it;
-            ``"package.module:Name"``: this function or class; ``"*"``: all code.
+        patterns: ``"package"`` or ``"package.*"``: whatever is defined in the package
+            or a module below it; ``"package.module:Name"``: this function or class;
+            ``"*"``: all code.
     """
 
     patterns: tuple[str, ...] = ()
@@ -48,7 +50,8 @@ class Trust:
         for pattern in patterns:
             if pattern != ALL and not is_code(pattern) and not _is_package(pattern):
                 raise ValueError(
-                    f"allow takes 'package', 'package.*', 'package.module:Name' or '*' for all code, got {pattern!r}"
+                    "allow takes 'package', 'package.*', 'package.module:Name' or '*' for all "
+                    f"code, got {pattern!r}"
                 )
         return cls(patterns=patterns)
 
@@ -62,20 +65,24 @@ class Trust:
             raise ValueError(refusal([(section, name)]))
 
     def check_definition(self, section: str, name: str, found: Any) -> None:
-        """Raise ``ValueError`` where an allowed module only re-exports what another defines, as ``mypkg:system``.
+        """Raise ``ValueError`` where an allowed module only re-exports what another
+        defines, as ``mypkg:system``.
 
         A name that is allowed itself may be defined anywhere.
         """
         module = _defining_module(found)
         if name not in self.patterns and not self._allows_module(module):
             raise ValueError(
-                f"{section} {name!r} is defined in {module!r}, which is not allowed: to trust it all the same, allow "
+                f"{section} {name!r} is defined in {module!r}, which is not allowed: to trust it "
+                "all the same, allow "
                 f"{name!r} itself"
             )
 
     def _allows_module(self, module: str) -> bool:
         packages = (pattern.removesuffix(".*") for pattern in self.patterns if ":" not in pattern)
-        return any(package in (ALL, module) or module.startswith(f"{package}.") for package in packages)
+        return any(
+            package in (ALL, module) or module.startswith(f"{package}.") for package in packages
+        )
 
 
 NOTHING, EVERYTHING = Trust(), Trust(patterns=(ALL,))
@@ -83,19 +90,26 @@ NOTHING, EVERYTHING = Trust(), Trust(patterns=(ALL,))
 
 
 def refusal(found: Iterable[tuple[str, str]], source: str = "a saved config") -> str:
-    """The line that says what a file names and how to allow it; ``found`` are sections and the code they name."""
+    """The line that says what a file names and how to allow it; ``found`` are sections
+    and the code they name.
+    """
     found = list(found)
-    shown = ", ".join(f"{shortened(section)}={shortened(name)!r}" for section, name in found[:_MOST])
+    shown = ", ".join(
+        f"{shortened(section)}={shortened(name)!r}" for section, name in found[:_MOST]
+    )
     shown += f" and {len(found) - _MOST} more" if len(found) > _MOST else ""
     modules = list(dict.fromkeys(shortened(name.partition(":")[0]) for _, name in found[:_MOST]))
     return (
-        f"{source} names code: {shown}; code that a file names is not run: if you trust it, load with allow={modules}, "
+        f"{source} names code: {shown}; code that a file names is not run: if you trust it, load "
+        f"with allow={modules}, "
         f"on the command line --allow_code={','.join(modules)}"
     )
 
 
 def _is_package(pattern: Any) -> bool:
-    return isinstance(pattern, str) and all(part.isidentifier() for part in pattern.removesuffix(".*").split("."))
+    return isinstance(pattern, str) and all(
+        part.isidentifier() for part in pattern.removesuffix(".*").split(".")
+    )
 
 
 def _defining_module(found: Any) -> str:
@@ -105,6 +119,8 @@ def _defining_module(found: Any) -> str:
 
 
 def shortened(text: str) -> str:
-    """A text from a file as an error message shows it: printable, and cut off after a hundred characters."""
+    """A text from a file as an error message shows it: printable, and cut off after a
+    hundred characters.
+    """
     text = text if text.isprintable() else repr(text)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

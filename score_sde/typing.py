@@ -1,6 +1,7 @@
 """The shapes and functions that every room of the package speaks of.
 
-One sample has any shape ``*shape``; times are scalars on ``[t_min, t_max]``. A batch is made by ``jax.vmap``.
+One sample has any shape ``*shape``; times are scalars on ``[t_min, t_max]``. A batch is
+made by ``jax.vmap``.
 """
 
 from collections.abc import Callable
@@ -12,13 +13,16 @@ Key: TypeAlias = PRNGKeyArray
 """A JAX random key, as made by ``jax.random.key``."""
 
 if TYPE_CHECKING:
-    # A static checker knows no shapes, and would have every scalar be a Boolean or a complex number too.
+    # A static checker knows no shapes, and would have every scalar be a Boolean or a
+    # complex number too.
     Scalar: TypeAlias = Array
     ScalarLike: TypeAlias = Array | float
 else:
     Scalar: TypeAlias = Shaped[Array, ""]
     ScalarLike: TypeAlias = Shaped[ArrayLike, ""]
-"""One number in an array of no dimensions, and whatever can be one: a Python number or an array of no dimensions."""
+"""One number in an array of no dimensions, and whatever can be one: a Python number or
+an array of no dimensions.
+"""
 
 ScoreFn: TypeAlias = Callable[[Float[Array, "*shape"], ScalarLike], Float[Array, "*shape"]]
 """``(x, t) -> grad_x log p_t(x)`` for one sample."""

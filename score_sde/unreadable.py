@@ -1,7 +1,8 @@
 """Telling what cannot be read at the moment from what is damaged.
 
-A file that another user owns, a disk that does not answer or a machine without memory says nothing about the bytes of a
-checkpoint. Only bytes that were read and are wrong are damage, and only damage is ever moved out of the way.
+A file that another user owns, a disk that does not answer or a machine without memory
+says nothing about the bytes of a checkpoint. Only bytes that were read and are wrong
+are damage, and only damage is ever moved out of the way.
 """
 
 import errno
@@ -23,7 +24,15 @@ from score_sde.memory import lack_of_memory
 UNREADABLE = 74
 """The exit code of a command that could not read a file and has changed nothing (EX_IOERR)."""
 
-TRANSIENT = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+TRANSIENT = (
+    errno.EIO,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.EAGAIN,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+)
 """Errors of disks and machines, for which no wrong path or flag is to blame."""
 
 _OF_BYTES = (errno.EINVAL, errno.EOVERFLOW, errno.EFBIG)
@@ -51,13 +60,15 @@ class UnreadableError(OSError):
 def unreadable(what: str, path: Path, reason: str) -> UnreadableError:
     """The error of a thing at a path that cannot be read for a reason."""
     return UnreadableError(
-        f"cannot read {what} {path}: {reason}; nothing is moved or removed, run again once it can be read"
+        f"cannot read {what} {path}: {reason}; nothing is moved or removed, run again once it can "
+        "be read"
     )
 
 
 @contextmanager
 def opening(what: str, path: Path) -> Iterator[None]:
-    """Raise errors of a block that opens or reads ``what`` as one line that names it, unless it is missing.
+    """Raise errors of a block that opens or reads ``what`` as one line that names it,
+    unless it is missing.
 
     Raises:
         FileNotFoundError, NotADirectoryError, IsADirectoryError: as the block does.
@@ -66,15 +77,19 @@ def opening(what: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, (UnreadableError, FileNotFoundError, NotADirectoryError, IsADirectoryError)):
+        if isinstance(
+            error, (UnreadableError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
+        ):
             raise
         raise unreadable(what, path, reason_of(error)) from error
 
 
 def is_of_system(error: BaseException) -> bool:
-    """Whether an error comes from the system, as for a file of another user or for lack of memory, not from the bytes.
+    """Whether an error comes from the system, as for a file of another user or for lack
+    of memory, not from the bytes.
 
-    Decoders raise ``OSError`` for damaged bytes too, but without a number, or with that of a wrong argument.
+    Decoders raise ``OSError`` for damaged bytes too, but without a number, or with that
+    of a wrong argument.
     """
     if isinstance(error, OSError):
         return error.errno is not None and error.errno not in _OF_BYTES
@@ -82,9 +97,11 @@ def is_of_system(error: BaseException) -> bool:
 
 
 def system_error(error: BaseException, files: Iterable[Path] = ()) -> BaseException | None:
-    """The error of the system that kept a library from reading; None where what it read may be wrong.
+    """The error of the system that kept a library from reading; None where what it read
+    may be wrong.
 
-    Some libraries raise the same error for a file that they may not open and for one that is damaged.
+    Some libraries raise the same error for a file that they may not open and for one
+    that is damaged.
 
     Args:
         error: what the library raised; what led to it counts as well.
@@ -106,8 +123,9 @@ def system_error(error: BaseException, files: Iterable[Path] = ()) -> BaseExcept
 def telling_damage(what: str, path: Path, damage: Callable[[str], Exception]) -> Iterator[None]:
     """Classify the errors of a block that reads a file or folder.
 
-    It is damage only where nothing kept the reader from the bytes: neither the error, nor those that led to it, are of
-    the system, of memory or of devices, and every byte at ``path`` can be read afterwards.
+    It is damage only where nothing kept the reader from the bytes: neither the error,
+    nor those that led to it, are of the system, of memory or of devices, and every byte
+    at ``path`` can be read afterwards.
 
     Args:
         what: what lies there, as ``"the checkpoint"``.
@@ -118,7 +136,9 @@ def telling_damage(what: str, path: Path, damage: Callable[[str], Exception]) ->
         UnreadableError: where the bytes could not be had.
         NoDeviceError: where jax cannot start its platform.
     """
-    outer = sys.exc_info()[1]  # what the caller handles just now is the context of every error in the block
+    outer = sys.exc_info()[
+        1
+    ]  # what the caller handles just now is the context of every error in the block
     try:
         yield
     except UnreadableError:
@@ -156,12 +176,16 @@ def check_readable(path: Path) -> None:
 
 
 def raise_error(error: OSError) -> None:
-    """Raise an error: for ``os.walk``, which skips folders that it cannot list unless it is given a function."""
+    """Raise an error: for ``os.walk``, which skips folders that it cannot list unless
+    it is given a function.
+    """
     raise error
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file to ``NAME.damaged``, or ``NAME.damaged-1`` where that is taken, and so on."""
+    """Rename a damaged file to ``NAME.damaged``, or ``NAME.damaged-1`` where that is
+    taken, and so on.
+    """
     names = (f"{path.name}.damaged{f'-{n}' if n else ''}" for n in count())
     place = next(place for name in names if not os.path.lexists(place := path.with_name(name)))
     path.rename(place)
@@ -169,12 +193,16 @@ def set_aside(path: Path) -> Path:
 
 
 def message_of(error: BaseException) -> str:
-    """``TypeError: its message``, of which the first line, 300 characters at most: it may quote a whole file."""
+    """``TypeError: its message``, of which the first line, 300 characters at most: it
+    may quote a whole file.
+    """
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
 
 
 def reason_of(error: BaseException) -> str:
-    """The cause of an error in a few words: tensorstore puts that last, after the names of many files."""
+    """The cause of an error in a few words: tensorstore puts that last, after the names
+    of many files.
+    """
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     first = (str(error).splitlines() or [""])[0]
@@ -187,7 +215,9 @@ def reason_of(error: BaseException) -> str:
         return "it is no JSON"
     message = re.split(r" \[(?:os_error|tensorstore_spec|source loc)|\. See full|: <", first)[0]
     before, _, last = message.rpartition(": ")
-    if before and not re.search("[A-Za-z]{2,} [A-Za-z]", last):  # numbers alone, such as those of a checksum
+    if before and not re.search(
+        "[A-Za-z]{2,} [A-Za-z]", last
+    ):  # numbers alone, such as those of a checksum
         last = f"{before.rpartition(': ')[2]}: {last}"
     return (last or type(error).__name__)[:200]
 
@@ -209,7 +239,10 @@ def _hindrance(error: BaseException) -> str | None:
     if lack is not None:
         return lack
     if isinstance(error, OSError):
-        of_system = isinstance(error, (UnreadableError, TimeoutError, ConnectionError)) or error.errno is not None
+        of_system = (
+            isinstance(error, (UnreadableError, TimeoutError, ConnectionError))
+            or error.errno is not None
+        )
         return reason_of(error) if of_system and error.errno not in _OF_CONTENT else None
     text = str(error)
     no_thread = isinstance(error, RuntimeError) and "start new thread" in text

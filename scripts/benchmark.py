@@ -1,4 +1,5 @@
-"""Benchmarks: ratios of medians, the two sides timed in turn so that a machine's drift touches both alike.
+"""Benchmarks: ratios of medians, the two sides timed in turn so that a machine's drift
+touches both alike.
 
 python scripts/benchmark.py samplers            accuracy of every sampler, into docs/benchmarks/samplers.md
 python scripts/benchmark.py overhead            every sampler through diffrax against a bare loop of network calls
@@ -7,7 +8,7 @@ python scripts/benchmark.py likelihood_images   against SciPy on the host, drift
 python scripts/benchmark.py likelihood_points   the same on points in two dimensions
 python scripts/benchmark.py networks            full-size DDPM++ and NCSN++ against the machine's own matrix products
 python scripts/benchmark.py all
-"""
+"""  # noqa: E501
 
 import bisect
 import inspect
@@ -38,7 +39,9 @@ from score_sde.training import init_state, make_train_step
 
 
 def interleaved(sides: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median seconds of each side over ``repeats`` rounds, every side once a round; one round before is not counted."""
+    """Median seconds of each side over ``repeats`` rounds, every side once a round; one
+    round before is not counted.
+    """
     times: dict[str, list[float]] = {name: [] for name in sides}
     for counted in [False] + [True] * repeats:
         for name, run in sides.items():
@@ -57,7 +60,9 @@ def show(title: str, medians: dict[str, float], reference: str) -> None:
 
 
 def digits_experiment() -> Experiment:
-    """The digits model at its initial parameters, moved off the zero initialisation of its last layer."""
+    """The digits model at its initial parameters, moved off the zero initialisation of
+    its last layer.
+    """
     return ss.build(vp.get_config())
 
 
@@ -65,7 +70,9 @@ def away_from_zero(params: Any) -> Any:
     """Parameters with a little noise, so that no layer is trivially zero."""
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(1), len(leaves))
-    return tree.unflatten([x + 0.03 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)])
+    return tree.unflatten(
+        [x + 0.03 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+    )
 
 
 def samplers() -> None:
@@ -76,7 +83,8 @@ def samplers() -> None:
 
 
 def overhead(batch: int = 32, num_evaluations: int = 48, repeats: int = 7) -> None:
-    """Every fixed-grid sampler of the table, vmapped through diffrax, against a loop of network calls; time and memory.
+    """Every fixed-grid sampler of the table, vmapped through diffrax, against a loop of
+    network calls; time and memory.
 
     All have ``num_evaluations``; the memory is what XLA allocates for temporary values.
     """
@@ -92,25 +100,44 @@ def overhead(batch: int = 32, num_evaluations: int = 48, repeats: int = 7) -> No
 
     def through_diffrax(sampler: ss.Sampler, **options: Any) -> Callable[[Any, Any], Any]:
         def draw(params: Any, keys: Any) -> Any:
-            one = partial(ss.sample, sde=sde, score_fn=model.score_fn_of(params), sampler=sampler, shape=model.shape)
+            one = partial(
+                ss.sample,
+                sde=sde,
+                score_fn=model.score_fn_of(params),
+                sampler=sampler,
+                shape=model.shape,
+            )
             return jax.vmap(lambda key: one(key, denoise=False, **options).x)(keys)
 
         return draw
 
     functions = {name: through_diffrax(s) for name, s in with_evaluations(num_evaluations).items()}
     compiled = {
-        name: jax.jit(function).lower(params, keys).compile() for name, function in {BARE: bare, **functions}.items()
+        name: jax.jit(function).lower(params, keys).compile()
+        for name, function in {BARE: bare, **functions}.items()
     }
-    medians = interleaved({name: partial(run, params, keys) for name, run in compiled.items()}, repeats)
+    medians = interleaved(
+        {name: partial(run, params, keys) for name, run in compiled.items()}, repeats
+    )
     show(f"overhead: digits U-Net, batch {batch}, {num_evaluations} evaluations", medians, BARE)
     memory = {name: temporary_bytes(run) for name, run in compiled.items()}
     print("memory: temporary values")
     for name, size in memory.items():
         print(f"  {name:<44} {size / memory[BARE]:6.3f} x   ({size / 2**20:.1f} MiB)")
     long = ss.EulerMaruyama(num_steps=10 * num_evaluations)
-    silent, told = jax.jit(through_diffrax(long)), jax.jit(through_diffrax(long, progress=lambda part: None))
-    sides = {"silent": partial(silent, params, keys), "told how far it is": partial(told, params, keys)}
-    show(f"progress: Euler-Maruyama, {10 * num_evaluations} evaluations", interleaved(sides, repeats), "silent")
+    silent, told = (
+        jax.jit(through_diffrax(long)),
+        jax.jit(through_diffrax(long, progress=lambda part: None)),
+    )
+    sides = {
+        "silent": partial(silent, params, keys),
+        "told how far it is": partial(told, params, keys),
+    }
+    show(
+        f"progress: Euler-Maruyama, {10 * num_evaluations} evaluations",
+        interleaved(sides, repeats),
+        "silent",
+    )
 
 
 def temporary_bytes(program: jax.stages.Compiled) -> int:
@@ -139,12 +166,15 @@ def with_evaluations(number: int) -> dict[str, ss.Sampler]:
 
 
 EVALUATIONS_OF_A_STEP = {
-    "shark": 2, "sra1": 2, "exponential_shark": 2, "heun": 2, "predictor_corrector": 2, "dpm_solver": 2, "edm": 2
+    "shark": 2, "sra1": 2, "exponential_shark": 2, "heun": 2, "predictor_corrector": 2,
+    "dpm_solver": 2, "edm": 2
 }  # fmt: skip
 
 
 def training(repeats: int = 15) -> None:
-    """The train step (loss of each sample, clipping, Adam, EMA) against value_and_grad of a batched loss; then runs."""
+    """The train step (loss of each sample, clipping, Adam, EMA) against value_and_grad
+    of a batched loss; then runs.
+    """
     experiment = digits_experiment()
     model, options = experiment.model, experiment.training
     loss_fn = experiment.loss_fn(train=True)
@@ -174,7 +204,11 @@ def training(repeats: int = 15) -> None:
         },
         repeats,
     )
-    show(f"training: digits U-Net, batch {options.batch_size}", medians, "bare value_and_grad of a batched loss")
+    show(
+        f"training: digits U-Net, batch {options.batch_size}",
+        medians,
+        "bare value_and_grad of a batched loss",
+    )
     from benchmark_training import main
 
     main()
@@ -184,13 +218,17 @@ def likelihood_images(repeats: int = 5) -> None:
     """The digits U-Net after a short training, 16 images."""
     experiment = digits_experiment()
     model = experiment.model
-    x = jax.vmap(model.scaling.to_model)(jax.random.split(jax.random.key(3), 16), experiment.source.test[:16])
+    x = jax.vmap(model.scaling.to_model)(
+        jax.random.split(jax.random.key(3), 16), experiment.source.test[:16]
+    )
     score_fn = model.score_fn_of(trained_enough(experiment))
     compare_likelihood("digits U-Net, 16 images", model.sde, score_fn, x, repeats)
 
 
 def likelihood_points(repeats: int = 9) -> None:
-    """An MLP on points in two dimensions: few, where dispatch is what costs, and many, where the network is."""
+    """An MLP on points in two dimensions: few, where dispatch is what costs, and many,
+    where the network is.
+    """
     experiment = ss.build(swiss_roll.get_config())
     score_fn = experiment.model.score_fn_of(trained_enough(experiment, steps=1000))
     for number in (16, 64, 256):
@@ -199,8 +237,14 @@ def likelihood_points(repeats: int = 9) -> None:
 
 
 def trained_enough(experiment: Experiment, steps: int = 150) -> Any:
-    """The network after a short training: a random network's ODE is rougher than any that people integrate."""
-    step = jax.jit(make_train_step(experiment.loss_fn(train=True), experiment.optimizer, experiment.training.ema))
+    """The network after a short training: a random network's ODE is rougher than any
+    that people integrate.
+    """
+    step = jax.jit(
+        make_train_step(
+            experiment.loss_fn(train=True), experiment.optimizer, experiment.training.ema
+        )
+    )
     state = init_state(experiment.model.params, experiment.optimizer)
     loader = Loader(array=experiment.source.train, batch_size=64)
     for number in range(steps):
@@ -209,7 +253,9 @@ def trained_enough(experiment: Experiment, steps: int = 150) -> Any:
 
 
 def compare_likelihood(name: str, sde: ss.SDE, score_fn: Any, x: Any, repeats: int) -> None:
-    """Time ours against the form of the original, each at the loosest tolerance that reaches the same error."""
+    """Time ours against the form of the original, each at the loosest tolerance that
+    reaches the same error.
+    """
     key = jax.random.key(5)
     keys = jax.random.split(key, len(x))
     probes = jax.vmap(lambda key, x: ss.Hutchinson().probes(key, x)[0])(keys, x)
@@ -228,7 +274,10 @@ def compare_likelihood(name: str, sde: ss.SDE, score_fn: Any, x: Any, repeats: i
     error = lambda values: float(np.sqrt(np.mean((np.asarray(values) - exact) ** 2)))  # noqa: E731
     target = error(host(1e-5))
     sides = {"SciPy RK45 on the host, rtol = atol = 1e-5": lambda: host(1e-5)}
-    for label, axis in (("ours, steps of each sample", None), ("ours, steps of the batch", "batch")):
+    for label, axis in (
+        ("ours, steps of each sample", None),
+        ("ours, steps of the batch", "batch"),
+    ):
         tolerance = loosest(lambda tolerance, axis=axis: ours(tolerance, axis), target, error)
         sides[f"{label} (tolerance {tolerance:.0e})"] = ours(tolerance, axis)
     print(f"  error of the host's solve: {target:.1e} nats")
@@ -236,21 +285,30 @@ def compare_likelihood(name: str, sde: ss.SDE, score_fn: Any, x: Any, repeats: i
 
 
 def loosest(make: Callable[[float], Any], target: float, error: Callable[[Any], float]) -> float:
-    """The loosest tolerance of six whose error is within the target, by bisection; the tightest if none is."""
+    """The loosest tolerance of six whose error is within the target, by bisection; the
+    tightest if none is.
+    """
     tolerances = [1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6]
-    index = bisect.bisect_left(range(len(tolerances)), True, key=lambda i: error(make(tolerances[i])()) <= target)
+    index = bisect.bisect_left(
+        range(len(tolerances)), True, key=lambda i: error(make(tolerances[i])()) <= target
+    )
     return tolerances[min(index, len(tolerances) - 1)]
 
 
-def host_likelihood(sde: ss.SDE, score_fn: Any, x: Any, probes: Any) -> Callable[[float], np.ndarray]:
-    """The original's form: SciPy integrates the flattened batch on the host, two jitted passes an evaluation."""
+def host_likelihood(
+    sde: ss.SDE, score_fn: Any, x: Any, probes: Any
+) -> Callable[[float], np.ndarray]:
+    """The original's form: SciPy integrates the flattened batch on the host, two jitted
+    passes an evaluation.
+    """
     from scipy.integrate import solve_ivp
 
     velocity = jax.vmap(ss.probability_flow(sde, score_fn), (0, None))
     drift = jax.jit(velocity)
     divergence = jax.jit(
         lambda x, t: jnp.sum(
-            jax.grad(lambda y: jnp.sum(velocity(y, t) * probes))(x) * probes, axis=tuple(range(1, x.ndim))
+            jax.grad(lambda y: jnp.sum(velocity(y, t) * probes))(x) * probes,
+            axis=tuple(range(1, x.ndim)),
         )
     )
     shape, size = x.shape, math.prod(x.shape)
@@ -258,11 +316,16 @@ def host_likelihood(sde: ss.SDE, score_fn: Any, x: Any, probes: Any) -> Callable
     def solve(tolerance: float) -> np.ndarray:
         def field(t: float, state: np.ndarray) -> np.ndarray:
             y = jnp.asarray(state[:size].reshape(shape), jnp.float32)
-            parts = [np.asarray(drift(y, t), np.float64).ravel(), np.asarray(divergence(y, t), np.float64)]
+            parts = [
+                np.asarray(drift(y, t), np.float64).ravel(),
+                np.asarray(divergence(y, t), np.float64),
+            ]
             return np.concatenate(parts)
 
         start = np.concatenate([np.asarray(x, np.float64).ravel(), np.zeros(len(x))])
-        end = solve_ivp(field, (sde.t_min, sde.t_max), start, rtol=tolerance, atol=tolerance, method="RK45").y[:, -1]
+        end = solve_ivp(
+            field, (sde.t_min, sde.t_max), start, rtol=tolerance, atol=tolerance, method="RK45"
+        ).y[:, -1]
         latent = jnp.asarray(end[:size].reshape(shape), jnp.float32)
         return np.asarray(jax.vmap(lambda z: ss.prior_log_prob(sde, z))(latent)) + end[size:]
 
@@ -270,14 +333,21 @@ def host_likelihood(sde: ss.SDE, score_fn: Any, x: Any, probes: Any) -> Callable
 
 
 def networks(batch: int = 16, repeats: int = 3) -> None:
-    """One evaluation and one training step of full-size DDPM++ and NCSN++ on 32 x 32 images; in bfloat16 too on GPUs.
+    """One evaluation and one training step of full-size DDPM++ and NCSN++ on 32 x 32
+    images; in bfloat16 too on GPUs.
 
-    The operations are those that XLA counts before it optimises. The peak is that of one large matrix product.
+    The operations are those that XLA counts before it optimises. The peak is that of
+    one large matrix product.
     """
-    published = {"DDPM++": cifar10_ddpmpp_continuous.get_config, "NCSN++": cifar10_ncsnpp_continuous.get_config}
+    published = {
+        "DDPM++": cifar10_ddpmpp_continuous.get_config,
+        "NCSN++": cifar10_ncsnpp_continuous.get_config,
+    }
     for dtype in ("float32",) if jax.default_backend() == "cpu" else ("float32", "bfloat16"):
         peak = matmul_peak(dtype)
-        print(f"networks: batch {batch}, {dtype}; a matrix product reaches {peak / 1e9:.0f} GFLOP/s")
+        print(
+            f"networks: batch {batch}, {dtype}; a matrix product reaches {peak / 1e9:.0f} GFLOP/s"
+        )
         for name, get_config in published.items():
             config = get_config()
             config.model.dtype = dtype
@@ -293,7 +363,9 @@ def networks(batch: int = 16, repeats: int = 3) -> None:
 
 def on_noise(config: ConfigDict) -> Experiment:
     """The experiment of a published config, whose images are not at hand, on noise."""
-    images = np.random.default_rng(0).integers(0, 256, (2 * config.training.batch_size, 32, 32, 3), np.uint8)
+    images = np.random.default_rng(0).integers(
+        0, 256, (2 * config.training.batch_size, 32, 32, 3), np.uint8
+    )
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "noise.npy"
         np.save(file, images)
@@ -304,12 +376,17 @@ def on_noise(config: ConfigDict) -> Experiment:
 def network_runs(experiment: Experiment) -> dict[str, tuple[Callable[[], Any], float]]:
     """One evaluation and one training step, compiled, each with its number of operations."""
     model, size = experiment.model, experiment.training.batch_size
-    x, t = jax.random.uniform(jax.random.key(0), (size, *model.shape)), jnp.linspace(0.01, 0.9, size)
+    x, t = (
+        jax.random.uniform(jax.random.key(0), (size, *model.shape)),
+        jnp.linspace(0.01, 0.9, size),
+    )
     evaluate = jax.jit(model.network.apply).lower(model.params, x, t)
     batch = Loader(array=experiment.source.train, batch_size=size).batch(0)
     state, key = init_state(model.params, experiment.optimizer), jax.random.key(0)
     update = jax.jit(
-        make_train_step(experiment.loss_fn(train=True), experiment.optimizer, experiment.training.ema)
+        make_train_step(
+            experiment.loss_fn(train=True), experiment.optimizer, experiment.training.ema
+        )
     ).lower(state, batch, key)
     evaluated, updated = evaluate.compile(), update.compile()
     return {
@@ -345,7 +422,9 @@ if __name__ == "__main__":
     chosen = sys.argv[1] if len(sys.argv) > 1 else ""
     if chosen not in (*BENCHMARKS, "all"):
         sys.exit(f"usage: python scripts/benchmark.py {'|'.join([*BENCHMARKS, 'all'])}")
-    print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}, {len(jax.devices())} device(s)")
+    print(
+        f"jax {jax.__version__} on {jax.devices()[0].device_kind}, {len(jax.devices())} device(s)"
+    )
     for benchmark_name, benchmark in BENCHMARKS.items():
         if chosen in (benchmark_name, "all"):
             benchmark()

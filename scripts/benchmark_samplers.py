@@ -1,10 +1,12 @@
-"""Accuracy of every sampler at 5 to 1000 evaluations, on data whose score is known: tables and pictures.
+"""Accuracy of every sampler at 5 to 1000 evaluations, on data whose score is known:
+tables and pictures.
 
 python scripts/benchmark.py samplers            writes docs/benchmarks/samplers.md and its pictures
 
-Deterministic samplers are measured by the distance of their ends to the exact ends of the probability-flow ODE from the
-same latents; stochastic ones by their distribution (weak error), and where their noise can be taken from one Brownian
-path, by the distance to the end of the same path with many steps (strong error).
+Deterministic samplers are measured by the distance of their ends to the exact ends of
+the probability-flow ODE from the same latents; stochastic ones by their distribution
+(weak error), and where their noise can be taken from one Brownian path, by the distance
+to the end of the same path with many steps (strong error).
 """
 
 import dataclasses
@@ -45,7 +47,9 @@ class Problems(NamedTuple):
             alpha, sigma = sde.marginal(t)
             variance = jnp.square(alpha * self.std) + jnp.square(sigma)
             away = alpha * self.means - x
-            share = jax.nn.softmax(self.log_weights - jnp.sum(jnp.square(away), 1) / (2.0 * variance))
+            share = jax.nn.softmax(
+                self.log_weights - jnp.sum(jnp.square(away), 1) / (2.0 * variance)
+            )
             return share @ away / variance
 
         return score
@@ -53,7 +57,9 @@ class Problems(NamedTuple):
     def deviation(self) -> jax.Array:
         """The standard deviation of the data, over all coordinates."""
         weights = jnp.exp(self.log_weights)
-        spread = jnp.mean(weights @ jnp.square(self.means)) - jnp.mean(jnp.square(weights @ self.means))
+        spread = jnp.mean(weights @ jnp.square(self.means)) - jnp.mean(
+            jnp.square(weights @ self.means)
+        )
         return jnp.sqrt(spread + jnp.square(self.std))
 
     def data(self, key: Any, num: int) -> jax.Array:
@@ -76,7 +82,9 @@ def problems() -> Problems:
 
 
 def deterministic(nfe: int) -> dict[str, ss.Sampler]:
-    """Every deterministic sampler with ``nfe`` evaluations, the last of them to the data where it can."""
+    """Every deterministic sampler with ``nfe`` evaluations, the last of them to the
+    data where it can.
+    """
     last = 0.2 / math.sqrt(nfe)
     return {
         "default_sampler": ss.default_sampler(nfe=nfe),
@@ -87,7 +95,9 @@ def deterministic(nfe: int) -> dict[str, ss.Sampler]:
         "UniPC-3": ss.UniPC(num_steps=nfe, last_ratio=last),
         "DEIS-tAB3": ss.DEIS(num_steps=nfe, grid=EDMGrid(), last_ratio=last),
         "iPNDM-4": ss.IPNDM(num_steps=nfe, grid=EDMGrid(), last_ratio=last),
-        "DPM-Solver++ 3M, Cauchy grid": ss.DPMSolverPP(num_steps=nfe, order=3, grid=CauchyGrid(), last_ratio=last),
+        "DPM-Solver++ 3M, Cauchy grid": ss.DPMSolverPP(
+            num_steps=nfe, order=3, grid=CauchyGrid(), last_ratio=last
+        ),
         "DPM-Solver-2": ss.DPMSolver(num_steps=max(nfe // 2, 1)),
         "DPM-Solver-3": ss.DPMSolver(num_steps=max(nfe // 3, 1), order=3),
         "EDM Euler": ss.EDM(num_steps=nfe, order=1),
@@ -107,10 +117,14 @@ def stochastic(nfe: int) -> dict[str, ss.Sampler]:
         "DDIM, eta = 1": ss.DDIM(num_steps=nfe, eta=1.0, last_ratio=last),
         "SDE-DPM-Solver++ 2M": ss.SDEDPMSolverPP(num_steps=nfe, last_ratio=last),
         "SDE-DPM-Solver++ 3M": ss.SDEDPMSolverPP(num_steps=nfe, order=3, last_ratio=last),
-        "Adams-Bashforth 3, SDE": ss.AdamsBashforth(num_steps=nfe, grid=CauchyGrid(), noise_scale=1.0, last_ratio=last),
+        "Adams-Bashforth 3, SDE": ss.AdamsBashforth(
+            num_steps=nfe, grid=CauchyGrid(), noise_scale=1.0, last_ratio=last
+        ),
         "ER-SDE-3": ss.ERSDE(num_steps=nfe, grid=EDMGrid(), last_ratio=last),
         "EDM Heun, churn": ss.EDM(num_steps=half, churn=0.4 * half),
-        "Restart": ss.Restart(num_steps=max(half // 2, 1), restarts=1, restart_steps=max(half - half // 2, 1)),
+        "Restart": ss.Restart(
+            num_steps=max(half // 2, 1), restarts=1, restart_steps=max(half - half // 2, 1)
+        ),
         "ShARK": ss.ShARK(num_steps=half),
         "SRA1": ss.SRA1(num_steps=half),
         "exponential ShARK": ss.ExponentialShARK(num_steps=half, grid=EDMGrid()),
@@ -134,26 +148,39 @@ def on_one_path(nfe: int) -> dict[str, ss.Sampler]:
 def suited(sampler: ss.Sampler, sde: ss.SDE) -> ss.Sampler:
     """The sampler with what the SDE decides: the last noise level."""
     if isinstance(sampler, ss.AnnealedLangevin):  # as in NCSN, a fifth of the last variance
-        return dataclasses.replace(sampler, step_size=0.2 * float(sde.marginal(sde.t_min).sigma) ** 2)
+        return dataclasses.replace(
+            sampler, step_size=0.2 * float(sde.marginal(sde.t_min).sigma) ** 2
+        )
     return sampler
 
 
 def flow_errors(sde: ss.SDE, nfe: int) -> dict[str, np.ndarray]:
-    """The distance to the exact ends of the probability flow: 3,000 steps of order 4, in float64."""
+    """The distance to the exact ends of the probability flow: 3,000 steps of order 4,
+    in float64.
+    """
     with jax.enable_x64(True):
         given = problems()
-        latents = sde.prior_std() * jax.random.normal(jax.random.key(0), (NUM_LATENTS, DIM), jnp.float64)
+        latents = sde.prior_std() * jax.random.normal(
+            jax.random.key(0), (NUM_LATENTS, DIM), jnp.float64
+        )
 
         def ends(sampler: ss.Sampler) -> np.ndarray:
             def end(problem: Problems, z: Any) -> Any:
                 return ss.decode(sde, problem.score(sde), z, sampler=sampler, denoise=True)
 
-            return np.asarray(jax.jit(jax.vmap(jax.vmap(end, (None, 0)), (0, None)))(given, latents))
+            return np.asarray(
+                jax.jit(jax.vmap(jax.vmap(end, (None, 0)), (0, None)))(given, latents)
+            )
 
-        exact = ends(ss.AdamsBashforth(num_steps=3000, order=4, grid=CauchyGrid(), last_ratio=0.0111, scale=0.05))
+        exact = ends(
+            ss.AdamsBashforth(
+                num_steps=3000, order=4, grid=CauchyGrid(), last_ratio=0.0111, scale=0.05
+            )
+        )
         size = math.sqrt(DIM) * np.asarray(jax.vmap(Problems.deviation)(given))
         return {
-            name: np.median(np.linalg.norm(ends(suited(sampler, sde)) - exact, axis=2), axis=1) / size
+            name: np.median(np.linalg.norm(ends(suited(sampler, sde)) - exact, axis=2), axis=1)
+            / size
             for name, sampler in deterministic(nfe).items()
         }
 
@@ -166,10 +193,15 @@ def sliced_wasserstein(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def weak_errors(sde: ss.SDE, nfe: int) -> dict[str, np.ndarray]:
-    """The sliced Wasserstein distance to data; of the Gaussian, the relative error of the standard deviation."""
+    """The sliced Wasserstein distance to data; of the Gaussian, the relative error of
+    the standard deviation.
+    """
     given, keys = problems(), jax.random.split(jax.random.key(1), NUM_SAMPLES)
     size = np.asarray(jax.vmap(Problems.deviation)(given))
-    data, other = (np.asarray(jax.vmap(lambda p, s=s: p.data(jax.random.key(s), NUM_SAMPLES))(given)) for s in (2, 3))
+    data, other = (
+        np.asarray(jax.vmap(lambda p, s=s: p.data(jax.random.key(s), NUM_SAMPLES))(given))
+        for s in (2, 3)
+    )
 
     def errors(x: np.ndarray) -> np.ndarray:
         distances = [sliced_wasserstein(*pair) for pair in zip(x, data, strict=True)] / size
@@ -219,7 +251,8 @@ KINDS = {
         weak_errors,
         "sliced Wasserstein distance to data",
         "relative error of the standard deviation",
-        f"Of {NUM_SAMPLES} samples, beside that of as many other data, the least that can be told apart.",
+        f"Of {NUM_SAMPLES} samples, beside that of as many other data, the least that can be told "
+        "apart.",
     ),
     "Stochastic samplers: strong error": (
         strong_errors,
@@ -228,10 +261,14 @@ KINDS = {
         f"Root mean squares over {NUM_PATHS} paths.",
     ),
 }
-"""What is measured of which samplers: on mixtures, in standard deviations of the data, and on the Gaussian; and how."""
+"""What is measured of which samplers: on mixtures, in standard deviations of the data,
+and on the Gaussian; and how.
+"""
 
 
-def measure(errors: Callable[[ss.SDE, int], dict[str, np.ndarray]], title: str) -> dict[str, tuple[Table, Table]]:
+def measure(
+    errors: Callable[[ss.SDE, int], dict[str, np.ndarray]], title: str
+) -> dict[str, tuple[Table, Table]]:
     """For every SDE the table of the mixtures (geometric means) and that of the Gaussian."""
     found: dict[str, tuple[Table, Table]] = {}
     with Progress(title, len(SDES) * len(NFES), unit="runs") as progress:
@@ -240,31 +277,55 @@ def measure(errors: Callable[[ss.SDE, int], dict[str, np.ndarray]], title: str) 
             for nfe in NFES:
                 columns.append(errors(sde, nfe))
                 progress.update(progress.done + 1)
-            mixtures = {key: [float(np.exp(np.mean(np.log(c[key][1:])))) for c in columns] for key in columns[0]}
+            mixtures = {
+                key: [float(np.exp(np.mean(np.log(c[key][1:])))) for c in columns]
+                for key in columns[0]
+            }
             found[name] = mixtures, {key: [float(c[key][0]) for c in columns] for key in columns[0]}
     return found
 
 
 def as_markdown(title: str, table: Table) -> str:
     """A table with a row for each sampler."""
-    head = [f"### {title}", "", "| sampler | " + " | ".join(map(str, NFES)) + " |", "|---" * (len(NFES) + 1) + "|"]
-    rows = (f"| {name} | " + " | ".join(f"{error:.2g}" for error in row) + " |" for name, row in table.items())
+    head = [
+        f"### {title}",
+        "",
+        "| sampler | " + " | ".join(map(str, NFES)) + " |",
+        "|---" * (len(NFES) + 1) + "|",
+    ]
+    rows = (
+        f"| {name} | " + " | ".join(f"{error:.2g}" for error in row) + " |"
+        for name, row in table.items()
+    )
     return "\n".join([*head, *rows])
 
 
 def draw_curves(path: Path, tables: dict[str, Table], label: str) -> None:
     """Error over evaluations, a panel for each SDE."""
-    figure, axes = plt.subplots(1, len(tables), figsize=(4.2 * len(tables), 5.2), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(tables), figsize=(4.2 * len(tables), 5.2), sharey=True, layout="constrained"
+    )
     for axis, (title, table) in zip(axes, tables.items(), strict=True):
         for index, (name, row) in enumerate(table.items()):
-            style = {"color": COLOURS[index % len(COLOURS)], "linestyle": ("-", "--", ":")[index // len(COLOURS)]}
-            bold = {"color": "black", "linestyle": ":" if name == "other data" else "-", "linewidth": 2.6}
+            style = {
+                "color": COLOURS[index % len(COLOURS)],
+                "linestyle": ("-", "--", ":")[index // len(COLOURS)],
+            }
+            bold = {
+                "color": "black",
+                "linestyle": ":" if name == "other data" else "-",
+                "linewidth": 2.6,
+            }
             axis.loglog(NFES, row, label=name, **(bold if index == 0 else style))
-        axis.set(title=title, xlabel="evaluations of the score", xticks=NFES, xticklabels=map(str, NFES))
+        axis.set(
+            title=title, xlabel="evaluations of the score", xticks=NFES, xticklabels=map(str, NFES)
+        )
         axis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[0].set_ylabel(f"{label},\nin standard deviations of the data")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False
+    )
     figure.savefig(path, dpi=90)
     plt.close(figure)
 
@@ -300,7 +361,7 @@ Written by `python scripts/benchmark.py samplers`. The scores are exact: of a Ga
 mixtures of six Gaussians (seeds 50, 51, 52; modes of deviation 0.2, 0.1, 0.4), in {DIM} dimensions; of the mixtures the
 geometric means are shown. Columns are evaluations of the score; samplers that end at `t_min` are denoised with one
 more. Errors are in standard deviations of the data. Grids are those of each sampler's own paper, or as named; those of
-samplers in `t` are adapted to the SDE. Each sampler has its default options: none is tuned to these data."""
+samplers in `t` are adapted to the SDE. Each sampler has its default options: none is tuned to these data."""  # noqa: E501
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,5 @@
-"""What a run of `score-sde train` costs beyond its steps, and how it grows with the number of processes.
+"""What a run of `score-sde train` costs beyond its steps, and how it grows with the
+number of processes.
 
 Called by ``python scripts/benchmark.py training``.
 """
@@ -26,7 +27,16 @@ from score_sde.cli.local_processes import free_port
 from score_sde.cli.training_run import training_run
 from score_sde.configs.digits import vp
 from score_sde.configs.vp import cifar10_ddpmpp_continuous
-from score_sde.training import Checkpoints, Hook, TrainState, compile_step, device_mesh, place, shard_batch, train
+from score_sde.training import (
+    Checkpoints,
+    Hook,
+    TrainState,
+    compile_step,
+    device_mesh,
+    place,
+    shard_batch,
+    train,
+)
 from score_sde.training.processes import GIVEN
 
 WINDOWS = 8
@@ -38,8 +48,9 @@ BATCH_OF_A_PROCESS, SCALING_STEPS, SCALING_ROUNDS = 64, 100, 3
 def main() -> None:
     """The loop on this machine's devices.
 
-    On two CPU cores, also the steps on one and the loop on the other, as it shares no cores with the steps of an
-    accelerator; and one process against two, each on a core of its own.
+    On two CPU cores, also the steps on one and the loop on the other, as it shares no
+    cores with the steps of an accelerator; and one process against two, each on a core
+    of its own.
     """
     with tempfile.TemporaryDirectory() as folder:
         for number, (title, config) in enumerate(configs(Path(folder))):
@@ -50,21 +61,34 @@ def main() -> None:
 
 
 def beside_the_steps() -> None:
-    """The loop on a core beside that of the steps; jax must not have been used before in this process."""
+    """The loop on a core beside that of the steps; jax must not have been used before
+    in this process.
+    """
     first, second, *_ = _cores()
     os.sched_setaffinity(0, {first})
     jax.devices()  # begins the threads that compute, on the first core
     os.sched_setaffinity(0, {second})
     with tempfile.TemporaryDirectory() as folder:
-        show_loop("digits U-Net, data in memory, the loop on a core of its own", vp.get_config(), Path(folder) / "run")
+        show_loop(
+            "digits U-Net, data in memory, the loop on a core of its own",
+            vp.get_config(),
+            Path(folder) / "run",
+        )
 
 
 def configs(folder: Path) -> list[tuple[str, ConfigDict]]:
-    """Digits on CPUs; the published DDPM++ on noise of the size of CIFAR-10 on accelerators, in both precisions."""
+    """Digits on CPUs; the published DDPM++ on noise of the size of CIFAR-10 on
+    accelerators, in both precisions.
+    """
     if jax.default_backend() == "cpu":
         from_files = vp.get_config()
-        from_files.data.update(ConfigDict({"source": f"folder:{_digits_as_png(folder / 'png')}", "in_memory": False}))
-        return [("digits U-Net, data in memory", vp.get_config()), ("digits U-Net, from PNG files", from_files)]
+        from_files.data.update(
+            ConfigDict({"source": f"folder:{_digits_as_png(folder / 'png')}", "in_memory": False})
+        )
+        return [
+            ("digits U-Net, data in memory", vp.get_config()),
+            ("digits U-Net, from PNG files", from_files),
+        ]
     noise = folder / "noise.npy"
     np.save(noise, np.random.default_rng(0).integers(0, 256, (10_000, 32, 32, 3), np.uint8))
     found = []
@@ -85,7 +109,8 @@ def _digits_as_png(folder: Path) -> Path:
 
 @dataclass(eq=False)
 class Windows:
-    """A hook that times the steps of a run since it was last called, and as many bare ones there and then.
+    """A hook that times the steps of a run since it was last called, and as many bare
+    ones there and then.
 
     Attributes:
         bare: One step, with a state of its own and a batch that lies on the devices.
@@ -113,9 +138,11 @@ class Windows:
 
 
 def show_loop(title: str, config: ConfigDict, workdir: Path) -> None:
-    """Train past a checkpoint, and print the time of a step against a bare one, and what was waited for.
+    """Train past a checkpoint, and print the time of a step against a bare one, and
+    what was waited for.
 
-    What the first checkpoint of a process has to compile is compiled before, as a step is.
+    What the first checkpoint of a process has to compile is compiled before, as a step
+    is.
     """
     training = config.training
     window = training.checkpoint_every // WINDOWS
@@ -138,33 +165,41 @@ def show_loop(title: str, config: ConfigDict, workdir: Path) -> None:
     with closing(run.writer), run.checkpoints or nullcontext():
         train(replace(run, hooks=(Hook(every=window, run=windows),)))
     mine = statistics.median(windows.of_run)
-    ratio = statistics.median(run / bare for run, bare in zip(windows.of_run, windows.of_bare, strict=True))
+    ratio = statistics.median(
+        run / bare for run, bare in zip(windows.of_run, windows.of_bare, strict=True)
+    )
     seconds = waited(workdir, training.log_every)
     data = 100 * seconds["data_wait"] / (sum(windows.of_run) * window)
     checkpoint = 100 * seconds["checkpoint_wait"] / (mine * training.checkpoint_every)
     print(
-        f"training: {title}, batch {training.batch_size}: {training.batch_size / mine:.0f} images/s, "
+        f"training: {title}, batch {training.batch_size}: {training.batch_size / mine:.0f} "
+        "images/s, "
         f"{ratio:.3f} x a bare jitted step; {data:.2f} % of the time waiting for data, "
         f"{checkpoint:.2f} % for the checkpoint of every {training.checkpoint_every} steps"
     )
 
 
 def waited(workdir: Path, every: int) -> dict[str, float]:
-    """Seconds that a run has waited, by for what; it has written its metrics every so many steps."""
+    """Seconds that a run has waited, by for what; it has written its metrics every so
+    many steps.
+    """
     rows = [row for row in _rows(workdir) if "steps_per_sec" in row]
     names = "data_wait", "checkpoint_wait"
     return {name: sum(row[name] * every / row["steps_per_sec"] for row in rows) for name in names}
 
 
 def show_scaling(folder: Path) -> None:
-    """One process against two of the same batch each, every process on a core of its own; medians of several runs."""
+    """One process against two of the same batch each, every process on a core of its
+    own; medians of several runs.
+    """
     rates: dict[int, list[float]] = {1: [], 2: []}
     for number in range(SCALING_ROUNDS):
         for processes, found in rates.items():
             found.append(images_per_second(folder / f"scaling_{processes}_{number}", processes))
     one, two = (statistics.median(found) for found in rates.values())
     print(
-        f"training: digits U-Net, batch {BATCH_OF_A_PROCESS} a process: {one:.0f} images/s by one process on one core, "
+        f"training: digits U-Net, batch {BATCH_OF_A_PROCESS} a process: {one:.0f} images/s by one "
+        "process on one core, "
         f"{two:.0f} by two on two: {two / one / 2:.2f} of twice as many"
     )
 
@@ -172,10 +207,22 @@ def show_scaling(folder: Path) -> None:
 def images_per_second(workdir: Path, processes: int) -> float:
     """The median over the run of a command in so many processes."""
     address = f"127.0.0.1:{free_port()}"
-    training = {"batch_size": BATCH_OF_A_PROCESS * processes, "num_steps": SCALING_STEPS, "log_every": 10}
+    training = {
+        "batch_size": BATCH_OF_A_PROCESS * processes,
+        "num_steps": SCALING_STEPS,
+        "log_every": 10,
+    }
     training |= {"eval_every": 0, "sample_every": 0}
     flags = [f"--config.training.{name}={value}" for name, value in training.items()]
-    command = [sys.executable, "-m", "score_sde", "train", "--config=digits/vp", f"--workdir={workdir}", *flags]
+    command = [
+        sys.executable,
+        "-m",
+        "score_sde",
+        "train",
+        "--config=digits/vp",
+        f"--workdir={workdir}",
+        *flags,
+    ]
     running = []
     for index, core in zip(range(processes), _cores(), strict=False):
         given = dict(zip(GIVEN, (address, str(processes), str(index)), strict=True))
@@ -189,7 +236,9 @@ def images_per_second(workdir: Path, processes: int) -> float:
         errors = process.communicate()[1]
         if process.returncode:
             sys.exit(errors)
-    return statistics.median(row["images_per_sec"] for row in _rows(workdir) if "images_per_sec" in row)
+    return statistics.median(
+        row["images_per_sec"] for row in _rows(workdir) if "images_per_sec" in row
+    )
 
 
 def _cores() -> list[int]:
@@ -197,7 +246,10 @@ def _cores() -> list[int]:
 
 
 def _rows(workdir: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line)
+        for line in (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
-"""Few-step accuracy beside the schedulers of diffusers, on mixtures whose score is exact: tables and a picture.
+"""Few-step accuracy beside the schedulers of diffusers, on mixtures whose score is
+exact: tables and a picture.
 
     python -m venv peers && peers/bin/pip install -e . diffusers torch torchsde scipy
-    peers/bin/python scripts/compare_with_diffusers.py      writes docs/benchmarks/diffusers.md and diffusers.png
+    peers/bin/python scripts/compare_with_diffusers.py      writes
+    docs/benchmarks/diffusers.md and diffusers.png
 
-diffusers and torch are no dependencies of the project: give them an environment of their own. It takes a quarter of
-an hour on two busy cores.
+diffusers and torch are no dependencies of the project: give them an environment of
+their own. It takes a quarter of an hour on two busy cores.
 
-Deterministic: the distance of the ends to the exact ends of the probability-flow ODE from the same latents, as the
-median over 512 samples, in standard deviations of the data. Stochastic: the sliced Wasserstein distance to data.
+Deterministic: the distance of the ends to the exact ends of the probability-flow ODE
+from the same latents, as the median over 512 samples, in standard deviations of the
+data. Stochastic: the sliced Wasserstein distance to data.
 """
 
 import multiprocessing
@@ -38,7 +41,9 @@ FOLDER = Path(__file__).parent.parent / "docs" / "benchmarks"
 
 @dataclass(frozen=True)
 class Problem:
-    """A mixture of Gaussians of one deviation, with means of mean square one; latents, and where they end."""
+    """A mixture of Gaussians of one deviation, with means of mean square one; latents,
+    and where they end.
+    """
 
     seed: int
     dim: int
@@ -77,7 +82,9 @@ class Problem:
         return keep * y + (1.0 - keep) * (share / share.sum(1, keepdims=True)) @ means
 
     def exact(self, alpha: float, *stops: float) -> list[np.ndarray]:
-        """The flow from ``latent / alpha`` at ``sqrt(1 / alpha^2 - 1)`` to some ratios: DOP853 at 1e-9 in float64."""
+        """The flow from ``latent / alpha`` at ``sqrt(1 / alpha^2 - 1)`` to some ratios:
+        DOP853 at 1e-9 in float64.
+        """
         latent = self.parts[2]
 
         def slope(log_ratio: float, flat: np.ndarray) -> np.ndarray:
@@ -87,21 +94,29 @@ class Problem:
         span = (0.5 * np.log(1.0 / alpha**2 - 1.0), np.log(min(stops)))
         levels = sorted(stops)[::-1]
         tolerances: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-9, "method": "DOP853"}
-        found = integrate.solve_ivp(slope, span, (latent / alpha).ravel(), t_eval=np.log(levels), **tolerances).y.T
+        found = integrate.solve_ivp(
+            slope, span, (latent / alpha).ravel(), t_eval=np.log(levels), **tolerances
+        ).y.T
         return [found[levels.index(stop)].reshape(latent.shape) for stop in stops]
 
     def data(self, num: int, seed: int) -> np.ndarray:
         """Samples of the data."""
         means, weights, _ = self.parts
         rng = np.random.default_rng([self.seed, seed])
-        return means[rng.choice(self.modes, num, p=weights)] + self.spread * rng.normal(size=(num, self.dim))
+        return means[rng.choice(self.modes, num, p=weights)] + self.spread * rng.normal(
+            size=(num, self.dim)
+        )
 
     def error(self, ends: np.ndarray, exact: np.ndarray) -> float:
         """The median distance, in standard deviations of the data."""
-        return float(np.median(np.linalg.norm(ends - exact, axis=1)) / np.sqrt(self.dim) / self.deviation)
+        return float(
+            np.median(np.linalg.norm(ends - exact, axis=1)) / np.sqrt(self.dim) / self.deviation
+        )
 
 
-REQUIRED = [Problem(seed, dim) for seed, dim in ((0, 2), (1, 64), (2, 3), (3, 16), (4, 128), (5, 2))]
+REQUIRED = [
+    Problem(seed, dim) for seed, dim in ((0, 2), (1, 64), (2, 3), (3, 16), (4, 128), (5, 2))
+]
 """The six problems of the first table."""
 OTHERS = [
     Problem(seed, dim, spread, modes, 256)
@@ -131,7 +146,10 @@ NOISY = [
 def parts_of(vector: np.ndarray, problems: list[Problem]) -> list[tuple[Problem, np.ndarray]]:
     """The samples of every problem."""
     ends = np.cumsum([p.num * p.dim for p in problems])
-    return [(p, part.reshape(p.num, p.dim)) for p, part in zip(problems, np.split(vector, ends[:-1]), strict=True)]
+    return [
+        (p, part.reshape(p.num, p.dim))
+        for p, part in zip(problems, np.split(vector, ends[:-1]), strict=True)
+    ]
 
 
 Errors = dict[str, np.ndarray]
@@ -140,7 +158,9 @@ Errors = dict[str, np.ndarray]
 
 def denoise_all(problems: list[Problem]) -> Any:
     """``E[x_0 | y]`` of all problems as one vector."""
-    return lambda y, ratio: np.concatenate([p.denoised(part, ratio).ravel() for p, part in parts_of(y, problems)])
+    return lambda y, ratio: np.concatenate(
+        [p.denoised(part, ratio).ravel() for p, part in parts_of(y, problems)]
+    )
 
 
 def latents(problems: list[Problem]) -> np.ndarray:
@@ -149,7 +169,9 @@ def latents(problems: list[Problem]) -> np.ndarray:
 
 
 def flow_errors(problems: list[Problem], nfe: int) -> tuple[Errors, Errors, Errors]:
-    """Theirs to the data, theirs to the exact point at sigma_min where they stop there, and ours."""
+    """Theirs to the data, theirs to the exact point at sigma_min where they stop there,
+    and ours.
+    """
     alpha = float(np.sqrt(peers.ALPHA_BAR[-1]))
     exact = [p.exact(alpha, 1e-4, float(peers.TABLE[0])) for p in problems]
     own_exact = [p.exact(float(ss.VPSDE().marginal(1.0).alpha), 1e-4)[0] for p in problems]
@@ -167,8 +189,13 @@ def flow_errors(problems: list[Problem], nfe: int) -> tuple[Errors, Errors, Erro
 
 
 def joint_score(sde: ss.SDE, problems: list[Problem]) -> ScoreFn:
-    """The score of one sample of every problem, side by side: samplers act on each coordinate alone."""
-    scores, cuts = [p.mixture.score_fn(sde) for p in problems], np.cumsum([p.dim for p in problems])[:-1]
+    """The score of one sample of every problem, side by side: samplers act on each
+    coordinate alone.
+    """
+    scores, cuts = (
+        [p.mixture.score_fn(sde) for p in problems],
+        np.cumsum([p.dim for p in problems])[:-1],
+    )
     return lambda x, t: jnp.concatenate(
         [score(part, t) for score, part in zip(scores, jnp.split(x, cuts), strict=True)]
     )
@@ -180,15 +207,24 @@ def apart(x: Any, problems: list[Problem]) -> list[np.ndarray]:
 
 
 def ends_of_ours(problems: list[Problem], exact: list[np.ndarray], nfe: int) -> np.ndarray:
-    """The errors of `default_sampler`, from the same latents at the noise level where VP begins here."""
+    """The errors of `default_sampler`, from the same latents at the noise level where
+    VP begins here.
+    """
     sde, sampler = ss.VPSDE(), ss.default_sampler(nfe=nfe)
-    score, latent = joint_score(sde, problems), jnp.asarray(np.concatenate([p.parts[2] for p in problems], 1))
+    score, latent = (
+        joint_score(sde, problems),
+        jnp.asarray(np.concatenate([p.parts[2] for p in problems], 1)),
+    )
     ends = jax.jit(jax.vmap(lambda z: ss.decode(sde, score, z, sampler=sampler)))(latent)
-    return np.array([p.error(end, x) for p, end, x in zip(problems, apart(ends, problems), exact, strict=True)])
+    return np.array(
+        [p.error(end, x) for p, end, x in zip(problems, apart(ends, problems), exact, strict=True)]
+    )
 
 
 def stochastic_of_ours(nfe: int) -> dict[str, ss.Sampler]:
-    """Our stochastic samplers with ``nfe`` evaluations on their good grids, the last of them to the data."""
+    """Our stochastic samplers with ``nfe`` evaluations on their good grids, the last of
+    them to the data.
+    """
     last, half = {"last_ratio": 1.0 / nfe, "grid": CauchyGrid()}, (nfe - 1) // 2
     return {
         DEFAULT: ss.default_sampler(nfe=nfe, noise_scale=1.0),
@@ -205,11 +241,15 @@ def stochastic_of_ours(nfe: int) -> dict[str, ss.Sampler]:
 
 
 class Sliced:
-    """Sliced Wasserstein distance to a problem's data over 128 directions, in standard deviations of the data."""
+    """Sliced Wasserstein distance to a problem's data over 128 directions, in standard
+    deviations of the data.
+    """
 
     def __init__(self, problem: Problem) -> None:
         directions = np.random.default_rng(0).normal(size=(128, problem.dim))
-        self.directions = (directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(np.float32)
+        self.directions = (directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(
+            np.float32
+        )
         # Quantiles of eight times as many data: nearly those of the distribution.
         self.quantiles = self.sorted(problem.data(8 * BLOCK, 0)).reshape(128, BLOCK, 8).mean(2)
         self.deviation = problem.deviation
@@ -221,7 +261,10 @@ class Sliced:
     def distances(self, x: np.ndarray) -> list[float]:
         """Of every block of samples."""
         blocks = np.split(x, BLOCKS)
-        return [float(np.mean(np.abs(self.sorted(block) - self.quantiles)) / self.deviation) for block in blocks]
+        return [
+            float(np.mean(np.abs(self.sorted(block) - self.quantiles)) / self.deviation)
+            for block in blocks
+        ]
 
 
 def noisy_errors(problems: list[Problem], nfe: int) -> tuple[Errors, Errors, Errors]:
@@ -231,14 +274,18 @@ def noisy_errors(problems: list[Problem], nfe: int) -> tuple[Errors, Errors, Err
     theirs, ours = {}, {}
     for name, setting in peers.stochastic_settings().items():
         parts = parts_of(peers.run(setting, nfe, latent, denoise)[0], problems)
-        theirs[name] = np.array([s.distances(part) for s, (_, part) in zip(sliced, parts, strict=True)])
+        theirs[name] = np.array(
+            [s.distances(part) for s, (_, part) in zip(sliced, parts, strict=True)]
+        )
     sde, keys = ss.VPSDE(), jax.random.split(jax.random.key(0), BLOCK * BLOCKS)
     score, shape = joint_score(sde, problems), (sum(p.dim for p in problems),)
     for name, sampler in stochastic_of_ours(nfe).items():
         draw = jax.vmap(lambda key, sampler=sampler: ss.sample(key, sde, score, sampler, shape).x)
         parts = apart(jax.jit(draw)(keys), problems)
         ours[name] = np.array([s.distances(part) for s, part in zip(sliced, parts, strict=True)])
-    other = np.array([s.distances(p.data(BLOCK * BLOCKS, 1)) for p, s in zip(problems, sliced, strict=True)])
+    other = np.array(
+        [s.distances(p.data(BLOCK * BLOCKS, 1)) for p, s in zip(problems, sliced, strict=True)]
+    )
     return theirs, ours, {"other data": other}
 
 
@@ -283,7 +330,15 @@ def flow_summary(flow: list[tuple[Errors, Errors, Errors]]) -> str:
         wins = np.sum(ours["float32"] < np.nanmin([*to_data.values(), *to_min.values()], axis=0))
         ours_cells = [f"**{own:.2g}**", f"{mean(ours['float64']):.2g}"]
         rows.append([str(nfe), *ours_cells, *cells, f"{wins} of {len(ours['float32'])}"])
-    head = ["NFE", "ours", "in float64", "best of theirs", "ratio", "best of theirs at sigma_min", "ratio"]
+    head = [
+        "NFE",
+        "ours",
+        "in float64",
+        "best of theirs",
+        "ratio",
+        "best of theirs at sigma_min",
+        "ratio",
+    ]
     return table([*head, "ours is best"], rows)
 
 
@@ -297,7 +352,13 @@ def noisy_summary(noisy: list[tuple[Errors, Errors, Errors]]) -> str:
             means.append(mean(blocks))
             cells.append(f"{means[-1]:.4f} ± {np.std(over, ddof=1) / np.sqrt(BLOCKS):.4f}")
         rows.append(
-            [str(nfe), f"**{cells[0]}**", f"{cells[1]} ({best(theirs)})", f"{means[0] / means[1]:.2f}", cells[2]]
+            [
+                str(nfe),
+                f"**{cells[0]}**",
+                f"{cells[1]} ({best(theirs)})",
+                f"{means[0] / means[1]:.2f}",
+                cells[2],
+            ]
         )
     return table(["NFE", "ours", "best of theirs", "ratio", "other data"], rows)
 
@@ -308,9 +369,13 @@ def draw(path: Path, panels: dict[str, tuple[list[Errors], list[float]]], floor:
     for axis, (title, (theirs, ours)) in zip(axes, panels.items(), strict=True):
         for index, name in enumerate(theirs[0]):
             more = {"label": "settings of diffusers"} if index == 0 else {}
-            axis.loglog(NFES, [mean(errors[name]) for errors in theirs], color="0.8", linewidth=0.8, **more)
+            axis.loglog(
+                NFES, [mean(errors[name]) for errors in theirs], color="0.8", linewidth=0.8, **more
+            )
         least = [mean(errors[best(errors)]) for errors in theirs]
-        axis.loglog(NFES, least, "s--", color="#D55E00", label="the best of them at each NFE", linewidth=2)
+        axis.loglog(
+            NFES, least, "s--", color="#D55E00", label="the best of them at each NFE", linewidth=2
+        )
         axis.loglog(NFES, ours, "o-", color="#0072B2", label="default_sampler", linewidth=2.5)
         axis.set(title=title, xlabel="evaluations of the score", ylim=(0.5 * min(ours), 3.0))
         axis.set_xticks(NFES, [str(nfe) for nfe in NFES])
@@ -334,23 +399,34 @@ def main() -> None:
             found[running[job]] = theirs, *_ = job.result()
             kind, nfe = running[job]
             least = f"{best(theirs)} {mean(theirs[best(theirs)]):.5f}"
-            print(f"{time.time() - start:4.0f} s: {kind}, {nfe} NFE: the best of theirs is {least}", flush=True)
+            print(
+                f"{time.time() - start:4.0f} s: {kind}, {nfe} NFE: the best of theirs is {least}",
+                flush=True,
+            )
     six, eight, noisy = ([found[kind, nfe] for nfe in NFES] for kind in (SIX, EIGHT, SDE))
     FOLDER.mkdir(parents=True, exist_ok=True)
     panels = {
-        f"ODE, {k}": ([e[0] for e in f], [mean(e[2]["float32"]) for e in f]) for k, f in ((SIX, six), (EIGHT, eight))
+        f"ODE, {k}": ([e[0] for e in f], [mean(e[2]["float32"]) for e in f])
+        for k, f in ((SIX, six), (EIGHT, eight))
     }
     panels[SDE] = ([errors[0] for errors in noisy], [mean(errors[1][DEFAULT]) for errors in noisy])
     draw(FOLDER / "diffusers.png", panels, mean(noisy[0][2]["other data"]))
     parts = [INTRODUCTION.format(versions=f"{peers.VERSIONS}, jax {jax.__version__}")]
-    parts += [f"### {kind.capitalize()}\n\n{flow_summary(flow)}" for kind, flow in ((SIX, six), (EIGHT, eight))]
+    parts += [
+        f"### {kind.capitalize()}\n\n{flow_summary(flow)}"
+        for kind, flow in ((SIX, six), (EIGHT, eight))
+    ]
     parts += [HINDSIGHT, NOISE, noisy_summary(noisy), EVERY]
     head = [f"{which}, {nfe}" for which in ("six", "eight") for nfe in NFES]
     for which, label in enumerate(("to the data", "at sigma_min, for those that stop there")):
         rows = all_settings([errors[which] for errors in six + eight])
         parts.append(table([f"setting of theirs, {label}", *head], rows))
     for which, label in ((1, "ours"), (0, "theirs")):
-        parts.append(table([f"{label}, with noise", *map(str, NFES)], all_settings([e[which] for e in noisy])))
+        parts.append(
+            table(
+                [f"{label}, with noise", *map(str, NFES)], all_settings([e[which] for e in noisy])
+            )
+        )
     (FOLDER / "diffusers.md").write_text("\n\n".join(parts) + "\n")
 
 
@@ -371,13 +447,13 @@ The distance of the ends to the exact ends of the probability-flow ODE from the 
 level where its own process begins, and is compared with the exact ends from there. The six problems have 6 modes of
 deviation 0.2 in 2, 64, 3, 16, 128 and 2 dimensions. The eight have other seeds, 1 to 256 dimensions, 3 to 20 modes
 and deviations from 0.05 to 0.7. The parameters of ours were chosen on 14 mixtures of seeds 100 to 113. Ours is
-`ss.decode(sde, score_fn, latent, sampler=ss.default_sampler(nfe=N))` in float32."""
+`ss.decode(sde, score_fn, latent, sampler=ss.default_sampler(nfe=N))` in float32."""  # noqa: E501
 
 HINDSIGHT = """The best of theirs is found anew at each NFE, with hindsight; ours is one rule. Many of their settings
 stop at the least noise level of their table, `sigma_min = 0.01`, and never reach the data. Measured against the exact
 point at that level they are spared the last interval; ours is always measured at the data. "Ours is best" counts the
 problems on which ours is better than every setting of theirs by either measure. Their exponential noise levels are
-better than those of Karras with few steps: DEIS3 at 10 NFE has 0.008 with the former and 0.047 with the latter."""
+better than those of Karras with few steps: DEIS3 at 10 NFE has 0.008 with the former and 0.047 with the latter."""  # noqa: E501
 
 NOISE = """## Stochastic samplers
 
@@ -385,7 +461,7 @@ Sliced Wasserstein distance (128 directions) between 4,096 samples and the data,
 points; the geometric mean over four mixtures (seeds 30 to 33; 2, 8, 16, 4 dimensions; deviations 0.2, 0.4, 0.1, 0.05)
 and three blocks of samples, and its standard error over the blocks, which share the 32,768 points. "Other data" is
 the distance of 4,096 fresh points: less cannot be told apart. Ours is `ss.sample(…, ss.default_sampler(nfe=N,
-noise_scale=1.0), …)`; its parameters were chosen on four mixtures of seeds 200 to 203."""
+noise_scale=1.0), …)`; its parameters were chosen on four mixtures of seeds 200 to 203."""  # noqa: E501
 
 EVERY = """## Every setting
 
@@ -394,7 +470,7 @@ the others those of `timestep_spacing`. A setting fails where it returns NaN: or
 step of length zero. Two-stage schedulers (Heun, KDPM2, DPM++SDE) take an odd number of evaluations: NFE - 1 where
 that is even. Left out: schedulers of other processes (flow matching, consistency, discrete data; `IPNDMScheduler` and
 `CosineDPMSolverMultistepScheduler` have noise levels of their own), inverse and parallel copies, and `UniPC` with
-`bh1` and DPM-Solver with predicted noise down to the data themselves, where they divide by zero."""
+`bh1` and DPM-Solver with predicted noise down to the data themselves, where they divide by zero."""  # noqa: E501
 
 if __name__ == "__main__":
     main()

@@ -1,11 +1,14 @@
-"""Likelihoods of the digits by SDE and objective, one training budget for all: docs/benchmarks/likelihoods.md.
+"""Likelihoods of the digits by SDE and objective, one training budget for all:
+docs/benchmarks/likelihoods.md.
 
 python scripts/digits_likelihoods.py [--folder=runs/likelihoods] [--seeds=2]
 
-Denoising score matching with the variance weighting, with the likelihood weighting, and with the likelihood weighting
-and importance-sampled times, each with the VP and the sub-VP SDE (Song, Durkan et al. 2021, table 2). The rest is
-the recipe of ``configs/digits``. Then what the probability of the levels is found to be by other dequantisations and
-bounds, for one of the models. Run again after an interruption, it goes on where it was.
+Denoising score matching with the variance weighting, with the likelihood weighting, and
+with the likelihood weighting and importance-sampled times, each with the VP and the
+sub-VP SDE (Song, Durkan et al. 2021, table 2). The rest is the recipe of
+``configs/digits``. Then what the probability of the levels is found to be by other
+dequantisations and bounds, for one of the models. Run again after an interruption, it
+goes on where it was.
 """
 
 import argparse
@@ -35,7 +38,10 @@ ESTIMATES = {
     "probability flow, truncated normal": ["--config.eval.dequantizer=truncated_normal"],
     "probability flow, trained flow": ["--dequantizer={dequantizer}"],
     "variational bound, uniform": ["--config.eval.bound=variational"],
-    "variational bound, trained flow": ["--config.eval.bound=variational", "--dequantizer={dequantizer}"],
+    "variational bound, trained flow": [
+        "--config.eval.bound=variational",
+        "--dequantizer={dequantizer}",
+    ],
     "variational bound of the levels from t = 0.008": [
         "--config.eval.bound=variational",
         "--config.eval.dequantizer.name=none",
@@ -49,7 +55,9 @@ PROBES = ["--config.eval.divergence.num_probes=4"]
 
 
 class Found(NamedTuple):
-    """Of one trained model: mean bits per dimension of the held-out digits, and evaluations of the ODE."""
+    """Of one trained model: mean bits per dimension of the held-out digits, and
+    evaluations of the ODE.
+    """
 
     bits_per_dim: float
     nfe: float
@@ -71,7 +79,9 @@ def likelihood_of(folder: Path, sde: str, options: list[str], seed: int) -> Foun
 
 
 def cell(found: list[Found]) -> str:
-    """The mean over seeds, their standard deviation where there are several, and the evaluations."""
+    """The mean over seeds, their standard deviation where there are several, and the
+    evaluations.
+    """
     bits = np.array([one.bits_per_dim for one in found])
     spread = f" ± {bits.std(ddof=1):.3f}" if len(bits) > 1 else ""
     return f"{bits.mean():.3f}{spread} ({np.mean([one.nfe for one in found]):.0f})"
@@ -80,7 +90,10 @@ def cell(found: list[Found]) -> str:
 def table(found: dict[tuple[str, str], list[Found]]) -> str:
     """The rows in Markdown: objectives down, SDEs across."""
     rows = ["| objective | " + " | ".join(SDES) + " |", "|---" * (len(SDES) + 1) + "|"]
-    rows += [f"| {title} | " + " | ".join(cell(found[title, sde]) for sde in SDES) + " |" for title in OBJECTIVES]
+    rows += [
+        f"| {title} | " + " | ".join(cell(found[title, sde]) for sde in SDES) + " |"
+        for title in OBJECTIVES
+    ]
     return "\n".join(rows)
 
 
@@ -90,34 +103,52 @@ def estimates_of(trained: Path, folder: Path) -> str:
         shutil.copytree(trained / "checkpoints", folder / "checkpoints")
     dequantizer = folder / "dequantizer"
     score_sde("train-dequantizer", "--config=configs/dequantizer/digits.py", f"--workdir={folder}")
-    rows = ["| estimate, dequantisation | bits/dim | noise of one estimate | evaluations |", "|---|---|---|---|"]
+    rows = [
+        "| estimate, dequantisation | bits/dim | noise of one estimate | evaluations |",
+        "|---|---|---|---|",
+    ]
     for title, flags in ESTIMATES.items():
         score_sde(
-            "likelihood", f"--workdir={folder}", *PROBES, *(flag.format(dequantizer=dequantizer) for flag in flags)
+            "likelihood",
+            f"--workdir={folder}",
+            *PROBES,
+            *(flag.format(dequantizer=dequantizer) for flag in flags),
         )
         with np.load(folder / RESULT) as found:
             bits, nfe = found["bits_per_dim"], found["nfe"]
             noise = np.mean(found["std_error"] * np.abs(bits / found["log_prob"]))
         error = bits.std(ddof=1) / np.sqrt(len(bits))
-        rows.append(f"| {title} | {bits.mean():.3f} ± {error:.3f} | {noise:.3f} | {nfe.mean():.0f} |")
+        rows.append(
+            f"| {title} | {bits.mean():.3f} ± {error:.3f} | {noise:.3f} | {nfe.mean():.0f} |"
+        )
     return "\n".join(rows)
 
 
 def main() -> None:
     """Train all, seed by seed, then estimate, and write both tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "likelihoods", help="where the runs are kept")
-    parser.add_argument("--seeds", type=int, default=2, help="how many seeds, from 0 on (default: 2)")
+    parser.add_argument(
+        "--folder", type=Path, default=ROOT / "runs" / "likelihoods", help="where the runs are kept"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=2, help="how many seeds, from 0 on (default: 2)"
+    )
     arguments = parser.parse_args()
-    found: dict[tuple[str, str], list[Found]] = {(title, sde): [] for title in OBJECTIVES for sde in SDES}
+    found: dict[tuple[str, str], list[Found]] = {
+        (title, sde): [] for title in OBJECTIVES for sde in SDES
+    }
     for seed in range(arguments.seeds):
-        for (number, (title, options)), (sde, config) in itertools.product(enumerate(OBJECTIVES.items()), SDES.items()):
+        for (number, (title, options)), (sde, config) in itertools.product(
+            enumerate(OBJECTIVES.items()), SDES.items()
+        ):
             folder = arguments.folder / f"{config}_{number}_{seed}"
             found[title, sde].append(likelihood_of(folder, config, options, seed))
         print(table(found))
     seeds = ", ".join(map(str, range(arguments.seeds)))
     estimates = estimates_of(arguments.folder / "vp_0_0", arguments.folder / "estimates")
-    TABLE.write_text(f"{INTRODUCTION.format(seeds=seeds)}{table(found)}\n{ESTIMATES_INTRODUCTION}{estimates}\n")
+    TABLE.write_text(
+        f"{INTRODUCTION.format(seeds=seeds)}{table(found)}\n{ESTIMATES_INTRODUCTION}{estimates}\n"
+    )
 
 
 INTRODUCTION = """# Likelihoods of the digits
@@ -128,7 +159,7 @@ evaluations of the ODE. Each model is trained for 1,200 steps of 128 digits by t
 seeds {seeds}; ± is the standard deviation over the seeds. The standard error over the digits, which all models share,
 is about 0.014.
 
-"""
+"""  # noqa: E501
 
 ESTIMATES_INTRODUCTION = """
 The same digits by one of the models (VP, variance weighting, seed 0), as other estimates have them. Each bounds the
@@ -137,7 +168,7 @@ estimate that of its probes or times for one digit. The trained flow is that of 
 knows the training digits alone. At t = 0.008 the noise is a quarter of a bin: from less, one level of many is decoded
 from a point far narrower than its bin, and the bound of the levels is loose (6.62 from t = 1e-5).
 
-"""
+"""  # noqa: E501
 
 if __name__ == "__main__":
     main()

@@ -1,7 +1,8 @@
-"""Draws images from a sampler that `score-sde export --sampler=FILE` wrote: with jax and NumPy, without score_sde.
+"""Draws images from a sampler that `score-sde export --sampler=FILE` wrote: with jax
+and NumPy, without score_sde.
 
 python scripts/draw_from_stablehlo.py FILE [NUM_SAMPLES [SEED]]     writes FILE's name with .npz beside it
-"""
+"""  # noqa: E501
 
 import sys
 from pathlib import Path

@@ -1,10 +1,12 @@
 """Fuzz the readers of files: each loads what it is given, or refuses it in one line.
 
-``python scripts/fuzz.py --minutes=60 --seed=0`` reads damaged and hostile files of every kind, each in a process of its
-own, and prints a table of what was loaded, what was refused, and what went wrong: another error than ``ValueError`` or
-``OSError``, an error of several lines, a hang, more than 2 GB of memory, a file written outside of the folder, a
-command, a connection, or code that a file names. ``--readers=npz,idx`` takes some readers only, and ``--case=17``
-repeats one case. The exit status is 1 where anything went wrong.
+``python scripts/fuzz.py --minutes=60 --seed=0`` reads damaged and hostile files of
+every kind, each in a process of its own, and prints a table of what was loaded, what
+was refused, and what went wrong: another error than ``ValueError`` or ``OSError``, an
+error of several lines, a hang, more than 2 GB of memory, a file written outside of the
+folder, a command, a connection, or code that a file names. ``--readers=npz,idx`` takes
+some readers only, and ``--case=17`` repeats one case. The exit status is 1 where
+anything went wrong.
 """
 
 import argparse
@@ -34,27 +36,64 @@ GROWTH = 2 * 10**9
 """Bytes of memory that reading a small file may take."""
 
 BACKSTOP = 24 * 10**9
-"""Bytes of address space beyond those of the start: what is refused by the system alone is a fault, not a refusal."""
+"""Bytes of address space beyond those of the start: what is refused by the system alone
+is a fault, not a refusal.
+"""
 
 LONGEST = 2000
 """Characters of a line that says what is wrong."""
 
-WARM = ("score_sde", "score_sde.data", "score_sde.loading", "score_sde.cli.reference_config", "scipy.io", "PIL.Image")
+WARM = (
+    "score_sde",
+    "score_sde.data",
+    "score_sde.loading",
+    "score_sde.cli.reference_config",
+    "scipy.io",
+    "PIL.Image",
+)
 """Modules that a process loads once, before the cases."""
 
-COMMANDS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "subprocess.Popen", "pty.spawn")
-CHANGES = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink", "os.chmod")
+COMMANDS = (
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.fork",
+    "subprocess.Popen",
+    "pty.spawn",
+)
+CHANGES = (
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "os.mkdir",
+    "os.truncate",
+    "os.link",
+    "os.symlink",
+    "os.chmod",
+)
 
 
 def main(argv: Sequence[str]) -> int:
     """Run cases of all readers in turn until the time is over, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--readers", default="", help=f"some of {', '.join(TARGETS)} (default: all)")
-    parser.add_argument("--cases", type=int, default=0, help="of each reader, whatever time it takes (default: none)")
+    parser.add_argument(
+        "--readers", default="", help=f"some of {', '.join(TARGETS)} (default: all)"
+    )
+    parser.add_argument(
+        "--cases",
+        type=int,
+        default=0,
+        help="of each reader, whatever time it takes (default: none)",
+    )
     parser.add_argument("--case", type=int, help="the number of one case, to run it alone")
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds that one case may take (default: 60)")
+    parser.add_argument(
+        "--timeout", type=float, default=60.0, help="seconds that one case may take (default: 60)"
+    )
     options = parser.parse_args(argv)
     names = options.readers.split(",") if options.readers else list(TARGETS)
     prepare()
@@ -65,7 +104,10 @@ def main(argv: Sequence[str]) -> int:
     for name in names:  # else nothing is known of those that are refused
         found, reason = run_case(name, options.seed, 0, timeout=options.timeout, spoil=False)
         if found != "loaded":
-            faults.append(f"fault: --readers={name!r} --seed={options.seed}: what is sound is not loaded: {reason}")
+            faults.append(
+                f"fault: --readers={name!r} --seed={options.seed}: what is sound is not loaded: "
+                f"{reason}"
+            )
             print(faults[-1], flush=True)
     end, number = time.monotonic() + 60 * options.minutes, options.case or 0
     while True:
@@ -73,11 +115,15 @@ def main(argv: Sequence[str]) -> int:
             found, reason = run_case(name, options.seed, number, timeout=options.timeout)
             counts[name][found] += 1
             if found == "fault" or options.case is not None:
-                line = f"{found}: --readers={name!r} --seed={options.seed} --case={number}: {reason}"
+                line = (
+                    f"{found}: --readers={name!r} --seed={options.seed} --case={number}: {reason}"
+                )
                 print(line, flush=True)
                 faults += [line] if found == "fault" else []
         number += 1
-        if options.case is not None or (number >= options.cases if options.cases else time.monotonic() > end):
+        if options.case is not None or (
+            number >= options.cases if options.cases else time.monotonic() > end
+        ):
             break
     print(table(counts))
     return bool(faults)
@@ -88,12 +134,16 @@ def table(counts: dict[str, Counter[str]]) -> str:
     rows = {**counts, "all": sum(counts.values(), Counter())}
     lines = [f"{'reader':<18}{'cases':>8}{'loaded':>8}{'refused':>9}{'faults':>8}"]
     for name, row in rows.items():
-        lines.append(f"{name:<18}{row.total():>8}{row['loaded']:>8}{row['refused']:>9}{row['fault']:>8}")
+        lines.append(
+            f"{name:<18}{row.total():>8}{row['loaded']:>8}{row['refused']:>9}{row['fault']:>8}"
+        )
     return "\n".join(lines)
 
 
 def prepare() -> None:
-    """Load the modules that the cases need; no array is made, so that no thread of JAX is there when cases fork."""
+    """Load the modules that the cases need; no array is made, so that no thread of JAX
+    is there when cases fork.
+    """
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
     sys.dont_write_bytecode = True
@@ -101,8 +151,11 @@ def prepare() -> None:
         importlib.import_module(module)
 
 
-def run_case(name: str, seed: int, number: int, *, timeout: float, spoil: bool = True) -> tuple[str, str]:
-    """``loaded``, ``refused`` or ``fault``, and why, for one case in a process and a folder of its own.
+def run_case(
+    name: str, seed: int, number: int, *, timeout: float, spoil: bool = True
+) -> tuple[str, str]:
+    """``loaded``, ``refused`` or ``fault``, and why, for one case in a process and a
+    folder of its own.
 
     Without ``spoil`` the files are left as they are.
     """
@@ -135,7 +188,11 @@ def _watch(child: int, timeout: float) -> str:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             number = os.waitstatus_to_exitcode(status)
-            return f"the process was ended by signal {signal.Signals(-number).name}" if number < 0 else ""
+            return (
+                f"the process was ended by signal {signal.Signals(-number).name}"
+                if number < 0
+                else ""
+            )
         reason = ""
         if time.monotonic() - start > timeout:
             reason = f"took more than {timeout:g} seconds"
@@ -150,7 +207,9 @@ def _watch(child: int, timeout: float) -> str:
 
 def _resident(process: int) -> int:
     try:
-        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf(
+            "SC_PAGE_SIZE"
+        )
     except (OSError, IndexError):
         return 0
 
@@ -169,14 +228,21 @@ def _child(answer: int, folder: Path, target: Target, rng: Random, spoil: bool) 
             mutate_a_file(rng, folder)
         os.write(answer, json.dumps(_read(folder, target)).encode())
     except BaseException as error:
-        os.write(answer, json.dumps(("fault", f"the case itself failed: {type(error).__name__}: {error}")).encode())
+        os.write(
+            answer,
+            json.dumps(
+                ("fault", f"the case itself failed: {type(error).__name__}: {error}")
+            ).encode(),
+        )
     finally:
         os._exit(0)
 
 
 def _read(folder: Path, target: Target) -> tuple[str, str]:
     sys.path.insert(0, str(folder))
-    (folder / f"{CANARY}.py").write_text("open('PWNED', 'w').close()\ndef run(**_): open('PWNED', 'w').close()\n")
+    (folder / f"{CANARY}.py").write_text(
+        "open('PWNED', 'w').close()\ndef run(**_): open('PWNED', 'w').close()\n"
+    )
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     virtual = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (virtual + BACKSTOP, hard))
@@ -201,12 +267,15 @@ def _read(folder: Path, target: Target) -> tuple[str, str]:
 
 
 def _judged(error: Exception) -> tuple[str, str]:
-    """Whether an error is one line, and of the reader rather than of the system that ran out of memory."""
+    """Whether an error is one line, and of the reader rather than of the system that
+    ran out of memory.
+    """
     text = str(error)
     if not text or "\n" in text or len(text) > LONGEST:
         return (
             "fault",
-            f"{type(error).__name__} of {len(text)} characters, {text.count(chr(10)) + 1} lines: {text[:300]!r}",
+            f"{type(error).__name__} of {len(text)} characters, {text.count(chr(10)) + 1} lines: "
+            f"{text[:300]!r}",
         )
     cause: BaseException | None = error
     while cause is not None:
@@ -243,7 +312,9 @@ def _hook(folder: Path, seen: list[str]) -> Any:
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
             path, _, flags = arguments
-            writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+            writes = isinstance(flags, int) and flags & (
+                os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+            )
             if "PWNED" in str(path) or CANARY in str(path):
                 seen.append("imports or runs code that the file names")
             elif writes and path is not None and is_outside(path):

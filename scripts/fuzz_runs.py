@@ -1,4 +1,5 @@
-"""What ``scripts/fuzz.py`` reads of runs: checkpoints, snapshots, finished parts, losses; and further folders.
+"""What ``scripts/fuzz.py`` reads of runs: checkpoints, snapshots, finished parts,
+losses; and further folders.
 
 What lies in a run is sealed: what is loaded has to be what was saved, or it is a fault.
 """
@@ -68,15 +69,19 @@ else:
     params = load_dequantizer(folder).params
 leaves = {{jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}}
 np.savez(sys.argv[2], **leaves)
+"""  # noqa: E501
+"""A tiny run in the folder of its first argument, and its averaged parameters in the
+file of the second.
 """
-"""A tiny run in the folder of its first argument, and its averaged parameters in the file of the second."""
 
 
 @functools.cache
 def _folder() -> Path:
     found = Path(tempfile.mkdtemp(prefix="score_sde_fuzz_"))
     process = os.getpid()  # a case is a process too, and leaves the folder to the first
-    atexit.register(lambda: shutil.rmtree(found, ignore_errors=True) if os.getpid() == process else None)
+    atexit.register(
+        lambda: shutil.rmtree(found, ignore_errors=True) if os.getpid() == process else None
+    )
     return found
 
 
@@ -93,15 +98,25 @@ def trained(kind: str) -> tuple[Path, dict[str, np.ndarray]]:
 
 
 def _check_same(kind: str, params: object) -> None:
-    """Raise ``AssertionError``, which is a fault, where loaded parameters are not those that were saved."""
+    """Raise ``AssertionError``, which is a fault, where loaded parameters are not those
+    that were saved.
+    """
     import jax
 
     saved = trained(kind)[1]
-    found = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    found = {
+        jax.tree_util.keystr(path): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+    }
     if found.keys() != saved.keys():
-        raise AssertionError(f"loaded {sorted(found.keys() ^ saved.keys())[:3]} too many or too few")
+        raise AssertionError(
+            f"loaded {sorted(found.keys() ^ saved.keys())[:3]} too many or too few"
+        )
     for name, leaf in found.items():
-        if np.asarray(leaf).dtype != saved[name].dtype or np.asarray(leaf).tobytes() != saved[name].tobytes():
+        if (
+            np.asarray(leaf).dtype != saved[name].dtype
+            or np.asarray(leaf).tobytes() != saved[name].tobytes()
+        ):
             raise AssertionError(f"loaded other values of {name} than were saved")
 
 
@@ -132,7 +147,9 @@ def _seal_again(checkpoint: Path, config: object, **changes: object) -> None:
 
 
 def _spoil_checkpoint(rng: Random, folder: Path) -> None:
-    """Another config or seal, whose checksums are right; or a file that is removed, emptied, moved or of a folder."""
+    """Another config or seal, whose checksums are right; or a file that is removed,
+    emptied, moved or of a folder.
+    """
     checkpoint = _newest(folder)
     config = json.loads((checkpoint / "config" / "metadata").read_text())
     seal = json.loads((checkpoint / "seal" / "metadata").read_text())
@@ -164,7 +181,11 @@ def _spoil_checkpoint(rng: Random, folder: Path) -> None:
         elif how == 4:
             path.symlink_to(rng.choice((path.name, "/dev/zero", "/etc/passwd", other)))
     else:
-        texts = [path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.read_bytes()[:1] == b"{"]
+        texts = [
+            path
+            for path in sorted(checkpoint.rglob("*"))
+            if path.is_file() and path.read_bytes()[:1] == b"{"
+        ]
         change_json(rng, rng.choice(texts))
 
 
@@ -223,7 +244,9 @@ def _spoil_snapshots(rng: Random, folder: Path) -> None:
             card[part] = json_changed(rng, card[part])
         else:
             card["facts"][rng.choice(("step", "sigma_rel"))] = value_of_any_kind(rng)
-        header["__metadata__"][CARD] = json.dumps({**card, "checksum": _checksum(card)}, sort_keys=True)
+        header["__metadata__"][CARD] = json.dumps(
+            {**card, "checksum": _checksum(card)}, sort_keys=True
+        )
         text = json.dumps(header).encode()
     else:
         text = json_text(rng, json_changed(rng, header)).encode()
@@ -236,7 +259,10 @@ def _read_snapshots(folder: Path) -> object:
 
     saved_files = trained("run")[0] / "snapshots"
     for snapshot in find_snapshots(folder / "snapshots"):
-        with open_snapshot(snapshot.path) as file, open_snapshot(saved_files / snapshot.path.name) as saved:
+        with (
+            open_snapshot(snapshot.path) as file,
+            open_snapshot(saved_files / snapshot.path.name) as saved,
+        ):
             for name in file.names:
                 if file.read(name).tobytes() != saved.read(name).tobytes():
                     raise AssertionError(f"loaded other values of {name} than were saved")
@@ -256,11 +282,15 @@ def _pieces(folder: Path) -> object:
 
 def _write_pieces(rng: Random, folder: Path) -> None:
     for start in (0, 3, 6):
-        _pieces(folder).write(start, {name: rows[start : start + 3] for name, rows in PIECES.items()})  # type: ignore
+        _pieces(folder).write(  # type: ignore[attr-defined]
+            start, {name: rows[start : start + 3] for name, rows in PIECES.items()}
+        )
 
 
 def _spoil_pieces(rng: Random, folder: Path) -> None:
-    """Other members of an archive; the checksums are those of the former ones, or right, or there is no member."""
+    """Other members of an archive; the checksums are those of the former ones, or
+    right, or there is no member.
+    """
     path = rng.choice(sorted(folder.rglob("*.npz")))
     if rng.random() < 0.4:
         data = bytearray(path.read_bytes())
@@ -274,8 +304,12 @@ def _spoil_pieces(rng: Random, folder: Path) -> None:
     name = rng.choice(sorted(members))
     members[name] = mutated(rng, members[name])
     if rng.random() < 0.3:
-        members[rng.choice(("x.npy", "../x.npy", "x", "/x.npy", name.removesuffix(".npy")))] = members.pop(name)
-    with zipfile.ZipFile(path, "w", rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
+        members[rng.choice(("x.npy", "../x.npy", "x", "/x.npy", name.removesuffix(".npy")))] = (
+            members.pop(name)
+        )
+    with zipfile.ZipFile(
+        path, "w", rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+    ) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
 
@@ -299,7 +333,9 @@ def _sizes_of(folder: Path) -> dict[str, bytes]:
 
 
 def _read_flipped_pieces(folder: Path) -> object:
-    """Of parts whose bytes are changed at random, and not written anew: what is read is what was written."""
+    """Of parts whose bytes are changed at random, and not written anew: what is read is
+    what was written.
+    """
     pieces = _read_pieces(folder)
     for name, rows in PIECES.items():
         found = np.concatenate([piece[name] for piece in pieces])  # type: ignore[attr-defined]
@@ -325,7 +361,11 @@ def _write_losses(rng: Random, folder: Path) -> None:
 
     lines = [
         {"step": step, "loss": 1.0 / (step + 1), "eval_loss": 0.5}
-        | {f"{prefix}{name_of(level)}": 1.0 + level / 9 for level in (-4.0, 0.0, 3.0) for prefix in ("", "eval_")}
+        | {
+            f"{prefix}{name_of(level)}": 1.0 + level / 9
+            for level in (-4.0, 0.0, 3.0)
+            for prefix in ("", "eval_")
+        }
         for step in range(20)
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -337,9 +377,13 @@ def _spoil_losses(rng: Random, folder: Path) -> None:
     for line in rng.sample(lines, rng.choice((1, 1, 5, 20))):
         key = rng.choice(list(line))
         if rng.random() < 0.3:
-            line[rng.choice((f"{key}x", key[:-1], f"{key}9999", "loss_at_log_snr_inf"))] = line.pop(key)
+            line[rng.choice((f"{key}x", key[:-1], f"{key}9999", "loss_at_log_snr_inf"))] = line.pop(
+                key
+            )
         else:
-            line[key] = rng.choice((value_of_any_kind(rng), 1e308, -1e308, 5e-324, 0.0, 10**300, -1, float("nan")))
+            line[key] = rng.choice(
+                (value_of_any_kind(rng), 1e308, -1e308, 5e-324, 0.0, 10**300, -1, float("nan"))
+            )
     path.write_text("\n".join(json_text(rng, line) for line in lines))
 
 
@@ -375,9 +419,9 @@ def _spoil_database(rng: Random, folder: Path) -> None:
         page = rng.randrange(max(1, len(data) // 4096)) * 4096
         size = rng.choice((1, 2, 4, 8))
         place = page + rng.choice((rng.randrange(16), rng.randrange(200), rng.randrange(4096)))
-        data[place : place + size] = (rng.choice((*INTERESTING, rng.randrange(99))) % 256**size).to_bytes(
-            size, "little"
-        )
+        data[place : place + size] = (
+            rng.choice((*INTERESTING, rng.randrange(99))) % 256**size
+        ).to_bytes(size, "little")
     path.write_bytes(data)
 
 
@@ -387,7 +431,14 @@ def _read_database(folder: Path) -> object:
     return _examples_of(lsun(folder, category="tower", image_size=4))
 
 
-SCHEDULERS = ("DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "ScoreSdeVeScheduler", "EulerDiscreteScheduler", "X")
+SCHEDULERS = (
+    "DDPMScheduler",
+    "DDIMScheduler",
+    "PNDMScheduler",
+    "ScoreSdeVeScheduler",
+    "EulerDiscreteScheduler",
+    "X",
+)
 
 OPTIONS = {
     "num_train_timesteps": (1, 10, 1000, 0, 10**9, "1000"),
@@ -419,10 +470,19 @@ def _write_pipeline(rng: Random, folder: Path) -> None:
     parts = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", "DDPMScheduler"]}
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "DDPMPipeline", **parts}))
     tensors = load_file(golden / f"{stem}.safetensors")
-    places = {name: f"{stem}-{1 + row % 2:05}-of-00002.safetensors" for row, name in enumerate(sorted(tensors))}
+    places = {
+        name: f"{stem}-{1 + row % 2:05}-of-00002.safetensors"
+        for row, name in enumerate(sorted(tensors))
+    }
     for shard in set(places.values()):
-        save_file({name: tensors[name] for name, place in places.items() if place == shard}, folder / "unet" / shard)
-    index = {"metadata": {"total_size": sum(value.nbytes for value in tensors.values())}, "weight_map": places}
+        save_file(
+            {name: tensors[name] for name, place in places.items() if place == shard},
+            folder / "unet" / shard,
+        )
+    index = {
+        "metadata": {"total_size": sum(value.nbytes for value in tensors.values())},
+        "weight_map": places,
+    }
     (folder / "unet" / f"{stem}.safetensors.index.json").write_text(json.dumps(index))
 
 
@@ -434,7 +494,17 @@ def _spoil_pipeline(rng: Random, folder: Path) -> None:
         change_json(rng, index)
     elif kind == 1:
         found = json.loads(index.read_text())
-        strange = ("../x.safetensors", "/etc/passwd", "none.safetensors", "a.pkl", "", "\0.safetensors", 3, [], None)
+        strange = (
+            "../x.safetensors",
+            "/etc/passwd",
+            "none.safetensors",
+            "a.pkl",
+            "",
+            "\0.safetensors",
+            3,
+            [],
+            None,
+        )
         for name in rng.sample(sorted(found["weight_map"]), 3):
             found["weight_map"][name] = rng.choice(strange)
         index.write_text(json.dumps(found))
@@ -443,7 +513,12 @@ def _spoil_pipeline(rng: Random, folder: Path) -> None:
         path = folder / "scheduler" / "scheduler_config.json"
         path.write_text(json_text(rng, {name: rng.choice(OPTIONS[name]) for name in names}))
     else:
-        change_json(rng, rng.choice((folder / "model_index.json", folder / "scheduler" / "scheduler_config.json")))
+        change_json(
+            rng,
+            rng.choice(
+                (folder / "model_index.json", folder / "scheduler" / "scheduler_config.json")
+            ),
+        )
 
 
 def _read_pipeline(folder: Path) -> object:
@@ -455,8 +530,12 @@ def _read_pipeline(folder: Path) -> object:
 RUN_TARGETS = {
     "run": Target(_write_run, _read_run, _spoil_checkpoint, lambda: trained("run")),
     "run's average": Target(_write_run, _read_averages, _spoil_checkpoint, lambda: trained("run")),
-    "dequantizer": Target(_write_dequantizer, _read_dequantizer, _spoil_checkpoint, lambda: trained("dequantizer")),
-    "snapshots": Target(_write_snapshots, _read_snapshots, _spoil_snapshots, lambda: trained("run")),
+    "dequantizer": Target(
+        _write_dequantizer, _read_dequantizer, _spoil_checkpoint, lambda: trained("dequantizer")
+    ),
+    "snapshots": Target(
+        _write_snapshots, _read_snapshots, _spoil_snapshots, lambda: trained("run")
+    ),
     "pieces": Target(_write_pieces, _read_pieces, _spoil_pieces),
     "flipped pieces": Target(_write_pieces, _read_flipped_pieces),
     "headers of pieces": Target(_write_pieces, _read_flipped_pieces, _flip_header),

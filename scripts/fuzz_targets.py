@@ -1,4 +1,6 @@
-"""What ``scripts/fuzz.py`` reads: for each reader, a small file that is right, and how it is made wrong."""
+"""What ``scripts/fuzz.py`` reads: for each reader, a small file that is right, and how
+it is made wrong.
+"""
 
 import gzip
 import io
@@ -21,13 +23,47 @@ GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden"
 CANARY = "fuzz_canary"
 """A module that writes the file PWNED beside itself when it is imported."""
 
-INTERESTING = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 2**31, 2**40, 2**63 - 1, 2**64 - 1)
+INTERESTING = (
+    0,
+    1,
+    0x7F,
+    0xFF,
+    0x7FFF,
+    0xFFFF,
+    0x7FFFFFFF,
+    0xFFFFFFFF,
+    2**31,
+    2**40,
+    2**63 - 1,
+    2**64 - 1,
+)
 
 
 PLACES_OF_NAMES = (
-    *("sde", "sde.name", "model", "model.name", "parameterization", "parameterization.name", "sampling"),
-    *("sampling.name", "sampling.grid", "sampling.threshold", "sampling.predictor", "parameterization.time_label"),
-    *("eval.divergence", "eval.bound", "eval.dequantizer", "objective", "objective.name", "objective.weighting"),
+    *(
+        "sde",
+        "sde.name",
+        "model",
+        "model.name",
+        "parameterization",
+        "parameterization.name",
+        "sampling",
+    ),
+    *(
+        "sampling.name",
+        "sampling.grid",
+        "sampling.threshold",
+        "sampling.predictor",
+        "parameterization.time_label",
+    ),
+    *(
+        "eval.divergence",
+        "eval.bound",
+        "eval.dequantizer",
+        "objective",
+        "objective.name",
+        "objective.weighting",
+    ),
     *("objective.time_sampling", "optim", "optim.name", "data", "data.source", "training.averages"),
 )
 """Where a config has a name of a table, in whose place a text may name code."""
@@ -38,8 +74,10 @@ class Target(NamedTuple):
 
     Attributes:
         write: make a file or folder of its kind, right, in a folder of its own.
-        read: read it by the public reader; it may raise ``ValueError`` or ``OSError`` with one line.
-        spoil: make it wrong in a way that is its own; None where bytes are changed at random alone.
+        read: read it by the public reader; it may raise ``ValueError`` or ``OSError``
+            with one line.
+        spoil: make it wrong in a way that is its own; None where bytes are changed at
+            random alone.
         prepare: make what all cases share, before the first.
     """
 
@@ -53,13 +91,17 @@ class Target(NamedTuple):
 
 
 def mutated(rng: Random, data: bytes) -> bytes:
-    """Some bytes changed: bits flipped, cut off, copied elsewhere, or a number of 1 to 8 bytes put in their place."""
+    """Some bytes changed: bits flipped, cut off, copied elsewhere, or a number of 1 to
+    8 bytes put in their place.
+    """
     changed = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 5, 20))):
         if not changed:
             break
         # The beginning and the end of a file tell what is in it.
-        place = rng.choice((rng.randrange(len(changed)), rng.randrange(min(64, len(changed))), len(changed) - 1))
+        place = rng.choice(
+            (rng.randrange(len(changed)), rng.randrange(min(64, len(changed))), len(changed) - 1)
+        )
         kind = rng.randrange(5)
         if kind == 0:
             changed[place] ^= 1 << rng.randrange(8)
@@ -90,10 +132,29 @@ def value_of_any_kind(rng: Random, depth: int = 0) -> object:
     kinds: list[Callable[[], object]] = [
         lambda: rng.choice((0, 1, -1, 2, 7, 10**6, 10**9, 2**31, 2**63, 10**400)),
         lambda: rng.choice((0.0, 1e-9, 0.5, 1e9, 1e308, -1.0, float("inf"), float("nan"))),
-        lambda: rng.choice(("", "x", "none", "vp", "../../x", f"{CANARY}:run", "os:system", "a\nb", "\x00", "é" * 99)),
+        lambda: rng.choice(
+            (
+                "",
+                "x",
+                "none",
+                "vp",
+                "../../x",
+                f"{CANARY}:run",
+                "os:system",
+                "a\nb",
+                "\x00",
+                "é" * 99,
+            )
+        ),
         lambda: rng.choice((True, False, None)),
-        lambda: [value_of_any_kind(rng, depth + 1) for _ in range(rng.choice((0, 1, 3, 1000)) if depth < 2 else 0)],
-        lambda: {str(n): value_of_any_kind(rng, depth + 1) for n in range(rng.choice((0, 1, 3)) if depth < 3 else 0)},
+        lambda: [
+            value_of_any_kind(rng, depth + 1)
+            for _ in range(rng.choice((0, 1, 3, 1000)) if depth < 2 else 0)
+        ],
+        lambda: {
+            str(n): value_of_any_kind(rng, depth + 1)
+            for n in range(rng.choice((0, 1, 3)) if depth < 3 else 0)
+        },
     ]
     return rng.choice(kinds)()
 
@@ -128,7 +189,10 @@ def json_text(rng: Random, value: object) -> str:
 
 def change_json(rng: Random, path: Path) -> None:
     """Change the values in a file of JSON."""
-    path.write_text(json_text(rng, json_changed(rng, json.loads(path.read_text(encoding="utf-8")))), encoding="utf-8")
+    path.write_text(
+        json_text(rng, json_changed(rng, json.loads(path.read_text(encoding="utf-8")))),
+        encoding="utf-8",
+    )
 
 
 def _zeros(rng: Random) -> bytes:
@@ -163,7 +227,8 @@ def _torch_tensor(count: int, size: tuple[int, ...], key: str = "0") -> bytes:
     storage = b"(" + _text("storage") + b"ctorch\nFloatStorage\n" + _text(key) + _text("cpu")
     storage += b"J" + struct.pack("<i", count) + b"tQ"
     return (
-        b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\x00" + numbers(size) + numbers((1,) * len(size))
+        b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\x00" + numbers(size) + numbers((1,
+        ) * len(size))
         + b"\x89ccollections\nOrderedDict\n)RtR"
     )  # fmt: skip
 
@@ -171,7 +236,11 @@ def _torch_tensor(count: int, size: tuple[int, ...], key: str = "0") -> bytes:
 def _spoil_torch(rng: Random, folder: Path) -> None:
     depth, path = rng.choice((20, 100, 5000)), folder / "model.pth"
     doubled = b"}" + b"".join(
-        b"q" + bytes([n % 256]) + b"}(" + b"".join(_text(k) + b"h" + bytes([n % 256]) for k in "ab") + b"u"
+        b"q"
+        + bytes([n % 256])
+        + b"}("
+        + b"".join(_text(k) + b"h" + bytes([n % 256]) for k in "ab")
+        + b"u"
         for n in range(depth)
     )
     tuples = b")" + b"2\x86" * depth
@@ -182,9 +251,13 @@ def _spoil_torch(rng: Random, folder: Path) -> None:
         "a set of nested tuples": b"\x8f(" + tuples + b"\x90",
         "nested lists": b"]" * depth + b"a" * (depth - 1),
         "itself": b"]q\x00h\x00a",
-        "views of one storage": b"](" + _torch_tensor(10**6, (10**6,)) * rng.choice((2, 3000)) + b"e",
+        "views of one storage": b"]("
+        + _torch_tensor(10**6, (10**6,)) * rng.choice((2, 3000))
+        + b"e",
         "a huge view": _torch_tensor(10**6, (2**31 - 1,) * rng.choice((1, 3, 40))),
-        "a call": rng.choice((b"cos\nsystem\n(" + _text("touch PWNED") + b"tR", f"c{CANARY}\nrun\n)R".encode())),
+        "a call": rng.choice(
+            (b"cos\nsystem\n(" + _text("touch PWNED") + b"tR", f"c{CANARY}\nrun\n)R".encode())
+        ),
         "long numbers": b"\x8b" + struct.pack("<i", 2**31 - 1) + b"1",
     }
     chosen = rng.choice(list(payloads))
@@ -200,9 +273,15 @@ def _read_torch(folder: Path) -> object:
 def _load_torch(folder: Path) -> object:
     import score_sde as ss
 
-    name = "ncsn_ve" if b"module.begin_conv" in (folder / "model.pth").read_bytes() else "ddpmpp_subvp"
+    name = (
+        "ncsn_ve" if b"module.begin_conv" in (folder / "model.pth").read_bytes() else "ddpmpp_subvp"
+    )
     fields = json.loads((GOLDEN / f"{name}.json").read_text()).get("config")
-    return None if fields is None else ss.load(folder / "model.pth", config=ss.config_from_reference(fields))
+    return (
+        None
+        if fields is None
+        else ss.load(folder / "model.pth", config=ss.config_from_reference(fields))
+    )
 
 
 def _write_flax(rng: Random, folder: Path) -> None:
@@ -255,7 +334,9 @@ def _spoil_config(rng: Random, folder: Path) -> None:
     card = json.loads(path.read_text(encoding="utf-8"))
     if rng.random() < 0.4:
         *sections, key = rng.choice(PLACES_OF_NAMES).split(".")
-        code = rng.choice((f"{CANARY}:run", "os:system", "subprocess:run", "shutil:rmtree", f"{CANARY}.x:y"))
+        code = rng.choice(
+            (f"{CANARY}:run", "os:system", "subprocess:run", "shutil:rmtree", f"{CANARY}.x:y")
+        )
         place = card["config"][sections[0]] if sections else card["config"]
         place[key] = rng.choice((code, {"name": code, "command": "touch PWNED"}))
         path.write_text(json.dumps(card))
@@ -272,7 +353,9 @@ def _spoil_weights(rng: Random, folder: Path) -> None:
     header, body = json.loads(data[8 : 8 + size]), data[8 + size :]
     if rng.random() < 0.3:
         first = next(iter(header))
-        header[rng.choice(("a/" * 5000 + "b", f"{first}/x", first.partition("/")[0]))] = header[first]
+        header[rng.choice(("a/" * 5000 + "b", f"{first}/x", first.partition("/")[0]))] = header[
+            first
+        ]
     text = json_text(rng, json_changed(rng, header)).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + body)
 
@@ -291,7 +374,12 @@ def _write_diffusers(rng: Random, folder: Path) -> None:
 def _spoil_diffusers(rng: Random, folder: Path) -> None:
     path = folder / "config.json"
     config = json.loads(path.read_text())
-    big = {"layers_per_block": 10**6, "sample_size": 2**30, "block_out_channels": [32] * 10**5, "in_channels": 10**9}
+    big = {
+        "layers_per_block": 10**6,
+        "sample_size": 2**30,
+        "block_out_channels": [32] * 10**5,
+        "in_channels": 10**9,
+    }
     if rng.random() < 0.3:
         name = rng.choice(list(big))
         path.write_text(json.dumps({**config, name: big[name]}))
@@ -333,21 +421,39 @@ def _npy_bytes(header: str, data: bytes = b"") -> bytes:
 
 
 def _some_npy(rng: Random) -> bytes:
-    shape = rng.choice(("(10, 4, 4)", "(1000000000, 4)", "(-5, 4)", "(2**62,)", "(10000000, 10)", "(0, 99999999999)"))
+    shape = rng.choice(
+        (
+            "(10, 4, 4)",
+            "(1000000000, 4)",
+            "(-5, 4)",
+            "(2**62,)",
+            "(10000000, 10)",
+            "(0, 99999999999)",
+        )
+    )
     dtype = rng.choice(("|u1", "<f4", "|O", "|V1000000000", "<U100000", ">f8", "[('a', '<f4')]"))
     order = rng.choice(("True", "False"))
-    text = f"{{'descr': {dtype if dtype[0] == '[' else repr(dtype)}, 'fortran_order': {order}, 'shape': {shape}}}\n"
-    return _npy_bytes(text, rng.choice((b"", _levels(160).tobytes(), pickle.dumps({}), _zeros(rng))))
+    described = dtype if dtype[0] == "[" else repr(dtype)
+    text = f"{{'descr': {described}, 'fortran_order': {order}, 'shape': {shape}}}\n"
+    return _npy_bytes(
+        text, rng.choice((b"", _levels(160).tobytes(), pickle.dumps({}), _zeros(rng)))
+    )
 
 
 def _write_npz(rng: Random, folder: Path) -> None:
     save = rng.choice((np.savez, np.savez_compressed))
-    save(folder / "a.npz", train=_levels(10, 4, 4), test=_levels(3, 4, 4), train_labels=np.arange(10))
+    save(
+        folder / "a.npz", train=_levels(10, 4, 4), test=_levels(3, 4, 4), train_labels=np.arange(10)
+    )
 
 
 def _spoil_npz(rng: Random, folder: Path) -> None:
-    with zipfile.ZipFile(folder / "a.npz", "w", rng.choice((zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED))) as archive:
-        for key in rng.choice((("x",), ("train", "test"), ("train", "test", "train_labels", "test_labels"))):
+    with zipfile.ZipFile(
+        folder / "a.npz", "w", rng.choice((zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED))
+    ) as archive:
+        for key in rng.choice(
+            (("x",), ("train", "test"), ("train", "test", "train_labels", "test_labels"))
+        ):
             archive.writestr(f"{key}.npy", _some_npy(rng))
 
 
@@ -372,7 +478,11 @@ def _read_npy(folder: Path) -> object:
 
 
 def _idx_bytes(array: np.ndarray) -> bytes:
-    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    return (
+        bytes([0, 0, 8, array.ndim])
+        + struct.pack(f">{array.ndim}I", *array.shape)
+        + array.tobytes()
+    )
 
 
 def _write_idx(rng: Random, folder: Path) -> None:
@@ -380,17 +490,24 @@ def _write_idx(rng: Random, folder: Path) -> None:
         for kind, array in (("images-idx3", _levels(6, 28, 28)), ("labels-idx1", _levels(6) % 10)):
             content = _idx_bytes(array)
             if rng.random() < 0.5:
-                (folder / f"{split}-{kind}-ubyte.gz").write_bytes(gzip.compress(content, rng.choice((1, 6))))
+                (folder / f"{split}-{kind}-ubyte.gz").write_bytes(
+                    gzip.compress(content, rng.choice((1, 6)))
+                )
             else:
                 (folder / f"{split}-{kind}-ubyte").write_bytes(content)
 
 
 def _spoil_idx(rng: Random, folder: Path) -> None:
     path = rng.choice(sorted(folder.iterdir()))
-    shape = [rng.choice((0, 1, 28, 10**4, 10**5, 2**32 - 1)) for _ in range(3 if "images" in path.name else 1)]
+    shape = [
+        rng.choice((0, 1, 28, 10**4, 10**5, 2**32 - 1))
+        for _ in range(3 if "images" in path.name else 1)
+    ]
     content = bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape) + _zeros(rng)
     path.unlink()
-    (folder / path.name.replace(".gz", "")).with_suffix(".gz").write_bytes(gzip.compress(content, rng.choice((1, 6))))
+    (folder / path.name.replace(".gz", "")).with_suffix(".gz").write_bytes(
+        gzip.compress(content, rng.choice((1, 6)))
+    )
 
 
 def _read_idx(folder: Path) -> object:
@@ -429,12 +546,18 @@ def _spoil_svhn(rng: Random, folder: Path) -> None:
         for _ in range(rng.choice((1, 50))):
             cell = np.array([cell, None], dtype=object)[:1]
         savemat(
-            path, {"X": rng.choice((cell, np.array(["text"]), {"a": 1})), "y": np.ones((4, 1))}, do_compression=True
+            path,
+            {"X": rng.choice((cell, np.array(["text"]), {"a": 1})), "y": np.ones((4, 1))},
+            do_compression=True,
         )
         return
     size = rng.choice((10**7, 10**8, 2**32 - 64))
     shape = rng.choice(((32, 32, 3, 10**6), (32, 32, 3, -1), (2**31 - 1, 2**31 - 1, 3, 1)))
-    inner = struct.pack("<IIII", 6, 8, 9, 0) + struct.pack("<II4i", 5, 16, *shape) + struct.pack("<HH4s", 1, 1, b"X")
+    inner = (
+        struct.pack("<IIII", 6, 8, 9, 0)
+        + struct.pack("<II4i", 5, 16, *shape)
+        + struct.pack("<HH4s", 1, 1, b"X")
+    )
     inner += struct.pack("<II", 2, size - 56) + _zeros(rng)
     body = zlib.compress(struct.pack("<II", 14, size) + inner, 6)
     path.write_bytes(b" " * 124 + b"\x00\x01IM" + struct.pack("<II", 15, len(body)) + body)
@@ -451,7 +574,9 @@ def _write_records(rng: Random, folder: Path) -> None:
 
 
 def _spoil_records(rng: Random, folder: Path) -> None:
-    """Changed records with the right checksums, and lengths that are long with right checksums too."""
+    """Changed records with the right checksums, and lengths that are long with right
+    checksums too.
+    """
     from score_sde.data.named.crc32c import masked_crc32c
 
     path = folder / "faces-r03.tfrecords"
@@ -461,7 +586,12 @@ def _spoil_records(rng: Random, folder: Path) -> None:
         record, data = data[12 : 12 + length], data[16 + length :]
         record = mutated(rng, record) if rng.random() < 0.7 else record
         head = struct.pack("<Q", rng.choice(INTERESTING) if rng.random() < 0.1 else len(record))
-        found += head + struct.pack("<I", masked_crc32c(head)) + record + struct.pack("<I", masked_crc32c(record))
+        found += (
+            head
+            + struct.pack("<I", masked_crc32c(head))
+            + record
+            + struct.pack("<I", masked_crc32c(record))
+        )
     path.write_bytes(found)
 
 
@@ -474,7 +604,9 @@ def _read_records(folder: Path) -> object:
 def _write_folder(rng: Random, folder: Path) -> None:
     for name in ("a", "b", "c"):
         image = Image.fromarray(_levels(8, 8, 3)).convert(rng.choice(("RGB", "L", "P")))
-        image.save(folder / f"{name}.{rng.choice(('png', 'png', 'jpg')) if image.mode != 'P' else 'png'}")
+        image.save(
+            folder / f"{name}.{rng.choice(('png', 'png', 'jpg')) if image.mode != 'P' else 'png'}"
+        )
 
 
 def _png_chunk(name: bytes, data: bytes) -> bytes:
@@ -485,7 +617,14 @@ def _spoil_folder(rng: Random, folder: Path) -> None:
     """PNG images whose chunks have the right checksums."""
     width, height = (rng.choice((1, 8, 10**4, 12_000, 10**5, 2**31 - 1)) for _ in range(2))
     header = struct.pack(
-        ">IIBBBBB", width, height, rng.choice((1, 2, 4, 8, 16, 3)), rng.randrange(8), 0, 0, rng.randrange(3)
+        ">IIBBBBB",
+        width,
+        height,
+        rng.choice((1, 2, 4, 8, 16, 3)),
+        rng.randrange(8),
+        0,
+        0,
+        rng.randrange(3),
     )
     chunks = [_png_chunk(b"IHDR", header)]
     if rng.random() < 0.5:
@@ -499,7 +638,9 @@ def _spoil_folder(rng: Random, folder: Path) -> None:
     )
     chunks += [_png_chunk(*rng.choice(others)) for _ in range(rng.randrange(3))]
     body = zlib.compress(bytes(rng.choice((0, 100, 10**6, 10**8))), 1)
-    image = b"\x89PNG\r\n\x1a\n" + b"".join([*chunks, _png_chunk(b"IDAT", body), _png_chunk(b"IEND", b"")])
+    image = b"\x89PNG\r\n\x1a\n" + b"".join(
+        [*chunks, _png_chunk(b"IDAT", body), _png_chunk(b"IEND", b"")]
+    )
     rng.choice(sorted(folder.iterdir())).unlink()
     (folder / "b.png").write_bytes(image)
 
@@ -588,7 +729,9 @@ TARGETS = {
     "exported config": Target(_write_exported, _read_exported, _spoil_config),
     "exported weights": Target(_write_exported, _read_exported, _spoil_weights),
     "diffusers": Target(_write_diffusers, _read_diffusers, _spoil_diffusers),
-    "reference config": Target(_write_reference, _read_reference, lambda rng, f: change_json(rng, f / "config.json")),
+    "reference config": Target(
+        _write_reference, _read_reference, lambda rng, f: change_json(rng, f / "config.json")
+    ),
     "npz": Target(_write_npz, _read_npz, _spoil_npz),
     "npy": Target(_write_npy, _read_npy, _spoil_npy),
     "idx": Target(_write_idx, _read_idx, _spoil_idx),

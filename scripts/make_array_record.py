@@ -1,8 +1,9 @@
-"""Write the data of any source as ArrayRecord files, which are read in any order without being held in memory.
+"""Write the data of any source as ArrayRecord files, which are read in any order
+without being held in memory.
 
 python scripts/make_array_record.py --source=folder:photos --option=image_size=64 --output=photos64 --shards=16
 score-sde train --config=… --config.data.source=arrayrecord:photos64 --workdir=…
-"""
+"""  # noqa: E501
 
 import argparse
 import ast
@@ -25,10 +26,14 @@ def main(argv: list[str] | None = None) -> None:
     """Write the files, and say how to name them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--source", required=True, help="a data source, as folder:photos or hf:DIR")
-    parser.add_argument("--option", type=option, action="append", default=[], help="of the source, as image_size=64")
+    parser.add_argument(
+        "--option", type=option, action="append", default=[], help="of the source, as image_size=64"
+    )
     parser.add_argument("--output", type=Path, required=True, help="a new folder")
     parser.add_argument("--shards", type=int, default=1, help="files of each split (default: 1)")
-    parser.add_argument("--png", action="store_true", help="PNG images: smaller, and slower to read")
+    parser.add_argument(
+        "--png", action="store_true", help="PNG images: smaller, and slower to read"
+    )
     values = parser.parse_args(argv)
     lazily = {"in_memory": False} if values.source.partition(":")[0] in FILE_SOURCES else {}
     try:
@@ -36,9 +41,12 @@ def main(argv: list[str] | None = None) -> None:
         write_array_record(source, values.output, num_shards=values.shards, png=values.png)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    levels = "" if source.num_levels in (None, 256) else f" --config.data.num_levels={source.num_levels}"
+    levels = (
+        "" if source.num_levels in (None, 256) else f" --config.data.num_levels={source.num_levels}"
+    )
     print(
-        f"{len(source.train)} + {len(source.test)} examples: --config.data.source=arrayrecord:{values.output}{levels}"
+        f"{len(source.train)} + {len(source.test)} examples: "
+        f"--config.data.source=arrayrecord:{values.output}{levels}"
     )
 
 

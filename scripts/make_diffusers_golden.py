@@ -1,10 +1,13 @@
-"""Golden files of diffusers: tiny networks, and samples of its schedulers from given latents and noise.
+"""Golden files of diffusers: tiny networks, and samples of its schedulers from given
+latents and noise.
 
     python -m venv peers && peers/bin/pip install diffusers safetensors torch
-    peers/bin/python scripts/make_diffusers_golden.py       writes tests/golden/diffusers_unets
+    peers/bin/python scripts/make_diffusers_golden.py       writes
+    tests/golden/diffusers_unets
 
-diffusers and torch are no dependencies of the project: give them an environment of their own. Networks have random
-weights, every one away from its initial value, in three formats: whole, half precision, and shards of bfloat16.
+diffusers and torch are no dependencies of the project: give them an environment of
+their own. Networks have random weights, every one away from its initial value, in three
+formats: whole, half precision, and shards of bfloat16.
 """
 
 import json
@@ -19,7 +22,9 @@ try:
     import torch  # pyright: ignore[reportMissingImports]
     from diffusers.schedulers import scheduling_ddpm  # pyright: ignore[reportMissingImports]
 except ImportError as missing:
-    raise SystemExit(f"{missing.name} is not installed: pip install diffusers safetensors torch") from None
+    raise SystemExit(
+        f"{missing.name} is not installed: pip install diffusers safetensors torch"
+    ) from None
 
 FOLDER = Path(__file__).parent.parent / "tests" / "golden" / "diffusers_unets"
 SIZE, BATCH, STEPS = 8, 2, 10
@@ -46,7 +51,12 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "norm_eps": 1e-2,
         "norm_num_groups": 2,
     },
-    "classes": {"num_class_embeds": 3, "attention_head_dim": None, "freq_shift": 2, "layers_per_block": 2},
+    "classes": {
+        "num_class_embeds": 3,
+        "attention_head_dim": None,
+        "freq_shift": 2,
+        "layers_per_block": 2,
+    },
 }
 FORMATS: dict[str, dict[str, Any]] = {
     "defaults": {"dtype": torch.float32},
@@ -60,7 +70,12 @@ SAMPLES: dict[str, tuple[str, dict[str, Any], float]] = {
     "ddim_trailing": (DDIM, {"timestep_spacing": "trailing", "clip_sample": False}, 0.0),
     "ddim_scaled_linear": (
         DDIM,
-        {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "clip_sample_range": 2.0},
+        {
+            "beta_schedule": "scaled_linear",
+            "beta_start": 0.00085,
+            "beta_end": 0.012,
+            "clip_sample_range": 2.0,
+        },
         0.0,
     ),
     "ddim_cosine_of_images": (
@@ -88,7 +103,11 @@ SAMPLES: dict[str, tuple[str, dict[str, Any], float]] = {
     "ddpm_defaults": (DDPM, {}, 0.0),
     "ddpm_large_cosine": (
         DDPM,
-        {"variance_type": "fixed_large", "beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"},
+        {
+            "variance_type": "fixed_large",
+            "beta_schedule": "squaredcos_cap_v2",
+            "prediction_type": "v_prediction",
+        },
         0.0,
     ),
     "ddpm_linspace_sigmoid": (
@@ -98,12 +117,20 @@ SAMPLES: dict[str, tuple[str, dict[str, Any], float]] = {
     ),
     "ddpm_zero_snr": (
         DDPM,
-        {"rescale_betas_zero_snr": True, "prediction_type": "sample", "timestep_spacing": "trailing"},
+        {
+            "rescale_betas_zero_snr": True,
+            "prediction_type": "sample",
+            "timestep_spacing": "trailing",
+        },
         0.0,
     ),
     "ddpm_trained_betas": (
         DDPM,
-        {"trained_betas": [0.001 * 1.1**i for i in range(60)], "num_train_timesteps": 60, "prediction_type": "sample"},
+        {
+            "trained_betas": [0.001 * 1.1**i for i in range(60)],
+            "num_train_timesteps": 60,
+            "prediction_type": "sample",
+        },
         0.0,
     ),
 }
@@ -111,7 +138,9 @@ SAMPLES: dict[str, tuple[str, dict[str, Any], float]] = {
 
 
 def make_network(name: str, seed: int) -> Any:
-    """A network of random weights, written to its folder with inputs and outputs; the weights as they were rounded."""
+    """A network of random weights, written to its folder with inputs and outputs; the
+    weights as they were rounded.
+    """
     torch.manual_seed(seed)
     kind = FORMATS[name]
     model = diffusers.UNet2DModel(**{**SMALL, **NETWORKS[name]}).eval()
@@ -120,7 +149,9 @@ def make_network(name: str, seed: int) -> Any:
         scale = parameter[0].numel() ** -0.5 if wide else 0.3
         parameter.data = torch.randn_like(parameter) * scale + (0.0 if wide else 0.5)
     model = model.to(kind["dtype"])
-    model.save_pretrained(FOLDER / name, **{key: value for key, value in kind.items() if key != "dtype"})
+    model.save_pretrained(
+        FOLDER / name, **{key: value for key, value in kind.items() if key != "dtype"}
+    )
     model = model.float()
     x, t = torch.randn(3, 1, SIZE, SIZE), torch.tensor([0, 37, 999])
     labels = torch.tensor([2, 0, 1]) if NETWORKS[name].get("num_class_embeds") else None
@@ -131,13 +162,18 @@ def make_network(name: str, seed: int) -> Any:
     return model
 
 
-def draw(model: Any, latent: Any, noise: Any, name: str, options: dict[str, Any], eta: float) -> Any:
+def draw(
+    model: Any, latent: Any, noise: Any, name: str, options: dict[str, Any], eta: float
+) -> Any:
     """The sample of a scheduler."""
     scheduler = getattr(diffusers, name)(**options)
     scheduler.set_timesteps(STEPS)
     x = latent
     for step, t in enumerate(scheduler.timesteps):
-        with torch.no_grad(), mock.patch.object(scheduling_ddpm, "randn_tensor", lambda *_, i=step, **__: noise[i]):
+        with (
+            torch.no_grad(),
+            mock.patch.object(scheduling_ddpm, "randn_tensor", lambda *_, i=step, **__: noise[i]),
+        ):
             more = {"eta": eta, "variance_noise": noise[step]} if name == DDIM and eta else {}
             x = scheduler.step(model(x, t).sample, t, x, **more).prev_sample
     return x
@@ -153,10 +189,19 @@ def main() -> None:
     cases: dict[str, Any] = {}
     for name, (scheduler, options, eta) in SAMPLES.items():
         tensors = torch.from_numpy(latent), torch.from_numpy(noise)
-        arrays[name] = draw(models["defaults"], tensors[0], tensors[1], scheduler, options, eta).numpy()
-        cases[name] = {"scheduler": {"_class_name": scheduler, **options}, "eta": eta, "num_steps": STEPS}
+        arrays[name] = draw(
+            models["defaults"], tensors[0], tensors[1], scheduler, options, eta
+        ).numpy()
+        cases[name] = {
+            "scheduler": {"_class_name": scheduler, **options},
+            "eta": eta,
+            "num_steps": STEPS,
+        }
     np.savez(FOLDER / "samples.npz", **arrays)
-    facts = {"versions": {"diffusers": diffusers.__version__, "torch": torch.__version__}, "cases": cases}
+    facts = {
+        "versions": {"diffusers": diffusers.__version__, "torch": torch.__version__},
+        "cases": cases,
+    }
     (FOLDER / "samples.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 

@@ -18,7 +18,9 @@ def pixels(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def write_cifar10(folder: Path, per_file: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    """The binary version: images ``[6 * per_file, 32, 32, 3]``, those for the test last, and their labels."""
+    """The binary version: images ``[6 * per_file, 32, 32, 3]``, those for the test
+    last, and their labels.
+    """
     images, labels = pixels(6 * per_file, 32, 32, 3), np.arange(6 * per_file) % 10
     folder.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(CIFAR10_FILES):
@@ -57,9 +59,15 @@ def field(number: int, content: bytes | int) -> bytes:
 
 def example(shape: tuple[int, ...], data: bytes, *, packed: bool = True) -> bytes:
     """The record of an image as StyleGAN's."""
-    numbers = field(1, b"".join(map(varint, shape))) if packed else b"".join(field(1, number) for number in shape)
+    numbers = (
+        field(1, b"".join(map(varint, shape)))
+        if packed
+        else b"".join(field(1, number) for number in shape)
+    )
     features = {b"shape": field(3, numbers), b"data": field(1, field(1, data))}
-    return field(1, b"".join(field(1, field(1, name) + field(2, value)) for name, value in features.items()))
+    return field(
+        1, b"".join(field(1, field(1, name) + field(2, value)) for name, value in features.items())
+    )
 
 
 def write_records(path: Path, records: list[bytes]) -> Path:

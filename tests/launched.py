@@ -17,10 +17,14 @@ def started(
     verb: str, workdir: Path, *flags: str, processes: int = 1, env: dict[str, str] | None = None
 ) -> list[subprocess.Popen[str]]:
     """A verb on a workdir, in one process or several that share the work."""
-    return together("-m", "score_sde", verb, f"--workdir={workdir}", *flags, processes=processes, env=env)
+    return together(
+        "-m", "score_sde", verb, f"--workdir={workdir}", *flags, processes=processes, env=env
+    )
 
 
-def together(*arguments: str, processes: int, env: dict[str, str] | None = None) -> list[subprocess.Popen[str]]:
+def together(
+    *arguments: str, processes: int, env: dict[str, str] | None = None
+) -> list[subprocess.Popen[str]]:
     """Python with these arguments, in one process or several that find each other."""
     address = f"127.0.0.1:{free_port()}"
     base = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": ROOT, **(env or {})}
@@ -30,7 +34,9 @@ def together(*arguments: str, processes: int, env: dict[str, str] | None = None)
         environment = base | (given if processes > 1 else {})
         command = [sys.executable, *arguments]
         found.append(
-            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            subprocess.Popen(
+                command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
         )
     return found
 

@@ -1,4 +1,6 @@
-"""What people get wrong in configs, drawn at random: values, names, keys and sections, in the file or by flags."""
+"""What people get wrong in configs, drawn at random: values, names, keys and sections,
+in the file or by flags.
+"""
 
 import copy
 import math
@@ -40,24 +42,65 @@ VALUES: tuple[Any, ...] = (
         "é",
     ),
     *((), (0,), (-1,), (1, 2), (2, 2, 2), ("a",), (0.5, 0.25), (math.nan,), ((1,),), (None,)),
-    *({}, {"name": "nope"}, {"name": None}, {"name": 3}, {"name": "uniform"}, {"x": 1}, {"name": {"name": "vp"}}),
+    *(
+        {},
+        {"name": "nope"},
+        {"name": None},
+        {"name": 3},
+        {"name": "uniform"},
+        {"x": 1},
+        {"name": {"name": "vp"}},
+    ),
 )
 """Of every type: negative, zero, tiny, huge, not finite, empty, wrong."""
 
 MOST, HOPELESS = 64, 2**60
-"""What only costs time and memory is at most the one, or at least the other, for which no memory is enough."""
+"""What only costs time and memory is at most the one, or at least the other, for which
+no memory is enough.
+"""
 
-LOOPS = {"blocks_per_group", "n_jitted_steps", "num_blocks", "num_couplings", "num_res_blocks", "order", "snr_steps"}
+LOOPS = {
+    "blocks_per_group",
+    "n_jitted_steps",
+    "num_blocks",
+    "num_couplings",
+    "num_res_blocks",
+    "order",
+    "snr_steps",
+}
 """Keys whose work is repeated while a program is traced."""
 
 COSTLY = {
-    *("batch_size", "channel_mult", "channel_multiplier", "channels", "embedding_dim", "features", "hidden_sizes"),
-    *("num_classes", "num_examples", "num_levels", "num_microbatches", "num_modes", "num_probes", "num_scales"),
+    *(
+        "batch_size",
+        "channel_mult",
+        "channel_multiplier",
+        "channels",
+        "embedding_dim",
+        "features",
+        "hidden_sizes",
+    ),
+    *(
+        "num_classes",
+        "num_examples",
+        "num_levels",
+        "num_microbatches",
+        "num_modes",
+        "num_probes",
+        "num_scales",
+    ),
     *("num_steps", "num_times", "corrector_steps"),
 }
 """Keys of sizes."""
 
-OTHERS = ("digits/edm", "digits/flow", "digits/ve", "vp/ddpm/cifar10", "ve/ncsn/cifar10", "ve/ncsnv2/cifar10")
+OTHERS = (
+    "digits/edm",
+    "digits/flow",
+    "digits/ve",
+    "vp/ddpm/cifar10",
+    "ve/ncsn/cifar10",
+    "ve/ncsnv2/cifar10",
+)
 """Configs whose sections stand in for those of another."""
 
 
@@ -97,7 +140,11 @@ def paths(tree: Any, path: Keys = ()) -> list[Keys]:
     """Every key of a config, those of sections included."""
     if not isinstance(tree, dict):
         return []
-    return [found for key, value in tree.items() for found in ((*path, key), *paths(value, (*path, key)))]
+    return [
+        found
+        for key, value in tree.items()
+        for found in ((*path, key), *paths(value, (*path, key)))
+    ]
 
 
 def value_at(tree: Any, path: Keys) -> Any:
@@ -124,7 +171,14 @@ def affordable(path: Keys, values: Sequence[Any]) -> st.SearchStrategy[Any]:
 
 def nearly(name: str) -> st.SearchStrategy[str]:
     """A name with a slip in it."""
-    slips = [name[:-1], name[1:], name + "s", name.upper(), f" {name}", name[1:2] + name[:1] + name[2:]]
+    slips = [
+        name[:-1],
+        name[1:],
+        name + "s",
+        name.upper(),
+        f" {name}",
+        name[1:2] + name[:1] + name[2:],
+    ]
     return st.sampled_from([slip for slip in slips if slip != name] or ["x"])
 
 
@@ -135,10 +189,44 @@ def like(value: Any) -> list[Any]:
     if isinstance(value, int):
         return [0, 1, -value, value - 1, value + 1, 2 * value, 3 * value, value // 2, 10**9]
     if isinstance(value, float):
-        return [0.0, -value, value / 2, 2 * value, value + 1, 1 - value, value * 1e6, value * 1e-6, 1.0, 1e30, 1e-30]
+        return [
+            0.0,
+            -value,
+            value / 2,
+            2 * value,
+            value + 1,
+            1 - value,
+            value * 1e6,
+            value * 1e-6,
+            1.0,
+            1e30,
+            1e-30,
+        ]
     if isinstance(value, tuple | list):
-        return [(), (*value, 1), (*value, 2), (*value, *value), tuple(value[1:]), (0, *value), (-1,), (2,), (1, 1, 1)]
-    return ["none", "silu", "relu", "elu", "float16", "bfloat16", "float64", "positional", "fourier", "log_snr", *NAMES]
+        return [
+            (),
+            (*value, 1),
+            (*value, 2),
+            (*value, *value),
+            tuple(value[1:]),
+            (0, *value),
+            (-1,),
+            (2,),
+            (1, 1, 1),
+        ]
+    return [
+        "none",
+        "silu",
+        "relu",
+        "elu",
+        "float16",
+        "bfloat16",
+        "float64",
+        "positional",
+        "fourier",
+        "log_snr",
+        *NAMES,
+    ]
 
 
 CHOICES = {
@@ -148,7 +236,15 @@ CHOICES = {
     ("sampling", "grid"): tuple(FUNCTIONS["grid"]),
     ("sampling", "predictor"): tuple(FUNCTIONS["predictor"]),
     ("sampling", "corrector"): tuple(FUNCTIONS["corrector"]),
-    ("data", "source"): ("digits", "mixture", "moons", "swiss_roll", "checkerboard", "cifar10", "npz:none.npz"),
+    ("data", "source"): (
+        "digits",
+        "mixture",
+        "moons",
+        "swiss_roll",
+        "checkerboard",
+        "cifar10",
+        "npz:none.npz",
+    ),
 }
 """What can be chosen by a name, and the names."""
 
@@ -167,7 +263,9 @@ def _value(draw: st.DrawFn, config: dict[str, Any], path: Keys) -> tuple[Keys, A
 
 
 def _chosen(draw: st.DrawFn, config: dict[str, Any], path: Keys) -> tuple[Keys, Any]:
-    path = draw(st.sampled_from([found for found in CHOICES if found[:-1] in paths(config)] or [path]))
+    path = draw(
+        st.sampled_from([found for found in CHOICES if found[:-1] in paths(config)] or [path])
+    )
     return path, draw(st.sampled_from(CHOICES.get(path, NAMES)))
 
 
@@ -182,7 +280,10 @@ def _slip(draw: st.DrawFn, config: dict[str, Any], path: Keys) -> tuple[Keys, An
 
 
 def _added(draw: st.DrawFn, config: dict[str, Any], path: Keys) -> tuple[Keys, Any]:
-    path = (*path[:-1], draw(st.sampled_from(("x", "name", "num_steps", "channels", "sigma_max", "t_min", "a b"))))
+    path = (
+        *path[:-1],
+        draw(st.sampled_from(("x", "name", "num_steps", "channels", "sigma_max", "t_min", "a b"))),
+    )
     return path, draw(affordable(path, VALUES))
 
 
@@ -200,7 +301,9 @@ def _deleted(draw: st.DrawFn, config: dict[str, Any], path: Keys) -> tuple[Keys,
 
 
 KINDS = (_near,) * 3 + (_value, _chosen, _section) * 2 + (_named, _slip, _added, _nested, _deleted)
-"""What is done to a config, the likelier the more often it is here: each gives a path and its new value."""
+"""What is done to a config, the likelier the more often it is here: each gives a path
+and its new value.
+"""
 
 
 @st.composite

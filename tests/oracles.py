@@ -1,6 +1,7 @@
 """What is known in closed form, and the tables of everything that is tested against it.
 
-The tables are those of the configs: a new SDE or sampler is tested by being listed there.
+The tables are those of the configs: a new SDE or sampler is tested by being listed
+there.
 """
 
 import dataclasses
@@ -27,16 +28,27 @@ from score_sde.sampling import (
     Sampler,
 )
 from score_sde.sdes import SDE
-from score_sde.solvers import ancestral, euler_maruyama, geometric, langevin, log_snr, no_corrector, no_predictor
+from score_sde.solvers import (
+    ancestral,
+    euler_maruyama,
+    geometric,
+    langevin,
+    log_snr,
+    no_corrector,
+    no_predictor,
+)
 from score_sde.typing import ScalarLike, ScoreFn
 
 SDE_OPTIONS = {
     "ve": {"sigma_max": 20.0},
     "edm": {"sigma_max": 40.0},
-    # Its prior leaves out the spread of the data, so it must be wide; and t_min small, or all modes melt into one.
+    # Its prior leaves out the spread of the data, so it must be wide; and t_min small,
+    # or all modes melt into one.
     "brownian": {"scale": 20.0, "t_min": 2e-5},
 }
-"""Arguments with which an SDE of the table suits data of the size of one, where its defaults do not."""
+"""Arguments with which an SDE of the table suits data of the size of one, where its
+defaults do not.
+"""
 
 SAMPLER_OPTIONS = {
     "euler_maruyama": {"num_steps": 300},
@@ -65,15 +77,21 @@ SAMPLER_OPTIONS = {
 
 SLOW = pytest.mark.slow
 
-SDES: dict[str, SDE] = {name: make(**SDE_OPTIONS.get(name, {})) for name, make in builders.SDES.items()}
-SAMPLERS: dict[str, Sampler] = {name: make(**SAMPLER_OPTIONS.get(name, {})) for name, make in builders.SAMPLERS.items()}
+SDES: dict[str, SDE] = {
+    name: make(**SDE_OPTIONS.get(name, {})) for name, make in builders.SDES.items()
+}
+SAMPLERS: dict[str, Sampler] = {
+    name: make(**SAMPLER_OPTIONS.get(name, {})) for name, make in builders.SAMPLERS.items()
+}
 VARIANTS: dict[str, Sampler] = {
     "euler_maruyama_half": EulerMaruyama(num_steps=300, noise_scale=0.5),
     "probability_flow_dopri5": ProbabilityFlow(solver="dopri5"),
     "predictor_corrector_langevin": PredictorCorrector(
         num_steps=300, predictor=ancestral, corrector=langevin, snr=0.02, corrector_first=False
     ),
-    "corrector_alone": PredictorCorrector(num_steps=400, predictor=no_predictor, snr=0.2, corrector_steps=3),
+    "corrector_alone": PredictorCorrector(
+        num_steps=400, predictor=no_predictor, snr=0.2, corrector_steps=3
+    ),
     "predictor_alone": PredictorCorrector(num_steps=300, corrector=no_corrector),
     "ddim_stochastic": DDIM(num_steps=300, eta=1.0),
     "discrete_ddim_stochastic": DiscreteDDIM(num_steps=250, eta=1.0, final="t_min"),
@@ -89,15 +107,19 @@ VARIANTS: dict[str, Sampler] = {
 """Samplers of the table with other options."""
 
 STOCHASTIC = (
-    "euler_maruyama", "shark", "sra1", "exponential_shark", "adaptive_sde", "predictor", "corrector",
-    "annealed_langevin", "ddim_stochastic", "discrete_ddim_stochastic", "discrete_ddpm", "sde_dpm_solver_pp",
+    "euler_maruyama", "shark", "sra1", "exponential_shark", "adaptive_sde", "predictor",
+    "corrector",
+    "annealed_langevin", "ddim_stochastic", "discrete_ddim_stochastic", "discrete_ddpm",
+    "sde_dpm_solver_pp",
     "adams_bashforth_sde", "er_sde", "edm_churn", "restart",
 )  # fmt: skip
 """The beginnings of the names of those that need a key."""
 
 GAUSSIAN = Mixture(means=((0.7, -0.3),), std=0.5)
 CENTRED = Mixture(means=((0.0, 0.0),), std=0.5)
-PLANE = Mixture(means=((-1.5, 0.0), (0.5, 1.0), (2.0, -1.0)), std=(0.3, 0.2, 0.4), weights=(0.5, 0.2, 0.3))
+PLANE = Mixture(
+    means=((-1.5, 0.0), (0.5, 1.0), (2.0, -1.0)), std=(0.3, 0.2, 0.4), weights=(0.5, 0.2, 0.3)
+)
 HIGH = Mixture.from_arrays(
     np.random.default_rng(0).choice([-1.0, 1.0], size=(3, 64)) * np.linspace(0.2, 0.6, 64),
     np.array([0.3, 0.5, 0.4]),
@@ -113,16 +135,24 @@ IMAGES = Mixture.from_arrays(
 
 
 def tuned(sampler: Sampler, sde_name: str) -> Sampler:
-    """The sampler on a grid that suits the SDE: noise levels of equal ratio, where equal steps in ``t`` do not."""
+    """The sampler on a grid that suits the SDE: noise levels of equal ratio, where
+    equal steps in ``t`` do not.
+    """
     on_grid = "grid" in {field.name for field in dataclasses.fields(sampler)}
     grids = {"brownian": geometric, "edm": geometric, "cosine": log_snr, "rectified_flow": log_snr}
-    return dataclasses.replace(sampler, grid=grids[sde_name]) if sde_name in grids and on_grid else sampler
+    return (
+        dataclasses.replace(sampler, grid=grids[sde_name])
+        if sde_name in grids and on_grid
+        else sampler
+    )
 
 
 def shortened(sampler: Sampler, num_steps: int) -> Sampler:
     """The sampler with so few steps, where it has any, and the fewest within them."""
     few = {"num_steps": num_steps, "steps_each": 2, "restart_steps": 2}
-    return dataclasses.replace(sampler, **{key: value for key, value in few.items() if hasattr(sampler, key)})
+    return dataclasses.replace(
+        sampler, **{key: value for key, value in few.items() if hasattr(sampler, key)}
+    )
 
 
 def slow_but(names: Iterable[str], *fast: str) -> list[Any]:
@@ -142,7 +172,9 @@ def marginal_mixture(mixture: Mixture, sde: SDE, t: float) -> Mixture:
 
 
 def two_modes_score(sde: SDE) -> ScoreFn:
-    """The exact score of data of any shape, each number by itself of modes at -1 and 1 with deviation 0.5."""
+    """The exact score of data of any shape, each number by itself of modes at -1 and 1
+    with deviation 0.5.
+    """
 
     def score(x: jax.Array, t: ScalarLike) -> jax.Array:
         alpha, sigma = sde.marginal(t)
@@ -164,5 +196,7 @@ def keys(seed: int, num: int) -> jax.Array:
 
 
 def order(errors: list[float], sizes: list[int]) -> float:
-    """The order of convergence: minus the slope of ``log error`` over ``log size``, by least squares."""
+    """The order of convergence: minus the slope of ``log error`` over ``log size``, by
+    least squares.
+    """
     return float(-np.polyfit(np.log(sizes), np.log(errors), 1)[0])

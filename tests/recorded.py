@@ -22,7 +22,13 @@ from score_sde.training.mesh import gathered
 from score_sde.training.speed import Speed
 
 CONFIGS = {"toy": tiny.TOY, "digits": tiny.DIGITS}
-TRAINING = {"num_steps": 20, "batch_size": 16, "log_every": 1, "eval_every": 10, "checkpoint_every": 10}
+TRAINING = {
+    "num_steps": 20,
+    "batch_size": 16,
+    "log_every": 1,
+    "eval_every": 10,
+    "checkpoint_every": 10,
+}
 
 
 class Recorded(NamedTuple):
@@ -52,7 +58,9 @@ class Recorder:
 def record(name, folder, *, num_devices=None, fsdp=1, **training):
     """Run it on the devices of all processes, or on the first so many of this one."""
     config = tiny.config_of(CONFIGS[name])
-    config.training.update(ConfigDict({**TRAINING, "sample_every": 0, "averages": ("power:0.1",), **training}))
+    config.training.update(
+        ConfigDict({**TRAINING, "sample_every": 0, "averages": ("power:0.1",), **training})
+    )
     experiment, mesh = build(config), device_mesh(jax.devices()[:num_devices], fsdp=fsdp)
     run = training_run(experiment, folder, mesh, {})
     recorder = Recorder(run.loader)
@@ -68,7 +76,12 @@ def record(name, folder, *, num_devices=None, fsdp=1, **training):
         model.shape,
     )
     arrays = {f"state_{number:04d}": leaf for number, leaf in enumerate(jax.tree.leaves(state))}
-    np.savez(folder / f"end_{jax.process_index()}.npz", batches=np.stack(recorder.kept), samples=samples.x, **arrays)
+    np.savez(
+        folder / f"end_{jax.process_index()}.npz",
+        batches=np.stack(recorder.kept),
+        samples=samples.x,
+        **arrays,
+    )
 
 
 def read(folder):

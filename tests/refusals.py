@@ -1,6 +1,17 @@
-"""What a refusal is: one line that says what is wrong, and nothing of how the program works inside."""
+"""What a refusal is: one line that says what is wrong, and nothing of how the program
+works inside.
+"""
 
-INTERNALS = ("Traceback", "<class", "invalid literal", "object at 0x", "ConfigDict(", "line 1)", "NoneType", "Error(")
+INTERNALS = (
+    "Traceback",
+    "<class",
+    "invalid literal",
+    "object at 0x",
+    "ConfigDict(",
+    "line 1)",
+    "NoneType",
+    "Error(",
+)
 
 
 def check_refusal(verb: str, text: str, errors: str) -> None:

@@ -36,7 +36,8 @@ def abstract_init():
 
     def init(network, seed):
         return jax.tree.map(
-            lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(network.init, jax.random.key(0))
+            lambda leaf: np.zeros(leaf.shape, leaf.dtype),
+            jax.eval_shape(network.init, jax.random.key(0)),
         )
 
     return mock.patch.object(builders, "_init", init)
@@ -63,9 +64,10 @@ KINDS = {
 )
 def test_every_entry_of_every_table_is_made_with_its_defaults(section, name):
     kind, values, given = KINDS[section]
-    kind = {**dict.fromkeys(builders.CLASSIFIERS, Classifier), **dict.fromkeys(builders.FLOWS, ConditionalFlow)}.get(
-        name, kind
-    )
+    kind = {
+        **dict.fromkeys(builders.CLASSIFIERS, Classifier),
+        **dict.fromkeys(builders.FLOWS, ConditionalFlow),
+    }.get(name, kind)
     assert isinstance(construct(section, kind, {"name": name, **values}, **given), kind)
 
 
@@ -77,7 +79,11 @@ def test_every_table_is_covered():
 @pytest.mark.parametrize("key", builders.FUNCTIONS)
 def test_functions_are_chosen_by_name(key):
     section = {"weighting": "objective", "time_label": "parameterization"}.get(key, "sampling")
-    name = {"objective": "denoising", "parameterization": "noise", "sampling": "predictor_corrector"}[section]
+    name = {
+        "objective": "denoising",
+        "parameterization": "noise",
+        "sampling": "predictor_corrector",
+    }[section]
     for choice, function in builders.FUNCTIONS[key].items():
         assert getattr(construct(section, object, {"name": name, key: choice}), key) is function
         if not inspect.isfunction(function):
@@ -102,7 +108,11 @@ def test_a_value_may_be_a_name_or_a_section_of_its_own(config):
 @pytest.mark.parametrize(
     ("changes", "estimator", "dequantizer"),
     [
-        ({"check_tolerance": True, "rtol": 1e-3}, FlowEstimator(rtol=1e-3, atol=1e-5, check_tolerance=True), ...),
+        (
+            {"check_tolerance": True, "rtol": 1e-3},
+            FlowEstimator(rtol=1e-3, atol=1e-5, check_tolerance=True),
+            ...,
+        ),
         (
             {"bound": {"name": "variational", "num_times": 7}},
             VariationalEstimator(num_times=7),
@@ -138,10 +148,26 @@ def test_the_bound_of_a_discrete_model():
     [
         ("vp", {"dequantizer": "none"}, "eval.dequantizer none needs eval.bound"),
         ("vp", {"num_dequantizations": 0}, "eval.num_dequantizations must be at least 1, got 0"),
-        ("vp", {"bound": "ddpm"}, "the bound ddpm is for models of 1000 levels with beta_min=0.1 and beta_max=20.0"),
-        ("vp", {"bound": {"name": "ddpm", "num_levels": 1000}}, "num_levels=1000 must be less than num_scales=1000"),
-        ("vp", {"bound": "likelihood"}, "unknown eval.bound 'likelihood'; known: variational, ddpm"),
-        ("vp", {"dequantizer": "unifrom"}, "unknown eval.dequantizer 'unifrom', did you mean 'uniform'"),
+        (
+            "vp",
+            {"bound": "ddpm"},
+            "the bound ddpm is for models of 1000 levels with beta_min=0.1 and beta_max=20.0",
+        ),
+        (
+            "vp",
+            {"bound": {"name": "ddpm", "num_levels": 1000}},
+            "num_levels=1000 must be less than num_scales=1000",
+        ),
+        (
+            "vp",
+            {"bound": "likelihood"},
+            "unknown eval.bound 'likelihood'; known: variational, ddpm",
+        ),
+        (
+            "vp",
+            {"dequantizer": "unifrom"},
+            "unknown eval.dequantizer 'unifrom', did you mean 'uniform'",
+        ),
     ],
 )
 def test_what_estimates_no_likelihood_is_refused(sde, changes, message):
@@ -172,11 +198,15 @@ def test_code_that_lives_elsewhere_is_named_with_its_module(config):
     assert (model.sde.half, model.sde.beta_max, type(model.sde).__name__) == (0.25, 15.0, "HalfVP")
     assert {leaf.shape[-1] for leaf in jax.tree.leaves(model.params)} >= {6}
     with pytest.raises(ValueError, match="has no key 'widht', did you mean 'width'"):
-        construct("model", ScoreNetwork, {"name": f"{__name__}:own_network", "widht": 6}, shape=(2,))
+        construct(
+            "model", ScoreNetwork, {"name": f"{__name__}:own_network", "widht": 6}, shape=(2,)
+        )
 
 
 def test_what_is_no_sde_is_refused_where_one_is_expected():
-    with pytest.raises(ValueError, match=r"^sde 'score_sde:Heun' gives Heun where SDE is expected$"):
+    with pytest.raises(
+        ValueError, match=r"^sde 'score_sde:Heun' gives Heun where SDE is expected$"
+    ):
         construct("sde", SDE, {"name": "score_sde:Heun"})
 
 
@@ -189,7 +219,9 @@ def test_every_key_of_the_default_config_is_an_argument():
         if values is None:
             continue
         own = set(inspect.signature(table[values["name"]]).parameters)
-        shared = set(inspect.signature(builders.Drawing).parameters) if section == "sampling" else set()
+        shared = (
+            set(inspect.signature(builders.Drawing).parameters) if section == "sampling" else set()
+        )
         assert values.keys() - {"name"} <= own | shared, section
     assert config["training"].keys() == set(inspect.signature(builders.Training).parameters)
     assert config["eval"].keys() <= set(inspect.signature(builders.Evaluating).parameters)
@@ -198,7 +230,12 @@ def test_every_key_of_the_default_config_is_an_argument():
 
 def test_averages_are_named_by_texts(config):
     config = config.copy_and_resolve_references()
-    config.training.averages = ("power:0.05", "half_life:2000", "half_life:5e5,batch_size=128,ramp=0.05", "decay:0.9")
+    config.training.averages = (
+        "power:0.05",
+        "half_life:2000",
+        "half_life:5e5,batch_size=128,ramp=0.05",
+        "decay:0.9",
+    )
     config.training.snapshot_every = 10
     with abstract_init():
         experiment = build(config)
@@ -208,7 +245,9 @@ def test_averages_are_named_by_texts(config):
         HalfLifeEMA(half_life=5e5, batch_size=128, ramp=0.05),
         EMA(decay=0.9),
     )
-    assert {type(average) for average in experiment.training.averages} == set(builders.AVERAGES.values())
+    assert {type(average) for average in experiment.training.averages} == set(
+        builders.AVERAGES.values()
+    )
     assert experiment.model.config["training"]["averages"] == list(config.training.averages)
 
 
@@ -219,7 +258,16 @@ def test_the_resolved_config_is_plain_and_builds_the_same_again(config):
         second = build(resolved)
     assert resolved == first.model.config == second.model.config
     assert resolved["example"] == {"shape": [2], "num_levels": None}
-    for part in ("sde", "parameterization", "sampler", "shape", "scaling", "drawing", "evaluating", "seed"):
+    for part in (
+        "sde",
+        "parameterization",
+        "sampler",
+        "shape",
+        "scaling",
+        "drawing",
+        "evaluating",
+        "seed",
+    ):
         assert getattr(first.model, part) == getattr(second.model, part)
     assert (first.objective, first.training) == (second.objective, second.training)
     assert (first.source.train == second.source.train).all()
@@ -239,14 +287,22 @@ def test_numbers_of_numpy_are_numbers_and_tuples_lists(config):
     ("path", "value", "message"),
     [
         ("model.hidden_sizes", {1, 2}, "model.hidden_sizes must be a plain value, got set"),
-        ("objective.weighting", print, "objective.weighting must be a plain value, got builtin_function_or_method"),
+        (
+            "objective.weighting",
+            print,
+            "objective.weighting must be a plain value, got builtin_function_or_method",
+        ),
         ("optim.lr", float("nan"), "optim.lr must be a finite number, got nan"),
         ("seed", True, "seed must be a whole number from 0 to 4294967295, got True"),
         ("seed", 2**32, "seed must be a whole number from 0 to 4294967295, got 4294967296"),
         ("sde", "vp", "sde must be a section of keys and values, got 'vp'"),
         ("data.source", 3, "data needs source: one of digits"),
         ("data.name", "digits", "data has no key 'name': its source is chosen by 'source'"),
-        ("data.flip", True, "data.flip=True needs images [height, width, channels], the examples have shape (2,)"),
+        (
+            "data.flip",
+            True,
+            "data.flip=True needs images [height, width, channels], the examples have shape (2,)",
+        ),
         ("data.flip", "yes", "data.flip must be True or False, got 'yes'"),
         ("eval.t_min", 1.0, "eval.t_min=1.0 must be less than sde.t_max=1.0"),
     ],
@@ -276,10 +332,24 @@ JUNK = st.one_of(
     st.integers(-3, 40),
     st.floats(),
     st.sampled_from(
-        ["", "x", "vp", "heun", "exact", "uniform", "npz:none.npz", "folder:none", "math:sin", "a.b:c", ":"]
+        [
+            "",
+            "x",
+            "vp",
+            "heun",
+            "exact",
+            "uniform",
+            "npz:none.npz",
+            "folder:none",
+            "math:sin",
+            "a.b:c",
+            ":",
+        ]
     ),
     st.lists(st.integers(-1, 3) | st.text(max_size=2), max_size=3),
-    st.dictionaries(st.sampled_from(["name", "num_steps", "x"]), st.integers(0, 3) | st.just("vp"), max_size=2),
+    st.dictionaries(
+        st.sampled_from(["name", "num_steps", "x"]), st.integers(0, 3) | st.just("vp"), max_size=2
+    ),
 )
 
 
@@ -301,14 +371,20 @@ def mutated(draw, config):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, make in builders.NETWORKS.items() if "num_classes" in inspect.signature(make).parameters]
+    "name",
+    [
+        name
+        for name, make in builders.NETWORKS.items()
+        if "num_classes" in inspect.signature(make).parameters
+    ],
 )
 def test_a_table_of_labels_that_no_label_reaches_is_refused(name, config):
     config = config.to_dict()
     config["model"] = {"name": name, "num_classes": 10}
     config["data"] = {"source": "npz:none.npz"}  # the line comes before the data are read
     with pytest.raises(
-        ValueError, match=r"^model\.num_classes=10 would make a table of class labels that is never used"
+        ValueError,
+        match=r"^model\.num_classes=10 would make a table of class labels that is never used",
     ):
         build(config)
     config["model"]["num_classes"] = None
@@ -317,7 +393,9 @@ def test_a_table_of_labels_that_no_label_reaches_is_refused(name, config):
 
 
 def test_a_model_with_such_a_table_is_loaded_and_an_own_network_may_have_one(config):
-    """As from the workdir of an older version, or of a network of the user's own which takes the number."""
+    """As from the workdir of an older version, or of a network of the user's own which
+    takes the number.
+    """
     plain = {**config.to_dict(), "example": {"shape": [2], "num_levels": None}}
     plain["model"] = {"name": "mlp", "hidden_sizes": [4], "embedding_dim": 4, "num_classes": 3}
     params = mlp((2,), hidden_sizes=(4,), embedding_dim=4, num_classes=3).init(jax.random.key(0))
@@ -351,12 +429,16 @@ def test_a_spoilt_config_is_refused_in_one_line_or_is_a_good_one(config, data):
     if "math:sin" in text:  # as a weighting, say: code that lives elsewhere is trusted to fit
         return
     example = experiment.source.train[0]
-    loss, _ = jax.eval_shape(experiment.loss_fn(train=True), experiment.model.params, jax.random.key(0), 0.5, example)
+    loss, _ = jax.eval_shape(
+        experiment.loss_fn(train=True), experiment.model.params, jax.random.key(0), 0.5, example
+    )
     assert loss.shape == ()
 
 
 def test_leftovers_of_another_name_are_dropped_and_what_was_asked_for_stays():
-    before = {"sampling": {"name": "heun", "num_steps": 5, "grid": "uniform", "num_samples": 3, "typo": 1}}
+    before = {
+        "sampling": {"name": "heun", "num_steps": 5, "grid": "uniform", "num_samples": 3, "typo": 1}
+    }
     config = ConfigDict(before)
     config.sampling.name = "probability_flow"
     drop_leftovers(config, before, given={"sampling.name"})
@@ -388,8 +470,20 @@ def test_another_sampler_takes_its_own_default_grid():
 
 
 def test_another_source_takes_away_the_options_of_the_one_before():
-    before = {"data": {"source": "lsun", "category": "bedroom", "image_size": 64, "flip": True, "path": "lsun"}}
-    for source, kept in (("folder:photos", {"image_size"}), ("svhn", {"image_size", "path"}), ("no source", set())):
+    before = {
+        "data": {
+            "source": "lsun",
+            "category": "bedroom",
+            "image_size": 64,
+            "flip": True,
+            "path": "lsun",
+        }
+    }
+    for source, kept in (
+        ("folder:photos", {"image_size"}),
+        ("svhn", {"image_size", "path"}),
+        ("no source", set()),
+    ):
         config = ConfigDict(before)
         config.data.source = source
         drop_leftovers(config, before, given={"data.source"})

@@ -12,15 +12,19 @@ from score_sde.cli import main
 from score_sde.cli.config_file import read_config
 
 SMALLER = [
-    "--config.training.num_steps=4", "--config.training.batch_size=8", "--config.training.log_every=2",
-    "--config.training.eval_every=2", "--config.training.checkpoint_every=2", "--config.model.embedding_dim=4",
+    "--config.training.num_steps=4", "--config.training.batch_size="
+"8", "--config.training.log_every=2",
+    "--config.training.eval_every=2", "--config.training.checkpoint_every="
+"2", "--config.model.embedding_dim=4",
 ]  # fmt: skip
 
 
 @pytest.mark.slow
 def test_a_classifier_is_trained_and_loaded(tmp_path):
     with tiny.quick_compilation():
-        text = tiny.run("train", "--config=classifier/digits", f"--workdir={tmp_path / 'run'}", *SMALLER)
+        text = tiny.run(
+            "train", "--config=classifier/digits", f"--workdir={tmp_path / 'run'}", *SMALLER
+        )
     assert "trained  4 steps" in text
     metrics = (tmp_path / "run" / "metrics.jsonl").read_text()
     assert '"accuracy"' in metrics and '"eval_accuracy"' in metrics
@@ -29,7 +33,9 @@ def test_a_classifier_is_trained_and_loaded(tmp_path):
     with tiny.quick_compilation():
         log_prob = jax.jit(classifier.log_prob_fn)(jnp.zeros((8, 8, 1)), 0.5)
     np.testing.assert_allclose(jax.nn.logsumexp(log_prob), 0.0, atol=1e-5)
-    with pytest.raises(ValueError, match="this is a classifier, not a score model: load_classifier loads it"):
+    with pytest.raises(
+        ValueError, match="this is a classifier, not a score model: load_classifier loads it"
+    ):
         load(tmp_path / "run")
 
 
@@ -40,8 +46,10 @@ def test_a_score_model_is_no_classifier():
 
 @pytest.mark.parametrize(("path", "value", "message"), [
     ("model.name", "unet", "model 'unet' gives ScoreNetwork where Classifier is expected"),
-    ("model.num_classes", 9, "model.num_classes=9 takes labels from 0 to 8, the data have labels from 0 to 9"),
-    ("sampling", {"name": "heun"}, "the config of a classifier, .* has an unknown section 'sampling'"),
+    ("model.num_classes", 9, "model.num_classes=9 takes labels from 0 to 8, the data have labels "
+"from 0 to 9"),
+    ("sampling", {"name": "heun"}, "the config of a classifier, .* has an unknown section "
+"'sampling'"),
     ("data.source", "swiss_roll", "the classifier takes images"),
 ])  # fmt: skip
 def test_what_makes_no_classifier_is_refused(path, value, message):
@@ -71,13 +79,17 @@ def test_data_without_labels_are_refused(tmp_path):
 def test_a_score_model_takes_no_classifier():
     config = read_config("digits/vp")
     config.model = {"name": "wideresnet"}
-    with pytest.raises(ValueError, match="model 'wideresnet' gives Classifier where ScoreNetwork is expected"):
+    with pytest.raises(
+        ValueError, match="model 'wideresnet' gives Classifier where ScoreNetwork is expected"
+    ):
         build(config)
 
 
 @pytest.mark.slow
 def test_a_trained_classifier_knows_clean_digits_and_doubts_noise(tmp_path):
-    """The whole config: 0.993 of the clean held-out digits were measured; the bound is far below."""
+    """The whole config: 0.993 of the clean held-out digits were measured; the bound is
+    far below.
+    """
     assert main(["train", "--config=classifier/digits", f"--workdir={tmp_path / 'run'}"]) == 0
     classifier = load_classifier(tmp_path / "run")
     source = build_classifier(classifier.config).source

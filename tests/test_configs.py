@@ -20,7 +20,8 @@ FOLDER = Path(score_sde.configs.__file__).parent
 NAMES = sorted(
     str(path.relative_to(FOLDER).with_suffix(""))
     for path in FOLDER.rglob("*.py")
-    if path.stem not in ("__init__", "paper")  # what the published experiments have in common is none itself
+    if path.stem
+    not in ("__init__", "paper")  # what the published experiments have in common is none itself
 )
 PUBLISHED = [name for name in NAMES if name.split("/")[0] in ("ve", "vp", "subvp")]
 CLASSIFIERS = [name for name in NAMES if name.split("/")[0] == "classifier"]
@@ -39,16 +40,22 @@ def test_a_config_builds_and_its_loss_and_sampler_fit_its_data(name):
     with abstract_init():
         experiment = build(read_config(name))
     model, key = experiment.model, jax.random.key(0)
-    loss, _ = jax.eval_shape(experiment.loss_fn(train=True), model.params, key, 0.5, experiment.source.train[0])
+    loss, _ = jax.eval_shape(
+        experiment.loss_fn(train=True), model.params, key, 0.5, experiment.source.train[0]
+    )
     assert loss.shape == ()
     drawn = jax.eval_shape(
-        lambda params: model.sampler.solve(key, model.sde, model.score_fn_of(params), jax.numpy.zeros(model.shape)),
+        lambda params: model.sampler.solve(
+            key, model.sde, model.score_fn_of(params), jax.numpy.zeros(model.shape)
+        ),
         model.params,
     )
     assert drawn.x.shape == model.shape
 
 
-@pytest.mark.parametrize(("name", "parameters"), [("classifier/digits", 88_570), ("classifier/cifar10_ve", 38_913_242)])
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("classifier/digits", 88_570), ("classifier/cifar10_ve", 38_913_242)]
+)
 def test_a_classifier_builds_and_its_loss_fits_its_data(name, parameters, tmp_path):
     config = read_config(name)
     if name == "classifier/cifar10_ve":
@@ -60,7 +67,12 @@ def test_a_classifier_builds_and_its_loss_fits_its_data(name, parameters, tmp_pa
     assert count == parameters
     key, source = jax.random.key(0), experiment.source
     loss, aux = jax.eval_shape(
-        experiment.loss_fn(train=True), experiment.model.params, key, 0.5, source.train[0], source.train_labels[0]
+        experiment.loss_fn(train=True),
+        experiment.model.params,
+        key,
+        0.5,
+        source.train[0],
+        source.train_labels[0],
     )
     assert loss.shape == aux["accuracy"].shape == ()
 
@@ -73,7 +85,9 @@ def test_a_dequantizer_builds_and_its_loss_fits_its_data(name):
     params, example = experiment.model.params, experiment.source.train[0]
     frozen, key = score_model.params, jax.random.key(0)
     loss, aux = jax.eval_shape(
-        lambda params, example: experiment.loss_fn(train=True)(params, key, 0.5, example, frozen=frozen),
+        lambda params, example: experiment.loss_fn(train=True)(
+            params, key, 0.5, example, frozen=frozen
+        ),
         params,
         example,
     )
@@ -88,15 +102,25 @@ def test_every_classifier_is_tested():
 def test_a_config_says_how_to_run_it(name):
     text = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
     if name in DEQUANTIZERS:
-        assert f" --config=configs/{name}.py" in text and "score-sde train-dequantizer --workdir=runs/" in text
+        assert (
+            f" --config=configs/{name}.py" in text
+            and "score-sde train-dequantizer --workdir=runs/" in text
+        )
     else:
         assert f"score-sde train --config=configs/{name}.py --workdir=runs/" in text
 
 
 def smaller(name):
-    common = ["training.num_steps=2", "training.batch_size=8", "training.eval_every=2", "training.sample_every=0"]
+    common = [
+        "training.num_steps=2",
+        "training.batch_size=8",
+        "training.eval_every=2",
+        "training.sample_every=0",
+    ]
     common += ["training.checkpoint_every=2", "training.log_every=1"]
-    network = ["model.channels=4", "model.channel_mult=1"] if name in IMAGES else ["model.hidden_sizes=8"]
+    network = (
+        ["model.channels=4", "model.channel_mult=1"] if name in IMAGES else ["model.hidden_sizes=8"]
+    )
     return [f"--config.{change}" for change in (*common, *network)]
 
 
@@ -135,7 +159,9 @@ TRACED = ("vp/cifar10_ddpmpp_continuous", "ve/ncsnv2/cifar10")
 
 @pytest.mark.parametrize("name", slow_but(PUBLISHED, *TRACED))
 def test_a_published_config_builds_at_full_size(name):
-    """Network, score and sampler of the size of the paper, traced and not run; the data are not needed."""
+    """Network, score and sampler of the size of the paper, traced and not run; the data
+    are not needed.
+    """
     config = read_config(name)
     with abstract_init():
         model = build_model(config, None, step=0)
@@ -157,9 +183,13 @@ def test_a_published_config_builds_at_full_size(name):
 def test_a_published_config_names_its_data_and_says_how_to_get_them(name, tmp_path, monkeypatch):
     monkeypatch.setenv("SCORE_SDE_DATA", str(tmp_path))
     config = read_config(name)
-    data_set = next(data_set for data_set in DATA_SETS if name.rpartition("/")[2].startswith(data_set))
+    data_set = next(
+        data_set for data_set in DATA_SETS if name.rpartition("/")[2].startswith(data_set)
+    )
     assert (config.data.source, config.data.get("category")) == DATA_SETS[data_set]
-    with pytest.raises(FileNotFoundError, match=rf"^no .* in {tmp_path / config.data.source}: ") as error:
+    with pytest.raises(
+        FileNotFoundError, match=rf"^no .* in {tmp_path / config.data.source}: "
+    ) as error:
         load_data(config)
     assert "\n" not in str(error.value)
 
@@ -177,18 +207,29 @@ def test_a_published_experiment_builds_with_its_data(tmp_path):
 def distinct_networks():
     """The first published experiment of each network and size of image."""
     configs = {name: read_config(name) for name in PUBLISHED}
-    kinds = {name: f"{config.example.shape} {config.model.to_json(sort_keys=True)}" for name, config in configs.items()}
-    return [name for i, name in enumerate(PUBLISHED) if kinds[name] not in [kinds[other] for other in PUBLISHED[:i]]]
+    kinds = {
+        name: f"{config.example.shape} {config.model.to_json(sort_keys=True)}"
+        for name, config in configs.items()
+    }
+    return [
+        name
+        for i, name in enumerate(PUBLISHED)
+        if kinds[name] not in [kinds[other] for other in PUBLISHED[:i]]
+    ]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", distinct_networks())
 def test_a_published_network_runs_at_full_size(name):
-    """One image through every distinct network; small random parameters, for most start with zeros in places."""
+    """One image through every distinct network; small random parameters, for most start
+    with zeros in places.
+    """
     with abstract_init():
         model = build_model(read_config(name), None, step=0)
     rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: 0.02 * rng.standard_normal(leaf.shape, np.float32), model.params)
+    params = jax.tree.map(
+        lambda leaf: 0.02 * rng.standard_normal(leaf.shape, np.float32), model.params
+    )
     image = rng.standard_normal(model.shape, np.float32)
     score = jax.jit(lambda params, x: model.score_fn_of(params)(x, 0.5))(params, image)
     assert score.shape == model.shape and np.isfinite(score).all() and np.std(score) > 0.0

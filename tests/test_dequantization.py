@@ -34,7 +34,9 @@ def affine(params, noise, levels):
 DEQUANTIZERS = {
     "uniform": UniformDequantizer(),
     "normal": TruncatedNormalDequantizer(std=0.3),
-    "variational": VariationalDequantizer(flow=affine, params={"log_scale": jnp.float32(-0.4), "shift": 0.3}),
+    "variational": VariationalDequantizer(
+        flow=affine, params={"log_scale": jnp.float32(-0.4), "shift": 0.3}
+    ),
 }
 
 
@@ -57,7 +59,8 @@ def bounds(dequantizer, num_samples, num_keys=4000):
 
 @pytest.mark.parametrize("name", slow_but(DEQUANTIZERS, "variational"))
 def test_bounds_are_below_the_truth_and_rise_to_it(name):
-    """4,000 keys each: rises of over 4 standard errors, and within 4 and 0.05 of the truth with 256 samples.
+    """4,000 keys each: rises of over 4 standard errors, and within 4 and 0.05 of the
+    truth with 256 samples.
 
     1 key in 16,000 fails; it is fixed.
     """
@@ -65,22 +68,34 @@ def test_bounds_are_below_the_truth_and_rise_to_it(name):
     for (lower, first), (upper, second) in itertools.pairwise(found):
         assert upper - lower > 4.0 * np.hypot(first, second)
     assert found[0][0] < exact() - 0.5
-    assert abs(found[-1][0] - exact()) < 0.05 + 4.0 * found[-1][1] and found[-1][0] < exact() + 4.0 * found[-1][1]
+    assert (
+        abs(found[-1][0] - exact()) < 0.05 + 4.0 * found[-1][1]
+        and found[-1][0] < exact() + 4.0 * found[-1][1]
+    )
 
 
 def test_the_single_sample_bound_is_the_expectation():
-    """``E log p(x) + dim log width`` of uniform points, by quadrature; 4 standard errors (1 key in 16,000 fails)."""
+    """``E log p(x) + dim log width`` of uniform points, by quadrature; 4 standard
+    errors (1 key in 16,000 fails).
+    """
     lower = -1.0 + WIDTH * np.asarray(LEVELS, np.float64).ravel()
-    terms = [integrate.quad(lambda x: stats.norm.logpdf(x, MEAN, STD) / WIDTH, a, a + WIDTH)[0] for a in lower]
+    terms = [
+        integrate.quad(lambda x: stats.norm.logpdf(x, MEAN, STD) / WIDTH, a, a + WIDTH)[0]
+        for a in lower
+    ]
     found, error = bounds(DEQUANTIZERS["uniform"], 1)
     assert abs(found - (np.sum(terms) + 4 * np.log(WIDTH))) < 4.0 * error
 
 
 @pytest.mark.parametrize("std", [0.1, 0.3, 5.0])
 def test_truncated_normal_offsets_have_the_stated_density(std):
-    """4,000 offsets by the test of Kolmogorov and Smirnov at 1e-4, and their density against SciPy's."""
+    """4,000 offsets by the test of Kolmogorov and Smirnov at 1e-4, and their density
+    against SciPy's.
+    """
     dequantizer = TruncatedNormalDequantizer(std=std)
-    offset, log_prob = jax.jit(jax.vmap(lambda key: dequantizer.sample(key, jnp.array([6]))))(keys(3, 4000))
+    offset, log_prob = jax.jit(jax.vmap(lambda key: dequantizer.sample(key, jnp.array([6]))))(
+        keys(3, 4000)
+    )
     offset = np.asarray(offset[:, 0], np.float64)
     known = stats.truncnorm(-0.5 / std, 0.5 / std, 0.5, std)
     assert offset.min() >= 0.0 and offset.max() <= 1.0
@@ -90,10 +105,12 @@ def test_truncated_normal_offsets_have_the_stated_density(std):
 
 
 def test_variational_offsets_have_the_stated_density():
-    """As above, against the logit-logistic distribution of an affine flow, which knows the level."""
-    offset, log_prob = jax.jit(jax.vmap(lambda key: DEQUANTIZERS["variational"].sample(key, jnp.array([6]))))(
-        keys(3, 4000)
-    )
+    """As above, against the logit-logistic distribution of an affine flow, which knows
+    the level.
+    """
+    offset, log_prob = jax.jit(
+        jax.vmap(lambda key: DEQUANTIZERS["variational"].sample(key, jnp.array([6])))
+    )(keys(3, 4000))
     offset = np.asarray(offset[:, 0], np.float64)
     known = stats.logistic(loc=0.3, scale=np.exp(-0.4 + 0.05 * 6))
     logit = np.log(offset) - np.log1p(-offset)
@@ -105,7 +122,9 @@ def test_variational_offsets_have_the_stated_density():
 def test_a_flow_that_changes_nothing_gives_uniform_offsets():
     still = VariationalDequantizer(flow=lambda params, noise, levels: (noise, 0.0), params=())
     offset, log_prob = jax.vmap(lambda key: still.sample(key, LEVELS))(keys(1, 1000))
-    assert stats.kstest(np.asarray(offset, np.float64).ravel(), "uniform").pvalue > 1e-4  # fails for 1 key in 10,000
+    assert (
+        stats.kstest(np.asarray(offset, np.float64).ravel(), "uniform").pvalue > 1e-4
+    )  # fails for 1 key in 10,000
     np.testing.assert_array_equal(log_prob, 0.0)
 
 
@@ -113,7 +132,10 @@ def test_a_dequantizer_is_a_pytree_of_what_it_has_learned():
     assert [len(jax.tree.leaves(dequantizer)) for dequantizer in DEQUANTIZERS.values()] == [0, 0, 2]
     sample = jax.jit(lambda dequantizer, key: dequantizer.sample(key, LEVELS))
     for dequantizer in DEQUANTIZERS.values():
-        found, wanted = sample(dequantizer, jax.random.key(0)), dequantizer.sample(jax.random.key(0), LEVELS)
+        found, wanted = (
+            sample(dequantizer, jax.random.key(0)),
+            dequantizer.sample(jax.random.key(0), LEVELS),
+        )
         np.testing.assert_allclose(found.offset, wanted.offset, rtol=1e-5)
 
 
@@ -126,7 +148,9 @@ def test_the_density_itself_as_dequantizer_leaves_no_gap():
     options = {"bins": BINS, "num_samples": 2}
     bound = lambda key: importance_weighted_log_prob(key, LEVELS, peaked, dequantizer, **options)  # noqa: E731
     found = jax.jit(bound)(jax.random.key(1))
-    np.testing.assert_allclose(found, 4 * np.log(stats.norm.cdf(2.5) - stats.norm.cdf(-2.5)), atol=1e-4)
+    np.testing.assert_allclose(
+        found, 4 * np.log(stats.norm.cdf(2.5) - stats.norm.cdf(-2.5)), atol=1e-4
+    )
 
 
 def test_chunks_give_the_same_bound():
@@ -151,12 +175,16 @@ def test_interval_probabilities_are_exact_in_the_tails_and_for_narrow_ones():
     with jax.enable_x64(True):
         found = log_interval_probability(jnp.asarray(lower), jnp.asarray(upper))
         np.testing.assert_allclose(found, known, rtol=1e-7)
-    shift = jax.vmap(jax.grad(lambda shift, a, b: log_interval_probability(a + shift, b + shift)), (None, 0, 0))
+    shift = jax.vmap(
+        jax.grad(lambda shift, a, b: log_interval_probability(a + shift, b + shift)), (None, 0, 0)
+    )
     assert np.isfinite(shift(0.0, *arguments)).all()
 
 
 def weighted(**options):
-    return importance_weighted_log_prob(jax.random.key(0), LEVELS, log_density, UniformDequantizer(), **options)
+    return importance_weighted_log_prob(
+        jax.random.key(0), LEVELS, log_density, UniformDequantizer(), **options
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""Learned dequantizers: they close the gap of a known density, and the command line trains and takes them."""
+"""Learned dequantizers: they close the gap of a known density, and the command line
+trains and takes them.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +39,12 @@ def test_training_closes_the_gap_to_the_probability_of_the_levels():
     4,000 bounds each, of which the standard error of the mean is below 0.01.
     """
     network = coupling_flow((2, 2, 1), channels=8, num_couplings=4, num_blocks=1)
-    parts = {"sde": VPSDE(), "network": network, "params": network.init(jax.random.key(0)), "shape": (2, 2, 1)}
+    parts = {
+        "sde": VPSDE(),
+        "network": network,
+        "params": network.init(jax.random.key(0)),
+        "shape": (2, 2, 1),
+    }
     scaling = Scaling(num_levels=8)
     model = LearnedDequantizer(**parts, scaling=scaling, seed=0, step=0, config={})
     objective, flat = VariationalDequantization(num_times=16), DATA.score_fn(VPSDE())
@@ -60,7 +67,9 @@ def test_training_closes_the_gap_to_the_probability_of_the_levels():
 
         return jax.lax.scan(update, (params, optimizer.init(params)), keys(1, 150))[0][0]
 
-    mean = jax.jit(lambda dequantizer: jax.vmap(lambda key: loss(dequantizer, key))(keys(2, 4000)).mean())
+    mean = jax.jit(
+        lambda dequantizer: jax.vmap(lambda key: loss(dequantizer, key))(keys(2, 4000)).mean()
+    )
     uniform, start = mean(UniformDequantizer()) - exact(), mean(model.dequantizer) - exact()
     gap = mean(model.dequantizer_of(trained(model.params))) - exact()
     assert 0.15 < uniform < 0.25 and abs(start - uniform) < 0.04
@@ -68,8 +77,10 @@ def test_training_closes_the_gap_to_the_probability_of_the_levels():
 
 
 SMALLER = [
-    "--config.training.num_steps=4", "--config.training.batch_size=8", "--config.training.log_every=1",
-    "--config.training.eval_every=2", "--config.training.checkpoint_every=2", "--config.model.channels=4",
+    "--config.training.num_steps=4", "--config.training.batch_size="
+"8", "--config.training.log_every=1",
+    "--config.training.eval_every=2", "--config.training.checkpoint_every="
+"2", "--config.model.channels=4",
     "--config.model.num_couplings=2", "--config.objective.num_times=2",
 ]  # fmt: skip
 TRAIN = ("train-dequantizer", "--config=dequantizer/digits")
@@ -91,11 +102,18 @@ def test_a_dequantizer_is_trained_loaded_and_taken(trained, tmp_path):
     assert (found.step, found.sde, found.scaling) == (4, score_model.sde, score_model.scaling)
     assert found.config["data"] == score_model.config["data"]
     offset, log_prob = found.dequantizer.sample(jax.random.key(0), jnp.zeros((8, 8, 1), jnp.uint8))
-    assert offset.shape == (8, 8, 1) and offset.min() >= 0.0 and offset.max() <= 1.0 and log_prob.shape == ()
+    assert (
+        offset.shape == (8, 8, 1)
+        and offset.min() >= 0.0
+        and offset.max() <= 1.0
+        and log_prob.shape == ()
+    )
     assert "eval_loss" in (workdir / "dequantizer" / "metrics.jsonl").read_text()
     tiny.run("likelihood", f"--workdir={workdir}")
     uniform = bits(workdir)
-    text = tiny.run("likelihood", f"--workdir={workdir}", f"--dequantizer={workdir / 'dequantizer'}")
+    text = tiny.run(
+        "likelihood", f"--workdir={workdir}", f"--dequantizer={workdir / 'dequantizer'}"
+    )
     assert " bits/dim over 10 examples" in text and len(bits(workdir)) == 10
     assert (bits(workdir) != uniform).all()
 
@@ -112,7 +130,9 @@ def test_its_training_goes_on_where_it_was(trained, tmp_path):
     tiny.run(*TRAIN, f"--workdir={workdir}", *SMALLER, "--config.training.num_steps=2")
     text = tiny.run(*TRAIN, f"--workdir={workdir}", *SMALLER)
     assert "found a checkpoint of step 2, going on to step 4" in text
-    ours, theirs = (load_dequantizer(folder / "dequantizer").params for folder in (workdir, trained))
+    ours, theirs = (
+        load_dequantizer(folder / "dequantizer").params for folder in (workdir, trained)
+    )
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
     assert "loss" in tiny.run("plot", f"--workdir={workdir / 'dequantizer'}")
 
@@ -131,22 +151,34 @@ def test_what_trains_no_dequantizer_is_refused(trained, tmp_path, capsys):
     toy, digits = f"--workdir={tiny.toy_run()}", f"--workdir={trained}"
     assert "the coupling flow takes images" in refusal(capsys, *TRAIN, toy)
     assert "--config=configs/dequantizer/digits.py" in refusal(capsys, "train-dequantizer", digits)
-    assert "'unet' gives ScoreNetwork" in refusal(capsys, *TRAIN, digits, "--config.model.name=unet")
-    assert "num_times=0 must be" in refusal(capsys, *TRAIN, digits, "--config.objective.num_times=0")
+    assert "'unet' gives ScoreNetwork" in refusal(
+        capsys, *TRAIN, digits, "--config.model.name=unet"
+    )
+    assert "num_times=0 must be" in refusal(
+        capsys, *TRAIN, digits, "--config.objective.num_times=0"
+    )
     assert "holds a run with model.channels=4" in refusal(capsys, *TRAIN, digits)
     folder = f"--workdir={tmp_path / 'new'}"
-    assert "score-sde train-dequantizer trains it" in refusal(capsys, "train", "--config=dequantizer/digits", folder)
+    assert "score-sde train-dequantizer trains it" in refusal(
+        capsys, "train", "--config=dequantizer/digits", folder
+    )
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.slow
 def test_what_is_no_dequantizer_is_refused(trained, capsys):
     likelihood = ("likelihood", f"--workdir={trained}")
-    assert "this is a score model, not a dequantizer" in refusal(capsys, *likelihood, f"--dequantizer={trained}")
+    assert "this is a score model, not a dequantizer" in refusal(
+        capsys, *likelihood, f"--dequantizer={trained}"
+    )
     assert "no checkpoint in" in refusal(capsys, *likelihood, "--dequantizer=nowhere")
     other = f"--dequantizer={trained / 'dequantizer'}"
-    assert "is for (shape, levels, bins)" in refusal(capsys, *likelihood, other, "--config.data.centered=false")
-    with pytest.raises(ValueError, match="this is a dequantizer, not a score model: load_dequantizer loads it"):
+    assert "is for (shape, levels, bins)" in refusal(
+        capsys, *likelihood, other, "--config.data.centered=false"
+    )
+    with pytest.raises(
+        ValueError, match="this is a dequantizer, not a score model: load_dequantizer loads it"
+    ):
         load(trained / "dequantizer")
     with abstract_init(), pytest.raises(ValueError, match="the coupling flow takes images"):
         build_dequantizer(read_config("dequantizer/digits"), load(tiny.toy_run()))

@@ -1,4 +1,6 @@
-"""Platforms of jax that cannot be started: one line that names the platform, by whatever jax raises."""
+"""Platforms of jax that cannot be started: one line that names the platform, by
+whatever jax raises.
+"""
 
 import jax
 import pytest
@@ -9,33 +11,60 @@ SET = " (set JAX_PLATFORMS='' to automatically choose an available backend)"
 FAILS = "Unable to initialize backend '{}': {}"
 
 CASES = [
-    ("cuda", AssertionError(), "no cuda device: jax sees none on this machine; JAX_PLATFORMS is 'cuda': unset it, or"),
     (
         "cuda",
-        RuntimeError(FAILS.format("cuda", "Backend 'cuda' is not in the list of known backends: ['cpu'].") + SET),
-        "no cuda device: Backend 'cuda' is not in the list of known backends: ['cpu']; JAX_PLATFORMS is 'cuda': unset",
+        AssertionError(),
+        "no cuda device: jax sees none on this machine; JAX_PLATFORMS is 'cuda': unset it, or",
+    ),
+    (
+        "cuda",
+        RuntimeError(
+            FAILS.format("cuda", "Backend 'cuda' is not in the list of known backends: ['cpu'].")
+            + SET
+        ),
+        "no cuda device: Backend 'cuda' is not in the list of known backends: ['cpu']; "
+        "JAX_PLATFORMS is 'cuda': unset",
     ),
     (
         "gpu",
-        RuntimeError(FAILS.format("rocm", "Backend 'rocm' is not in the list of known backends: ['cpu'].") + SET),
-        "no gpu device: Backend 'rocm' is not in the list of known backends: ['cpu']; JAX_PLATFORMS is 'gpu': unset",
+        RuntimeError(
+            FAILS.format("rocm", "Backend 'rocm' is not in the list of known backends: ['cpu'].")
+            + SET
+        ),
+        "no gpu device: Backend 'rocm' is not in the list of known backends: ['cpu']; "
+        "JAX_PLATFORMS is 'gpu': unset",
     ),
     (
         "cuda",
-        RuntimeError(FAILS.format("cuda", "RESOURCE_EXHAUSTED: : CUDA_ERROR_OUT_OF_MEMORY: out of memory") + SET),
-        "the cuda device has no free memory (RESOURCE_EXHAUSTED: : CUDA_ERROR_OUT_OF_MEMORY: out of memory); JAX_PLAT",
+        RuntimeError(
+            FAILS.format("cuda", "RESOURCE_EXHAUSTED: : CUDA_ERROR_OUT_OF_MEMORY: out of memory")
+            + SET
+        ),
+        "the cuda device has no free memory (RESOURCE_EXHAUSTED: : CUDA_ERROR_OUT_OF_MEMORY: out "
+        "of memory); JAX_PLAT",
     ),
     (
         "tpu",
-        RuntimeError(FAILS.format("tpu", "INTERNAL: Failed to open libtpu.so:\nno such file") + SET),
-        "no tpu device: INTERNAL: Failed to open libtpu.so: no such file; JAX_PLATFORMS is 'tpu': unset it, or set it",
+        RuntimeError(
+            FAILS.format("tpu", "INTERNAL: Failed to open libtpu.so:\nno such file") + SET
+        ),
+        "no tpu device: INTERNAL: Failed to open libtpu.so: no such file; JAX_PLATFORMS is 'tpu': "
+        "unset it, or set it",
     ),
     (
         None,
-        RuntimeError(FAILS.format("cuda", "FAILED_PRECONDITION: No visible GPU devices.") + " (you may need to …)"),
-        "no cuda device: FAILED_PRECONDITION: No visible GPU devices; JAX_PLATFORMS=cpu does without",
+        RuntimeError(
+            FAILS.format("cuda", "FAILED_PRECONDITION: No visible GPU devices.")
+            + " (you may need to …)"
+        ),
+        "no cuda device: FAILED_PRECONDITION: No visible GPU devices; JAX_PLATFORMS=cpu does "
+        "without",
     ),
-    ("cuda", ImportError("libcudart.so: bad"), "no cuda device: libcudart.so: bad; JAX_PLATFORMS is 'cuda': unset it"),
+    (
+        "cuda",
+        ImportError("libcudart.so: bad"),
+        "no cuda device: libcudart.so: bad; JAX_PLATFORMS is 'cuda': unset it",
+    ),
 ]
 
 

@@ -28,7 +28,11 @@ def matrix_with(spectrum, *, symmetric=True):
     rng = np.random.default_rng(2)
     dim = len(spectrum)
     basis = np.linalg.qr(rng.normal(size=(dim, dim)))[0]
-    other = np.linalg.inv(basis) if symmetric else np.linalg.inv(basis := basis + 0.03 * rng.normal(size=(dim, dim)))
+    other = (
+        np.linalg.inv(basis)
+        if symmetric
+        else np.linalg.inv(basis := basis + 0.03 * rng.normal(size=(dim, dim)))
+    )
     return jnp.asarray((basis * spectrum) @ other, jnp.float32)
 
 
@@ -40,7 +44,9 @@ def draws(divergence, matrix, num):
     def one(key):
         x = jnp.zeros(len(matrix))
         probes = divergence.probes(key, x)
-        return jnp.mean(value_and_divergence(lambda x, t: matrix @ x, x, 0.0, divergence, probes)[1])
+        return jnp.mean(
+            value_and_divergence(lambda x, t: matrix @ x, x, 0.0, divergence, probes)[1]
+        )
 
     return np.asarray(one(keys(1, num)), np.float64)
 
@@ -50,7 +56,8 @@ def test_value_and_divergence_of_a_probability_flow():
     velocity = probability_flow(sde, PLANE.score_fn(sde))
     jacobian = np.asarray(jax.jit(jax.jacfwd(velocity))(x, t))
     find = jax.jit(
-        lambda divergence, probes: value_and_divergence(velocity, x, t, divergence, probes), static_argnums=0
+        lambda divergence, probes: value_and_divergence(velocity, x, t, divergence, probes),
+        static_argnums=0,
     )
     value, trace = find(ExactTrace(), ExactTrace().probes(KEY, x))
     np.testing.assert_allclose(value, jax.jit(velocity)(x, t), rtol=1e-5)
@@ -65,7 +72,9 @@ def test_chunks_give_the_same_trace(chunk_size):
     weights = jax.random.normal(KEY, (12, 12))
     field = lambda x, t: jnp.tanh(weights @ x.ravel()).reshape(x.shape)  # noqa: E731
     x = jax.random.normal(jax.random.key(1), (2, 3, 2))
-    trace = lambda divergence: value_and_divergence(field, x, 0.0, divergence, divergence.probes(KEY, x))[1]  # noqa: E731
+    trace = lambda divergence: value_and_divergence(  # noqa: E731
+        field, x, 0.0, divergence, divergence.probes(KEY, x)
+    )[1]
     traces = jax.jit(lambda: [trace(ExactTrace()), trace(ExactTrace(chunk_size=chunk_size))])()
     np.testing.assert_allclose(traces[1], traces[0], rtol=1e-6)
 
@@ -79,7 +88,9 @@ def test_chunks_save_memory():
             field = lambda x, t: jnp.tanh(weights @ jnp.tanh(weights @ x))  # noqa: E731
             return value_and_divergence(field, x, 0.0, divergence, divergence.probes(KEY, x))
 
-        return jax.jit(trace).lower(jnp.zeros((32, 32))).compile().memory_analysis().temp_size_in_bytes
+        return (
+            jax.jit(trace).lower(jnp.zeros((32, 32))).compile().memory_analysis().temp_size_in_bytes
+        )
 
     assert memory(ExactTrace(chunk_size=32)) < memory(ExactTrace()) / 8
 
@@ -93,7 +104,9 @@ def test_the_products_are_as_many_as_stated(name):
         return 2.0 * probe
 
     def jacobian(probe):
-        return jax.pure_callback(product, jax.ShapeDtypeStruct(x.shape, x.dtype), probe, vmap_method="sequential")
+        return jax.pure_callback(
+            product, jax.ShapeDtypeStruct(x.shape, x.dtype), probe, vmap_method="sequential"
+        )
 
     jax.block_until_ready(divergence.estimates(jacobian, divergence.probes(KEY, x)))
     assert len(count) == divergence.num_products(8)
@@ -102,7 +115,9 @@ def test_the_products_are_as_many_as_stated(name):
 @pytest.mark.parametrize("name", MEMBERS)
 @pytest.mark.parametrize("symmetric", [pytest.param(True, marks=SLOW), False])
 def test_estimates_are_unbiased(name, symmetric):
-    """2,000 keys, within 4 standard errors of their mean: 1 of 16,000 fails for each of 12, and the keys are fixed."""
+    """2,000 keys, within 4 standard errors of their mean: 1 of 16,000 fails for each of
+    12, and the keys are fixed.
+    """
     spectrum = np.linspace(-1.0, 2.0, 10) ** 3
     found = draws(MEMBERS[name], matrix_with(spectrum, symmetric=symmetric), 2000)
     error = found.std() / np.sqrt(len(found))
@@ -112,7 +127,9 @@ def test_estimates_are_unbiased(name, symmetric):
 
 @pytest.mark.parametrize("kind", ["rademacher", "gaussian", "sphere"])
 def test_the_variance_of_one_probe_is_as_documented(kind):
-    """4,000 keys, within 15 %: 4 standard errors of a variance of numbers of kurtosis 6 (1 key in 16,000 fails)."""
+    """4,000 keys, within 15 %: 4 standard errors of a variance of numbers of kurtosis 6
+    (1 key in 16,000 fails).
+    """
     matrix = matrix_with(np.linspace(0.5, 2.0, 20))
     found = draws(Hutchinson(kind=kind), matrix, 4000)
     square, trace = float(jnp.sum(matrix**2)), float(jnp.trace(matrix))
@@ -126,7 +143,9 @@ def test_the_variance_of_one_probe_is_as_documented(kind):
 
 @SLOW
 def test_hutchpp_has_less_variance_at_equal_products_where_the_spectrum_decays():
-    """Eigenvalues ``1 / i^2``, 24 products of 60: under a twentieth of the variance of the best of Hutchinson's."""
+    """Eigenvalues ``1 / i^2``, 24 products of 60: under a twentieth of the variance of
+    the best of Hutchinson's.
+    """
     matrix, sketched = matrix_with(np.arange(1.0, 61.0) ** -2), HutchPP(num_probes=8)
     assert sketched.num_products(60) == 24
     found = draws(sketched, matrix, 1000)
@@ -137,13 +156,16 @@ def test_hutchpp_has_less_variance_at_equal_products_where_the_spectrum_decays()
 def test_hutchpp_is_exact_for_the_identity_and_for_few_dimensions():
     """Also where the sketch spans the space, and where the Jacobian vanishes."""
     np.testing.assert_allclose(draws(HutchPP(), 3.0 * jnp.eye(20), 20), 60.0, rtol=1e-5)
-    np.testing.assert_allclose(draws(HutchPP(num_probes=9), matrix_with([1.0, 2.0, -5.0]), 20), -2.0, rtol=1e-4)
+    np.testing.assert_allclose(
+        draws(HutchPP(num_probes=9), matrix_with([1.0, 2.0, -5.0]), 20), -2.0, rtol=1e-4
+    )
     np.testing.assert_array_equal(draws(HutchPP(), jnp.zeros((5, 5)), 20), 0.0)
 
 
 @pytest.mark.parametrize("name", slow_but(MEMBERS, "chunks", "hutchpp"))
 def test_gradients_by_parameters_in_reverse_mode(name):
-    """Of ``tr d tanh(W x) / dx``: on the average over 2,000 keys, within 5 standard errors of 16 numbers.
+    """Of ``tr d tanh(W x) / dx``: on the average over 2,000 keys, within 5 standard
+    errors of 16 numbers.
 
     1 key in 100,000 fails.
     """
@@ -152,10 +174,16 @@ def test_gradients_by_parameters_in_reverse_mode(name):
 
     def trace(weights, key):
         field = lambda x, t: jnp.tanh(weights @ x)  # noqa: E731
-        return jnp.mean(value_and_divergence(field, x, 0.0, divergence, divergence.probes(key, x))[1])
+        return jnp.mean(
+            value_and_divergence(field, x, 0.0, divergence, divergence.probes(key, x))[1]
+        )
 
-    exact = jax.grad(lambda weights: jnp.trace(jax.jacfwd(lambda x: jnp.tanh(weights @ x))(x)))(weights)
-    found = np.asarray(jax.jit(jax.vmap(jax.grad(trace), (None, 0)))(weights, keys(4, 2000)), np.float64)
+    exact = jax.grad(lambda weights: jnp.trace(jax.jacfwd(lambda x: jnp.tanh(weights @ x))(x)))(
+        weights
+    )
+    found = np.asarray(
+        jax.jit(jax.vmap(jax.grad(trace), (None, 0)))(weights, keys(4, 2000)), np.float64
+    )
     assert np.isfinite(found).all()
     error = found.std(axis=0) / np.sqrt(len(found))
     assert (np.abs(found.mean(axis=0) - exact) < np.maximum(5.0 * error, 1e-5)).all()
@@ -164,18 +192,24 @@ def test_gradients_by_parameters_in_reverse_mode(name):
 def test_the_gradient_survives_a_jacobian_without_full_rank():
     x, divergence = jnp.ones(6), HutchPP()
     probes = divergence.probes(KEY, x)
-    trace = lambda scale: value_and_divergence(lambda x, t: scale * x, x, 0.0, divergence, probes)[1]  # noqa: E731
+    trace = lambda scale: value_and_divergence(lambda x, t: scale * x, x, 0.0, divergence, probes)[  # noqa: E731
+        1
+    ]
     gradient = jax.grad(lambda scale: jnp.mean(trace(scale)))
     np.testing.assert_allclose(gradient(0.0), 6.0, rtol=1e-5)
 
 
 def test_probes_have_unit_covariance():
-    """Second moments of 40,000 probes, within 5 standard errors: 9 numbers, 1 key in 180,000 fails."""
+    """Second moments of 40,000 probes, within 5 standard errors: 9 numbers, 1 key in
+    180,000 fails.
+    """
     x = jnp.zeros((2, 1))
     for kind in ("rademacher", "gaussian", "sphere"):
         probes = np.asarray(Hutchinson(num_probes=40_000, kind=kind).probes(KEY, x))
         assert probes.shape == (40_000, 2, 1)
-        assert np.abs(probes[:, :, 0].T @ probes[:, :, 0] / 40_000 - np.eye(2)).max() < 5.0 * np.sqrt(2.0 / 40_000)
+        assert np.abs(
+            probes[:, :, 0].T @ probes[:, :, 0] / 40_000 - np.eye(2)
+        ).max() < 5.0 * np.sqrt(2.0 / 40_000)
         assert (set(np.unique(probes)) == {-1.0, 1.0}) == (kind == "rademacher")
         on_sphere = np.allclose(np.sum(probes**2, axis=(1, 2)), 2.0, rtol=1e-5)
         assert on_sphere == (kind != "gaussian")
@@ -185,7 +219,9 @@ def test_probes_have_unit_covariance():
 def test_one_probe_has_no_standard_error_and_many_have_less():
     estimates = jnp.array([1.0, 2.0, 4.0, 1.0])
     for divergence in (Hutchinson(num_probes=4), HutchPP(num_probes=4)):
-        np.testing.assert_allclose(divergence.std_error(estimates), np.std(estimates, ddof=1) / 2.0, rtol=1e-6)
+        np.testing.assert_allclose(
+            divergence.std_error(estimates), np.std(estimates, ddof=1) / 2.0, rtol=1e-6
+        )
     assert np.isnan(Hutchinson().std_error(estimates[:1]))
     assert float(ExactTrace().std_error(estimates[:1])) == 0.0
 
@@ -195,8 +231,14 @@ def test_one_probe_has_no_standard_error_and_many_have_less():
     [
         (lambda: Hutchinson(num_probes=0), "num_probes=0 must be at least 1"),
         (lambda: HutchPP(num_probes=0), "num_probes=0 must be at least 1"),
-        (lambda: HutchPP(sketch_size=0), "sketch_size=0 must be at least 1, or None for num_probes"),
-        (lambda: ExactTrace(chunk_size=0), "chunk_size=0 must be at least 1, or None for all at once"),
+        (
+            lambda: HutchPP(sketch_size=0),
+            "sketch_size=0 must be at least 1, or None for num_probes",
+        ),
+        (
+            lambda: ExactTrace(chunk_size=0),
+            "chunk_size=0 must be at least 1, or None for all at once",
+        ),
     ],
 )
 def test_wrong_options_are_refused_in_one_line(call, message):
@@ -206,5 +248,10 @@ def test_wrong_options_are_refused_in_one_line(call, message):
 
 
 def test_divergences_are_hashable_values():
-    assert hash(Hutchinson(num_probes=2)) == hash(Hutchinson(num_probes=2)) and ExactTrace() == ExactTrace()
-    assert Hutchinson(num_probes=2) != dataclasses.replace(Hutchinson(num_probes=2), kind="gaussian")
+    assert (
+        hash(Hutchinson(num_probes=2)) == hash(Hutchinson(num_probes=2))
+        and ExactTrace() == ExactTrace()
+    )
+    assert Hutchinson(num_probes=2) != dataclasses.replace(
+        Hutchinson(num_probes=2), kind="gaussian"
+    )

@@ -1,4 +1,6 @@
-"""Estimates of one form from the flow and from the bounds, and of discrete data from several points."""
+"""Estimates of one form from the flow and from the bounds, and of discrete data from
+several points.
+"""
 
 from dataclasses import replace
 
@@ -39,7 +41,9 @@ ESTIMATORS = {
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_the_density_is_estimated_within_its_error(name):
-    """50 keys: their mean within 4 standard errors (1 key in 16,000 fails) and 0.02 nats/dim for prior and decoder."""
+    """50 keys: their mean within 4 standard errors (1 key in 16,000 fails) and 0.02
+    nats/dim for prior and decoder.
+    """
     estimate = lambda key: ESTIMATORS[name].density(key, SDE, SCORE, X)  # noqa: E731
     found = jax.device_get(jax.jit(jax.vmap(estimate))(keys(0, 50)))
     error = np.std(found.log_prob) / np.sqrt(50)
@@ -51,14 +55,25 @@ def test_the_density_is_estimated_within_its_error(name):
 
 def test_options_reach_what_estimates():
     key = jax.random.key(2)
-    flow = FlowEstimator(divergence=Hutchinson(num_probes=3), rtol=1e-3, atol=1e-4, check_tolerance=True)
+    flow = FlowEstimator(
+        divergence=Hutchinson(num_probes=3), rtol=1e-3, atol=1e-4, check_tolerance=True
+    )
     found = jax.jit(lambda: flow.density(key, SDE, SCORE, X))()
-    options = {"divergence": Hutchinson(num_probes=3), "rtol": 1e-3, "atol": 1e-4, "check_tolerance": True}
+    options = {
+        "divergence": Hutchinson(num_probes=3),
+        "rtol": 1e-3,
+        "atol": 1e-4,
+        "check_tolerance": True,
+    }
     wanted = jax.jit(lambda: log_likelihood(key, SDE, SCORE, X, **options))()
-    np.testing.assert_allclose(found, (wanted.log_prob, wanted.std_error, wanted.solver_error, wanted.nfe), rtol=1e-5)
+    np.testing.assert_allclose(
+        found, (wanted.log_prob, wanted.std_error, wanted.solver_error, wanted.nfe), rtol=1e-5
+    )
     bound = VariationalEstimator(num_times=6, num_decodings=2, chunk_size=3)
     levels = jnp.arange(8)
-    found = jax.jit(lambda: bound.probability(key, SDE, SCORE, levels, Bins(low=0.0, width=0.125), 8))()
+    found = jax.jit(
+        lambda: bound.probability(key, SDE, SCORE, levels, Bins(low=0.0, width=0.125), 8)
+    )()
     options = {"num_times": 6, "num_decodings": 2, "bin_width": 0.125, "data_range": (0.0, 1.0)}
     wanted = jax.jit(lambda: variational_bound(key, SDE, SCORE, (levels + 0.5) / 8, **options))()
     np.testing.assert_allclose(found.log_prob, wanted.log_prob, rtol=1e-5)
@@ -87,9 +102,15 @@ def test_the_chain_takes_the_levels_of_a_discrete_sde():
 
     chain.check(NoisePrediction(time_label=StepIndex(num_levels=40)))
     found = jax.jit(lambda: chain.density(key, sde, by_time, X))()
-    wanted = jax.jit(lambda: ddpm_vlb(key, by_index, ddpm_marginals(40), X, num_levels=9, num_decodings=3))()
+    wanted = jax.jit(
+        lambda: ddpm_vlb(key, by_index, ddpm_marginals(40), X, num_levels=9, num_decodings=3)
+    )()
     np.testing.assert_allclose(found.log_prob, wanted.log_prob, rtol=1e-5)
-    for other in (replace(sde, beta_end=0.4), replace(sde, t_min=2 / 40), replace(sde, schedule="cosine")):
+    for other in (
+        replace(sde, beta_end=0.4),
+        replace(sde, t_min=2 / 40),
+        replace(sde, schedule="cosine"),
+    ):
         with pytest.raises(ValueError, match=r"has other levels than the SDE has from t_min=0\.0"):
             chain.density(key, other, by_time, X)
 
@@ -103,7 +124,12 @@ class Noisy(Estimator):
 
 def test_errors_of_several_points_are_weighted_as_they_are():
     levels, bins = jnp.arange(2), Bins(low=0.0, width=4.0)
-    options = {"estimator": Noisy(), "dequantizer": UniformDequantizer(), "bins": bins, "num_samples": 5}
+    options = {
+        "estimator": Noisy(),
+        "dequantizer": UniformDequantizer(),
+        "bins": bins,
+        "num_samples": 5,
+    }
     found = dequantized(jax.random.key(4), SDE, SCORE, levels, **options)
     offsets = [
         UniformDequantizer().sample(jax.random.split(key)[0], levels).offset
@@ -113,30 +139,39 @@ def test_errors_of_several_points_are_weighted_as_they_are():
     weights = np.exp(x.sum(axis=1))
     shares = weights / weights.sum()
     np.testing.assert_allclose(found.log_prob, np.log(weights.mean()) + 2 * np.log(4.0), rtol=1e-5)
-    np.testing.assert_allclose(found.std_error, np.sqrt(np.sum((shares * 0.1 * x[:, 0]) ** 2)), rtol=1e-5)
+    np.testing.assert_allclose(
+        found.std_error, np.sqrt(np.sum((shares * 0.1 * x[:, 0]) ** 2)), rtol=1e-5
+    )
     np.testing.assert_allclose(found.solver_error, np.sum(shares * 0.01 * x[:, 0]), rtol=1e-5)
     assert found.nfe == 35
 
 
 @pytest.mark.parametrize("other", [
-    NoisePrediction(), DiscreteNoisePrediction(num_scales=100), DiscreteNoisePrediction(beta_max=15.0)
+    NoisePrediction(), DiscreteNoisePrediction(num_scales=100),
+    DiscreteNoisePrediction(beta_max=15.0)
 ])  # fmt: skip
 def test_the_chain_is_for_models_of_its_own_levels(other):
     DDPMEstimator().check(DiscreteNoisePrediction())
     DDPMEstimator().check(DiscreteNoisePrediction(interpolate=True))
-    with pytest.raises(ValueError, match="the bound ddpm is for models of 1000 levels with beta_min") as error:
+    with pytest.raises(
+        ValueError, match="the bound ddpm is for models of 1000 levels with beta_min"
+    ) as error:
         DDPMEstimator().check(other)
     assert "\n" not in str(error.value)
     VariationalEstimator().check(other)
 
 
 def test_the_bound_of_levels_needs_the_labels_of_the_sde():
-    """Elsewhere the network was told an index that is off by one from the level that it was evaluated at."""
+    """Elsewhere the network was told an index that is off by one from the level that it
+    was evaluated at.
+    """
     chain, counting = DDPMEstimator(), NoisePrediction(time_label=StepIndex())
     chain.check_model(DiscreteVPSDE(), counting)
     chain.check_model(SDE, DiscreteNoisePrediction())
     for sde, parameterization in ((SDE, counting), (DiscreteVPSDE(), DiscreteNoisePrediction())):
-        with pytest.raises(ValueError, match="needs the time label step_index where the SDE is discrete_vp") as error:
+        with pytest.raises(
+            ValueError, match="needs the time label step_index where the SDE is discrete_vp"
+        ) as error:
             chain.check_model(sde, parameterization)
         assert "\n" not in str(error.value)
         VariationalEstimator().check_model(sde, parameterization)
@@ -147,9 +182,14 @@ def test_the_bound_of_levels_needs_the_labels_of_the_sde():
     [
         (lambda: VariationalEstimator(num_times=0), "num_times=0 must be at least 1"),
         (lambda: DDPMEstimator(num_levels=0), "num_levels=0 must be at least 1"),
-        (lambda: DDPMEstimator(num_scales=50, num_levels=50), "num_levels=50 must be less than num_scales=50"),
         (
-            lambda: FlowEstimator().probability(jax.random.key(0), SDE, SCORE, jnp.arange(8), Bins(), 8),
+            lambda: DDPMEstimator(num_scales=50, num_levels=50),
+            "num_levels=50 must be less than num_scales=50",
+        ),
+        (
+            lambda: FlowEstimator().probability(
+                jax.random.key(0), SDE, SCORE, jnp.arange(8), Bins(), 8
+            ),
             "this estimates densities only: data with levels need a dequantizer",
         ),
     ],

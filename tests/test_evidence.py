@@ -18,7 +18,9 @@ def point_of(mixture, shape):
 
 
 def many_bounds(sde, score_fn, x, num_keys=200, **options):
-    run = jax.vmap(lambda key: variational_bound(key, sde, score_fn, x, **{"num_times": 32, **options}))
+    run = jax.vmap(
+        lambda key: variational_bound(key, sde, score_fn, x, **{"num_times": 32, **options})
+    )
     return jax.device_get(jax.jit(run)(keys(1, num_keys)))
 
 
@@ -37,18 +39,24 @@ def prior_gap(sde, mean, std, x):
 
 
 def decoder_gap(alpha, sigma, mean, std, x, decoder_variance):
-    """``E log (q(x | x_t) / p(x | x_t))`` for normal data, with ``x_t`` from ``x`` and Tweedie's mean in both."""
+    """``E log (q(x | x_t) / p(x | x_t))`` for normal data, with ``x_t`` from ``x`` and
+    Tweedie's mean in both.
+    """
     v = alpha**2 * std**2 + sigma**2
     posterior, gain = (std * sigma) ** 2 / v, alpha * std**2 / v
     distance = ((x - mean) * (1.0 - gain * alpha)) ** 2 + (gain * sigma) ** 2
-    return 0.5 * np.sum(np.log(decoder_variance / posterior) + distance * (1.0 / decoder_variance - 1.0 / posterior))
+    return 0.5 * np.sum(
+        np.log(decoder_variance / posterior) + distance * (1.0 / decoder_variance - 1.0 / posterior)
+    )
 
 
 @pytest.mark.parametrize("name", slow_but(SDES, "vp"))
 def test_the_bound_is_tight_for_gaussian_data_but_for_prior_and_decoder(name):
-    """64 dimensions: the mean of 200 bounds within 4 standard errors (1 key in 16,000 fails) of the closed form.
+    """64 dimensions: the mean of 200 bounds within 4 standard errors (1 key in 16,000
+    fails) of the closed form.
 
-    With that standard error below 0.005 nats per dimension, and the gap of the decoder below 0.001.
+    With that standard error below 0.005 nats per dimension, and the gap of the decoder
+    below 0.001.
     """
     sde, x = SDES[name], point_of(ROOMY, (4, 4, 4))
     alpha, sigma = (float(value) for value in sde.marginal(sde.t_min))
@@ -60,16 +68,22 @@ def test_the_bound_is_tight_for_gaussian_data_but_for_prior_and_decoder(name):
     assert error < 0.005 * 64 and abs(gap) < 0.001 * 64
     assert abs(found - expected) < 4.0 * error + 1e-3
     np.testing.assert_allclose(
-        bounds.log_prob, -(bounds.prior + bounds.diffusion + bounds.reconstruction), rtol=1e-4, atol=1e-3
+        bounds.log_prob,
+        -(bounds.prior + bounds.diffusion + bounds.reconstruction),
+        rtol=1e-4,
+        atol=1e-3,
     )
 
 
 @SLOW
 @pytest.mark.parametrize(
-    ("mixture", "shape"), [pytest.param(HIGH, (64,), id="64d"), pytest.param(IMAGES, (16, 16, 3), id="images")]
+    ("mixture", "shape"),
+    [pytest.param(HIGH, (64,), id="64d"), pytest.param(IMAGES, (16, 16, 3), id="images")],
 )
 def test_the_bound_is_tight_for_mixtures(mixture, shape):
-    """200 bounds within 0.003 nats per dimension of ``log p_0``, and 4 standard errors (1 key in 16,000 fails)."""
+    """200 bounds within 0.003 nats per dimension of ``log p_0``, and 4 standard errors
+    (1 key in 16,000 fails).
+    """
     sde, x = VPSDE(beta_max=30.0, t_min=1e-4), point_of(mixture, shape)
     found, error = mean_and_error(many_bounds(sde, mixture.score_fn(sde), x).log_prob)
     assert abs(found - float(mixture.data_log_prob(x))) < 4.0 * error + 0.003 * mixture.dim
@@ -85,7 +99,9 @@ def test_a_wrong_score_has_a_lower_bound(factor):
 
 
 def discrete_data(sde, num_levels, probabilities):
-    """Independent levels in the middles of the bins of [-1, 1]: the exact score of their noised marginals."""
+    """Independent levels in the middles of the bins of [-1, 1]: the exact score of
+    their noised marginals.
+    """
     atoms = jnp.asarray(-1.0 + (np.arange(num_levels) + 0.5) * (2.0 / num_levels), jnp.float32)
 
     def score(x, t):
@@ -98,11 +114,16 @@ def discrete_data(sde, num_levels, probabilities):
 
 
 def test_the_decoder_of_bins_gives_the_probability_of_the_levels():
-    """Levels of known probability: within 0.003 nats per dimension, and 4 standard errors (1 key in 16,000 fails).
+    """Levels of known probability: within 0.003 nats per dimension, and 4 standard
+    errors (1 key in 16,000 fails).
 
-    At ``t_min`` the noise is a twelfth of a bin, so that decoding costs nothing; first and last bins are among them.
+    At ``t_min`` the noise is a twelfth of a bin, so that decoding costs nothing; first
+    and last bins are among them.
     """
-    sde, probabilities = VPSDE(beta_max=30.0), jnp.array([0.05, 0.2, 0.1, 0.3, 0.05, 0.1, 0.15, 0.05])
+    sde, probabilities = (
+        VPSDE(beta_max=30.0),
+        jnp.array([0.05, 0.2, 0.1, 0.3, 0.05, 0.1, 0.15, 0.05]),
+    )
     score, atoms = discrete_data(sde, 8, probabilities)
     levels = jnp.tile(jnp.arange(8), 4).reshape(2, 16)
     bounds = many_bounds(sde, score, atoms[levels], bin_width=0.25)
@@ -112,13 +133,24 @@ def test_the_decoder_of_bins_gives_the_probability_of_the_levels():
 
 
 def test_probabilities_of_all_levels_sum_to_one():
-    """Where the decoder is wider than a bin: about one mean, whatever the noise, first and last bins open."""
+    """Where the decoder is wider than a bin: about one mean, whatever the noise, first
+    and last bins open.
+    """
     alpha, sigma = marginal = VPSDE().marginal(0.3)
     score = lambda x, t: (alpha * 0.4 - x) / sigma**2  # noqa: E731
 
     def probability(middle):
         return jnp.exp(
-            -decoding_cost(jax.random.key(0), score, middle[None], 0.3, marginal, sigma / alpha, 0.25, (-1.0, 1.0))
+            -decoding_cost(
+                jax.random.key(0),
+                score,
+                middle[None],
+                0.3,
+                marginal,
+                sigma / alpha,
+                0.25,
+                (-1.0, 1.0),
+            )
         )
 
     found = jax.vmap(probability)(-1.0 + (jnp.arange(8) + 0.5) * 0.25)
@@ -129,7 +161,8 @@ def test_probabilities_of_all_levels_sum_to_one():
 @pytest.mark.slow
 @pytest.mark.parametrize("bin_width", [None, pytest.param(0.05, marks=SLOW)])
 def test_the_standard_error_is_honest(bin_width):
-    """Over 500 keys: from 0.9 to 2 times the deviation of the bounds, as neighbouring strata differ.
+    """Over 500 keys: from 0.9 to 2 times the deviation of the bounds, as neighbouring
+    strata differ.
 
     Both deviations are known to 4 %.
     """
@@ -141,19 +174,33 @@ def test_the_standard_error_is_honest(bin_width):
 
 def test_a_single_draw_has_no_standard_error():
     def bound(draws, decodings):
-        return bound_of(jnp.zeros(()), jnp.ones(draws), jnp.ones(draws), jnp.ones(decodings)).std_error
+        return bound_of(
+            jnp.zeros(()), jnp.ones(draws), jnp.ones(draws), jnp.ones(decodings)
+        ).std_error
 
     assert np.isnan(bound(1, 3)) and np.isnan(bound(3, 1)) and float(bound(2, 2)) == 0.0
 
 
 def test_the_standard_error_by_hand():
-    """Half the weights, and half the squares of differences: ``(2^2 2 + 1^2 (2 + 8) / 2 + 8) / 4`` and ``2 / 2``."""
-    bound = bound_of(jnp.ones(()), jnp.array([2.0, 1.0, 1.0]), jnp.array([1.0, 3.0, 7.0]), jnp.array([1.0, 3.0]), 5.0)
-    np.testing.assert_allclose(bound, (-(1.0 + 11.0 + 2.0), np.sqrt(21.0 / 4.0 + 1.0), 1.0, 11.0, 2.0), rtol=1e-6)
+    """Half the weights, and half the squares of differences: ``(2^2 2 + 1^2 (2 + 8) / 2
+    + 8) / 4`` and ``2 / 2``.
+    """
+    bound = bound_of(
+        jnp.ones(()),
+        jnp.array([2.0, 1.0, 1.0]),
+        jnp.array([1.0, 3.0, 7.0]),
+        jnp.array([1.0, 3.0]),
+        5.0,
+    )
+    np.testing.assert_allclose(
+        bound, (-(1.0 + 11.0 + 2.0), np.sqrt(21.0 / 4.0 + 1.0), 1.0, 11.0, 2.0), rtol=1e-6
+    )
 
 
 def test_the_residual_is_unbiased_and_varies_less_at_small_noise():
-    """Against ``|sigma s + eps|^2`` itself over 4,000 noises, within 5 standard errors (1 key in 1,000,000 fails)."""
+    """Against ``|sigma s + eps|^2`` itself over 4,000 noises, within 5 standard errors
+    (1 key in 1,000,000 fails).
+    """
     sde, x = VPSDE(), point_of(HIGH, (64,))
     score = HIGH.score_fn(sde)
 
@@ -165,7 +212,8 @@ def test_the_residual_is_unbiased_and_varies_less_at_small_noise():
     both = lambda key, t: (plain(key, t), noise_residual(key, score, x, t, sde.marginal(t)))  # noqa: E731
     for t in (0.001, 0.3, 0.9):
         direct, reduced = (
-            np.asarray(part, np.float64) for part in jax.jit(jax.vmap(both, (0, None)))(keys(2, 4000), t)
+            np.asarray(part, np.float64)
+            for part in jax.jit(jax.vmap(both, (0, None)))(keys(2, 4000), t)
         )
         assert abs(np.mean(direct - reduced)) < 5.0 * np.std(direct - reduced) / np.sqrt(4000)
         assert t > 0.001 or reduced.std() < 0.1 * direct.std()
@@ -178,7 +226,9 @@ def test_chunks_and_gradients():
 
     def bound(factor, chunk_size):
         options = {"num_times": 10, "chunk_size": chunk_size}
-        return variational_bound(jax.random.key(0), sde, lambda x, t: factor * score(x, t), x, **options).log_prob
+        return variational_bound(
+            jax.random.key(0), sde, lambda x, t: factor * score(x, t), x, **options
+        ).log_prob
 
     gradient = jax.jit(jax.value_and_grad(bound), static_argnums=1)
     np.testing.assert_allclose(gradient(1.1, 3), gradient(1.1, None), rtol=1e-4)

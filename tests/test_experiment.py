@@ -20,7 +20,9 @@ from score_sde.training import EMA
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory):
     with tiny.quick_compilation():
-        return build(read_config(str(tiny.config_file(tiny.TOY, tmp_path_factory.mktemp("config")))))
+        return build(
+            read_config(str(tiny.config_file(tiny.TOY, tmp_path_factory.mktemp("config"))))
+        )
 
 
 @pytest.mark.parametrize(
@@ -36,7 +38,11 @@ def experiment(tmp_path_factory):
         (Training, {"keep_best": -1}, "training.keep_best must not be negative, got -1"),
         (Training, {"eval_every": -1}, "training.eval_every must not be negative, got -1"),
         (Training, {"snapshot_every": -1}, "training.snapshot_every must not be negative, got -1"),
-        (Training, {"ema_decay": 1.0}, "training.ema_decay must be at least 0 and less than 1, got 1.0"),
+        (
+            Training,
+            {"ema_decay": 1.0},
+            "training.ema_decay must be at least 0 and less than 1, got 1.0",
+        ),
         (Evaluating, {"batch_size": 0}, "eval.batch_size must be at least 1, got 0"),
         (Evaluating, {"max_examples": 0}, "eval.max_examples must be at least 1, got 0"),
         (Evaluating, {"rtol": 0.0}, "eval.rtol must be positive, got 0.0"),
@@ -62,7 +68,10 @@ def test_times_must_lie_before_the_end_of_the_sde(tmp_path):
         (config.objective.time_sampling, "objective.time_sampling.t_min"),
     ):
         before, section.t_min = section.t_min, 0.5
-        with abstract_init(), pytest.raises(ValueError, match=rf"^{key}=0.5 must be less than sde.t_max=0.5$"):
+        with (
+            abstract_init(),
+            pytest.raises(ValueError, match=rf"^{key}=0.5 must be less than sde.t_max=0.5$"),
+        ):
             build(config)
         section.t_min = before
 
@@ -87,7 +96,8 @@ def test_the_loss_of_an_example_is_a_pure_function_of_its_key(experiment):
 
 
 def test_a_network_that_predicts_nothing_has_the_loss_of_pure_noise(experiment):
-    """The last layer starts at zero, so the loss is the mean of squared noise: 1 within 5 standard errors.
+    """The last layer starts at zero, so the loss is the mean of squared noise: 1 within
+    5 standard errors.
 
     It fails by chance in fewer than 1e-6 of all seeds, and the seed is fixed.
     """
@@ -110,7 +120,9 @@ def score_experiment(flip):
     config = read_config("digits/vp")
     config.data.flip = flip
     ramp = jax.numpy.linspace(-1.0, 1.0, 8)[:, None]
-    return with_network(config, ScoreNetwork(init=lambda key: {}, apply=lambda params, x, t, **options: ramp * x))
+    return with_network(
+        config, ScoreNetwork(init=lambda key: {}, apply=lambda params, x, t, **options: ramp * x)
+    )
 
 
 def classifier_experiment(flip):
@@ -123,19 +135,31 @@ def classifier_experiment(flip):
     return with_network(config, Classifier(init=lambda key: {}, apply=logits))
 
 
-@pytest.mark.parametrize(("make", "label"), [(score_experiment, ()), (classifier_experiment, (jax.numpy.array(3),))])
+@pytest.mark.parametrize(
+    ("make", "label"), [(score_experiment, ()), (classifier_experiment, (jax.numpy.array(3),))]
+)
 def test_training_alone_sees_images_from_either_side(make, label):
-    """With the same key, the loss of the flipping experiment is that of the image or of its mirror image."""
+    """With the same key, the loss of the flipping experiment is that of the image or of
+    its mirror image.
+    """
 
     def compiled(flip, train):
         loss_fn = make(flip).loss_fn(train=train)
         return jax.jit(lambda key, x: loss_fn({}, key, 0.5, x, *label)[0])
 
-    straight, flipping, evaluating = compiled(False, True), compiled(True, True), compiled(True, False)
+    straight, flipping, evaluating = (
+        compiled(False, True),
+        compiled(True, True),
+        compiled(True, False),
+    )
     image = jax.numpy.asarray(make(True).source.train[0])
     seen = set()
     for key in jax.random.split(jax.random.key(0), 16):
-        plain, mirrored, found = straight(key, image), straight(key, image[:, ::-1]), flipping(key, image)
+        plain, mirrored, found = (
+            straight(key, image),
+            straight(key, image[:, ::-1]),
+            flipping(key, image),
+        )
         assert plain != mirrored and found in (plain, mirrored)
         assert evaluating(key, image) == plain
         seen.add(bool(found == mirrored))

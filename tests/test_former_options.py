@@ -1,4 +1,6 @@
-"""Networks whose defaults have changed, and networks that cannot take the time labels of a config."""
+"""Networks whose defaults have changed, and networks that cannot take the time labels
+of a config.
+"""
 
 from pathlib import Path
 
@@ -41,7 +43,9 @@ def program(network):
 
 
 def saved_before(folder):
-    """A model of DDPM with 32 channels as it was exported before it had the option ``num_groups``."""
+    """A model of DDPM with 32 channels as it was exported before it had the option
+    ``num_groups``.
+    """
     experiment = built(config_of("ddpm", **SMALL))
     config = dict(experiment.model.config)
     assert config["model"].pop("num_groups") is None
@@ -69,7 +73,9 @@ def test_a_run_that_was_begun_before_goes_on_as_it_was(tmp_path, monkeypatch):
     saved = saved_before(tmp_path / "model")
     monkeypatch.setattr(resume, "newest_config", lambda folder: saved)
     config = config_of("ddpm", **SMALL)
-    with pytest.raises(ValueError, match=r"holds a run with model\.num_groups=32 where this config has None"):
+    with pytest.raises(
+        ValueError, match=r"holds a run with model\.num_groups=32 where this config has None"
+    ):
         resume.check_resumes(tmp_path, built(config).model.config)
     experiment = built(resume.continued(tmp_path, config))
     assert experiment.model.config["model"]["num_groups"] == 32
@@ -78,7 +84,9 @@ def test_a_run_that_was_begun_before_goes_on_as_it_was(tmp_path, monkeypatch):
     assert resume.continued(tmp_path, config) is config
 
 
-@pytest.mark.parametrize("saved", [None, [], "x", {}, {"model": None}, {"model": ["ddpm"]}, {"model": "ddpm"}])
+@pytest.mark.parametrize(
+    "saved", [None, [], "x", {}, {"model": None}, {"model": ["ddpm"]}, {"model": "ddpm"}]
+)
 def test_a_saved_config_may_be_anything(saved):
     assert with_former_options(saved) == saved
     assert as_begun({"model": {"name": "ddpm"}}, saved)["model"]["num_groups"] == 32
@@ -117,19 +125,30 @@ def test_ncsnpp_takes_the_label_of_edm():
 @pytest.mark.parametrize(
     ("model", "parameterization", "objective", "message"),
     [
-        (section("ncsn", nf=4), EDM, None, "NCSN takes as its time label the index of one of 10 noise levels, from 9"),
+        (
+            section("ncsn", nf=4),
+            EDM,
+            None,
+            "NCSN takes as its time label the index of one of 10 noise levels, from 9",
+        ),
         (
             section("ncsnv2", nf=4),
             section("discrete_score", num_scales=10),
             None,
             "discrete_score with num_scales=232$",
         ),
-        (section("ncsnpp", **NCSNPP, scale_by_sigma=True), EDM, None, "choose scale_by_sigma=False, or time_label='n"),
+        (
+            section("ncsnpp", **NCSNPP, scale_by_sigma=True),
+            EDM,
+            None,
+            "choose scale_by_sigma=False, or time_label='n",
+        ),
         (
             section("ncsnpp", **NCSNPP),
             section("discrete_noise"),
             section("ddpm"),
-            "DiscreteNoisePrediction gives 0 at t=0: .* or embedding_type='positional' for indices from 0 on$",
+            "DiscreteNoisePrediction gives 0 at t=0: .* or embedding_type='positional' for indices "
+            "from 0 on$",
         ),
         (
             section("ddpm", **SMALL, scale_by_sigma=True),
@@ -139,7 +158,9 @@ def test_ncsnpp_takes_the_label_of_edm():
         ),
     ],
 )
-def test_labels_that_a_network_cannot_take_are_refused_in_one_line(model, parameterization, objective, message):
+def test_labels_that_a_network_cannot_take_are_refused_in_one_line(
+    model, parameterization, objective, message
+):
     config = config_of(**model)
     config.parameterization = parameterization
     if objective is not None:

@@ -8,7 +8,10 @@ import pytest
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "fuzz.py"
 
-FAST = "torch,flax,reference config,npz,npy,idx,cifar10,svhn,tfrecords,folder,faces,celeba,imagenet,metrics"
+FAST = (
+    "torch,flax,reference "
+    "config,npz,npy,idx,cifar10,svhn,tfrecords,folder,faces,celeba,imagenet,metrics"
+)
 FAST += ",pieces,flipped pieces,headers of pieces,losses,lsun"
 """Readers that build no network."""
 
@@ -43,7 +46,7 @@ fuzz.GROWTH = 10**8
 for name, read in READS.items():
     fuzz.TARGETS[name] = Target(write, read)
     print(name, *fuzz.run_case(name, 0, 0, timeout=30.0 if name != "hang" else 1.0), sep=": ")
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of processes in /proc")
@@ -57,7 +60,9 @@ def test_a_few_cases_of_each_reader_are_loaded_or_refused():
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of processes in /proc")
 def test_each_kind_of_fault_is_found():
     code = HOSTILE.format(scripts=str(SCRIPT.parent))
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
+    )
     lines = dict(line.split(": ", 1) for line in found.stdout.splitlines())
     assert lines.pop("loaded").startswith("loaded"), found.stderr
     assert lines.pop("refused") == "refused: wrong"

@@ -31,7 +31,9 @@ def test_it_is_public():
     assert score_sde.slerp is slerp
 
 
-@pytest.mark.parametrize("b", [B, 2 * A, A, -A, 0 * A], ids=["any", "parallel", "equal", "opposite", "zero"])
+@pytest.mark.parametrize(
+    "b", [B, 2 * A, A, -A, 0 * A], ids=["any", "parallel", "equal", "opposite", "zero"]
+)
 def test_the_ends_are_exact(b):
     found = way(A, b)
     assert (found[0] == A).all() and (found[-1] == b).all() and found.dtype == jnp.float32
@@ -70,7 +72,9 @@ def test_beyond_the_ends_it_goes_on_along_the_circle():
     np.testing.assert_allclose(slerp(a, b, 2.0), [-1.0, 0.0], atol=1e-6)
 
 
-@pytest.mark.parametrize("b", [B, A, 2 * A, -A, 0 * A], ids=["any", "equal", "parallel", "opposite", "zero"])
+@pytest.mark.parametrize(
+    "b", [B, A, 2 * A, -A, 0 * A], ids=["any", "equal", "parallel", "opposite", "zero"]
+)
 def test_gradients_are_finite(b):
     gradients = jax.jit(jax.grad(lambda *args: slerp(*args).sum(), argnums=(0, 1, 2)))(A, b, 0.3)
     assert all(np.isfinite(gradient).all() for gradient in gradients)
@@ -88,14 +92,18 @@ def test_where_two_meet_the_gradient_is_that_of_the_straight_line():
 
 
 def test_pairs_of_a_batch_and_the_weights_of_each_may_be_mapped():
-    found = jax.vmap(lambda a, b: jax.vmap(lambda w: slerp(a, b, w))(WEIGHTS))(jnp.stack([A, B]), jnp.stack([B, A]))
+    found = jax.vmap(lambda a, b: jax.vmap(lambda w: slerp(a, b, w))(WEIGHTS))(
+        jnp.stack([A, B]), jnp.stack([B, A])
+    )
     np.testing.assert_allclose(found[0], found[1, ::-1], atol=1e-6)
 
 
 def test_temperature_scales_and_must_be_positive():
     np.testing.assert_array_equal(with_temperature(A, 0.5), 0.5 * A)
     for temperature in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match=f"temperature={temperature} must be positive and finite"):
+        with pytest.raises(
+            ValueError, match=f"temperature={temperature} must be positive and finite"
+        ):
             with_temperature(A, temperature)
 
 

@@ -20,10 +20,18 @@ def test_a_model_is_loaded_from_its_workdir_its_checkpoints_or_one_of_them():
     workdir = tiny.toy_run()
     latest = load(workdir)
     assert latest.step == 30 and latest.shape == (2,)
-    for model in (load(str(workdir)), load(workdir / "checkpoints"), load(workdir / "checkpoints" / "30")):
+    for model in (
+        load(str(workdir)),
+        load(workdir / "checkpoints"),
+        load(workdir / "checkpoints" / "30"),
+    ):
         assert model.step == 30
         jax.tree.map(np.testing.assert_array_equal, model.params, latest.params)
-    for model in (load(workdir, step=20), load(workdir / "checkpoints" / "20"), load(workdir / "checkpoints", step=20)):
+    for model in (
+        load(workdir, step=20),
+        load(workdir / "checkpoints" / "20"),
+        load(workdir / "checkpoints", step=20),
+    ):
         assert model.step == 20
     assert not np.array_equal(jax.tree.leaves(model.params)[0], jax.tree.leaves(latest.params)[0])
 
@@ -33,7 +41,9 @@ def test_where_there_is_no_checkpoint(path, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(FileNotFoundError, match=r"no checkpoint in .* train with `score-sde train"):
         load(tmp_path / path)
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint of step 7 in .*: there are \[20, 30\]"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no checkpoint of step 7 in .*: there are \[20, 30\]"
+    ):
         load(tiny.toy_run(), step=7)
 
 
@@ -45,14 +55,18 @@ def test_the_saved_config_can_be_changed_and_loaded_with():
     del config.example
     assert load(tiny.toy_run(), config=config).shape == (2,)
     config.model.hidden_sizes = (16,)
-    with pytest.raises(ValueError, match=r"^model does not fit the trained parameters: .* is \(.*\) there and"):
+    with pytest.raises(
+        ValueError, match=r"^model does not fit the trained parameters: .* is \(.*\) there and"
+    ):
         load(tiny.toy_run(), config=config)
 
 
 def test_a_loaded_model_samples_under_jit_and_vmap():
     model = load(tiny.toy_run())
     keys = jax.random.split(jax.random.key(0), 8)
-    draw = jax.jit(jax.vmap(lambda key: sample(key, model.sde, model.score_fn, model.sampler, model.shape).x))
+    draw = jax.jit(
+        jax.vmap(lambda key: sample(key, model.sde, model.score_fn, model.sampler, model.shape).x)
+    )
     with tiny.quick_compilation():
         points, again = draw(keys), draw(keys[3:4])
     assert points.shape == (8, 2) and np.isfinite(points).all()
@@ -80,7 +94,10 @@ def test_an_exported_model_takes_another_config_and_has_one_step(exported):
     config = saved_config(exported)
     config.sampling = ConfigDict({"name": "probability_flow", "rtol": 1e-2, "atol": 1e-2})
     assert load(exported, step=30, config=config).sampler == ProbabilityFlow(rtol=1e-2, atol=1e-2)
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint of step 20 in .*: it is a model exported at step 30"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"no checkpoint of step 20 in .*: it is a model exported at step 30",
+    ):
         load(exported, step=20)
 
 

@@ -7,7 +7,15 @@ from typing import Literal
 
 import pytest
 
-from score_sde.naming import check_arguments, describe, did_you_mean, fits, from_text, imported, lookup
+from score_sde.naming import (
+    check_arguments,
+    describe,
+    did_you_mean,
+    fits,
+    from_text,
+    imported,
+    lookup,
+)
 from score_sde.trust import EVERYTHING
 
 TABLE = {"heun": 1, "euler_maruyama": 2}
@@ -25,7 +33,9 @@ def test_lookup_finds_an_entry_of_the_table_and_a_dotted_name():
 
 @pytest.mark.parametrize("name", ["huen", "", 3, None, ["heun"], {"name": "heun"}, 1.5, True])
 def test_lookup_of_anything_else_lists_what_there_is(name):
-    with pytest.raises(ValueError, match=r"unknown sampler .*known: heun, euler_maruyama, or package.module:Name"):
+    with pytest.raises(
+        ValueError, match=r"unknown sampler .*known: heun, euler_maruyama, or package.module:Name"
+    ):
         lookup("sampler", name, TABLE, trust=EVERYTHING)
 
 
@@ -47,23 +57,32 @@ def test_a_dotted_name_that_leads_nowhere(name, message):
         imported("sde", name, TABLE, trust=EVERYTHING)
 
 
-@pytest.mark.parametrize("code", ["import no_such_module", "def (", "raise RuntimeError('of its own')"])
+@pytest.mark.parametrize(
+    "code", ["import no_such_module", "def (", "raise RuntimeError('of its own')"]
+)
 def test_a_module_that_cannot_be_imported(tmp_path, monkeypatch, code):
     (tmp_path / "broken_module.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ValueError, match=r"^sde 'broken_module:Name': module 'broken_module' cannot be imported"):
+    with pytest.raises(
+        ValueError, match=r"^sde 'broken_module:Name': module 'broken_module' cannot be imported"
+    ):
         imported("sde", "broken_module:Name", trust=EVERYTHING)
     sys.modules.pop("broken_module", None)
 
 
-def solver(shape: tuple[int, ...], *, num_steps: int = 3, snr: float = 0.1, kind: Literal["a", "b"] = "a") -> None:
+def solver(
+    shape: tuple[int, ...], *, num_steps: int = 3, snr: float = 0.1, kind: Literal["a", "b"] = "a"
+) -> None:
     """Something with arguments."""
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_step": 3}, "sampling has no key 'num_step', did you mean 'num_steps'?; keys: num_steps, snr, kind"),
+        (
+            {"num_step": 3},
+            "sampling has no key 'num_step', did you mean 'num_steps'?; keys: num_steps, snr, kind",
+        ),
         ({"shape": 3}, "sampling has no key 'shape'; keys: num_steps, snr, kind"),
         ({"num_steps": 1.5}, "sampling.num_steps must be a whole number, got 1.5"),
         ({"num_steps": True}, "sampling.num_steps must be a whole number, got True"),
@@ -80,7 +99,11 @@ def test_arguments_that_do_not_fit(arguments, message):
 
 def test_arguments_that_fit_and_one_that_is_missing():
     found = check_arguments("sampling", solver, {"num_steps": 3, "snr": 1}, given=("shape",))
-    assert found == {"num_steps": 3, "snr": 1.0} and type(found["snr"]) is float and type(found["num_steps"]) is int
+    assert (
+        found == {"num_steps": 3, "snr": 1.0}
+        and type(found["snr"]) is float
+        and type(found["num_steps"]) is int
+    )
     assert check_arguments("sampling", lambda **anything: None, {"whatever": 3}) == {"whatever": 3}
     with pytest.raises(ValueError, match=r"^sampling 'heun' needs shape$"):
         check_arguments("sampling", solver, {}, name="heun")
@@ -140,10 +163,22 @@ def test_a_text_makes_a_value_by_a_table(text, made):
         ("ball:", "toy.radius must be a finite number, got ''"),
         ("ball:big", "toy.radius must be a finite number, got 'big'"),
         ("ball:inf", "toy.radius must be a finite number, got 'inf'"),
-        ("ball:__import__('os')", """toy.radius must be a finite number, got "__import__('os')\""""),
-        ("ball:1,2", "toy 'ball:1,2' must be ball:VALUE and then, after commas, key=value once each"),
-        ("ball:radius=1", "toy 'ball:radius=1' must be ball:VALUE and then, after commas, key=value once each"),
-        ("ball:1,radius=1", "toy 'ball:1,radius=1' must be ball:VALUE and then, after commas, key=value once each"),
+        (
+            "ball:__import__('os')",
+            """toy.radius must be a finite number, got "__import__('os')\"""",
+        ),
+        (
+            "ball:1,2",
+            "toy 'ball:1,2' must be ball:VALUE and then, after commas, key=value once each",
+        ),
+        (
+            "ball:radius=1",
+            "toy 'ball:radius=1' must be ball:VALUE and then, after commas, key=value once each",
+        ),
+        (
+            "ball:1,radius=1",
+            "toy 'ball:1,radius=1' must be ball:VALUE and then, after commas, key=value once each",
+        ),
         ("ball:1,nmber=1", "toy 'ball:1,nmber=1' has no key 'nmber', did you mean 'number'?"),
         ("ball:1,number=1.5", "toy.number must be a whole number, got 1.5"),
         ("ball:-1", "toy 'ball:-1': the radius is negative"),

@@ -52,19 +52,29 @@ def test_the_command_is_there():
 
 
 def test_what_the_project_promises_lies_beside_it():
-    for name in ("README.md", "LICENSE", "CHANGELOG.md", "scripts/quickstart.sh", "scripts/test.sh"):
+    for name in (
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
+        "scripts/quickstart.sh",
+        "scripts/test.sh",
+    ):
         assert (ROOT / name).is_file(), name
 
 
 def own_texts():
     yield from (path for path in ROOT.iterdir() if path.is_file() and path.suffix in TEXTS)
     for folder in FOLDERS:
-        yield from (path for path in (ROOT / folder).rglob("*") if path.is_file() and path.suffix in TEXTS)
+        yield from (
+            path for path in (ROOT / folder).rglob("*") if path.is_file() and path.suffix in TEXTS
+        )
     yield from (path for path in (ROOT / ".ci").glob("*") if path.is_file())
 
 
 def test_no_file_speaks_of_a_folder_of_one_machine():
-    folders = "|".join(["ro" + "ot", "ho" + "me", "wo" + "rk", "Us" + "ers", "us" + "r/local", "o" + "pt"])
+    folders = "|".join(
+        ["ro" + "ot", "ho" + "me", "wo" + "rk", "Us" + "ers", "us" + "r/local", "o" + "pt"]
+    )
     private = re.compile(rf"(?<![\w.])/({folders})/\w")
     found = [
         f"{path.relative_to(ROOT)}: {line.strip()}"

@@ -23,7 +23,9 @@ from score_sde.sdes import VESDE, VPSDE, ddpm_marginals, perturb, smld_sigmas
 
 
 def edm_output(alpha, sigma, x0, noise, sigma_data=0.5):
-    """What the preconditioned network must return for its denoised sample to be ``x0`` (Karras et al. 2022, eq. 7)."""
+    """What the preconditioned network must return for its denoised sample to be ``x0``
+    (Karras et al. 2022, eq. 7).
+    """
     s = sigma / alpha
     total = s**2 + sigma_data**2
     c_skip, c_out = sigma_data**2 / total, s * sigma_data / np.sqrt(total)
@@ -38,7 +40,9 @@ IDEAL = {
     "edm": edm_output,
     "discrete_score": lambda alpha, sigma, x0, noise: -noise / sigma,
 }
-"""What a perfect network returns for one known ``x0``; ``flow``, which is told the SDE, comes besides."""
+"""What a perfect network returns for one known ``x0``; ``flow``, which is told the SDE,
+comes besides.
+"""
 
 
 def perfect_output(name, sde, t, x0, noise):
@@ -67,10 +71,16 @@ def test_the_score_of_a_perfect_output_is_minus_noise_over_sigma(name, sde_name,
     with jax.enable_x64(True):
         t = sde.t_min + unit * (sde.t_max - sde.t_min)
         sigma = float(sde.marginal(t).sigma)
-        output, x = perfect_output(name, sde, t, x0, noise), perturb(sde, jnp.asarray(x0), t, jnp.asarray(noise))
+        output, x = (
+            perfect_output(name, sde, t, x0, noise),
+            perturb(sde, jnp.asarray(x0), t, jnp.asarray(noise)),
+        )
         score = parameterization.score(sde, output, x, t)
-        # x_t and alpha x_0 cancel to sigma noise: what is lost of it is relative to |x_0| / sigma.
-        np.testing.assert_allclose(score * sigma, -noise, rtol=1e-9, atol=1e-11 * (1.0 + 1.0 / sigma))
+        # x_t and alpha x_0 cancel to sigma noise: what is lost of it is relative to
+        # |x_0| / sigma.
+        np.testing.assert_allclose(
+            score * sigma, -noise, rtol=1e-9, atol=1e-11 * (1.0 + 1.0 / sigma)
+        )
         size = 1.0 + float(jnp.max(jnp.abs(output)))
         back = parameterization.output(sde, parameterization.score(sde, output, x, t), x, t)
         np.testing.assert_allclose(back, output, rtol=1e-8, atol=1e-8 * size)
@@ -78,20 +88,28 @@ def test_the_score_of_a_perfect_output_is_minus_noise_over_sigma(name, sde_name,
 
 @pytest.mark.parametrize("sde_name", SDES)
 def test_edm_keeps_input_and_target_of_unit_variance_at_every_noise_level(sde_name):
-    """Variances in closed form for data of variance ``sigma_data^2``: coefficients of ``x0`` and noise, squared."""
+    """Variances in closed form for data of variance ``sigma_data^2``: coefficients of
+    ``x0`` and noise, squared.
+    """
     sde, sigma_data = SDES[sde_name], 0.3
     edm = EDMPreconditioning(sigma_data=sigma_data)
     for t in np.geomspace(sde.t_min, sde.t_max, 5):
         alpha, sigma = (float(value) for value in sde.marginal(t))
-        coefficients = np.array([alpha * sigma_data, sigma])  # x_t of unit x0 / sigma_data, and of unit noise
+        coefficients = np.array(
+            [alpha * sigma_data, sigma]
+        )  # x_t of unit x0 / sigma_data, and of unit noise
         fed, _ = edm.network_input(sde, jnp.asarray(coefficients), t)
         np.testing.assert_allclose(np.sum(np.square(fed)), 1.0, rtol=1e-5)
-        target = edm_output(alpha, sigma, np.array([sigma_data, 0.0]), np.array([0.0, 1.0]), sigma_data)
+        target = edm_output(
+            alpha, sigma, np.array([sigma_data, 0.0]), np.array([0.0, 1.0]), sigma_data
+        )
         np.testing.assert_allclose(np.sum(target**2), 1.0, rtol=1e-9)
 
 
 def test_edm_score_is_accurate_in_float32_at_the_smallest_time():
-    """A zero output there gives ``-x / (sigma^2 + alpha^2 sigma_data^2)``, without the cancellation of ``D - x``."""
+    """A zero output there gives ``-x / (sigma^2 + alpha^2 sigma_data^2)``, without the
+    cancellation of ``D - x``.
+    """
     sde, edm, x = VPSDE(), EDMPreconditioning(), jnp.array([0.3, -0.7], jnp.float32)
     with jax.enable_x64(True):
         alpha, sigma = (float(value) for value in sde.marginal(1e-5))
@@ -114,8 +132,12 @@ def test_time_labels_are_scalars_of_the_noise_level(sde_name):
     alpha, sigma = sde.marginal(t)
     np.testing.assert_allclose(scaled_time(sde, t), 999.0 * t / sde.t_max, rtol=1e-6)
     np.testing.assert_allclose(noise_level(sde, t), sigma, rtol=1e-6)
-    np.testing.assert_allclose(log_noise_to_signal(sde, t), np.log(sigma / alpha) / 4.0, rtol=1e-5, atol=1e-6)
-    assert all(jnp.shape(label(sde, t)) == () for label in (scaled_time, noise_level, log_noise_to_signal))
+    np.testing.assert_allclose(
+        log_noise_to_signal(sde, t), np.log(sigma / alpha) / 4.0, rtol=1e-5, atol=1e-6
+    )
+    assert all(
+        jnp.shape(label(sde, t)) == () for label in (scaled_time, noise_level, log_noise_to_signal)
+    )
 
 
 @pytest.mark.parametrize("name", PARAMETERIZATIONS)
@@ -133,25 +155,33 @@ def test_edm_needs_a_positive_spread_of_the_data(sigma_data):
 
 @pytest.mark.parametrize("t", [0.11, 0.83, 1.0])
 def test_discrete_noise_is_divided_by_the_sigma_of_the_level_below(t):
-    """The label is real, the index whole; between two levels ``interpolate`` takes the table linearly."""
+    """The label is real, the index whole; between two levels ``interpolate`` takes the
+    table linearly.
+    """
     sde, noise, x = VPSDE(), jnp.array([0.3, -2.0]), jnp.zeros(2)
     sigma, label = ddpm_marginals(1000).sigma, 999.0 * t
     fed, told = DiscreteNoisePrediction().network_input(sde, x, t)
     assert fed is x
     np.testing.assert_allclose(told, label, rtol=1e-6)
     floor = int(np.floor(np.float32(label)))
-    np.testing.assert_allclose(DiscreteNoisePrediction().score(sde, noise, x, t), -noise / sigma[floor], rtol=1e-6)
+    np.testing.assert_allclose(
+        DiscreteNoisePrediction().score(sde, noise, x, t), -noise / sigma[floor], rtol=1e-6
+    )
     between = np.interp(label, np.arange(1000), sigma)
     smooth = DiscreteNoisePrediction(interpolate=True).score(sde, noise, x, t)
     np.testing.assert_allclose(smooth, -noise / between, rtol=1e-5)
 
 
 def test_discrete_noise_comes_to_the_continuous_one_for_many_levels():
-    """``prod (1 - beta_i)`` against ``exp(-int beta)``: the sigmas agree to the order of one level."""
+    """``prod (1 - beta_i)`` against ``exp(-int beta)``: the sigmas agree to the order
+    of one level.
+    """
     sde, noise = VPSDE(), jnp.ones(3)
     for num_scales in (100, 1000):
         discrete = DiscreteNoisePrediction(num_scales=num_scales, interpolate=True)
-        ratio = discrete.score(sde, noise, noise, 0.5) / NoisePrediction().score(sde, noise, noise, 0.5)
+        ratio = discrete.score(sde, noise, noise, 0.5) / NoisePrediction().score(
+            sde, noise, noise, 0.5
+        )
         np.testing.assert_allclose(ratio, 1.0, atol=2.0 / num_scales)
 
 

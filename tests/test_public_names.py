@@ -18,7 +18,8 @@ def test_a_public_name_is_there_and_says_what_it_is(name):
     text = inspect.getdoc(found)
     assert text and text[0].strip()
     if inspect.isclass(found):
-        # A dataclass or a tuple without a docstring of its own gets one that only repeats its signature.
+        # A dataclass or a tuple without a docstring of its own gets one that only
+        # repeats its signature.
         assert not text.startswith(f"{name}("), f"{name} has no docstring of its own"
 
 
@@ -27,7 +28,9 @@ def test_the_list_of_names_is_whole():
     public = {
         name
         for name, value in vars(score_sde).items()
-        if not name.startswith("_") and not inspect.ismodule(value) and value.__class__.__module__ != "typing"
+        if not name.startswith("_")
+        and not inspect.ismodule(value)
+        and value.__class__.__module__ != "typing"
     }
     assert public - {"TYPE_CHECKING"} <= set(score_sde.__all__)
     assert score_sde._LATER.keys() <= set(score_sde.__all__)

@@ -20,7 +20,9 @@ pytestmark = pytest.mark.skipif(not README.exists(), reason="not in a checkout")
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return re.findall(
+        rf"^```{language}\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
 
 
 def test_the_script_of_a_user_draws_samples():
@@ -77,8 +79,14 @@ def test_it_names_no_package_that_is_not_published():
 GRADIENTS = {
     "loss": (jax.grad, lambda x: ss.DenoisingScoreMatching()(KEY, SDE, normal, x)),
     "bound": (jax.grad, lambda x: ss.variational_bound(KEY, SDE, normal, x, num_times=4).log_prob),
-    "likelihood": (jax.grad, lambda x: ss.log_likelihood(KEY, SDE, normal, x, differentiate="reverse").log_prob),
-    "sample": (jax.jacfwd, lambda x: ss.sample(KEY, SDE, lambda y, t: -y / (1 + x @ x), SAMPLER, (2,)).x),
+    "likelihood": (
+        jax.grad,
+        lambda x: ss.log_likelihood(KEY, SDE, normal, x, differentiate="reverse").log_prob,
+    ),
+    "sample": (
+        jax.jacfwd,
+        lambda x: ss.sample(KEY, SDE, lambda y, t: -y / (1 + x @ x), SAMPLER, (2,)).x,
+    ),
     "encode": (jax.jacfwd, lambda x: ss.encode(SDE, normal, x)),
     "decode": (jax.jacfwd, lambda x: ss.decode(SDE, normal, x)),
 }

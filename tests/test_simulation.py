@@ -12,7 +12,8 @@ from score_sde.simulation import simulate
 
 @pytest.mark.parametrize("name", slow_but(SDES, "subvp", "ve", "cosine"))
 def test_simulated_data_has_the_exact_marginals_at_every_frame(name):
-    """Mean and variance of the noise in 4,000 numbers at 5 times, from two data points, within 4.5 standard errors.
+    """Mean and variance of the noise in 4,000 numbers at 5 times, from two data points,
+    within 4.5 standard errors.
 
     15 numbers: 1 key in 10,000 fails; the key is fixed.
     """
@@ -30,7 +31,9 @@ def test_simulated_data_has_the_exact_marginals_at_every_frame(name):
 
 
 def test_the_noise_goes_on_from_frame_to_frame():
-    """Correlation of the frames: ``cov(x_s, x_t) = alpha(s, t) sigma(s)^2``, within 4.5 standard errors."""
+    """Correlation of the frames: ``cov(x_s, x_t) = alpha(s, t) sigma(s)^2``, within 4.5
+    standard errors.
+    """
     sde, num = VPSDE(), 4000
     run = jax.jit(jax.vmap(lambda key: simulate(key, sde, jnp.zeros(1), save_path=5).path))
     path = np.asarray(run(keys(2, num)), np.float64)[:, :, 0]
@@ -41,9 +44,13 @@ def test_the_noise_goes_on_from_frame_to_frame():
 
 
 def test_a_path_of_many_frames_has_the_increments_of_its_diffusion():
-    """``sum |dx|^2 = int g^2 dt`` for VE, in 2,000 frames of 400 numbers: within 4.5 standard errors and 1 %."""
+    """``sum |dx|^2 = int g^2 dt`` for VE, in 2,000 frames of 400 numbers: within 4.5
+    standard errors and 1 %.
+    """
     sde = SDES["ve"]
-    path = np.asarray(jax.jit(lambda key: simulate(key, sde, jnp.zeros(400), save_path=2000).path)(keys(3, 1)[0]))
+    path = np.asarray(
+        jax.jit(lambda key: simulate(key, sde, jnp.zeros(400), save_path=2000).path)(keys(3, 1)[0])
+    )
     times = np.linspace(sde.t_min, sde.t_max, 2000)
     middle = 0.5 * (times[1:] + times[:-1])
     expected = np.square(jax.vmap(sde.diffusion)(middle)) * np.diff(times)
@@ -54,10 +61,16 @@ def test_a_path_of_many_frames_has_the_increments_of_its_diffusion():
 
 def test_frames_are_kept_only_where_asked_for():
     def shapes(**options):
-        return jax.eval_shape(lambda key: simulate(key, VPSDE(), jnp.ones((2, 3)), **options), jax.random.key(0))
+        return jax.eval_shape(
+            lambda key: simulate(key, VPSDE(), jnp.ones((2, 3)), **options), jax.random.key(0)
+        )
 
     assert shapes().path is None and shapes().x.shape == (2, 3)
-    assert [shapes(save_path=frames).path.shape for frames in (1, 2, 7)] == [(1, 2, 3), (2, 2, 3), (7, 2, 3)]
+    assert [shapes(save_path=frames).path.shape for frames in (1, 2, 7)] == [
+        (1, 2, 3),
+        (2, 2, 3),
+        (7, 2, 3),
+    ]
 
 
 @pytest.mark.parametrize("frames", [1, 2])
@@ -65,7 +78,9 @@ def test_the_first_frame_is_the_data_perturbed_to_the_first_time(frames):
     key = jax.random.key(0)
     first = jax.jit(lambda key: simulate(key, VPSDE(), jnp.ones(2), save_path=frames).path[0])(key)
     noise = jax.random.normal(jax.random.split(key)[0], (2,))
-    np.testing.assert_allclose(first, perturb(VPSDE(), jnp.ones(2), VPSDE().t_min, noise), rtol=1e-6)
+    np.testing.assert_allclose(
+        first, perturb(VPSDE(), jnp.ones(2), VPSDE().t_min, noise), rtol=1e-6
+    )
 
 
 def test_a_negative_number_of_frames_is_refused():

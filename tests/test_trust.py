@@ -37,16 +37,33 @@ def test_what_a_pattern_allows(allow, name, allowed):
 
 
 @pytest.mark.parametrize(
-    "pattern", ["", "my-pkg", "mypkg.", "mypkg:*", "my pkg", "*.x", "**", "mypkg.**", ":Net", "mypkg:"]
+    "pattern",
+    ["", "my-pkg", "mypkg.", "mypkg:*", "my pkg", "*.x", "**", "mypkg.**", ":Net", "mypkg:"],
 )
 def test_what_is_no_pattern(pattern):
-    with pytest.raises(ValueError, match=r"^allow takes 'package', 'package\.\*', 'package\.module:Name' or '\*'"):
+    with pytest.raises(
+        ValueError, match=r"^allow takes 'package', 'package\.\*', 'package\.module:Name' or '\*'"
+    ):
         Trust.of([pattern])
 
 
 def test_code_is_named_by_identifiers():
     assert all(map(is_code, ("os:system", "a.b.c:D", "é:ü")))
-    texts = ("os", "os:", ":system", "a:b:c", "a.b", "power:0.05", "npz:a.npz", "a b:c", "a..b:c", "", 3, None, ["a:b"])
+    texts = (
+        "os",
+        "os:",
+        ":system",
+        "a:b:c",
+        "a.b",
+        "power:0.05",
+        "npz:a.npz",
+        "a b:c",
+        "a..b:c",
+        "",
+        3,
+        None,
+        ["a:b"],
+    )
     assert not any(map(is_code, texts))
 
 
@@ -54,23 +71,34 @@ def test_what_is_not_trusted_is_not_imported(monkeypatch):
     monkeypatch.setattr("importlib.import_module", lambda name: pytest.fail(f"{name} is imported"))
     with pytest.raises(ValueError) as error:
         imported("sampling", "some_package.samplers:Own", trust=Trust.of("some_package.sampler"))
-    line = "a saved config names code: sampling='some_package.samplers:Own'; code that a file names is not run: if you "
+    line = (
+        "a saved config names code: sampling='some_package.samplers:Own'; code that a file "
+        "names is not run: if you "
+    )
     line += (
-        "trust it, load with allow=['some_package.samplers'], on the command line --allow_code=some_package.samplers"
+        "trust it, load with allow=['some_package.samplers'], on the command line "
+        "--allow_code=some_package.samplers"
     )
     assert str(error.value) == line
 
 
 def test_an_allowed_module_does_not_hand_on_the_code_of_others(tmp_path, monkeypatch):
     text = "import functools\nfrom os import system\npart = functools.partial(system, 'x')\n"
-    (tmp_path / "handing_on.py").write_text(f"{text}def own(): ...\nmine = functools.partial(own)\n")
+    (tmp_path / "handing_on.py").write_text(
+        f"{text}def own(): ...\nmine = functools.partial(own)\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("system", "part"):
-        with pytest.raises(ValueError, match=rf"^sde 'handing_on:{name}' is defined in 'posix', which is not allowed"):
+        with pytest.raises(
+            ValueError,
+            match=rf"^sde 'handing_on:{name}' is defined in 'posix', which is not allowed",
+        ):
             imported("sde", f"handing_on:{name}", trust=Trust.of("handing_on"))
     assert imported("sde", "handing_on:system", trust=Trust.of("handing_on:system")) is os.system
     assert imported("sde", "handing_on:own", trust=Trust.of("handing_on")).__name__ == "own"
-    assert isinstance(imported("sde", "handing_on:mine", trust=Trust.of("handing_on")), functools.partial)
+    assert isinstance(
+        imported("sde", "handing_on:mine", trust=Trust.of("handing_on")), functools.partial
+    )
 
 
 def test_paths_data_sets_and_averages_are_no_code():
@@ -106,7 +134,10 @@ def test_code_is_found_wherever_something_is_looked_up():
         "eval.bound": "p:q",
         "eval.dequantizer": "r:s",
     }
-    with pytest.raises(ValueError, match=r"^runs/x names code: sde\.name='a:b', .* and 4 more; .*allow=\['a', 'g', "):
+    with pytest.raises(
+        ValueError,
+        match=r"^runs/x names code: sde\.name='a:b', .* and 4 more; .*allow=\['a', 'g', ",
+    ):
         check_code(config, NOTHING, "runs/x")
     check_code(config, Trust.of(["a:b"]), "runs/x", sections=["sde"])
 

@@ -8,10 +8,18 @@ from pathlib import Path
 import jax
 import pytest
 
-from score_sde.unreadable import UnreadableError, check_readable, hindrance, reason_of, set_aside, telling_damage
+from score_sde.unreadable import (
+    UnreadableError,
+    check_readable,
+    hindrance,
+    reason_of,
+    set_aside,
+    telling_damage,
+)
 
 TENSORSTORE = (
-    '{}: Error opening "zarr" driver: Error reading local file "/run/d/22f9": {} [tensorstore_spec=\'{{"a":1}}\']'
+    '{}: Error opening "zarr" driver: Error reading local file "/run/d/22f9": {} '
+    "[tensorstore_spec='{{\"a\":1}}']"
 )
 
 
@@ -36,7 +44,8 @@ def os_error(number):
 
 
 WRAPPED = (
-    "Encountered error while reading array index: (slice(0, 2, 1),). See full TensorStore details: <bound method x>."
+    "Encountered error while reading array index: (slice(0, 2, 1),). See full TensorStore "
+    "details: <bound method x>."
 )
 
 KEPT_FROM = {
@@ -58,24 +67,41 @@ KEPT_FROM = {
     "tensorstore resources": (ValueError("RESOURCE_EXHAUSTED: too many files"), "too many files"),
     "tensorstore unavailable": (ValueError("UNAVAILABLE: no answer"), "no answer"),
     "tensorstore number": (
-        ValueError("DATA_LOSS: Error reading local file \"/run/d\": Remote I/O error [os_error_code='121']"),
+        ValueError(
+            "DATA_LOSS: Error reading local file \"/run/d\": Remote I/O error [os_error_code='121']"
+        ),
         "Remote I/O error: /run/d",
     ),
-    "wrapped": (raised(Exception(WRAPPED), ValueError("ABORTED: Stale file handle")), "Stale file handle"),
-    "grouped": (ExceptionGroup("some", [KeyError("a"), os_error(errno.EIO)]), "Input/output error: /run/d/22f9"),
+    "wrapped": (
+        raised(Exception(WRAPPED), ValueError("ABORTED: Stale file handle")),
+        "Stale file handle",
+    ),
+    "grouped": (
+        ExceptionGroup("some", [KeyError("a"), os_error(errno.EIO)]),
+        "Input/output error: /run/d/22f9",
+    ),
 }
 
 WRONG = {
     "checksum": (
-        ValueError("DATA_LOSS: Error decoding manifest: CRC-32C checksum verification failed: expected=1, actual=2"),
+        ValueError(
+            "DATA_LOSS: Error decoding manifest: CRC-32C checksum verification failed: expected=1, "
+            "actual=2"
+        ),
         "CRC-32C checksum verification failed: expected=1, actual=2",
     ),
     "no file": (os_error(errno.ENOENT), "No such file or directory: /run/d/22f9"),
-    "no file of tensorstore": (ValueError("NOT_FOUND: nothing there [os_error_code='2']"), "nothing there"),
+    "no file of tensorstore": (
+        ValueError("NOT_FOUND: nothing there [os_error_code='2']"),
+        "nothing there",
+    ),
     "key": (KeyError("shape"), "it lacks 'shape'"),
     "json": (json.JSONDecodeError("Expecting value", "{", 1), "it is no JSON"),
     "wrapped": (raised(Exception(WRAPPED), ValueError("DATA_LOSS: bad block")), "bad block"),
-    "wrapped alone": (Exception(WRAPPED), "Encountered error while reading array index: (slice(0, 2, 1),)"),
+    "wrapped alone": (
+        Exception(WRAPPED),
+        "Encountered error while reading array index: (slice(0, 2, 1),)",
+    ),
     "other": (ValueError("cannot reshape array"), "cannot reshape array"),
 }
 
@@ -91,7 +117,10 @@ def file(tmp_path):
 @pytest.mark.parametrize("name", KEPT_FROM)
 def test_what_keeps_from_the_bytes_is_no_damage(name, file):
     error, reason = KEPT_FROM[name]
-    with pytest.raises(UnreadableError) as found, telling_damage("the checkpoint", file.parent, DamageError):
+    with (
+        pytest.raises(UnreadableError) as found,
+        telling_damage("the checkpoint", file.parent, DamageError),
+    ):
         raise error
     told = "nothing is moved or removed, run again once it can be read"
     assert str(found.value) == f"cannot read the checkpoint {file.parent}: {reason}; {told}"
@@ -101,7 +130,10 @@ def test_what_keeps_from_the_bytes_is_no_damage(name, file):
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_bytes_are_damage_and_their_reason_has_no_internals(name, file):
     error, reason = WRONG[name]
-    with pytest.raises(DamageError) as found, telling_damage("the checkpoint", file.parent, DamageError):
+    with (
+        pytest.raises(DamageError) as found,
+        telling_damage("the checkpoint", file.parent, DamageError),
+    ):
         raise error
     assert str(found.value) == reason and "<" not in reason
 
@@ -110,13 +142,19 @@ def test_any_error_is_no_damage_where_the_bytes_cannot_be_read_afterwards(file):
     (file.parent / "deeper").mkdir()
     (file.parent / "deeper" / "loop").symlink_to("loop")
     message = r"symbolic links: .*/deeper/loop; nothing is moved"
-    with pytest.raises(UnreadableError, match=message), telling_damage("the checkpoint", file.parent, DamageError):
+    with (
+        pytest.raises(UnreadableError, match=message),
+        telling_damage("the checkpoint", file.parent, DamageError),
+    ):
         cannot_decode()
 
 
 def test_what_was_removed_while_it_was_read_is_no_damage(file):
     message = "it was removed meanwhile"
-    with pytest.raises(UnreadableError, match=message), telling_damage("the checkpoint", file.parent, DamageError):
+    with (
+        pytest.raises(UnreadableError, match=message),
+        telling_damage("the checkpoint", file.parent, DamageError),
+    ):
         file.unlink()
         file.parent.rmdir()
         cannot_decode()
@@ -131,7 +169,10 @@ def test_an_error_that_the_caller_was_handling_does_not_count(file):
 
 
 def test_an_interrupt_passes(file):
-    with pytest.raises(KeyboardInterrupt), telling_damage("the checkpoint", file.parent, DamageError):
+    with (
+        pytest.raises(KeyboardInterrupt),
+        telling_damage("the checkpoint", file.parent, DamageError),
+    ):
         raise KeyboardInterrupt
 
 

@@ -1,7 +1,8 @@
 """What version 0.1 has written still loads, and gives the same numbers.
 
-``golden/version_0_1.tar.gz``: runs, an exported model and a sampler made by version 0.1 before its
-modules were moved, with the config files of the runs and what the models gave then.
+``golden/version_0_1.tar.gz``: runs, an exported model and a sampler made by version 0.1
+before its modules were moved, with the config files of the runs and what the models
+gave then.
 """
 
 import json
@@ -101,11 +102,18 @@ def test_an_exported_sampler_still_draws(files):
 @pytest.mark.parametrize("name", ["points", "names"])
 def test_a_run_goes_on_with_its_config_file(name, files, tmp_path):
     workdir = tiny.copy_of(files / name, tmp_path)
-    tiny.run("train", f"--config={files / name}.py", f"--workdir={workdir}", "--config.training.num_steps=12")
+    tiny.run(
+        "train",
+        f"--config={files / name}.py",
+        f"--workdir={workdir}",
+        "--config.training.num_steps=12",
+    )
     assert loaded(workdir).step == 12
 
 
 def test_snapshots_give_averages_of_other_widths(files, tmp_path):
     output = tmp_path / "model"
-    tiny.run("reconstruct-ema", f"--workdir={files / 'points'}", "--sigma_rel=0.07", f"--output={output}")
+    tiny.run(
+        "reconstruct-ema", f"--workdir={files / 'points'}", "--sigma_rel=0.07", f"--output={output}"
+    )
     assert ss.load(output).step == 10

@@ -1,4 +1,6 @@
-"""Two tiny models, trained once a process by the command line itself, from config files outside the package."""
+"""Two tiny models, trained once a process by the command line itself, from config files
+outside the package.
+"""
 
 import atexit
 import contextlib
@@ -33,7 +35,7 @@ def get_config():
     config.eval.batch_size = 8
     config.eval.rtol = config.eval.atol = 1e-3
     return config
-"""
+"""  # noqa: E501
 """12 of the 120 examples are held out."""
 
 DIGITS = """
@@ -54,7 +56,7 @@ def get_config():
     config.eval.max_examples = 10
     config.eval.rtol = config.eval.atol = 1e-1
     return config
-"""
+"""  # noqa: E501
 
 _folder = Path(tempfile.mkdtemp(prefix="score_sde_tests_"))
 atexit.register(shutil.rmtree, _folder, ignore_errors=True)
@@ -71,7 +73,9 @@ def run(*argv: str) -> str:
 
 @contextlib.contextmanager
 def quick_compilation() -> Iterator[None]:
-    """Programs that compile in half the time; what is this small runs as fast without optimisations."""
+    """Programs that compile in half the time; what is this small runs as fast without
+    optimisations.
+    """
     jax.config.update("jax_disable_most_optimizations", True)
     try:
         yield

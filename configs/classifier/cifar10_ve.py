@@ -1,7 +1,8 @@
-"""The noise-conditional WRN-28-10 on CIFAR-10 under the VE SDE, for class-conditional samples of ``ve/`` models.
+"""The noise-conditional WRN-28-10 on CIFAR-10 under the VE SDE, for class-conditional
+samples of ``ve/`` models.
 
-Song et al. 2021 (appendix I.2) publish the network and its results, and not how it was trained: the optimizer and the
-length here are ours, and no accuracy is promised.
+Song et al. 2021 (appendix I.2) publish the network and its results, and not how it was
+trained: the optimizer and the length here are ours, and no accuracy is promised.
 
 score-sde train --config=configs/classifier/cifar10_ve.py --workdir=runs/cifar10_classifier
 """
@@ -16,7 +17,9 @@ def get_config() -> ConfigDict:
     config = get_default_classifier_config()
     config.sde = section("ve", sigma_min=0.01, sigma_max=50.0, t_min=1e-5, t_max=1.0)
     config.model = section("wideresnet", num_classes=10, blocks_per_group=4, channel_multiplier=10)
-    config.data = ConfigDict({"source": "cifar10", "centered": False, "dequantize": False, "flip": True})
+    config.data = ConfigDict(
+        {"source": "cifar10", "centered": False, "dequantize": False, "flip": True}
+    )
     config.optim.lr = 2e-4
     config.optim.weight_decay = 1e-4
     config.training.num_steps = 200_000

@@ -1,6 +1,7 @@
 """A small noise-conditional classifier of the digits under the VP SDE: a minute on two CPU cores.
 
-It knows 99 % of the clean held-out digits, 88 % at t = 0.2, and doubts rightly at t = 1.
+It knows 99 % of the clean held-out digits, 88 % at t = 0.2, and doubts rightly at t =
+1.
 
 score-sde train --config=configs/classifier/digits.py --workdir=runs/digits_classifier
 """
@@ -14,7 +15,12 @@ def get_config() -> ConfigDict:
     """A wide residual network of 10 layers, a tenth as wide as for photographs."""
     config = get_default_classifier_config()
     config.model = section(
-        "wideresnet", num_classes=10, blocks_per_group=1, channel_multiplier=1, embedding_dim=16, fourier_scale=1.0
+        "wideresnet",
+        num_classes=10,
+        blocks_per_group=1,
+        channel_multiplier=1,
+        embedding_dim=16,
+        fourier_scale=1.0,
     )
     config.optim.lr = 2e-3
     config.optim.warmup = 100

@@ -10,7 +10,9 @@ from score_sde.configs.digits import vp
 
 
 def get_config() -> ConfigDict:
-    """The recipe of ``digits/vp.py`` with Karras et al. 2022, table 1, and its Heun sampler of 18 steps."""
+    """The recipe of ``digits/vp.py`` with Karras et al. 2022, table 1, and its Heun
+    sampler of 18 steps.
+    """
     config = vp.get_config()
     config.sde = section("edm", sigma_max=80.0, t_min=2.5e-5, t_max=1.0)
     config.parameterization = section("edm", sigma_data=0.8, time_label="log_noise_to_signal")

@@ -1,4 +1,5 @@
-"""Rectified flow on the digits of scikit-learn: the straight path, its velocity learnt by flow matching.
+"""Rectified flow on the digits of scikit-learn: the straight path, its velocity learnt
+by flow matching.
 
 score-sde train --config=configs/digits/flow.py --workdir=runs/digits_flow
 """
@@ -10,7 +11,9 @@ from score_sde.configs.digits import vp
 
 
 def get_config() -> ConfigDict:
-    """The recipe of ``digits/vp.py`` with the rectified flow, and the recommended sampler with 20 evaluations."""
+    """The recipe of ``digits/vp.py`` with the rectified flow, and the recommended
+    sampler with 20 evaluations.
+    """
     config = vp.get_config()
     config.sde = section("rectified_flow", t_min=1e-3, t_max=0.998)
     config.parameterization = section("flow", time_label="log_noise_to_signal")

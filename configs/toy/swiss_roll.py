@@ -28,7 +28,13 @@ def get_config() -> ConfigDict:
     config.training.batch_size = 512
     config.training.ema_decay = 0.999
     config.sampling = section(
-        "probability_flow", solver="tsit5", rtol=1e-4, atol=1e-4, num_samples=2000, batch_size=2000, denoise=True
+        "probability_flow",
+        solver="tsit5",
+        rtol=1e-4,
+        atol=1e-4,
+        num_samples=2000,
+        batch_size=2000,
+        denoise=True,
     )
     config.eval.divergence = section("exact")
     config.eval.batch_size = 512

@@ -16,11 +16,13 @@ PUBLISHED = Path(score_sde.configs.__file__).parent
 
 
 def read_config(name: str) -> ConfigDict:
-    """The config that ``get_config()`` of a file returns; ``FILE.py:TEXT`` calls ``get_config(TEXT)``.
+    """The config that ``get_config()`` of a file returns; ``FILE.py:TEXT`` calls
+    ``get_config(TEXT)``.
 
     Raises:
         FileNotFoundError: where there is no such file; it suggests the nearest.
-        ValueError: in one line, where the file has an error or returns something else than a config.
+        ValueError: in one line, where the file has an error or returns something else
+            than a config.
     """
     head, *texts = name.split(":", 1)
     path = _find(head)
@@ -37,7 +39,9 @@ def read_config(name: str) -> ConfigDict:
     if isinstance(config, Mapping):
         config = ConfigDict(dict(config))
     if not isinstance(config, ConfigDict):
-        raise ValueError(f"config file {path}: get_config() returned {config!r} where a ConfigDict is expected")
+        raise ValueError(
+            f"config file {path}: get_config() returned {config!r} where a ConfigDict is expected"
+        )
     return config
 
 
@@ -50,15 +54,29 @@ def _find(name: str) -> Path:
 
 
 def _near(path: Path) -> list[str]:
-    """Config files that may have been meant: those beside the path, and the published ones by path and name."""
+    """Config files that may have been meant: those beside the path, and the published
+    ones by path and name.
+    """
     beside = [str(file) for file in sorted(path.parent.glob("*.py")) if file.is_file()]
-    files = [file.relative_to(PUBLISHED) for file in sorted(PUBLISHED.rglob("*.py")) if file.stem != "__init__"]
-    return [*beside, *(f"configs/{file}" for file in files), *(str(file.with_suffix("")) for file in files)]
+    files = [
+        file.relative_to(PUBLISHED)
+        for file in sorted(PUBLISHED.rglob("*.py"))
+        if file.stem != "__init__"
+    ]
+    return [
+        *beside,
+        *(f"configs/{file}" for file in files),
+        *(str(file.with_suffix("")) for file in files),
+    ]
 
 
 def _line(error: Exception, path: Path) -> str:
     """Where in the file an error arose."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == str(path)
+    ]
     if isinstance(error, SyntaxError) and error.filename == str(path):
         lines.append(error.lineno)
     return f", line {lines[-1]}" if lines and lines[-1] else ""
@@ -68,7 +86,9 @@ def _reason(error: Exception) -> str:
     if isinstance(error, SyntaxError):
         return error.msg
     text: Any = error
-    while isinstance(text, AttributeError | KeyError) and text.args:  # whose text is that of another, quoted
+    while (
+        isinstance(text, AttributeError | KeyError) and text.args
+    ):  # whose text is that of another, quoted
         text = text.args[0]
     words = re.sub(r"<class '(\w+)'>", r"\1", str(text))
     return words if type(error) is ValueError else f"{type(error).__name__}: {words}"

@@ -20,7 +20,8 @@ from score_sde.replacing import write_arrays
 def main(argv: Sequence[str]) -> int:
     """Encode held-out examples, save their latents, decode them again, and draw all three."""
     description = (
-        "Encode held-out data by the probability-flow ODE, from eval.t_min to the latent at t_max, and decode them\n"
+        "Encode held-out data by the probability-flow ODE, from eval.t_min to the latent at t_max, "
+        "and decode them\n"
         "again, both to the tolerances of the section eval."
     )
     flags = workdir_flags("encode", description)
@@ -45,8 +46,12 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def results(model: Model, found: Encoded, reconstruction: np.ndarray, folder: Path) -> dict[str, str]:
-    """How near the latents are to the prior, and the reconstructions to the examples; and a picture of all."""
+def results(
+    model: Model, found: Encoded, reconstruction: np.ndarray, folder: Path
+) -> dict[str, str]:
+    """How near the latents are to the prior, and the reconstructions to the examples;
+    and a picture of all.
+    """
     squares = np.asarray(jax.vmap(lambda latent: mean_square(model.sde, latent))(found.latent))
     error = np.sqrt(np.mean(np.square(reconstruction - np.asarray(found.x)), dtype=np.float64))
     size, unit = error, "in the units of the data"
@@ -59,6 +64,9 @@ def results(model: Model, found: Encoded, reconstruction: np.ndarray, folder: Pa
         "mean square of the latents": f"{squares.mean():.4f} ± {spread:.4f} (the prior's is 1)",
         "reconstruction error": f"{size:.2g} {unit}, root mean square",
     }
-    path, units = folder / "latents.png", {"scaling": model.scaling, "prior_std": model.sde.prior_std()}
+    path, units = (
+        folder / "latents.png",
+        {"scaling": model.scaling, "prior_std": model.sde.prior_std()},
+    )
     picture = picture_of_latents(path, found, reconstruction, **units)
     return rows | ({} if picture is None else {"picture of latents": str(picture)})

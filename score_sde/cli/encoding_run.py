@@ -1,4 +1,6 @@
-"""What ``score-sde encode`` and ``score-sde interpolate`` set going: latents of examples, and examples of latents."""
+"""What ``score-sde encode`` and ``score-sde interpolate`` set going: latents of
+examples, and examples of latents.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,8 +25,8 @@ def encoded(
 ) -> Encoded:
     """The examples, of the given indices in their split, and their latents.
 
-    They are taken to live at ``eval.t_min``, and the ODE is solved to ``eval.rtol`` and ``eval.atol``, as in the
-    likelihood.
+    They are taken to live at ``eval.t_min``, and the ODE is solved to ``eval.rtol`` and
+    ``eval.atol``, as in the likelihood.
 
     Raises:
         FloatingPointError: where a solve has not reached its end.
@@ -41,7 +43,9 @@ def decoded(model: Model, latents: Float[np.ndarray, "n *shape"]) -> Float[np.nd
     Raises:
         FloatingPointError: where a solve has not reached its end.
     """
-    decode = make_decode(model.sde, model.score_fn_of, flow=_flow(model), t_min=model.evaluating.t_min)
+    decode = make_decode(
+        model.sde, model.score_fn_of, flow=_flow(model), t_min=model.evaluating.t_min
+    )
     return np.concatenate(_with_bar("decode", decode, model, [latents]))
 
 
@@ -57,7 +61,9 @@ def _flow(model: Model) -> ProbabilityFlow:
     return ProbabilityFlow(rtol=model.evaluating.rtol, atol=model.evaluating.atol)
 
 
-def _with_bar(name: str, function: Callable[..., Any], model: Model, arrays: Sequence[Array | np.ndarray]) -> list[Any]:
+def _with_bar(
+    name: str, function: Callable[..., Any], model: Model, arrays: Sequence[Array | np.ndarray]
+) -> list[Any]:
     """What a function makes of all rows, a batch at a time."""
     found = []
     total, size = len(arrays[0]), model.evaluating.batch_size
@@ -65,7 +71,9 @@ def _with_bar(name: str, function: Callable[..., Any], model: Model, arrays: Seq
         for batch in in_batches(function, model.params, arrays, size):
             leaves = jax.tree.leaves(batch)
             if not all(np.isfinite(leaf).all() for leaf in leaves):
-                raise FloatingPointError("some results are not finite: the adaptive solve did not reach its end")
+                raise FloatingPointError(
+                    "some results are not finite: the adaptive solve did not reach its end"
+                )
             found.append(batch)
             bar.update(bar.done + len(leaves[0]))
     return found

@@ -1,4 +1,6 @@
-"""``score-sde export``: a trained model, or its sampler, as files that need nothing of this package to be read."""
+"""``score-sde export``: a trained model, or its sampler, as files that need nothing of
+this package to be read.
+"""
 
 import os
 import subprocess
@@ -21,12 +23,16 @@ from score_sde.interop.stablehlo import NO_CALLBACKS, can_export, export_sampler
 def main(argv: Sequence[str]) -> int:
     """Write the averaged parameters and the resolved config, or the sampler as one program."""
     description = (
-        "Write a trained model as safetensors and JSON (--output), to be loaded without its run; or its sampler,\n"
-        "parameters included, as one file of StableHLO (--sampler), to be run where there is jax and nothing else."
+        "Write a trained model as safetensors and JSON (--output), to be loaded without its run; "
+        "or its sampler,\n"
+        "parameters included, as one file of StableHLO (--sampler), to be run where there is jax "
+        "and nothing else."
     )
     flags = workdir_flags("export", description)
     flags.string("output", None, "new folder for the model (default: none)")
-    flags.string("sampler", None, "new file for the sampler, or any with --overwrite (default: none)")
+    flags.string(
+        "sampler", None, "new file for the sampler, or any with --overwrite (default: none)"
+    )
     values = flags.parse(argv)
     if not values.output and not values.sampler:
         raise Refusal("--output or --sampler is missing: for example --output=exported/digits")
@@ -46,12 +52,16 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _check_free(values: Any) -> None:
-    """Raise ``FileExistsError`` where something is in the way: a file does not say whose sampler it is."""
+    """Raise ``FileExistsError`` where something is in the way: a file does not say
+    whose sampler it is.
+    """
     if values.output:
         check_free(Path(values.output).expanduser())
     path = Path(values.sampler or "").expanduser()
     if values.sampler and path.exists() and not values.overwrite:
-        raise FileExistsError(f"{path} is there already: choose another place, or write over it by --overwrite")
+        raise FileExistsError(
+            f"{path} is there already: choose another place, or write over it by --overwrite"
+        )
 
 
 def _again(argv: Sequence[str]) -> int:
@@ -71,4 +81,6 @@ def _export_sampler(path: Path, model: Model) -> dict[str, str]:
         return model.scaling.to_data(draw_batch(keys, *parts, **model.drawing.options).x)
 
     export_sampler(path, draw)
-    return {"sampler": f"{type(model.sampler).__name__}, {path.stat().st_size / 1e6:.1f} MB, {path}"}
+    return {
+        "sampler": f"{type(model.sampler).__name__}, {path.stat().st_size / 1e6:.1f} MB, {path}"
+    }

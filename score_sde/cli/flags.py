@@ -42,7 +42,8 @@ def refusals() -> Iterator[None]:
     """Turn what wrong input raises into a ``Refusal``.
 
     Raises:
-        UnreadableError: where something cannot be read at the moment: no input is wrong.
+        UnreadableError: where something cannot be read at the moment: no input is
+            wrong.
     """
     try:
         yield
@@ -62,12 +63,18 @@ class Flags:
         description: what it does, for ``--help``.
         config: how the config is found.
         config_help: for ``--help``: the flags of the config and what they are for.
-        saved: whether the config comes from a workdir, and may name code only where ``--allow_code`` says so, a flag
-            that has to be defined then.
+        saved: whether the config comes from a workdir, and may name code only where
+            ``--allow_code`` says so, a flag that has to be defined then.
     """
 
     def __init__(
-        self, verb: str, description: str, config: ReadConfig, config_help: dict[str, str], *, saved: bool = False
+        self,
+        verb: str,
+        description: str,
+        config: ReadConfig,
+        config_help: dict[str, str],
+        *,
+        saved: bool = False,
     ) -> None:
         self._verb, self._read_config, self._saved = verb, config, saved
         self._values = flags.FlagValues()
@@ -82,11 +89,22 @@ class Flags:
         self._describe(name, default, description)
 
     def integer(
-        self, name: str, default: int | None, description: str, *, at_least: int = 0, at_most: int | None = None
+        self,
+        name: str,
+        default: int | None,
+        description: str,
+        *,
+        at_least: int = 0,
+        at_most: int | None = None,
     ) -> None:
         """A flag for a whole number."""
         flags.DEFINE_integer(
-            name, default, description, lower_bound=at_least, upper_bound=at_most, flag_values=self._values
+            name,
+            default,
+            description,
+            lower_bound=at_least,
+            upper_bound=at_most,
+            flag_values=self._values,
         )
         self._describe(name, default, description)
 
@@ -103,7 +121,9 @@ class Flags:
     def shorthand(self, name: str, path: str, description: str) -> None:
         """A flag that is short for ``--config.PATH``."""
         self._shorthands[name] = f"config.{path}"
-        self._lines[f"--{name}"] = f"{description}: short for --config.{path} (default: that of the config)"
+        self._lines[f"--{name}"] = (
+            f"{description}: short for --config.{path} (default: that of the config)"
+        )
 
     def parse(self, argv: Sequence[str]) -> Any:
         """The values, ``config`` among them; on ``--help`` the help, and a normal exit."""
@@ -115,19 +135,25 @@ class Flags:
             before = {} if config is None else config.to_dict()
             unexpected = self._parse(config, rest)
             if unexpected:
-                raise ValueError(f"unexpected argument {unexpected[0]!r}: flags are written --flag=value")
+                raise ValueError(
+                    f"unexpected argument {unexpected[0]!r}: flags are written --flag=value"
+                )
             if config is not None:
                 self._settle(before)
         return self._values
 
     def _settle(self, before: dict[str, Any]) -> None:
-        """Check the code that the config names after its overrides, and remove keys that these made pointless."""
+        """Check the code that the config names after its overrides, and remove keys
+        that these made pointless.
+        """
         config = self._values.config.to_dict()
         if self._saved:
             check_code(config, trust_of(self._values), str(self._values.workdir))
         if any(named_code(config)) or (self._saved and self._values.allow_code):
             look_in_current_folder()
-        drop_leftovers(self._values.config, before, config_flags.get_override_values(self._values["config"]))
+        drop_leftovers(
+            self._values.config, before, config_flags.get_override_values(self._values["config"])
+        )
 
     def _parse(self, config: ConfigDict | None, argv: Sequence[str]) -> list[str]:
         try:
@@ -146,16 +172,22 @@ class Flags:
             return self._values([self._verb, *argv])[1:]
         except flags.UnrecognizedFlagError as error:
             hint = did_you_mean(error.flagname, ["config", *self._shorthands, *self._values])
-            raise ValueError(f"unknown flag --{error.flagname}{hint}; --help lists the flags") from error
+            raise ValueError(
+                f"unknown flag --{error.flagname}{hint}; --help lists the flags"
+            ) from error
         except flags.IllegalFlagValueError as error:
             name = str(error).removeprefix("flag --").partition("=")[0]
             parser = self._values[name].parser
-            wanted = parser.syntactic_help or _WORDS.get(self._values[name].flag_type(), "of another type")
+            wanted = parser.syntactic_help or _WORDS.get(
+                self._values[name].flag_type(), "of another type"
+            )
             wanted = f"an {wanted}" if wanted.startswith("integer") else wanted
             raise ValueError(f"--{name} must be {wanted}, got {value_of(name, argv)!r}") from error
         except TypeError as error:  # what was None takes anything once, and is then of that type
             key = str(error).partition("'")[2].partition("'")[0]
-            raise ValueError(f"the flags give {key} values of several types: {_flags_of(key, argv)}") from error
+            raise ValueError(
+                f"the flags give {key} values of several types: {_flags_of(key, argv)}"
+            ) from error
 
     def _written_out(self, argument: str) -> str:
         flag, equals, value = argument.partition("=")
@@ -163,7 +195,9 @@ class Flags:
         return argument if path is None else f"--{path}{equals}{value}"
 
     def _describe(self, name: str, default: Any, description: str) -> None:
-        self._lines[f"--{name}"] = description if default is None else f"{description} (default: {default})"
+        self._lines[f"--{name}"] = (
+            description if default is None else f"{description} (default: {default})"
+        )
 
     def _help(self) -> str:
         lines = {**self._lines, "--help": "show this help"}
@@ -172,7 +206,9 @@ class Flags:
 
 
 def value_of(name: str, argv: Sequence[str]) -> str | None:
-    """The value of ``--name=value`` or ``--name value`` before the flags are parsed; the last counts, as in absl."""
+    """The value of ``--name=value`` or ``--name value`` before the flags are parsed;
+    the last counts, as in absl.
+    """
     return take(name, argv)[0]
 
 
@@ -204,8 +240,10 @@ def require(value: Any, flag: str, example: str) -> Any:
 def config_help(default: str, example: str = "digits/vp") -> dict[str, str]:
     """What ``--help`` says of the flags of a config."""
     return {
-        "--config": f"config file: a path, or the name of a published one such as {example} ({default})",
-        "--config.section.key=value": "changes a value of the config, as --config.training.num_steps=2000",
+        "--config": f"config file: a path, or the name of a published one such as {example} "
+        f"({default})",
+        "--config.section.key=value": "changes a value of the config, as "
+        "--config.training.num_steps=2000",
     }
 
 
@@ -216,10 +254,14 @@ def named_config(argv: Sequence[str]) -> tuple[ConfigDict | None, list[str]]:
 
 
 def _flags_of(key: str, argv: Sequence[str]) -> str:
-    return " and ".join(argument for argument in argv if argument.partition("=")[0].endswith(f".{key}"))
+    return " and ".join(
+        argument for argument in argv if argument.partition("=")[0].endswith(f".{key}")
+    )
 
 
-def required_config(argv: Sequence[str], example: str = "digits/vp") -> tuple[ConfigDict, list[str]]:
+def required_config(
+    argv: Sequence[str], example: str = "digits/vp"
+) -> tuple[ConfigDict, list[str]]:
     """The config that ``--config=FILE`` names, and the other arguments."""
     config, rest = named_config(argv)
     return require(config, "config", f"configs/{example}.py"), rest
@@ -245,10 +287,17 @@ class _Literal(flags.ArgumentParser):
 def _open_sections(config: ConfigDict, argv: Sequence[str]) -> None:
     """Make sections of the values that have one of their own, where an override names a key of it.
 
-    ``sampling.threshold`` is None in most configs, and ``"static"`` is short for ``{"name": "static"}``.
+    ``sampling.threshold`` is None in most configs, and ``"static"`` is short for
+    ``{"name": "static"}``.
     """
-    paths = [argument.lstrip("-").partition("=")[0].rpartition(".")[0] for argument in argv if argument[:1] == "-"]
-    for head, key in (path.split(".") for path in NAMED if "." in path and f"config.{path}" in paths):
+    paths = [
+        argument.lstrip("-").partition("=")[0].rpartition(".")[0]
+        for argument in argv
+        if argument[:1] == "-"
+    ]
+    for head, key in (
+        path.split(".") for path in NAMED if "." in path and f"config.{path}" in paths
+    ):
         section = config.get(head)
         if not isinstance(section, ConfigDict):
             continue
@@ -266,10 +315,15 @@ def _check_overrides(config: ConfigDict, argv: Sequence[str]) -> None:
             continue
         head, *keys = flag.split(".")[1:]
         if not all(key.isidentifier() for key in (head, *keys)):
-            raise ValueError(f"unknown flag --{flag}: the config is changed by --config.section.key=value")
+            raise ValueError(
+                f"unknown flag --{flag}: the config is changed by --config.section.key=value"
+            )
         if head not in SECTIONS:
             hint = did_you_mean(head, SECTIONS)
-            raise ValueError(f"--{flag}: the config has no section {head!r}{hint}; sections: {', '.join(SECTIONS)}")
+            raise ValueError(
+                f"--{flag}: the config has no section {head!r}{hint}; sections: "
+                f"{', '.join(SECTIONS)}"
+            )
         section, path = config.get(head), head
         for key in keys:
             if not isinstance(section, ConfigDict):

@@ -17,15 +17,22 @@ NOT_THE_NUMBERS = ("num_samples", "batch_size")
 
 
 def pieces_of(model: Model, key: Key, folder: Path) -> Pieces:
-    """The pieces of the request: all that sample ``i`` depends on is the model, its sampler and the key."""
-    sampling = {name: value for name, value in model.config["sampling"].items() if name not in NOT_THE_NUMBERS}
+    """The pieces of the request: all that sample ``i`` depends on is the model, its
+    sampler and the key.
+    """
+    sampling = {
+        name: value
+        for name, value in model.config["sampling"].items()
+        if name not in NOT_THE_NUMBERS
+    }
     return shared_work.pieces_of(model, key, folder, sampling=sampling)
 
 
 def draw_missing(model: Model, pieces: Pieces, key: Key, num_samples: int) -> None:
     """Draw what no piece holds, each process its share on its own devices.
 
-    A piece holds ``samples``, as levels or points, and the evaluations ``nfe`` that each has cost.
+    A piece holds ``samples``, as levels or points, and the evaluations ``nfe`` that
+    each has cost.
 
     Raises:
         FloatingPointError: where some samples are not finite; the finite pieces stay.
@@ -41,11 +48,16 @@ def draw_missing(model: Model, pieces: Pieces, key: Key, num_samples: int) -> No
         reports.end()
         if not np.isfinite(batch.x).all():
             raise FloatingPointError(
-                "some samples are not finite: more steps (num_steps, max_steps) or a longer training"
+                "some samples are not finite: more steps (num_steps, max_steps) or a longer "
+                "training"
             )
         return {"samples": np.asarray(model.scaling.to_data(batch.x)), "nfe": np.asarray(batch.nfe)}
 
-    shared_work.finish(shared_work.Work("sample", "samples", num_samples, model.drawing.batch_size), pieces, compute)
+    shared_work.finish(
+        shared_work.Work("sample", "samples", num_samples, model.drawing.batch_size),
+        pieces,
+        compute,
+    )
 
 
 class _Reports:

@@ -20,7 +20,8 @@ EXAMPLE = "checkpoint_24.pth"
 
 CONFIG_HELP = {
     **config_help("default: --reference_config, or what the folder says"),
-    "--reference_config": "config file of the published code, .py (which is run) or .json, instead of --config "
+    "--reference_config": "config file of the published code, .py (which is run) or .json, instead "
+    "of --config "
     "(default: none)",
 }
 
@@ -28,8 +29,10 @@ CONFIG_HELP = {
 def main(argv: Sequence[str]) -> int:
     """Read the checkpoint, check it against the network of the config, and write the model."""
     description = (
-        "Turn a checkpoint of Score-SDE (PyTorch or JAX), ScoreFlow, NCSN or NCSNv2, or a folder of diffusers\n"
-        "(UNet2DModel), into a model that every verb takes. Nothing in it is run; averaged parameters are taken."
+        "Turn a checkpoint of Score-SDE (PyTorch or JAX), ScoreFlow, NCSN or NCSNv2, or a folder "
+        "of diffusers\n"
+        "(UNet2DModel), into a model that every verb takes. Nothing in it is run; averaged "
+        "parameters are taken."
     )
     flags = Flags("import", description, _config, CONFIG_HELP)
     flags.string("checkpoint", None, f"the file or folder, for example {EXAMPLE} (required)")
@@ -56,7 +59,9 @@ def _config(argv: Sequence[str]) -> tuple[ConfigDict | None, list[str]]:
     name, rest = take("config", argv)
     reference, rest = take("reference_config", rest)
     if name is not None and reference is not None:
-        raise Refusal("--config and --reference_config exclude each other: one of them names the config")
+        raise Refusal(
+            "--config and --reference_config exclude each other: one of them names the config"
+        )
     if reference is not None:
         return read_reference_config(reference), rest
     if name is not None:
@@ -87,4 +92,7 @@ def _nearest(count: int) -> str:
     if same:
         return f"; the file's {count:,} parameters are those of {', '.join(same)}"
     name = min(PARAMETERS, key=lambda name: abs(PARAMETERS[name] - count))
-    return f"; the file has {count:,} parameters, the nearest published config {name} has {PARAMETERS[name]:,}"
+    return (
+        f"; the file has {count:,} parameters, the nearest published config {name} has "
+        f"{PARAMETERS[name]:,}"
+    )

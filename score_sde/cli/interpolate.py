@@ -16,18 +16,29 @@ PAIRS = 8
 
 
 def main(argv: Sequence[str]) -> int:
-    """Encode pairs of examples, go from latent to latent on the sphere, decode, and draw the ways."""
+    """Encode pairs of examples, go from latent to latent on the sphere, decode, and
+    draw the ways.
+    """
     description = (
-        "Interpolate between held-out examples: encode both by the probability-flow ODE, go from latent to latent by\n"
-        "spherical interpolation, and decode. Either the first pairs of the data (0 and 1, 2 and 3, …), or one pair."
+        "Interpolate between held-out examples: encode both by the probability-flow ODE, go from "
+        "latent to latent by\n"
+        "spherical interpolation, and decode. Either the first pairs of the data (0 and 1, 2 and "
+        "3, …), or one pair."
     )
     flags = workdir_flags("interpolate", description)
     flags.string("split", "test", "test (held out) or train")
     flags.integer(
-        "num_pairs", None, f"how many pairs, from the first on (default: {PAIRS}, or what there is)", at_least=1
+        "num_pairs",
+        None,
+        f"how many pairs, from the first on (default: {PAIRS}, or what there is)",
+        at_least=1,
     )
-    flags.integer("first", None, "index of the first example of one pair (default: 0, with --second)")
-    flags.integer("second", None, "index of the second example of one pair (default: 1, with --first)")
+    flags.integer(
+        "first", None, "index of the first example of one pair (default: 0, with --second)"
+    )
+    flags.integer(
+        "second", None, "index of the second example of one pair (default: 1, with --first)"
+    )
     flags.integer("num_steps", 11, "steps of a way, both ends included", at_least=3)
     flags.number("temperature", 1.0, "factor of the latents: below 1, more typical and less varied")
     flags.shorthand("batch", "eval.batch_size", "how many at a time")
@@ -42,10 +53,15 @@ def main(argv: Sequence[str]) -> int:
     pairs = pairs_of(values, len(examples))
     folder = output_folder(values.output, workdir / "interpolation")
     check_places(values, workdir, [folder / "interpolation.npz", folder / "interpolation.png"])
-    found = encoded(model, jax.random.key(values.seed), np.asarray(examples[pairs.ravel()]), pairs.ravel())
+    found = encoded(
+        model, jax.random.key(values.seed), np.asarray(examples[pairs.ravel()]), pairs.ravel()
+    )
     ways = ways_of(model, found, pairs, num_steps=values.num_steps, temperature=values.temperature)
     rows = results(model, ways, examples, folder)
-    rows = {f"interpolation, {values.split}": f"{ways.summary}, temperature {values.temperature:g}", **rows}
+    rows = {
+        f"interpolation, {values.split}": f"{ways.summary}, temperature {values.temperature:g}",
+        **rows,
+    }
     report.record(workdir, rows)
     report.show(f"interpolation of {workdir}, step {model.step}", rows)
     return 0
@@ -56,14 +72,20 @@ def pairs_of(values: Any, num_examples: int) -> np.ndarray:
     if values.first is None and values.second is None:
         num_pairs = values.num_pairs or max(1, min(PAIRS, num_examples // 2))
         if 2 * num_pairs > num_examples:
-            raise Refusal(f"--num_pairs={num_pairs} needs {2 * num_pairs} examples, {values.split} has {num_examples}")
+            raise Refusal(
+                f"--num_pairs={num_pairs} needs {2 * num_pairs} examples, {values.split} has "
+                f"{num_examples}"
+            )
         return np.arange(2 * num_pairs).reshape(num_pairs, 2)
     if values.num_pairs is not None:
         raise Refusal("--num_pairs and --first, --second exclude each other")
     chosen = {"first": values.first or 0, "second": 1 if values.second is None else values.second}
     for name, index in chosen.items():
         if index >= num_examples:
-            raise Refusal(f"--{name}={index} is too large: {values.split} has {num_examples} examples, counted from 0")
+            raise Refusal(
+                f"--{name}={index} is too large: {values.split} has {num_examples} examples, "
+                "counted from 0"
+            )
     if chosen["first"] == chosen["second"]:
         raise Refusal(f"--first and --second must be two examples, got {chosen['first']} twice")
     return np.array([list(chosen.values())])

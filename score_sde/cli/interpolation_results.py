@@ -1,4 +1,6 @@
-"""What ``score-sde interpolate`` leaves behind: the ways from example to example, and their picture."""
+"""What ``score-sde interpolate`` leaves behind: the ways from example to example, and
+their picture.
+"""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -19,8 +21,9 @@ from score_sde.replacing import write_arrays
 class Ways(NamedTuple):
     """The ways between pairs of examples.
 
-    ``pairs``: the indices of the examples. ``ends``: the examples themselves. ``weights``: of the second example at
-    each step. ``latents`` and ``x``: the steps, and what is decoded from them. All but ``weights`` in model units.
+    ``pairs``: the indices of the examples. ``ends``: the examples themselves.
+    ``weights``: of the second example at each step. ``latents`` and ``x``: the steps,
+    and what is decoded from them. All but ``weights`` in model units.
     """
 
     pairs: Int[np.ndarray, "pairs 2"]
@@ -36,9 +39,15 @@ class Ways(NamedTuple):
 
 
 def ways_of(
-    model: Model, found: Encoded, pairs: Int[np.ndarray, "pairs 2"], *, num_steps: int, temperature: float
+    model: Model,
+    found: Encoded,
+    pairs: Int[np.ndarray, "pairs 2"],
+    *,
+    num_steps: int,
+    temperature: float,
 ) -> Ways:
-    """The ways between the latents of encoded pairs: spherical interpolation, scaled by the temperature, and decoded.
+    """The ways between the latents of encoded pairs: spherical interpolation, scaled by
+    the temperature, and decoded.
 
     Raises:
         FloatingPointError: where a solve has not reached its end.
@@ -47,7 +56,9 @@ def ways_of(
     weights = np.linspace(0.0, 1.0, num_steps, dtype=np.float32)
 
     def way(pair: Array) -> Array:
-        return jax.vmap(lambda weight: with_temperature(slerp(pair[0], pair[1], weight), temperature))(weights)
+        return jax.vmap(
+            lambda weight: with_temperature(slerp(pair[0], pair[1], weight), temperature)
+        )(weights)
 
     latents = np.asarray(jax.jit(jax.vmap(way))(np.asarray(found.latent).reshape(shape)))
     x = decoded(model, latents.reshape(-1, *model.shape)).reshape(latents.shape)

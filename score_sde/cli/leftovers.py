@@ -13,19 +13,23 @@ from score_sde.naming import lookup
 from score_sde.trust import EVERYTHING
 
 CHOSEN_FOR_ONE = {"sampling": {"grid"}}
-"""Keys that suit the name they were chosen for: a grid that is good for one sampler can ruin another."""
+"""Keys that suit the name they were chosen for: a grid that is good for one sampler can
+ruin another.
+"""
 
 
 def drop_leftovers(config: ConfigDict, before: Mapping[str, Any], given: Iterable[str]) -> None:
-    """Take away what belongs to an earlier name of a section: keys that the new name has not, or `CHOSEN_FOR_ONE`.
+    """Take away what belongs to an earlier name of a section: keys that the new name
+    has not, or `CHOSEN_FOR_ONE`.
 
-    The name of the section ``data`` is its source. Code that only the earlier name refers to is not imported: all keys
-    of its section are then taken to belong to it.
+    The name of the section ``data`` is its source. Code that only the earlier name
+    refers to is not imported: all keys of its section are then taken to belong to it.
 
     Args:
         config: the config to change, in which sections may have got other names.
         before: the config as it was.
-        given: the keys, such as ``sampling.num_steps``, and sections that were set on purpose and stay.
+        given: the keys, such as ``sampling.num_steps``, and sections that were set on
+            purpose and stay.
     """
     given = set(given)
     for path in (*NAMED, "data"):

@@ -18,14 +18,21 @@ from score_sde.training import meet
 def main(argv: Sequence[str]) -> int:
     """Compute the likelihood of every held-out example once, and save them all."""
     description = (
-        "Compute the likelihood of held-out data, every example once: exactly, by the probability-flow ODE, or a\n"
-        "lower bound, as the section eval of the config says. A run that was interrupted goes on where it was if it\n"
-        "is asked for the same, and a run of more examples makes use of one of fewer; processes of one launcher\n"
+        "Compute the likelihood of held-out data, every example once: exactly, by the "
+        "probability-flow ODE, or a\n"
+        "lower bound, as the section eval of the config says. A run that was interrupted goes on "
+        "where it was if it\n"
+        "is asked for the same, and a run of more examples makes use of one of fewer; processes of "
+        "one launcher\n"
         "(srun, mpirun) share the work."
     )
     flags = workdir_flags("likelihood", description)
     flags.string("split", "test", "test (held out) or train")
-    flags.string("dequantizer", None, "folder of a trained dequantizer (default: that of --config.eval.dequantizer)")
+    flags.string(
+        "dequantizer",
+        None,
+        "folder of a trained dequantizer (default: that of --config.eval.dequantizer)",
+    )
     flags.shorthand("num_examples", "eval.max_examples", "how many, from the first on")
     flags.shorthand("batch", "eval.batch_size", "how many at a time, in each process")
     flags.integer("seed", 0, "seed of the dequantisation and of the probes", at_most=MAX_SEED)
@@ -43,8 +50,13 @@ def main(argv: Sequence[str]) -> int:
         if jax.process_index() == 0:
             found = Likelihoods.concatenated(pieces.read(total))
             write_arrays(path, **found._asdict())
-            num_points = None if model.scaling.num_levels is None else model.evaluating.num_dequantizations
-            rows = {f"likelihood, {values.split}": summary(found, num_points), "likelihoods": str(path)}
+            num_points = (
+                None if model.scaling.num_levels is None else model.evaluating.num_dequantizations
+            )
+            rows = {
+                f"likelihood, {values.split}": summary(found, num_points),
+                "likelihoods": str(path),
+            }
             report.record(workdir, rows)
             if total == len(examples):  # of fewer, a later run with more makes use
                 pieces.remove(total)
@@ -55,7 +67,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def summary(found: Likelihoods, num_points: int | None) -> str:
-    """Mean and standard error over the examples, their cost, and what tolerance and noise have moved the mean by.
+    """Mean and standard error over the examples, their cost, and what tolerance and
+    noise have moved the mean by.
 
     ``num_points``: those in the bins of an example, or None for continuous data.
     """
@@ -67,9 +80,14 @@ def summary(found: Likelihoods, num_points: int | None) -> str:
     scale = np.abs(np.mean(values) / np.mean(found.log_prob))
     if np.isfinite(found.solver_error).all():
         text += f", moved by {scale * np.mean(found.solver_error):.2g} by the tolerance"
-    # The weighted mean of n points has at least an n-th of the variance of one, which lifts a logarithm by half of it.
+    # The weighted mean of n points has at least an n-th of the variance of one, which
+    # lifts a logarithm by half of it.
     lift = scale * 0.5 * (num_points or 1) * np.mean(np.square(found.std_error))
     if discrete and num_points > 1 and lift != 0.0:
-        amount = f"up to {lift:.2g}" if np.isfinite(lift) else "an unknown amount (of a single probe no error is known)"
+        amount = (
+            f"up to {lift:.2g}"
+            if np.isfinite(lift)
+            else "an unknown amount (of a single probe no error is known)"
+        )
         text += f", no bound, for the noise of the points makes it better by {amount}"
     return text

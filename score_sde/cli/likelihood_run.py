@@ -27,7 +27,8 @@ NUM_WITNESSES = 1024
 
 
 def with_dequantizer(model: Model, folder: str | None, values: Any) -> Model:
-    """The model with the trained dequantizer of a folder; where none is given, with that of its config.
+    """The model with the trained dequantizer of a folder; where none is given, with
+    that of its config.
 
     ``values``: those of the flags, which say what code the folder may name.
 
@@ -38,27 +39,45 @@ def with_dequantizer(model: Model, folder: str | None, values: Any) -> Model:
         return model
     with refusals():
         found = load_dequantizer(Path(folder).expanduser(), allow=trust_of(values).patterns)
-        ours, theirs = ((part.shape, part.scaling.num_levels, part.scaling.bins) for part in (model, found))
+        ours, theirs = (
+            (part.shape, part.scaling.num_levels, part.scaling.bins) for part in (model, found)
+        )
         if ours != theirs:
-            raise ValueError(f"the dequantizer in {folder} is for (shape, levels, bins) {theirs}, the model for {ours}")
+            raise ValueError(
+                f"the dequantizer in {folder} is for (shape, levels, bins) {theirs}, the model for "
+                f"{ours}"
+            )
     return replace(model, evaluating=replace(model.evaluating, dequantizer=found.dequantizer))
 
 
 def pieces_of(model: Model, key: Key, folder: Path, split: str, examples: Examples) -> Pieces:
-    """The pieces of the request: the likelihood of example ``i`` depends on the model, how, the key and the example.
+    """The pieces of the request: the likelihood of example ``i`` depends on the model,
+    how, the key and the example.
 
-    ``examples`` are all of the split, so that a request for fewer of them or more has the same pieces. Of examples in
-    files ``NUM_WITNESSES``, spread evenly, stand for all.
+    ``examples`` are all of the split, so that a request for fewer of them or more has
+    the same pieces. Of examples in files ``NUM_WITNESSES``, spread evenly, stand for
+    all.
     """
-    options = {name: value for name, value in model.config["eval"].items() if name not in NOT_THE_NUMBERS}
+    options = {
+        name: value for name, value in model.config["eval"].items() if name not in NOT_THE_NUMBERS
+    }
     data = hashlib.sha256(f"{examples.dtype.name}{list(examples.shape)}".encode())
     if not is_array(examples):
-        rows = np.linspace(0, len(examples) - 1, min(NUM_WITNESSES, len(examples))).round().astype(np.int64)
+        rows = (
+            np.linspace(0, len(examples) - 1, min(NUM_WITNESSES, len(examples)))
+            .round()
+            .astype(np.int64)
+        )
         examples = examples[rows]
     data.update(np.ascontiguousarray(examples).data)
     dequantizer = model.evaluating.dequantizer
     learned = fingerprint({"dequantizer": type(dequantizer).__name__}, jax.tree.leaves(dequantizer))
-    request = {"eval": options, "split": split, "examples": data.hexdigest(), "dequantizer": learned}
+    request = {
+        "eval": options,
+        "split": split,
+        "examples": data.hexdigest(),
+        "dequantizer": learned,
+    }
     return shared_work.pieces_of(model, key, folder, fields=Likelihoods._fields, **request)
 
 
@@ -66,7 +85,8 @@ def evaluate_missing(model: Model, pieces: Pieces, key: Key, examples: Examples)
     """Compute the likelihoods that no piece holds, each process its share on its own devices.
 
     Raises:
-        FloatingPointError: where some likelihoods are not finite; the finite pieces stay.
+        FloatingPointError: where some likelihoods are not finite; the finite pieces
+            stay.
         FileNotFoundError: where another process has not done its share.
     """
     options = model.evaluating
@@ -83,8 +103,14 @@ def evaluate_missing(model: Model, pieces: Pieces, key: Key, examples: Examples)
     def compute(indices: range, size: int, bar: Progress) -> Piece:
         found = evaluate_range(evaluate, model.params, key, examples, model.scaling, indices, size)
         if not np.isfinite(found.log_prob).all():
-            raise FloatingPointError("some likelihoods are not finite: the adaptive solve did not reach its end")
+            raise FloatingPointError(
+                "some likelihoods are not finite: the adaptive solve did not reach its end"
+            )
         bar.update(bar.done + len(indices))
         return found._asdict()
 
-    shared_work.finish(shared_work.Work("likelihood", "examples", len(examples), options.batch_size), pieces, compute)
+    shared_work.finish(
+        shared_work.Work("likelihood", "examples", len(examples), options.batch_size),
+        pieces,
+        compute,
+    )

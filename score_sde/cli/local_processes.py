@@ -26,14 +26,18 @@ _TICK = 0.05
 """Seconds between looks at the processes."""
 
 _PATIENCE = 5.0
-"""Seconds for the last lines of a process that has ended; what it has started itself may keep its output open."""
+"""Seconds for the last lines of a process that has ended; what it has started itself
+may keep its output open.
+"""
 
 
 class Launch(NamedTuple):
-    """What is started: ``processes`` of ``command``, with ``devices`` GPUs each; and how patiently it is ended.
+    """What is started: ``processes`` of ``command``, with ``devices`` GPUs each; and
+    how patiently it is ended.
 
-    None devices share all GPUs there are evenly; where there are none, each process has the CPU's. After a failure the
-    others have ``grace`` seconds to end, before they are killed.
+    None devices share all GPUs there are evenly; where there are none, each process has
+    the CPU's. After a failure the others have ``grace`` seconds to end, before they are
+    killed.
     """
 
     command: tuple[str, ...]
@@ -44,11 +48,13 @@ class Launch(NamedTuple):
 
 
 def run(launch: Launch) -> int:
-    """Run until all have ended, again up to ``restarts`` times where they were stopped or failed: the exit code.
+    """Run until all have ended, again up to ``restarts`` times where they were stopped
+    or failed: the exit code.
 
-    It is that of the process that failed first; 75 where some were stopped to be continued; else 0. SIGINT, SIGTERM and
-    SIGUSR1 are passed on to every process once, and nothing is started again after one. A process that ends by such a
-    signal has not begun: it is to be continued too.
+    It is that of the process that failed first; 75 where some were stopped to be
+    continued; else 0. SIGINT, SIGTERM and SIGUSR1 are passed on to every process once,
+    and nothing is started again after one. A process that ends by such a signal has not
+    begun: it is to be continued too.
     """
     environments = _device_environments(launch, os.environ)
     with _Forwarding() as forwarding:
@@ -97,7 +103,9 @@ class _Forwarding:
         self._processes = ()
 
 
-def _run_once(launch: Launch, environments: Sequence[Mapping[str, str]], forwarding: _Forwarding) -> int:
+def _run_once(
+    launch: Launch, environments: Sequence[Mapping[str, str]], forwarding: _Forwarding
+) -> int:
     address = f"127.0.0.1:{free_port()}"
     with _all_ended(launch.grace) as processes:
         readers = []
@@ -110,7 +118,8 @@ def _run_once(launch: Launch, environments: Sequence[Mapping[str, str]], forward
                 stdout=pipe,
                 stderr=pipe,
                 stdin=subprocess.DEVNULL if index else None,
-                process_group=0,  # else Ctrl-C would reach it twice, from the terminal and from here
+                # else Ctrl-C would reach it twice, from the terminal and from here
+                process_group=0,
             )
             processes.append(process)
             readers += _readers(process, index)
@@ -124,7 +133,9 @@ def _run_once(launch: Launch, environments: Sequence[Mapping[str, str]], forward
     return STOPPED if any(process.returncode for process in processes) else 0
 
 
-def _first_failure(processes: Sequence["subprocess.Popen[bytes]"], forwarding: _Forwarding) -> int | None:
+def _first_failure(
+    processes: Sequence["subprocess.Popen[bytes]"], forwarding: _Forwarding
+) -> int | None:
     """The code of the first process that fails, at once; None if all end without."""
     running = dict(enumerate(processes))
     while running:
@@ -135,7 +146,10 @@ def _first_failure(processes: Sequence["subprocess.Popen[bytes]"], forwarding: _
             del running[index]
             if code not in (0, STOPPED) and not (forwarding.came and -code in FORWARDED):
                 end = f"code {code}" if code > 0 else signal.Signals(-code).name
-                _say(f"process {index} ended with {end}" + ("; stopping the others" if running else ""))
+                _say(
+                    f"process {index} ended with {end}"
+                    + ("; stopping the others" if running else "")
+                )
                 return code if code > 0 else 128 - code
         time.sleep(_TICK)
     return None
@@ -195,8 +209,14 @@ def _device_environments(launch: Launch, environment: Mapping[str, str]) -> list
         return [fake] * launch.processes
     each = launch.devices or len(gpus) // launch.processes
     if not 1 <= each * launch.processes <= len(gpus):
-        raise ValueError(f"{launch.processes} processes of {each or 1} GPUs are more than the {len(gpus)} there are")
-    return [{"CUDA_VISIBLE_DEVICES": ",".join(gpus[i * each : (i + 1) * each])} for i in range(launch.processes)]
+        raise ValueError(
+            f"{launch.processes} processes of {each or 1} GPUs are more than the {len(gpus)} there "
+            "are"
+        )
+    return [
+        {"CUDA_VISIBLE_DEVICES": ",".join(gpus[i * each : (i + 1) * each])}
+        for i in range(launch.processes)
+    ]
 
 
 def _visible_gpus(environment: Mapping[str, str]) -> list[str]:
@@ -206,7 +226,11 @@ def _visible_gpus(environment: Mapping[str, str]) -> list[str]:
     chosen = environment.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         return [name.strip() for name in chosen.split(",") if name.strip() and name.strip() != "-1"]
-    found = [match[1] for path in Path("/dev").glob("nvidia*") if (match := re.fullmatch(r"nvidia(\d+)", path.name))]
+    found = [
+        match[1]
+        for path in Path("/dev").glob("nvidia*")
+        if (match := re.fullmatch(r"nvidia(\d+)", path.name))
+    ]
     return sorted(found, key=int)
 
 

@@ -11,7 +11,8 @@ from score_sde.code_names import leaves
 from score_sde.trust import Trust, is_code
 
 ALLOW_CODE = (
-    "code that the workdir may name, which is then run: by commas, mypkg (and all below), mypkg.module:Name, or * "
+    "code that the workdir may name, which is then run: by commas, mypkg (and all below), "
+    "mypkg.module:Name, or * "
     "(default: none but what other flags name)"
 )
 """What ``--help`` says of ``--allow_code``."""
@@ -31,7 +32,8 @@ def patterns_of(allow_code: str | None) -> tuple[str, ...]:
 
 
 def trust_of(values: Any) -> Trust:
-    """The code that the flags allow, and the code that they name themselves, as ``--config.sde.name=mypkg:MySDE``.
+    """The code that the flags allow, and the code that they name themselves, as
+    ``--config.sde.name=mypkg:MySDE``.
 
     Raises:
         ValueError: where ``--allow_code`` has something other than patterns.
@@ -44,7 +46,8 @@ def trust_of(values: Any) -> Trust:
 def command_line() -> tuple[str, ...]:
     """The words that start this command in a new Python process.
 
-    With ``-P`` it does not import libraries from the current folder; without, where this package is not installed.
+    With ``-P`` it does not import libraries from the current folder; without, where
+    this package is not installed.
     """
     try:
         metadata.version("score-sde")
@@ -56,8 +59,9 @@ def command_line() -> tuple[str, ...]:
 def look_in_current_folder() -> None:
     """Let the user's own code be imported from the current folder.
 
-    The folder is searched last, and only where a command is to run such code: otherwise a ``matplotlib.py`` there would
-    run in place of the library, and any file in place of a module that is not installed.
+    The folder is searched last, and only where a command is to run such code: otherwise
+    a ``matplotlib.py`` there would run in place of the library, and any file in place
+    of a module that is not installed.
     """
     if not {"", str(Path.cwd())} & set(sys.path):
         sys.path.append("")

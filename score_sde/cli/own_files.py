@@ -1,8 +1,9 @@
-"""Files that a command may overwrite: the ones this program has written, and others only with ``--overwrite``.
+"""Files that a command may overwrite: the ones this program has written, and others
+only with ``--overwrite``.
 
-One rule for all commands, checked before any work. In the folder of a training run, files with the names of a run's
-files and results are its own. Anywhere else a file must carry a mark of this program: pictures, arrays and batch
-scripts are marked.
+One rule for all commands, checked before any work. In the folder of a training run,
+files with the names of a run's files and results are its own. Anywhere else a file must
+carry a mark of this program: pictures, arrays and batch scripts are marked.
 """
 
 from collections.abc import Iterable
@@ -18,7 +19,15 @@ OVERWRITE = "write over files of other programs that lie where results go"
 """What ``--help`` says of ``--overwrite``."""
 
 RUN_FILES = (
-    *("config.json", "metrics.jsonl", "report.json", "trackers.json", "run.lock", "run.lock.json", "hang_*.txt"),
+    *(
+        "config.json",
+        "metrics.jsonl",
+        "report.json",
+        "trackers.json",
+        "run.lock",
+        "run.lock.json",
+        "hang_*.txt",
+    ),
     *("checkpoints", "snapshots", "samples", "tensorboard"),
 )
 """What a training run writes in its folder."""
@@ -29,9 +38,12 @@ def check_run_folder(workdir: Path, *, overwrite: bool) -> None:
     if overwrite or not workdir.is_dir() or is_run(workdir):
         return
     for path in sorted(found for name in RUN_FILES for found in workdir.glob(name)):
-        if not _is_empty(path) and not (path.name == "run.lock.json" and _keys_of(path) == {"process", "host"}):
+        if not _is_empty(path) and not (
+            path.name == "run.lock.json" and _keys_of(path) == {"process", "host"}
+        ):
             raise FileExistsError(
-                f"{path} is there, and {workdir} is not the folder of a run: choose another --workdir, or write over "
+                f"{path} is there, and {workdir} is not the folder of a run: choose another "
+                "--workdir, or write over "
                 f"it by --overwrite"
             )
 
@@ -54,22 +66,31 @@ def check_results(paths: Iterable[Path], *, own: bool, overwrite: bool) -> None:
         for file in sorted(path.iterdir()) if path.is_dir() else [path]:
             if not _is_empty(file) and not is_marked(file):
                 raise FileExistsError(
-                    f"{file} is there, and not by score-sde: choose another place, or write over it by --overwrite"
+                    f"{file} is there, and not by score-sde: choose another place, or write over "
+                    "it by --overwrite"
                 )
 
 
 def check_report(folder: Path, *, own: bool, overwrite: bool) -> None:
-    """Raise ``FileExistsError`` where the ``report.json`` of a folder was not written by this program."""
+    """Raise ``FileExistsError`` where the ``report.json`` of a folder was not written
+    by this program.
+    """
     path = folder / "report.json"
     if not own and not overwrite and not _is_empty(path) and not _is_report(path):
-        raise FileExistsError(f"{path} is there, and not by score-sde: move it away, or write over it by --overwrite")
+        raise FileExistsError(
+            f"{path} is there, and not by score-sde: move it away, or write over it by --overwrite"
+        )
 
 
 def is_run(workdir: Path) -> bool:
-    """Whether a folder belongs to a training run: it has a config or a checkpoint of this program."""
+    """Whether a folder belongs to a training run: it has a config or a checkpoint of
+    this program.
+    """
     if _keys_of(workdir / "config.json") >= set.intersection(*map(set, SECTIONS_OF.values())):
         return True
-    return any(workdir.glob("checkpoints/*/seal/metadata")) or any(workdir.glob("checkpoints/*/config/metadata"))
+    return any(workdir.glob("checkpoints/*/seal/metadata")) or any(
+        workdir.glob("checkpoints/*/config/metadata")
+    )
 
 
 def _is_empty(path: Path) -> bool:

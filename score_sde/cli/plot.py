@@ -14,7 +14,14 @@ from score_sde.cli.own_code import ALLOW_CODE, look_in_current_folder, patterns_
 from score_sde.cli.own_files import OVERWRITE, check_results
 from score_sde.cli.workdir import EXAMPLE, check_places, existing_workdir
 from score_sde.code_names import check_code
-from score_sde.evaluation import Mixture, plot_loss, plot_loss_by_level, plot_sde, plot_sdes, read_metrics
+from score_sde.evaluation import (
+    Mixture,
+    plot_loss,
+    plot_loss_by_level,
+    plot_sde,
+    plot_sdes,
+    read_metrics,
+)
 from score_sde.interop.exported import is_exported
 from score_sde.loading import saved_config
 from score_sde.objectives.noise_levels import log_snr_of
@@ -30,10 +37,19 @@ DATA = Mixture(means=((-1.5,), (0.3,), (1.5,)), std=0.15, weights=(0.4, 0.2, 0.4
 
 def main(argv: Sequence[str]) -> int:
     """Draw what there is to draw."""
-    description = "Draw the loss and the SDE of a workdir; or the SDE of a config; or, with neither, every SDE."
+    description = (
+        "Draw the loss and the SDE of a workdir; or the SDE of a config; or, with "
+        "neither, every SDE."
+    )
     flags = Flags("plot", description, named_config, config_help("default: none"))
-    flags.string("workdir", None, f"folder of a training run, for example {EXAMPLE} (default: none)")
-    flags.string("output", None, "folder for the pictures (default: the workdir, or pictures where there is none)")
+    flags.string(
+        "workdir", None, f"folder of a training run, for example {EXAMPLE} (default: none)"
+    )
+    flags.string(
+        "output",
+        None,
+        "folder for the pictures (default: the workdir, or pictures where there is none)",
+    )
     flags.string("allow_code", None, ALLOW_CODE)
     flags.boolean("overwrite", False, OVERWRITE)
     values = flags.parse(argv)
@@ -41,7 +57,9 @@ def main(argv: Sequence[str]) -> int:
     if values.workdir is not None:
         return _plot_workdir(values, config)
     if values.allow_code is not None:
-        raise Refusal("--allow_code is for what a --workdir names: a config of your own may name any code")
+        raise Refusal(
+            "--allow_code is for what a --workdir names: a config of your own may name any code"
+        )
     folder = Path(values.output or "pictures").expanduser()
     with refusals():
         named = None if config is None else build_sde(config)
@@ -58,7 +76,9 @@ def _plot_workdir(values: Any, config: ConfigDict | None) -> int:
     folder = Path(values.output).expanduser() if values.output else workdir
     with refusals():
         if config is not None:
-            raise ValueError("--workdir and --config exclude each other: a workdir has the config of its run")
+            raise ValueError(
+                "--workdir and --config exclude each other: a workdir has the config of its run"
+            )
         sde = _saved_sde(workdir, Trust.of(patterns_of(values.allow_code)))
         report.make_folder(workdir)
         report.make_folder(folder)
@@ -80,7 +100,9 @@ def _saved_sde(workdir: Path, trust: Trust) -> SDE:
 
 
 def _plot_losses(folder: Path, metrics: Path) -> dict[str, str]:
-    """The loss over the steps; and by noise level, which the training of a classifier or of old has not."""
+    """The loss over the steps; and by noise level, which the training of a classifier
+    or of old has not.
+    """
     path, by_level = folder / "loss.png", folder / "loss_by_level.png"
     plot_loss(path, metrics)
     if not any(log_snr_of(name) is not None for name in read_metrics(metrics)):
@@ -90,7 +112,9 @@ def _plot_losses(folder: Path, metrics: Path) -> dict[str, str]:
 
 
 def _plot_sde(path: Path, sde: SDE) -> dict[str, str]:
-    """100 trajectories forward, by the reverse SDE and by the probability-flow ODE, over the density."""
+    """100 trajectories forward, by the reverse SDE and by the probability-flow ODE,
+    over the density.
+    """
     plot_sde(path, sde, DATA, key=jax.random.key(0))
     return {"trajectories": str(path)}
 
@@ -99,5 +123,7 @@ def _plot_every_sde(path: Path) -> dict[str, str]:
     # The VP SDE through discrete levels looks like the VP SDE.
     sdes = {name: make() for name, make in SDES.items() if name not in ("brownian", "discrete_vp")}
     # Wide enough for its prior to stand for the data's last marginal.
-    plot_sdes(path, {"Brownian motion": BrownianMotion(scale=4.0), **sdes}, DATA, key=jax.random.key(0))
+    plot_sdes(
+        path, {"Brownian motion": BrownianMotion(scale=4.0), **sdes}, DATA, key=jax.random.key(0)
+    )
     return {"trajectories": str(path)}

@@ -17,22 +17,28 @@ def read_reference_config(name: str) -> ConfigDict:
     """Our config from a config file of the 2021 code.
 
     Args:
-        name: a ``.py`` file with ``get_config()``, in its place in a copy of that code, for such files import others
-            as ``configs.default_…``; or a ``.json`` file of fields such as ``{"model.ch_mult": [1, 2], …}``.
+        name: a ``.py`` file with ``get_config()``, in its place in a copy of that code,
+            for such files import others as ``configs.default_…``; or a ``.json`` file
+            of fields such as ``{"model.ch_mult": [1, 2], …}``.
 
     Raises:
         FileNotFoundError: where there is no such file.
-        ValueError: in one line, where the file has an error, or fields that are unknown here.
+        ValueError: in one line, where the file has an error, or fields that are unknown
+            here.
     """
     path = Path(name).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f"no reference config {name!r}: give a .py file of the published code, or a .json file")
+        raise FileNotFoundError(
+            f"no reference config {name!r}: give a .py file of the published code, or a .json file"
+        )
     try:
         fields = _read_json(path) if path.suffix == ".json" else _read_python(path)
         return config_from_reference(fields)
     except (ValueError, TypeError) as error:
         reason = str(error)
-        raise ValueError(reason if str(path) in reason else f"reference config {path}: {reason}") from error
+        raise ValueError(
+            reason if str(path) in reason else f"reference config {path}: {reason}"
+        ) from error
 
 
 def _read_json(path: Path) -> Mapping[str, object]:
@@ -53,8 +59,12 @@ def _read_python(path: Path) -> ConfigDict:
 
 @contextmanager
 def _published_imports(path: Path) -> Iterator[None]:
-    """Let a file import its neighbours as ``configs.…``, and ask torch for a device where there is no torch."""
-    ours = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "configs"}
+    """Let a file import its neighbours as ``configs.…``, and ask torch for a device
+    where there is no torch.
+    """
+    ours = {
+        name: module for name, module in sys.modules.items() if name.partition(".")[0] == "configs"
+    }
     for name in ours:
         del sys.modules[name]
     folder = next((parent for parent in path.parents if parent.name == "configs"), path.parent)

@@ -1,4 +1,6 @@
-"""The folder of results, and a short table of what it holds: every verb adds its rows, ``plot`` shows them all."""
+"""The folder of results, and a short table of what it holds: every verb adds its rows,
+``plot`` shows them all.
+"""
 
 import json
 import os
@@ -24,7 +26,9 @@ def make_folder(folder: Path) -> None:
 
 
 def record(workdir: Path, rows: Mapping[str, str]) -> None:
-    """Add rows, each a name and what was found, to ``report.json``; a damaged one stays as ``report.json.damaged``."""
+    """Add rows, each a name and what was found, to ``report.json``; a damaged one stays
+    as ``report.json.damaged``.
+    """
     file = workdir / "report.json"
     if file.exists() and _rows(file) is None:
         set_aside(file)

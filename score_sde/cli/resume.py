@@ -17,13 +17,17 @@ AVERAGES = "training.averages"
 
 
 def continued(workdir: Path, config: Config) -> Config:
-    """The config for a run in ``workdir``, with the former defaults where an earlier run in it goes on."""
+    """The config for a run in ``workdir``, with the former defaults where an earlier
+    run in it goes on.
+    """
     saved = newest_config(workdir / "checkpoints")
     return config if saved is None else as_begun(as_mapping(config), saved)
 
 
 def check_resumes(workdir: Path, config: Mapping[str, Any]) -> None:
-    """Raise ``ValueError`` where ``workdir`` holds a run of another model, naming the first key that differs."""
+    """Raise ``ValueError`` where ``workdir`` holds a run of another model, naming the
+    first key that differs.
+    """
     saved = newest_config(workdir / "checkpoints")
     if saved is None:
         return
@@ -36,7 +40,8 @@ def check_resumes(workdir: Path, config: Mapping[str, Any]) -> None:
         for key, was, now in _differences(section, then, since):
             raise ValueError(
                 f"{workdir} holds a run with {key}={shortened(repr(was))} where this config has "
-                f"{shortened(repr(now))}: choose another --workdir (only optim, sampling, training and eval may change "
+                f"{shortened(repr(now))}: choose another --workdir (only optim, sampling, training "
+                "and eval may change "
                 f"when a run goes on, but for {AVERAGES})"
             )
 

@@ -24,12 +24,16 @@ PICTURES = ("samples.png", "denoising.png", "denoising.gif")
 def main(argv: Sequence[str]) -> int:
     """Draw samples, save them, and compare them with held-out data."""
     description = (
-        "Draw samples from a trained model. Sample i depends on the seed and i alone. A run that was interrupted goes\n"
-        "on where it was if it is asked for the same; processes of one launcher (srun, mpirun) share the work."
+        "Draw samples from a trained model. Sample i depends on the seed and i alone. A run that "
+        "was interrupted goes\n"
+        "on where it was if it is asked for the same; processes of one launcher (srun, mpirun) "
+        "share the work."
     )
     flags = workdir_flags("sample", description)
     flags.shorthand("sampler", "sampling.name", "how to sample, as ddim or package.module:Name")
-    flags.integer("num_samples", None, "how many (default: sampling.num_samples of the config)", at_least=1)
+    flags.integer(
+        "num_samples", None, "how many (default: sampling.num_samples of the config)", at_least=1
+    )
     flags.shorthand("batch", "sampling.batch_size", "how many at a time, in each process")
     flags.integer("seed", 0, "seed of the samples", at_most=MAX_SEED)
     flags.string("format", "npz", "npz, one file, or png, a folder of images")
@@ -43,7 +47,14 @@ def main(argv: Sequence[str]) -> int:
     draw_missing(model, pieces, key, num_samples)
     try:
         if jax.process_index() == 0:
-            rows = results(model, publish(model, pieces, num_samples, target), key, num_samples, source, missing)
+            rows = results(
+                model,
+                publish(model, pieces, num_samples, target),
+                key,
+                num_samples,
+                source,
+                missing,
+            )
             report.record(workdir, rows)
             pieces.remove(num_samples)
             report.show(f"samples of {workdir}, step {model.step}", rows)
@@ -58,7 +69,10 @@ def target_of(values: Any, model: Model, workdir: Path) -> Path:
         raise Refusal(f"--format must be npz or png, got {values.format!r}")
     target = Path(values.output or workdir / "samples").expanduser() / TARGETS[values.format]
     if values.format == "png" and not is_image(model.shape, model.scaling):
-        raise Refusal(f"--format=png is for images; this model draws samples of shape {model.shape}: take --format=npz")
+        raise Refusal(
+            f"--format=png is for images; this model draws samples of shape {model.shape}: take "
+            "--format=npz"
+        )
     with refusals():
         report.make_folder(target.parent)
     check_places(values, workdir, [target, *(target.parent / name for name in PICTURES)])
@@ -66,7 +80,9 @@ def target_of(values: Any, model: Model, workdir: Path) -> Path:
 
 
 def examples_if_there(model: Model, values: Any) -> tuple[DataSource | None, str]:
-    """The data of a model, or None and what is missing: a model from elsewhere can be drawn from without them."""
+    """The data of a model, or None and what is missing: a model from elsewhere can be
+    drawn from without them.
+    """
     try:
         return load_examples(model, values), ""
     except Refusal as refusal:

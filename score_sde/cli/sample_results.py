@@ -1,4 +1,6 @@
-"""What ``score-sde sample`` leaves behind: the samples in one place, their pictures and distances."""
+"""What ``score-sde sample`` leaves behind: the samples in one place, their pictures and
+distances.
+"""
 
 import dataclasses
 from collections.abc import Iterator
@@ -24,7 +26,9 @@ HEAD = 10_000
 
 
 class Published(NamedTuple):
-    """Where all samples are; the first ``HEAD`` of them, in data units; and the mean number of evaluations."""
+    """Where all samples are; the first ``HEAD`` of them, in data units; and the mean
+    number of evaluations.
+    """
 
     path: Path
     head: np.ndarray
@@ -32,7 +36,9 @@ class Published(NamedTuple):
 
 
 def publish(model: Model, pieces: Pieces, num_samples: int, path: Path) -> Published:
-    """Write all samples to an ``.npz`` file or, where ``path`` has no suffix, to a folder of PNGs."""
+    """Write all samples to an ``.npz`` file or, where ``path`` has no suffix, to a
+    folder of PNGs.
+    """
     head: list[np.ndarray] = []
     nfe: list[np.ndarray] = []
 
@@ -51,14 +57,24 @@ def publish(model: Model, pieces: Pieces, num_samples: int, path: Path) -> Publi
 
 
 def results(
-    model: Model, found: Published, key: Key, num_samples: int, source: DataSource | None, missing: str
+    model: Model,
+    found: Published,
+    key: Key,
+    num_samples: int,
+    source: DataSource | None,
+    missing: str,
 ) -> dict[str, str]:
     """The rows of the report, and their pictures."""
     folder = found.path.parent
-    rows = {"samples": f"{num_samples} of {type(model.sampler).__name__}, {found.nfe} evaluations each, {found.path}"}
+    rows = {
+        "samples": f"{num_samples} of {type(model.sampler).__name__}, {found.nfe} evaluations "
+        f"each, {found.path}"
+    }
     data = None if source is None else source.test
     samples = shown(model, key, found.head)
-    picture = picture_of_samples(folder, "samples", samples, data, model.scaling, score_fn=model.score_fn)
+    picture = picture_of_samples(
+        folder, "samples", samples, data, model.scaling, score_fn=model.score_fn
+    )
     rows |= {} if picture is None else {"picture": str(picture)}
     rows |= draw_path(model, key, folder)
     distance = {"distances": f"none, for the data are not here: {missing}"}
@@ -76,18 +92,27 @@ def draw_path(model: Model, key: Key, folder: Path) -> dict[str, str]:
     if not is_image(model.shape, model.scaling):
         return {}
     draw = make_draw(
-        model.sde, model.score_fn_of, model.sampler, model.shape, save_path=FRAMES, **model.drawing.options
+        model.sde,
+        model.score_fn_of,
+        model.sampler,
+        model.shape,
+        save_path=FRAMES,
+        **model.drawing.options,
     )
     batch = next(generate(draw, model.params, key, 16, 16))
     frames = np.concatenate([np.moveaxis(np.asarray(batch.path), 1, 0), batch.x[None]])
-    return {name: str(path) for name, path in pictures_of_path(folder, frames, model.scaling).items()}
+    return {
+        name: str(path) for name, path in pictures_of_path(folder, frames, model.scaling).items()
+    }
 
 
 def distances(key: Key, levels: np.ndarray, source: DataSource, scaling: Scaling) -> dict[str, str]:
-    """Distances of the samples to held-out data, beside those of as many training examples: the least to hope for.
+    """Distances of the samples to held-out data, beside those of as many training
+    examples: the least to hope for.
 
-    Levels are compared on [0, 1], continuous data in their own units, or standardised where the model has them so:
-    there is no distance between columns of different units.
+    Levels are compared on [0, 1], continuous data in their own units, or standardised
+    where the model has them so: there is no distance between columns of different
+    units.
     """
     count = min(len(levels), len(source.test), len(source.train))
     if count < 2:
@@ -99,9 +124,12 @@ def distances(key: Key, levels: np.ndarray, source: DataSource, scaling: Scaling
         return np.asarray(scaling.to_model(key, examples)) if scaling.standardized else examples
 
     test = comparable(source.test[:count])
-    found, least = (sample_distances(key, comparable(x[:count]), test) for x in (levels, source.train))
+    found, least = (
+        sample_distances(key, comparable(x[:count]), test) for x in (levels, source.train)
+    )
     unit = ", standardised" if scaling.standardized else ""
     return {
-        f"distance: {name}": f"{value:.4f} (training data: {least[name]:.4f}), {count} examples of each{unit}"
+        f"distance: {name}": f"{value:.4f} (training data: {least[name]:.4f}), {count} examples of "
+        f"each{unit}"
         for name, value in found.items()
     }

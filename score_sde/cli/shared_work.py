@@ -1,7 +1,9 @@
-"""Long work on the indices ``0 .. total - 1``: in batches, shared among processes, going on where it was.
+"""Long work on the indices ``0 .. total - 1``: in batches, shared among processes,
+going on where it was.
 
-Each index has rows of its own, which depend on the index and on a request but on nothing else, so that any process may
-compute any batch. ``score-sde sample`` and ``score-sde likelihood`` are its users.
+Each index has rows of its own, which depend on the index and on a request but on
+nothing else, so that any process may compute any batch. ``score-sde sample`` and
+``score-sde likelihood`` are its users.
 """
 
 import io
@@ -23,12 +25,15 @@ from score_sde.typing import Key
 Compute = Callable[[range, int, Progress], Piece]
 """``(indices, batch size, bar) ->`` the piece of the indices, shown on the bar when it is done.
 
-``FloatingPointError`` where it is not finite: then it is not kept, and the process goes no further.
+``FloatingPointError`` where it is not finite: then it is not kept, and the process goes
+no further.
 """
 
 
 class Work(NamedTuple):
-    """What is to be done: ``total`` indices, at most ``largest`` at a time; and what verb and indices are called."""
+    """What is to be done: ``total`` indices, at most ``largest`` at a time; and what
+    verb and indices are called.
+    """
 
     verb: str
     unit: str
@@ -37,10 +42,16 @@ class Work(NamedTuple):
 
 
 def pieces_of(model: Model, key: Key, folder: Path, **request: Any) -> Pieces:
-    """The pieces of a request, whose rows depend on the model, the key and ``request`` alone: plain values by name."""
-    sections = {name: model.config[name] for name in ("sde", "model", "parameterization", "example")}
+    """The pieces of a request, whose rows depend on the model, the key and ``request``
+    alone: plain values by name.
+    """
+    sections = {
+        name: model.config[name] for name in ("sde", "model", "parameterization", "example")
+    }
     seed = [str(jax.random.key_impl(key)), np.asarray(jax.random.key_data(key)).tolist()]
-    scaling = {name: getattr(model.scaling, name) for name in ("num_levels", *SCALING)}  # the rest is in "example"
+    scaling = {
+        name: getattr(model.scaling, name) for name in ("num_levels", *SCALING)
+    }  # the rest is in "example"
     common = {**sections, "data": scaling, "step": int(model.step), "seed": seed}
     return Pieces(folder, fingerprint({**common, **request}, model.params))
 
@@ -51,7 +62,8 @@ def finish(work: Work, pieces: Pieces, compute: Compute) -> None:
     Raises:
         FloatingPointError: where some rows are not finite; the finite pieces stay.
         FileNotFoundError: where another process has not done its share.
-        UnreadableError: where a finished piece cannot be read; nothing is computed, renamed or removed.
+        UnreadableError: where a finished piece cannot be read; nothing is computed,
+            renamed or removed.
     """
     damaged, missing = _what_is_there(pieces, work.total)
     share, size = _share(missing, work)
@@ -73,7 +85,9 @@ def finish(work: Work, pieces: Pieces, compute: Compute) -> None:
     if failure is not None:
         raise failure
     if left:
-        raise FileNotFoundError(f"the {work.unit} from {left[0].start} on are not there: another process has failed")
+        raise FileNotFoundError(
+            f"the {work.unit} from {left[0].start} on are not there: another process has failed"
+        )
 
 
 def _what_is_there(pieces: Pieces, total: int) -> tuple[list[Path], list[range]]:
@@ -90,7 +104,11 @@ def _share(missing: list[range], work: Work) -> tuple[list[range], int]:
     """The batches of this process, and their size."""
     # As if all were missing: on equal devices, a resumed run then ends with equal bits.
     size = even_batch_size(work.total, min(work.largest, -(-work.total // jax.process_count())))
-    batches = [range(i, min(i + size, gap.stop)) for gap in missing for i in range(gap.start, gap.stop, size)]
+    batches = [
+        range(i, min(i + size, gap.stop))
+        for gap in missing
+        for i in range(gap.start, gap.stop, size)
+    ]
     return batches[jax.process_index() :: jax.process_count()], size
 
 
@@ -98,4 +116,6 @@ def _bar(work: Work, share: list[range]) -> Progress:
     """The progress of this process's share; the first process alone shows it."""
     process, processes = jax.process_index(), jax.process_count()
     name = work.verb if processes == 1 else f"{work.verb}, process {process} of {processes}"
-    return Progress(name, sum(map(len, share)), unit=work.unit, stream=None if process == 0 else io.StringIO())
+    return Progress(
+        name, sum(map(len, share)), unit=work.unit, stream=None if process == 0 else io.StringIO()
+    )

@@ -1,4 +1,6 @@
-"""A batch script for Slurm: the same command in every task, stopped in time, queued again, gone on with."""
+"""A batch script for Slurm: the same command in every task, stopped in time, queued
+again, gone on with.
+"""
 
 import re
 import shlex
@@ -30,7 +32,7 @@ if [[ "$code" =~ ^(75|143)$ ]] && [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" 
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"
-"""
+"""  # noqa: E501
 
 _GPUS = """
 # Slurm shows each task its own GPUs alone, numbered from 0.

@@ -14,16 +14,26 @@ from score_sde.training import StopRequest
 
 def main(argv: Sequence[str]) -> int:
     """Train, or go on training."""
-    description = "Train a score model or a classifier. Run again on the same workdir, it goes on where it stopped."
+    description = (
+        "Train a score model or a classifier. Run again on the same workdir, it goes on "
+        "where it stopped."
+    )
     flags = Flags("train", description, required_config, config_help("required"))
-    flags.string("workdir", None, "folder for checkpoints, metrics and pictures; made if missing (required)")
+    flags.string(
+        "workdir", None, "folder for checkpoints, metrics and pictures; made if missing (required)"
+    )
     flags.boolean("overwrite", False, OVERWRITE)
     values = flags.parse(argv)
     workdir = Path(require(values.workdir, "workdir", EXAMPLE)).expanduser()
     kind = kind_of(values.config)
     if kind == DEQUANTIZER:
-        raise Refusal("its objective makes this a config of a dequantizer: score-sde train-dequantizer trains it")
+        raise Refusal(
+            "its objective makes this a config of a dequantizer: score-sde train-dequantizer "
+            "trains it"
+        )
     with StopRequest() as stop:
         with refusals():
-            experiment = (build_classifier if kind == CLASSIFIER else build)(continued(workdir, values.config))
+            experiment = (build_classifier if kind == CLASSIFIER else build)(
+                continued(workdir, values.config)
+            )
         return train_in(workdir, experiment, stop, overwrite=values.overwrite)

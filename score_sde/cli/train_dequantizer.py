@@ -1,4 +1,6 @@
-"""``score-sde train-dequantizer``: a density on the bins of discrete data, learned for a score model."""
+"""``score-sde train-dequantizer``: a density on the bins of discrete data, learned for
+a score model.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -20,13 +22,19 @@ CONFIG = "dequantizer/digits"
 def main(argv: Sequence[str]) -> int:
     """Train, or go on training; the score model stays as it is."""
     description = (
-        "Train a dequantizer for the score model of a workdir: a density on the bins of its levels, by which\n"
-        "`score-sde likelihood --dequantizer` bounds their probability more tightly than by uniform points.\n"
+        "Train a dequantizer for the score model of a workdir: a density on the bins of its "
+        "levels, by which\n"
+        "`score-sde likelihood --dequantizer` bounds their probability more tightly than by "
+        "uniform points.\n"
         "Run again, it goes on where it stopped."
     )
     read_config = partial(required_config, example=CONFIG)
     flags = Flags("train-dequantizer", description, read_config, config_help("required", CONFIG))
-    flags.string("workdir", None, f"folder of the training run of the score model, for example {EXAMPLE} (required)")
+    flags.string(
+        "workdir",
+        None,
+        f"folder of the training run of the score model, for example {EXAMPLE} (required)",
+    )
     flags.integer("checkpoint", None, "step of its checkpoint (default: the latest)")
     flags.string("output", None, "folder for the dequantizer (default: dequantizer in the workdir)")
     flags.string("allow_code", None, ALLOW_CODE)

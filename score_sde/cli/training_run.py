@@ -58,14 +58,16 @@ NUM_MEASURED = 10_000
 """How many training examples, evenly spaced, tell the scale of the data."""
 
 
-def train_in(workdir: Path, experiment: AnyExperiment, stop: StopRequest, *, overwrite: bool = False) -> int:
+def train_in(
+    workdir: Path, experiment: AnyExperiment, stop: StopRequest, *, overwrite: bool = False
+) -> int:
     """Train, or go on training, and say so: the exit code.
 
     ``overwrite``: whether a new run may write over files that are no run's.
 
     Raises:
-        Refusal: where the folder holds another run or files of other programs, another process writes in it, or nothing
-            can be written there.
+        Refusal: where the folder holds another run or files of other programs, another
+            process writes in it, or nothing can be written there.
     """
     with ExitStack() as stack:
         with refusals(), Watchdog(experiment.training.hang_timeout):
@@ -98,10 +100,14 @@ def _checked_mesh(training: Training) -> Mesh:
 
 
 def _take(workdir: Path, experiment: AnyExperiment, stack: ExitStack, *, overwrite: bool) -> None:
-    """Make the folder, keep it for this run, and write its ``config.json``, once nothing speaks against it."""
+    """Make the folder, keep it for this run, and write its ``config.json``, once
+    nothing speaks against it.
+    """
     check_run_folder(workdir, overwrite=overwrite)
     check_resumes(workdir, experiment.model.config)
-    warning = scale_warning(experiment)  # reads data, which may be damaged: before anything is written
+    warning = scale_warning(
+        experiment
+    )  # reads data, which may be damaged: before anything is written
     report.make_folder(workdir)
     stack.enter_context(held(workdir))
     with replacing(workdir / "config.json") as temporary:
@@ -111,16 +117,26 @@ def _take(workdir: Path, experiment: AnyExperiment, stack: ExitStack, *, overwri
 
 
 def scale_warning(experiment: AnyExperiment) -> str | None:
-    """Which scale of continuous data the SDE does not suit, and what to do; None where it suits all."""
+    """Which scale of continuous data the SDE does not suit, and what to do; None where
+    it suits all.
+    """
     model, source = experiment.model, experiment.source
     if source.num_levels is not None:
         return None
     if model.scaling.standardized:
         found = scale_mismatch(model.sde, np.zeros(1), np.ones(1))
-        return found and f"standardised data do not suit the SDE: {found}; choose other parameters of the SDE"
+        return (
+            found
+            and f"standardised data do not suit the SDE: {found}; choose other parameters of the "
+            "SDE"
+        )
     measured = statistics(source.train, max_examples=NUM_MEASURED)
     found = scale_mismatch(model.sde, measured.mean, measured.std)
-    return found and f"the data do not suit the SDE: {found}; standardise them by --config.data.standardize=True"
+    return (
+        found
+        and f"the data do not suit the SDE: {found}; standardise them by "
+        "--config.data.standardize=True"
+    )
 
 
 def _facts(experiment: AnyExperiment, code: Mapping[str, str]) -> dict[str, str]:
@@ -132,15 +148,22 @@ def _facts(experiment: AnyExperiment, code: Mapping[str, str]) -> dict[str, str]
     }
 
 
-def training_run(experiment: AnyExperiment, workdir: Path, mesh: Mesh, code: Mapping[str, str]) -> TrainingRun:
-    """The run of an experiment in a folder: loaders, steps, writers, checkpoints and sample grids."""
+def training_run(
+    experiment: AnyExperiment, workdir: Path, mesh: Mesh, code: Mapping[str, str]
+) -> TrainingRun:
+    """The run of an experiment in a folder: loaders, steps, writers, checkpoints and
+    sample grids.
+    """
     training, model = experiment.training, experiment.model
     train_key, eval_key, sample_key = jax.random.split(jax.random.key(model.seed), 3)
     axes, is_first = step_axes(mesh), jax.process_index() == 0
     writer = make_writers(training.trackers, workdir, model.config) if is_first else MultiWriter()
     return TrainingRun(
         state=init_state(
-            model.params, experiment.optimizer, frozen=experiment.frozen, num_averages=len(training.averages)
+            model.params,
+            experiment.optimizer,
+            frozen=experiment.frozen,
+            num_averages=len(training.averages),
         ),
         step=make_train_step(
             experiment.loss_fn(train=True),
@@ -179,7 +202,9 @@ def training_run(experiment: AnyExperiment, workdir: Path, mesh: Mesh, code: Map
 def _loader(experiment: AnyExperiment, split: str, *, seed: int = 0) -> BatchLoader:
     """The examples of a split; with their labels, if they are to be classified."""
     source, batch_size = experiment.source, experiment.training.batch_size
-    labels = getattr(source, f"{split}_labels") if isinstance(experiment, ClassifierExperiment) else None
+    labels = (
+        getattr(source, f"{split}_labels") if isinstance(experiment, ClassifierExperiment) else None
+    )
     return make_loader(getattr(source, split), batch_size=batch_size, seed=seed, labels=labels)
 
 
@@ -195,20 +220,30 @@ def _evaluation(experiment: AnyExperiment, key: Key, axis_name: AxisName) -> Eva
     )
 
 
-def _hooks(experiment: AnyExperiment, workdir: Path, mesh: Mesh, key: Key, writer: MetricWriter) -> tuple[Hook, ...]:
+def _hooks(
+    experiment: AnyExperiment, workdir: Path, mesh: Mesh, key: Key, writer: MetricWriter
+) -> tuple[Hook, ...]:
     training, hooks = experiment.training, []
     if training.snapshot_every:
         gather = functools.partial(gathered, mesh)
-        hooks.append(snapshot_hook(workdir / FOLDER, training.averages, every=training.snapshot_every, gather=gather))
+        hooks.append(
+            snapshot_hook(
+                workdir / FOLDER, training.averages, every=training.snapshot_every, gather=gather
+            )
+        )
     if isinstance(experiment, Experiment) and training.sample_every:
         hooks.append(_sample_grids(experiment, workdir, mesh, key, writer))
     return tuple(hooks)
 
 
-def _sample_grids(experiment: Experiment, workdir: Path, mesh: Mesh, key: Key, writer: MetricWriter) -> Hook:
+def _sample_grids(
+    experiment: Experiment, workdir: Path, mesh: Mesh, key: Key, writer: MetricWriter
+) -> Hook:
     """64 samples from the same latents each time, drawn by the first process on its devices."""
     model, data = experiment.model, experiment.source.test
-    draw = make_draw(model.sde, model.score_fn_of, model.sampler, model.shape, **model.drawing.options)
+    draw = make_draw(
+        model.sde, model.score_fn_of, model.sampler, model.shape, **model.drawing.options
+    )
 
     def draw_samples(state: TrainState, step: int) -> None:
         params = gathered(mesh, state.ema_params)

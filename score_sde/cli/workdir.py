@@ -23,16 +23,23 @@ EXAMPLE = "runs/digits"
 SPLITS = ("test", "train")
 
 CONFIG_HELP = {
-    "--config.section.key=value": "changes a value of the config of the model, as --config.sampling.num_steps=100"
+    "--config.section.key=value": "changes a value of the config of the model, as "
+    "--config.sampling.num_steps=100"
 }
 
 
 def workdir_flags(verb: str, description: str) -> Flags:
-    """Flags of a verb: ``--workdir``, ``--checkpoint``, ``--allow_code``, and overrides of the config saved there."""
+    """Flags of a verb: ``--workdir``, ``--checkpoint``, ``--allow_code``, and overrides
+    of the config saved there.
+    """
     flags = Flags(verb, description, _config_of_run, CONFIG_HELP, saved=True)
     flags.string("workdir", None, f"folder of a training run, for example {EXAMPLE} (required)")
     flags.integer("checkpoint", None, "step of a checkpoint (default: the latest)")
-    flags.string("average", None, "which of training.averages, as power:0.05 (default: that of training.ema_decay)")
+    flags.string(
+        "average",
+        None,
+        "which of training.averages, as power:0.05 (default: that of training.ema_decay)",
+    )
     flags.string("allow_code", None, ALLOW_CODE)
     flags.boolean("overwrite", False, OVERWRITE)
     return flags
@@ -47,14 +54,18 @@ def load_model(values: Any) -> tuple[Model, Path]:
         model = load_trusting(trust_of(values), path, **chosen)
         if model.config["model"].get("label_required"):
             raise ValueError(
-                f"{path} has a network of classes, and the commands have no class to give it: in Python, "
-                "make_score_fn(model.sde, model.network, model.parameterization, model.params, label=0) is the score"
+                f"{path} has a network of classes, and the commands have no class to give it: in "
+                "Python, "
+                "make_score_fn(model.sde, model.network, model.parameterization, model.params, "
+                "label=0) is the score"
             )
         return model, path
 
 
 def check_places(values: Any, workdir: Path, paths: Iterable[Path]) -> None:
-    """Raise ``Refusal`` where results, or their rows in the report of ``workdir``, would replace what is not ours."""
+    """Raise ``Refusal`` where results, or their rows in the report of ``workdir``,
+    would replace what is not ours.
+    """
     is_runs = not is_exported(workdir)
     elsewhere = "output" in values and bool(values.output)
     with refusals():
@@ -63,12 +74,19 @@ def check_places(values: Any, workdir: Path, paths: Iterable[Path]) -> None:
 
 
 def load_examples(model: Model, values: Any) -> DataSource:
-    """The data of a model, checked to be of the kind that it was trained on; ``values`` are those of the flags."""
+    """The data of a model, checked to be of the kind that it was trained on; ``values``
+    are those of the flags.
+    """
     with refusals():
         source = load_data(model.config, trust=trust_of(values))
         if source.shape != model.shape or source.num_levels != model.scaling.num_levels:
-            found, wanted = (source.shape, source.num_levels), (model.shape, model.scaling.num_levels)
-            raise ValueError(f"the data have (shape, levels) {found}, the model was trained on {wanted}")
+            found, wanted = (
+                (source.shape, source.num_levels),
+                (model.shape, model.scaling.num_levels),
+            )
+            raise ValueError(
+                f"the data have (shape, levels) {found}, the model was trained on {wanted}"
+            )
     return source
 
 
@@ -94,19 +112,28 @@ def existing_workdir(name: str | None) -> Path:
         return path
     if path.is_dir() and "checkpoints" in path.parts:
         workdir = Path(*path.parts[: path.parts.index("checkpoints")])
-        raise Refusal(f"{path} is inside a workdir: give --workdir={workdir}, and --checkpoint=STEP to choose")
+        raise Refusal(
+            f"{path} is inside a workdir: give --workdir={workdir}, and --checkpoint=STEP to choose"
+        )
     if not path.exists():
-        siblings = [str(other) for other in path.parent.glob("*") if (other / "checkpoints").is_dir()]
+        siblings = [
+            str(other) for other in path.parent.glob("*") if (other / "checkpoints").is_dir()
+        ]
         raise Refusal(f"no such workdir: {path}{did_you_mean(str(path), siblings)}")
-    raise Refusal(f"no checkpoints in {path}: train with `score-sde train --config=… --workdir={path}` first")
+    raise Refusal(
+        f"no checkpoints in {path}: train with `score-sde train --config=… --workdir={path}` first"
+    )
 
 
 def _config_of_run(argv: Sequence[str]) -> tuple[ConfigDict, list[str]]:
     if take("config", argv)[0] is not None:
-        raise Refusal("the config is the one saved with the model: change it by --config.section.key=value")
+        raise Refusal(
+            "the config is the one saved with the model: change it by --config.section.key=value"
+        )
     step = value_of("checkpoint", argv)
     if step is not None and not step.isdigit():
         raise Refusal(f"--checkpoint must be the step of a checkpoint, got {step!r}")
     path = existing_workdir(value_of("workdir", argv))
-    # All code is allowed here: flags may replace some of the names, and `Flags` checks the result.
+    # All code is allowed here: flags may replace some of the names, and `Flags` checks
+    # the result.
     return saved_config(path, step=None if step is None else int(step), allow=ALL), list(argv)

@@ -2,7 +2,14 @@
 
 from score_sde.data.array_record import arrayrecord, write_array_record
 from score_sde.data.augmentation import Augmentation
-from score_sde.data.catalogue import DATA_SETS, FILE_SOURCES, SOURCES, is_function, load_source, source_options
+from score_sde.data.catalogue import (
+    DATA_SETS,
+    FILE_SOURCES,
+    SOURCES,
+    is_function,
+    load_source,
+    source_options,
+)
 from score_sde.data.digits import digits
 from score_sde.data.examples import Examples, LazyExamples
 from score_sde.data.files import npy, npz

@@ -1,7 +1,8 @@
 """The rows of an array in an ``.npy`` file, or in a member of an ``.npz`` archive, read one by one.
 
-A row is read by its place in the file rather than through a memory map: threads then read side by side, and a file that
-has become shorter, or a disk that fails, is an error with a name, where a map would end the process.
+A row is read by its place in the file rather than through a memory map: threads then
+read side by side, and a file that has become shorter, or a disk that fails, is an error
+with a name, where a map would end the process.
 """
 
 import math
@@ -14,8 +15,13 @@ import numpy as np
 from score_sde.data.examples import LazyExamples
 from score_sde.data.inflation import check_member
 
-_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-_LOCAL_HEADER = 30  # bytes of a zip archive before the name of a member; the lengths of name and extra field end them
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+# bytes of a zip archive before the name of a member; the lengths of name and extra
+# field end them
+_LOCAL_HEADER = 30
 
 
 class StoredArray(NamedTuple):
@@ -54,11 +60,15 @@ def stored_array(path: Path, key: str | None = None) -> StoredArray:
             raise ValueError("the archive ends before its arrays do")
         name, extra = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
         stream.seek(entry.header_offset + _LOCAL_HEADER + name + extra)
-        return _described(stream, min(stream.tell() + entry.file_size, path.stat().st_size), whole=True)
+        return _described(
+            stream, min(stream.tell() + entry.file_size, path.stat().st_size), whole=True
+        )
 
 
 def rows_of(path: Path, stored: StoredArray, prefix: str = "") -> LazyExamples:
-    """The rows of an array without obstacle; ``prefix`` is what comes before ``example 3`` in an error."""
+    """The rows of an array without obstacle; ``prefix`` is what comes before ``example
+    3`` in an error.
+    """
     shape, size = stored.shape[1:], math.prod(stored.shape[1:]) * stored.dtype.itemsize
 
     def name(row: int) -> str:
@@ -76,18 +86,28 @@ def rows_of(path: Path, stored: StoredArray, prefix: str = "") -> LazyExamples:
 
 
 def _described(stream: Any, end: int, *, whole: bool = False) -> StoredArray:
-    """The array whose ``.npy`` bytes begin here and end at ``end`` at the latest; ``whole``: exactly there."""
+    """The array whose ``.npy`` bytes begin here and end at ``end`` at the latest;
+    ``whole``: exactly there.
+    """
     version = np.lib.format.read_magic(stream)
     if version not in _HEADERS:
-        return StoredArray((), np.dtype(np.uint8), 0, f"its format is version {version[0]}.{version[1]} of .npy")
+        return StoredArray(
+            (), np.dtype(np.uint8), 0, f"its format is version {version[0]}.{version[1]} of .npy"
+        )
     shape, fortran, dtype = _HEADERS[version](stream)
     offset = stream.tell()
     if min(shape, default=0) < 0:
         raise ValueError(f"an array cannot have the shape {shape}")
     if not dtype.hasobject and offset + math.prod(shape) * dtype.itemsize > end:
-        raise ValueError(f"{math.prod(shape)} values of {dtype} are expected, and the file ends before them")
+        raise ValueError(
+            f"{math.prod(shape)} values of {dtype} are expected, and the file ends before them"
+        )
     if whole and not dtype.hasobject and offset + math.prod(shape) * dtype.itemsize < end:
-        raise ValueError(f"{math.prod(shape)} values of {dtype} are expected, and there are more bytes")
+        raise ValueError(
+            f"{math.prod(shape)} values of {dtype} are expected, and there are more bytes"
+        )
     by_columns = fortran and len(shape) > 1
     obstacle = "its rows do not lie one after the other (Fortran order)" if by_columns else ""
-    return StoredArray(shape, dtype, offset, "it holds Python objects" if dtype.hasobject else obstacle)
+    return StoredArray(
+        shape, dtype, offset, "it holds Python objects" if dtype.hasobject else obstacle
+    )

@@ -1,8 +1,10 @@
 """ArrayRecord files: examples of a data set in records that are read in any order.
 
-A record is one example and says itself what it is: a PNG or JPEG image, or an array as ``.npy`` bytes. A folder has
-the files ``train*.array_record`` and ``test*.array_record`` of the two splits, in the order of their names, and
-``train_labels.npy`` and ``test_labels.npy``, integers of shape ``[n]``, if the examples have classes.
+A record is one example and says itself what it is: a PNG or JPEG image, or an array as
+``.npy`` bytes. A folder has the files ``train*.array_record`` and
+``test*.array_record`` of the two splits, in the order of their names, and
+``train_labels.npy`` and ``test_labels.npy``, integers of shape ``[n]``, if the examples
+have classes.
 """
 
 import io
@@ -43,20 +45,26 @@ def arrayrecord(
     seed: int = 0,
     in_memory: bool | None = None,
 ) -> DataSource:
-    """Read ArrayRecord files whose records are images or arrays; ``scripts/make_array_record.py`` makes them.
+    """Read ArrayRecord files whose records are images or arrays;
+    ``scripts/make_array_record.py`` makes them.
 
     Args:
-        path: a file, a pattern such as ``photos/part-*``, or a folder. The files of a folder are the two splits where
-            their names begin with ``train`` and ``test``; else, and for a file or a pattern, a random part is held out.
-        num_levels: of arrays of integers: the number of levels (256 by default), as for ``npz``.
-        image_size: resize the middle square of each PNG or JPEG image, as for ``folder``.
+        path: a file, a pattern such as ``photos/part-*``, or a folder. The files of a
+            folder are the two splits where their names begin with ``train`` and
+            ``test``; else, and for a file or a pattern, a random part is held out.
+        num_levels: of arrays of integers: the number of levels (256 by default), as for
+            ``npz``.
+        image_size: resize the middle square of each PNG or JPEG image, as for
+            ``folder``.
         channels: 1 for grey, 3 for RGB; left out, as the first PNG or JPEG image has.
         test_fraction: size of the random part.
         seed: seed of the random part.
-        in_memory: whether all are read at once; left out, if they have no more than 1 GiB in all.
+        in_memory: whether all are read at once; left out, if they have no more than 1
+            GiB in all.
 
     Raises:
-        ValueError: where the extra ``arrayrecord`` is missing, or a file or a record is damaged (it is named).
+        ValueError: where the extra ``arrayrecord`` is missing, or a file or a record is
+            damaged (it is named).
         FileNotFoundError: where there are no such files.
     """
     check_options(image_size, channels)
@@ -66,7 +74,9 @@ def arrayrecord(
     def load(split: str) -> Split:
         records = opened_records(files[split])
         examples, found[split] = _examples(records, path, num_levels, image_size, channels)
-        labels = files[split][0].parent / (f"{split}_labels.npy" if Path(path).expanduser().is_dir() else "")
+        labels = files[split][0].parent / (
+            f"{split}_labels.npy" if Path(path).expanduser().is_dir() else ""
+        )
         return Split(examples, stored_labels(labels) if labels.is_file() else None)
 
     train = load("train")
@@ -90,7 +100,9 @@ def opened_records(files: list[Path]) -> Records:
         OSError: where a file cannot be opened.
         ValueError: where a file is damaged or no ArrayRecord file.
     """
-    library = imported_extra("array_record.python.array_record_data_source", "arrayrecord", f"arrayrecord:{files[0]}")
+    library = imported_extra(
+        "array_record.python.array_record_data_source", "arrayrecord", f"arrayrecord:{files[0]}"
+    )
     sources = []
     for file in files:
         try:
@@ -127,31 +139,47 @@ def _splits(path: str | Path) -> dict[str, list[Path]]:
         if not found:
             raise FileNotFoundError(f"no such file or folder: {place}")
         return {"train": found}
-    found = sorted(file for file in place.iterdir() if _SUFFIX in file.name and not file.name.startswith("."))
+    found = sorted(
+        file for file in place.iterdir() if _SUFFIX in file.name and not file.name.startswith(".")
+    )
     if not found:
         raise FileNotFoundError(f"no {_SUFFIX} files in {place}")
-    splits = {name: [file for file in found if file.name.startswith(name)] for name in ("train", "test")}
+    splits = {
+        name: [file for file in found if file.name.startswith(name)] for name in ("train", "test")
+    }
     return splits if all(splits.values()) else {"train": found}
 
 
 def _examples(
-    records: Records, path: str | Path, num_levels: int | None, image_size: int | None, channels: int | None
+    records: Records,
+    path: str | Path,
+    num_levels: int | None,
+    image_size: int | None,
+    channels: int | None,
 ) -> tuple[Examples, int | None]:
-    """The examples in their records, and their number of levels; the first record tells what all are."""
+    """The examples in their records, and their number of levels; the first record tells
+    what all are.
+    """
     if records.num == 0:
         raise ValueError(f"{path} has no records")
     first = records.read(0)
     if not first.startswith(_NPY_MAGIC):
-        images = encoded_images(records.num, records.read, records.name, image_size=image_size, channels=channels)
+        images = encoded_images(
+            records.num, records.read, records.name, image_size=image_size, channels=channels
+        )
         return images, 256
     if image_size is not None or channels is not None:
-        raise ValueError(f"{path} holds arrays, not PNG or JPEG images: leave image_size and channels out")
+        raise ValueError(
+            f"{path} holds arrays, not PNG or JPEG images: leave image_size and channels out"
+        )
 
     def read(row: int) -> np.ndarray:
         return _array(records.read(row), records.name(row))
 
     like = _array(first, records.name(0))
-    arrays = LazyExamples(shape=(records.num, *like.shape), dtype=like.dtype, read=read, name=records.name)
+    arrays = LazyExamples(
+        shape=(records.num, *like.shape), dtype=like.dtype, read=read, name=records.name
+    )
     return images_or_vectors(arrays, path, num_levels)
 
 
@@ -159,27 +187,39 @@ def _array(record: bytes, name: str) -> np.ndarray:
     try:
         return np.lib.format.read_array(io.BytesIO(record), allow_pickle=False)
     except Exception as error:  # damaged bytes can raise anything
-        raise system_error(error) or ValueError(f"{name} is no array {first_line(error)}") from error
+        raise system_error(error) or ValueError(
+            f"{name} is no array {first_line(error)}"
+        ) from error
 
 
-def write_array_record(source: DataSource, folder: str | Path, *, num_shards: int = 1, png: bool = False) -> None:
-    """Write both splits of a source and their labels to a new folder, each split in ``num_shards`` files.
+def write_array_record(
+    source: DataSource, folder: str | Path, *, num_shards: int = 1, png: bool = False
+) -> None:
+    """Write both splits of a source and their labels to a new folder, each split in
+    ``num_shards`` files.
 
-    Examples are written one by one, as ``.npy`` bytes, or as PNG images, which are smaller and slower to read.
+    Examples are written one by one, as ``.npy`` bytes, or as PNG images, which are
+    smaller and slower to read.
 
     Raises:
-        ValueError: where the folder is not empty, ``num_shards`` is not positive, or examples cannot be PNG images.
+        ValueError: where the folder is not empty, ``num_shards`` is not positive, or
+            examples cannot be PNG images.
     """
     folder = Path(folder).expanduser()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is not an empty folder")
     if num_shards < 1:
         raise ValueError(f"num_shards must be at least 1, not {num_shards}")
-    if png and (source.num_levels != 256 or len(source.shape) != 3 or source.shape[-1] not in (1, 3)):
+    if png and (
+        source.num_levels != 256 or len(source.shape) != 3 or source.shape[-1] not in (1, 3)
+    ):
         raise ValueError(
-            f"PNG images have 256 levels and 1 or 3 channels, these examples {source.num_levels} and {source.shape}"
+            f"PNG images have 256 levels and 1 or 3 channels, these examples {source.num_levels} "
+            f"and {source.shape}"
         )
-    library = imported_extra("array_record.python.array_record_module", "arrayrecord", "writing ArrayRecord files")
+    library = imported_extra(
+        "array_record.python.array_record_module", "arrayrecord", "writing ArrayRecord files"
+    )
     folder.mkdir(parents=True, exist_ok=True)
     for split in ("train", "test"):
         _write(library, folder, split, getattr(source, split), num_shards, _png if png else _npy)
@@ -189,7 +229,12 @@ def write_array_record(source: DataSource, folder: str | Path, *, num_shards: in
 
 
 def _write(
-    library: Any, folder: Path, split: str, examples: Examples, num_shards: int, encode: Callable[[np.ndarray], bytes]
+    library: Any,
+    folder: Path,
+    split: str,
+    examples: Examples,
+    num_shards: int,
+    encode: Callable[[np.ndarray], bytes],
 ) -> None:
     for shard, rows in enumerate(np.array_split(np.arange(len(examples)), num_shards)):
         file = folder / f"{split}-{shard:05}-of-{num_shards:05}{_SUFFIX}"

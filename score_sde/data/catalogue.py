@@ -64,30 +64,36 @@ FILE_SOURCES: Mapping[str, Callable[..., DataSource]] = MappingProxyType(
 def load_source(name: str, trust: Trust = EVERYTHING, /, **options: Any) -> DataSource:
     """Load the data source of a name, with the options of its function.
 
-    A name is one of ``SOURCES`` (``"digits"``) or ``DATA_SETS`` (``"cifar10"``), a prefix of ``FILE_SOURCES`` and a
-    path or a name (``"npz:images.npz"``, ``"folder:photos"``, ``"tfds:mnist"``), or ``"package.module:function"`` for a
-    function elsewhere that returns a ``DataSource``. ``trust`` says which functions elsewhere may be imported: all of
-    them, for a name that the caller has chosen.
+    A name is one of ``SOURCES`` (``"digits"``) or ``DATA_SETS`` (``"cifar10"``), a
+    prefix of ``FILE_SOURCES`` and a path or a name (``"npz:images.npz"``,
+    ``"folder:photos"``, ``"tfds:mnist"``), or ``"package.module:function"`` for a
+    function elsewhere that returns a ``DataSource``. ``trust`` says which functions
+    elsewhere may be imported: all of them, for a name that the caller has chosen.
 
     >>> load_source("mixture", num_examples=100).train.shape
     (90, 2)
 
     Raises:
-        ValueError: where the name or an option is unknown (with a suggestion), or the source itself is at fault.
+        ValueError: where the name or an option is unknown (with a suggestion), or the
+            source itself is at fault.
         FileNotFoundError: where a path does not exist, or a data set is not there.
     """
     function, arguments = _chosen(name, trust)
     check_arguments(f"data source {name!r}", function, options, given=arguments)
     source = function(**arguments, **options)
     if not isinstance(source, DataSource):
-        raise ValueError(f"data source {name!r} returned {type(source).__name__} where a DataSource was expected")
+        raise ValueError(
+            f"data source {name!r} returned {type(source).__name__} where a DataSource was expected"
+        )
     return source
 
 
 def source_options(name: str) -> set[str]:
-    """The names of the options that the data source of a name takes; none where there is no such source.
+    """The names of the options that the data source of a name takes; none where there
+    is no such source.
 
-    The name is one that the caller has chosen: of a function elsewhere, the module is imported.
+    The name is one that the caller has chosen: of a function elsewhere, the module is
+    imported.
     """
     try:
         function, arguments = _chosen(name, EVERYTHING)
@@ -97,7 +103,9 @@ def source_options(name: str) -> set[str]:
 
 
 def is_function(name: str) -> bool:
-    """Whether a data source is a function elsewhere, ``"package.module:function"``, and no file or data set."""
+    """Whether a data source is a function elsewhere, ``"package.module:function"``, and
+    no file or data set.
+    """
     return is_code(name) and name.partition(":")[0] not in FILE_SOURCES
 
 
@@ -114,5 +122,7 @@ def _chosen(name: str, trust: Trust) -> tuple[Callable[..., Any], dict[str, Any]
         return FILE_SOURCES[head], {"path": tail}
     if colon:
         return imported("data source", name, known, trust=trust), {}
-    names = ", ".join([*named, *(f"{prefix}:PATH" for prefix in FILE_SOURCES), "package.module:function"])
+    names = ", ".join(
+        [*named, *(f"{prefix}:PATH" for prefix in FILE_SOURCES), "package.module:function"]
+    )
     raise ValueError(f"unknown data source {name!r}{did_you_mean(name, known)}; known: {names}")

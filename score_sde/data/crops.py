@@ -1,8 +1,9 @@
 """How the experiments of Song et al. 2021 cut and resize the images of each data set.
 
-The functions take and return levels, 0 to 255. Resizing leaves fractions of a level: the published code keeps them,
-as floats ``v / 255``, and dequantises with ``(v + u) / 256``. Here an image has levels, for only levels have
-likelihoods, so the last step is `to_levels`: an image that is resized differs from the published by at most half a
+The functions take and return levels, 0 to 255. Resizing leaves fractions of a level:
+the published code keeps them, as floats ``v / 255``, and dequantises with ``(v + u) /
+256``. Here an image has levels, for only levels have likelihoods, so the last step is
+`to_levels`: an image that is resized differs from the published by at most half a
 level, one that is only cut does not differ.
 """
 
@@ -22,11 +23,13 @@ def celeba(image: UInt8[np.ndarray, "h w c"], image_size: int) -> UInt8[np.ndarr
 
 
 def lsun(image: UInt8[np.ndarray, "h w c"], image_size: int) -> UInt8[np.ndarray, "s s c"]:
-    """The middle square: at 128 resized bilinearly and then cut, at other sizes cut and then resized bicubically.
+    """The middle square: at 128 resized bilinearly and then cut, at other sizes cut and
+    then resized bicubically.
 
-    The images of LSUN have a shorter side of 256, so that at 256 nothing is resized. At sizes that are neither 128
-    nor 256 the published code rounds the bicubic image down and lets what overshoots 0 and 255 wrap around; here it is
-    rounded to the nearest level and clipped.
+    The images of LSUN have a shorter side of 256, so that at 256 nothing is resized. At
+    sizes that are neither 128 nor 256 the published code rounds the bicubic image down
+    and lets what overshoots 0 and 255 wrap around; here it is rounded to the nearest
+    level and clipped.
     """
     if image_size == 128:
         return to_levels(central_crop(resize_small(image, image_size), image_size))
@@ -40,7 +43,9 @@ def plain(image: UInt8[np.ndarray, "h w c"], image_size: int) -> UInt8[np.ndarra
     return to_levels(resize(image, (image_size, image_size)))
 
 
-def plain_all(images: UInt8[np.ndarray, "n h w c"], image_size: int) -> UInt8[np.ndarray, "n s s c"]:
+def plain_all(
+    images: UInt8[np.ndarray, "n h w c"], image_size: int
+) -> UInt8[np.ndarray, "n s s c"]:
     """Every image as `plain` has it; raises ``ValueError`` where images cannot have the size."""
     check_options(image_size)
     if images.shape[1:3] == (image_size, image_size):
@@ -49,9 +54,11 @@ def plain_all(images: UInt8[np.ndarray, "n h w c"], image_size: int) -> UInt8[np
 
 
 def halved(image: UInt8[np.ndarray, "h w c"], image_size: int) -> UInt8[np.ndarray, "s s c"]:
-    """The whole image at half, a quarter, an eighth … of its size, each halving the mean of 2 × 2 pixels.
+    """The whole image at half, a quarter, an eighth … of its size, each halving the
+    mean of 2 × 2 pixels.
 
-    This is how the files ``-r08.tfrecords`` of StyleGAN are made from images of 1024 × 1024, to the last bit.
+    This is how the files ``-r08.tfrecords`` of StyleGAN are made from images of 1024 ×
+    1024, to the last bit.
 
     Raises:
         ValueError: where the image is no square, or no halving of it has the size.
@@ -59,16 +66,21 @@ def halved(image: UInt8[np.ndarray, "h w c"], image_size: int) -> UInt8[np.ndarr
     height, width = image.shape[:2]
     mean = image.astype(np.float32)
     while height == width and mean.shape[0] > image_size and not mean.shape[0] % 2:
-        mean = (mean[0::2, 0::2] + mean[0::2, 1::2] + mean[1::2, 0::2] + mean[1::2, 1::2]) * np.float32(0.25)
+        mean = (
+            mean[0::2, 0::2] + mean[0::2, 1::2] + mean[1::2, 0::2] + mean[1::2, 1::2]
+        ) * np.float32(0.25)
     if height != width or mean.shape[0] != image_size:
         wanted = f"{image_size} × {image_size}, or 2, 4, 8 … times that"
         raise ValueError(
-            f"the image is {height} × {width} (height × width) where image_size={image_size} takes {wanted}"
+            f"the image is {height} × {width} (height × width) where image_size={image_size} takes "
+            f"{wanted}"
         )
     return to_levels(mean)
 
 
-def central_crop(image: Shaped[np.ndarray, "h w c"], size: int) -> Shaped[np.ndarray, "size size c"]:
+def central_crop(
+    image: Shaped[np.ndarray, "h w c"], size: int
+) -> Shaped[np.ndarray, "size size c"]:
     """The middle ``size`` × ``size``, up and left by half a pixel where there are two middles.
 
     Raises:
@@ -76,7 +88,9 @@ def central_crop(image: Shaped[np.ndarray, "h w c"], size: int) -> Shaped[np.nda
     """
     height, width = image.shape[:2]
     if min(height, width) < size:
-        raise ValueError(f"the image is {height} × {width} (height × width), which has no middle {size} × {size}")
+        raise ValueError(
+            f"the image is {height} × {width} (height × width), which has no middle {size} × {size}"
+        )
     top, left = (height - size) // 2, (width - size) // 2
     return image[top : top + size, left : left + size]
 
@@ -87,10 +101,12 @@ def middle_square(image: Shaped[np.ndarray, "h w c"]) -> Shaped[np.ndarray, "s s
 
 
 def resize_small(image: Shaped[np.ndarray, "h w c"], size: int) -> np.ndarray:
-    """The image with its shorter side resized bilinearly to ``size`` and the other in proportion, float32.
+    """The image with its shorter side resized bilinearly to ``size`` and the other in
+    proportion, float32.
 
-    The longer side is rounded to the nearest, to the even one of two: what the published code means by a call of
-    ``tf.round`` that it gives a type in place of a name.
+    The longer side is rounded to the nearest, to the even one of two: what the
+    published code means by a call of ``tf.round`` that it gives a type in place of a
+    name.
     """
     height, width = image.shape[:2]
     ratio = size / min(height, width)
@@ -103,4 +119,8 @@ def to_levels(image: Shaped[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c"]:
 
 
 def _resized_bicubically(image: Shaped[np.ndarray, "s s c"], image_size: int) -> np.ndarray:
-    return image if image.shape[0] == image_size else resize(image, (image_size, image_size), keys_cubic)
+    return (
+        image
+        if image.shape[0] == image_size
+        else resize(image, (image_size, image_size), keys_cubic)
+    )

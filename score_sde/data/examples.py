@@ -45,9 +45,11 @@ class LazyExamples:
     Attributes:
         shape: ``(n, *shape)``: the number of examples and the shape of one.
         dtype: the type of a value.
-        read: the example of a row, of this shape and type. It may be called from several threads or processes, and
-            raises ``ValueError`` or ``OSError`` with the row and the name of the file that it cannot read.
-        name: what an example is called where something is wrong with it, ``images.npy: example 3``.
+        read: the example of a row, of this shape and type. It may be called from
+            several threads or processes, and raises ``ValueError`` or ``OSError`` with
+            the row and the name of the file that it cannot read.
+        name: what an example is called where something is wrong with it, ``images.npy:
+            example 3``.
     """
 
     shape: tuple[int, ...]
@@ -80,12 +82,20 @@ class LazyExamples:
 
 
 def in_memory_or_lazy(examples: Examples, in_memory: bool | None) -> Examples:
-    """All examples as one array; or as they are, if that is asked for or they have more than ``LAZY_ABOVE`` bytes."""
-    return examples if is_lazy(in_memory, examples.shape, np.dtype(examples.dtype)) else np.asarray(examples[:])
+    """All examples as one array; or as they are, if that is asked for or they have more
+    than ``LAZY_ABOVE`` bytes.
+    """
+    return (
+        examples
+        if is_lazy(in_memory, examples.shape, np.dtype(examples.dtype))
+        else np.asarray(examples[:])
+    )
 
 
 def is_lazy(in_memory: bool | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-    """Whether an array stays in its file: where ``in_memory`` is None, if it has more than ``LAZY_ABOVE`` bytes."""
+    """Whether an array stays in its file: where ``in_memory`` is None, if it has more
+    than ``LAZY_ABOVE`` bytes.
+    """
     if in_memory is not None:
         return not in_memory
     num_bytes = dtype.itemsize
@@ -101,11 +111,16 @@ def is_array(examples: Examples) -> bool:
 
 def example(examples: Examples, row: int) -> np.ndarray:
     """One example, read now."""
-    return examples.read(row) if isinstance(examples, LazyExamples) else np.array(examples[row : row + 1])[0]
+    return (
+        examples.read(row)
+        if isinstance(examples, LazyExamples)
+        else np.array(examples[row : row + 1])[0]
+    )
 
 
 def selected(examples: Examples, rows: Int[np.ndarray, " m"]) -> Examples:
-    """The examples of these rows: a copy of those of an array, else a view, by which nothing is read yet.
+    """The examples of these rows: a copy of those of an array, else a view, by which
+    nothing is read yet.
 
     An example keeps the name that it has among all.
     """
@@ -123,7 +138,11 @@ def first(examples: Examples, count: int | None) -> Examples:
     """The first ``count`` examples, or all: a view, by which nothing is read yet."""
     if count is None or count >= len(examples):
         return examples
-    return examples[:count] if isinstance(examples, np.ndarray) else selected(examples, np.arange(count))
+    return (
+        examples[:count]
+        if isinstance(examples, np.ndarray)
+        else selected(examples, np.arange(count))
+    )
 
 
 def name_of(examples: Examples, row: int) -> str:

@@ -26,26 +26,34 @@ def npz(
     seed: int = 0,
     in_memory: bool | None = None,
 ) -> DataSource:
-    """Read the array ``key`` of an ``.npz`` file; the key may be left out where the file holds one array.
+    """Read the array ``key`` of an ``.npz`` file; the key may be left out where the
+    file holds one array.
 
-    Without a key, a file with the arrays ``train`` and ``test`` holds the two splits; ``train_labels`` and
-    ``test_labels``, integers of shape ``[n]``, are then the classes of their examples.
+    Without a key, a file with the arrays ``train`` and ``test`` holds the two splits;
+    ``train_labels`` and ``test_labels``, integers of shape ``[n]``, are then the
+    classes of their examples.
 
-    Integers of shape ``[n, h, w]`` or ``[n, h, w, c]`` are images with ``num_levels`` levels (256 by default), floats
-    of shape ``[n, d]`` are continuous vectors.
+    Integers of shape ``[n, h, w]`` or ``[n, h, w, c]`` are images with ``num_levels``
+    levels (256 by default), floats of shape ``[n, d]`` are continuous vectors.
 
-    An array of more than 1 GiB stays in the file, and its rows are read when they are asked for; ``in_memory`` says so
-    of any array, or of none. Compressed arrays are always read into memory. The checksums of the archive are checked
-    only of what is read into memory.
+    An array of more than 1 GiB stays in the file, and its rows are read when they are
+    asked for; ``in_memory`` says so of any array, or of none. Compressed arrays are
+    always read into memory. The checksums of the archive are checked only of what is
+    read into memory.
 
     Raises:
         FileNotFoundError: where there is no such file.
-        ValueError: where the file is corrupt, has no such key (the keys are listed) or holds no such array, or where
-            ``in_memory`` is False and its rows cannot be read one by one.
+        ValueError: where the file is corrupt, has no such key (the keys are listed) or
+            holds no such array, or where ``in_memory`` is False and its rows cannot be
+            read one by one.
     """
     path = _existing(path)
     if not zipfile.is_zipfile(path):
-        hint = f"it is a .npy file: name it as npy:{path}" if _is_npy(path) else "it may be cut off or corrupt"
+        hint = (
+            f"it is a .npy file: name it as npy:{path}"
+            if _is_npy(path)
+            else "it may be cut off or corrupt"
+        )
         raise ValueError(f"{path} is not an .npz file; {hint}")
     if key is None and {"train", "test"} <= set(_read(path, lambda: _keys(path))):
         return _from_splits(path, num_levels, in_memory)
@@ -68,7 +76,11 @@ def npy(
     """
     path = _existing(path)
     if not _is_npy(path):
-        hint = f"it is an .npz file: name it as npz:{path}" if zipfile.is_zipfile(path) else "it may be corrupt"
+        hint = (
+            f"it is an .npz file: name it as npz:{path}"
+            if zipfile.is_zipfile(path)
+            else "it may be corrupt"
+        )
         raise ValueError(f"{path} is not an .npy file; {hint}")
     examples = _lazy(path, None, in_memory)
     if examples is None:
@@ -105,7 +117,8 @@ def _is_npy(path: Path) -> bool:
 
 
 def _keys(path: Path) -> list[str]:
-    # Opened here, for np.load leaves a path that it opened itself open where the archive is damaged.
+    # Opened here, for np.load leaves a path that it opened itself open where the
+    # archive is damaged.
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
         return list(archive.files)
 
@@ -114,11 +127,15 @@ def _chosen(path: Path, key: str | None) -> str:
     """The key of the one array that is meant."""
     keys = _read(path, lambda: _keys(path))
     if key is None and len(keys) != 1:
-        raise ValueError(f"{path} holds {len(keys)} arrays; choose one by key=…: {', '.join(keys) or 'none'}")
+        raise ValueError(
+            f"{path} holds {len(keys)} arrays; choose one by key=…: {', '.join(keys) or 'none'}"
+        )
     if key is not None and key not in keys:
         close = get_close_matches(key, keys, 1)
         hint = f", did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"{path} has no array {key!r}{hint}; it holds: {', '.join(keys) or 'none'}")
+        raise ValueError(
+            f"{path} has no array {key!r}{hint}; it holds: {', '.join(keys) or 'none'}"
+        )
     return keys[0] if key is None else key
 
 
@@ -138,11 +155,14 @@ def _examples(path: Path, key: str | None, in_memory: bool | None, prefix: str =
     return _stored(path, key) if rows is None else rows
 
 
-def _lazy(path: Path, key: str | None, in_memory: bool | None, prefix: str = "") -> LazyExamples | None:
+def _lazy(
+    path: Path, key: str | None, in_memory: bool | None, prefix: str = ""
+) -> LazyExamples | None:
     """The rows of an array in its file; None where it is to be read into memory.
 
     Raises:
-        ValueError: where that is forbidden by ``in_memory`` and the rows cannot be read one by one.
+        ValueError: where that is forbidden by ``in_memory`` and the rows cannot be read
+            one by one.
     """
     if in_memory:
         return None
@@ -154,7 +174,9 @@ def _lazy(path: Path, key: str | None, in_memory: bool | None, prefix: str = "")
     if in_memory is None or stored.dtype.hasobject:  # objects have an error of their own
         return None
     array = f"array {key!r}" if key else "its array"
-    raise ValueError(f"{path}: {array} cannot be left in the file, for {stored.obstacle}; or leave in_memory out")
+    raise ValueError(
+        f"{path}: {array} cannot be left in the file, for {stored.obstacle}; or leave in_memory out"
+    )
 
 
 def _array(path: Path, read: Callable[[], Any]) -> np.ndarray:
@@ -168,18 +190,25 @@ def _read(path: Path, read: Callable[[], Any]) -> Any:
     """Return ``read()``, with whatever a reader raises on foreign bytes turned into one line."""
     try:
         return read()
-    except Exception as error:  # zip, zlib, header and allocation errors alike: damaged bytes can raise any of them
+    # zip, zlib, header and allocation errors alike: damaged bytes can raise any of them
+    except Exception as error:
         if is_of_system(error):
             raise
         if "Object arrays" in str(error):
-            raise ValueError(f"{path} holds Python objects, which are never unpickled; save plain numbers") from error
+            raise ValueError(
+                f"{path} holds Python objects, which are never unpickled; save plain numbers"
+            ) from error
         raise ValueError(f"{path} is corrupt and cannot be read ({message_of(error)})") from error
 
 
-def _from_array(array: Examples, path: Path, num_levels: int | None, test_fraction: float, seed: int) -> DataSource:
+def _from_array(
+    array: Examples, path: Path, num_levels: int | None, test_fraction: float, seed: int
+) -> DataSource:
     array, num_levels = images_or_vectors(array, path, num_levels)
     try:
-        return DataSource.from_examples(array, num_levels=num_levels, test_fraction=test_fraction, seed=seed)
+        return DataSource.from_examples(
+            array, num_levels=num_levels, test_fraction=test_fraction, seed=seed
+        )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -195,13 +224,22 @@ def _from_splits(path: Path, num_levels: int | None, in_memory: bool | None) -> 
         for split in ("train", "test")
     )
     try:
-        return DataSource(train=train, test=test, num_levels=levels, train_labels=train_labels, test_labels=test_labels)
+        return DataSource(
+            train=train,
+            test=test,
+            num_levels=levels,
+            train_labels=train_labels,
+            test_labels=test_labels,
+        )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def images_or_vectors(array: Examples, path: str | Path, num_levels: int | None) -> tuple[Examples, int | None]:
-    """Images as ``[n, h, w, c]`` with their number of levels (256 by default), or vectors as they are.
+def images_or_vectors(
+    array: Examples, path: str | Path, num_levels: int | None
+) -> tuple[Examples, int | None]:
+    """Images as ``[n, h, w, c]`` with their number of levels (256 by default), or
+    vectors as they are.
 
     Raises:
         ValueError: where they are neither; it names the file, ``path``.
@@ -211,11 +249,18 @@ def images_or_vectors(array: Examples, path: str | Path, num_levels: int | None)
     if kind not in "biuf":
         raise ValueError(f"{found}; images must be integers and vectors floats")
     if kind == "f" and num_levels is not None:
-        raise ValueError(f"{found}; num_levels={num_levels} is for images of integers, so leave it out")
+        raise ValueError(
+            f"{found}; num_levels={num_levels} is for images of integers, so leave it out"
+        )
     if kind == "f" and len(shape) != 2:
-        raise ValueError(f"{found}; floats must be vectors [n, d] (images are integers [n, h, w] or [n, h, w, c])")
+        raise ValueError(
+            f"{found}; floats must be vectors [n, d] (images are integers [n, h, w] or [n, h, w, "
+            "c])"
+        )
     if kind != "f" and len(shape) not in (3, 4):
-        raise ValueError(f"{found}; images must be [n, h, w] or [n, h, w, c] (vectors [n, d] are floats)")
+        raise ValueError(
+            f"{found}; images must be [n, h, w] or [n, h, w, c] (vectors [n, d] are floats)"
+        )
     if kind != "f":
         num_levels = (2 if kind == "b" else 256) if num_levels is None else num_levels
         array = _with_channel(array) if len(shape) == 3 else array
@@ -225,4 +270,6 @@ def images_or_vectors(array: Examples, path: str | Path, num_levels: int | None)
 def _with_channel(images: Examples) -> Examples:
     if not isinstance(images, LazyExamples):
         return images[..., None]
-    return dataclasses.replace(images, shape=(*images.shape, 1), read=lambda row: images.read(row)[..., None])
+    return dataclasses.replace(
+        images, shape=(*images.shape, 1), read=lambda row: images.read(row)[..., None]
+    )

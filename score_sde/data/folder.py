@@ -18,17 +18,21 @@ def folder(
     seed: int = 0,
     in_memory: bool | None = None,
 ) -> DataSource:
-    """Read all PNG and JPEG images below a folder, in the order of their names; hidden files are passed over.
+    """Read all PNG and JPEG images below a folder, in the order of their names; hidden
+    files are passed over.
 
-    Images are grey (one channel) where every file is, else RGB; an alpha channel is dropped. With ``image_size`` the
-    middle square of each is resized to ``image_size`` × ``image_size`` (Lanczos, antialiased).
+    Images are grey (one channel) where every file is, else RGB; an alpha channel is
+    dropped. With ``image_size`` the middle square of each is resized to ``image_size``
+    × ``image_size`` (Lanczos, antialiased).
 
-    Images of more than 1 GiB in all are decoded when they are asked for, fewer at once; ``in_memory`` says so of any
-    number. The headers of all are read here, so that a wrong size or kind is found before training.
+    Images of more than 1 GiB in all are decoded when they are asked for, fewer at once;
+    ``in_memory`` says so of any number. The headers of all are read here, so that a
+    wrong size or kind is found before training.
 
     Raises:
         FileNotFoundError: where there is no such folder.
-        ValueError: where it has no images, one cannot be read, or sizes differ and no ``image_size`` is given.
+        ValueError: where it has no images, one cannot be read, or sizes differ and no
+            ``image_size`` is given.
     """
     root = Path(path).expanduser()
     check_options(image_size)
@@ -47,7 +51,9 @@ def folder(
     )
     examples = in_memory_or_lazy(images, in_memory)
     try:
-        return DataSource.from_examples(examples, num_levels=256, test_fraction=test_fraction, seed=seed)
+        return DataSource.from_examples(
+            examples, num_levels=256, test_fraction=test_fraction, seed=seed
+        )
     except ValueError as error:
         raise ValueError(f"{root}: {error}") from error
 
@@ -59,8 +65,15 @@ def _image_files(root: Path) -> list[Path]:
         raise ValueError(f"{root} is not a folder")
     found = {}
     for folder, names in walked(root, hidden=False):
-        pictures = [file for name in names if (file := folder / name).suffix.lower() in _SUFFIXES and file.is_file()]
+        pictures = [
+            file
+            for name in names
+            if (file := folder / name).suffix.lower() in _SUFFIXES and file.is_file()
+        ]
         found |= {file.relative_to(root).as_posix(): file for file in pictures}
     if not found:
-        raise ValueError(f"no images in {root}: looked for {', '.join(_SUFFIXES)} files in it and the folders below")
+        raise ValueError(
+            f"no images in {root}: looked for {', '.join(_SUFFIXES)} files in it and the folders "
+            "below"
+        )
     return [found[name] for name in sorted(found)]

@@ -33,27 +33,33 @@ def hf(
 ) -> DataSource:
     """Read the images of a Hugging Face data set, and their labels, if it has any.
 
-    The library converts parquet files once into files of its own cache (``HF_HOME``), whose rows are read in any
-    order. No code of a data set is run.
+    The library converts parquet files once into files of its own cache (``HF_HOME``),
+    whose rows are read in any order. No code of a data set is run.
 
     Args:
-        path: a parquet file, a folder of parquet files (``train-….parquet``, ``test-….parquet``) or of a data set that
-            was saved by ``save_to_disk``, or the name of a data set of the hub.
+        path: a parquet file, a folder of parquet files (``train-….parquet``,
+            ``test-….parquet``) or of a data set that was saved by ``save_to_disk``, or
+            the name of a data set of the hub.
         subset: which configuration of a data set of the hub.
         revision: which version of it: a tag or a commit.
         train_split: the split to train on.
-        test_split: the held-out split; left out, ``test`` or ``validation`` if there is one, else a random part.
+        test_split: the held-out split; left out, ``test`` or ``validation`` if there is
+            one, else a random part.
         image: the column of images; left out, the only one.
-        label: the column of classes; left out, that of class labels or the integers named ``label``, if there is one.
+        label: the column of classes; left out, that of class labels or the integers
+            named ``label``, if there is one.
         image_size: resize the middle square of each image, as for ``folder``.
         channels: 1 for grey, 3 for RGB; left out, as the first image has.
         test_fraction: size of the random part.
         seed: seed of the random part.
-        in_memory: whether all are decoded at once; left out, if they have no more than 1 GiB in all.
+        in_memory: whether all are decoded at once; left out, if they have no more than
+            1 GiB in all.
 
     Raises:
-        ValueError: where the extra ``hf`` is missing, there is no such split or column, or a file is damaged.
-        FileNotFoundError: where there is no such file, or the hub cannot be reached; it says how to prepare the data.
+        ValueError: where the extra ``hf`` is missing, there is no such split or column,
+            or a file is damaged.
+        FileNotFoundError: where there is no such file, or the hub cannot be reached; it
+            says how to prepare the data.
     """
     check_options(image_size, channels)
     library = imported_extra("datasets", "hf", f"hf:{path}")
@@ -62,12 +68,18 @@ def hf(
 
     def load(split: str) -> Split:
         table = tables[split]
-        column = chosen_column(title, "image", image, _image_columns(library, table), table.column_names)
+        column = chosen_column(
+            title, "image", image, _image_columns(library, table), table.column_names
+        )
         if len(table) == 0:
             raise ValueError(f"{title}: split {split!r} has no examples")
         name = f"{title}, split {split}: example {{}}".format
         images = encoded_images(
-            len(table), _reader(library, table, column, name), name, image_size=image_size, channels=channels
+            len(table),
+            _reader(library, table, column, name),
+            name,
+            image_size=image_size,
+            channels=channels,
         )
         return Split(images, _labels(library, table, label, title))
 
@@ -99,19 +111,25 @@ def _tables(library: Any, path: str, subset: str | None, revision: str | None) -
             found = library.load_from_disk(str(place))
         else:
             found = library.load_dataset("parquet", data_dir=str(place))
-    except Exception as error:  # the hub, the cache and the parquet reader raise whatever their libraries do
+    except (
+        Exception
+    ) as error:  # the hub, the cache and the parquet reader raise whatever their libraries do
         obstacle = system_error(error, files)
         if place.exists():
             raise obstacle or ValueError(f"hf:{path} cannot be read {first_line(error)}") from error
-        of_disk = isinstance(obstacle, PermissionError) or getattr(obstacle, "errno", None) in TRANSIENT
+        of_disk = (
+            isinstance(obstacle, PermissionError) or getattr(obstacle, "errno", None) in TRANSIENT
+        )
         if obstacle is not None and (of_disk or isinstance(obstacle, MemoryError)):
             raise obstacle from error  # of its own cache, and no word about the hub
         if isinstance(error, ValueError):  # of a subset, which it lists
             raise ValueError(f"hf:{path}: {' '.join(str(error).split())}") from error
         arguments = ", ".join(repr(value) for value in (path, subset) if value is not None)
         raise FileNotFoundError(
-            f"hf:{path} is no file or folder, and not to be had from the hub {first_line(error)}; prepare it where "
-            f"there is a network: python -c \"import datasets; datasets.load_dataset({arguments}).save_to_disk('DIR')\""
+            f"hf:{path} is no file or folder, and not to be had from the hub {first_line(error)}; "
+            "prepare it where "
+            'there is a network: python -c "import datasets; '
+            f"datasets.load_dataset({arguments}).save_to_disk('DIR')\""
             ", then take hf:DIR"
         ) from error
     return dict(found) if isinstance(found, dict) else {"train": found}
@@ -127,8 +145,12 @@ def _files(place: Path) -> Iterator[Path]:
 
 def _image_columns(library: Any, table: Any) -> list[str]:
     """The columns of declared images; where there are none, those of bytes."""
-    declared = [name for name, feature in table.features.items() if isinstance(feature, library.Image)]
-    return declared or [name for name, feature in table.features.items() if _is_bytes(library, feature)]
+    declared = [
+        name for name, feature in table.features.items() if isinstance(feature, library.Image)
+    ]
+    return declared or [
+        name for name, feature in table.features.items() if _is_bytes(library, feature)
+    ]
 
 
 def _is_bytes(library: Any, feature: Any) -> bool:
@@ -137,7 +159,9 @@ def _is_bytes(library: Any, feature: Any) -> bool:
     return isinstance(feature, library.Value) and feature.dtype in ("binary", "large_binary")
 
 
-def _reader(library: Any, table: Any, column: str, name: Callable[[int], str]) -> Callable[[int], Path | bytes]:
+def _reader(
+    library: Any, table: Any, column: str, name: Callable[[int], str]
+) -> Callable[[int], Path | bytes]:
     """The encoded image of a row."""
     if isinstance(table.features[column], library.Image):
         table = table.cast_column(column, library.Image(decode=False))
@@ -155,14 +179,24 @@ def _reader(library: Any, table: Any, column: str, name: Callable[[int], str]) -
 
 
 def _labels(library: Any, table: Any, label: str | None, title: str) -> np.ndarray | None:
-    """The labels: of a chosen column, of the only one of class labels, or of integers of a telling name."""
-    declared = [name for name, feature in table.features.items() if isinstance(feature, library.ClassLabel)]
-    named = [name for name in _LABELS if getattr(table.features.get(name), "dtype", "").startswith(("int", "uint"))]
+    """The labels: of a chosen column, of the only one of class labels, or of integers
+    of a telling name.
+    """
+    declared = [
+        name for name, feature in table.features.items() if isinstance(feature, library.ClassLabel)
+    ]
+    named = [
+        name
+        for name in _LABELS
+        if getattr(table.features.get(name), "dtype", "").startswith(("int", "uint"))
+    ]
     found = declared if len(declared) == 1 else named[:1]
     if label is None and not found:
         return None
     column = chosen_column(title, "label", label, found, table.column_names)
     labels = np.asarray(table.select_columns([column]).with_format("numpy")[:][column])
     if labels.dtype.kind not in "iu":
-        raise ValueError(f"{title}: the labels in column {column!r} are {labels.dtype}, not integers")
+        raise ValueError(
+            f"{title}: the labels in column {column!r} are {labels.dtype}, not integers"
+        )
     return labels

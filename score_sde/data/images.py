@@ -33,13 +33,15 @@ def encoded_images(
 ) -> LazyExamples:
     """Encoded images as examples ``[n, h, w, c]``, uint8, each decoded when it is asked for.
 
-    Without ``image_size`` all must be as large as the first; without ``channels`` all are grey if the first is.
+    Without ``image_size`` all must be as large as the first; without ``channels`` all
+    are grey if the first is.
 
     Args:
         num: how many there are.
         read: the file or the bytes of one.
         name: what one is called where something is wrong with it.
-        image_size: resize the middle square of each to ``image_size`` × ``image_size`` (Lanczos, antialiased).
+        image_size: resize the middle square of each to ``image_size`` × ``image_size``
+            (Lanczos, antialiased).
         channels: 1 for grey images, 3 for RGB.
         first: the header of the first image, where it is known.
 
@@ -56,7 +58,8 @@ def encoded_images(
             header = _header(image)
             if is_grey and channels is None and not header.is_grey:
                 raise WrongImageError(
-                    f"{name(row)} is in colour, {name(0)} is grey: channels=3 makes all RGB, channels=1 all grey"
+                    f"{name(row)} is in colour, {name(0)} is grey: channels=3 makes all RGB, "
+                    "channels=1 all grey"
                 )
             pixels = _pixels(image, is_grey, image_size)
         if pixels.shape[:2] != (height, width):
@@ -64,7 +67,10 @@ def encoded_images(
         return pixels
 
     return LazyExamples(
-        shape=(num, height, width, 1 if is_grey else 3), dtype=np.dtype(np.uint8), read=decode, name=name
+        shape=(num, height, width, 1 if is_grey else 3),
+        dtype=np.dtype(np.uint8),
+        read=decode,
+        name=name,
     )
 
 
@@ -77,7 +83,9 @@ def check_options(image_size: int | None, channels: int | None = None) -> None:
 
 
 def check_sizes(names: list[str], headers: list[Header]) -> None:
-    """Raise ValueError unless all images are as large as the first; it says how they could be made so."""
+    """Raise ValueError unless all images are as large as the first; it says how they
+    could be made so.
+    """
     for name, header in zip(names, headers, strict=True):
         if header.size != headers[0].size:
             raise ValueError(_other_size(name, header.size, names[0], headers[0].size))
@@ -93,7 +101,8 @@ def _header(image: Any) -> Header:
     from PIL import Image
 
     width, height = image.size
-    # That of PNG images would decode them, in search of an orientation behind their pixels.
+    # That of PNG images would decode them, in search of an orientation behind their
+    # pixels.
     is_turned = Image.Image.getexif(image).get(_ORIENTATION) in _TURNED
     return Header((width, height) if is_turned else (height, width), image.mode in GREY_MODES)
 
@@ -114,6 +123,7 @@ def _pixels(image: Any, is_grey: bool, image_size: int | None) -> UInt8[np.ndarr
 
 def _other_size(name: str, size: tuple[int, int], first_name: str, first: tuple[int, int]) -> str:
     return (
-        f"images differ in size: {name} is {size[0]}×{size[1]} (height × width) but {first_name} is "
+        f"images differ in size: {name} is {size[0]}×{size[1]} (height × width) but {first_name} "
+        "is "
         f"{first[0]}×{first[1]}; image_size={min(*size, *first)} would crop and resize them all"
     )

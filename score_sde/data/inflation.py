@@ -5,8 +5,9 @@ import zipfile
 from pathlib import Path
 
 MAX_RATIO = 200
-"""Bytes that a byte of a compressed file may stand for: zlib reaches a thousand, for nothing but zeros; data sets of
-drawn shapes reach a hundred."""
+"""Bytes that a byte of a compressed file may stand for: zlib reaches a thousand, for
+nothing but zeros; data sets of drawn shapes reach a hundred.
+"""
 
 ALWAYS = 2**26
 """Bytes that any file may unfold to."""
@@ -25,7 +26,8 @@ def check_unfolded(unfolded: int, num_bytes: int) -> None:
     """
     if unfolded > allowed(num_bytes):
         raise ValueError(
-            f"{num_bytes} compressed bytes unfold to {unfolded}, which is more than {MAX_RATIO} times as many: "
+            f"{num_bytes} compressed bytes unfold to {unfolded}, which is more than {MAX_RATIO} "
+            "times as many: "
             "if it is to be so, save it without compression"
         )
 

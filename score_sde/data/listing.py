@@ -1,7 +1,8 @@
-"""Files below a folder; a folder that cannot be listed is an error, and never passed over without a word.
+"""Files below a folder; a folder that cannot be listed is an error, and never passed
+over without a word.
 
-``Path.glob`` and ``os.walk`` skip what they may not list: the examples in it would be missing, and a model would be
-trained on other data.
+``Path.glob`` and ``os.walk`` skip what they may not list: the examples in it would be
+missing, and a model would be trained on other data.
 """
 
 import os
@@ -17,7 +18,8 @@ _OF_THE_FILE_SYSTEM = ("lost+found",)
 
 
 def files_within(root: Path, depth: int) -> Iterator[Path]:
-    """The files in a folder and in those below it, ``depth`` levels in all: level by level, and sorted by path.
+    """The files in a folder and in those below it, ``depth`` levels in all: level by
+    level, and sorted by path.
 
     Links to folders are followed. There are none where ``root`` is no folder.
 
@@ -28,13 +30,17 @@ def files_within(root: Path, depth: int) -> Iterator[Path]:
     for _ in range(depth):
         entries = [path for folder in folders for path in _listed(folder)]
         yield from (path for path in entries if path.is_file())
-        folders = [path for path in entries if path.is_dir() and path.name not in _OF_THE_FILE_SYSTEM]
+        folders = [
+            path for path in entries if path.is_dir() and path.name not in _OF_THE_FILE_SYSTEM
+        ]
 
 
 def walked(root: Path, *, hidden: bool = True) -> Iterator[tuple[Path, list[str]]]:
-    """Each folder from ``root`` down, with the names of the files in it; links to folders are not followed.
+    """Each folder from ``root`` down, with the names of the files in it; links to
+    folders are not followed.
 
-    Without ``hidden``, nothing whose name begins with a dot. There are none where ``root`` is no folder.
+    Without ``hidden``, nothing whose name begins with a dot. There are none where
+    ``root`` is no folder.
 
     Raises:
         OSError: where one of the folders cannot be listed.
@@ -42,12 +48,17 @@ def walked(root: Path, *, hidden: bool = True) -> Iterator[tuple[Path, list[str]
     if not root.is_dir():
         return
     for folder, folders, names in os.walk(root, onerror=raise_error):
-        folders[:] = [name for name in folders if name not in _OF_THE_FILE_SYSTEM and (hidden or name[0] != ".")]
+        folders[:] = [
+            name
+            for name in folders
+            if name not in _OF_THE_FILE_SYSTEM and (hidden or name[0] != ".")
+        ]
         yield Path(folder), [name for name in names if hidden or name[0] != "."]
 
 
 def matching(pattern: Path) -> list[Path]:
-    """What a pattern such as ``photos/*/part-*`` matches, sorted; ``**`` stands for any number of folders.
+    """What a pattern such as ``photos/*/part-*`` matches, sorted; ``**`` stands for any
+    number of folders.
 
     Raises:
         OSError: where a folder that may hold a match cannot be listed.
@@ -58,7 +69,12 @@ def matching(pattern: Path) -> list[Path]:
             found = [below for folder in found for below, _ in walked(folder)]
         elif has_magic(part):
             folders = [folder for folder in found if folder.is_dir()]
-            found = [path for folder in folders for path in _listed(folder) if fnmatchcase(path.name, part)]
+            found = [
+                path
+                for folder in folders
+                for path in _listed(folder)
+                if fnmatchcase(path.name, part)
+            ]
         else:
             found = [path for folder in found if (path := folder / part).exists()]
     return sorted(set(found))

@@ -18,7 +18,9 @@ class Batch(NamedTuple):
     x: Shaped[Array | np.ndarray, "b *shape"]
     """Examples as they are stored: levels or float32 vectors."""
     index: Int[Array | np.ndarray, " b"]  # pyright: ignore[reportIncompatibleMethodOverride]
-    """Position of each row in the global batch, int32 ``0 .. b - 1``: what a sample's random key is folded with."""
+    """Position of each row in the global batch, int32 ``0 .. b - 1``: what a sample's
+    random key is folded with.
+    """
     label: Int[Array | np.ndarray, " b"] | None = None
     """Classes, where they are asked for."""
 
@@ -43,21 +45,24 @@ class BatchLoader(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Loader:
-    """A loader without state: the batch of a step depends on ``(seed, step)`` alone, so any step can be asked first.
+    """A loader without state: the batch of a step depends on ``(seed, step)`` alone, so
+    any step can be asked first.
 
-    Example number ``k = step * batch_size + i`` of the run is row ``k % n`` of the permutation of epoch ``k // n``, so
-    that each epoch sees each of the ``n`` examples once; batches run on across the border of two epochs and may be
-    larger than the data set.
+    Example number ``k = step * batch_size + i`` of the run is row ``k % n`` of the
+    permutation of epoch ``k // n``, so that each epoch sees each of the ``n`` examples
+    once; batches run on across the border of two epochs and may be larger than the data
+    set.
 
     Attributes:
-        array: examples, ``[n, *shape]``: an array, or others, which are read when a batch is asked for.
+        array: examples, ``[n, *shape]``: an array, or others, which are read when a
+            batch is asked for.
         batch_size: rows of a batch.
         seed: seed of the permutations.
         labels: the class of each example, int32 ``[n]``, for batches with labels.
 
     Raises:
-        ValueError: where ``array`` has no rows, ``batch_size`` is not positive, ``seed`` is negative, or there
-            are not as many labels as examples.
+        ValueError: where ``array`` has no rows, ``batch_size`` is not positive,
+            ``seed`` is negative, or there are not as many labels as examples.
     """
 
     array: Examples
@@ -68,7 +73,10 @@ class Loader:
     def __post_init__(self) -> None:
         _check(self.array, self.batch_size)
         if self.labels is not None and len(self.labels) != len(self.array):
-            raise ValueError(f"a loader needs a label for each of {len(self.array)} examples, got {len(self.labels)}")
+            raise ValueError(
+                f"a loader needs a label for each of {len(self.array)} examples, got "
+                f"{len(self.labels)}"
+            )
         check_seed(self.seed)
 
     def batch(self, step: int, part: slice = slice(None)) -> Batch:
@@ -79,7 +87,9 @@ class Loader:
         """
         rows = self.rows(step)[part]
         label = None if self.labels is None else self.labels[rows]
-        return Batch(x=self.array[rows], index=np.arange(self.batch_size, dtype=np.int32)[part], label=label)
+        return Batch(
+            x=self.array[rows], index=np.arange(self.batch_size, dtype=np.int32)[part], label=label
+        )
 
     def close(self) -> None:
         """Nothing is open here; a loader that reads ahead has threads to end."""
@@ -98,7 +108,9 @@ class Loader:
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
-_ONE_AT_A_TIME = threading.Lock()  # of the threads that come to a new epoch together, one makes its order
+_ONE_AT_A_TIME = (
+    threading.Lock()
+)  # of the threads that come to a new epoch together, one makes its order
 
 
 def _epoch_order(num_examples: int, seed: int, epoch: int) -> Int[np.ndarray, " n"]:

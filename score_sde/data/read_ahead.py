@@ -1,4 +1,6 @@
-"""Batches of examples that do not fit in memory, read ahead by the threads and processes of grain."""
+"""Batches of examples that do not fit in memory, read ahead by the threads and
+processes of grain.
+"""
 
 from dataclasses import dataclass
 from typing import Any, SupportsIndex, final
@@ -23,7 +25,8 @@ def make_loader(
     num_threads: int = NUM_THREADS,
     num_workers: int = 0,
 ) -> "Loader | ReadAheadLoader":
-    """The loader of examples: of an array in memory a ``Loader``, of others a ``ReadAheadLoader`` with its batches.
+    """The loader of examples: of an array in memory a ``Loader``, of others a
+    ``ReadAheadLoader`` with its batches.
 
     Raises:
         ValueError: as both do.
@@ -38,19 +41,23 @@ def make_loader(
 class ReadAheadLoader:
     """The batches of a ``Loader``, bit for bit, whose examples are read before they are asked for.
 
-    What is read, and in which order, is decided by the step, the part and the order of the ``Loader`` alone. The
-    threads share each batch, ``BATCHES_AHEAD`` batches ahead. Where Python code rather than decoders and disks takes
-    the time, ``num_workers`` processes take turns by whole batches, each with ``num_threads`` threads; the examples are
-    sent to them pickled.
+    What is read, and in which order, is decided by the step, the part and the order of
+    the ``Loader`` alone. The threads share each batch, ``BATCHES_AHEAD`` batches ahead.
+    Where Python code rather than decoders and disks takes the time, ``num_workers``
+    processes take turns by whole batches, each with ``num_threads`` threads; the
+    examples are sent to them pickled.
 
-    Asked for one step after the other, and for the same part of each, it goes on reading; asked for any other step or
-    part, it starts anew from there. It is for one thread at a time, and is to be closed.
+    Asked for one step after the other, and for the same part of each, it goes on
+    reading; asked for any other step or part, it starts anew from there. It is for one
+    thread at a time, and is to be closed.
 
     Raises:
         ValueError: where ``num_threads`` or ``num_workers`` is too small.
     """
 
-    def __init__(self, loader: Loader, *, num_threads: int = NUM_THREADS, num_workers: int = 0) -> None:
+    def __init__(
+        self, loader: Loader, *, num_threads: int = NUM_THREADS, num_workers: int = 0
+    ) -> None:
         if num_threads < 1 or num_workers < 0:
             raise ValueError(
                 "examples are read by at least one thread, and by 0 worker processes or more, "
@@ -73,7 +80,8 @@ class ReadAheadLoader:
         """The batch of a step, counted from 0, or a part of its rows: those of one process.
 
         Raises:
-            ValueError: where ``step`` is negative, or an example is damaged (it is named).
+            ValueError: where ``step`` is negative, or an example is damaged (it is
+                named).
             OSError: where a file cannot be read.
         """
         rows = self._loader.rows(step)[part]
@@ -93,7 +101,9 @@ class ReadAheadLoader:
         return Batch(x=x, index=index, label=label)
 
     def close(self) -> None:
-        """End the threads and processes; the loader starts new ones where it is asked for a batch again."""
+        """End the threads and processes; the loader starts new ones where it is asked
+        for a batch again.
+        """
         reading, self._reading = self._reading, None
         if reading is not None:
             reading.batches.close()
@@ -102,7 +112,8 @@ class ReadAheadLoader:
         import grain
 
         places = np.arange(self.batch_size)[part]
-        # grain spends as much on an element as many an example takes to read: a thread is given several.
+        # grain spends as much on an element as many an example takes to read: a thread
+        # is given several.
         num_chunks = 1 if self._num_workers else min(self._num_threads, len(places))
         run = _Run(loader=self._loader, step=step, chunks=tuple(np.array_split(places, num_chunks)))
         ahead = max(BATCHES_AHEAD * num_chunks, self._num_threads)
@@ -116,7 +127,9 @@ class ReadAheadLoader:
 
 @dataclass
 class _Reading:
-    """An iterator that has come to a place: the step and the part of the batch that it gives next."""
+    """An iterator that has come to a place: the step and the part of the batch that it
+    gives next.
+    """
 
     place: tuple[int, slice]
     batches: Any
@@ -126,7 +139,8 @@ class _Reading:
 class _Run:
     """Some places of every batch from a step on, chunk after chunk: what grain reads.
 
-    The index of an element decides its step and its chunk, and they which examples it has, whoever reads it and when.
+    The index of an element decides its step and its chunk, and they which examples it
+    has, whoever reads it and when.
     """
 
     loader: Loader
@@ -142,7 +156,9 @@ class _Run:
 
 
 def _count_flags_as_parsed() -> None:
-    """Have the flags of grain at their defaults: its processes ask for them, and not every program parses them."""
+    """Have the flags of grain at their defaults: its processes ask for them, and not
+    every program parses them.
+    """
     from absl import flags
 
     if not flags.FLAGS.is_parsed():

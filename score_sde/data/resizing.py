@@ -1,4 +1,6 @@
-"""Antialiased resizing of images as two constant matrices, the kernels being those of ``tf.image.resize``."""
+"""Antialiased resizing of images as two constant matrices, the kernels being those of
+``tf.image.resize``.
+"""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -7,7 +9,9 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 Kernel = Callable[[Float[np.ndarray, "..."]], Float[np.ndarray, "..."]]
-"""Weights of input pixels by their distance from an output pixel, in output pixels where an image shrinks."""
+"""Weights of input pixels by their distance from an output pixel, in output pixels
+where an image shrinks.
+"""
 
 
 def triangle(x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
@@ -22,13 +26,19 @@ def keys_cubic(x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     return np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
 
 
-def resize(image: Shaped[np.ndarray, "h w c"], size: tuple[int, int], kernel: Kernel = triangle) -> np.ndarray:
+def resize(
+    image: Shaped[np.ndarray, "h w c"], size: tuple[int, int], kernel: Kernel = triangle
+) -> np.ndarray:
     """Return the image at ``size`` = (height, width), float32 ``[height, width, c]``, not rounded.
 
-    Both axes are resized by `resize_matrix`, as ``tf.image.resize(..., antialias=True)`` and ``jax.image.resize`` do.
+    Both axes are resized by `resize_matrix`, as ``tf.image.resize(...,
+    antialias=True)`` and ``jax.image.resize`` do.
     """
     (height, width), (old_height, old_width) = size, image.shape[:2]
-    rows, columns = resize_matrix(old_height, height, kernel), resize_matrix(old_width, width, kernel)
+    rows, columns = (
+        resize_matrix(old_height, height, kernel),
+        resize_matrix(old_width, width, kernel),
+    )
     short = np.einsum("oh,hwc->owc", rows, image.astype(np.float64), optimize=True)
     return np.einsum("ow,hwc->hoc", columns, short, optimize=True).astype(np.float32)
 
@@ -37,8 +47,9 @@ def resize(image: Shaped[np.ndarray, "h w c"], size: tuple[int, int], kernel: Ke
 def resize_matrix(old: int, new: int, kernel: Kernel = triangle) -> Float[np.ndarray, "new old"]:
     """Return the matrix that resizes one axis from ``old`` to ``new`` pixels.
 
-    Its row ``o`` is ``k((i + 1/2 - (o + 1/2) s) / max(s, 1))`` over the pixels ``i``, divided by its sum, with
-    ``s = old / new``: a shrinking image is smoothed by a kernel as wide as an output pixel.
+    Its row ``o`` is ``k((i + 1/2 - (o + 1/2) s) / max(s, 1))`` over the pixels ``i``,
+    divided by its sum, with ``s = old / new``: a shrinking image is smoothed by a
+    kernel as wide as an output pixel.
     """
     scale = old / new
     distance = np.arange(old) + 0.5 - (np.arange(new)[:, None] + 0.5) * scale

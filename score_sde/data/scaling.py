@@ -17,13 +17,14 @@ from score_sde.typing import Key
 class Scaling:
     """Scaling of one example between data and model space.
 
-    With ``L`` levels ``l = 0 .. L - 1``, ``y = (l + u) / L`` lies in ``[0, 1)``, and model space is ``x = 2y - 1`` if
-    centred, else ``x = y``. ``u`` is uniform on ``[0, 1)`` (uniform dequantisation: Theis et al. 2016, section 3.1),
-    or 1/2 without it.
+    With ``L`` levels ``l = 0 .. L - 1``, ``y = (l + u) / L`` lies in ``[0, 1)``, and
+    model space is ``x = 2y - 1`` if centred, else ``x = y``. ``u`` is uniform on ``[0,
+    1)`` (uniform dequantisation: Theis et al. 2016, section 3.1), or 1/2 without it.
 
-    Continuous data (``num_levels=None``) pass unchanged as float32; or standardised, ``x = (y - mean) / std``, with one
-    mean and standard deviation for each index of the last axis (``data.standardize=True``): each coordinate of a
-    vector, each channel of a picture. The density of the data is then ``log p(y) = log p(x) + log_det(shape)``.
+    Continuous data (``num_levels=None``) pass unchanged as float32; or standardised,
+    ``x = (y - mean) / std``, with one mean and standard deviation for each index of the
+    last axis (``data.standardize=True``): each coordinate of a vector, each channel of
+    a picture. The density of the data is then ``log p(y) = log p(x) + log_det(shape)``.
 
     Attributes:
         num_levels: number of levels, 2 to 65536, or None for continuous data.
@@ -33,7 +34,8 @@ class Scaling:
         std: the standard deviation of each channel, as many as there are means.
 
     Raises:
-        ValueError: where ``num_levels`` is out of range, or ``mean`` and ``std`` do not belong to continuous data.
+        ValueError: where ``num_levels`` is out of range, or ``mean`` and ``std`` do not
+            belong to continuous data.
     """
 
     num_levels: int | None
@@ -45,10 +47,16 @@ class Scaling:
     def __post_init__(self) -> None:
         check_num_levels(self.num_levels)
         if self.std and self.num_levels is not None:
-            raise ValueError(f"data with {self.num_levels} levels are not standardised: centered scales them")
+            raise ValueError(
+                f"data with {self.num_levels} levels are not standardised: centered scales them"
+            )
         if len(self.mean) != len(self.std):
-            raise ValueError(f"{len(self.mean)} means do not belong to {len(self.std)} standard deviations")
-        if not all(0.0 < std < math.inf for std in self.std) or not all(map(math.isfinite, self.mean)):
+            raise ValueError(
+                f"{len(self.mean)} means do not belong to {len(self.std)} standard deviations"
+            )
+        if not all(0.0 < std < math.inf for std in self.std) or not all(
+            map(math.isfinite, self.mean)
+        ):
             raise ValueError(
                 "standard deviations must be positive, and all finite, and means finite, got "
                 f"mean={self.mean!s:.100} and std={self.std!s:.100}"
@@ -58,7 +66,10 @@ class Scaling:
         """Raise ValueError unless examples of this shape have a channel for each mean."""
         channels = shape[-1] if shape else 1
         if self.std and len(self.std) != channels:
-            raise ValueError(f"{len(self.std)} means and standard deviations do not fit examples of shape {shape}")
+            raise ValueError(
+                f"{len(self.std)} means and standard deviations do not fit examples of shape "
+                f"{shape}"
+            )
 
     @property
     def standardized(self) -> bool:
@@ -75,9 +86,11 @@ class Scaling:
         return 2 * unit - 1 if self.centered else unit
 
     def to_data(self, x: Shaped[ArrayLike, "*shape"]) -> Real[Array, "*shape"]:
-        """Return the levels, ``clip(floor(L y), 0, L - 1)``: uint8, or int32 above 256 levels; or continuous data.
+        """Return the levels, ``clip(floor(L y), 0, L - 1)``: uint8, or int32 above 256
+        levels; or continuous data.
 
-        It undoes ``to_model``: exactly in float32 for levels, up to rounding for standardised data.
+        It undoes ``to_model``: exactly in float32 for levels, up to rounding for
+        standardised data.
         """
         x = jnp.asarray(x)
         if self.num_levels is None:
@@ -96,9 +109,11 @@ class Scaling:
         return self.to_data(x).astype(jnp.float32) / (self._levels("to_unit") - 1)
 
     def log_det(self, shape: tuple[int, ...]) -> float:
-        """Nats to add to the log density of an example in model space for that of continuous data in their units.
+        """Nats to add to the log density of an example in model space for that of
+        continuous data in their units.
 
-        ``log |det dx/dy| = - sum log std`` over all values of the example; 0 for data that are not standardised.
+        ``log |det dx/dy| = - sum log std`` over all values of the example; 0 for data
+        that are not standardised.
         """
         self.check(shape)
         return -math.prod(shape[:-1]) * math.fsum(map(math.log, self.std))
@@ -123,21 +138,26 @@ class Scaling:
 
     def _levels(self, asked: str) -> int:
         if self.num_levels is None:
-            raise ValueError(f"{asked} needs data with levels: num_levels is None (continuous data)")
+            raise ValueError(
+                f"{asked} needs data with levels: num_levels is None (continuous data)"
+            )
         return self.num_levels
 
 
 def _channels(values: tuple[float, ...]) -> Float[Array, "..."]:
-    """One value for each index of the last axis, float32; a single one for an example without axes."""
+    """One value for each index of the last axis, float32; a single one for an example
+    without axes.
+    """
     return jnp.asarray(values, jnp.float32) if len(values) > 1 else jnp.float32(*values)
 
 
 def _midpoints(key: Key, shape: tuple[int, ...], num_levels: int) -> Float[Array, "..."]:
     """Draw offsets in ``(0, 1)``, uniform over the midpoints of ``2**m`` equal cells.
 
-    ``jax.random.uniform`` would not do: 100 + (1 - 2**-23) is 101 in float32. The nearest a midpoint comes to a border
-    is ``2**-(m+1)``, and ``m`` is chosen so that this is twice what the arithmetic of ``Scaling`` can lose, which is
-    ``3.5 * 2**-25 * L`` levels.
+    ``jax.random.uniform`` would not do: 100 + (1 - 2**-23) is 101 in float32. The
+    nearest a midpoint comes to a border is ``2**-(m+1)``, and ``m`` is chosen so that
+    this is twice what the arithmetic of ``Scaling`` can lose, which is ``3.5 * 2**-25 *
+    L`` levels.
     """
     bits = 21 - (num_levels - 1).bit_length()
     cells = jax.random.bits(key, shape, jnp.uint32) >> (32 - bits)

@@ -1,4 +1,6 @@
-"""What a data set is: two splits of examples, checked, and the fixed permutations that split and shuffle them."""
+"""What a data set is: two splits of examples, checked, and the fixed permutations that
+split and shuffle them.
+"""
 
 from dataclasses import dataclass
 
@@ -14,8 +16,9 @@ _SPLIT_EPOCH = 2**64 - 1  # a stream of its own: no epoch of a loader has this n
 def permutation(num_examples: int, *, seed: int, epoch: int = 0) -> Int[np.ndarray, " n"]:
     """Return the permutation of ``0 .. num_examples - 1`` that belongs to ``(seed, epoch)``.
 
-    It is the stable order of raw 64-bit words of the counter-based Philox generator (Salmon et al. 2011) keyed by
-    ``(seed, epoch)``. NumPy promises that stream for every version, which it does not for ``Generator.permutation``.
+    It is the stable order of raw 64-bit words of the counter-based Philox generator
+    (Salmon et al. 2011) keyed by ``(seed, epoch)``. NumPy promises that stream for
+    every version, which it does not for ``Generator.permutation``.
 
     Raises:
         ValueError: where ``seed`` is outside ``0 .. 2**64 - 1``.
@@ -29,10 +32,12 @@ def permutation(num_examples: int, *, seed: int, epoch: int = 0) -> Int[np.ndarr
 class DataSource:
     """A data set, in memory or in files, with its training and its held-out split.
 
-    Images are integers with levels ``0 .. num_levels - 1`` (stored as uint8, or int32 above 256 levels); continuous
-    vectors have ``num_levels=None`` (stored as float32). Arrays are kept as read-only views, and all their values are
-    checked at once. Memory maps and other ``Examples`` stay where they are: their values are checked whenever they are
-    read, and a wrong one then raises the ``ValueError`` that names its row and file.
+    Images are integers with levels ``0 .. num_levels - 1`` (stored as uint8, or int32
+    above 256 levels); continuous vectors have ``num_levels=None`` (stored as float32).
+    Arrays are kept as read-only views, and all their values are checked at once. Memory
+    maps and other ``Examples`` stay where they are: their values are checked whenever
+    they are read, and a wrong one then raises the ``ValueError`` that names its row and
+    file.
 
     Attributes:
         train: training examples, ``[n, *shape]``.
@@ -43,8 +48,9 @@ class DataSource:
         test_labels: class of each held-out example, int32 ``[m]``, or None.
 
     Raises:
-        ValueError: where a split is empty, shapes differ, a value is NaN or infinite (names the first such example),
-            a level lies outside ``0 .. num_levels - 1``, or labels do not match their examples.
+        ValueError: where a split is empty, shapes differ, a value is NaN or infinite
+            (names the first such example), a level lies outside ``0 .. num_levels -
+            1``, or labels do not match their examples.
     """
 
     train: Examples
@@ -65,7 +71,9 @@ class DataSource:
         for split in ("train", "test"):
             found = getattr(self, split).shape[1:]
             if found != self.shape:
-                raise ValueError(f"{split} examples have shape {found} where {self.shape} was expected")
+                raise ValueError(
+                    f"{split} examples have shape {found} where {self.shape} was expected"
+                )
 
     @classmethod
     def from_examples(
@@ -77,19 +85,23 @@ class DataSource:
         test_fraction: float = 0.1,
         seed: int = 0,
     ) -> "DataSource":
-        """Split ``examples`` by a fixed permutation of ``seed``; ``test_fraction`` of them, at least one, are held out.
+        """Split ``examples`` by a fixed permutation of ``seed``; ``test_fraction`` of
+        them, at least one, are held out.
 
         The split is the same in memory and in files, of which nothing is read for it.
 
         Raises:
-            ValueError: as the class does (an example is named by its row in ``examples``), and where there are fewer
-                than two examples or ``test_fraction`` is not between 0 and 1.
+            ValueError: as the class does (an example is named by its row in
+                ``examples``), and where there are fewer than two examples or
+                ``test_fraction`` is not between 0 and 1.
         """
         check_num_levels(num_levels)
         if not 0 < test_fraction < 1:
             raise ValueError(f"test_fraction must lie between 0 and 1, not {test_fraction}")
         if len(examples) < 2:
-            raise ValueError(f"a training and a test split need at least 2 examples, found {len(examples)}")
+            raise ValueError(
+                f"a training and a test split need at least 2 examples, found {len(examples)}"
+            )
         if is_array(examples):  # here, for a wrong example is named by its row before the split
             examples = checked_examples(examples, num_levels, "")
         num_test = min(max(round(test_fraction * len(examples)), 1), len(examples) - 1)

@@ -1,4 +1,6 @@
-"""What the sources of ready-made data sets share: their splits, columns, and the extras that they need."""
+"""What the sources of ready-made data sets share: their splits, columns, and the extras
+that they need.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
@@ -33,19 +35,26 @@ def load_splits(
     seed: int,
     in_memory: bool | None,
 ) -> DataSource:
-    """The source of two splits; of one, part of which is held out at random, where there is no other.
+    """The source of two splits; of one, part of which is held out at random, where
+    there is no other.
 
-    Without ``test_split`` that is the split ``test``, else ``validation``. Labels are kept where both splits have them.
+    Without ``test_split`` that is the split ``test``, else ``validation``. Labels are
+    kept where both splits have them.
 
     Raises:
-        ValueError: where there is no such split (``title`` says where), or its examples are at fault.
+        ValueError: where there is no such split (``title`` says where), or its examples
+            are at fault.
     """
     available = list(available)
-    held_out = test_split or next((name for name in _HELD_OUT if name in available and name != train_split), None)
+    held_out = test_split or next(
+        (name for name in _HELD_OUT if name in available and name != train_split), None
+    )
     for name in filter(None, (train_split, held_out)):
         if name.partition("[")[0] not in available:  # TFDS slices its splits: train[:90%]
             hint = did_you_mean(name, available)
-            raise ValueError(f"{title} has no split {name!r}{hint}; splits: {', '.join(available) or 'none'}")
+            raise ValueError(
+                f"{title} has no split {name!r}{hint}; splits: {', '.join(available) or 'none'}"
+            )
     train = load(train_split)
     examples = in_memory_or_lazy(train.examples, in_memory)
     try:
@@ -66,7 +75,9 @@ def load_splits(
         raise ValueError(message if message.startswith(title) else f"{title}: {message}") from error
 
 
-def chosen_column(title: str, kind: str, chosen: str | None, found: Sequence[str], columns: Iterable[str]) -> str:
+def chosen_column(
+    title: str, kind: str, chosen: str | None, found: Sequence[str], columns: Iterable[str]
+) -> str:
     """The name of the one image or label column: the chosen one, or the only one that was found.
 
     Raises:
@@ -76,12 +87,16 @@ def chosen_column(title: str, kind: str, chosen: str | None, found: Sequence[str
     if chosen is not None:
         if chosen not in columns:
             hint = did_you_mean(chosen, columns)
-            raise ValueError(f"{title} has no column {chosen!r}{hint}; columns: {', '.join(columns)}")
+            raise ValueError(
+                f"{title} has no column {chosen!r}{hint}; columns: {', '.join(columns)}"
+            )
         return chosen
     if not found:
         raise ValueError(f"{title} has no {kind} column; columns: {', '.join(columns)}")
     if len(found) > 1:
-        raise ValueError(f"{title} has {len(found)} {kind} columns; choose one by {kind}=…: {', '.join(found)}")
+        raise ValueError(
+            f"{title} has {len(found)} {kind} columns; choose one by {kind}=…: {', '.join(found)}"
+        )
     return found[0]
 
 
@@ -94,11 +109,15 @@ def imported_extra(module: str, extra: str, source: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise ValueError(f"{source} needs the extra {extra}: pip install 'score-sde[{extra}]' ({error})") from error
+        raise ValueError(
+            f"{source} needs the extra {extra}: pip install 'score-sde[{extra}]' ({error})"
+        ) from error
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error, or what caused it, says, in brackets: ``(OSError: no such file)``."""
+    """The first line of what an error, or what caused it, says, in brackets:
+    ``(OSError: no such file)``.
+    """
     while error.__cause__ is not None:
         error = error.__cause__
     return f"({message_of(error)})"

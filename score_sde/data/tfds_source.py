@@ -34,27 +34,32 @@ def tfds(
     seed: int = 0,
     in_memory: bool | None = None,
 ) -> DataSource:
-    """Read the images of a data set of TensorFlow Datasets that was prepared with ``file_format="array_record"``.
+    """Read the images of a data set of TensorFlow Datasets that was prepared with
+    ``file_format="array_record"``.
 
-    The labels lie in the records of the images. Those of images in memory are read where the data set has one feature
-    of class labels; to find those of other images every record is read once, only if ``label`` asks for it.
+    The labels lie in the records of the images. Those of images in memory are read
+    where the data set has one feature of class labels; to find those of other images
+    every record is read once, only if ``label`` asks for it.
 
     Args:
-        path: its name, ``mnist`` or ``mnist/3.0.1``; or the folder of one version, with ``dataset_info.json``.
+        path: its name, ``mnist`` or ``mnist/3.0.1``; or the folder of one version, with
+            ``dataset_info.json``.
         data_dir: where it was prepared (default: that of the library).
         train_split: the split to train on, or a slice of it, ``train[:90%]``.
-        test_split: the held-out split; left out, ``test`` or ``validation`` if there is one, else a random part.
+        test_split: the held-out split; left out, ``test`` or ``validation`` if there is
+            one, else a random part.
         image: the feature of images; left out, the only one.
         label: the feature of classes.
         image_size: resize the middle square of each image, as for ``folder``.
         channels: 1 for grey, 3 for RGB; left out, as the first image has.
         test_fraction: size of the random part.
         seed: seed of the random part.
-        in_memory: whether all are decoded at once; left out, if they have no more than 1 GiB in all.
+        in_memory: whether all are decoded at once; left out, if they have no more than
+            1 GiB in all.
 
     Raises:
-        ValueError: where the extra ``tfds`` is missing, there is no such data set, split or feature, it was prepared in
-            another format, or a record is damaged.
+        ValueError: where the extra ``tfds`` is missing, there is no such data set,
+            split or feature, it was prepared in another format, or a record is damaged.
         FileNotFoundError: where it is not prepared; it says how to.
     """
     check_options(image_size, channels)
@@ -62,20 +67,34 @@ def tfds(
     library = imported_extra("tensorflow_datasets", "tfds", title)
     builder = _prepared(library, path, data_dir, title)
     features = builder.info.features
-    images = [name for name, feature in features.items() if isinstance(feature, library.features.Image)]
-    classes = [name for name, feature in features.items() if isinstance(feature, library.features.ClassLabel)]
+    images = [
+        name for name, feature in features.items() if isinstance(feature, library.features.Image)
+    ]
+    classes = [
+        name
+        for name, feature in features.items()
+        if isinstance(feature, library.features.ClassLabel)
+    ]
     column = chosen_column(title, "image", image, images, features)
     if column not in images:
-        raise ValueError(f"{title}: feature {column!r} is no image; images: {', '.join(images) or 'none'}")
+        raise ValueError(
+            f"{title}: feature {column!r} is no image; images: {', '.join(images) or 'none'}"
+        )
     decoders = {column: library.decode.SkipDecoding()}
     label_column = (
-        None if label is None and len(classes) != 1 else chosen_column(title, "label", label, classes, features)
+        None
+        if label is None and len(classes) != 1
+        else chosen_column(title, "label", label, classes, features)
     )
 
     def load(split: str) -> Split:
         num, record, name = _records(builder, split, decoders, f"{title}, split {split}")
-        examples = encoded_images(num, lambda row: record(row)[column], name, image_size=image_size, channels=channels)
-        if label_column is None or (label is None and is_lazy(in_memory, examples.shape, np.dtype(np.uint8))):
+        examples = encoded_images(
+            num, lambda row: record(row)[column], name, image_size=image_size, channels=channels
+        )
+        if label_column is None or (
+            label is None and is_lazy(in_memory, examples.shape, np.dtype(np.uint8))
+        ):
             return Split(examples, None)
         return Split(examples, np.array([int(record(row)[label_column]) for row in range(num)]))
 
@@ -128,7 +147,9 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _check_features(folder: Path, title: str) -> None:
-    """Raise ``ValueError`` where a prepared data set names features of other packages: the library imports them."""
+    """Raise ``ValueError`` where a prepared data set names features of other packages:
+    the library imports them.
+    """
     # A library opens a file by its name also where the folder cannot be listed.
     for file in sorted(below / _FEATURES for below, names in walked(folder) if _FEATURES in names):
         try:
@@ -141,7 +162,9 @@ def _check_features(folder: Path, title: str) -> None:
                 waiting.extend(found.values())
                 for name in (found[key] for key in _CLASS_NAMES if isinstance(found.get(key), str)):
                     if "." in name and not name.startswith("tensorflow_datasets."):
-                        raise ValueError(f"{title}: {file} names the code {name!r}, which is not run")
+                        raise ValueError(
+                            f"{title}: {file} names the code {name!r}, which is not run"
+                        )
             elif isinstance(found, list):
                 waiting.extend(found)
 
@@ -151,7 +174,8 @@ def _prepared(library: Any, path: str, data_dir: str | None, title: str) -> Any:
     folder = Path(path).expanduser()
     if ":" in path and not folder.exists():
         raise ValueError(
-            f"{title}: a data set of another namespace runs code of its own, and is not fetched: prepare it, and give "
+            f"{title}: a data set of another namespace runs code of its own, and is not fetched: "
+            "prepare it, and give "
             f"its folder"
         )
     _check_features(folder, title)
@@ -161,23 +185,36 @@ def _prepared(library: Any, path: str, data_dir: str | None, title: str) -> Any:
         if (folder / "dataset_info.json").exists():
             builder = library.builder_from_directory(str(folder))
         elif path.startswith((".", "/", "~")):
-            raise FileNotFoundError(f"no dataset_info.json in {folder}: the folder of one version of a data set has it")
+            raise FileNotFoundError(
+                f"no dataset_info.json in {folder}: the folder of one version of a data set has it"
+            )
         else:
             builder = library.builder(path, data_dir=data_dir, try_gcs=False)
     except FileNotFoundError:
         raise
-    except Exception as error:  # the library raises errors of its own, of many lines, and of what it reads
+    except (
+        Exception
+    ) as error:  # the library raises errors of its own, of many lines, and of what it reads
         places = [folder] if data_dir is None else [folder, Path(data_dir).expanduser() / path]
-        there = (file for place in places for file in files_within(place, 2) if file.suffix == ".json")
-        raise system_error(error, there) or ValueError(f"{title} cannot be had {first_line(error)}") from error
+        there = (
+            file for place in places for file in files_within(place, 2) if file.suffix == ".json"
+        )
+        raise system_error(error, there) or ValueError(
+            f"{title} cannot be had {first_line(error)}"
+        ) from error
     command = (
-        f"python -c \"import tensorflow_datasets as t; t.builder('{path}', data_dir='DIR', file_format='array_record')"
+        f"python -c \"import tensorflow_datasets as t; t.builder('{path}', data_dir='DIR', "
+        "file_format='array_record')"
         ".download_and_prepare()\", then data_dir='DIR'"
     )
     if not (Path(builder.data_path) / "dataset_info.json").exists():
         raise FileNotFoundError(
-            f"{title} is not prepared in {builder.data_path}; prepare it where there is a network: {command}"
+            f"{title} is not prepared in {builder.data_path}; prepare it where there is a network: "
+            f"{command}"
         )
     if (found := builder.info.file_format.value) != "array_record":
-        raise ValueError(f"{title} is prepared as {found}, which is not read in any order; prepare it anew: {command}")
+        raise ValueError(
+            f"{title} is prepared as {found}, which is not read in any order; prepare it anew: "
+            f"{command}"
+        )
     return builder

@@ -10,15 +10,18 @@ from score_sde.data.source import DataSource, check_seed
 _TOY_STREAM = 2**64 - 2  # not the number of any epoch, so that points and shuffling are independent
 
 
-def mixture(*, num_examples: int = 10_000, noise: float = 0.1, seed: int = 0, num_modes: int = 8) -> DataSource:
+def mixture(
+    *, num_examples: int = 10_000, noise: float = 0.1, seed: int = 0, num_modes: int = 8
+) -> DataSource:
     """Return an even mixture of Gaussians ``N(c_k, noise² I)``, the labels being ``k``.
 
-    The centres are ``c_k = √2 (cos 2πk/K, sin 2πk/K)``, ``k = 0 .. K - 1``, so that each coordinate has variance
-    ``1 + noise²`` (for ``K`` of at least 3).
+    The centres are ``c_k = √2 (cos 2πk/K, sin 2πk/K)``, ``k = 0 .. K - 1``, so that
+    each coordinate has variance ``1 + noise²`` (for ``K`` of at least 3).
 
     Raises:
-        ValueError: where ``num_modes`` is below 1, or as every function here does: where there are fewer than two
-            examples or ``noise`` or ``seed`` is negative.
+        ValueError: where ``num_modes`` is below 1, or as every function here does:
+            where there are fewer than two examples or ``noise`` or ``seed`` is
+            negative.
     """
     if num_modes < 1:
         raise ValueError(f"num_modes must be at least 1, not {num_modes}")
@@ -30,16 +33,19 @@ def mixture(*, num_examples: int = 10_000, noise: float = 0.1, seed: int = 0, nu
 
 
 def swiss_roll(*, num_examples: int = 10_000, noise: float = 0.05, seed: int = 0) -> DataSource:
-    """Return points of the spiral ``θ (cos θ, sin θ)``, θ uniform on [1.5π, 4.5π], with Gaussian noise.
+    """Return points of the spiral ``θ (cos θ, sin θ)``, θ uniform on [1.5π, 4.5π], with
+    Gaussian noise.
 
     Raises:
-        ValueError: where there are fewer than two examples or ``noise`` or ``seed`` is negative.
+        ValueError: where there are fewer than two examples or ``noise`` or ``seed`` is
+            negative.
     """
     rng = _generator(num_examples, noise, seed)
     low, high = 1.5 * math.pi, 4.5 * math.pi
     theta = rng.uniform(low, high, size=num_examples)
     points = theta[:, None] * np.stack([np.cos(theta), np.sin(theta)], axis=-1)
-    # ∫θ cos θ = θ sin θ + cos θ and ∫θ sin θ = sin θ − θ cos θ, over an interval of length 3π.
+    # ∫θ cos θ = θ sin θ + cos θ and ∫θ sin θ = sin θ − θ cos θ, over an interval of
+    # length 3π.
     mean = np.array([2.0, 2 / (3 * math.pi)])
     second_moment = (high**3 - low**3) / (3 * (high - low))
     scale = math.sqrt((second_moment - mean @ mean) / 2)
@@ -47,10 +53,12 @@ def swiss_roll(*, num_examples: int = 10_000, noise: float = 0.05, seed: int = 0
 
 
 def checkerboard(*, num_examples: int = 10_000, noise: float = 0.0, seed: int = 0) -> DataSource:
-    """Return points uniform on the 8 dark squares of a 4×4 board over [-√3, √3]², with Gaussian noise.
+    """Return points uniform on the 8 dark squares of a 4×4 board over [-√3, √3]², with
+    Gaussian noise.
 
     Raises:
-        ValueError: where there are fewer than two examples or ``noise`` or ``seed`` is negative.
+        ValueError: where there are fewer than two examples or ``noise`` or ``seed`` is
+            negative.
     """
     rng = _generator(num_examples, noise, seed)
     column = rng.integers(4, size=num_examples)
@@ -61,23 +69,28 @@ def checkerboard(*, num_examples: int = 10_000, noise: float = 0.0, seed: int = 
 
 
 def moons(*, num_examples: int = 10_000, noise: float = 0.1, seed: int = 0) -> DataSource:
-    """Return two interleaved half circles with Gaussian noise, the labels being which of the two (0 upper, 1 lower).
+    """Return two interleaved half circles with Gaussian noise, the labels being which
+    of the two (0 upper, 1 lower).
 
     Raises:
-        ValueError: where there are fewer than two examples or ``noise`` or ``seed`` is negative.
+        ValueError: where there are fewer than two examples or ``noise`` or ``seed`` is
+            negative.
     """
     rng = _generator(num_examples, noise, seed)
     lower = rng.integers(2, size=num_examples)
     angle = rng.uniform(0.0, math.pi, size=num_examples)
     upper_arc = np.stack([np.cos(angle) - 0.5, np.sin(angle) - 0.25], axis=-1)
-    # The lower arc is the upper one turned by 180° about the centre, which makes the mean zero.
+    # The lower arc is the upper one turned by 180° about the centre, which makes the
+    # mean zero.
     points = math.sqrt(2) * np.where(lower[:, None] == 1, -upper_arc, upper_arc)
     return _source(points, rng, noise, seed, labels=lower)
 
 
 def _generator(num_examples: int, noise: float, seed: int) -> np.random.Generator:
     if num_examples < 2:
-        raise ValueError(f"num_examples must be at least 2 (one to train on, one to test on), not {num_examples}")
+        raise ValueError(
+            f"num_examples must be at least 2 (one to train on, one to test on), not {num_examples}"
+        )
     if not 0 <= noise < math.inf:
         raise ValueError(f"noise must be a finite standard deviation of at least 0, not {noise}")
     check_seed(seed)
@@ -92,4 +105,6 @@ def _source(
     labels: Int[np.ndarray, " n"] | None = None,
 ) -> DataSource:
     noisy = points + noise * rng.standard_normal(points.shape)
-    return DataSource.from_examples(noisy.astype(np.float32), num_levels=None, labels=labels, seed=seed)
+    return DataSource.from_examples(
+        noisy.astype(np.float32), num_levels=None, labels=labels, seed=seed
+    )

@@ -11,7 +11,13 @@ from score_sde.evaluation.distance import (
     sliced_wasserstein,
 )
 from score_sde.evaluation.frechet import GaussianStatistics, frechet_distance, gaussian_statistics
-from score_sde.evaluation.images import denoising_strip, frames_to_unit, image_grid, save_gif, save_png
+from score_sde.evaluation.images import (
+    denoising_strip,
+    frames_to_unit,
+    image_grid,
+    save_gif,
+    save_png,
+)
 from score_sde.evaluation.level_curves import plot_loss_by_level
 from score_sde.evaluation.mixture import Mixture
 from score_sde.evaluation.scatter import plot_samples

@@ -1,4 +1,6 @@
-"""What averages of the parameters are made of: the weights of a run's updates, and how snapshots give other weights."""
+"""What averages of the parameters are made of: the weights of a run's updates, and how
+snapshots give other weights.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -29,14 +31,17 @@ def plot_profiles(
     every: int = 250,
     wanted: float = 0.15,
 ) -> None:
-    """Write two panels: the profiles of averages at the end of a run, and one that is made of the snapshots of others.
+    """Write two panels: the profiles of averages at the end of a run, and one that is
+    made of the snapshots of others.
 
-    Weights are per part of the run, so that the mean of all steps would be one. In the second panel the profiles of the
-    snapshots are thin, each scaled by its weight in the sum; one below zero is taken away.
+    Weights are per part of the run, so that the mean of all steps would be one. In the
+    second panel the profiles of the snapshots are thin, each scaled by its weight in
+    the sum; one below zero is taken away.
 
     Args:
         path: the file to write; its suffix chooses the format.
-        averages: the averages of the first panel by the names to print, at most five; a few examples unless given.
+        averages: the averages of the first panel by the names to print, at most five; a
+            few examples unless given.
         num_steps: the length of the run.
         tracked: the relative widths of the power averages that snapshots are taken of.
         every: between how many steps.
@@ -70,11 +75,15 @@ def plot_profiles(
 
 
 def _examples(num_steps: int) -> dict[str, Average]:
-    powers: dict[str, Average] = {f"power, width {width:g}": PowerEMA(sigma_rel=width) for width in (0.05, 0.1, 0.2)}
+    powers: dict[str, Average] = {
+        f"power, width {width:g}": PowerEMA(sigma_rel=width) for width in (0.05, 0.1, 0.2)
+    }
     return {**powers, "half-life of 1/20 of the run": HalfLifeEMA(half_life=num_steps / 20)}
 
 
-def _draw_reconstruction(axis: "Axes", num_steps: int, tracked: Sequence[float], every: int, wanted: float) -> None:
+def _draw_reconstruction(
+    axis: "Axes", num_steps: int, tracked: Sequence[float], every: int, wanted: float
+) -> None:
     """The parts that the snapshots have in the sum, the sum, and what was wanted."""
     steps = [step for _ in tracked for step in range(every, num_steps + 1, every)]
     widths = [width for width in tracked for _ in range(every, num_steps + 1, every)]
@@ -85,11 +94,22 @@ def _draw_reconstruction(axis: "Axes", num_steps: int, tracked: Sequence[float],
         total[:step] += part
         style = {"color": COLOURS[tracked.index(width) % len(COLOURS)], "linewidth": 0.9}
         label = f"snapshots of width {width:g}, weighted" if step == every else None
-        axis.plot(np.append(times[:step], times[step - 1]), np.append(part, 0.0), label=label, **style)
+        axis.plot(
+            np.append(times[:step], times[step - 1]), np.append(part, 0.0), label=label, **style
+        )
     exact = _density(PowerEMA(sigma_rel=wanted).profile(num_steps), num_steps)
     axis.plot(times, total, color=WANTED, linewidth=2.4, label="their sum")
-    axis.plot(times, exact, color=_INK, linewidth=1.0, linestyle=(0, (4, 3)), label=f"wanted: width {wanted:g}")
-    axis.set_title(f"a width that was not kept: residual {fit.residual:.1%}", fontsize=9, color=_INK)
+    axis.plot(
+        times,
+        exact,
+        color=_INK,
+        linewidth=1.0,
+        linestyle=(0, (4, 3)),
+        label=f"wanted: width {wanted:g}",
+    )
+    axis.set_title(
+        f"a width that was not kept: residual {fit.residual:.1%}", fontsize=9, color=_INK
+    )
 
 
 def _times(num_steps: int) -> Float[np.ndarray, " num_steps"]:

@@ -15,7 +15,8 @@ _TRAINING, _HELD_OUT, _INK = "#0072B2", "#D55E00", "#333333"
 def read_metrics(path: PathLike) -> dict[str, Float64[np.ndarray, "num 2"]]:
     """Every number of a JSON-lines file, by name, as rows ``(step, value)`` in ascending steps.
 
-    A step that a resumed run wrote again counts as written last. A last line cut short by a crash is passed over.
+    A step that a resumed run wrote again counts as written last. A last line cut short
+    by a crash is passed over.
 
     Raises:
         FileNotFoundError: no such file.
@@ -30,9 +31,13 @@ def read_metrics(path: PathLike) -> dict[str, Float64[np.ndarray, "num 2"]]:
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             if number == len(lines):
                 break
-            raise ValueError(f'line {number} of {path} is not a record of metrics such as {{"step": 1, ...}}') from None
+            raise ValueError(
+                f'line {number} of {path} is not a record of metrics such as {{"step": 1, ...}}'
+            ) from None
         for name, value in record.items():
-            if name != "step" and (isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**1000)):
+            if name != "step" and (
+                isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**1000)
+            ):
                 series.setdefault(name, {})[step] = float(value)
     return {name: np.array(sorted(values.items()), np.float64) for name, values in series.items()}
 
@@ -40,7 +45,8 @@ def read_metrics(path: PathLike) -> dict[str, Float64[np.ndarray, "num 2"]]:
 def smooth(values: Float64[np.ndarray, " num"], *, window: int) -> Float64[np.ndarray, " num"]:
     """Centred moving average that leaves out values that are not finite.
 
-    The window shrinks towards both ends; at the beginning, where a loss falls fastest, to two thirds of the index.
+    The window shrinks towards both ends; at the beginning, where a loss falls fastest,
+    to two thirds of the index.
     """
     finite = np.isfinite(values)
     sums = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
@@ -60,13 +66,16 @@ def plot_loss(
     held_out: str = "eval_loss",
     label: str = "loss",
 ) -> None:
-    """Write the curve of the training loss (thin: as logged; thick: smoothed) and of the held-out loss.
+    """Write the curve of the training loss (thin: as logged; thick: smoothed) and of
+    the held-out loss.
 
-    The axis of the loss is logarithmic where all of it is positive, that of the step where it spans two decades.
+    The axis of the loss is logarithmic where all of it is positive, that of the step
+    where it spans two decades.
 
     Args:
         path: the picture to write.
-        metrics: the JSON-lines file, ``{"step": 100, "loss": 0.1, "eval_loss": 0.2}`` a line.
+        metrics: the JSON-lines file, ``{"step": 100, "loss": 0.1, "eval_loss": 0.2}`` a
+            line.
         training: the name of the training loss in it.
         held_out: the name of the held-out loss; it may be absent.
         label: what the vertical axis says.
@@ -79,7 +88,8 @@ def plot_loss(
     curve = series.get(training, np.zeros((0, 2)))
     if not np.isfinite(curve[:, 1]).any():
         raise ValueError(
-            f"{metrics} holds no finite {training!r}; its names are: {', '.join(sorted(series)) or 'none'}"
+            f"{metrics} holds no finite {training!r}; its names are: "
+            f"{', '.join(sorted(series)) or 'none'}"
         )
     from matplotlib.figure import Figure
 
@@ -91,7 +101,9 @@ def plot_loss(
     shown = [curve]
     if held_out in series:
         shown.append(series[held_out])
-        axis.plot(*shown[1].T, color=_HELD_OUT, linewidth=1.2, marker="o", markersize=3, label="held-out")
+        axis.plot(
+            *shown[1].T, color=_HELD_OUT, linewidth=1.2, marker="o", markersize=3, label="held-out"
+        )
     everything = np.concatenate(shown)
     finite = everything[np.isfinite(everything[:, 1])]
     if (finite[:, 1] > 0).all():

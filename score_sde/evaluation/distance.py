@@ -1,7 +1,7 @@
 """Distances between samples and held-out data that need no pretrained network.
 
-All are computed on the host in float64. A point is a row of features: the data itself, flattened, or what any feature
-network makes of it.
+All are computed on the host in float64. A point is a row of features: the data itself,
+flattened, or what any feature network makes of it.
 """
 
 from collections.abc import Callable
@@ -14,18 +14,28 @@ from jaxtyping import Float64
 from score_sde.evaluation.frechet import Points, as_rows, frechet_distance, gaussian_statistics
 from score_sde.typing import Key
 
-Kernel: TypeAlias = Callable[[Float64[np.ndarray, "n d"], Float64[np.ndarray, "m d"]], Float64[np.ndarray, "n m"]]
+Kernel: TypeAlias = Callable[
+    [Float64[np.ndarray, "n d"], Float64[np.ndarray, "m d"]], Float64[np.ndarray, "n m"]
+]
 """``k(x_i, y_j)`` for all pairs of rows."""
 
-_ROWS = 1024  # a kernel matrix is summed in blocks of this many rows, so that memory stays linear in the samples
+# a kernel matrix is summed in blocks of this many rows, so that memory stays linear in
+# the samples
+_ROWS = 1024
 
 
-def polynomial_kernel(x: Float64[np.ndarray, "n d"], y: Float64[np.ndarray, "m d"]) -> Float64[np.ndarray, "n m"]:
-    """``(x.y / d + 1)^3``: with it, ``mmd_squared`` is the kernel distance KID (Binkowski et al. 2018)."""
+def polynomial_kernel(
+    x: Float64[np.ndarray, "n d"], y: Float64[np.ndarray, "m d"]
+) -> Float64[np.ndarray, "n m"]:
+    """``(x.y / d + 1)^3``: with it, ``mmd_squared`` is the kernel distance KID
+    (Binkowski et al. 2018).
+    """
     return (x @ y.T / x.shape[1] + 1.0) ** 3
 
 
-def energy_kernel(x: Float64[np.ndarray, "n d"], y: Float64[np.ndarray, "m d"]) -> Float64[np.ndarray, "n m"]:
+def energy_kernel(
+    x: Float64[np.ndarray, "n d"], y: Float64[np.ndarray, "m d"]
+) -> Float64[np.ndarray, "n m"]:
     """``-|x - y|``: with it, ``mmd_squared`` is the energy distance (Szekely & Rizzo 2013).
 
     It has no scale to choose and is zero only for equal distributions.
@@ -43,25 +53,29 @@ def gaussian_kernel(bandwidth: float) -> Kernel:
 def mmd_squared(x: Points, y: Points, *, kernel: Kernel = polynomial_kernel) -> float:
     """Unbiased estimate of the squared maximum mean discrepancy (Gretton et al. 2012, eq. 3).
 
-    ``E k(x, x') + E k(y, y') - 2 E k(x, y)`` over pairs of different points. Being unbiased it is negative about half
-    of the time when the distributions are equal.
+    ``E k(x, x') + E k(y, y') - 2 E k(x, y)`` over pairs of different points. Being
+    unbiased it is negative about half of the time when the distributions are equal.
 
     Raises:
-        ValueError: fewer than two points in a set, a value that is not finite, or points of different sizes.
+        ValueError: fewer than two points in a set, a value that is not finite, or
+            points of different sizes.
     """
     first, second = _pair(x, y)
     n, m = len(first), len(second)
-    within = _off_diagonal_sum(first, kernel) / (n * (n - 1)) + _off_diagonal_sum(second, kernel) / (m * (m - 1))
+    within = _off_diagonal_sum(first, kernel) / (n * (n - 1)) + _off_diagonal_sum(
+        second, kernel
+    ) / (m * (m - 1))
     return float(within - 2 * _block_sum(first, second, kernel) / (n * m))
 
 
 def sliced_wasserstein(key: Key, x: Points, y: Points, *, num_projections: int = 256) -> float:
     """Sliced 2-Wasserstein distance (Bonneel et al. 2015), in units of the data.
 
-    The root of the mean, over random unit directions ``u``, of the squared one-dimensional distance
-    ``int_0^1 (F_x^{-1}(q) - F_y^{-1}(q))^2 dq`` between the projections ``u.x`` and ``u.y``. It is exact for sets of
-    different sizes. Between equal distributions it is not zero, but falls with the number of points: compare it with
-    the distance of a second set of data.
+    The root of the mean, over random unit directions ``u``, of the squared
+    one-dimensional distance ``int_0^1 (F_x^{-1}(q) - F_y^{-1}(q))^2 dq`` between the
+    projections ``u.x`` and ``u.y``. It is exact for sets of different sizes. Between
+    equal distributions it is not zero, but falls with the number of points: compare it
+    with the distance of a second set of data.
 
     Raises:
         ValueError: as ``mmd_squared``, or no projection.
@@ -71,18 +85,25 @@ def sliced_wasserstein(key: Key, x: Points, y: Points, *, num_projections: int =
     first, second = _pair(x, y)
     directions = np.asarray(jax.random.normal(key, (first.shape[1], num_projections)), np.float64)
     directions /= np.linalg.norm(directions, axis=0)
-    levels = np.union1d(np.arange(1, len(first) + 1) / len(first), np.arange(1, len(second) + 1) / len(second))
+    levels = np.union1d(
+        np.arange(1, len(first) + 1) / len(first), np.arange(1, len(second) + 1) / len(second)
+    )
     widths = np.diff(levels, prepend=0.0)
     middles = levels - 0.5 * widths
-    quantiles = [np.sort(rows @ directions, axis=0)[(middles * len(rows)).astype(int)] for rows in (first, second)]
+    quantiles = [
+        np.sort(rows @ directions, axis=0)[(middles * len(rows)).astype(int)]
+        for rows in (first, second)
+    ]
     return float(np.sqrt((widths @ (quantiles[0] - quantiles[1]) ** 2).mean()))
 
 
 def nearest_neighbour_accuracy(x: Points, y: Points) -> float:
-    """Leave-one-out accuracy of telling ``x`` from ``y`` by the nearest other point (Lopez-Paz & Oquab 2017).
+    """Leave-one-out accuracy of telling ``x`` from ``y`` by the nearest other point
+    (Lopez-Paz & Oquab 2017).
 
-    One half for samples that cannot be told from the data, near one for samples that can; below one half where the
-    samples copy the data. Each set counts for one half, but keep the sizes equal: the larger set has more neighbours.
+    One half for samples that cannot be told from the data, near one for samples that
+    can; below one half where the samples copy the data. Each set counts for one half,
+    but keep the sizes equal: the larger set has more neighbours.
 
     Raises:
         ValueError: as ``mmd_squared``.
@@ -102,7 +123,8 @@ def nearest_neighbour_accuracy(x: Points, y: Points) -> float:
 def sample_distances(key: Key, samples: Points, data: Points) -> dict[str, float]:
     """Every distance of this module between samples and held-out data, by name.
 
-    The same call with training data in place of the samples gives the values that a perfect model would have.
+    The same call with training data in place of the samples gives the values that a
+    perfect model would have.
 
     Raises:
         ValueError: as ``mmd_squared``.
@@ -121,20 +143,30 @@ def _pair(x: Points, y: Points) -> tuple[Float64[np.ndarray, "n d"], Float64[np.
     """Two sets of rows of the same size."""
     first, second = as_rows(x), as_rows(y)
     if first.shape[1] != second.shape[1]:
-        raise ValueError(f"points of {first.shape[1]} and of {second.shape[1]} numbers cannot be compared")
+        raise ValueError(
+            f"points of {first.shape[1]} and of {second.shape[1]} numbers cannot be compared"
+        )
     return first, second
 
 
-def _squared_distances(x: Float64[np.ndarray, "n d"], y: Float64[np.ndarray, "m d"]) -> Float64[np.ndarray, "n m"]:
-    """``|x_i - y_j|^2``, after centring: without it, a large common offset would cancel the digits."""
+def _squared_distances(
+    x: Float64[np.ndarray, "n d"], y: Float64[np.ndarray, "m d"]
+) -> Float64[np.ndarray, "n m"]:
+    """``|x_i - y_j|^2``, after centring: without it, a large common offset would cancel
+    the digits.
+    """
     centre = y.mean(axis=0)
     x, y = x - centre, y - centre
     return np.maximum((x**2).sum(1)[:, None] + (y**2).sum(1) - 2 * x @ y.T, 0.0)
 
 
-def _block_sum(x: Float64[np.ndarray, "n d"], y: Float64[np.ndarray, "m d"], kernel: Kernel) -> float:
+def _block_sum(
+    x: Float64[np.ndarray, "n d"], y: Float64[np.ndarray, "m d"], kernel: Kernel
+) -> float:
     """``sum_ij k(x_i, y_j)``."""
-    return float(sum(kernel(x[start : start + _ROWS], y).sum() for start in range(0, len(x), _ROWS)))
+    return float(
+        sum(kernel(x[start : start + _ROWS], y).sum() for start in range(0, len(x), _ROWS))
+    )
 
 
 def _off_diagonal_sum(x: Float64[np.ndarray, "n d"], kernel: Kernel) -> float:

@@ -34,11 +34,13 @@ def frechet_distance(
     mean2: Float[ArrayLike, " d"],
     cov2: Float[ArrayLike, "d d"],
 ) -> float:
-    """Squared 2-Wasserstein distance between two Gaussians (Dowson & Landau 1982), as FID has it (Heusel et al. 2017).
+    """Squared 2-Wasserstein distance between two Gaussians (Dowson & Landau 1982), as
+    FID has it (Heusel et al. 2017).
 
-    ``|m_1 - m_2|^2 + tr(S_1 + S_2 - 2 (S_1^{1/2} S_2 S_1^{1/2})^{1/2})``. The trace of the last root is the sum of the
-    square roots of the eigenvalues of a symmetric matrix, so no root of a non-symmetric matrix is taken and
-    singular covariances are no trouble.
+    ``|m_1 - m_2|^2 + tr(S_1 + S_2 - 2 (S_1^{1/2} S_2 S_1^{1/2})^{1/2})``. The trace of
+    the last root is the sum of the square roots of the eigenvalues of a symmetric
+    matrix, so no root of a non-symmetric matrix is taken and singular covariances are
+    no trouble.
     """
     offset = np.asarray(mean1, np.float64) - np.asarray(mean2, np.float64)
     first, second = np.asarray(cov1, np.float64), np.asarray(cov2, np.float64)

@@ -16,8 +16,9 @@ def image_grid(
 ) -> UInt8[np.ndarray, "H W c"]:
     """Images with values in ``[0, 1]``, row by row on dark grey paper.
 
-    Small images are enlarged by the whole factor, pixel by pixel, that brings the grid closest to ``width`` pixels.
-    Values are rounded to the nearest of 256 levels; those outside ``[0, 1]`` are clipped, and NaN is black.
+    Small images are enlarged by the whole factor, pixel by pixel, that brings the grid
+    closest to ``width`` pixels. Values are rounded to the nearest of 256 levels; those
+    outside ``[0, 1]`` are clipped, and NaN is black.
 
     Args:
         images: one image after the other.
@@ -38,21 +39,28 @@ def image_grid(
     pictures = to_uint8(pictures).repeat(factor, axis=1).repeat(factor, axis=2)
     cell_height, cell_width = factor * height + _GAP, factor * image_width + _GAP
     rows = math.ceil(num / columns)
-    grid = np.full((rows * cell_height + _GAP, columns * cell_width + _GAP, channels), _PAPER, np.uint8)
+    grid = np.full(
+        (rows * cell_height + _GAP, columns * cell_width + _GAP, channels), _PAPER, np.uint8
+    )
     for index, picture in enumerate(pictures):
         top, left = index // columns * cell_height + _GAP, index % columns * cell_width + _GAP
         grid[top : top + factor * height, left : left + factor * image_width] = picture
     return grid
 
 
-def denoising_strip(frames: Float[ArrayLike, "k n h w c"], *, width: int = 900) -> UInt8[np.ndarray, "H W c"]:
-    """The way from noise to image: a row for each of ``n`` samples, a column for each of ``k`` frames in ``[0, 1]``.
+def denoising_strip(
+    frames: Float[ArrayLike, "k n h w c"], *, width: int = 900
+) -> UInt8[np.ndarray, "H W c"]:
+    """The way from noise to image: a row for each of ``n`` samples, a column for each
+    of ``k`` frames in ``[0, 1]``.
 
     ``frames_to_unit`` brings the states of a sampler's path to that range.
     """
     samples_first = np.swapaxes(np.asarray(frames), 0, 1)
     num_frames = samples_first.shape[1]
-    return image_grid(samples_first.reshape(-1, *samples_first.shape[2:]), num_columns=num_frames, width=width)
+    return image_grid(
+        samples_first.reshape(-1, *samples_first.shape[2:]), num_columns=num_frames, width=width
+    )
 
 
 def frames_to_unit(
@@ -60,9 +68,10 @@ def frames_to_unit(
 ) -> Float[np.ndarray, "k *sample"]:
     """States of a diffusion path, in model units, as values in ``[0, 1]`` for display.
 
-    Noisy states lie partly far outside the range of the data (for the VE SDE by a factor of ``sigma_max``). Each frame
-    is drawn towards the middle of the range by one factor, so that the share ``quantile`` of its values fits; the rest
-    is clipped. A frame that fits already, such as the last, is shown as it is.
+    Noisy states lie partly far outside the range of the data (for the VE SDE by a
+    factor of ``sigma_max``). Each frame is drawn towards the middle of the range by one
+    factor, so that the share ``quantile`` of its values fits; the rest is clipped. A
+    frame that fits already, such as the last, is shown as it is.
 
     Args:
         frames: ``k`` frames of any shape.
@@ -100,7 +109,8 @@ def save_gif(
     duration: int = 80,
     hold: int = 2500,
 ) -> None:
-    """Write an endless animation of ``k`` grids of ``n`` images with values in ``[0, 1]``, atomically.
+    """Write an endless animation of ``k`` grids of ``n`` images with values in ``[0,
+    1]``, atomically.
 
     Args:
         path: the file to write.
@@ -115,7 +125,9 @@ def save_gif(
     """
     from PIL import Image
 
-    grids = [image_grid(frame, num_columns=num_columns, width=width) for frame in np.asarray(frames)]
+    grids = [
+        image_grid(frame, num_columns=num_columns, width=width) for frame in np.asarray(frames)
+    ]
     if not grids:
         raise ValueError("an animation needs at least one frame")
     first, *others = [Image.fromarray(_squeezed(grid)) for grid in grids]

@@ -1,4 +1,6 @@
-"""Pictures of latents: examples beside their latents and reconstructions, and ways from one example to another."""
+"""Pictures of latents: examples beside their latents and reconstructions, and ways from
+one example to another.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,8 +27,12 @@ Draw = Callable[[Any], object]
 """Draws on the axes of a panel."""
 
 
-def latents_to_unit(latents: Float[np.ndarray, "*shape"], prior_std: float) -> Float[np.ndarray, "*shape"]:
-    """Latents for display: within three standard deviations of the prior becomes ``[0, 1]``; the rest is clipped."""
+def latents_to_unit(
+    latents: Float[np.ndarray, "*shape"], prior_std: float
+) -> Float[np.ndarray, "*shape"]:
+    """Latents for display: within three standard deviations of the prior becomes ``[0,
+    1]``; the rest is clipped.
+    """
     return np.clip(0.5 + latents / (6.0 * prior_std), 0.0, 1.0)
 
 
@@ -40,14 +46,23 @@ def picture_of_latents(
 ) -> Path | None:
     """Draw examples, latents and reconstructions: three rows of images, or three panels of points.
 
-    Points have the colour of the direction in which they lie from the mean of the data, in all panels. None for other
-    kinds of data.
+    Points have the colour of the direction in which they lie from the mean of the data,
+    in all panels. None for other kinds of data.
     """
     x, latent = (np.asarray(values) for values in found)
     if is_image(x.shape[1:], scaling):
-        rows = np.asarray(scaling.to_unit(x)), latents_to_unit(latent, prior_std), scaling.to_unit(reconstruction)
+        rows = (
+            np.asarray(scaling.to_unit(x)),
+            latents_to_unit(latent, prior_std),
+            scaling.to_unit(reconstruction),
+        )
         columns = min(COLUMNS, len(x))
-        save_png(path, image_grid(np.concatenate([row[:columns] for row in rows]), num_columns=columns, width=900))
+        save_png(
+            path,
+            image_grid(
+                np.concatenate([row[:columns] for row in rows]), num_columns=columns, width=900
+            ),
+        )
         return path
     if x.shape[1:] != (2,):
         return None
@@ -55,10 +70,14 @@ def picture_of_latents(
     colours = np.arctan2(offset[:, 1], offset[:, 0])[:POINTS]
 
     def scattered(points: Float[np.ndarray, "n 2"]) -> Draw:
-        return lambda axis: axis.scatter(*points[:POINTS].T, s=4, c=colours, cmap="twilight_shifted", linewidths=0)
+        return lambda axis: axis.scatter(
+            *points[:POINTS].T, s=4, c=colours, cmap="twilight_shifted", linewidths=0
+        )
 
     panels = {"data": x, "latents": latent / prior_std, "reconstructions": reconstruction}
-    _save_panels(path, {title: (points, scattered(points)) for title, points in panels.items()}, scaling)
+    _save_panels(
+        path, {title: (points, scattered(points)) for title, points in panels.items()}, scaling
+    )
     return path
 
 
@@ -72,9 +91,11 @@ def picture_of_interpolation(
     scaling: Scaling,
     prior_std: float,
 ) -> Path | None:
-    """Draw a row of images for each pair, or lines among the data and among the latents; None for other kinds of data.
+    """Draw a row of images for each pair, or lines among the data and among the
+    latents; None for other kinds of data.
 
-    A row begins and ends with the originals themselves, and has what is decoded between them.
+    A row begins and ends with the originals themselves, and has what is decoded between
+    them.
     """
     if is_image(way.shape[2:], scaling):
         row = np.concatenate([originals[:, :1], way[:, 1:-1], originals[:, 1:]], axis=1)
@@ -85,13 +106,19 @@ def picture_of_interpolation(
         return None
     points_of_data = model_points(data, scaling)
 
-    def lines(points: Float[np.ndarray, "pairs steps 2"], ends: Float[np.ndarray, "pairs 2 2"], behind: bool) -> Draw:
+    def lines(
+        points: Float[np.ndarray, "pairs steps 2"],
+        ends: Float[np.ndarray, "pairs 2 2"],
+        behind: bool,
+    ) -> Draw:
         def draw(axis: Any) -> None:
             if behind:
                 axis.scatter(*points_of_data[:POINTS].T, s=2, color="#bbbbbb", linewidths=0)
             for number, (line, end) in enumerate(zip(points, ends, strict=True)):
                 axis.plot(*line.T, color=f"C{number % 10}", linewidth=1.2, marker=".", markersize=4)
-                axis.scatter(*end.T, s=30, facecolors="none", edgecolors=f"C{number % 10}", linewidths=1.2)
+                axis.scatter(
+                    *end.T, s=30, facecolors="none", edgecolors=f"C{number % 10}", linewidths=1.2
+                )
 
         return draw
 
@@ -105,15 +132,23 @@ def picture_of_interpolation(
     return path
 
 
-def _save_panels(path: Path, panels: dict[str, tuple[Float[np.ndarray, "n 2"], Draw]], scaling: Scaling) -> None:
-    """Panels side by side, each with axes that suit its points; all but the latents are labelled in data units."""
+def _save_panels(
+    path: Path, panels: dict[str, tuple[Float[np.ndarray, "n 2"], Draw]], scaling: Scaling
+) -> None:
+    """Panels side by side, each with axes that suit its points; all but the latents are
+    labelled in data units.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.1 * len(panels) + 0.3, 3.4), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (title, (points, draw)) in zip(axes, panels.items(), strict=True):
         draw(axis)
-        set_style(axis, square_about(np.asarray(points, np.float64)), None if title == "latents" else scaling)
+        set_style(
+            axis,
+            square_about(np.asarray(points, np.float64)),
+            None if title == "latents" else scaling,
+        )
         axis.set_xlabel("")
         axis.set_title(title, fontsize=10, color="#333333")
     save_figure(path, figure)

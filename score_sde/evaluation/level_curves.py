@@ -15,16 +15,26 @@ HELD_OUT = "eval_"
 def loss_by_level(
     series: dict[str, Float64[np.ndarray, "_ 2"]], *, prefix: str = ""
 ) -> tuple[Float64[np.ndarray, " levels"], list[Float64[np.ndarray, "_ 2"]]]:
-    """The log signal-to-noise ratios of the levels, rising, and the losses there as rows ``(step, loss)``."""
-    found = [(log_snr_of(name.removeprefix(prefix)), rows) for name, rows in series.items() if name.startswith(prefix)]
-    levels = sorted(((level, rows) for level, rows in found if level is not None), key=lambda pair: pair[0])
+    """The log signal-to-noise ratios of the levels, rising, and the losses there as
+    rows ``(step, loss)``.
+    """
+    found = [
+        (log_snr_of(name.removeprefix(prefix)), rows)
+        for name, rows in series.items()
+        if name.startswith(prefix)
+    ]
+    levels = sorted(
+        ((level, rows) for level, rows in found if level is not None), key=lambda pair: pair[0]
+    )
     return np.array([level for level, _ in levels], np.float64), [rows for _, rows in levels]
 
 
 def plot_loss_by_level(path: PathLike, metrics: PathLike) -> None:
-    """Write the loss over the log signal-to-noise ratio: of the training in four stages, and of held-out data.
+    """Write the loss over the log signal-to-noise ratio: of the training in four
+    stages, and of held-out data.
 
-    A stage is a quarter of the steps, and its losses are means over it; the held-out loss is that of the last quarter.
+    A stage is a quarter of the steps, and its losses are means over it; the held-out
+    loss is that of the last quarter.
 
     Args:
         path: the picture to write.
@@ -48,16 +58,30 @@ def plot_loss_by_level(path: PathLike, metrics: PathLike) -> None:
         bounds = end * stage / STAGES, end * (stage + 1) / STAGES
         colour = colormaps["viridis"](0.9 - 0.9 * stage / (STAGES - 1))
         label = f"training, to step {bounds[1]:.0f}"
-        axis.plot(levels, [_mean_within(rows, *bounds) for rows in losses], color=colour, marker=".", label=label)
+        axis.plot(
+            levels,
+            [_mean_within(rows, *bounds) for rows in losses],
+            color=colour,
+            marker=".",
+            label=label,
+        )
     held_out, rest = loss_by_level(series, prefix=HELD_OUT)
     if rest:
         last = [_mean_within(rows, end * (1.0 - 1.0 / STAGES), end) for rows in rest]
         axis.plot(
-            held_out, last, color="#D55E00", linestyle="--", marker="o", markersize=3, label="held-out, at the end"
+            held_out,
+            last,
+            color="#D55E00",
+            linestyle="--",
+            marker="o",
+            markersize=3,
+            label="held-out, at the end",
         )
     if min(rows[:, 1].min() for rows in losses) > 0.0:
         axis.set_yscale("log")
-    axis.set(xlabel="log signal-to-noise ratio: noise on the left, data on the right", ylabel="loss")
+    axis.set(
+        xlabel="log signal-to-noise ratio: noise on the left, data on the right", ylabel="loss"
+    )
     axis.grid(which="both", color="#e6e6e6", linewidth=0.5)
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=9)

@@ -1,4 +1,6 @@
-"""A mixture of isotropic Gaussians as data: every marginal density and score of an SDE in closed form."""
+"""A mixture of isotropic Gaussians as data: every marginal density and score of an SDE
+in closed form.
+"""
 
 import math
 from dataclasses import dataclass
@@ -17,15 +19,18 @@ from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
 class Mixture:
     r"""Data distributed as ``p_0 = sum_k w_k N(m_k, s_k^2 I)`` in ``d`` dimensions.
 
-    An SDE with Gaussian transitions ``N(alpha x_0, sigma^2 I)`` keeps it a mixture at every time,
+    An SDE with Gaussian transitions ``N(alpha x_0, sigma^2 I)`` keeps it a mixture at
+    every time,
 
         ``p_t = sum_k w_k N(alpha m_k, v_k I)``,   ``v_k = alpha^2 s_k^2 + sigma^2``,
 
     so that its score needs no learning:
 
-        ``grad log p_t(x) = sum_k r_k(x) (alpha m_k - x) / v_k``,   ``r_k(x)`` the posterior of component ``k``.
+        ``grad log p_t(x) = sum_k r_k(x) (alpha m_k - x) / v_k``,   ``r_k(x)`` the
+        posterior of component ``k``.
 
-    A point ``x`` may have any shape of ``d`` numbers. Arithmetic is done in the precision of ``x``.
+    A point ``x`` may have any shape of ``d`` numbers. Arithmetic is done in the
+    precision of ``x``.
 
     Attributes:
         means: ``k`` rows of ``d`` numbers.
@@ -33,7 +38,8 @@ class Mixture:
         weights: ``k`` positive numbers of sum one; all equal where not given.
 
     Raises:
-        ValueError: lengths do not agree, a deviation or weight is not positive, or the weights do not sum to one.
+        ValueError: lengths do not agree, a deviation or weight is not positive, or the
+            weights do not sum to one.
     """
 
     means: tuple[tuple[float, ...], ...]
@@ -42,17 +48,27 @@ class Mixture:
 
     def __post_init__(self) -> None:
         if not self.means or not self.means[0] or len({len(row) for row in self.means}) > 1:
-            raise ValueError("means must be one or more rows of the same number (at least one) of coordinates")
+            raise ValueError(
+                "means must be one or more rows of the same number (at least one) of coordinates"
+            )
         deviations = self.std if isinstance(self.std, tuple) else (self.std,) * self.num_components
         if len(deviations) != self.num_components:
-            raise ValueError(f"std has {len(deviations)} entries for {self.num_components} means: give one for each")
+            raise ValueError(
+                f"std has {len(deviations)} entries for {self.num_components} means: give one for "
+                "each"
+            )
         if not all(0 < deviation < math.inf for deviation in deviations):
             raise ValueError(f"std must be positive and finite, not {self.std}")
         if self.weights is None:
             return
         if len(self.weights) != self.num_components:
-            raise ValueError(f"weights has {len(self.weights)} entries for {self.num_components} means")
-        if not all(weight > 0 for weight in self.weights) or abs(math.fsum(self.weights) - 1) > 1e-6:
+            raise ValueError(
+                f"weights has {len(self.weights)} entries for {self.num_components} means"
+            )
+        if (
+            not all(weight > 0 for weight in self.weights)
+            or abs(math.fsum(self.weights) - 1) > 1e-6
+        ):
             raise ValueError(f"weights must be positive and sum to one, not {self.weights}")
 
     @classmethod
@@ -120,10 +136,14 @@ class Mixture:
         weights, centred = jnp.exp(log_weights), means - self.mean()
         return (weights[:, None] * centred).T @ centred + (weights @ variances) * jnp.eye(self.dim)
 
-    def _arrays(self, dtype: jnp.dtype) -> tuple[Float[Array, "k d"], Float[Array, " k"], Float[Array, " k"]]:
+    def _arrays(
+        self, dtype: jnp.dtype
+    ) -> tuple[Float[Array, "k d"], Float[Array, " k"], Float[Array, " k"]]:
         """Means, variances and logarithms of the weights."""
         weights = self.weights or (1.0 / self.num_components,) * self.num_components
-        variances = jnp.square(jnp.broadcast_to(jnp.asarray(self.std, dtype), (self.num_components,)))
+        variances = jnp.square(
+            jnp.broadcast_to(jnp.asarray(self.std, dtype), (self.num_components,))
+        )
         return jnp.asarray(self.means, dtype), variances, jnp.log(jnp.asarray(weights, dtype))
 
     def _joint(
@@ -132,7 +152,10 @@ class Mixture:
         """``log w_k N(x; alpha m_k, v_k I)`` and its gradient by ``x``, for every component."""
         x = wide(x)
         if x.size != self.dim:
-            raise ValueError(f"a point of this mixture has {self.dim} coordinates, not {x.size} (shape {x.shape})")
+            raise ValueError(
+                f"a point of this mixture has {self.dim} coordinates, not {x.size} (shape "
+                f"{x.shape})"
+            )
         means, variances, log_weights = self._arrays(x.dtype)
         variances = jnp.square(alpha) * variances + jnp.square(sigma)
         difference = jnp.multiply(alpha, means) - x.reshape(-1)

@@ -1,4 +1,6 @@
-"""The pictures that suit the data: grids, strips and animations of images, scatter plots of points."""
+"""The pictures that suit the data: grids, strips and animations of images, scatter
+plots of points.
+"""
 
 from pathlib import Path
 
@@ -7,7 +9,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from score_sde.data import Examples, Scaling
-from score_sde.evaluation.images import denoising_strip, frames_to_unit, image_grid, save_gif, save_png
+from score_sde.evaluation.images import (
+    denoising_strip,
+    frames_to_unit,
+    image_grid,
+    save_gif,
+    save_png,
+)
 from score_sde.evaluation.scatter import plot_samples
 from score_sde.typing import ScoreFn
 
@@ -29,14 +37,15 @@ def picture_of_samples(
     *,
     score_fn: ScoreFn | None = None,
 ) -> Path | None:
-    """Write ``name.png``: a grid of images, or points beside the data; None for other kinds of data.
+    """Write ``name.png``: a grid of images, or points beside the data; None for other
+    kinds of data.
 
     Args:
         folder: where; made if missing.
         name: the name of the picture.
         samples: in model units.
-        data: raw examples ``[m, *shape]`` to compare points with, of which the first ``MAX_POINTS`` are taken; without
-            them there is no picture of points.
+        data: raw examples ``[m, *shape]`` to compare points with, of which the first
+            ``MAX_POINTS`` are taken; without them there is no picture of points.
         scaling: the map between the two.
         score_fn: drawn as arrows beside points.
     """
@@ -57,9 +66,15 @@ def model_points(data: Examples, scaling: Scaling) -> Float[np.ndarray, "m *shap
 
 
 def pictures_of_path(
-    folder: Path, frames: Float[np.ndarray, "k n h w c"], scaling: Scaling, *, rows: int = 8, columns: int = 12
+    folder: Path,
+    frames: Float[np.ndarray, "k n h w c"],
+    scaling: Scaling,
+    *,
+    rows: int = 8,
+    columns: int = 12,
 ) -> dict[str, Path]:
-    """Write the way from noise to image as ``denoising.png``, a strip, and ``denoising.gif``, an animation.
+    """Write the way from noise to image as ``denoising.png``, a strip, and
+    ``denoising.gif``, an animation.
 
     ``frames`` are states in model units, the latent first.
     """

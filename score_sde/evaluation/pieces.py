@@ -1,8 +1,8 @@
 """Finished pieces of long work, kept on disk, so that interrupted work goes on where it was.
 
-A piece ``<start>-<stop>.npz`` holds what belongs to these indices: the samples, or the likelihoods of the examples.
-Pieces lie in a folder of their own for each fingerprint, so that results of different models, seeds or samplers never
-come together.
+A piece ``<start>-<stop>.npz`` holds what belongs to these indices: the samples, or the
+likelihoods of the examples. Pieces lie in a folder of their own for each fingerprint,
+so that results of different models, seeds or samplers never come together.
 """
 
 import hashlib
@@ -33,11 +33,15 @@ Piece: TypeAlias = Mapping[str, np.ndarray]
 
 
 def fingerprint(request: Mapping[str, Any], params: Params) -> str:
-    """The SHA-256 of what was asked for, as canonical JSON, and of each parameter's path, type, shape and bytes."""
+    """The SHA-256 of what was asked for, as canonical JSON, and of each parameter's
+    path, type, shape and bytes.
+    """
     digest = hashlib.sha256(json.dumps(request, sort_keys=True, separators=(",", ":")).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         value = np.asarray(leaf, order="C")
-        digest.update(f"{jax.tree_util.keystr(path)}:{value.dtype.name}{list(value.shape)}".encode())
+        digest.update(
+            f"{jax.tree_util.keystr(path)}:{value.dtype.name}{list(value.shape)}".encode()
+        )
         digest.update(value.tobytes())
     return digest.hexdigest()
 
@@ -51,7 +55,8 @@ class Pieces:
 
     Args:
         folder: where the results will be.
-        fingerprint: of everything that the rows depend on, the number of them and their batches aside.
+        fingerprint: of everything that the rows depend on, the number of them and their
+            batches aside.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
@@ -85,10 +90,12 @@ class Pieces:
         return [gap for gap in gaps if gap]
 
     def drop_damaged(self) -> list[Path]:
-        """Rename the pieces that do not hold what was written to ``NAME.damaged``, and return their former paths.
+        """Rename the pieces that do not hold what was written to ``NAME.damaged``, and
+        return their former paths.
 
         Raises:
-            UnreadableError: where one cannot be read, and may be whole; then none is renamed.
+            UnreadableError: where one cannot be read, and may be whole; then none is
+                renamed.
         """
         damaged = []
         for indices, path in self._found().items():
@@ -108,7 +115,9 @@ class Pieces:
             DamagedPieceError, UnreadableError: where one is damaged, or cannot be read.
         """
         if missing := self.missing(total):
-            raise FileNotFoundError(f"{self.folder} lacks the indices from {missing[0].start} to {missing[0].stop - 1}")
+            raise FileNotFoundError(
+                f"{self.folder} lacks the indices from {missing[0].start} to {missing[0].stop - 1}"
+            )
         position = 0
         for indices, path in self._found().items():
             rows = slice(position - indices.start, min(indices.stop, total) - indices.start)
@@ -118,7 +127,9 @@ class Pieces:
 
     @contextmanager
     def publishing(self, path: Path) -> Iterator[Path]:
-        """A place among the pieces for a file or folder, which takes that of ``path`` when the block ends."""
+        """A place among the pieces for a file or folder, which takes that of ``path``
+        when the block ends.
+        """
         draft, former = self.folder / path.name, self.folder / f"{path.name}.former"
         _remove(draft)
         yield draft
@@ -157,12 +168,15 @@ def _load(path: Path, num: int) -> Piece:
     """The arrays of a piece, each of ``num`` rows.
 
     Raises:
-        DamagedPieceError: where the file does not hold what was written: by its checksums, its format or its rows.
+        DamagedPieceError: where the file does not hold what was written: by its
+            checksums, its format or its rows.
         UnreadableError: where it cannot be read.
     """
 
     def damage(reason: str) -> DamagedPieceError:
-        return DamagedPieceError(f"{path} is damaged ({reason}): run again, and its rows are computed anew")
+        return DamagedPieceError(
+            f"{path} is damaged ({reason}): run again, and its rows are computed anew"
+        )
 
     with telling_damage("the finished part", path, damage):
         piece = _arrays(path)
@@ -175,7 +189,8 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         # numpy leaves a damaged file open that it has opened itself.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            # numpy itself looks at a checksum only where it reads to the end: a damaged header may say less.
+            # numpy itself looks at a checksum only where it reads to the end: a damaged
+            # header may say less.
             _check_checksums(file.zip)
             return dict(file)
     except MemoryError as error:

@@ -1,4 +1,6 @@
-"""Many samples on disk: one ``.npz``, or a folder of PNGs named by index; written piece by piece."""
+"""Many samples on disk: one ``.npz``, or a folder of PNGs named by index; written piece
+by piece.
+"""
 
 import re
 import zipfile
@@ -16,7 +18,9 @@ Levels: TypeAlias = Iterable[np.ndarray]
 
 
 def write_npz(path: Path, pieces: Levels, num_samples: int) -> None:
-    """Write the array ``samples`` of ``num_samples`` in all, as ``np.savez_compressed`` does of a whole array."""
+    """Write the array ``samples`` of ``num_samples`` in all, as ``np.savez_compressed``
+    does of a whole array.
+    """
     archive = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED)
     with archive, archive.open("samples.npy", "w", force_zip64=True) as file:
         for number, piece in enumerate(pieces):
@@ -29,7 +33,9 @@ def write_npz(path: Path, pieces: Levels, num_samples: int) -> None:
 
 
 def write_pngs(folder: Path, pieces: Levels, num_levels: int) -> None:
-    """Write ``00000000.png, 00000001.png, …``: levels ``0 .. num_levels - 1`` become ``0 .. 255``, to the nearest."""
+    """Write ``00000000.png, 00000001.png, …``: levels ``0 .. num_levels - 1`` become
+    ``0 .. 255``, to the nearest.
+    """
     folder.mkdir()
     index = 0
     for piece in pieces:
@@ -40,7 +46,9 @@ def write_pngs(folder: Path, pieces: Levels, num_levels: int) -> None:
 
 def check_replaceable(folder: Path) -> None:
     """Raise ``FileExistsError`` where a folder of PNGs would take the place of something else."""
-    if folder.exists() and not (folder.is_dir() and all(_is_sample(path) for path in folder.iterdir())):
+    if folder.exists() and not (
+        folder.is_dir() and all(_is_sample(path) for path in folder.iterdir())
+    ):
         raise FileExistsError(f"{folder} holds more than samples: choose another --output")
 
 

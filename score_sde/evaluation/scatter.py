@@ -32,8 +32,9 @@ def plot_samples(
 ) -> None:
     """Write data and samples side by side on the same axes: points, over their density as shading.
 
-    With a ``score_fn``, a third panel shows it at time ``t`` as arrows, as long as the square root of its norm, over
-    the samples' density. The axes are those of the data; samples beyond them are cut off, and their share is written.
+    With a ``score_fn``, a third panel shows it at time ``t`` as arrows, as long as the
+    square root of its norm, over the samples' density. The axes are those of the data;
+    samples beyond them are cut off, and their share is written.
 
     Args:
         path: the picture to write.
@@ -42,7 +43,8 @@ def plot_samples(
         score_fn: the learned score, if it is to be drawn.
         t: the time at which it is drawn.
         max_points: points drawn in a panel; the shading counts all of them.
-        scaling: of samples and data in model units, for axes that are labelled in data units.
+        scaling: of samples and data in model units, for axes that are labelled in data
+            units.
 
     Raises:
         ValueError: no data, or data that are not finite.
@@ -54,8 +56,12 @@ def plot_samples(
         raise ValueError("the data to compare with must be one or more finite points")
     box = square_about(given)
     panels = {"data": given, "samples": drawn}
-    figure = Figure(figsize=(3.0 * (len(panels) + (score_fn is not None)) + 0.3, 3.6), layout="constrained")
-    axes = figure.subplots(1, len(panels) + (score_fn is not None), sharex=True, sharey=True, squeeze=False)[0]
+    figure = Figure(
+        figsize=(3.0 * (len(panels) + (score_fn is not None)) + 0.3, 3.6), layout="constrained"
+    )
+    axes = figure.subplots(
+        1, len(panels) + (score_fn is not None), sharex=True, sharey=True, squeeze=False
+    )[0]
     for axis, (title, points) in zip(axes, panels.items(), strict=False):
         _draw_points(axis, points, box, max_points)
         axis.set_title(title, fontsize=10, color=_INK)
@@ -70,9 +76,14 @@ def plot_samples(
 
 
 def smoothed_histogram(
-    points: Float64[np.ndarray, "n 2"], box: Float64[np.ndarray, "2 2"], *, bins: int = _BINS, bandwidth: float = 2.0
+    points: Float64[np.ndarray, "n 2"],
+    box: Float64[np.ndarray, "2 2"],
+    *,
+    bins: int = _BINS,
+    bandwidth: float = 2.0,
 ) -> Float64[np.ndarray, "bins bins"]:
-    """Share of the points in each bin of a square ``[[low, high], [low, high]]``, first axis ``x_1``.
+    """Share of the points in each bin of a square ``[[low, high], [low, high]]``, first
+    axis ``x_1``.
 
     Blurred by a Gaussian whose standard deviation is ``bandwidth`` bins.
     """
@@ -92,29 +103,51 @@ def square_about(data: Float64[np.ndarray, "m 2"]) -> Float64[np.ndarray, "2 2"]
 
 
 def _draw_points(
-    axis: "Axes", points: Float64[np.ndarray, "n 2"], box: Float64[np.ndarray, "2 2"], max_points: int
+    axis: "Axes",
+    points: Float64[np.ndarray, "n 2"],
+    box: Float64[np.ndarray, "2 2"],
+    max_points: int,
 ) -> None:
     """Shading, points, and the share of points that the axes cut off."""
     _draw_shading(axis, points, box)
-    axis.scatter(*points[:max_points].T, s=1.2, color="#08306b", alpha=0.35, linewidths=0, rasterized=True)
+    axis.scatter(
+        *points[:max_points].T, s=1.2, color="#08306b", alpha=0.35, linewidths=0, rasterized=True
+    )
     inside = ((points >= box[:, 0]) & (points <= box[:, 1])).all(axis=1)
     if not inside.all():
-        axis.text(0.98, 0.02, f"{(~inside).mean():.1%} outside", transform=axis.transAxes, ha="right", fontsize=7)
+        axis.text(
+            0.98,
+            0.02,
+            f"{(~inside).mean():.1%} outside",
+            transform=axis.transAxes,
+            ha="right",
+            fontsize=7,
+        )
 
 
-def _draw_shading(axis: "Axes", points: Float64[np.ndarray, "n 2"], box: Float64[np.ndarray, "2 2"]) -> None:
+def _draw_shading(
+    axis: "Axes", points: Float64[np.ndarray, "n 2"], box: Float64[np.ndarray, "2 2"]
+) -> None:
     """The blurred density, from white to blue."""
     from matplotlib.colors import LinearSegmentedColormap
 
     shades = LinearSegmentedColormap.from_list("density", ["#ffffff", "#9ecae1", "#2171b5"])
     shade = np.sqrt(smoothed_histogram(points[np.isfinite(points).all(axis=1)], box))
-    axis.imshow(shade.T, origin="lower", extent=tuple(box.ravel()), cmap=shades, vmax=1.6 * shade.max() + 1e-12)
+    axis.imshow(
+        shade.T,
+        origin="lower",
+        extent=tuple(box.ravel()),
+        cmap=shades,
+        vmax=1.6 * shade.max() + 1e-12,
+    )
 
 
 def _draw_score(axis: "Axes", score_fn: ScoreFn, t: float, box: Float64[np.ndarray, "2 2"]) -> None:
     """Arrows on a grid."""
     ticks = np.linspace(0.03, 0.97, _ARROWS)
-    grid = np.stack(np.meshgrid(*(low + ticks * (high - low) for low, high in box)), axis=-1).reshape(-1, 2)
+    grid = np.stack(
+        np.meshgrid(*(low + ticks * (high - low) for low, high in box)), axis=-1
+    ).reshape(-1, 2)
     score = jax.jit(jax.vmap(lambda x: score_fn(x, t)))(jnp.asarray(grid, jnp.result_type(float)))
     field = np.asarray(score, np.float64)
     field /= np.sqrt(np.linalg.norm(field, axis=1, keepdims=True)) + 1e-12
@@ -131,8 +164,12 @@ def _draw_score(axis: "Axes", score_fn: ScoreFn, t: float, box: Float64[np.ndarr
     )
 
 
-def set_style(axis: "Axes", box: Float64[np.ndarray, "2 2"], scaling: Scaling | None = None) -> None:
-    """Equal scales and a thin frame; of standardised points, the labels of the ticks are in the units of the data."""
+def set_style(
+    axis: "Axes", box: Float64[np.ndarray, "2 2"], scaling: Scaling | None = None
+) -> None:
+    """Equal scales and a thin frame; of standardised points, the labels of the ticks
+    are in the units of the data.
+    """
     axis.set(xlim=box[0], ylim=box[1], aspect="equal")
     if scaling is not None and scaling.standardized:
         _label_in_data_units(axis, box, scaling)
@@ -146,7 +183,11 @@ def _label_in_data_units(axis: "Axes", box: Float64[np.ndarray, "2 2"], scaling:
     """Ticks at round numbers of the data, on axes of standardised points."""
     from matplotlib.ticker import MaxNLocator
 
-    for line, ends, mean, std in zip((axis.xaxis, axis.yaxis), box, scaling.mean, scaling.std, strict=True):
+    for line, ends, mean, std in zip(
+        (axis.xaxis, axis.yaxis), box, scaling.mean, scaling.std, strict=True
+    ):
         low, high = mean + std * ends
         values = [value for value in MaxNLocator(4).tick_values(low, high) if low <= value <= high]
-        line.set_ticks([(value - mean) / std for value in values], [f"{value:g}" for value in values])
+        line.set_ticks(
+            [(value - mean) / std for value in values], [f"{value:g}" for value in values]
+        )

@@ -1,4 +1,6 @@
-"""The central picture: what an SDE does to data, and how its reverse and its probability flow undo it."""
+"""The central picture: what an SDE does to data, and how its reverse and its
+probability flow undo it.
+"""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
     from matplotlib.gridspec import GridSpec
 
 COMPONENT_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""The colour-blind safe palette of Okabe & Ito, in the order in which the components of the data take them."""
+"""The colour-blind safe palette of Okabe & Ito, in the order in which the components of
+the data take them.
+"""
 
 TITLES = (
     "forward SDE  $\\longrightarrow$\n$dx = f\\,dt + g\\,dw$",
@@ -39,7 +43,9 @@ TITLES = (
 """What the three panels show; the arrow is the way of time in it."""
 
 REVERSE = SDEDPMSolverPP(num_steps=1000, grid=uniform)
-"""Equal steps in ``t`` are wanted for the picture, whatever the SDE; with the linear part exact they are good ones."""
+"""Equal steps in ``t`` are wanted for the picture, whatever the SDE; with the linear
+part exact they are good ones.
+"""
 
 _INK = "#333333"
 _SHADE = "#8c8c8c"
@@ -48,21 +54,37 @@ _WIDE = 10.0  # a prior so many times wider than the data is drawn on an asinh a
 
 
 def plot_sde(
-    path: PathLike, sde: SDE, mixture: Mixture, *, key: Key, num_trajectories: int = 100, name: str | None = None
+    path: PathLike,
+    sde: SDE,
+    mixture: Mixture,
+    *,
+    key: Key,
+    num_trajectories: int = 100,
+    name: str | None = None,
 ) -> None:
     """Write the picture of one SDE, as ``plot_sdes`` with a single row."""
-    plot_sdes(path, {name or type(sde).__name__: sde}, mixture, key=key, num_trajectories=num_trajectories)
+    plot_sdes(
+        path, {name or type(sde).__name__: sde}, mixture, key=key, num_trajectories=num_trajectories
+    )
 
 
 def plot_sdes(
-    path: PathLike, sdes: Mapping[str, SDE], mixture: Mixture, *, key: Key, num_trajectories: int = 100
+    path: PathLike,
+    sdes: Mapping[str, SDE],
+    mixture: Mixture,
+    *,
+    key: Key,
+    num_trajectories: int = 100,
 ) -> None:
-    """Write one row of panels for each SDE: forward SDE, reverse SDE, probability-flow ODE, over the exact ``p_t(x)``.
+    """Write one row of panels for each SDE: forward SDE, reverse SDE, probability-flow
+    ODE, over the exact ``p_t(x)``.
 
-    The data's density stands at the left edge; at the right edge, ``p_t`` at ``t_max`` (filled) and the prior that
-    samplers start from (dashed). Reverse and flow have the exact score and the same starting points. A trajectory has
-    the colour of the component at its clean end. Each column of the shading is scaled by its own maximum. Where the
-    prior is many times wider than the data, the axis is linear about the data and logarithmic beyond (asinh).
+    The data's density stands at the left edge; at the right edge, ``p_t`` at ``t_max``
+    (filled) and the prior that samplers start from (dashed). Reverse and flow have the
+    exact score and the same starting points. A trajectory has the colour of the
+    component at its clean end. Each column of the shading is scaled by its own maximum.
+    Where the prior is many times wider than the data, the axis is linear about the data
+    and logarithmic beyond (asinh).
 
     Args:
         path: the file to write; its suffix chooses the format.
@@ -75,7 +97,9 @@ def plot_sdes(
         ValueError: no SDE, no trajectory, or data that are not one-dimensional.
     """
     if mixture.dim != 1:
-        raise ValueError(f"trajectories are drawn in 1 dimension, but the mixture has {mixture.dim}")
+        raise ValueError(
+            f"trajectories are drawn in 1 dimension, but the mixture has {mixture.dim}"
+        )
     if not sdes or num_trajectories < 1:
         raise ValueError("a picture of trajectories needs at least one SDE and one trajectory")
     from matplotlib.figure import Figure
@@ -103,7 +127,14 @@ def plot_sdes(
 
 
 def _draw_row(
-    figure: "Figure", grid: "GridSpec", row: int, name: str, sde: SDE, mixture: Mixture, key: Key, num: int
+    figure: "Figure",
+    grid: "GridSpec",
+    row: int,
+    name: str,
+    sde: SDE,
+    mixture: Mixture,
+    key: Key,
+    num: int,
 ) -> "list[Axes]":
     """One SDE: the data's density, three panels, the prior's density, on one axis for ``x``."""
     first = figure.add_subplot(grid[row, 0])
@@ -125,7 +156,15 @@ def _draw_row(
             panel.set_title(title, fontsize=9, color=_INK, linespacing=1.5)
     _draw_edges(axes[0], axes[4], sde, mixture, x, shade.values[:, -1])
     box = axes[1].get_position()
-    figure.text(0.005, box.y0 + box.height / 2, rf"{name}   $x_t$", rotation=90, va="center", fontsize=10, color=_INK)
+    figure.text(
+        0.005,
+        box.y0 + box.height / 2,
+        rf"{name}   $x_t$",
+        rotation=90,
+        va="center",
+        fontsize=10,
+        color=_INK,
+    )
     return axes
 
 
@@ -137,9 +176,13 @@ def _set_space(axis: "Axes", sde: SDE, mixture: Mixture) -> Float[np.ndarray, " 
     if high - low < _WIDE * (ends[0, 1] - ends[0, 0]):
         points = np.linspace(low, high, _POINTS)
     else:
-        points = unit * np.sinh(np.linspace(np.arcsinh(low / unit), np.arcsinh(high / unit), _POINTS))
+        points = unit * np.sinh(
+            np.linspace(np.arcsinh(low / unit), np.arcsinh(high / unit), _POINTS)
+        )
         axis.set_yscale("asinh", linear_width=unit)
-        decades = 10.0 ** np.arange(np.rint(np.log10(unit)), np.floor(np.log10(max(-low, high))) + 1)
+        decades = 10.0 ** np.arange(
+            np.rint(np.log10(unit)), np.floor(np.log10(max(-low, high))) + 1
+        )
         ticks = [*-decades[::-1], 0.0, *decades]
         axis.set_yticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
         axis.minorticks_off()
@@ -157,7 +200,15 @@ def _draw_density(
     from matplotlib.colors import LinearSegmentedColormap
 
     shades = LinearSegmentedColormap.from_list("density", ["#ffffff", "#a0a0a0"])
-    axis.pcolormesh(times, x, values / values.max(axis=0), cmap=shades, shading="gouraud", rasterized=True, zorder=0)
+    axis.pcolormesh(
+        times,
+        x,
+        values / values.max(axis=0),
+        cmap=shades,
+        shading="gouraud",
+        rasterized=True,
+        zorder=0,
+    )
 
 
 def _draw_trajectories(axis: "Axes", motion: Trajectories) -> None:
@@ -165,8 +216,12 @@ def _draw_trajectories(axis: "Axes", motion: Trajectories) -> None:
     from matplotlib.collections import LineCollection
 
     lines = [np.column_stack([motion.times, line]) for line in motion.x]
-    colours = [COMPONENT_COLOURS[component % len(COMPONENT_COLOURS)] for component in motion.component]
-    axis.add_collection(LineCollection(lines, colors=colours, linewidths=0.5, alpha=0.45), autolim=False)
+    colours = [
+        COMPONENT_COLOURS[component % len(COMPONENT_COLOURS)] for component in motion.component
+    ]
+    axis.add_collection(
+        LineCollection(lines, colors=colours, linewidths=0.5, alpha=0.45), autolim=False
+    )
 
 
 def _draw_edges(
@@ -177,16 +232,24 @@ def _draw_edges(
     x: Float[np.ndarray, " points"],
     last: Float[np.ndarray, " points"],
 ) -> None:
-    """The density of the data, by components, at the left; ``p_t`` at ``t_max`` and the prior at the right."""
+    """The density of the data, by components, at the left; ``p_t`` at ``t_max`` and the
+    prior at the right.
+    """
     weights = mixture.weights or (1 / mixture.num_components,) * mixture.num_components
     deviations = np.broadcast_to(np.asarray(mixture.std), (mixture.num_components,))
-    for index, (mean, deviation, weight) in enumerate(zip(mixture.means, deviations, weights, strict=True)):
+    for index, (mean, deviation, weight) in enumerate(
+        zip(mixture.means, deviations, weights, strict=True)
+    ):
         fine = np.linspace(mean[0] - 4 * deviation, mean[0] + 4 * deviation, 101)
         colour = COMPONENT_COLOURS[index % len(COMPONENT_COLOURS)]
-        left.fill_betweenx(fine, weight * _normal(fine, mean[0], deviation), color=colour, alpha=0.75, linewidth=0)
+        left.fill_betweenx(
+            fine, weight * _normal(fine, mean[0], deviation), color=colour, alpha=0.75, linewidth=0
+        )
     left.invert_xaxis()
     right.fill_betweenx(x, last, color=_SHADE, alpha=0.6, linewidth=0)
-    right.plot(_normal(x, 0.0, sde.prior_std()), x, color=_INK, linewidth=1.0, linestyle=(0, (3, 2)))
+    right.plot(
+        _normal(x, 0.0, sde.prior_std()), x, color=_INK, linewidth=1.0, linestyle=(0, (3, 2))
+    )
     for axis in (left, right):
         axis.margins(x=0.0)
         axis.set_xticks([])
@@ -196,7 +259,9 @@ def _draw_edges(
     right.tick_params(left=False, labelleft=False)
 
 
-def _normal(x: Float[np.ndarray, " points"], mean: float, std: float) -> Float[np.ndarray, " points"]:
+def _normal(
+    x: Float[np.ndarray, " points"], mean: float, std: float
+) -> Float[np.ndarray, " points"]:
     """The normal density."""
     return np.exp(-0.5 * ((x - mean) / std) ** 2) / (std * np.sqrt(2 * np.pi))
 

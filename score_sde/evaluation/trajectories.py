@@ -1,4 +1,6 @@
-"""Trajectories of a 1-D SDE, of its reverse and of its probability flow, and the density they move through."""
+"""Trajectories of a 1-D SDE, of its reverse and of its probability flow, and the
+density they move through.
+"""
 
 from functools import partial
 from typing import NamedTuple
@@ -17,7 +19,9 @@ from score_sde.typing import Key
 
 
 class Trajectories(NamedTuple):
-    """Trajectories ``x`` at ascending ``times``, and the component of the data at which each has its clean end."""
+    """Trajectories ``x`` at ascending ``times``, and the component of the data at which
+    each has its clean end.
+    """
 
     times: Float[np.ndarray, " frames"]
     x: Float[np.ndarray, "num frames"]
@@ -32,7 +36,9 @@ class Density(NamedTuple):
     values: Float[np.ndarray, "points frames"]
 
 
-def forward_trajectories(key: Key, sde: SDE, mixture: Mixture, num: int, *, num_frames: int = 101) -> Trajectories:
+def forward_trajectories(
+    key: Key, sde: SDE, mixture: Mixture, num: int, *, num_frames: int = 101
+) -> Trajectories:
     """Points of the data, carried to ``t_max`` by the forward SDE ``dx = f dt + g dw``."""
     data_key, noise_key = jax.random.split(key)
     x0 = mixture.sample(data_key, num)
@@ -49,18 +55,26 @@ def reverse_trajectories(
     sampler: Sampler,
     num_frames: int = 101,
 ) -> Trajectories:
-    """Points of the prior, carried to ``t_min`` by ``sampler`` with the exact score; equal keys, equal points."""
+    """Points of the prior, carried to ``t_min`` by ``sampler`` with the exact score;
+    equal keys, equal points.
+    """
     x0, path = _reverse(jax.random.split(key, num), sde, mixture, sampler, num_frames)
     return _trajectories(sde, mixture, path, x0)
 
 
-def flow_trajectories(key: Key, sde: SDE, mixture: Mixture, num: int, *, num_frames: int = 101) -> Trajectories:
-    """Points of the prior, carried to ``t_min`` by the probability-flow ODE with the exact score."""
+def flow_trajectories(
+    key: Key, sde: SDE, mixture: Mixture, num: int, *, num_frames: int = 101
+) -> Trajectories:
+    """Points of the prior, carried to ``t_min`` by the probability-flow ODE with the
+    exact score.
+    """
     flow = DPMSolverPP(num_steps=400, grid=uniform)
     return reverse_trajectories(key, sde, mixture, num, sampler=flow, num_frames=num_frames)
 
 
-def density(sde: SDE, mixture: Mixture, x: Float[np.ndarray, " points"], *, num_frames: int = 101) -> Density:
+def density(
+    sde: SDE, mixture: Mixture, x: Float[np.ndarray, " points"], *, num_frames: int = 101
+) -> Density:
     """The exact density ``p_t(x)`` of the SDE's marginals, from ``t_min`` to ``t_max``."""
     times = np.linspace(sde.t_min, sde.t_max, num_frames)
 
@@ -68,12 +82,16 @@ def density(sde: SDE, mixture: Mixture, x: Float[np.ndarray, " points"], *, num_
         return mixture.log_prob(sde, point[None], t)
 
     over_times = jax.vmap(log_prob, in_axes=(None, 0))
-    values = jnp.exp(jax.jit(jax.vmap(over_times, in_axes=(0, None)))(jnp.asarray(x), jnp.asarray(times)))
+    values = jnp.exp(
+        jax.jit(jax.vmap(over_times, in_axes=(0, None)))(jnp.asarray(x), jnp.asarray(times))
+    )
     return Density(times, x, np.asarray(values))
 
 
 def reach(sde: SDE, mixture: Mixture, t: float, *, deviations: float = 3.3) -> tuple[float, float]:
-    """The interval that holds nearly all of ``p_t``: every component's mean, give or take so many deviations."""
+    """The interval that holds nearly all of ``p_t``: every component's mean, give or
+    take so many deviations.
+    """
     alpha, sigma = np.asarray(sde.marginal(t), np.float64)
     means = alpha * np.asarray(mixture.means)[:, 0]
     spread = deviations * np.sqrt((alpha * np.asarray(mixture.std)) ** 2 + sigma**2)

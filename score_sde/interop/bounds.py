@@ -9,26 +9,40 @@ from typing import Any
 import numpy as np
 
 MAX_DEPTH = 64
-"""Levels of nested dictionaries and lists; those of a published checkpoint or config are ten at most."""
+"""Levels of nested dictionaries and lists; those of a published checkpoint or config
+are ten at most.
+"""
 
 MAX_SCALES = 10**6
 """Noise levels of a table; published models have a few thousand at most."""
 
 DEPTHS = ("num_res_blocks", "num_blocks", "num_couplings", "blocks_per_group")
-"""Options of networks that say how often a part is repeated, each time with parameters of its own."""
+"""Options of networks that say how often a part is repeated, each time with parameters
+of its own.
+"""
 
 LEVELS = ("ch_mult", "channel_mult")
 """Options of networks with one number for each level, at which the parts are repeated."""
 
-WIDTHS = ("nf", "channels", "channel_multiplier", "hidden_sizes", "embedding_dim", "num_classes", *LEVELS)
+WIDTHS = (
+    "nf",
+    "channels",
+    "channel_multiplier",
+    "hidden_sizes",
+    "embedding_dim",
+    "num_classes",
+    *LEVELS,
+)
 """Options of networks that say how wide a layer is."""
 
 
 def check_tree(tree: Any, num_bytes: int) -> None:
-    """Refuse a tree that is nested too deeply, refers to itself, or has more nodes than the file of it has bytes.
+    """Refuse a tree that is nested too deeply, refers to itself, or has more nodes than
+    the file of it has bytes.
 
-    A pickle may hold one dictionary in two places of another, that one in two places of a third, and so on: a thousand
-    bytes are then a tree of ``2^100`` leaves for whoever walks over it.
+    A pickle may hold one dictionary in two places of another, that one in two places of
+    a third, and so on: a thousand bytes are then a tree of ``2^100`` leaves for whoever
+    walks over it.
 
     Raises:
         ValueError: where that is so.
@@ -40,7 +54,10 @@ def check_tree(tree: Any, num_bytes: int) -> None:
         children = _children(node)
         if is_done:
             below = [known.get(id(child), (1, 0)) for child in children]
-            count, height = 1 + sum(count for count, _ in below), 1 + max(height for _, height in below)
+            count, height = (
+                1 + sum(count for count, _ in below),
+                1 + max(height for _, height in below),
+            )
             known[id(node)] = (count, height)
             if count > num_bytes:
                 raise ValueError("damaged: what it holds is repeated more often than it has bytes")
@@ -49,7 +66,9 @@ def check_tree(tree: Any, num_bytes: int) -> None:
             open_.append((node, True, depth))
             open_.extend((child, False, depth + 1) for child in children)
         if depth > MAX_DEPTH:
-            raise ValueError(f"damaged: it is nested more than {MAX_DEPTH} levels deep, or holds itself")
+            raise ValueError(
+                f"damaged: it is nested more than {MAX_DEPTH} levels deep, or holds itself"
+            )
 
 
 def arrays_in(tree: Any) -> list[np.ndarray]:
@@ -93,10 +112,12 @@ def read_json(path: Path) -> Any:
 
 
 def check_counts(config: Mapping[str, Any], arrays: Iterable[Any]) -> None:
-    """Refuse a config whose network would have more parts than a file has tensors, before that network is built.
+    """Refuse a config whose network would have more parts than a file has tensors,
+    before that network is built.
 
     Args:
-        config: the sections of a config; missing options and options of a wrong type are not checked.
+        config: the sections of a config; missing options and options of a wrong type
+            are not checked.
         arrays: the tensors of the file.
 
     Raises:
@@ -109,7 +130,9 @@ def check_counts(config: Mapping[str, Any], arrays: Iterable[Any]) -> None:
         if isinstance(value, list | tuple):
             _check(f"the length of model.{name}", len(value), len(sizes), "tensors")
     levels = [len(options[name]) for name in LEVELS if isinstance(options.get(name), list | tuple)]
-    repeated = {f"model.{name}": options[name] for name in DEPTHS if isinstance(options.get(name), int)}
+    repeated = {
+        f"model.{name}": options[name] for name in DEPTHS if isinstance(options.get(name), int)
+    }
     if repeated:
         parts = math.prod([*levels, *repeated.values()])
         _check(f"the parts of {', '.join(repeated)}", parts, len(sizes), "tensors")

@@ -1,4 +1,6 @@
-"""Folders of diffusers' ``UNet2DModel``, alone or in a pipeline: what they say of the network, and its tensors."""
+"""Folders of diffusers' ``UNet2DModel``, alone or in a pipeline: what they say of the
+network, and its tensors.
+"""
 
 import warnings
 from collections.abc import Iterator
@@ -19,14 +21,17 @@ MODELS = ("unet_ema", "unet")
 """The folders of a network in a pipeline or a training checkpoint, averaged parameters first."""
 
 SIGMA_MAX = {32: 50.0, 64: 90.0, 256: 348.0, 1024: 1348.0}
-"""The greatest noise level of the published NCSN++ by the size of their images, where there is no scheduler to ask."""
+"""The greatest noise level of the published NCSN++ by the size of their images, where
+there is no scheduler to ask.
+"""
 
 
 class Diffusers(NamedTuple):
     """What a folder holds.
 
     Attributes:
-        fields: the network, the SDE and the data as fields of a published config, for `config_from_reference`.
+        fields: the network, the SDE and the data as fields of a published config, for
+            `config_from_reference`.
         options: options of the network that no published config has.
         sections: sections of the config that no published config has.
         tensors: the weights by their names there.
@@ -39,26 +44,32 @@ class Diffusers(NamedTuple):
 
 
 def is_diffusers(folder: str | Path) -> bool:
-    """Whether a folder is of diffusers: a model, or a pipeline or a training checkpoint that has one."""
+    """Whether a folder is of diffusers: a model, or a pipeline or a training checkpoint
+    that has one.
+    """
     return _model_folder(Path(folder)) is not None
 
 
 def read_diffusers(folder: str | Path, *, scheduler: bool = True) -> Diffusers:
-    """Read a folder of diffusers: DDPM (``DownBlock2D``) or NCSN++ (``SkipDownBlock2D``). Nothing in it is run.
+    """Read a folder of diffusers: DDPM (``DownBlock2D``) or NCSN++
+    (``SkipDownBlock2D``). Nothing in it is run.
 
-    The scheduler is ``scheduler/scheduler_config.json`` of a pipeline or ``scheduler_config.json`` beside the weights.
-    Where there is none, a warning says what is assumed. Without ``scheduler`` it is not looked for, and nothing is said
-    of the noise process.
+    The scheduler is ``scheduler/scheduler_config.json`` of a pipeline or
+    ``scheduler_config.json`` beside the weights. Where there is none, a warning says
+    what is assumed. Without ``scheduler`` it is not looked for, and nothing is said of
+    the noise process.
 
     Raises:
         OSError: where a file is missing.
-        ValueError: in one line, where a file is damaged, or the network, the scheduler or the pipeline has an option
-            that is unknown or not supported.
+        ValueError: in one line, where a file is damaged, or the network, the scheduler
+            or the pipeline has an option that is unknown or not supported.
     """
     path = Path(folder)
     model = _model_folder(path)
     if model is None:
-        raise ValueError(f"{path} is no folder of diffusers: it needs {CONFIG} of a UNet2DModel, or {INDEX}")
+        raise ValueError(
+            f"{path} is no folder of diffusers: it needs {CONFIG} of a UNet2DModel, or {INDEX}"
+        )
     _check_pipeline(path)
     config, tensors = _read_json(model / CONFIG), read_weights(model)
     with _errors_in(model / CONFIG):
@@ -68,8 +79,14 @@ def read_diffusers(folder: str | Path, *, scheduler: bool = True) -> Diffusers:
     file = _scheduler_file(path)
     options = None if file is None else _read_json(file)
     if file is None:
-        assumed = "VE with the published noise levels of its image size" if network.kind == "ncsnpp" else ASSUMED_VP
-        warnings.warn(f"{path} has no {FILE}, so the noise process is assumed: {assumed}", stacklevel=2)
+        assumed = (
+            "VE with the published noise levels of its image size"
+            if network.kind == "ncsnpp"
+            else ASSUMED_VP
+        )
+        warnings.warn(
+            f"{path} has no {FILE}, so the noise process is assumed: {assumed}", stacklevel=2
+        )
     with _errors_in(file or path):
         if network.kind == "ncsnpp":
             fields, sections = ve_fields(options, network.fields["data.image_size"], SIGMA_MAX), {}
@@ -80,7 +97,11 @@ def read_diffusers(folder: str | Path, *, scheduler: bool = True) -> Diffusers:
 
 ASSUMED_VP = "DDPM's 1,000 linear betas from 1e-4 to 0.02, predicting the noise"
 
-REPLACED = {"training.sde": "vpsde", "sampling.predictor": "ancestral_sampling", "sampling.corrector": "none"}
+REPLACED = {
+    "training.sde": "vpsde",
+    "sampling.predictor": "ancestral_sampling",
+    "sampling.corrector": "none",
+}
 """Fields that a published config must have, in sections that the scheduler's sections replace."""
 
 
@@ -93,24 +114,38 @@ def _model_folder(path: Path) -> Path | None:
 
 
 def _is_model(folder: Path) -> bool:
-    """Whether the options or the weights are those of diffusers: others have a file of the options' name too."""
-    return any((folder / name).is_file() for name in WEIGHTS) or b'"_class_name"' in (folder / CONFIG).read_bytes()
+    """Whether the options or the weights are those of diffusers: others have a file of
+    the options' name too.
+    """
+    return (
+        any((folder / name).is_file() for name in WEIGHTS)
+        or b'"_class_name"' in (folder / CONFIG).read_bytes()
+    )
 
 
 def _check_pipeline(path: Path) -> None:
-    """Refuse a pipeline with other networks, such as latent diffusion, which generates in another space."""
+    """Refuse a pipeline with other networks, such as latent diffusion, which generates
+    in another space.
+    """
     if not (path / INDEX).is_file():
         return
     parts = _read_json(path / INDEX)
-    others = [name for name, value in parts.items() if isinstance(value, list) and name not in (*MODELS, "scheduler")]
+    others = [
+        name
+        for name, value in parts.items()
+        if isinstance(value, list) and name not in (*MODELS, "scheduler")
+    ]
     if others := [name for name in others if any(parts[name])]:
         raise ValueError(
-            f"{path / INDEX} has {', '.join(others)}: only pipelines of a network and a scheduler are read"
+            f"{path / INDEX} has {', '.join(others)}: only pipelines of a network and a scheduler "
+            "are read"
         )
 
 
 def _scheduler_file(path: Path) -> Path | None:
-    """The scheduler of a pipeline, or beside the weights; of a pipeline's own network, that of the pipeline."""
+    """The scheduler of a pipeline, or beside the weights; of a pipeline's own network,
+    that of the pipeline.
+    """
     places = [path / "scheduler" / FILE, path / FILE]
     if path.name in MODELS:
         places.append(path.parent / "scheduler" / FILE)

@@ -28,7 +28,9 @@ PARTS = (
     (r"output_(\d+)_norm", lambda m, up: f"up_blocks.{up - int(m[1])}.skip_norm"),
     (r"output_(\d+)", lambda m, up: f"up_blocks.{up - int(m[1])}.skip_conv"),
 )
-"""Our parts, and what they are called there; ``up`` is the number of the last level, for levels rise there."""
+"""Our parts, and what they are called there; ``up`` is the number of the last level,
+for levels rise there.
+"""
 
 RESAMPLING = {
     ("shrink", False): "down_blocks.{}.downsamplers.0",
@@ -54,7 +56,12 @@ LAYERS = {
 }
 """Our layers within a part, and what they are called there: newer names first."""
 
-TENSORS = {"kernel": ("weight",), "bias": ("bias",), "scale": ("weight",), "frequencies": ("weight", "W")}
+TENSORS = {
+    "kernel": ("weight",),
+    "bias": ("bias",),
+    "scale": ("weight",),
+    "frequencies": ("weight", "W"),
+}
 """Our tensors within a layer, and what they are called there."""
 
 
@@ -62,7 +69,8 @@ def params_from_diffusers(network: ScoreNetwork, tensors: Mapping[str, np.ndarra
     """The parameters of a network from the tensors of a ``UNet2DModel`` of the same shape.
 
     Raises:
-        ValueError: in one line, where a tensor is missing, has no place, or has another shape.
+        ValueError: in one line, where a tensor is missing, has no place, or has another
+            shape.
     """
     expected = jax.eval_shape(network.init, jax.random.key(0))
     last = max(int(name.split("_")[1]) for name in expected if name.startswith("down_"))
@@ -80,11 +88,14 @@ def params_from_diffusers(network: ScoreNetwork, tensors: Mapping[str, np.ndarra
         if name is None:
             raise ValueError(f"the weights lack {names[0]}, for {'/'.join((ours, *layer, tensor))}")
         value = left.pop(name)
-        # A table of classes has a row for each, as a linear map of one-hot labels has here.
+        # A table of classes has a row for each, as a linear map of one-hot labels has
+        # here.
         value = value if ours == "label" else _laid_out(value, tensor, leaf.shape)
         if value.shape != leaf.shape:
             found, wanted = tuple(tensors[name].shape), leaf.shape
-            raise ValueError(f"{name} has the shape {found}, the network needs {wanted} in the order of flax")
+            raise ValueError(
+                f"{name} has the shape {found}, the network needs {wanted} in the order of flax"
+            )
         if not np.isfinite(value).all():
             raise ValueError(f"damaged: the values of {name} are not all finite")
         return np.ascontiguousarray(value, np.float32)
@@ -92,20 +103,31 @@ def params_from_diffusers(network: ScoreNetwork, tensors: Mapping[str, np.ndarra
     params = jax.tree_util.tree_map_with_path(take, expected)
     left.pop("time_proj.W", None)  # there twice in some files
     if left:
-        raise ValueError(f"the network has no place for {len(left)} of the weights, the first is {next(iter(left))}")
+        raise ValueError(
+            f"the network has no place for {len(left)} of the weights, the first is "
+            f"{next(iter(left))}"
+        )
     return params
 
 
 def _part(ours: str, last: int, *, is_block: bool) -> str:
     kind, _, level = ours.partition("_")
     if (kind, is_block) in RESAMPLING:
-        return RESAMPLING[kind, is_block].format(int(level) if kind == "shrink" else last - int(level))
-    return next(name(match, last) for pattern, name in PARTS if (match := re.fullmatch(pattern, ours)))
+        return RESAMPLING[kind, is_block].format(
+            int(level) if kind == "shrink" else last - int(level)
+        )
+    return next(
+        name(match, last) for pattern, name in PARTS if (match := re.fullmatch(pattern, ours))
+    )
 
 
 def _laid_out(value: np.ndarray, tensor: str, wanted: tuple[int, ...]) -> np.ndarray:
-    """A tensor with its axes in our order: outputs last, and none left of a window of one pixel in a linear map."""
+    """A tensor with its axes in our order: outputs last, and none left of a window of
+    one pixel in a linear map.
+    """
     if tensor != "kernel":
         return value
     value = value.transpose(*range(2, value.ndim), 1, 0) if value.ndim in (2, 4) else value
-    return value[0, 0] if len(wanted) == 2 and value.ndim == 4 and value.shape[:2] == (1, 1) else value
+    return (
+        value[0, 0] if len(wanted) == 2 and value.ndim == 4 and value.shape[:2] == (1, 1) else value
+    )

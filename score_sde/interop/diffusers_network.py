@@ -46,7 +46,15 @@ IDLE = {
     # of a learned time embedding alone
     "num_train_timesteps",
     # of the average of parameters
-    *("decay", "inv_gamma", "min_decay", "optimization_step", "power", "update_after_step", "use_ema_warmup"),
+    *(
+        "decay",
+        "inv_gamma",
+        "min_decay",
+        "optimization_step",
+        "power",
+        "update_after_step",
+        "use_ema_warmup",
+    ),
 }
 """Keys that do not change what the network computes."""
 
@@ -99,24 +107,34 @@ def read_network(config: Options, num_tensors: int) -> Network:
     """The network of a config whose weights are ``num_tensors`` tensors.
 
     Raises:
-        ValueError: in one line, for an option that is unknown, or that no network here has.
+        ValueError: in one line, for an option that is unknown, or that no network here
+            has.
     """
     if config.get("_class_name", "UNet2DModel") != "UNet2DModel":
-        raise ValueError(f"it is of the class {config['_class_name']!r:.100}, only UNet2DModel is read")
+        raise ValueError(
+            f"it is of the class {config['_class_name']!r:.100}, only UNet2DModel is read"
+        )
     if unknown := sorted(str(name) for name in config.keys() - DEFAULTS.keys() - IDLE):
-        raise ValueError(f"{unknown[0]}={config[unknown[0]]!r:.100} is an unknown option of UNet2DModel")
+        raise ValueError(
+            f"{unknown[0]}={config[unknown[0]]!r:.100} is an unknown option of UNet2DModel"
+        )
     config = {**DEFAULTS, **{name: value for name, value in config.items() if name in DEFAULTS}}
     kind = "ncsnpp" if config["time_embedding_type"] == "fourier" else "ddpm"
     for name, values in {**COMMON, **KINDS[kind]}.items():
         if not any(
-            config[name] == value and isinstance(config[name], bool) == isinstance(value, bool) for value in values
+            config[name] == value and isinstance(config[name], bool) == isinstance(value, bool)
+            for value in values
         ):
-            raise ValueError(f"{name}={config[name]!r:.100} is none that can be read, only {values[0]!r:.100}")
+            raise ValueError(
+                f"{name}={config[name]!r:.100} is none that can be read, only {values[0]!r:.100}"
+            )
     fields = _fields(config, kind)
-    # Each layer has more than ten tensors: refuse a network that would take for ever to build.
+    # Each layer has more than ten tensors: refuse a network that would take for ever to
+    # build.
     if (layers := fields["model.num_res_blocks"] * len(fields["model.ch_mult"])) > num_tensors:
         raise ValueError(
-            f"layers_per_block={config['layers_per_block']} makes {layers} layers of {num_tensors} tensors"
+            f"layers_per_block={config['layers_per_block']} makes {layers} layers of {num_tensors} "
+            "tensors"
         )
     options = _ddpm_options(config) if kind == "ddpm" else {"diffusers_groups": True}
     return Network(kind, fields, options)
@@ -139,14 +157,21 @@ def _fields(config: Options, kind: str) -> Fields:
     attended = [_attended(name, down) for name in config["down_block_types"]]
     mirrored = [_attended(name, up) for name in config["up_block_types"]][::-1]
     if attended != mirrored or len(attended) != len(channels):
-        raise ValueError("the up blocks do not mirror the down blocks, or there are not as many as block_out_channels")
+        raise ValueError(
+            "the up blocks do not mirror the down blocks, or there are not as many as "
+            "block_out_channels"
+        )
     if any(c % channels[0] for c in channels):
         raise ValueError(f"block_out_channels must be multiples of the first, got {channels}")
     if config["time_embedding_dim"] not in (None, 4 * channels[0]):
-        raise ValueError(f"time_embedding_dim={config['time_embedding_dim']!r:.50} is none that can be read, only None")
+        raise ValueError(
+            f"time_embedding_dim={config['time_embedding_dim']!r:.50} is none that can be read, "
+            "only None"
+        )
     if config["in_channels"] != config["out_channels"]:
         raise ValueError(
-            "in_channels and out_channels differ: the networks here give back an image of the same shape, without a "
+            "in_channels and out_channels differ: the networks here give back an image of the same "
+            "shape, without a "
             "learned variance or other input beside it"
         )
     fields = {
@@ -154,10 +179,16 @@ def _fields(config: Options, kind: str) -> Fields:
         "nf": channels[0],
         "ch_mult": tuple(c // channels[0] for c in channels),
         "num_res_blocks": whole("layers_per_block", config["layers_per_block"]),
-        "attn_resolutions": tuple(size // 2**level for level, there in enumerate(attended) if there),
+        "attn_resolutions": tuple(
+            size // 2**level for level, there in enumerate(attended) if there
+        ),
         "dropout": config["dropout"],
     }
-    pyramids = {"progressive": "output_skip", "progressive_input": "input_skip", "scale_by_sigma": True}
+    pyramids = {
+        "progressive": "output_skip",
+        "progressive_input": "input_skip",
+        "scale_by_sigma": True,
+    }
     fields |= pyramids if kind == "ncsnpp" else {}
     data = {
         "data.image_size": size,
@@ -169,7 +200,9 @@ def _fields(config: Options, kind: str) -> Fields:
 
 def _attended(name: Any, block: str) -> bool:
     if name not in (block, f"Attn{block}"):
-        raise ValueError(f"the networks here have no block {name!r:.100}, only {block} and Attn{block}")
+        raise ValueError(
+            f"the networks here have no block {name!r:.100}, only {block} and Attn{block}"
+        )
     return name != block
 
 
@@ -177,7 +210,9 @@ def _ddpm_options(config: Options) -> dict[str, Any]:
     """The options of DDPM that its published configs do not have."""
     padding = config["downsample_padding"]
     if padding not in (0, 1) or isinstance(padding, bool):
-        raise ValueError(f"downsample_padding={padding!r:.100} is none that can be read, only 0 and 1")
+        raise ValueError(
+            f"downsample_padding={padding!r:.100} is none that can be read, only 0 and 1"
+        )
     for name in ("add_attention", "center_input_sample", "flip_sin_to_cos"):
         if not isinstance(config[name], bool):
             raise ValueError(f"{name} must be true or false, got {config[name]!r:.100}")

@@ -31,7 +31,8 @@ def read_weights(folder: Path) -> dict[str, np.ndarray]:
 
     Raises:
         FileNotFoundError: where there are no weights, or a shard is missing.
-        ValueError: in one line, where a file is damaged, or an index names files outside the folder.
+        ValueError: in one line, where a file is damaged, or an index names files
+            outside the folder.
     """
     path = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if path is None:
@@ -41,7 +42,9 @@ def read_weights(folder: Path) -> dict[str, np.ndarray]:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     tensors = read_torch(path)
-    if not isinstance(tensors, Mapping) or not all(isinstance(value, np.ndarray) for value in tensors.values()):
+    if not isinstance(tensors, Mapping) or not all(
+        isinstance(value, np.ndarray) for value in tensors.values()
+    ):
         raise ValueError(f"{path} is no file of weights: it needs a dictionary of tensors")
     return {str(name): value for name, value in tensors.items()}
 
@@ -57,14 +60,22 @@ def _read_shards(index: Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{index} is damaged: it names {len(shards)} files")
     found = {}
     for shard in shards:
-        if not isinstance(shard, str) or shard != Path(shard).name or not shard.endswith(".safetensors"):
-            raise ValueError(f"{index} names {shard!r:.100}, which is no .safetensors file of its folder")
+        if (
+            not isinstance(shard, str)
+            or shard != Path(shard).name
+            or not shard.endswith(".safetensors")
+        ):
+            raise ValueError(
+                f"{index} names {shard!r:.100}, which is no .safetensors file of its folder"
+            )
         if not (index.parent / shard).is_file():
             raise FileNotFoundError(f"no {shard} in {index.parent}, of which {index.name} tells")
         tensors = _read_safetensors(index.parent / shard)
         for name in (name for name, place in places.items() if place == shard):
             if name not in tensors:
-                raise ValueError(f"{index.parent / shard} lacks {name}, which {index.name} says it has")
+                raise ValueError(
+                    f"{index.parent / shard} lacks {name}, which {index.name} says it has"
+                )
             found[name] = tensors[name]
     return found
 

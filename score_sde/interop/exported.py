@@ -1,4 +1,6 @@
-"""A trained model as two files that any language can read: the weights as safetensors, all else as JSON."""
+"""A trained model as two files that any language can read: the weights as safetensors,
+all else as JSON.
+"""
 
 import json
 import secrets
@@ -18,7 +20,9 @@ from score_sde.typing import Params
 from score_sde.unreadable import opening
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
-"""The averaged parameters by their paths; and the resolved config, the step and a fingerprint of each tensor."""
+"""The averaged parameters by their paths; and the resolved config, the step and a
+fingerprint of each tensor.
+"""
 
 FORMAT = "score_sde 1"
 
@@ -46,14 +50,19 @@ def check_free(folder: str | Path) -> None:
     """Raise ``FileExistsError`` where something is in the way of a new folder."""
     path = Path(folder)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise FileExistsError(f"{path} is there already: choose another place, nothing is written over")
+        raise FileExistsError(
+            f"{path} is there already: choose another place, nothing is written over"
+        )
 
 
-def export_model(folder: str | Path, params: Params, config: Mapping[str, Any], *, step: int) -> None:
+def export_model(
+    folder: str | Path, params: Params, config: Mapping[str, Any], *, step: int
+) -> None:
     """Write a model to a new folder, which appears whole or not at all.
 
-    ``model.safetensors`` holds each parameter under its path, such as ``conv_in/kernel``; ``model.json`` the resolved
-    config, the step, and for each parameter the CRC-32 of its type, shape and bytes.
+    ``model.safetensors`` holds each parameter under its path, such as
+    ``conv_in/kernel``; ``model.json`` the resolved config, the step, and for each
+    parameter the CRC-32 of its type, shape and bytes.
 
     Args:
         folder: where; it must not exist, or be empty.
@@ -73,7 +82,9 @@ def export_model(folder: str | Path, params: Params, config: Mapping[str, Any], 
     try:
         temporary.mkdir()
         save_file(tensors, temporary / WEIGHTS)
-        (temporary / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (temporary / CARD).write_text(
+            json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
         temporary.replace(target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -85,7 +96,8 @@ def read_exported(folder: str | Path) -> Exported:
 
     Raises:
         OSError: where a file is missing, or cannot be read (`UnreadableError`).
-        ValueError: in one line, where a file is damaged, or a tensor is not the one that was written.
+        ValueError: in one line, where a file is damaged, or a tensor is not the one
+            that was written.
     """
     path = Path(folder)
     card = _read_card(path / CARD)
@@ -98,9 +110,13 @@ def read_exported(folder: str | Path) -> Exported:
     expected = card["fingerprints"]
     for name in sorted(tensors.keys() | expected.keys()):
         if name not in tensors or name not in expected:
-            raise ValueError(f"{path} is damaged: {name} is missing in {CARD if name in tensors else WEIGHTS}")
+            raise ValueError(
+                f"{path} is damaged: {name} is missing in {CARD if name in tensors else WEIGHTS}"
+            )
         if fingerprint(tensors[name]) != expected[name]:
-            raise ValueError(f"{path / WEIGHTS} is damaged: {name} has another fingerprint than {CARD} says")
+            raise ValueError(
+                f"{path / WEIGHTS} is damaged: {name} has another fingerprint than {CARD} says"
+            )
     try:
         return Exported(step=card["step"], params=nested(tensors), config=card["config"])
     except ValueError as error:
@@ -117,7 +133,8 @@ def named(params: Params) -> dict[str, np.ndarray]:
     """The arrays in nested dictionaries by their paths, such as ``conv_in/kernel``."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf, order="C") for path, leaf in leaves
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf, order="C")
+        for path, leaf in leaves
     }
 
 
@@ -125,7 +142,8 @@ def nested(tensors: Mapping[str, np.ndarray]) -> Params:
     """Nested dictionaries of arrays from their paths.
 
     Raises:
-        ValueError: where a path is that of a dictionary of others, or has too many parts.
+        ValueError: where a path is that of a dictionary of others, or has too many
+            parts.
     """
     params: dict[str, Any] = {}
     for name, value in tensors.items():
@@ -154,5 +172,7 @@ def _read_card(path: Path) -> dict[str, Any]:
         if not isinstance(card, dict) or not isinstance(card.get(key), kind):
             raise ValueError(f"{path} is no card of an exported model: it needs {', '.join(kinds)}")
     if card["format"] != FORMAT:
-        raise ValueError(f"{path} has the format {card['format']!r:.100}, this version reads {FORMAT!r}")
+        raise ValueError(
+            f"{path} has the format {card['format']!r:.100}, this version reads {FORMAT!r}"
+        )
     return card

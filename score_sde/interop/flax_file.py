@@ -1,4 +1,6 @@
-"""Flax checkpoints of any age (msgpack) as nested dictionaries of NumPy arrays, read without old flax."""
+"""Flax checkpoints of any age (msgpack) as nested dictionaries of NumPy arrays, read
+without old flax.
+"""
 
 import math
 from collections.abc import Mapping
@@ -18,7 +20,9 @@ CHUNKED = "__msgpack_chunked_array__"
 """Marks an array that was too long for one piece of msgpack."""
 
 MAX_ARRAY = 2**16
-"""Elements of an array of msgpack itself, in whose place flax has dictionaries: room is made before they are read."""
+"""Elements of an array of msgpack itself, in whose place flax has dictionaries: room is
+made before they are read.
+"""
 
 
 def read_flax(path: str | Path) -> dict[str, Any]:
@@ -30,11 +34,15 @@ def read_flax(path: str | Path) -> dict[str, Any]:
     """
     data = Path(path).read_bytes()
     try:
-        tree = msgpack.unpackb(data, ext_hook=_extension, raw=False, strict_map_key=False, max_array_len=MAX_ARRAY)
+        tree = msgpack.unpackb(
+            data, ext_hook=_extension, raw=False, strict_map_key=False, max_array_len=MAX_ARRAY
+        )
         check_tree(tree, len(data))
         tree = _joined(tree)
     except Exception as error:  # whatever damaged bytes may raise
-        raise ValueError(f"{path} is damaged, or no flax checkpoint ({type(error).__name__})") from error
+        raise ValueError(
+            f"{path} is damaged, or no flax checkpoint ({type(error).__name__})"
+        ) from error
     if not isinstance(tree, dict) or not tree:
         raise ValueError(f"{path} is no flax checkpoint: it holds no dictionary of arrays")
     return tree

@@ -54,7 +54,8 @@ class Opened(NamedTuple):
 
 
 def open_foreign(path: str | Path) -> Opened:
-    """Read a checkpoint of Score-SDE (PyTorch or JAX), ScoreFlow, NCSN or NCSNv2; nothing in it is run.
+    """Read a checkpoint of Score-SDE (PyTorch or JAX), ScoreFlow, NCSN or NCSNv2;
+    nothing in it is run.
 
     Raises:
         OSError: where the file cannot be opened.
@@ -64,42 +65,61 @@ def open_foreign(path: str | Path) -> Opened:
 
 
 def read_foreign(
-    path: str | Path, network: ScoreNetwork, *, name: str, options: Mapping[str, Any], shape: Sequence[int]
+    path: str | Path,
+    network: ScoreNetwork,
+    *,
+    name: str,
+    options: Mapping[str, Any],
+    shape: Sequence[int],
 ) -> Foreign:
     """The parameters of ``network`` from a file, as `open_foreign` and `params_of` have them."""
     return params_of(open_foreign(path), network, name=name, options=options, shape=shape)
 
 
 def params_of(
-    opened: Opened, network: ScoreNetwork, *, name: str, options: Mapping[str, Any], shape: Sequence[int]
+    opened: Opened,
+    network: ScoreNetwork,
+    *,
+    name: str,
+    options: Mapping[str, Any],
+    shape: Sequence[int],
 ) -> Foreign:
     """The parameters of ``network`` from a foreign checkpoint; averaged ones where there are any.
 
     Args:
         opened: the checkpoint.
         network: the network that the parameters are for.
-        name: what it is called in a config: ``ddpm``, ``ncsnpp``, ``ncsn`` or ``ncsnv2``.
+        name: what it is called in a config: ``ddpm``, ``ncsnpp``, ``ncsn`` or
+            ``ncsnv2``.
         options: the arguments that it was built with.
         shape: the shape of one image.
 
     Raises:
-        ValueError: in one line, where the checkpoint is damaged, or not of this network.
+        ValueError: in one line, where the checkpoint is damaged, or not of this
+            network.
     """
     path, is_torch, checkpoint = opened
     if name not in NETWORKS:
-        raise ValueError(f"{path}: foreign checkpoints are of the networks {', '.join(NETWORKS)}, not {name!r}")
+        raise ValueError(
+            f"{path}: foreign checkpoints are of the networks {', '.join(NETWORKS)}, not {name!r}"
+        )
     try:
         if name in ("ncsn", "ncsnv2"):
             params = _refinenet(checkpoint, name, {**options, "shape": tuple(shape)})
         elif isinstance(checkpoint, Mapping):
             params = (params_from_torch if is_torch else params_from_flax)(network, checkpoint)
         else:
-            raise ValueError(f"no checkpoint of Score-SDE: it holds {type(checkpoint).__name__}, not a dictionary")
+            raise ValueError(
+                f"no checkpoint of Score-SDE: it holds {type(checkpoint).__name__}, not a "
+                "dictionary"
+            )
         _check_finite(params)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     except (LookupError, TypeError, AttributeError) as error:  # damage that left the file readable
-        raise ValueError(f"{path} is damaged: what it holds is in no order ({type(error).__name__})") from error
+        raise ValueError(
+            f"{path} is damaged: what it holds is in no order ({type(error).__name__})"
+        ) from error
     return Foreign(_step(checkpoint), params)
 
 
@@ -126,13 +146,20 @@ def _read(path: str | Path) -> tuple[bool, Any]:
     """Whether a file is of PyTorch, and what it holds."""
     with Path(path).open("rb") as file:
         is_torch = file.read(4).startswith(TORCH_BEGINNINGS)
-    # A msgpack of a dictionary of at most 15 entries begins with 0x80 to 0x8f; that of no entries is no checkpoint.
+    # A msgpack of a dictionary of at most 15 entries begins with 0x80 to 0x8f; that of
+    # no entries is no checkpoint.
     return is_torch, (read_torch if is_torch else read_flax)(path)
 
 
 def _refinenet(checkpoint: Any, name: str, options: Mapping[str, Any]) -> Params:
-    """From ``[model, optimizer]`` of NCSN, or ``[model, optimizer, epoch, step, ema]`` of NCSNv2."""
-    if not isinstance(checkpoint, Sequence) or not checkpoint or not isinstance(checkpoint[0], Mapping):
+    """From ``[model, optimizer]`` of NCSN, or ``[model, optimizer, epoch, step, ema]``
+    of NCSNv2.
+    """
+    if (
+        not isinstance(checkpoint, Sequence)
+        or not checkpoint
+        or not isinstance(checkpoint[0], Mapping)
+    ):
         raise ValueError("no checkpoint of NCSN: it needs a list that begins with the model")
     if name == "ncsn":
         return params_from_ncsn(checkpoint[0], options)

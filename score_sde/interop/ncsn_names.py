@@ -1,8 +1,9 @@
 """The parameters of the original NCSN and NCSNv2 checkpoints (PyTorch), put under our names.
 
-An NCSN checkpoint is the list ``[model, optimizer]`` and an NCSNv2 checkpoint ``[model, optimizer, epoch, step, ema]``;
-``model`` and ``ema`` are dictionaries of tensors by name, which are what the functions here take. A convolution's
-weight is ``[out, in, height, width]`` there and ``[height, width, in, out]`` here.
+An NCSN checkpoint is the list ``[model, optimizer]`` and an NCSNv2 checkpoint ``[model,
+optimizer, epoch, step, ema]``; ``model`` and ``ema`` are dictionaries of tensors by
+name, which are what the functions here take. A convolution's weight is ``[out, in,
+height, width]`` there and ``[height, width, in, out]`` here.
 """
 
 import inspect
@@ -18,11 +19,21 @@ from score_sde.models.ncsnv2 import STAGES, ncsnv2, stages_for
 from score_sde.models.refinenet import Stage, geometric_sigmas
 from score_sde.typing import Params
 
-STAGE_NAMES = {4: ("1", "2", "3", "4"), 5: ("1", "2", "3", "4", "5"), 6: ("1", "2", "3", "31", "4", "5")}
+STAGE_NAMES = {
+    4: ("1", "2", "3", "4"),
+    5: ("1", "2", "3", "4", "5"),
+    6: ("1", "2", "3", "31", "4", "5"),
+}
 """What follows ``res`` in the name of each stage, by the number of stages."""
 
-REFINE_NAMES = {4: ("4", "3", "2", "1"), 5: ("5", "4", "3", "2", "1"), 6: ("5", "4", "3", "31", "2", "1")}
-"""What follows ``refine`` in the name of the refinement block of each stage, by the number of stages."""
+REFINE_NAMES = {
+    4: ("4", "3", "2", "1"),
+    5: ("5", "4", "3", "2", "1"),
+    6: ("5", "4", "3", "31", "2", "1"),
+}
+"""What follows ``refine`` in the name of the refinement block of each stage, by the
+number of stages.
+"""
 
 UNIT_NAMES = {"adapt1": "adapt_convs.0", "adapt2": "adapt_convs.1", "output": "output_convs"}
 """The residual units of a refinement block."""
@@ -39,25 +50,31 @@ def params_from_ncsn(tensors: Mapping[str, np.ndarray], options: Mapping[str, An
         options: the arguments of `score_sde.models.ncsn`, ``shape`` among them.
 
     Raises:
-        ValueError: a tensor is missing, unknown or of another shape than the network's, or the noise levels differ.
+        ValueError: a tensor is missing, unknown or of another shape than the network's,
+            or the noise levels differ.
     """
     return _params(tensors, ncsn, options, STAGES[64])
 
 
 def params_from_ncsnv2(tensors: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> Params:
-    """The parameters of ``ncsnv2(**options)`` from the ``model`` or the ``ema`` of an NCSNv2 checkpoint.
+    """The parameters of ``ncsnv2(**options)`` from the ``model`` or the ``ema`` of an
+    NCSNv2 checkpoint.
 
-    ``model`` also holds the table of noise levels, which must be that of the options; ``ema`` does not. The original's
-    ``InstanceNorm`` has no parameters: ours are set to one and zero.
+    ``model`` also holds the table of noise levels, which must be that of the options;
+    ``ema`` does not. The original's ``InstanceNorm`` has no parameters: ours are set to
+    one and zero.
 
     Args:
         tensors: the tensors by their names there; the prefix ``module.`` is taken off.
         options: the arguments of `score_sde.models.ncsnv2`, ``shape`` among them.
 
     Raises:
-        ValueError: a tensor is missing, unknown or of another shape than the network's, or the noise levels differ.
+        ValueError: a tensor is missing, unknown or of another shape than the network's,
+            or the noise levels differ.
     """
-    return _params(tensors, ncsnv2, options, stages_for(options["shape"], options.get("resolution")))
+    return _params(
+        tensors, ncsnv2, options, stages_for(options["shape"], options.get("resolution"))
+    )
 
 
 def _params(
@@ -67,7 +84,9 @@ def _params(
     stages: tuple[Stage, ...],
 ) -> Params:
     parameters = inspect.signature(builder).parameters.values()
-    defaults = {parameter.name: parameter.default for parameter in parameters if parameter.name != "shape"}
+    defaults = {
+        parameter.name: parameter.default for parameter in parameters if parameter.name != "shape"
+    }
     options = {**defaults, **options}
     left = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     if "sigmas" in left:
@@ -81,10 +100,13 @@ def _params(
             return np.full(wanted.shape, float(leaf == "scale"), np.float32)
         return _tensor(left, f"{name}.{LEAF_NAMES.get(leaf, leaf)}", wanted.shape)
 
-    params = jax.tree_util.tree_map_with_path(take, jax.eval_shape(builder(**options).init, jax.random.key(0)))
+    params = jax.tree_util.tree_map_with_path(
+        take, jax.eval_shape(builder(**options).init, jax.random.key(0))
+    )
     if left:
         raise ValueError(
-            f"the network has no place for {len(left)} tensors of the checkpoint: {', '.join(sorted(left))}"
+            f"the network has no place for {len(left)} tensors of the checkpoint: "
+            f"{', '.join(sorted(left))}"
         )
     return params
 
@@ -97,19 +119,25 @@ def _tensor(left: dict[str, np.ndarray], name: str, wanted: tuple[int, ...]) -> 
     order = (2, 3, 1, 0)
     there = tuple(wanted[order.index(axis)] for axis in range(4)) if len(wanted) == 4 else wanted
     if tensor.shape != there:
-        raise ValueError(f"the tensor {name} has the shape {tensor.shape}, the network needs {there}")
+        raise ValueError(
+            f"the tensor {name} has the shape {tensor.shape}, the network needs {there}"
+        )
     return np.ascontiguousarray(tensor.transpose(order) if len(wanted) == 4 else tensor, np.float32)
 
 
 def _check_sigmas(found: np.ndarray, options: Mapping[str, Any]) -> None:
-    wanted = np.array(geometric_sigmas(options["sigma_min"], options["sigma_max"], options["num_scales"]))
+    wanted = np.array(
+        geometric_sigmas(options["sigma_min"], options["sigma_max"], options["num_scales"])
+    )
     if found.shape != wanted.shape:
         raise ValueError(
-            f"the tensor sigmas has the shape {found.shape}, the network needs {wanted.shape} (num_scales)"
+            f"the tensor sigmas has the shape {found.shape}, the network needs {wanted.shape} "
+            "(num_scales)"
         )
     if not np.allclose(found, wanted, rtol=1e-4):
         raise ValueError(
-            f"the checkpoint's noise levels fall from {found[0]:g} to {found[-1]:g}, not geometrically from "
+            f"the checkpoint's noise levels fall from {found[0]:g} to {found[-1]:g}, not "
+            "geometrically from "
             f"{wanted[0]:g} to {wanted[-1]:g} (sigma_max, sigma_min)"
         )
 
@@ -120,7 +148,9 @@ def _module_names(stages: tuple[Stage, ...]) -> dict[tuple[str, ...], str]:
     residual, refine = STAGE_NAMES[len(stages)], REFINE_NAMES[len(stages)]
     for i, stage in enumerate(stages):
         for j, letter in enumerate("ab"):
-            names |= _residual_names(f"stage{i + 1}{letter}", f"res{residual[i]}.{j}", stage.down and j == 0)
+            names |= _residual_names(
+                f"stage{i + 1}{letter}", f"res{residual[i]}.{j}", stage.down and j == 0
+            )
         names |= _refine_names(f"refine{i + 1}", f"refine{refine[i]}")
     return names
 
@@ -146,5 +176,7 @@ def _refine_names(ours: str, theirs: str) -> dict[tuple[str, ...], str]:
         for part, name in UNIT_NAMES.items():
             for unit in (1, 2, 3):
                 for step in (1, 2):
-                    names[ours, part, f"{kind}{unit}_{step}"] = f"{theirs}.{name}.{unit}_{step}_{kind}"
+                    names[ours, part, f"{kind}{unit}_{step}"] = (
+                        f"{theirs}.{name}.{unit}_{step}_{kind}"
+                    )
     return names

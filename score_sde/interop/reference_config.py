@@ -1,4 +1,6 @@
-"""A config of the 2021 code, its fields as ``section.key``, turned into a config of this package."""
+"""A config of the 2021 code, its fields as ``section.key``, turned into a config of
+this package.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -27,22 +29,27 @@ OPTIM = ("lr", "beta1", "eps", "weight_decay", "warmup", "grad_clip")
 def sections_of_reference(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The sections of a config that a published config's ``fields`` come to.
 
-    ``fields`` maps ``model.ch_mult``, ``training.sde``, ``data.centered`` and so on to their values. The result has the
-    sections ``sde``, ``model``, ``parameterization``, ``objective``, ``optim``, ``sampling``, ``data``, ``training``,
-    ``eval`` and ``example``, for what the fields say; the rest is for the defaults. Every field is read, or is one of
-    `score_sde.interop.reference_fields.IDLE`, or is refused.
+    ``fields`` maps ``model.ch_mult``, ``training.sde``, ``data.centered`` and so on to
+    their values. The result has the sections ``sde``, ``model``, ``parameterization``,
+    ``objective``, ``optim``, ``sampling``, ``data``, ``training``, ``eval`` and
+    ``example``, for what the fields say; the rest is for the defaults. Every field is
+    read, or is one of `score_sde.interop.reference_fields.IDLE`, or is refused.
 
-    ScoreFlow has two smallest times: that of sampling is ``sde.t_min``, that of training is both the first time of the
-    objective and the time at which likelihoods take the data to live.
+    ScoreFlow has two smallest times: that of sampling is ``sde.t_min``, that of
+    training is both the first time of the objective and the time at which likelihoods
+    take the data to live.
 
     Raises:
-        ValueError: where a needed field is missing, a value is unknown, or a field is unknown.
+        ValueError: where a needed field is missing, a value is unknown, or a field is
+            unknown.
     """
     known = Fields(fields)
     kind = known.choice("training.sde", ("vpsde", "subvpsde", "vesde"))
     continuous = known.flag("training.continuous", True)
     if kind == "subvpsde" and not continuous:
-        raise ValueError("training.continuous must be True for training.sde='subvpsde': it has no discrete model")
+        raise ValueError(
+            "training.continuous must be True for training.sde='subvpsde': it has no discrete model"
+        )
     num_scales = known.whole("model.num_scales", 1000)
     sde = _sde(known, kind)
     size, channels = known.whole("data.image_size"), known.whole("data.num_channels", 3)
@@ -69,7 +76,9 @@ def _sde(fields: Fields, kind: str) -> dict[str, Any]:
     """The SDE, whose ``t_min`` is where sampling ends."""
     t_min = float(fields.number("sampling.smallest_time", 1e-5 if kind == "vesde" else 1e-3))
     if kind == "vesde":
-        levels = {name: float(fields.number(f"model.{name}")) for name in ("sigma_min", "sigma_max")}
+        levels = {
+            name: float(fields.number(f"model.{name}")) for name in ("sigma_min", "sigma_max")
+        }
         return {"name": "ve", **levels, "t_min": t_min, "t_max": 1.0}
     betas = {
         "beta_min": float(fields.number("model.beta_min", 0.1)),
@@ -78,17 +87,26 @@ def _sde(fields: Fields, kind: str) -> dict[str, Any]:
     return {"name": kind.removesuffix("sde"), **betas, "t_min": t_min, "t_max": 1.0}
 
 
-def _objective(fields: Fields, sde: Mapping[str, Any], *, continuous: bool, num_scales: int) -> dict[str, Any]:
+def _objective(
+    fields: Fields, sde: Mapping[str, Any], *, continuous: bool, num_scales: int
+) -> dict[str, Any]:
     reduce = "mean" if fields.flag("training.reduce_mean", False) else "half_sum"
     likelihood = fields.flag("training.likelihood_weighting", False)
     t_min = float(fields.number("training.smallest_time", 1e-5))
     if continuous:
-        # Importance weighting is that of the likelihood weighting, and nothing without it.
+        # Importance weighting is that of the likelihood weighting, and nothing without
+        # it.
         importance = likelihood and fields.flag("training.importance_weighting", False)
         times = {"name": "importance" if importance else "uniform", "t_min": t_min}
-        return {"weighting": "likelihood" if likelihood else "variance", "reduce": reduce, "time_sampling": times}
+        return {
+            "weighting": "likelihood" if likelihood else "variance",
+            "reduce": reduce,
+            "time_sampling": times,
+        }
     if likelihood:
-        raise ValueError("training.likelihood_weighting must be False where training.continuous is False")
+        raise ValueError(
+            "training.likelihood_weighting must be False where training.continuous is False"
+        )
     if sde["name"] == "ve":
         return {"name": "ncsn", "num_scales": num_scales, "reduce": reduce}
     return {**_ddpm_levels(sde, num_scales), "name": "ddpm", "reduce": reduce}
@@ -99,10 +117,12 @@ def _ddpm_levels(sde: Mapping[str, Any], num_scales: int) -> dict[str, Any]:
 
 
 def _optim(fields: Fields, sde: Mapping[str, Any], objective: Mapping[str, Any]) -> dict[str, Any]:
-    """Adam, whose ``eps`` and ``grad_clip`` grow with the loss, so that its updates are those of 2021.
+    """Adam, whose ``eps`` and ``grad_clip`` grow with the loss, so that its updates are
+    those of 2021.
 
-    With importance weighting the loss here estimates that of uniform times; ScoreFlow leaves out the constant factor
-    ``(log_snr(t_min) - log_snr(t_max)) / (t_max - t_min)`` of the weight.
+    With importance weighting the loss here estimates that of uniform times; ScoreFlow
+    leaves out the constant factor ``(log_snr(t_min) - log_snr(t_max)) / (t_max -
+    t_min)`` of the weight.
     """
     fields.choice("optim.optimizer", ("adam",), "Adam")
     fields.require("optim.amsgrad", False, "the optimizer here is Adam without AMSGrad")
@@ -111,7 +131,9 @@ def _optim(fields: Fields, sde: Mapping[str, Any], objective: Mapping[str, Any])
     if times.get("name") != "importance":
         return found
     made = SDES[sde["name"]](**{key: value for key, value in sde.items() if key != "name"})
-    factor = float(made.log_snr(times["t_min"]) - made.log_snr(made.t_max)) / (made.t_max - times["t_min"])
+    factor = float(made.log_snr(times["t_min"]) - made.log_snr(made.t_max)) / (
+        made.t_max - times["t_min"]
+    )
     if not (math.isfinite(factor) and factor > 0.0):
         raise ValueError(f"training.smallest_time must lie between 0 and 1, got {times['t_min']}")
     grown = {
@@ -121,7 +143,9 @@ def _optim(fields: Fields, sde: Mapping[str, Any], objective: Mapping[str, Any])
     return {**found, **grown}
 
 
-def _parameterization(sde: Mapping[str, Any], *, continuous: bool, num_scales: int) -> dict[str, Any]:
+def _parameterization(
+    sde: Mapping[str, Any], *, continuous: bool, num_scales: int
+) -> dict[str, Any]:
     """What the network is told and predicts: the reference decides both by the SDE."""
     if sde["name"] == "ve":
         return (
@@ -151,7 +175,10 @@ def _model(fields: Fields, sde: Mapping[str, Any], num_scales: int) -> dict[str,
     }
     name = fields.choice("model.name", tuple(names))
     model = {**names[name](fields), "rescale_input": not fields.flag("data.centered", False)}
-    levels = {"num_scales": num_scales, **{key: sde[key] for key in ("sigma_min", "sigma_max") if key in sde}}
+    levels = {
+        "num_scales": num_scales,
+        **{key: sde[key] for key in ("sigma_min", "sigma_max") if key in sde},
+    }
     if name.startswith("ncsn") and name != "ncsnpp":
         return {**model, **levels}
     scaled = fields.flag("model.scale_by_sigma", False)
@@ -165,23 +192,38 @@ def _check_network(fields: Fields, sde: Mapping[str, Any], num_scales: int) -> N
     if name == "ddpm":
         fields.require("model.normalization", "GroupNorm", "the network ddpm here has no other")
     if name == "ncsn":
-        fields.require("model.num_classes", num_scales, "the classes of ncsn are its model.num_scales noise levels")
+        fields.require(
+            "model.num_classes",
+            num_scales,
+            "the classes of ncsn are its model.num_scales noise levels",
+        )
     if name != "ncsnpp" or "model.trainable_embedding" not in fields:
         return
-    # The field says that the config is of ScoreFlow, whose Fourier features are those of the time itself.
+    # The field says that the config is of ScoreFlow, whose Fourier features are those
+    # of the time itself.
     if str(fields.get("model.embedding_type", NCSNPP["embedding_type"])).lower() == "fourier":
-        fields.require("model.trainable_embedding", False, "the Fourier features here are never trained")
+        fields.require(
+            "model.trainable_embedding", False, "the Fourier features here are never trained"
+        )
         if sde["name"] != "ve":
             raise ValueError(
-                "model.embedding_type must be 'positional' for a VP or sub-VP model of ScoreFlow, got 'fourier': "
-                "the Fourier features here are those of a noise level's logarithm, there of the time"
+                "model.embedding_type must be 'positional' for a VP or sub-VP model of ScoreFlow, "
+                "got 'fourier': "
+                "the Fourier features here are those of a noise level's logarithm, there of the "
+                "time"
             )
 
 
 def _sampling(fields: Fields, kind: str, num_scales: int) -> dict[str, Any]:
     denoise = {"denoise": fields.flag("sampling.noise_removal", True)}
     if fields.choice("sampling.method", ("pc", "ode"), "pc") == "ode":
-        return {"name": "probability_flow", "solver": "dopri5", "rtol": 1e-5, "atol": 1e-5, **denoise}
+        return {
+            "name": "probability_flow",
+            "solver": "dopri5",
+            "rtol": 1e-5,
+            "atol": 1e-5,
+            **denoise,
+        }
     ancestral = {"ancestral_sampling": "ancestral" if kind == "vesde" else "ancestral_large"}
     predictors = {**PREDICTORS, **ancestral}
     predictor = predictors[fields.choice("sampling.predictor", tuple(predictors))]
@@ -221,11 +263,27 @@ def _source(fields: Fields, name: str, image_size: int) -> dict[str, Any]:
         return {"source": f"imagenet{image_size}"}
     if name == "lsun":
         if "data.tfrecords_path" in fields:
-            raise ValueError("data.tfrecords_path: LSUN is read from its pictures or databases, not from TFRecords")
-        return {"source": name, "category": str(fields.need("data.category")), "image_size": image_size}
+            raise ValueError(
+                "data.tfrecords_path: LSUN is read from its pictures or databases, not from "
+                "TFRecords"
+            )
+        return {
+            "source": name,
+            "category": str(fields.need("data.category")),
+            "image_size": image_size,
+        }
     if name in ("ffhq", "celebahq"):
-        place = {"path": str(fields.need("data.tfrecords_path"))} if "data.tfrecords_path" in fields else {}
-        return {"source": name, **place, "image_size": image_size, "num_test": 0}  # all are trained on, as published
+        place = (
+            {"path": str(fields.need("data.tfrecords_path"))}
+            if "data.tfrecords_path" in fields
+            else {}
+        )
+        return {
+            "source": name,
+            **place,
+            "image_size": image_size,
+            "num_test": 0,
+        }  # all are trained on, as published
     return {"source": name if name == "celeba" else f"folder:data/{name}", "image_size": image_size}
 
 
@@ -240,7 +298,14 @@ def _training(fields: Fields) -> dict[str, Any]:
             "training.snapshot_freq": "sample_every",
             "model.ema_rate": "ema_decay",
         },
-        whole=("num_steps", "batch_size", "log_every", "eval_every", "checkpoint_every", "sample_every"),
+        whole=(
+            "num_steps",
+            "batch_size",
+            "log_every",
+            "eval_every",
+            "checkpoint_every",
+            "sample_every",
+        ),
     )
     never = {} if fields.flag("training.snapshot_sampling", True) else {"sample_every": 0}
     return {**found, **never, "ema_warmup": False}

@@ -1,6 +1,7 @@
 """The fields of a config of 2021: each is read, is known to change nothing here, or is refused.
 
-The fields are those of Score-SDE in JAX and in PyTorch (Song et al. 2021) and of ScoreFlow (Song, Durkan et al. 2021).
+The fields are those of Score-SDE in JAX and in PyTorch (Song et al. 2021) and of
+ScoreFlow (Song, Durkan et al. 2021).
 """
 
 import math
@@ -19,7 +20,9 @@ UNET = {
     "conditional": True,
     "nonlinearity": "swish",
 }
-"""The fields that are options of DDPM and NCSN++ alike, and what they are where a config is silent."""
+"""The fields that are options of DDPM and NCSN++ alike, and what they are where a
+config is silent.
+"""
 
 NCSNPP = {
     "fir": True,
@@ -34,23 +37,37 @@ NCSNPP = {
     "init_scale": 0.0,
 }
 
-REFINENET = {"nf": 128, "nonlinearity": "elu", "normalization": "InstanceNorm++", "interpolation": "bilinear"}
+REFINENET = {
+    "nf": 128,
+    "nonlinearity": "elu",
+    "normalization": "InstanceNorm++",
+    "interpolation": "bilinear",
+}
 
 MISSPELT = {"training.continuouse": "training.continuous", "training.loss": "training.sde"}
-"""Fields that published configs misspell (``ncsnv2/bedroom.py`` and ``ncsn/celeba.py``), and what they mean."""
+"""Fields that published configs misspell (``ncsnv2/bedroom.py`` and
+``ncsn/celeba.py``), and what they mean.
+"""
 
 IDLE = {
-    **dict.fromkeys(("model.attention_type", "model.conv_size", "model.data_init"), "no code of 2021 reads it"),
-    **dict.fromkeys(("model.sigma_begin", "model.sigma_end"), "no code of 2021 reads it, for it reads model.sigma_max"),
+    **dict.fromkeys(
+        ("model.attention_type", "model.conv_size", "model.data_init"), "no code of 2021 reads it"
+    ),
+    **dict.fromkeys(
+        ("model.sigma_begin", "model.sigma_end"),
+        "no code of 2021 reads it, for it reads model.sigma_max",
+    ),
     **dict.fromkeys(
         ("deq.n_iters", "deq.ema_rate", "deq.dropout", "deq.offset"),
         "it trains the dequantizer, which has a config of its own here",
     ),
     **dict.fromkeys(
-        ("eval.begin_ckpt", "eval.end_ckpt", "eval.ckpt_id"), "the flag --checkpoint chooses the checkpoint"
+        ("eval.begin_ckpt", "eval.end_ckpt", "eval.ckpt_id"),
+        "the flag --checkpoint chooses the checkpoint",
     ),
     **dict.fromkeys(
-        ("eval.enable_sampling", "eval.enable_loss", "eval.enable_bpd"), "each evaluation is a command of its own"
+        ("eval.enable_sampling", "eval.enable_loss", "eval.enable_bpd"),
+        "each evaluation is a command of its own",
     ),
     "eval.bpd_dataset": "the flag --split chooses the data",
     "eval.num_samples": "the flag --num_samples says how many samples are drawn",
@@ -64,12 +81,25 @@ IDLE = {
 
 DEPENDENT = {
     *(f"model.{name}" for name in {**UNET, **NCSNPP, **REFINENET}),
-    *("model.sigma_min", "model.sigma_max", "model.beta_min", "model.beta_max", "model.scale_by_sigma"),
-    *("model.num_classes", "model.trainable_embedding", "training.importance_weighting", "eval.offset"),
+    *(
+        "model.sigma_min",
+        "model.sigma_max",
+        "model.beta_min",
+        "model.beta_max",
+        "model.scale_by_sigma",
+    ),
+    *(
+        "model.num_classes",
+        "model.trainable_embedding",
+        "training.importance_weighting",
+        "eval.offset",
+    ),
     *("sampling.predictor", "sampling.corrector", "sampling.snr", "sampling.n_steps_each"),
     *("sampling.probability_flow", "data.category", "data.tfrecords_path"),
 }
-"""Fields that only some networks, SDEs, samplers or data sets read, there as here: for all others they are idle."""
+"""Fields that only some networks, SDEs, samplers or data sets read, there as here: for
+all others they are idle.
+"""
 
 
 class Fields:
@@ -77,7 +107,9 @@ class Fields:
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
         meant = {MISSPELT[name]: value for name, value in fields.items() if name in MISSPELT}
-        self.fields = {name: value for name, value in fields.items() if name not in MISSPELT} | meant
+        self.fields = {
+            name: value for name, value in fields.items() if name not in MISSPELT
+        } | meant
         self._read: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
@@ -122,7 +154,8 @@ class Fields:
         value = str(self.need(name) if default is None else self.get(name, default)).lower()
         if value not in choices:
             raise ValueError(
-                f"{name} must be one of {', '.join(choices)}, got {value!r:.100}{did_you_mean(value, choices)}"
+                f"{name} must be one of {', '.join(choices)}, got "
+                f"{value!r:.100}{did_you_mean(value, choices)}"
             )
         return value
 
@@ -132,18 +165,27 @@ class Fields:
         if value != wanted or isinstance(value, bool) is not isinstance(wanted, bool):
             raise ValueError(f"{name} must be {wanted!r}, got {value!r:.100}: {why}")
 
-    def renamed(self, names: Mapping[str, str], *, whole: Collection[str] = ()) -> dict[str, int | float]:
+    def renamed(
+        self, names: Mapping[str, str], *, whole: Collection[str] = ()
+    ) -> dict[str, int | float]:
         """The given fields among ``names`` by our names of them: numbers, or ``whole`` ones."""
         given = {theirs: ours for theirs, ours in names.items() if theirs in self.fields}
-        return {ours: self.whole(name) if ours in whole else self.number(name) for name, ours in given.items()}
+        return {
+            ours: self.whole(name) if ours in whole else self.number(name)
+            for name, ours in given.items()
+        }
 
     def options(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
         """The options of a network, with ``defaults`` for missing ones."""
         chosen = {name: self.get(f"model.{name}", default) for name, default in defaults.items()}
-        return {name: tuple(value) if isinstance(value, list) else value for name, value in chosen.items()}
+        return {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in chosen.items()
+        }
 
     def check_all_read(self) -> None:
-        """Refuse a field that was not read and is not known to be idle: it would change the result unnoticed.
+        """Refuse a field that was not read and is not known to be idle: it would change
+        the result unnoticed.
 
         Raises:
             ValueError: it names the first such field, and the known one nearest to it.
@@ -152,5 +194,9 @@ class Fields:
         if not left:
             return
         known = {*self._read, *DEPENDENT, *IDLE}
-        what = "no network here has the reference's field" if left[0].startswith("model.") else "unknown field"
+        what = (
+            "no network here has the reference's field"
+            if left[0].startswith("model.")
+            else "unknown field"
+        )
         raise ValueError(f"{what} {left[0]}{did_you_mean(left[0], known)}")

@@ -1,8 +1,9 @@
 """The parameters of a Score-SDE checkpoint (Song et al. 2021), under this package's names.
 
-The published code numbers the parts of its networks in the order in which it calls them: PyTorch as
-``all_modules.7.Conv_0.weight``, flax by class, as ``ResnetBlockBigGANpp_3/Conv_0/kernel``. The networks here call
-their parts in the same order, so the n-th part there is the n-th here; within a part, a table gives the names.
+The published code numbers the parts of its networks in the order in which it calls
+them: PyTorch as ``all_modules.7.Conv_0.weight``, flax by class, as
+``ResnetBlockBigGANpp_3/Conv_0/kernel``. The networks here call their parts in the same
+order, so the n-th part there is the n-th here; within a part, a table gives the names.
 """
 
 import itertools
@@ -26,7 +27,13 @@ RESIDUAL = {
     "conv_out": ("Conv_1",),
     "skip": ("NIN_0", "Conv_2"),
 }
-ATTENTION = {"norm": ("GroupNorm_0",), "query": ("NIN_0",), "key": ("NIN_1",), "value": ("NIN_2",), "out": ("NIN_3",)}
+ATTENTION = {
+    "norm": ("GroupNorm_0",),
+    "query": ("NIN_0",),
+    "key": ("NIN_1",),
+    "value": ("NIN_2",),
+    "out": ("NIN_3",),
+}
 RESAMPLING = {"conv": ("Conv_0", "Conv2d_0"), "bias": ("Conv2d_0",)}
 LAYERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "residual": RESIDUAL,
@@ -73,27 +80,35 @@ TORCH, FLAX = Framework(".", outputs_first=True), Framework("/", outputs_first=F
 def params_from_torch(network: ScoreNetwork, checkpoint: Mapping[str, Any]) -> Params:
     """The averaged parameters of a checkpoint of Score-SDE in PyTorch.
 
-    The average is a list without names, in the order of the trained parameters: the model's own entries name it. What
-    is not trained, as the frequencies of the Fourier features, comes from the model.
+    The average is a list without names, in the order of the trained parameters: the
+    model's own entries name it. What is not trained, as the frequencies of the Fourier
+    features, comes from the model.
 
     Raises:
-        ValueError: in one line, where the checkpoint is not of this kind, or does not fit the network.
+        ValueError: in one line, where the checkpoint is not of this kind, or does not
+            fit the network.
     """
     try:
         model, average = checkpoint["model"], list(checkpoint["ema"]["shadow_params"])
         names = [re.sub(r"^(module\.)?all_modules\.", "", name) for name in model]
     except (KeyError, TypeError, AttributeError):
-        raise ValueError("no checkpoint of Score-SDE in PyTorch: it needs model and ema.shadow_params") from None
+        raise ValueError(
+            "no checkpoint of Score-SDE in PyTorch: it needs model and ema.shadow_params"
+        ) from None
     tensors = dict(zip(names, model.values(), strict=True))
     for name in ("module.sigmas", "sigmas"):
         tensors.pop(name, None)
     fixed = {name for name in tensors if re.fullmatch(r"\d+\.W", name)}
     trained = [name for name in tensors if name not in fixed]
     if len(average) != len(trained):
-        raise ValueError(f"ema.shadow_params has {len(average)} tensors, the model trains {len(trained)}")
+        raise ValueError(
+            f"ema.shadow_params has {len(average)} tensors, the model trains {len(trained)}"
+        )
     for name, value in zip(trained, average, strict=True):
         if value.shape != tensors[name].shape:
-            raise ValueError(f"ema.shadow_params has {value.shape} where {name} is {tensors[name].shape}")
+            raise ValueError(
+                f"ema.shadow_params has {value.shape} where {name} is {tensors[name].shape}"
+            )
         tensors[name] = value
     parts: dict[int, Part] = {}
     for name, value in tensors.items():
@@ -108,7 +123,8 @@ def params_from_flax(network: ScoreNetwork, checkpoint: Mapping[str, Any]) -> Pa
     """The averaged parameters of a checkpoint of Score-SDE or ScoreFlow in JAX.
 
     Raises:
-        ValueError: in one line, where the checkpoint is not of this kind, or does not fit the network.
+        ValueError: in one line, where the checkpoint is not of this kind, or does not
+            fit the network.
     """
     tree = checkpoint.get("params_ema")
     if not isinstance(tree, Mapping):
@@ -127,7 +143,9 @@ def params_from_flax(network: ScoreNetwork, checkpoint: Mapping[str, Any]) -> Pa
         name = _next_of_class(queues, ours, expected[ours])
         parts[name] = dict(_flat(tree[name]))
     if left := [name for names in queues.values() for name in names]:
-        raise ValueError(f"the checkpoint has the part {left[0]}, for which the network has no place")
+        raise ValueError(
+            f"the checkpoint has the part {left[0]}, for which the network has no place"
+        )
     return _assembled(network, parts, FLAX)
 
 
@@ -135,27 +153,39 @@ def _next_of_class(queues: Mapping[str, list[str]], ours: str, expected: Mapping
     """The first part left of a class that can be ours."""
     kind = _kind(ours, expected)
     classes = [head for head, what in FLAX_PARTS.items() if what == kind and queues.get(head)]
-    # A combination of the input pyramid is a part of its own, a convolution outside of it is not.
+    # A combination of the input pyramid is a part of its own, a convolution outside of
+    # it is not.
     if ours.startswith("input_") and "Combine" in classes:
         classes = ["Combine"]
     if not classes:
         raise ValueError(f"the checkpoint lacks a part for {ours}")
-    # Pyramids of convolutions and a network's own resampling are of two classes of one kind each: by direction.
-    wanted = [head for head in classes if head != "Combine" and _direction(ours) in ("", head)] or classes
+    # Pyramids of convolutions and a network's own resampling are of two classes of one
+    # kind each: by direction.
+    wanted = [
+        head for head in classes if head != "Combine" and _direction(ours) in ("", head)
+    ] or classes
     return queues[wanted[0]].pop(0)
 
 
 def _direction(ours: str) -> str:
     """The class that resamples as our part does; empty where the part does not resample."""
-    return {"shrink": "Downsample", "input": "Downsample", "grow": "Upsample", "output": "Upsample"}.get(
-        ours.partition("_")[0], ""
-    )
+    return {
+        "shrink": "Downsample",
+        "input": "Downsample",
+        "grow": "Upsample",
+        "output": "Upsample",
+    }.get(ours.partition("_")[0], "")
 
 
 def _kind(name: str, expected: Mapping[str, Any]) -> str:
     """What one of our parts is, told by its layers."""
     layers = set(expected)
-    for kind, layer in (("residual", "norm_in"), ("attention", "query"), ("fourier", "frequencies"), ("norm", "scale")):
+    for kind, layer in (
+        ("residual", "norm_in"),
+        ("attention", "query"),
+        ("fourier", "frequencies"),
+        ("norm", "scale"),
+    ):
         if layer in layers:
             return kind
     if "conv" in layers:
@@ -168,42 +198,57 @@ def _assembled(network: ScoreNetwork, parts: Mapping[str, Part], framework: Fram
     expected = jax.eval_shape(network.init, jax.random.key(0))
     order = call_order(network)
     if len(order) != len(parts):
-        raise ValueError(f"the checkpoint has {len(parts)} parts, the network of the config {len(order)}")
+        raise ValueError(
+            f"the checkpoint has {len(parts)} parts, the network of the config {len(order)}"
+        )
     return {
         ours: _part(ours, expected[ours], name, tensors, framework)
         for ours, (name, tensors) in zip(order, parts.items(), strict=True)
     }
 
 
-def _part(ours: str, expected: Mapping[str, Any], name: str, tensors: Part, framework: Framework) -> dict[str, Any]:
+def _part(
+    ours: str, expected: Mapping[str, Any], name: str, tensors: Part, framework: Framework
+) -> dict[str, Any]:
     """One part: every tensor used once, every shape as ours."""
     layers = LAYERS.get(_kind(ours, expected))
     left = dict(tensors)
     found: dict[str, Any] = {}
     for path, leaf in _flat(expected):
         layer, _, last = path.rpartition("/")
-        # A part of one layer holds its tensors itself; but a combination of the input pyramid wraps its convolution.
+        # A part of one layer holds its tensors itself; but a combination of the input
+        # pyramid wraps its convolution.
         prefixes = layers[layer or last] if layers else ("", "Conv_0")
-        names = [framework.separator.join(filter(None, pair)) for pair in itertools.product(prefixes, ALIASES[last])]
+        names = [
+            framework.separator.join(filter(None, pair))
+            for pair in itertools.product(prefixes, ALIASES[last])
+        ]
         theirs = next((candidate for candidate in names if candidate in left), None)
         if theirs is None:
             raise ValueError(f"the checkpoint lacks {ours}/{path}, looked for in part {name}")
         value = _laid_out(left.pop(theirs), last, theirs, leaf.shape, framework)
         if value.shape != leaf.shape:
             raise ValueError(
-                f"{name}.{theirs} has the shape {value.shape}, the network needs {leaf.shape} for {ours}/{path}"
+                f"{name}.{theirs} has the shape {value.shape}, the network needs {leaf.shape} for "
+                f"{ours}/{path}"
             )
         target = found.setdefault(layer, {}) if layer else found
         target[last] = value.astype(leaf.dtype)
     if left:
-        raise ValueError(f"the checkpoint has {name}.{next(iter(left))}, for which {ours} has no place")
+        raise ValueError(
+            f"the checkpoint has {name}.{next(iter(left))}, for which {ours} has no place"
+        )
     return found
 
 
-def _laid_out(value: np.ndarray, last: str, theirs: str, shape: tuple[int, ...], framework: Framework) -> np.ndarray:
+def _laid_out(
+    value: np.ndarray, last: str, theirs: str, shape: tuple[int, ...], framework: Framework
+) -> np.ndarray:
     """A tensor with its axes in our order."""
     if last != "kernel":
-        return value.reshape(-1) if value.ndim == 4 else value  # flax once gave normalisations the shape (1, 1, 1, c)
+        return (
+            value.reshape(-1) if value.ndim == 4 else value
+        )  # flax once gave normalisations the shape (1, 1, 1, c)
     if value.ndim == 4:
         value = value.transpose(2, 3, 1, 0) if framework.outputs_first else value
         return value[0, 0] if len(shape) == 2 and value.shape[:2] == (1, 1) else value

@@ -1,4 +1,6 @@
-"""Parameters in one file that says what they are: safetensors, with a fingerprint of everything in it."""
+"""Parameters in one file that says what they are: safetensors, with a fingerprint of
+everything in it.
+"""
 
 import json
 import secrets
@@ -22,7 +24,8 @@ CARD = "score_sde"
 
 
 def write_tensors(path: Path, params: Params, facts: Mapping[str, Any]) -> None:
-    """Write parameters and what is to be known of them; the file appears whole, in place of any other, or not at all.
+    """Write parameters and what is to be known of them; the file appears whole, in
+    place of any other, or not at all.
 
     Equal parameters and facts give equal bytes.
 
@@ -32,7 +35,10 @@ def write_tensors(path: Path, params: Params, facts: Mapping[str, Any]) -> None:
         facts: plain values by name.
     """
     tensors = named(params)
-    card = {"facts": dict(facts), "fingerprints": {name: fingerprint(value) for name, value in tensors.items()}}
+    card = {
+        "facts": dict(facts),
+        "fingerprints": {name: fingerprint(value) for name, value in tensors.items()},
+    }
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
         save_file(tensors, temporary, metadata={CARD: _text({**card, "checksum": _checksum(card)})})
@@ -72,7 +78,9 @@ class TensorFile:
         """
         value = self._file.get_tensor(name)
         if fingerprint(value) != self._fingerprints[name]:
-            raise ValueError(f"{self.path} is damaged: {name} has another fingerprint than was written")
+            raise ValueError(
+                f"{self.path} is damaged: {name} has another fingerprint than was written"
+            )
         return value
 
 
@@ -104,7 +112,9 @@ def _read_card(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any],
     except (KeyError, ValueError, TypeError, AttributeError):
         raise ValueError(f"{path} is damaged: it does not say what it holds") from None
     if not intact:
-        raise ValueError(f"{path} is damaged: what it says of itself has another checksum than was written")
+        raise ValueError(
+            f"{path} is damaged: what it says of itself has another checksum than was written"
+        )
     return facts, fingerprints
 
 

@@ -1,4 +1,6 @@
-"""PyTorch checkpoints as NumPy arrays, read without torch and without running what a pickle asks for."""
+"""PyTorch checkpoints as NumPy arrays, read without torch and without running what a
+pickle asks for.
+"""
 
 import io
 import math
@@ -51,14 +53,17 @@ SHARING = 4
 
 
 def read_torch(path: str | Path) -> Any:
-    """What ``torch.save`` wrote: dictionaries, lists, numbers and texts, with NumPy arrays for the tensors.
+    """What ``torch.save`` wrote: dictionaries, lists, numbers and texts, with NumPy
+    arrays for the tensors.
 
-    Both formats are read, that of torch 1.6 and later and the older one. Only the handful of names that make up
-    tensors are known; whatever else a pickle names is refused, not run.
+    Both formats are read, that of torch 1.6 and later and the older one. Only the
+    handful of names that make up tensors are known; whatever else a pickle names is
+    refused, not run.
 
     Raises:
         OSError: where the file cannot be opened.
-        ValueError: in one line, where it is damaged, is no checkpoint, or asks to run code.
+        ValueError: in one line, where it is damaged, is no checkpoint, or asks to run
+            code.
     """
     data = Path(path).read_bytes()
     try:
@@ -66,7 +71,9 @@ def read_torch(path: str | Path) -> Any:
     except _RefusedError as refusal:
         raise ValueError(f"{path}: {refusal}") from None
     except Exception as error:  # whatever damaged bytes may raise
-        raise ValueError(f"{path} is damaged, or no PyTorch checkpoint ({type(error).__name__})") from error
+        raise ValueError(
+            f"{path} is damaged, or no PyTorch checkpoint ({type(error).__name__})"
+        ) from error
     try:
         check_tree(found, len(data))
     except ValueError as error:
@@ -79,22 +86,28 @@ class _RefusedError(ValueError):
 
 
 def _refuse_extension(unpickler: Any) -> None:
-    raise _RefusedError("refused: the file asks to run a registered extension, and a checkpoint needs no code")
+    raise _RefusedError(
+        "refused: the file asks to run a registered extension, and a checkpoint needs no code"
+    )
 
 
 def _refuse_set(unpickler: Any) -> None:
-    raise _RefusedError("refused: the file holds a set, and a checkpoint holds dictionaries and lists")
+    raise _RefusedError(
+        "refused: the file holds a set, and a checkpoint holds dictionaries and lists"
+    )
 
 
-# The unpickler in Python rather than that in C: a number in a damaged file makes the latter allocate without bound.
+# The unpickler in Python rather than that in C: a number in a damaged file makes the
+# latter allocate without bound.
 _PythonUnpickler: Any = pickle._Unpickler  # type: ignore[attr-defined]
 
 
 class _Unpickler(_PythonUnpickler):
     """Knows tensors and ordered dictionaries, and nothing else.
 
-    What it makes is bounded by the file: tensors by ``budget``, the bytes that may yet be copied into them, and the
-    rest by the pickle's length, for keys are texts and numbers: to hash a tuple of tuples would take exponential time.
+    What it makes is bounded by the file: tensors by ``budget``, the bytes that may yet
+    be copied into them, and the rest by the pickle's length, for keys are texts and
+    numbers: to hash a tuple of tuples would take exponential time.
     """
 
     dispatch: ClassVar[dict[int, Any]] = {
@@ -122,17 +135,25 @@ class _Unpickler(_PythonUnpickler):
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, storage, key, _, size = pid[:5]
-        if kind != "storage" or not isinstance(storage, _StorageType) or not isinstance(key, str | int):
+        if (
+            kind != "storage"
+            or not isinstance(storage, _StorageType)
+            or not isinstance(key, str | int)
+        ):
             raise _RefusedError("damaged: a tensor points at no storage")
         return self._fetch(str(key), storage.dtype, _number(size))
 
-    def _tensor(self, storage: _Storage, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray | None:
+    def _tensor(
+        self, storage: _Storage, offset: Any, size: Any, stride: Any, *_: Any
+    ) -> np.ndarray | None:
         if storage.values is None:
             return None
         view = _view(storage.values, _number(offset), _shape(size), _shape(stride))
         self._budget -= view.nbytes
         if self._budget < 0:
-            raise _RefusedError(f"damaged: its tensors together are more than {SHARING} times as large as the file")
+            raise _RefusedError(
+                f"damaged: its tensors together are more than {SHARING} times as large as the file"
+            )
         return view.copy()
 
     def load_build(self) -> None:
@@ -179,12 +200,16 @@ def _shape(values: Any = ()) -> tuple[int, ...]:
     return tuple(map(_number, values))
 
 
-def _view(values: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> np.ndarray:
+def _view(
+    values: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...]
+) -> np.ndarray:
     """The view on a storage, checked to lie within it."""
     count = math.prod(size)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if count > values.size or (count and last >= values.size):
-        raise _RefusedError(f"damaged: a tensor of shape {size} does not fit its storage of {values.size}")
+        raise _RefusedError(
+            f"damaged: a tensor of shape {size} does not fit its storage of {values.size}"
+        )
     steps = tuple(step * values.itemsize for step in stride)
     return np.lib.stride_tricks.as_strided(values[offset:], size, steps)
 
@@ -213,13 +238,17 @@ KNOWN: Mapping[tuple[str, str], Callable[..., Any]] = {
 
 
 def _read_zip(data: bytes) -> Any:
-    """The format since torch 1.6: a zip archive of one pickle and one file a storage, nothing compressed."""
+    """The format since torch 1.6: a zip archive of one pickle and one file a storage,
+    nothing compressed.
+    """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
             raise _RefusedError("damaged: a checkpoint is not compressed inside")
         names = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
         if len(names) != 1:
-            raise _RefusedError("it is a zip archive without a PyTorch checkpoint (data.pkl) inside")
+            raise _RefusedError(
+                "it is a zip archive without a PyTorch checkpoint (data.pkl) inside"
+            )
         root = names[0].removesuffix("data.pkl")
         members = {info.filename: info.file_size for info in archive.infolist()}
         storages: dict[str, _Storage] = {}
@@ -238,7 +267,9 @@ def _read_zip(data: bytes) -> Any:
 
 
 def _read_old(data: bytes) -> Any:
-    """The format before torch 1.6: pickles of the header and the object, the storages' keys, then their bytes."""
+    """The format before torch 1.6: pickles of the header and the object, the storages'
+    keys, then their bytes.
+    """
     file = io.BytesIO(data)
 
     def nothing(key: str, dtype: np.dtype[Any], size: int) -> _Storage:

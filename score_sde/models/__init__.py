@@ -1,4 +1,6 @@
-"""Networks: functions of a batch ``x [b, *shape]`` and time labels ``t [b]``, and their border to the mathematics."""
+"""Networks: functions of a batch ``x [b, *shape]`` and time labels ``t [b]``, and their
+border to the mathematics.
+"""
 
 from score_sde.models.base import ScoreNetwork, call_order, from_linen, make_score_fn
 from score_sde.models.coupling_flow import ConditionalFlow, coupling_flow

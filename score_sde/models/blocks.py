@@ -1,4 +1,6 @@
-"""The blocks of DDPM, DDPM++ and NCSN++: residual blocks, attention, resampling, on ``[b, h, w, c]``."""
+"""The blocks of DDPM, DDPM++ and NCSN++: residual blocks, attention, resampling, on
+``[b, h, w, c]``.
+"""
 
 import math
 from dataclasses import dataclass
@@ -25,11 +27,12 @@ NONLINEARITIES = {
 class Style:
     """What all blocks of a network have in common.
 
-    ``fir_kernel`` None resamples by means and repetition. ``skip_rescale`` divides sums of two branches by the root of
-    two. ``init_scale`` is the variance that a block's last layer starts with. ``num_groups`` None normalises in groups
-    of at least four channels, at most 32 of them. ``norm_eps`` is added to their variance. An attention head has
-    ``head_dim`` channels, None for one head of all. ``pad_both_sides`` pads strided convolutions on every side, rather
-    than on the far ones alone.
+    ``fir_kernel`` None resamples by means and repetition. ``skip_rescale`` divides sums
+    of two branches by the root of two. ``init_scale`` is the variance that a block's
+    last layer starts with. ``num_groups`` None normalises in groups of at least four
+    channels, at most 32 of them. ``norm_eps`` is added to their variance. An attention
+    head has ``head_dim`` channels, None for one head of all. ``pad_both_sides`` pads
+    strided convolutions on every side, rather than on the far ones alone.
     """
 
     nonlinearity: str = "swish"
@@ -66,7 +69,9 @@ class Style:
 
 
 def scaled_init(scale: float = 1.0) -> jax.nn.initializers.Initializer:
-    """Uniform, of variance ``scale`` over the mean of the numbers of inputs and outputs; zero stands for 1e-10."""
+    """Uniform, of variance ``scale`` over the mean of the numbers of inputs and
+    outputs; zero stands for 1e-10.
+    """
     return jax.nn.initializers.variance_scaling(max(scale, 1e-10), "fan_avg", "uniform")
 
 
@@ -82,7 +87,13 @@ def conv(
 ) -> nn.Conv:
     """A convolution, with zero padding unless ``padding`` is ``VALID``."""
     return nn.Conv(
-        channels, (size, size), (stride, stride), padding, kernel_init=scaled_init(scale), dtype=style.dtype, name=name
+        channels,
+        (size, size),
+        (stride, stride),
+        padding,
+        kernel_init=scaled_init(scale),
+        dtype=style.dtype,
+        name=name,
     )
 
 
@@ -94,10 +105,11 @@ def dense(channels: int, style: Style, name: str, *, scale: float = 1.0) -> nn.D
 class ResBlock(nn.Module):
     """``skip(r(x)) + conv(drop(act(norm(conv(r(act(norm(x)))) + Dense(act(condition))))))``.
 
-    ``r`` halves or doubles the size where ``resample`` is ``down`` or ``up``, as in BigGAN, and else does nothing;
-    ``skip`` is linear where the channels or the size change. ``condition`` None tells the block nothing. The first
-    normalisation is in ``num_groups_in`` groups, None for as many as the style's.
-    Sources: Ho et al. 2020, appendix B; Brock et al. 2019 (https://arxiv.org/abs/1809.11096); Song et al. 2021,
+    ``r`` halves or doubles the size where ``resample`` is ``down`` or ``up``, as in
+    BigGAN, and else does nothing; ``skip`` is linear where the channels or the size
+    change. ``condition`` None tells the block nothing. The first normalisation is in
+    ``num_groups_in`` groups, None for as many as the style's. Sources: Ho et al. 2020,
+    appendix B; Brock et al. 2019 (https://arxiv.org/abs/1809.11096); Song et al. 2021,
     appendix H.
     """
 
@@ -128,7 +140,8 @@ class ResBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """``x + Dense(attend(Dense(norm(x))))``: every pixel attends to every pixel, with the heads of the style.
+    """``x + Dense(attend(Dense(norm(x))))``: every pixel attends to every pixel, with
+    the heads of the style.
 
     ``num_groups`` None normalises in as many groups as the style does.
     """
@@ -142,12 +155,16 @@ class Attention(nn.Module):
         b, h, w, c = x.shape
         normed = self.style.norm("norm", self.num_groups)(x).reshape(b, h * w, c)
         q, k, v = (dense(c, self.style, name)(normed) for name in ("query", "key", "value"))
-        mixed = dense(c, self.style, "out", scale=self.style.init_scale)(attend_by_heads(q, k, v, self.style.head_dim))
+        mixed = dense(c, self.style, "out", scale=self.style.init_scale)(
+            attend_by_heads(q, k, v, self.style.head_dim)
+        )
         return self.style.add(x, mixed.reshape(b, h, w, c))
 
 
 class Downsample(nn.Module):
-    """Half the size, by a strided convolution of ``channels``, with the style's filter before it."""
+    """Half the size, by a strided convolution of ``channels``, with the style's filter
+    before it.
+    """
 
     style: Style
     channels: int
@@ -164,13 +181,21 @@ class Downsample(nn.Module):
         overlap = len(kernel)
         x = fir_filter(x, kernel, pad=((overlap + 1) // 2, overlap // 2))
         strided = nn.Conv(
-            self.channels, (3, 3), (2, 2), "VALID", kernel_init=scaled_init(), dtype=self.style.dtype, name="conv"
+            self.channels,
+            (3, 3),
+            (2, 2),
+            "VALID",
+            kernel_init=scaled_init(),
+            dtype=self.style.dtype,
+            name="conv",
         )
         return strided(x)
 
 
 class Upsample(nn.Module):
-    """Twice the size, and a convolution to ``channels``; with a filter, the convolution comes before it."""
+    """Twice the size, and a convolution to ``channels``; with a filter, the convolution
+    comes before it.
+    """
 
     style: Style
     channels: int

@@ -22,10 +22,12 @@ def tell(
     freq_shift: float = 1.0,
     cosine_first: bool = False,
 ) -> Float[Array, "b d"]:
-    """The embedding, of ``4 nf`` numbers, of time label and class label, its layers made in the module that calls.
+    """The embedding, of ``4 nf`` numbers, of time label and class label, its layers
+    made in the module that calls.
 
-    ``fourier_scale`` None embeds ``t`` itself by sines and cosines of fixed frequencies; a number embeds ``log t`` by
-    random ones. A class outside ``0 .. num_classes - 1`` adds nothing. ``freq_shift`` and ``cosine_first`` are those of
+    ``fourier_scale`` None embeds ``t`` itself by sines and cosines of fixed
+    frequencies; a number embeds ``log t`` by random ones. A class outside ``0 ..
+    num_classes - 1`` adds nothing. ``freq_shift`` and ``cosine_first`` are those of
     `positional_embedding`.
 
     Raises:
@@ -41,11 +43,17 @@ def tell(
     if label is None:
         return condition
     if num_classes is None:
-        raise ValueError("a label was given to a network built without classes; build it with num_classes")
+        raise ValueError(
+            "a label was given to a network built without classes; build it with num_classes"
+        )
     one_hot = jax.nn.one_hot(label, num_classes, dtype=style.dtype)
     return condition + nn.Dense(4 * nf, use_bias=False, dtype=style.dtype, name="label")(one_hot)
 
 
-def descending_sigmas(num_scales: int, sigma_min: float, sigma_max: float) -> Float[np.ndarray, " levels"]:
+def descending_sigmas(
+    num_scales: int, sigma_min: float, sigma_max: float
+) -> Float[np.ndarray, " levels"]:
     """The noise levels in the order of their labels: label 0 is the greatest."""
-    return np.ascontiguousarray(smld_sigmas(num_scales, sigma_min=sigma_min, sigma_max=sigma_max)[::-1])
+    return np.ascontiguousarray(
+        smld_sigmas(num_scales, sigma_min=sigma_min, sigma_max=sigma_max)[::-1]
+    )

@@ -17,8 +17,8 @@ class ConditionalFlow(NamedTuple):
 
     Attributes:
         init: ``init(key) -> params``.
-        apply: ``apply(params, noise, image) -> (z, log |det dz/dnoise|)``, all of shape ``[b, *shape]`` but the last,
-            which is ``[b]``.
+        apply: ``apply(params, noise, image) -> (z, log |det dz/dnoise|)``, all of shape
+            ``[b, *shape]`` but the last, which is ``[b]``.
     """
 
     init: Callable[[Key], Params]
@@ -26,10 +26,12 @@ class ConditionalFlow(NamedTuple):
 
 
 class CouplingFlow(nn.Module):
-    """Couplings ``z -> exp(s) z + r`` of one half of the numbers, ``s`` and ``r`` functions of the other and the image.
+    """Couplings ``z -> exp(s) z + r`` of one half of the numbers, ``s`` and ``r``
+    functions of the other and the image.
 
-    The halves, the two colours of a checkerboard in height, width and channels, take turns. All begin with
-    ``s = r = 0``. ``s`` is kept within `MOST` by a hyperbolic tangent.
+    The halves, the two colours of a checkerboard in height, width and channels, take
+    turns. All begin with ``s = r = 0``. ``s`` is kept within `MOST` by a hyperbolic
+    tangent.
     """
 
     channels: int = 32
@@ -56,13 +58,17 @@ class CouplingFlow(nn.Module):
         self, known: Float[Array, "b h w c2"], name: str
     ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w c"]]:
         """``s`` and ``r`` for all numbers, by a residual network."""
-        conv = lambda features, part: nn.Conv(features, (3, 3), dtype=self.dtype, name=f"{name}_{part}")  # noqa: E731
+        conv = lambda features, part: nn.Conv(  # noqa: E731
+            features, (3, 3), dtype=self.dtype, name=f"{name}_{part}"
+        )
         h = conv(self.channels, "in")(known.astype(self.dtype))
         for block in range(self.num_blocks):
             update = conv(self.channels, f"block{block + 1}_1")(nn.silu(h))
             h = h + conv(self.channels, f"block{block + 1}_2")(nn.silu(update))
         zeros = nn.initializers.zeros_init()
-        out = nn.Conv(known.shape[-1], (3, 3), dtype=self.dtype, kernel_init=zeros, name=f"{name}_out")(nn.silu(h))
+        out = nn.Conv(
+            known.shape[-1], (3, 3), dtype=self.dtype, kernel_init=zeros, name=f"{name}_out"
+        )(nn.silu(h))
         log_scale, shift = jnp.split(out.astype(known.dtype), 2, axis=-1)
         return MOST * jnp.tanh(log_scale / MOST), shift
 
@@ -77,19 +83,27 @@ def checkerboard(shape: tuple[int, ...], parity: int) -> Bool[Array, "h w c"]:
 
 
 def coupling_flow(
-    shape: Sequence[int], *, channels: int = 32, num_couplings: int = 8, num_blocks: int = 2, dtype: str = "float32"
+    shape: Sequence[int],
+    *,
+    channels: int = 32,
+    num_couplings: int = 8,
+    num_blocks: int = 2,
+    dtype: str = "float32",
 ) -> ConditionalFlow:
-    """Build a `CouplingFlow`, in the manner of RealNVP (Dinh et al. 2017, https://arxiv.org/abs/1605.08803).
+    """Build a `CouplingFlow`, in the manner of RealNVP (Dinh et al. 2017,
+    https://arxiv.org/abs/1605.08803).
 
     Args:
         shape: the shape ``(height, width, channels)`` of one image.
         channels: those of the hidden layers of each coupling.
-        num_couplings: how many couplings there are, at least 2, so that every number is changed.
+        num_couplings: how many couplings there are, at least 2, so that every number is
+            changed.
         num_blocks: residual blocks in each.
         dtype: the type computed in; the parameters are float32.
 
     Raises:
-        ValueError: an argument is out of its range, or ``shape`` is not that of an image.
+        ValueError: an argument is out of its range, or ``shape`` is not that of an
+            image.
     """
     size = options.image("the coupling flow", shape, levels=1, key="levels")
     module = CouplingFlow(

@@ -10,13 +10,22 @@ from jaxtyping import Array, Float, Int
 
 from score_sde.models import options
 from score_sde.models.base import ScoreNetwork, from_linen
-from score_sde.models.blocks import NONLINEARITIES, Attention, Downsample, ResBlock, Style, Upsample, conv
+from score_sde.models.blocks import (
+    NONLINEARITIES,
+    Attention,
+    Downsample,
+    ResBlock,
+    Style,
+    Upsample,
+    conv,
+)
 from score_sde.models.conditioning import descending_sigmas, tell
 from score_sde.models.labels import LevelLabels
 
 
 class DDPM(nn.Module):
-    """Residual blocks at falling, then rising resolution, each rising block joined to a falling one.
+    """Residual blocks at falling, then rising resolution, each rising block joined to a
+    falling one.
 
     Source: Ho et al. 2020 (https://arxiv.org/abs/2006.11239), appendix B.
     """
@@ -50,7 +59,8 @@ class DDPM(nn.Module):
         """Evaluate the network on a batch; ``train`` switches dropout on."""
         if self.label_required and label is None:
             raise ValueError(
-                "this network has learned images of classes alone: give it a label, as make_score_fn(model.sde, "
+                "this network has learned images of classes alone: give it a label, as "
+                "make_score_fn(model.sde, "
                 "model.network, model.parameterization, model.params, label=0)"
             )
         told = {"nf": self.nf, "fourier_scale": None, "num_classes": self.num_classes}
@@ -71,7 +81,9 @@ class DDPM(nn.Module):
         for level in reversed(range(len(self.ch_mult))):
             for i in range(self.num_res_blocks + 1):
                 h = jnp.concatenate([h, skips.pop()], axis=-1)
-                h = self._block(self.nf * self.ch_mult[level], f"up_{level}_{i}")(h, condition, train)
+                h = self._block(self.nf * self.ch_mult[level], f"up_{level}_{i}")(
+                    h, condition, train
+                )
                 h = self._attend(h, f"up_{level}_{i}_attention") if self.attend_every_block else h
             h = h if self.attend_every_block else self._attend(h, f"up_{level}_attention")
             if level > 0:
@@ -127,74 +139,110 @@ def ddpm(
     """Build a `DDPM` for images of ``shape`` ``(height, width, channels)``.
 
     Args:
-        shape: the shape of one image; height and width must halve ``len(ch_mult) - 1`` times without remainder.
+        shape: the shape of one image; height and width must halve ``len(ch_mult) - 1``
+            times without remainder.
         nf: the number of channels at full resolution; a multiple of ``num_groups``.
         ch_mult: for each level, its channels as a multiple of ``nf``.
-        num_res_blocks: residual blocks of a level on the way down; there is one more on the way up.
+        num_res_blocks: residual blocks of a level on the way down; there is one more on
+            the way up.
         attn_resolutions: the heights of the image at which there is attention.
         dropout: the rate of dropout in each residual block.
         resamp_with_conv: whether levels are resampled by convolutions.
         conditional: whether the network is told the noise level.
         nonlinearity: ``elu``, ``relu``, ``lrelu`` or ``swish``.
-        scale_by_sigma: whether to divide the output by the noise level that the label counts, from the greatest.
+        scale_by_sigma: whether to divide the output by the noise level that the label
+            counts, from the greatest.
         sigma_min: the least noise level of that table.
         sigma_max: the greatest.
         num_scales: how many there are.
         rescale_input: whether images come in [0, 1] and are mapped to [-1, 1] first.
         num_classes: the number of class labels, or None.
-        num_groups: of each normalisation; None for 32, but 8 where a level has 32 channels (see `_num_groups`).
-        attend_every_block: whether attention follows every block on the way up (Ho et al.) or a level's last (Song).
+        num_groups: of each normalisation; None for 32, but 8 where a level has 32
+            channels (see `_num_groups`).
+        attend_every_block: whether attention follows every block on the way up (Ho et
+            al.) or a level's last (Song).
         attend_in_middle: whether there is attention in the middle, whatever its height.
-        attention_head_dim: the channels of an attention head; None for one head of all channels.
+        attention_head_dim: the channels of an attention head; None for one head of all
+            channels.
         norm_eps: what is added to the variance of a group.
-        pad_both_sides: whether the convolutions that halve the size pad every side, or the far ones alone.
+        pad_both_sides: whether the convolutions that halve the size pad every side, or
+            the far ones alone.
         freq_shift: of `positional_embedding`, 1 for frequencies down to 1e-4.
-        cosine_first: whether the cosines come before the sines in the embedding of the noise level.
-        label_required: whether the network is refused without a label, since it was trained with one always.
+        cosine_first: whether the cosines come before the sines in the embedding of the
+            noise level.
+        label_required: whether the network is refused without a label, since it was
+            trained with one always.
         dtype: the type computed in; the parameters are float32.
         remat: whether to recompute residual blocks on the way back, for less memory.
 
     Raises:
-        ValueError: an argument is out of its range, or the image does not fit the levels.
+        ValueError: an argument is out of its range, or the image does not fit the
+            levels.
     """
     nf, ch_mult = options.even("nf", nf, 4), options.all_at_least("ch_mult", ch_mult, 1)
     groups = _num_groups(num_groups, nf, ch_mult)
-    switches: dict[str, Any] = {"resamp_with_conv": resamp_with_conv, "conditional": conditional, "remat": remat}
+    switches: dict[str, Any] = {
+        "resamp_with_conv": resamp_with_conv,
+        "conditional": conditional,
+        "remat": remat,
+    }
     switches |= {"attend_every_block": attend_every_block, "attend_in_middle": attend_in_middle}
-    switches |= {"cosine_first": cosine_first, "label_required": label_required, "rescale_input": rescale_input}
+    switches |= {
+        "cosine_first": cosine_first,
+        "label_required": label_required,
+        "rescale_input": rescale_input,
+    }
     module = DDPM(
-        style=_style(nonlinearity, dropout, groups, norm_eps, attention_head_dim, pad_both_sides, dtype),
+        style=_style(
+            nonlinearity, dropout, groups, norm_eps, attention_head_dim, pad_both_sides, dtype
+        ),
         nf=nf,
         ch_mult=ch_mult,
         num_res_blocks=options.at_least("num_res_blocks", num_res_blocks, 1),
-        attn_resolutions=tuple(options.at_least("attn_resolutions", r, 1) for r in attn_resolutions),
-        sigmas=tuple(descending_sigmas(num_scales, sigma_min, sigma_max)) if scale_by_sigma else None,
-        num_classes=None if num_classes is None else options.at_least("num_classes", num_classes, 1),
+        attn_resolutions=tuple(
+            options.at_least("attn_resolutions", r, 1) for r in attn_resolutions
+        ),
+        sigmas=tuple(descending_sigmas(num_scales, sigma_min, sigma_max))
+        if scale_by_sigma
+        else None,
+        num_classes=None
+        if num_classes is None
+        else options.at_least("num_classes", num_classes, 1),
         freq_shift=options.less("freq_shift", freq_shift, nf / 2),
         **switches,
     )
     size = options.image("DDPM", shape, levels=len(module.ch_mult), key="ch_mult")
-    return from_linen(module, size, conditional=num_classes is not None, labels=_labels(module.sigmas))
+    return from_linen(
+        module, size, conditional=num_classes is not None, labels=_labels(module.sigmas)
+    )
 
 
 def _labels(levels: tuple[float, ...] | None) -> LevelLabels | None:
     """The time labels that a network takes which looks its noise levels up in a table."""
-    return None if levels is None else LevelLabels(network="DDPM with scale_by_sigma", num_levels=len(levels))
+    return (
+        None
+        if levels is None
+        else LevelLabels(network="DDPM with scale_by_sigma", num_levels=len(levels))
+    )
 
 
 MOST_GROUPS, LEAST_CHANNELS = 32, 4
-"""Of a normalisation, and of each of its groups where there are not channels enough for two to each of the most."""
+"""Of a normalisation, and of each of its groups where there are not channels enough for
+two to each of the most.
+"""
 
 
 def _num_groups(num_groups: int | None, nf: int, ch_mult: tuple[int, ...]) -> int:
     """How many groups there are; raises ``ValueError`` where they do not divide the channels.
 
-    With 32 groups of one channel each, normalisation would cancel what the embedding of the time adds to a channel.
+    With 32 groups of one channel each, normalisation would cancel what the embedding of
+    the time adds to a channel.
     """
     groups = MOST_GROUPS if num_groups is None else options.at_least("num_groups", num_groups, 1)
     if nf % groups:
         raise ValueError(
-            f"nf must be a multiple of {groups}, got {nf}: the network normalises in {groups} groups; "
+            f"nf must be a multiple of {groups}, got {nf}: the network normalises in {groups} "
+            "groups; "
             f"num_groups={math.gcd(nf, MOST_GROUPS // LEAST_CHANNELS)} would do"
         )
     narrowest = nf * min(ch_mult)

@@ -31,25 +31,31 @@ def positional_embedding(
     freq_shift: float = 1.0,
     cosine_first: bool = False,
 ) -> Float[Array, "b {dim}"]:
-    """Sines and cosines of ``t`` at ``dim/2`` frequencies ``max_period^(-i / (dim/2 - freq_shift))``.
+    """Sines and cosines of ``t`` at ``dim/2`` frequencies ``max_period^(-i / (dim/2 -
+    freq_shift))``.
 
-    They fall geometrically from 1, with ``freq_shift=1`` to ``1/max_period``. ``cosine_first`` puts the cosines before
-    the sines. Made for labels of the order of 0 to 1000, as the step numbers of DDPM. ``dim`` is even and at least 4.
-    Source: Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762), section 3.5.
+    They fall geometrically from 1, with ``freq_shift=1`` to ``1/max_period``.
+    ``cosine_first`` puts the cosines before the sines. Made for labels of the order of
+    0 to 1000, as the step numbers of DDPM. ``dim`` is even and at least 4. Source:
+    Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762), section 3.5.
     """
     half = dim // 2
-    frequencies = jnp.exp(-math.log(max_period) / (half - freq_shift) * jnp.arange(half, dtype=t.dtype))
+    frequencies = jnp.exp(
+        -math.log(max_period) / (half - freq_shift) * jnp.arange(half, dtype=t.dtype)
+    )
     angles = t[:, None] * frequencies
     parts = [jnp.sin(angles), jnp.cos(angles)]
     return jnp.concatenate(parts[::-1] if cosine_first else parts, axis=-1)
 
 
 class FourierEmbedding(nn.Module):
-    """``[sin(2 pi w t), cos(2 pi w t)]`` with ``w ~ N(0, scale^2)`` drawn at initialisation and never trained.
+    """``[sin(2 pi w t), cos(2 pi w t)]`` with ``w ~ N(0, scale^2)`` drawn at
+    initialisation and never trained.
 
-    Made for labels of the order of one, as ``log sigma``. The frequencies are the parameter ``frequencies``, so that
-    they are saved with the network; no gradient reaches them. Sources: Tancik et al. 2020
-    (https://arxiv.org/abs/2006.10739); Song et al. 2021 (https://arxiv.org/abs/2011.13456), appendix C.
+    Made for labels of the order of one, as ``log sigma``. The frequencies are the
+    parameter ``frequencies``, so that they are saved with the network; no gradient
+    reaches them. Sources: Tancik et al. 2020 (https://arxiv.org/abs/2006.10739); Song
+    et al. 2021 (https://arxiv.org/abs/2011.13456), appendix C.
     """
 
     dim: int
@@ -58,17 +64,21 @@ class FourierEmbedding(nn.Module):
     @nn.compact
     def __call__(self, t: Float[Array, " b"]) -> Float[Array, "b dim"]:
         """Embed the labels ``t``."""
-        frequencies = self.param("frequencies", nn.initializers.normal(self.scale), (self.dim // 2,))
+        frequencies = self.param(
+            "frequencies", nn.initializers.normal(self.scale), (self.dim // 2,)
+        )
         angles = 2 * jnp.pi * t[:, None] * jax.lax.stop_gradient(frequencies)
         return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
 class ConditionEmbedding(nn.Module):
-    """What every block of a network is told: the time label and, if there are classes, the class label.
+    """What every block of a network is told: the time label and, if there are classes,
+    the class label.
 
-    ``Dense(act(Dense(embed(t)))) + table[label]``, of ``dim`` numbers. The label is an integer; None, or one outside
-    ``0 .. num_classes - 1``, adds nothing, which is how one network is trained with and without labels
-    (Ho and Salimans 2022, https://arxiv.org/abs/2207.12598).
+    ``Dense(act(Dense(embed(t)))) + table[label]``, of ``dim`` numbers. The label is an
+    integer; None, or one outside ``0 .. num_classes - 1``, adds nothing, which is how
+    one network is trained with and without labels (Ho and Salimans 2022,
+    https://arxiv.org/abs/2207.12598).
 
     Raises:
         ValueError: a label is given and ``num_classes`` is None.
@@ -83,7 +93,9 @@ class ConditionEmbedding(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, t: Float[Array, " b"], label: Int[Array, " b"] | None = None) -> Float[Array, "b dim"]:
+    def __call__(
+        self, t: Float[Array, " b"], label: Int[Array, " b"] | None = None
+    ) -> Float[Array, "b dim"]:
         """Embed the time labels ``t`` and the class labels."""
         # The angles need float32: bfloat16 cannot tell label 998 from 999.
         t = t.astype(jnp.promote_types(t.dtype, jnp.float32))
@@ -91,11 +103,17 @@ class ConditionEmbedding(nn.Module):
             features = FourierEmbedding(self.features, self.fourier_scale)(t)
         else:
             features = positional_embedding(t, self.features)
-        hidden = ACTIVATIONS[self.activation](nn.Dense(self.dim, dtype=self.dtype)(features.astype(self.dtype)))
+        hidden = ACTIVATIONS[self.activation](
+            nn.Dense(self.dim, dtype=self.dtype)(features.astype(self.dtype))
+        )
         condition = nn.Dense(self.dim, dtype=self.dtype)(hidden)
         if label is None:
             return condition
         if self.num_classes is None:
-            raise ValueError("a label was given to a network built without classes; build it with num_classes")
+            raise ValueError(
+                "a label was given to a network built without classes; build it with num_classes"
+            )
         one_hot = jax.nn.one_hot(label, self.num_classes, dtype=self.dtype)
-        return condition + nn.Dense(self.dim, use_bias=False, dtype=self.dtype, name="label")(one_hot)
+        return condition + nn.Dense(self.dim, use_bias=False, dtype=self.dtype, name="label")(
+            one_hot
+        )

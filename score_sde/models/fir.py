@@ -1,8 +1,9 @@
 """Resampling by two with a finite impulse response filter, an axis at a time.
 
-The filter is separable, so each axis is a short sum of shifted slices: on the CPU several times faster than a
-two-dimensional convolution of one channel. Sources: Karras et al. 2019 (https://arxiv.org/abs/1912.04958), appendix B;
-Song et al. 2021, appendix H.
+The filter is separable, so each axis is a short sum of shifted slices: on the CPU
+several times faster than a two-dimensional convolution of one channel. Sources: Karras
+et al. 2019 (https://arxiv.org/abs/1912.04958), appendix B; Song et al. 2021, appendix
+H.
 """
 
 from collections.abc import Sequence
@@ -16,9 +17,15 @@ SPACE = (1, 2)
 
 
 def fir_filter(
-    x: Float[Array, "b h w c"], kernel: Sequence[int | float], *, pad: tuple[int, int], gain: float = 1.0
+    x: Float[Array, "b h w c"],
+    kernel: Sequence[int | float],
+    *,
+    pad: tuple[int, int],
+    gain: float = 1.0,
 ) -> Float[Array, "b h2 w2 c"]:
-    """Pad each axis with ``pad`` zeros and convolve it with ``kernel``, normalised to the sum ``gain``."""
+    """Pad each axis with ``pad`` zeros and convolve it with ``kernel``, normalised to
+    the sum ``gain``.
+    """
     for axis in SPACE:
         taps = _taps(kernel, gain)
         padded = _pad(x, axis, pad)
@@ -27,20 +34,27 @@ def fir_filter(
     return x
 
 
-def fir_downsample(x: Float[Array, "b h w c"], kernel: Sequence[int | float]) -> Float[Array, "b h//2 w//2 c"]:
+def fir_downsample(
+    x: Float[Array, "b h w c"], kernel: Sequence[int | float]
+) -> Float[Array, "b h//2 w//2 c"]:
     """Filter, then keep every second pixel of each axis."""
     overlap = len(kernel) - 2
     for axis in SPACE:
         taps, size = _taps(kernel, 1.0), x.shape[axis] // 2
         padded = _pad(x, axis, ((overlap + 1) // 2, overlap // 2))
-        x = _weighted(taps, [_take(padded, axis, start, size, step=2) for start in range(len(taps))])
+        x = _weighted(
+            taps, [_take(padded, axis, start, size, step=2) for start in range(len(taps))]
+        )
     return x
 
 
-def fir_upsample(x: Float[Array, "b h w c"], kernel: Sequence[int | float]) -> Float[Array, "b 2*h 2*w c"]:
+def fir_upsample(
+    x: Float[Array, "b h w c"], kernel: Sequence[int | float]
+) -> Float[Array, "b 2*h 2*w c"]:
     """Insert a zero after every pixel of each axis, then filter with twice the gain.
 
-    The zeros are never made: an even and an odd pixel of the result have different taps on the pixels given.
+    The zeros are never made: an even and an odd pixel of the result have different taps
+    on the pixels given.
     """
     overlap = len(kernel) - 2
     before = (overlap + 1) // 2 + 1
@@ -51,7 +65,11 @@ def fir_upsample(x: Float[Array, "b h w c"], kernel: Sequence[int | float]) -> F
         for phase in (0, 1):
             used = [j for j in range(len(taps)) if (phase - before + j) % 2 == 0]
             starts = [reach + (phase - before + j) // 2 for j in used]
-            phases.append(_weighted([taps[j] for j in used], [_take(padded, axis, start, size) for start in starts]))
+            phases.append(
+                _weighted(
+                    [taps[j] for j in used], [_take(padded, axis, start, size) for start in starts]
+                )
+            )
         shape = [*x.shape[:axis], 2 * size, *x.shape[axis + 1 :]]
         x = jnp.stack(phases, axis=axis + 1).reshape(shape)
     return x

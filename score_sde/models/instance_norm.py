@@ -1,10 +1,12 @@
-"""Normalisation of each channel of each image ``[b, h, w, c]`` by its own statistics, for the NCSN networks.
+"""Normalisation of each channel of each image ``[b, h, w, c]`` by its own statistics,
+for the NCSN networks.
 
-With the mean ``m`` and variance ``v`` of a channel of one image over its pixels, every layer here is one affine map per
-channel, ``y = a x + c``. Plain instance normalisation forgets ``m``, and with it the colours of the image;
-InstanceNorm++ adds back ``m`` standardised over the channels (Song and Ermon 2019,
-https://arxiv.org/abs/1907.05600, appendix A.1). Statistics are taken in
-float32 at least. Where a variance is unbiased (divided by ``n - 1``), the published checkpoints were trained so.
+With the mean ``m`` and variance ``v`` of a channel of one image over its pixels, every
+layer here is one affine map per channel, ``y = a x + c``. Plain instance normalisation
+forgets ``m``, and with it the colours of the image; InstanceNorm++ adds back ``m``
+standardised over the channels (Song and Ermon 2019, https://arxiv.org/abs/1907.05600,
+appendix A.1). Statistics are taken in float32 at least. Where a variance is unbiased
+(divided by ``n - 1``), the published checkpoints were trained so.
 """
 
 from collections.abc import Callable
@@ -22,7 +24,9 @@ EPSILON = 1e-5
 """What is added to each variance."""
 
 
-def _near_one(key: Key, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Shaped[Array, "..."]:
+def _near_one(
+    key: Key, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32
+) -> Shaped[Array, "..."]:
     return 1 + 0.02 * jax.random.normal(key, shape, dtype)
 
 
@@ -33,7 +37,8 @@ def _wide(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
 def _moments(x: Float[Array, "b h w c"]) -> tuple[Float[Array, "b c"], Float[Array, "b c"]]:
     """The mean and variance of each channel over the pixels."""
     wide = _wide(x)
-    # Two passes: the mean of a single channel can be large beside its spread, where E[x^2] - m^2 loses all digits.
+    # Two passes: the mean of a single channel can be large beside its spread, where
+    # E[x^2] - m^2 loses all digits.
     return jnp.mean(wide, axis=(1, 2)), jnp.var(wide, axis=(1, 2))
 
 
@@ -60,7 +65,9 @@ def _plus(
 
 
 class InstanceNorm(nn.Module):
-    """``scale (x - m) / sqrt(v + e) + bias`` (Ulyanov et al. 2016, https://arxiv.org/abs/1607.08022)."""
+    """``scale (x - m) / sqrt(v + e) + bias`` (Ulyanov et al. 2016,
+    https://arxiv.org/abs/1607.08022).
+    """
 
     dtype: DTypeLike = jnp.float32
 
@@ -75,7 +82,9 @@ class InstanceNorm(nn.Module):
 
 
 class VarianceNorm(nn.Module):
-    """``scale x / sqrt(v + e)`` with ``v`` unbiased: the mean stays (Song and Ermon 2020, NCSNv2)."""
+    """``scale x / sqrt(v + e)`` with ``v`` unbiased: the mean stays (Song and Ermon
+    2020, NCSNv2).
+    """
 
     dtype: DTypeLike = jnp.float32
 
@@ -90,7 +99,8 @@ class VarianceNorm(nn.Module):
 
 
 class InstanceNormPlus(nn.Module):
-    """InstanceNorm++: ``gamma ((x - m) / sqrt(v + e) + alpha m') + beta``, ``m'`` being ``m`` standardised.
+    """InstanceNorm++: ``gamma ((x - m) / sqrt(v + e) + alpha m') + beta``, ``m'`` being
+    ``m`` standardised.
 
     ``m`` is standardised over the channels, with an unbiased variance.
     """
@@ -108,16 +118,20 @@ class InstanceNormPlus(nn.Module):
 
 
 class ConditionalInstanceNormPlus(nn.Module):
-    """InstanceNorm++ with ``gamma``, ``alpha`` and ``beta`` of its own for each of ``num_scales`` noise levels.
+    """InstanceNorm++ with ``gamma``, ``alpha`` and ``beta`` of its own for each of
+    ``num_scales`` noise levels.
 
-    The parameter ``table [num_scales, 3 c]`` holds the three side by side. A level outside the table gives NaN.
+    The parameter ``table [num_scales, 3 c]`` holds the three side by side. A level
+    outside the table gives NaN.
     """
 
     num_scales: int
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], level: Int[Array, " b"]) -> Float[Array, "b h w c"]:
+    def __call__(
+        self, x: Float[Array, "b h w c"], level: Int[Array, " b"]
+    ) -> Float[Array, "b h w c"]:
         """Normalise ``x``, each image by the parameters of its noise level."""
         channels = x.shape[-1]
 

@@ -1,4 +1,6 @@
-"""The time labels that a network takes, where not every number is one, and whether a parameterization gives such."""
+"""The time labels that a network takes, where not every number is one, and whether a
+parameterization gives such.
+"""
 
 import abc
 import functools
@@ -21,7 +23,8 @@ class Given:
     Attributes:
         name: that of the parameterization, for messages.
         at: the label at a time, as the network gets it.
-        is_logarithm: whether the parameterization's own label is the logarithm of a noise level.
+        is_logarithm: whether the parameterization's own label is the logarithm of a
+            noise level.
         first: the first time at which the network is evaluated.
         end: the last.
         trained: whether the network is to be trained, rather than to be used as it is.
@@ -42,20 +45,26 @@ class Labels(abc.ABC):
     network: str
 
     def adapted(self, label: Scalar, *, is_logarithm: bool) -> Scalar:
-        """The label as the network takes it, from one that is or is not the logarithm of a noise level."""
+        """The label as the network takes it, from one that is or is not the logarithm
+        of a noise level.
+        """
         del is_logarithm
         return label
 
     @abc.abstractmethod
     def check(self, given: Given) -> None:
-        """Raise ``ValueError``, in one line that says what would be right, for labels that the network cannot take."""
+        """Raise ``ValueError``, in one line that says what would be right, for labels
+        that the network cannot take.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
 class PositiveLabels(Labels):
-    """Numbers greater than 0, whose logarithm is embedded; with ``divides``, the label divides the output too.
+    """Numbers greater than 0, whose logarithm is embedded; with ``divides``, the label
+    divides the output too.
 
-    A label that is a logarithm already, as in EDM, is embedded as it is: the network is given its exponential.
+    A label that is a logarithm already, as in EDM, is embedded as it is: the network is
+    given its exponential.
     """
 
     divides: bool = False
@@ -65,18 +74,23 @@ class PositiveLabels(Labels):
         return jnp.exp(label) if is_logarithm else label
 
     def check(self, given: Given) -> None:
-        """Raise ``ValueError`` where a label is not positive, or is a logarithm that would divide the output."""
+        """Raise ``ValueError`` where a label is not positive, or is a logarithm that
+        would divide the output.
+        """
         if self.divides and given.is_logarithm:
             raise ValueError(
-                f"scale_by_sigma divides the output of {self.network} by its time label, and that of {given.name} is "
+                f"scale_by_sigma divides the output of {self.network} by its time label, and that "
+                f"of {given.name} is "
                 f"a logarithm: choose scale_by_sigma=False, or time_label='noise_level'"
             )
         for t in (given.first, 0.5 * (given.first + given.end), given.end):
             label = given.at(t)
             if not 0.0 < label < math.inf:
                 raise ValueError(
-                    f"{self.network} embeds the logarithm of its time label, which must be positive, and {given.name} "
-                    f"gives {label:.4g} at t={t:.4g}: choose time_label='noise_level', or embedding_type='positional' "
+                    f"{self.network} embeds the logarithm of its time label, which must be "
+                    f"positive, and {given.name} "
+                    f"gives {label:.4g} at t={t:.4g}: choose time_label='noise_level', or "
+                    "embedding_type='positional' "
                     f"for indices from 0 on"
                 )
 
@@ -88,21 +102,30 @@ class LevelLabels(Labels):
     num_levels: int
 
     def check(self, given: Given) -> None:
-        """Raise ``ValueError`` where a label is not in the table, or, to be trained, if they do not count it down."""
+        """Raise ``ValueError`` where a label is not in the table, or, to be trained, if
+        they do not count it down.
+        """
         last = self.num_levels - 1
         start, end = (given.at(t) for t in (0.0 if given.trained else given.first, given.end))
         ends = [round(label) if math.isfinite(label) else -1 for label in (start, end)]
         if ends == [last, 0] or (not given.trained and all(0 <= label <= last for label in ends)):
             return
         raise ValueError(
-            f"{self.network} takes as its time label the index of one of {self.num_levels} noise levels, from {last} "
-            f"at t=0 to 0 at t_max, and {given.name} gives {start:.4g} to {end:.4g}: choose the parameterization "
+            f"{self.network} takes as its time label the index of one of {self.num_levels} noise "
+            f"levels, from {last} "
+            f"at t=0 to 0 at t_max, and {given.name} gives {start:.4g} to {end:.4g}: choose the "
+            "parameterization "
             f"discrete_score with num_scales={self.num_levels}"
         )
 
 
 def check_labels(
-    sde: SDE, labels: Labels | None, parameterization: Parameterization, *, first: float, trained: bool = False
+    sde: SDE,
+    labels: Labels | None,
+    parameterization: Parameterization,
+    *,
+    first: float,
+    trained: bool = False,
 ) -> None:
     """Check the labels that a parameterization gives from the time ``first`` to the end of the SDE.
 
@@ -120,7 +143,9 @@ def check_labels(
 
 
 @functools.lru_cache(maxsize=1024)
-def _check(sde: SDE, labels: Labels, parameterization: Parameterization, first: float, trained: bool) -> None:
+def _check(
+    sde: SDE, labels: Labels, parameterization: Parameterization, first: float, trained: bool
+) -> None:
     is_logarithm = parameterization.label_is_logarithm
 
     def label_at(t: float) -> float:
@@ -131,7 +156,14 @@ def _check(sde: SDE, labels: Labels, parameterization: Parameterization, first: 
     try:
         with jax.ensure_compile_time_eval():
             labels.check(
-                Given(name=name, at=label_at, is_logarithm=is_logarithm, first=first, end=end, trained=trained)
+                Given(
+                    name=name,
+                    at=label_at,
+                    is_logarithm=is_logarithm,
+                    first=first,
+                    end=end,
+                    trained=trained,
+                )
             )
     except jax.errors.ConcretizationTypeError:  # an SDE with parameters that are being traced
         return

@@ -1,4 +1,6 @@
-"""Layers of image networks on ``[b, h, w, c]``: normalisation, attention, residual block, resampling."""
+"""Layers of image networks on ``[b, h, w, c]``: normalisation, attention, residual
+block, resampling.
+"""
 
 import flax.linen as nn
 import jax
@@ -10,7 +12,9 @@ from score_sde.models.embeddings import ACTIVATIONS
 
 
 def default_num_groups(channels: int) -> int:
-    """The largest divisor of ``channels`` that is at most ``min(channels // 4, 32)``, and at least 1."""
+    """The largest divisor of ``channels`` that is at most ``min(channels // 4, 32)``,
+    and at least 1.
+    """
     limit = max(1, min(channels // 4, 32))
     return next(groups for groups in range(limit, 0, -1) if channels % groups == 0)
 
@@ -18,10 +22,11 @@ def default_num_groups(channels: int) -> int:
 class GroupNorm(nn.Module):
     """Group normalisation as one affine map per channel, ``y = a x + c``.
 
-    With the mean ``m`` and variance ``v`` of a sample's group of channels, ``a = scale / sqrt(v + epsilon)`` and
-    ``c = bias - a m``. The statistics are sums per channel, gathered into groups afterwards, so the large array is
-    read once for them and once for the map, and is never reshaped; they are taken in float32 at least.
-    Channels are the last axis. Source: Wu and He 2018 (https://arxiv.org/abs/1803.08494).
+    With the mean ``m`` and variance ``v`` of a sample's group of channels, ``a = scale
+    / sqrt(v + epsilon)`` and ``c = bias - a m``. The statistics are sums per channel,
+    gathered into groups afterwards, so the large array is read once for them and once
+    for the map, and is never reshaped; they are taken in float32 at least. Channels are
+    the last axis. Source: Wu and He 2018 (https://arxiv.org/abs/1803.08494).
 
     Raises:
         ValueError: ``num_groups`` does not divide the number of channels.
@@ -43,7 +48,9 @@ class GroupNorm(nn.Module):
         space = tuple(range(1, x.ndim - 1))
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         mean = _group_mean(jnp.mean(wide, axis=space), groups)
-        variance = jnp.maximum(_group_mean(jnp.mean(jnp.square(wide), axis=space), groups) - jnp.square(mean), 0)
+        variance = jnp.maximum(
+            _group_mean(jnp.mean(jnp.square(wide), axis=space), groups) - jnp.square(mean), 0
+        )
         a = scale * jax.lax.rsqrt(variance + self.epsilon)
         c = bias - a * mean
         return (wide * jnp.expand_dims(a, space) + jnp.expand_dims(c, space)).astype(self.dtype)
@@ -56,8 +63,11 @@ def _group_mean(values: Float[Array, "b c"], groups: int) -> Float[Array, "b c"]
     return jnp.repeat(mean, c // groups, axis=-1)
 
 
-def attend(q: Float[Array, "b n c"], k: Float[Array, "b m c"], v: Float[Array, "b m d"]) -> Float[Array, "b n d"]:
-    """``softmax(q k^T / sqrt(c)) v`` as two batched matrix products; the softmax is taken in float32 at least.
+def attend(
+    q: Float[Array, "b n c"], k: Float[Array, "b m c"], v: Float[Array, "b m d"]
+) -> Float[Array, "b n d"]:
+    """``softmax(q k^T / sqrt(c)) v`` as two batched matrix products; the softmax is
+    taken in float32 at least.
 
     Source: Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762), equation 1.
     """
@@ -67,9 +77,13 @@ def attend(q: Float[Array, "b n c"], k: Float[Array, "b m c"], v: Float[Array, "
 
 
 def attend_by_heads(
-    q: Float[Array, "b n c"], k: Float[Array, "b m c"], v: Float[Array, "b m c"], head_dim: int | None
+    q: Float[Array, "b n c"],
+    k: Float[Array, "b m c"],
+    v: Float[Array, "b m c"],
+    head_dim: int | None,
 ) -> Float[Array, "b n c"]:
-    """`attend` for each group of ``head_dim`` neighbouring channels by itself; None takes all channels as one.
+    """`attend` for each group of ``head_dim`` neighbouring channels by itself; None
+    takes all channels as one.
 
     Raises:
         ValueError: ``head_dim`` does not divide the number of channels.
@@ -78,13 +92,16 @@ def attend_by_heads(
     if head_dim is None or head_dim == channels:
         return attend(q, k, v)
     if channels % head_dim:
-        raise ValueError(f"attention_head_dim must divide the {channels} channels that attend, got {head_dim}")
+        raise ValueError(
+            f"attention_head_dim must divide the {channels} channels that attend, got {head_dim}"
+        )
     heads = (part.reshape(*part.shape[:2], channels // head_dim, head_dim) for part in (q, k, v))
     return jax.vmap(attend, in_axes=2, out_axes=2)(*heads).reshape(q.shape)
 
 
 class AttentionBlock(nn.Module):
-    """``x + Dense(attend(Dense(GroupNorm(x))))``: every pixel attends to every pixel, with one head.
+    """``x + Dense(attend(Dense(GroupNorm(x))))``: every pixel attends to every pixel,
+    with one head.
 
     The last map starts at zero, so the block starts as the identity.
     """
@@ -97,7 +114,9 @@ class AttentionBlock(nn.Module):
         b, h, w, c = x.shape
         normed = GroupNorm(dtype=self.dtype, name="norm")(x).reshape(b, h * w, c)
         q, k, v = jnp.split(nn.Dense(3 * c, dtype=self.dtype, name="qkv")(normed), 3, axis=-1)
-        mixed = nn.Dense(c, dtype=self.dtype, kernel_init=nn.initializers.zeros_init(), name="out")(attend(q, k, v))
+        mixed = nn.Dense(c, dtype=self.dtype, kernel_init=nn.initializers.zeros_init(), name="out")(
+            attend(q, k, v)
+        )
         return x + mixed.reshape(b, h, w, c)
 
 
@@ -112,15 +131,18 @@ class Conv3x3(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w channels"]:
         """Convolve ``x``."""
         kernel_init = nn.initializers.zeros_init() if self.zero else nn.initializers.lecun_normal()
-        return nn.Conv(self.channels, (3, 3), dtype=self.dtype, kernel_init=kernel_init, name="conv")(x)
+        return nn.Conv(
+            self.channels, (3, 3), dtype=self.dtype, kernel_init=kernel_init, name="conv"
+        )(x)
 
 
 class ResidualBlock(nn.Module):
     """``skip(x) + conv(drop(act(norm(conv(act(norm(x))) + Dense(act(condition))))))``.
 
-    ``condition`` is the embedding ``[b, d]`` of time and label. The last convolution starts at zero; ``skip`` is the
-    identity, or a linear map of the channels where their number changes. The order of the layers is that of DDPM
-    (Ho et al. 2020, https://arxiv.org/abs/2006.11239, appendix B).
+    ``condition`` is the embedding ``[b, d]`` of time and label. The last convolution
+    starts at zero; ``skip`` is the identity, or a linear map of the channels where
+    their number changes. The order of the layers is that of DDPM (Ho et al. 2020,
+    https://arxiv.org/abs/2006.11239, appendix B).
     """
 
     channels: int
@@ -132,11 +154,18 @@ class ResidualBlock(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w c"], condition: Float[Array, "b d"], *, train: bool = False
     ) -> Float[Array, "b h w channels"]:
-        """Transform ``x``, told of time and label by ``condition``; ``train`` switches dropout on."""
+        """Transform ``x``, told of time and label by ``condition``; ``train`` switches
+        dropout on.
+        """
         act = ACTIVATIONS[self.activation]
         h = act(GroupNorm(dtype=self.dtype, name="norm_in")(x))
         h = Conv3x3(self.channels, dtype=self.dtype, name="conv_in")(h)
-        h = h + nn.Dense(self.channels, dtype=self.dtype, name="condition")(act(condition))[:, None, None, :]
+        h = (
+            h
+            + nn.Dense(self.channels, dtype=self.dtype, name="condition")(act(condition))[
+                :, None, None, :
+            ]
+        )
         h = act(GroupNorm(dtype=self.dtype, name="norm_out")(h))
         h = nn.Dropout(self.dropout, deterministic=not train)(h)
         h = Conv3x3(self.channels, zero=True, dtype=self.dtype, name="conv_out")(h)
@@ -148,7 +177,9 @@ class ResidualBlock(nn.Module):
 def upsample(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
     """Twice the height and width, each pixel repeated."""
     b, h, w, c = x.shape
-    return jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
+    return jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c)).reshape(
+        b, 2 * h, 2 * w, c
+    )
 
 
 def downsample(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:

@@ -13,10 +13,11 @@ from score_sde.models.embeddings import ACTIVATIONS, EMBEDDINGS, ConditionEmbedd
 
 
 class MLP(nn.Module):
-    """Layers ``act(Dense(h) + Dense(act(condition)))``, each added to ``h`` where the sizes agree, then a linear map.
+    """Layers ``act(Dense(h) + Dense(act(condition)))``, each added to ``h`` where the
+    sizes agree, then a linear map.
 
-    A sample of any shape is flattened, and the output has the shape of the sample. ``condition`` embeds time and label.
-    The last map starts at zero.
+    A sample of any shape is flattened, and the output has the shape of the sample.
+    ``condition`` embeds time and label. The last map starts at zero.
     """
 
     hidden_sizes: tuple[int, ...] = (128, 128, 128)
@@ -52,11 +53,15 @@ class MLP(nn.Module):
         flat = x.reshape(x.shape[0], -1).astype(self.dtype)
         h = flat
         for i, size in enumerate(self.hidden_sizes):
-            told = nn.Dense(size, use_bias=False, dtype=self.dtype, name=f"condition_{i}")(act(condition))
+            told = nn.Dense(size, use_bias=False, dtype=self.dtype, name=f"condition_{i}")(
+                act(condition)
+            )
             new = act(nn.Dense(size, dtype=self.dtype, name=f"hidden_{i}")(h) + told)
             new = nn.Dropout(self.dropout, deterministic=not train)(new)
             h = h + new if i > 0 and h.shape[-1] == size else new
-        out = nn.Dense(flat.shape[-1], dtype=self.dtype, kernel_init=nn.initializers.zeros_init(), name="out")(h)
+        out = nn.Dense(
+            flat.shape[-1], dtype=self.dtype, kernel_init=nn.initializers.zeros_init(), name="out"
+        )(h)
         return out.reshape(x.shape).astype(x.dtype)
 
 
@@ -78,8 +83,10 @@ def mlp(
         shape: the shape of one sample; it is flattened.
         hidden_sizes: the width of each hidden layer.
         embedding_dim: the number of features of the time embedding; even, 4 or more.
-        embedding: ``positional`` for time labels of the order of 0 to 1000, ``fourier`` for labels of the order of one.
-        fourier_scale: the standard deviation of the frequencies of the Fourier embedding.
+        embedding: ``positional`` for time labels of the order of 0 to 1000, ``fourier``
+            for labels of the order of one.
+        fourier_scale: the standard deviation of the frequencies of the Fourier
+            embedding.
         activation: one of `score_sde.models.ACTIVATIONS`.
         dropout: the rate of dropout after each hidden layer.
         num_classes: the number of class labels, or None.
@@ -95,7 +102,11 @@ def mlp(
         fourier_scale=options.positive("fourier_scale", fourier_scale),
         activation=options.one_of("activation", activation, ACTIVATIONS),
         dropout=options.rate("dropout", dropout),
-        num_classes=None if num_classes is None else options.at_least("num_classes", num_classes, 1),
+        num_classes=None
+        if num_classes is None
+        else options.at_least("num_classes", num_classes, 1),
         dtype=options.one_of("dtype", dtype, options.DTYPES),
     )
-    return from_linen(module, options.all_at_least("shape", shape, 1), conditional=num_classes is not None)
+    return from_linen(
+        module, options.all_at_least("shape", shape, 1), conditional=num_classes is not None
+    )

@@ -1,4 +1,6 @@
-"""NCSN, the noise-conditional RefineNet of Song and Ermon 2019 (https://arxiv.org/abs/1907.05600), appendix A."""
+"""NCSN, the noise-conditional RefineNet of Song and Ermon 2019
+(https://arxiv.org/abs/1907.05600), appendix A.
+"""
 
 from collections.abc import Sequence
 
@@ -36,25 +38,31 @@ def ncsn(
 ) -> ScoreNetwork:
     """Build a `RefineNet` whose every normalisation has parameters of its own for each noise level.
 
-    The time label is the index of a noise level in the geometric table that falls from ``sigma_max`` to ``sigma_min``.
+    The time label is the index of a noise level in the geometric table that falls from
+    ``sigma_max`` to ``sigma_min``.
 
     Args:
-        shape: the shape ``(height, width, channels)`` of one image; height and width must be even.
+        shape: the shape ``(height, width, channels)`` of one image; height and width
+            must be even.
         nf: the number of channels at full resolution.
         num_scales: the number of noise levels.
-        sigma_min: the last and least noise level; without effect unless ``scale_by_sigma``, as ``sigma_max``.
+        sigma_min: the last and least noise level; without effect unless
+            ``scale_by_sigma``, as ``sigma_max``.
         sigma_max: the first and greatest noise level.
         nonlinearity: one of `score_sde.models.refinenet.NONLINEARITIES`.
         normalization: ``InstanceNorm++``.
-        interpolation: how coarse levels are enlarged, ``bilinear`` or ``nearest_neighbor``.
-        scale_by_sigma: divide the output by the sigma of the noise level. The network of 2019 does not: it learns the
-            score itself.
+        interpolation: how coarse levels are enlarged, ``bilinear`` or
+            ``nearest_neighbor``.
+        scale_by_sigma: divide the output by the sigma of the noise level. The network
+            of 2019 does not: it learns the score itself.
         rescale_input: take images in [0, 1] to [-1, 1] first.
         dtype: the type computed in; the parameters are float32.
-        remat: compute the blocks again in the backward pass instead of keeping what they computed: less memory.
+        remat: compute the blocks again in the backward pass instead of keeping what
+            they computed: less memory.
 
     Raises:
-        ValueError: an argument is out of its range, or the image does not fit the architecture.
+        ValueError: an argument is out of its range, or the image does not fit the
+            architecture.
     """
     size = options.all_at_least("shape", shape, 1)
     stages = STAGES[64]

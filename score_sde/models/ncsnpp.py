@@ -8,7 +8,15 @@ from jaxtyping import Array, Float, Int
 
 from score_sde.models import options
 from score_sde.models.base import ScoreNetwork, from_linen
-from score_sde.models.blocks import NONLINEARITIES, Attention, Downsample, ResBlock, Style, Upsample, conv
+from score_sde.models.blocks import (
+    NONLINEARITIES,
+    Attention,
+    Downsample,
+    ResBlock,
+    Style,
+    Upsample,
+    conv,
+)
 from score_sde.models.conditioning import descending_sigmas, tell
 from score_sde.models.labels import Labels, LevelLabels, PositiveLabels
 
@@ -16,8 +24,9 @@ from score_sde.models.labels import Labels, LevelLabels, PositiveLabels
 class NCSNpp(nn.Module):
     """A U-Net of residual blocks, with pyramids of the input and of the output beside it.
 
-    ``progressive_input`` adds the halved input to every level on the way down, ``progressive`` grows the output level
-    by level on the way up. Source: Song et al. 2021 (https://arxiv.org/abs/2011.13456), section 4.1 and appendix H.
+    ``progressive_input`` adds the halved input to every level on the way down,
+    ``progressive`` grows the output level by level on the way up. Source: Song et al.
+    2021 (https://arxiv.org/abs/2011.13456), section 4.1 and appendix H.
     """
 
     style: Style
@@ -58,10 +67,19 @@ class NCSNpp(nn.Module):
         out = self._up(h, skips, condition, x.shape[-1], train).astype(x.dtype)
         return out / self._sigma(t)[:, None, None, None] if self.scale_by_sigma else out
 
-    def _condition(self, t: Float[Array, " b"], label: Int[Array, " b"] | None) -> Float[Array, "b d"] | None:
+    def _condition(
+        self, t: Float[Array, " b"], label: Int[Array, " b"] | None
+    ) -> Float[Array, "b d"] | None:
         if not self.conditional:
             return None
-        return tell(self.style, t, label, nf=self.nf, fourier_scale=self.fourier_scale, num_classes=self.num_classes)
+        return tell(
+            self.style,
+            t,
+            label,
+            nf=self.nf,
+            fourier_scale=self.fourier_scale,
+            num_classes=self.num_classes,
+        )
 
     def _sigma(self, t: Float[Array, " b"]) -> Float[Array, " b"]:
         """The noise level that the label stands for: itself, or a level of the table."""
@@ -96,17 +114,27 @@ class NCSNpp(nn.Module):
             return joined, joined
         smaller = self.style.downsampled(pyramid)
         mapped = conv(h.shape[-1], self.style, f"input_{level}", size=1)(smaller)
-        joined = mapped + h if self.progressive_combine == "sum" else jnp.concatenate([mapped, h], axis=-1)
+        joined = (
+            mapped + h
+            if self.progressive_combine == "sum"
+            else jnp.concatenate([mapped, h], axis=-1)
+        )
         return joined, smaller
 
-    def _up(self, h: Array, skips: list[Array], condition: Array | None, channels: int, train: bool) -> Array:
+    def _up(
+        self, h: Array, skips: list[Array], condition: Array | None, channels: int, train: bool
+    ) -> Array:
         """From the smallest size to the output."""
         pyramid = None
         for level in reversed(range(len(self.ch_mult))):
             for i in range(self.num_res_blocks + 1):
                 h = jnp.concatenate([h, skips.pop()], axis=-1)
-                groups = 32 if self.diffusers_groups and h.shape[1] in self.attn_resolutions else None
-                h = self._block(self.nf * self.ch_mult[level], f"up_{level}_{i}", groups=groups)(h, condition, train)
+                groups = (
+                    32 if self.diffusers_groups and h.shape[1] in self.attn_resolutions else None
+                )
+                h = self._block(self.nf * self.ch_mult[level], f"up_{level}_{i}", groups=groups)(
+                    h, condition, train
+                )
             h = self._attend(h, f"up_{level}_attention")
             if self.progressive == "output_skip":
                 pyramid = self._output(h, pyramid, channels, level)
@@ -127,7 +155,9 @@ class NCSNpp(nn.Module):
         return self.style.upsampled(h)
 
     def _output(self, h: Array, pyramid: Array | None, channels: int, level: int) -> Array:
-        """The output so far at the size of ``h``: that of the level before, doubled, and what this one adds."""
+        """The output so far at the size of ``h``: that of the level before, doubled,
+        and what this one adds.
+        """
         h = self.style.act(self.style.norm(f"output_{level}_norm")(h))
         new = conv(channels, self.style, f"output_{level}", scale=self.style.init_scale)(h)
         return new if pyramid is None else self.style.upsampled(pyramid) + new
@@ -137,10 +167,14 @@ class NCSNpp(nn.Module):
         if pyramid is None:
             normed = self.style.act(self.style.norm(f"output_{level}_norm")(h))
             return h, conv(h.shape[-1], self.style, f"output_{level}")(normed)
-        joined = self.style.add(Upsample(self.style, h.shape[-1], name=f"output_{level}")(pyramid), h)
+        joined = self.style.add(
+            Upsample(self.style, h.shape[-1], name=f"output_{level}")(pyramid), h
+        )
         return joined, joined
 
-    def _block(self, channels: int, name: str, resample: str | None = None, *, groups: int | None = None) -> nn.Module:
+    def _block(
+        self, channels: int, name: str, resample: str | None = None, *, groups: int | None = None
+    ) -> nn.Module:
         block = nn.remat(ResBlock, static_argnums=(3,)) if self.remat else ResBlock
         return block(self.style, channels, resample, groups, name=name)
 
@@ -155,50 +189,68 @@ def ncsnpp(
     dropout: float = 0.1, attn_resolutions: Sequence[int] = (16,), resamp_with_conv: bool = True,
     conditional: bool = True, fir: bool = True, fir_kernel: Sequence[int | float] = (1, 3, 3, 1),
     skip_rescale: bool = True, resblock_type: str = "biggan", progressive: str = "none",
-    progressive_input: str = "residual", progressive_combine: str = "sum", embedding_type: str = "fourier",
-    fourier_scale: float = 16.0, init_scale: float = 0.0, nonlinearity: str = "swish", scale_by_sigma: bool = False,
-    sigma_min: float = 0.01, sigma_max: float = 50.0, num_scales: int = 1000, rescale_input: bool = False,
-    num_classes: int | None = None, diffusers_groups: bool = False, dtype: str = "float32", remat: bool = False,
+    progressive_input: str = "residual", progressive_combine: str = "sum",
+    embedding_type: str = "fourier",
+    fourier_scale: float = 16.0, init_scale: float = 0.0, nonlinearity: str = "swish",
+    scale_by_sigma: bool = False,
+    sigma_min: float = 0.01, sigma_max: float = 50.0, num_scales: int = 1000,
+    rescale_input: bool = False,
+    num_classes: int | None = None, diffusers_groups: bool = False, dtype: str = "float32",
+    remat: bool = False,
 ) -> ScoreNetwork:  # fmt: skip
-    """Build an `NCSNpp` for images of ``shape`` ``(height, width, channels)``; the defaults are NCSN++ for CIFAR-10.
+    """Build an `NCSNpp` for images of ``shape`` ``(height, width, channels)``; the
+    defaults are NCSN++ for CIFAR-10.
 
     DDPM++ is ``fir=False, progressive_input="none", embedding_type="positional"``.
 
     Args:
-        shape: the shape of one image; height and width must halve ``len(ch_mult) - 1`` times without remainder.
+        shape: the shape of one image; height and width must halve ``len(ch_mult) - 1``
+            times without remainder.
         nf: the number of channels at full resolution; a multiple of 4.
         ch_mult: for each level, its channels as a multiple of ``nf``.
-        num_res_blocks: residual blocks of a level on the way down; there is one more on the way up.
-        attn_resolutions: the heights of the image at which there is attention; the middle always has it.
+        num_res_blocks: residual blocks of a level on the way down; there is one more on
+            the way up.
+        attn_resolutions: the heights of the image at which there is attention; the
+            middle always has it.
         dropout: the rate of dropout in each residual block.
-        resamp_with_conv: whether levels are resampled by convolutions, for ``resblock_type="ddpm"``.
+        resamp_with_conv: whether levels are resampled by convolutions, for
+            ``resblock_type="ddpm"``.
         conditional: whether the network is told the noise level.
         fir: whether to filter when resampling, rather than to average and repeat.
         fir_kernel: the filter, of 4 or more weights, an even number of them.
         skip_rescale: whether sums of two branches are divided by the root of two.
         resblock_type: ``ddpm``, or ``biggan``, whose blocks resample too.
-        progressive: the pyramid of the output: ``none``, ``output_skip`` or ``residual``.
-        progressive_input: the pyramid of the input: ``none``, ``input_skip`` or ``residual``.
+        progressive: the pyramid of the output: ``none``, ``output_skip`` or
+            ``residual``.
+        progressive_input: the pyramid of the input: ``none``, ``input_skip`` or
+            ``residual``.
         progressive_combine: how ``input_skip`` joins: ``sum`` or ``cat``.
-        embedding_type: ``fourier`` for labels that are noise levels, whose logarithm is embedded, or are logarithms of
-            them (``log_noise_to_signal``); ``positional`` for labels of the order of 0 to 1000.
+        embedding_type: ``fourier`` for labels that are noise levels, whose logarithm is
+            embedded, or are logarithms of them (``log_noise_to_signal``);
+            ``positional`` for labels of the order of 0 to 1000.
         fourier_scale: the standard deviation of the random frequencies.
-        init_scale: the variance that the last layer of each block starts with; 0 for almost nothing.
+        init_scale: the variance that the last layer of each block starts with; 0 for
+            almost nothing.
         nonlinearity: ``elu``, ``relu``, ``lrelu`` or ``swish``.
-        scale_by_sigma: whether to divide the output by the noise level: the label, or what it counts in the table.
+        scale_by_sigma: whether to divide the output by the noise level: the label, or
+            what it counts in the table.
         sigma_min: the least noise level of that table.
         sigma_max: the greatest.
         num_scales: how many there are.
         rescale_input: whether images come in [0, 1] and are mapped to [-1, 1] first.
         num_classes: the number of class labels, or None.
-        diffusers_groups: whether attention, and blocks before it on the way up, take 32 groups, as in diffusers.
+        diffusers_groups: whether attention, and blocks before it on the way up, take 32
+            groups, as in diffusers.
         dtype: the type computed in; the parameters are float32.
         remat: whether to recompute residual blocks on the way back, for less memory.
 
     Raises:
-        ValueError: an argument is out of its range, or the image does not fit the levels.
+        ValueError: an argument is out of its range, or the image does not fit the
+            levels.
     """
-    fourier = options.one_of("embedding_type", embedding_type, ("fourier", "positional")) == "fourier"
+    fourier = (
+        options.one_of("embedding_type", embedding_type, ("fourier", "positional")) == "fourier"
+    )
     style = Style(
         nonlinearity=options.one_of("nonlinearity", nonlinearity, NONLINEARITIES),
         dropout=options.rate("dropout", dropout),
@@ -212,18 +264,28 @@ def ncsnpp(
         nf=options.even("nf", nf, 4),
         ch_mult=options.all_at_least("ch_mult", ch_mult, 1),
         num_res_blocks=options.at_least("num_res_blocks", num_res_blocks, 1),
-        attn_resolutions=tuple(options.at_least("attn_resolutions", r, 1) for r in attn_resolutions),
+        attn_resolutions=tuple(
+            options.at_least("attn_resolutions", r, 1) for r in attn_resolutions
+        ),
         resamp_with_conv=resamp_with_conv,
         conditional=conditional,
         resblock_type=options.one_of("resblock_type", resblock_type, ("ddpm", "biggan")),
         progressive=options.one_of("progressive", progressive, ("none", "output_skip", "residual")),
-        progressive_input=options.one_of("progressive_input", progressive_input, ("none", "input_skip", "residual")),
-        progressive_combine=options.one_of("progressive_combine", progressive_combine, ("sum", "cat")),
+        progressive_input=options.one_of(
+            "progressive_input", progressive_input, ("none", "input_skip", "residual")
+        ),
+        progressive_combine=options.one_of(
+            "progressive_combine", progressive_combine, ("sum", "cat")
+        ),
         fourier_scale=options.positive("fourier_scale", fourier_scale) if fourier else None,
-        sigmas=tuple(descending_sigmas(num_scales, sigma_min, sigma_max)) if scale_by_sigma and not fourier else None,
+        sigmas=tuple(descending_sigmas(num_scales, sigma_min, sigma_max))
+        if scale_by_sigma and not fourier
+        else None,
         scale_by_sigma=scale_by_sigma,
         rescale_input=rescale_input,
-        num_classes=None if num_classes is None else options.at_least("num_classes", num_classes, 1),
+        num_classes=None
+        if num_classes is None
+        else options.at_least("num_classes", num_classes, 1),
         diffusers_groups=diffusers_groups,
         remat=remat,
     )
@@ -236,4 +298,6 @@ def _labels(module: NCSNpp) -> Labels | None:
         return LevelLabels(network="NCSN++ with scale_by_sigma", num_levels=len(module.sigmas))
     if module.fourier_scale is None or not (module.conditional or module.scale_by_sigma):
         return None
-    return PositiveLabels(network="NCSN++ with embedding_type='fourier'", divides=module.scale_by_sigma)
+    return PositiveLabels(
+        network="NCSN++ with embedding_type='fourier'", divides=module.scale_by_sigma
+    )

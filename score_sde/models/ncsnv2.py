@@ -18,7 +18,13 @@ from score_sde.models.refinenet import (
 
 STAGES: dict[int, tuple[Stage, ...]] = {
     64: (Stage(1), Stage(2, down=True), Stage(2, dilation=2), Stage(2, dilation=4)),
-    128: (Stage(1), Stage(2, down=True), Stage(2, down=True), Stage(4, dilation=2), Stage(4, dilation=4)),
+    128: (
+        Stage(1),
+        Stage(2, down=True),
+        Stage(2, down=True),
+        Stage(4, dilation=2),
+        Stage(4, dilation=4),
+    ),
     256: (
         Stage(1),
         Stage(2, down=True),
@@ -49,27 +55,33 @@ def ncsnv2(
 ) -> ScoreNetwork:
     """Build a `RefineNet` that is told of the noise level by the division of its output alone.
 
-    The time label is the index of a noise level in the geometric table that falls from ``sigma_max`` to ``sigma_min``.
+    The time label is the index of a noise level in the geometric table that falls from
+    ``sigma_max`` to ``sigma_min``.
 
     Args:
-        shape: the shape ``(height, width, channels)`` of one image; height and width must be divisible by 2, 4 or 8 for
-            the ``resolution`` 64, 128 or 256.
-        resolution: which architecture: 64 (4 stages), 128 (5) or 256 (6). None takes the least that is not below
-            the longer side of the image, and 256 above that.
+        shape: the shape ``(height, width, channels)`` of one image; height and width
+            must be divisible by 2, 4 or 8 for the ``resolution`` 64, 128 or 256.
+        resolution: which architecture: 64 (4 stages), 128 (5) or 256 (6). None takes
+            the least that is not below the longer side of the image, and 256 above
+            that.
         nf: the number of channels at full resolution.
         num_scales: the number of noise levels.
         sigma_min: the last and least noise level.
         sigma_max: the first and greatest noise level.
         nonlinearity: one of `score_sde.models.refinenet.NONLINEARITIES`.
         normalization: one of `score_sde.models.instance_norm.NORMALIZATIONS`.
-        interpolation: how coarse levels are enlarged, ``bilinear`` or ``nearest_neighbor``.
-        scale_by_sigma: divide the output by the sigma of the noise level, so that it is a score.
+        interpolation: how coarse levels are enlarged, ``bilinear`` or
+            ``nearest_neighbor``.
+        scale_by_sigma: divide the output by the sigma of the noise level, so that it is
+            a score.
         rescale_input: take images in [0, 1] to [-1, 1] first.
         dtype: the type computed in; the parameters are float32.
-        remat: compute the blocks again in the backward pass instead of keeping what they computed: less memory.
+        remat: compute the blocks again in the backward pass instead of keeping what
+            they computed: less memory.
 
     Raises:
-        ValueError: an argument is out of its range, or the image does not fit the architecture.
+        ValueError: an argument is out of its range, or the image does not fit the
+            architecture.
     """
     size = options.all_at_least("shape", shape, 1)
     stages = stages_for(size, resolution)
@@ -99,13 +111,18 @@ def ncsnv2(
 
 
 def stages_for(shape: Sequence[int], resolution: int | None) -> tuple[Stage, ...]:
-    """The stages of the architecture ``resolution``, or for None of that which suits images of ``shape``.
+    """The stages of the architecture ``resolution``, or for None of that which suits
+    images of ``shape``.
 
     Raises:
         ValueError: there is no architecture ``resolution``.
     """
     if resolution is None:
-        return next((stages for size, stages in STAGES.items() if max(shape[:2]) <= size), STAGES[256])
+        return next(
+            (stages for size, stages in STAGES.items() if max(shape[:2]) <= size), STAGES[256]
+        )
     if resolution not in STAGES:
-        raise ValueError(f"resolution must be one of {', '.join(map(str, STAGES))} or None, got {resolution!r}")
+        raise ValueError(
+            f"resolution must be one of {', '.join(map(str, STAGES))} or None, got {resolution!r}"
+        )
     return STAGES[resolution]

@@ -1,4 +1,6 @@
-"""Checks of the keyword arguments that build a network; each failure is one line that says what would be right."""
+"""Checks of the keyword arguments that build a network; each failure is one line that
+says what would be right.
+"""
 
 from collections.abc import Iterable, Sequence
 
@@ -35,7 +37,9 @@ def positive(name: str, value: float) -> float:
 
 
 def all_at_least(name: str, values: Sequence[int], least: int) -> tuple[int, ...]:
-    """Return ``values`` as a tuple, if there is at least one and each is a whole number, ``least`` or more."""
+    """Return ``values`` as a tuple, if there is at least one and each is a whole
+    number, ``least`` or more.
+    """
     if not values:
         raise ValueError(f"{name} must have at least one number, got {values!r}")
     return tuple(at_least(f"each number of {name}", value, least) for value in values)
@@ -63,18 +67,25 @@ def less(name: str, value: float, limit: float) -> float:
 
 
 def fir_kernel(name: str, values: Sequence[int | float]) -> tuple[float, ...]:
-    """Return ``values`` as a tuple, if they are an even number of 4 weights or more, of a sum greater than 0."""
+    """Return ``values`` as a tuple, if they are an even number of 4 weights or more, of
+    a sum greater than 0.
+    """
     if len(values) < 4 or len(values) % 2 or not sum(values) > 0:
-        raise ValueError(f"{name} must be an even number of 4 weights or more, of a positive sum, got {values!r}")
+        raise ValueError(
+            f"{name} must be an even number of 4 weights or more, of a positive sum, got {values!r}"
+        )
     return tuple(float(value) for value in values)
 
 
 def image(network: str, shape: Sequence[int], *, levels: int, key: str) -> tuple[int, ...]:
-    """Return ``shape`` as a tuple, if it is that of an image that can be halved ``levels - 1`` times."""
+    """Return ``shape`` as a tuple, if it is that of an image that can be halved
+    ``levels - 1`` times.
+    """
     size = all_at_least("shape", shape, 1)
     if len(size) != 3:
         raise ValueError(
-            f"{network} takes images of shape (height, width, channels), got data of shape {size}; an MLP takes vectors"
+            f"{network} takes images of shape (height, width, channels), got data of shape {size}; "
+            "an MLP takes vectors"
         )
     factor = 2 ** (levels - 1)
     if size[0] % factor or size[1] % factor:

@@ -1,9 +1,11 @@
 """RefineNets: a dilated residual network whose levels are fused from the coarsest to the finest.
 
-Sources: Lin et al. 2017 (https://arxiv.org/abs/1611.06612), figure 2, for the refinement blocks; Song and Ermon 2019
-(https://arxiv.org/abs/1907.05600), appendix A, and 2020 (https://arxiv.org/abs/2006.09011), appendix B, for the rest.
-Given ``num_scales``, every normalisation is conditioned on the noise level, the refinement blocks are normalised too,
-and their pooling averages (2019); without it they pool by the maximum and are not normalised (2020).
+Sources: Lin et al. 2017 (https://arxiv.org/abs/1611.06612), figure 2, for the
+refinement blocks; Song and Ermon 2019 (https://arxiv.org/abs/1907.05600), appendix A,
+and 2020 (https://arxiv.org/abs/2006.09011), appendix B, for the rest. Given
+``num_scales``, every normalisation is conditioned on the noise level, the refinement
+blocks are normalised too, and their pooling averages (2019); without it they pool by
+the maximum and are not normalised (2020).
 """
 
 import functools
@@ -47,13 +49,19 @@ class Style:
         """Apply the nonlinearity."""
         return NONLINEARITIES[self.nonlinearity](x)
 
-    def norm(self, x: Float[Array, "b h w c"], level: Int[Array, " b"], name: str) -> Float[Array, "b h w c"]:
+    def norm(
+        self, x: Float[Array, "b h w c"], level: Int[Array, " b"], name: str
+    ) -> Float[Array, "b h w c"]:
         """Normalise ``x`` by a layer ``name`` of the module under construction."""
         if self.num_scales is not None:
-            return ConditionalInstanceNormPlus(self.num_scales, dtype=self.dtype, name=name)(x, level)
+            return ConditionalInstanceNormPlus(self.num_scales, dtype=self.dtype, name=name)(
+                x, level
+            )
         return NORMALIZATIONS[self.normalization](dtype=self.dtype, name=name)(x)
 
-    def refine_norm(self, x: Float[Array, "b h w c"], level: Int[Array, " b"], name: str) -> Float[Array, "b h w c"]:
+    def refine_norm(
+        self, x: Float[Array, "b h w c"], level: Int[Array, " b"], name: str
+    ) -> Float[Array, "b h w c"]:
         """As `norm` where the noise level conditions the network, else nothing."""
         return x if self.num_scales is None else self.norm(x, level, name)
 
@@ -67,10 +75,14 @@ class Style:
         dilation: int = 1,
         bias: bool = True,
     ) -> Float[Array, "b h w {channels}"]:
-        """Convolve ``x`` with zero padding by a layer ``name``; weights and bias start uniform in ``+-fan_in^-1/2``."""
+        """Convolve ``x`` with zero padding by a layer ``name``; weights and bias start
+        uniform in ``+-fan_in^-1/2``.
+        """
         bound = (size * size * x.shape[-1]) ** -0.5
 
-        def init(key: Key, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Shaped[Array, "..."]:
+        def init(
+            key: Key, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32
+        ) -> Shaped[Array, "..."]:
             return jax.random.uniform(key, shape, dtype, -bound, bound)
 
         return nn.Conv(
@@ -86,7 +98,9 @@ class Style:
 
 
 class Stage(NamedTuple):
-    """Two residual blocks of ``width * nf`` channels; ``down`` halves the size, else the receptive field is dilated."""
+    """Two residual blocks of ``width * nf`` channels; ``down`` halves the size, else
+    the receptive field is dilated.
+    """
 
     width: int
     down: bool = False
@@ -98,7 +112,9 @@ def mean_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
     return nn.avg_pool(x, (2, 2), strides=(2, 2))
 
 
-def resize(x: Float[Array, "b h w c"], size: tuple[int, int], interpolation: str) -> Float[Array, "b h2 w2 c"]:
+def resize(
+    x: Float[Array, "b h w c"], size: tuple[int, int], interpolation: str
+) -> Float[Array, "b h2 w2 c"]:
     """Enlarge ``x`` to ``size``; bilinear interpolation keeps the corner pixels where they are.
 
     It is linear in each direction, so two products with constant matrices.
@@ -107,21 +123,27 @@ def resize(x: Float[Array, "b h w c"], size: tuple[int, int], interpolation: str
         return x
     if interpolation == "nearest_neighbor":
         return jax.image.resize(x, (x.shape[0], *size, x.shape[-1]), "nearest")
-    rows, columns = (jnp.asarray(_tent(old, new), x.dtype) for old, new in zip(x.shape[1:3], size, strict=True))
+    rows, columns = (
+        jnp.asarray(_tent(old, new), x.dtype) for old, new in zip(x.shape[1:3], size, strict=True)
+    )
     return jnp.einsum("Wv,bHvc->bHWc", columns, jnp.einsum("Hu,buvc->bHvc", rows, x))
 
 
 def _tent(old: int, new: int) -> np.ndarray:
-    """The weights ``[new, old]`` of linear interpolation with the first and last point of both grids in common."""
+    """The weights ``[new, old]`` of linear interpolation with the first and last point
+    of both grids in common.
+    """
     position = np.linspace(0, old - 1, new)
     return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(old)))
 
 
 class ResidualBlock(nn.Module):
-    """``skip(x) + conv(act(norm(conv(act(norm(x))))))``, the first convolution keeping the channels of a first block.
+    """``skip(x) + conv(act(norm(conv(act(norm(x))))))``, the first convolution keeping
+    the channels of a first block.
 
-    Dilated, ``skip`` of a ``first`` block is a dilated 3 x 3 convolution too; with ``down``, the last convolution and
-    the 1 x 1 ``skip`` are followed by `mean_pool`. ``skip`` of any other block is the identity.
+    Dilated, ``skip`` of a ``first`` block is a dilated 3 x 3 convolution too; with
+    ``down``, the last convolution and the 1 x 1 ``skip`` are followed by `mean_pool`.
+    ``skip`` of any other block is the identity.
     """
 
     channels: int
@@ -130,7 +152,9 @@ class ResidualBlock(nn.Module):
     style: Style
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], level: Int[Array, " b"]) -> Float[Array, "b h2 w2 channels"]:
+    def __call__(
+        self, x: Float[Array, "b h w c"], level: Int[Array, " b"]
+    ) -> Float[Array, "b h2 w2 channels"]:
         """Transform ``x``."""
         style, dilation = self.style, self.stage.dilation
         h = style.act(style.norm(x, level, "norm1"))
@@ -145,13 +169,17 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualConvUnits(nn.Module):
-    """``num_units`` times ``x + conv(act(norm(conv(act(norm(x))))))``, the convolutions without bias."""
+    """``num_units`` times ``x + conv(act(norm(conv(act(norm(x))))))``, the convolutions
+    without bias.
+    """
 
     num_units: int
     style: Style
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], level: Int[Array, " b"]) -> Float[Array, "b h w c"]:
+    def __call__(
+        self, x: Float[Array, "b h w c"], level: Int[Array, " b"]
+    ) -> Float[Array, "b h w c"]:
         """Transform ``x``."""
         for unit in range(1, self.num_units + 1):
             h = x
@@ -163,12 +191,16 @@ class ResidualConvUnits(nn.Module):
 
 
 class ChainedPooling(nn.Module):
-    """``act(x)`` plus what two rounds of 5 x 5 pooling and convolution make of it, one chained to the other."""
+    """``act(x)`` plus what two rounds of 5 x 5 pooling and convolution make of it, one
+    chained to the other.
+    """
 
     style: Style
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], level: Int[Array, " b"]) -> Float[Array, "b h w c"]:
+    def __call__(
+        self, x: Float[Array, "b h w c"], level: Int[Array, " b"]
+    ) -> Float[Array, "b h w c"]:
         """Transform ``x``."""
         pool = nn.max_pool if self.style.num_scales is None else nn.avg_pool
         x = path = self.style.act(x)
@@ -180,7 +212,9 @@ class ChainedPooling(nn.Module):
 
 
 class RefineBlock(nn.Module):
-    """Fuse a level with the coarser ones: residual units on each, their resized sum, pooling, residual units."""
+    """Fuse a level with the coarser ones: residual units on each, their resized sum,
+    pooling, residual units.
+    """
 
     channels: int
     num_output_units: int
@@ -190,11 +224,18 @@ class RefineBlock(nn.Module):
     def __call__(
         self, xs: Sequence[Float[Array, "b _ _ _"]], level: Int[Array, " b"]
     ) -> Float[Array, "b h w channels"]:
-        """Fuse ``xs``, the first of which has the size of the output; a single one is not convolved to fuse it."""
+        """Fuse ``xs``, the first of which has the size of the output; a single one is
+        not convolved to fuse it.
+        """
         _, height, width, _ = xs[0].shape
-        adapted = [ResidualConvUnits(2, self.style, name=f"adapt{i}")(x, level) for i, x in enumerate(xs, 1)]
+        adapted = [
+            ResidualConvUnits(2, self.style, name=f"adapt{i}")(x, level)
+            for i, x in enumerate(xs, 1)
+        ]
         if len(adapted) > 1:
-            adapted = [self._fusable(x, level, i, (height, width)) for i, x in enumerate(adapted, 1)]
+            adapted = [
+                self._fusable(x, level, i, (height, width)) for i, x in enumerate(adapted, 1)
+            ]
         h = functools.reduce(jnp.add, adapted)
         h = ChainedPooling(self.style, name="pool")(h, level)
         return ResidualConvUnits(self.num_output_units, self.style, name="output")(h, level)
@@ -202,16 +243,20 @@ class RefineBlock(nn.Module):
     def _fusable(
         self, x: Float[Array, "b _ _ _"], level: Int[Array, " b"], i: int, size: tuple[int, int]
     ) -> Float[Array, "b h w channels"]:
-        h = self.style.conv(self.style.refine_norm(x, level, f"fuse_norm{i}"), self.channels, f"fuse_conv{i}")
+        h = self.style.conv(
+            self.style.refine_norm(x, level, f"fuse_norm{i}"), self.channels, f"fuse_conv{i}"
+        )
         return resize(h, size, self.style.interpolation)
 
 
 class RefineNet(nn.Module):
-    """Residual stages at falling size, then a refinement block for each of them from the coarsest to the finest.
+    """Residual stages at falling size, then a refinement block for each of them from
+    the coarsest to the finest.
 
-    The refinement of a stage has the channels of the stage before it. The time label is the index ``0 .. num_scales-1``
-    of a noise level in the geometric table that falls from ``sigma_max`` to ``sigma_min``; with ``scale_by_sigma`` the
-    output is divided by the level's sigma. ``rescale_input`` takes images in [0, 1] to [-1, 1] first.
+    The refinement of a stage has the channels of the stage before it. The time label is
+    the index ``0 .. num_scales-1`` of a noise level in the geometric table that falls
+    from ``sigma_max`` to ``sigma_min``; with ``scale_by_sigma`` the output is divided
+    by the level's sigma. ``rescale_input`` takes images in [0, 1] to [-1, 1] first.
     """
 
     nf: int
@@ -231,7 +276,9 @@ class RefineNet(nn.Module):
         label: Int[Array, " b"] | None = None,
         train: bool = False,
     ) -> Float[Array, "b h w c"]:
-        """Evaluate the network on a batch, ``t`` being the indices of the noise levels; there is no dropout."""
+        """Evaluate the network on a batch, ``t`` being the indices of the noise levels;
+        there is no dropout.
+        """
         del train
         if label is not None:
             raise ValueError("a RefineNet has no classes, so it takes no label; leave label out")
@@ -245,26 +292,35 @@ class RefineNet(nn.Module):
         sigma = jnp.asarray(self.sigmas, x.dtype).at[level].get(mode="fill", fill_value=jnp.nan)
         return h / sigma[:, None, None, None]
 
-    def _refined(self, h: Float[Array, "b h w c"], level: Int[Array, " b"]) -> Float[Array, "b h w c2"]:
+    def _refined(
+        self, h: Float[Array, "b h w c"], level: Int[Array, " b"]
+    ) -> Float[Array, "b h w c2"]:
         residual_block, refine_block = (
-            (nn.remat(ResidualBlock), nn.remat(RefineBlock)) if self.remat else (ResidualBlock, RefineBlock)
+            (nn.remat(ResidualBlock), nn.remat(RefineBlock))
+            if self.remat
+            else (ResidualBlock, RefineBlock)
         )
         widths = [self.nf * stage.width for stage in self.stages]
         features = []
         for i, stage in enumerate(self.stages):
             for block, first in (("a", i > 0), ("b", False)):
-                h = residual_block(widths[i], stage, first, self.style, name=f"stage{i + 1}{block}")(h, level)
+                h = residual_block(
+                    widths[i], stage, first, self.style, name=f"stage{i + 1}{block}"
+                )(h, level)
             features.append(h)
         for i in reversed(range(len(self.stages))):
             coarsest = i + 1 == len(self.stages)
             channels = widths[i] if coarsest else widths[max(i - 1, 0)]
             inputs = [features[i]] if coarsest else [features[i], h]
-            h = refine_block(channels, 3 if i == 0 else 1, self.style, name=f"refine{i + 1}")(inputs, level)
+            h = refine_block(channels, 3 if i == 0 else 1, self.style, name=f"refine{i + 1}")(
+                inputs, level
+            )
         return h
 
 
 def geometric_sigmas(sigma_min: float, sigma_max: float, num_scales: int) -> tuple[float, ...]:
-    """The table of ``num_scales`` noise levels, falling geometrically from ``sigma_max`` to ``sigma_min``.
+    """The table of ``num_scales`` noise levels, falling geometrically from
+    ``sigma_max`` to ``sigma_min``.
 
     Raises:
         ValueError: ``sigma_min`` is not less than ``sigma_max``.
@@ -281,7 +337,13 @@ def check_image(shape: tuple[int, ...], stages: tuple[Stage, ...]) -> None:
         ValueError: see above.
     """
     if len(shape) != 3:
-        raise ValueError(f"a RefineNet takes images of shape (height, width, channels), got data of shape {shape}")
+        raise ValueError(
+            "a RefineNet takes images of shape (height, width, channels), got data of shape "
+            f"{shape}"
+        )
     factor = 2 ** sum(stage.down for stage in stages)
     if shape[0] % factor or shape[1] % factor:
-        raise ValueError(f"this RefineNet takes heights and widths divisible by {factor}, got {shape[0]} x {shape[1]}")
+        raise ValueError(
+            f"this RefineNet takes heights and widths divisible by {factor}, got {shape[0]} x "
+            f"{shape[1]}"
+        )

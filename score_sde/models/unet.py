@@ -10,15 +10,24 @@ from jaxtyping import Array, Float, Int
 from score_sde.models import options
 from score_sde.models.base import ScoreNetwork, from_linen
 from score_sde.models.embeddings import ACTIVATIONS, EMBEDDINGS, ConditionEmbedding
-from score_sde.models.layers import AttentionBlock, Conv3x3, GroupNorm, ResidualBlock, downsample, upsample
+from score_sde.models.layers import (
+    AttentionBlock,
+    Conv3x3,
+    GroupNorm,
+    ResidualBlock,
+    downsample,
+    upsample,
+)
 
 
 class UNet(nn.Module):
-    """Residual blocks at falling, then rising resolution, each rising block joined to its falling partner.
+    """Residual blocks at falling, then rising resolution, each rising block joined to
+    its falling partner.
 
-    Level ``i`` has ``channels * channel_mult[i]`` channels at ``1/2**i`` of the size. The design is that of DDPM
-    (Ho et al. 2020, https://arxiv.org/abs/2006.11239, appendix B) without what costs much on small images: resampling
-    averages and repeats pixels without a convolution of its own, and a level has as many blocks up as down.
+    Level ``i`` has ``channels * channel_mult[i]`` channels at ``1/2**i`` of the size.
+    The design is that of DDPM (Ho et al. 2020, https://arxiv.org/abs/2006.11239,
+    appendix B) without what costs much on small images: resampling averages and repeats
+    pixels without a convolution of its own, and a level has as many blocks up as down.
     The last convolution starts at zero, so the network does.
     """
 
@@ -51,8 +60,12 @@ class UNet(nn.Module):
             for i in range(self.num_res_blocks):
                 h = self._block(h, condition, level, f"down_{level}_{i}", train=train)
                 skips.append(h)
-        h = self._block(h, condition, len(self.channel_mult) - 1, "middle_0", train=train, attention=True)
-        h = self._block(h, condition, len(self.channel_mult) - 1, "middle_1", train=train, attention=False)
+        h = self._block(
+            h, condition, len(self.channel_mult) - 1, "middle_0", train=train, attention=True
+        )
+        h = self._block(
+            h, condition, len(self.channel_mult) - 1, "middle_1", train=train, attention=False
+        )
         for level in reversed(range(len(self.channel_mult))):
             for i in range(self.num_res_blocks):
                 h = jnp.concatenate([h, skips.pop()], axis=-1)
@@ -61,7 +74,9 @@ class UNet(nn.Module):
         h = ACTIVATIONS[self.activation](GroupNorm(dtype=self.dtype, name="norm_out")(h))
         return Conv3x3(x.shape[-1], zero=True, dtype=self.dtype, name="conv_out")(h).astype(x.dtype)
 
-    def _condition(self, t: Float[Array, " b"], label: Int[Array, " b"] | None) -> Float[Array, "b d"]:
+    def _condition(
+        self, t: Float[Array, " b"], label: Int[Array, " b"] | None
+    ) -> Float[Array, "b d"]:
         return ConditionEmbedding(
             dim=4 * self.channels,
             features=self.channels,
@@ -83,9 +98,13 @@ class UNet(nn.Module):
         train: bool,
         attention: bool | None = None,
     ) -> Float[Array, "b h w c2"]:
-        """A residual block of ``level``, and attention if asked for; None asks for it at the chosen resolutions."""
+        """A residual block of ``level``, and attention if asked for; None asks for it
+        at the chosen resolutions.
+        """
         channels = self.channels * self.channel_mult[level]
-        residual = ResidualBlock(channels, self.dropout, self.activation, dtype=self.dtype, name=name)
+        residual = ResidualBlock(
+            channels, self.dropout, self.activation, dtype=self.dtype, name=name
+        )
         h = residual(h, condition, train=train)
         if attention is None:
             attention = h.shape[1] in self.attention_resolutions
@@ -109,32 +128,42 @@ def unet(
     """Build a `UNet` for images of ``shape`` ``(height, width, channels)``.
 
     Args:
-        shape: the shape of one image; height and width must halve ``len(channel_mult) - 1`` times without remainder.
+        shape: the shape of one image; height and width must halve ``len(channel_mult) -
+            1`` times without remainder.
         channels: the number of channels at full resolution; even, 4 or more.
         channel_mult: for each level, its channels as a multiple of ``channels``.
-        num_res_blocks: the number of residual blocks of a level on the way down, and again on the way up.
-        attention_resolutions: the heights of the image at which attention follows each residual block; a height that no
-            level has is without effect. The middle of the network always has attention.
-        embedding: ``positional`` for time labels of the order of 0 to 1000, ``fourier`` for labels of the order of one.
-        fourier_scale: the standard deviation of the frequencies of the Fourier embedding.
+        num_res_blocks: the number of residual blocks of a level on the way down, and
+            again on the way up.
+        attention_resolutions: the heights of the image at which attention follows each
+            residual block; a height that no level has is without effect. The middle of
+            the network always has attention.
+        embedding: ``positional`` for time labels of the order of 0 to 1000, ``fourier``
+            for labels of the order of one.
+        fourier_scale: the standard deviation of the frequencies of the Fourier
+            embedding.
         activation: one of `score_sde.models.ACTIVATIONS`.
         dropout: the rate of dropout in each residual block.
         num_classes: the number of class labels, or None.
         dtype: the type computed in; the parameters are float32.
 
     Raises:
-        ValueError: an argument is out of its range, or the image does not fit the levels.
+        ValueError: an argument is out of its range, or the image does not fit the
+            levels.
     """
     module = UNet(
         channels=options.even("channels", channels, 4),
         channel_mult=options.all_at_least("channel_mult", channel_mult, 1),
         num_res_blocks=options.at_least("num_res_blocks", num_res_blocks, 1),
-        attention_resolutions=tuple(options.at_least("attention_resolutions", r, 1) for r in attention_resolutions),
+        attention_resolutions=tuple(
+            options.at_least("attention_resolutions", r, 1) for r in attention_resolutions
+        ),
         embedding=options.one_of("embedding", embedding, EMBEDDINGS),
         fourier_scale=options.positive("fourier_scale", fourier_scale),
         activation=options.one_of("activation", activation, ACTIVATIONS),
         dropout=options.rate("dropout", dropout),
-        num_classes=None if num_classes is None else options.at_least("num_classes", num_classes, 1),
+        num_classes=None
+        if num_classes is None
+        else options.at_least("num_classes", num_classes, 1),
         dtype=options.one_of("dtype", dtype, options.DTYPES),
     )
     size = options.image("a U-Net", shape, levels=len(module.channel_mult), key="channel_mult")

@@ -24,8 +24,9 @@ class Classifier(NamedTuple):
 
     Attributes:
         init: ``init(key) -> params``.
-        apply: ``apply(params, x, sigma, *, key=None, train=False) -> logits`` with ``x [b, *shape]``, the noise levels
-            ``sigma [b]`` and ``logits [b, num_classes]``. ``train`` switches dropout on, fed by ``key``.
+        apply: ``apply(params, x, sigma, *, key=None, train=False) -> logits`` with ``x
+            [b, *shape]``, the noise levels ``sigma [b]`` and ``logits [b,
+            num_classes]``. ``train`` switches dropout on, fed by ``key``.
     """
 
     init: Callable[[Key], Params]
@@ -35,8 +36,9 @@ class Classifier(NamedTuple):
 class WideBlock(nn.Module):
     """``skip(x) + conv(drop(relu(norm(conv(relu(norm(x))) + Dense(silu(condition))))))``.
 
-    Where the channels grow, ``skip`` averages over the strides and fills the new channels with zeros. With
-    ``activate_skip``, it starts from ``relu(norm(x))`` instead of ``x``.
+    Where the channels grow, ``skip`` averages over the strides and fills the new
+    channels with zeros. With ``activate_skip``, it starts from ``relu(norm(x))``
+    instead of ``x``.
     """
 
     channels: int
@@ -53,7 +55,12 @@ class WideBlock(nn.Module):
         h = norm_relu(x, "norm1", self.dtype)
         skip = h if self.activate_skip else x
         h = conv3x3(h, self.channels, "conv1", self.dtype, self.stride)
-        h = h + nn.Dense(self.channels, dtype=self.dtype, name="condition")(nn.silu(condition))[:, None, None, :]
+        h = (
+            h
+            + nn.Dense(self.channels, dtype=self.dtype, name="condition")(nn.silu(condition))[
+                :, None, None, :
+            ]
+        )
         h = nn.Dropout(self.dropout, deterministic=not train)(norm_relu(h, "norm2", self.dtype))
         h = conv3x3(h, self.channels, "conv2", self.dtype)
         if skip.shape[-1] != self.channels:
@@ -70,23 +77,32 @@ def norm_relu(x: Float[Array, "b h w c"], name: str, dtype: DTypeLike) -> Float[
 def conv3x3(
     x: Float[Array, "b h w c"], channels: int, name: str, dtype: DTypeLike, stride: int = 1
 ) -> Float[Array, "b h2 w2 {channels}"]:
-    """Convolve ``x`` without bias by a layer ``name``, started as in He et al. 2015 by the fan out."""
+    """Convolve ``x`` without bias by a layer ``name``, started as in He et al. 2015 by
+    the fan out.
+    """
     init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-    return nn.Conv(channels, (3, 3), stride, use_bias=False, dtype=dtype, kernel_init=init, name=name)(x)
+    return nn.Conv(
+        channels, (3, 3), stride, use_bias=False, dtype=dtype, kernel_init=init, name=name
+    )(x)
 
 
 def standardize(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """Each image less its mean, over its standard deviation or ``n^-1/2`` for its ``n`` numbers if that is greater."""
+    """Each image less its mean, over its standard deviation or ``n^-1/2`` for its ``n``
+    numbers if that is greater.
+    """
     space = (1, 2, 3)
-    # The bound is inside the root, whose gradient at a constant image would not be finite.
+    # The bound is inside the root, whose gradient at a constant image would not be
+    # finite.
     variance = jnp.maximum(jnp.var(x, axis=space, keepdims=True), 1 / x[0].size)
     return (x - jnp.mean(x, axis=space, keepdims=True)) * jax.lax.rsqrt(variance)
 
 
 class WideResNet(nn.Module):
-    """Three groups of `WideBlock`, of 16, 32 and 64 channels times ``channel_multiplier``, at falling resolution.
+    """Three groups of `WideBlock`, of 16, 32 and 64 channels times
+    ``channel_multiplier``, at falling resolution.
 
-    ``6 blocks_per_group + 4`` layers deep. The noise level enters every block as an embedding of ``log sigma``.
+    ``6 blocks_per_group + 4`` layers deep. The noise level enters every block as an
+    embedding of ``log sigma``.
     """
 
     num_classes: int = 10
@@ -128,9 +144,15 @@ class WideResNet(nn.Module):
         return out(h).astype(x.dtype)
 
     def _condition(self, sigma: Float[Array, " b"]) -> Float[Array, "b d"]:
-        features = FourierEmbedding(2 * self.embedding_dim, self.fourier_scale, name="fourier")(jnp.log(sigma))
-        hidden = nn.Dense(4 * self.embedding_dim, dtype=self.dtype, name="condition1")(features.astype(self.dtype))
-        return nn.Dense(4 * self.embedding_dim, dtype=self.dtype, name="condition2")(nn.silu(hidden))
+        features = FourierEmbedding(2 * self.embedding_dim, self.fourier_scale, name="fourier")(
+            jnp.log(sigma)
+        )
+        hidden = nn.Dense(4 * self.embedding_dim, dtype=self.dtype, name="condition1")(
+            features.astype(self.dtype)
+        )
+        return nn.Dense(4 * self.embedding_dim, dtype=self.dtype, name="condition2")(
+            nn.silu(hidden)
+        )
 
 
 def wideresnet(
@@ -145,14 +167,17 @@ def wideresnet(
     dtype: str = "float32",
     remat: bool = False,
 ) -> Classifier:
-    """Build a `WideResNet`, by default the WRN-28-10 of Zagoruyko and Komodakis 2016 with GroupNorm, told of the noise.
+    """Build a `WideResNet`, by default the WRN-28-10 of Zagoruyko and Komodakis 2016
+    with GroupNorm, told of the noise.
 
-    ``x_t = alpha x_0 + sigma eps`` is standardised image by image, so it is told of ``sigma / alpha`` best: ``sigma``
-    for a VE process. Sources: https://arxiv.org/abs/1605.07146; Song et al. 2021 (https://arxiv.org/abs/2011.13456),
-    appendix I.2.
+    ``x_t = alpha x_0 + sigma eps`` is standardised image by image, so it is told of
+    ``sigma / alpha`` best: ``sigma`` for a VE process. Sources:
+    https://arxiv.org/abs/1605.07146; Song et al. 2021
+    (https://arxiv.org/abs/2011.13456), appendix I.2.
 
     Args:
-        shape: the shape ``(height, width, channels)`` of one image; height and width must be divisible by 4.
+        shape: the shape ``(height, width, channels)`` of one image; height and width
+            must be divisible by 4.
         num_classes: the number of classes.
         blocks_per_group: the number of blocks in each of the three groups.
         channel_multiplier: the channels of the groups as a multiple of 16, 32 and 64.
@@ -160,15 +185,18 @@ def wideresnet(
         embedding_dim: the number of these frequencies.
         dropout: the rate of dropout in each block.
         dtype: the type computed in; the parameters are float32.
-        remat: compute the blocks again in the backward pass instead of keeping what they computed: less memory.
+        remat: compute the blocks again in the backward pass instead of keeping what
+            they computed: less memory.
 
     Raises:
-        ValueError: an argument is out of its range, or the image cannot be halved twice.
+        ValueError: an argument is out of its range, or the image cannot be halved
+            twice.
     """
     size = options.all_at_least("shape", shape, 1)
     if len(size) != 3 or size[0] % 4 or size[1] % 4:
         raise ValueError(
-            f"the classifier takes images (height, width, channels) of sizes divisible by 4, got data of shape {size}"
+            "the classifier takes images (height, width, channels) of sizes divisible by 4, got "
+            f"data of shape {size}"
         )
     module = WideResNet(
         num_classes=options.at_least("num_classes", num_classes, 1),
@@ -186,17 +214,21 @@ def wideresnet(
 def make_log_prob_fn(
     sde: SDE, classifier: Classifier, params: Params, *, key: Key | None = None, train: bool = False
 ) -> LogProbFn:
-    """``(x, t) -> log p(y | x_t = x)`` for every class ``y``, of one example, from a classifier told of the noise.
+    """``(x, t) -> log p(y | x_t = x)`` for every class ``y``, of one example, from a
+    classifier told of the noise.
 
-    The classifier is told ``sigma(t) / alpha(t)``, which is the noise level of ``x / alpha(t)``: it standardises its
-    input, so that it need not know ``alpha``. For VE, that is ``sigma(t)``.
+    The classifier is told ``sigma(t) / alpha(t)``, which is the noise level of ``x /
+    alpha(t)``: it standardises its input, so that it need not know ``alpha``. For VE,
+    that is ``sigma(t)``.
     """
 
     def log_prob_fn(x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, " classes"]:
         x, t = wide(x), wide_time(t)
         alpha, sigma = sde.marginal(t)
         noise_level = jnp.asarray(sigma / alpha, x.dtype)
-        return jax.nn.log_softmax(classifier.apply(params, x[None], noise_level[None], key=key, train=train)[0])
+        return jax.nn.log_softmax(
+            classifier.apply(params, x[None], noise_level[None], key=key, train=train)[0]
+        )
 
     return log_prob_fn
 
@@ -217,12 +249,15 @@ def _classifier(module: WideResNet, shape: tuple[int, ...]) -> Classifier:
         if x.shape[1:] != shape or sigma.shape != x.shape[:1]:
             wanted = ", ".join(map(str, ("b", *shape)))
             raise ValueError(
-                f"the classifier takes x [{wanted}] and sigma [b], got x {x.shape} and sigma {sigma.shape}"
+                f"the classifier takes x [{wanted}] and sigma [b], got x {x.shape} and sigma "
+                f"{sigma.shape}"
             )
         rngs = {"dropout": key} if train and key is not None else None
         try:
             return jnp.asarray(module.apply({"params": params}, x, sigma, train=train, rngs=rngs))
         except InvalidRngError:
-            raise ValueError("this network has dropout: train=True needs a key, as apply(..., key=key)") from None
+            raise ValueError(
+                "this network has dropout: train=True needs a key, as apply(..., key=key)"
+            ) from None
 
     return Classifier(init, apply)

@@ -17,14 +17,18 @@ from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreMatching(abc.ABC):
-    """``E_t lambda(t) |s(x_t, t) - grad log p_t(x_t)|^2`` up to a constant: a Fisher divergence at every noise level.
+    """``E_t lambda(t) |s(x_t, t) - grad log p_t(x_t)|^2`` up to a constant: a Fisher
+    divergence at every noise level.
 
-    The members find it without the density, each by an identity of its own. All are functions of one example, and agree
-    with one another up to what does not depend on ``s``.
+    The members find it without the density, each by an identity of its own. All are
+    functions of one example, and agree with one another up to what does not depend on
+    ``s``.
 
-    ``reduce`` is ``mean`` over the dimensions, or ``half_sum``: half of their sum, which with the likelihood weighting
-    is in nats. With ``stratified`` the times of a batch are spread evenly instead of drawn one by one, by the training
-    step, which knows the batch: the same expectation with less noise (Kingma et al. 2021, appendix I.1).
+    ``reduce`` is ``mean`` over the dimensions, or ``half_sum``: half of their sum,
+    which with the likelihood weighting is in nats. With ``stratified`` the times of a
+    batch are spread evenly instead of drawn one by one, by the training step, which
+    knows the batch: the same expectation with less noise (Kingma et al. 2021, appendix
+    I.1).
     """
 
     reduce: Literal["mean", "half_sum"] = "mean"
@@ -40,11 +44,17 @@ class ScoreMatching(abc.ABC):
         """How its times are drawn."""
 
     @abc.abstractmethod
-    def at_time(self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Float[Array, "*shape"], t: ScalarLike) -> Scalar:
-        """The loss of one example at the time ``t``, ``lambda(t)`` included; in float32 at least."""
+    def at_time(
+        self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Float[Array, "*shape"], t: ScalarLike
+    ) -> Scalar:
+        """The loss of one example at the time ``t``, ``lambda(t)`` included; in float32
+        at least.
+        """
 
     @final
-    def __call__(self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Shaped[ArrayLike, "*shape"]) -> Scalar:
+    def __call__(
+        self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Shaped[ArrayLike, "*shape"]
+    ) -> Scalar:
         """The loss of one example, at one time and with one noise drawn from ``key``."""
         time_key, key = jax.random.split(key)
         t, weight = self.times(jax.random.uniform(time_key), sde)
@@ -79,6 +89,8 @@ def half_square(x: Float[Array, "*shape"]) -> Scalar:
 
 
 def check_noise(sde: SDE, t: float) -> None:
-    """Raise ``ValueError`` where there is no noise at ``t``: a denoising target would be infinite."""
+    """Raise ``ValueError`` where there is no noise at ``t``: a denoising target would
+    be infinite.
+    """
     if not float(sde.marginal(t).sigma) > 0.0:
         raise ValueError(f"the objective needs noise at its first time, but sigma is 0 at t={t}")

@@ -22,20 +22,28 @@ LogProbFn: TypeAlias = Callable[[Float[Array, "*shape"], ScalarLike], Float[Arra
 class NoisyClassification:
     """``E_t -log p(y | x_t)``: the cross-entropy of a classifier that is told the time.
 
-    The mean over time is that of ``time_sampling``: with importance sampling the loss has its weight, so that it is the
-    mean over uniform times.
-    Its minimiser is the posterior of the class given the noisy example, whose gradient guides a score to a class:
-    ``grad log p_t(x | y) = grad log p_t(x) + grad log p(y | x_t = x)`` (Song et al. 2021, eq. 14 and appendix I.2).
+    The mean over time is that of ``time_sampling``: with importance sampling the loss
+    has its weight, so that it is the mean over uniform times. Its minimiser is the
+    posterior of the class given the noisy example, whose gradient guides a score to a
+    class: ``grad log p_t(x | y) = grad log p_t(x) + grad log p(y | x_t = x)`` (Song et
+    al. 2021, eq. 14 and appendix I.2).
     """
 
     time_sampling: TimeSampling = UniformTime()  # noqa: RUF009 - a frozen value
 
     def __call__(
-        self, key: Key, sde: SDE, log_prob_fn: LogProbFn, x0: Shaped[ArrayLike, "*shape"], label: Shaped[ArrayLike, ""]
+        self,
+        key: Key,
+        sde: SDE,
+        log_prob_fn: LogProbFn,
+        x0: Shaped[ArrayLike, "*shape"],
+        label: Shaped[ArrayLike, ""],
     ) -> tuple[Scalar, Scalar]:
-        """The loss of one example at one time and with one noise drawn from ``key``; and 1 if its class is found there.
+        """The loss of one example at one time and with one noise drawn from ``key``;
+        and 1 if its class is found there.
 
-        The mean of the second is the accuracy at the times that are drawn, without weights.
+        The mean of the second is the accuracy at the times that are drawn, without
+        weights.
         """
         time_key, noise_key = jax.random.split(key)
         t, weight = self.time_sampling(jax.random.uniform(time_key), sde)
@@ -43,7 +51,9 @@ class NoisyClassification:
         return weight * loss, found
 
     def check(self, sde: SDE) -> None:
-        """Raise ``ValueError`` where the times are not those of the SDE, or there is a time without noise."""
+        """Raise ``ValueError`` where the times are not those of the SDE, or there is a
+        time without noise.
+        """
         self.time_sampling.check(sde)
         check_noise(sde, self.time_sampling.first(sde))
 

@@ -18,12 +18,14 @@ from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
 
 @dataclass(frozen=True, kw_only=True)
 class DDPM(ScoreMatching):
-    """``E_i w_i |eps_theta(x_i, i) - eps|^2`` over the ``num_scales`` levels of DDPM (Ho et al. 2020, eqs. 12 and 14).
+    """``E_i w_i |eps_theta(x_i, i) - eps|^2`` over the ``num_scales`` levels of DDPM
+    (Ho et al. 2020, eqs. 12 and 14).
 
-    ``x_i = alpha_i x_0 + sigma_i eps`` is that of the table, not of the SDE, and ``eps_theta = -sigma_i s``.
-    ``terms="simple"`` has ``w_i = 1``; ``terms="vlb"`` has the variational bound's
-    ``w_i = beta_i^2 / (v_i (1 - beta_i) sigma_i^2)``, with the variance ``v_i = beta_i sigma_{i-1}^2 / sigma_i^2`` of
-    ``x_{i-1}`` given ``x_i`` and ``x_0`` (of the first level, where that is 0, ``beta_i``). Its ``half_sum``, times
+    ``x_i = alpha_i x_0 + sigma_i eps`` is that of the table, not of the SDE, and
+    ``eps_theta = -sigma_i s``. ``terms="simple"`` has ``w_i = 1``; ``terms="vlb"`` has
+    the variational bound's ``w_i = beta_i^2 / (v_i (1 - beta_i) sigma_i^2)``, with the
+    variance ``v_i = beta_i sigma_{i-1}^2 / sigma_i^2`` of ``x_{i-1}`` given ``x_i`` and
+    ``x_0`` (of the first level, where that is 0, ``beta_i``). Its ``half_sum``, times
     ``num_scales``, is the bound in nats but for the decoder and what has no parameters.
 
     It is for networks of `DiscreteNoisePrediction` with the same table.
@@ -49,11 +51,17 @@ class DDPM(ScoreMatching):
         """``alpha_i`` and ``sigma_i`` of all levels."""
         return ddpm_marginals(self.num_scales, beta_min=self.beta_min, beta_max=self.beta_max)
 
-    def at_time(self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Scalar:
-        """``w_i |sigma_i s(x_i, t) + eps|^2`` at the level of ``t``, with ``eps`` drawn from ``key``, reduced."""
+    def at_time(
+        self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Shaped[ArrayLike, "*shape"], t: ScalarLike
+    ) -> Scalar:
+        """``w_i |sigma_i s(x_i, t) + eps|^2`` at the level of ``t``, with ``eps`` drawn
+        from ``key``, reduced.
+        """
         x0, t, score_fn = wide(x0, "x0"), wide_time(t), wide_score(score_fn)
         level = jnp.round(jnp.asarray(t) * ((self.num_scales - 1) / sde.t_max)).astype(jnp.int32)
-        alpha, sigma, weight = (jnp.asarray(row, x0.dtype)[level] for row in (*self.marginals(), self.weights()))
+        alpha, sigma, weight = (
+            jnp.asarray(row, x0.dtype)[level] for row in (*self.marginals(), self.weights())
+        )
         noise = jax.random.normal(key, x0.shape, x0.dtype)
         residual = sigma * score_fn(alpha * x0 + sigma * noise, t) + noise
         return weight * self.reduced(half_square(residual), x0.size)

@@ -17,21 +17,32 @@ from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
 
 @dataclass(frozen=True, kw_only=True)
 class DenoisingScoreMatching(WeightedScoreMatching):
-    """``E_t lambda(t) |s(x_t, t) - grad log p(x_t | x_0)|^2`` (Vincent 2011; Song et al. 2021, eq. 7).
+    """``E_t lambda(t) |s(x_t, t) - grad log p(x_t | x_0)|^2`` (Vincent 2011; Song et
+    al. 2021, eq. 7).
 
-    The target is ``-eps / sigma`` for ``x_t = alpha x_0 + sigma eps``. With ``FixedTime`` it is Vincent's, at one noise
-    level; with ``LogNormalNoise`` and ``EDMWeighting`` that of Karras et al. 2022; with the weighting
-    ``flow_matching`` it is conditional flow matching (Lipman et al. 2023).
+    The target is ``-eps / sigma`` for ``x_t = alpha x_0 + sigma eps``. With
+    ``FixedTime`` it is Vincent's, at one noise level; with ``LogNormalNoise`` and
+    ``EDMWeighting`` that of Karras et al. 2022; with the weighting ``flow_matching`` it
+    is conditional flow matching (Lipman et al. 2023).
     """
 
-    def at_time(self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Scalar:
-        """``lambda / sigma^2 |sigma s(x_t, t) + eps|^2`` with ``eps`` drawn from ``key``, reduced."""
+    def at_time(
+        self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Shaped[ArrayLike, "*shape"], t: ScalarLike
+    ) -> Scalar:
+        """``lambda / sigma^2 |sigma s(x_t, t) + eps|^2`` with ``eps`` drawn from
+        ``key``, reduced.
+        """
         x0, t, score_fn = wide(x0, "x0"), wide_time(t), wide_score(score_fn)
         noise = jax.random.normal(key, x0.shape, x0.dtype)
         sigma = sde.marginal(t).sigma
-        # sigma (score - target), of the size of one: the plain difference overflows half precision at small sigma.
+        # sigma (score - target), of the size of one: the plain difference overflows
+        # half precision at small sigma.
         residual = sigma * score_fn(perturb(sde, x0, t, noise), t) + noise
-        return self.weighting(sde, t) / jnp.square(sigma) * self.reduced(half_square(residual), x0.size)
+        return (
+            self.weighting(sde, t)
+            / jnp.square(sigma)
+            * self.reduced(half_square(residual), x0.size)
+        )
 
     def check(self, sde: SDE) -> None:
         """Raise ``ValueError`` also where there is a time without noise."""
@@ -40,11 +51,18 @@ class DenoisingScoreMatching(WeightedScoreMatching):
 
 
 def ncsn(
-    *, num_scales: int = 10, reduce: Literal["mean", "half_sum"] = "half_sum", stratified: bool = False
+    *,
+    num_scales: int = 10,
+    reduce: Literal["mean", "half_sum"] = "half_sum",
+    stratified: bool = False,
 ) -> DenoisingScoreMatching:
-    """The objective of NCSN: ``1/2 E_i sigma_i^2 |s(x_i, sigma_i) + eps / sigma_i|^2`` (Song & Ermon 2019, eq. 6).
+    """The objective of NCSN: ``1/2 E_i sigma_i^2 |s(x_i, sigma_i) + eps / sigma_i|^2``
+    (Song & Ermon 2019, eq. 6).
 
-    With a VE SDE its noise levels are ``num_scales`` from ``sigma_min`` to ``sigma_max`` in equal ratios.
+    With a VE SDE its noise levels are ``num_scales`` from ``sigma_min`` to
+    ``sigma_max`` in equal ratios.
     """
     levels = DiscreteTime(num_scales=num_scales)
-    return DenoisingScoreMatching(weighting=variance, reduce=reduce, stratified=stratified, time_sampling=levels)
+    return DenoisingScoreMatching(
+        weighting=variance, reduce=reduce, stratified=stratified, time_sampling=levels
+    )

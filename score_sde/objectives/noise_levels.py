@@ -10,7 +10,9 @@ from score_sde.typing import Scalar
 
 NUM_LEVELS = 10
 NEAR_DATA = 1e-5
-"""Where the levels begin, as a part of ``t_max``, for times from 0: the signal-to-noise ratio may be infinite there."""
+"""Where the levels begin, as a part of ``t_max``, for times from 0: the signal-to-noise
+ratio may be infinite there.
+"""
 
 
 class NoiseLevels(NamedTuple):
@@ -32,10 +34,15 @@ class NoiseLevels(NamedTuple):
         return [self.low + (level + 0.5) * width for level in range(NUM_LEVELS)]
 
     def sort(self, loss: Scalar, log_snr: Scalar) -> dict[str, Scalar]:
-        """The loss of one example under the name of its level; NaN, for no value, under those of the others."""
+        """The loss of one example under the name of its level; NaN, for no value, under
+        those of the others.
+        """
         place = (log_snr - self.low) / (self.high - self.low) * NUM_LEVELS
         own = jnp.clip(jnp.floor(place), 0, NUM_LEVELS - 1)
-        return {name_of(middle): jnp.where(own == level, loss, jnp.nan) for level, middle in enumerate(self.middles)}
+        return {
+            name_of(middle): jnp.where(own == level, loss, jnp.nan)
+            for level, middle in enumerate(self.middles)
+        }
 
 
 PREFIX = "loss_at_log_snr_"

@@ -15,11 +15,13 @@ from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
 
 @dataclass(frozen=True, kw_only=True)
 class SlicedScoreMatching(WeightedScoreMatching):
-    """``E_t lambda(t) E_v [v^T (ds/dx) v + 1/2 (v^T s)^2]`` at ``x_t`` (Song, Garg et al. 2019, eq. 8).
+    """``E_t lambda(t) E_v [v^T (ds/dx) v + 1/2 (v^T s)^2]`` at ``x_t`` (Song, Garg et
+    al. 2019, eq. 8).
 
-    The directions ``v`` have unit covariance: ``rademacher``, ``gaussian``, or uniform on the ``sphere`` of radius
-    ``sqrt(dim)``; ``num_probes`` of them for each example. With ``variance_reduced`` it is SSM-VR, their eq. 9, with
-    ``1/2 |s|^2``, the mean of the second term over all directions. One probe costs one directional derivative.
+    The directions ``v`` have unit covariance: ``rademacher``, ``gaussian``, or uniform
+    on the ``sphere`` of radius ``sqrt(dim)``; ``num_probes`` of them for each example.
+    With ``variance_reduced`` it is SSM-VR, their eq. 9, with ``1/2 |s|^2``, the mean of
+    the second term over all directions. One probe costs one directional derivative.
     """
 
     num_probes: int = 1
@@ -30,8 +32,12 @@ class SlicedScoreMatching(WeightedScoreMatching):
         super().__post_init__()
         self._directions()
 
-    def at_time(self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Scalar:
-        """The mean over the directions at ``x_t``, reduced; noise and directions are drawn from ``key``."""
+    def at_time(
+        self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Shaped[ArrayLike, "*shape"], t: ScalarLike
+    ) -> Scalar:
+        """The mean over the directions at ``x_t``, reduced; noise and directions are
+        drawn from ``key``.
+        """
         x0, t, score_fn = wide(x0, "x0"), wide_time(t), wide_score(score_fn)
         noise_key, probe_key = jax.random.split(key)
         x = perturb(sde, x0, t, jax.random.normal(noise_key, x0.shape, x0.dtype))

@@ -1,4 +1,6 @@
-"""How training draws its times: monotone maps from ``u ~ U[0, 1)``, so that even ``u`` give even times."""
+"""How training draws its times: monotone maps from ``u ~ U[0, 1)``, so that even ``u``
+give even times.
+"""
 
 import abc
 from dataclasses import dataclass
@@ -33,12 +35,17 @@ class TimeSampling(abc.ABC):
     def check(self, sde: SDE) -> None:
         """Raise ``ValueError`` where the times are not those of the SDE."""
         if not self.first(sde) < sde.t_max:
-            raise ValueError(f"objective.time_sampling.t_min={self.first(sde)} must be less than sde.t_max={sde.t_max}")
+            raise ValueError(
+                f"objective.time_sampling.t_min={self.first(sde)} must be less than "
+                f"sde.t_max={sde.t_max}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _From(TimeSampling):
-    """One that begins at ``t_min``. Training goes nearer to the data than sampling: it is not the SDE's own."""
+    """One that begins at ``t_min``. Training goes nearer to the data than sampling: it
+    is not the SDE's own.
+    """
 
     t_min: float = 1e-5
 
@@ -64,11 +71,13 @@ class UniformTime(_From):
 
 @dataclass(frozen=True, kw_only=True)
 class ImportanceSampling(_From):
-    """``t ~ g(t)^2 / sigma(t)^2``, the same objective as with uniform times, with less noise if weighted by likelihood.
+    """``t ~ g(t)^2 / sigma(t)^2``, the same objective as with uniform times, with less
+    noise if weighted by likelihood.
 
-    Song, Durkan et al. 2021 (section 3.3) invert the distribution by bisection for each SDE. Since
-    ``g^2 / sigma^2 = -d log_snr / dt`` for every linear SDE, it is ``log_snr ~ U[log_snr(t_max), log_snr(t_min)]``, and
-    `SDE.time_at` inverts it. The weight is ``(log_snr(t_min) - log_snr(t_max)) / (t_max - t_min) sigma^2 / g^2``.
+    Song, Durkan et al. 2021 (section 3.3) invert the distribution by bisection for each
+    SDE. Since ``g^2 / sigma^2 = -d log_snr / dt`` for every linear SDE, it is ``log_snr
+    ~ U[log_snr(t_max), log_snr(t_min)]``, and `SDE.time_at` inverts it. The weight is
+    ``(log_snr(t_min) - log_snr(t_max)) / (t_max - t_min) sigma^2 / g^2``.
     """
 
     def __call__(self, u: ScalarLike, sde: SDE) -> Time:
@@ -82,7 +91,8 @@ class ImportanceSampling(_From):
 
 @dataclass(frozen=True, kw_only=True)
 class LogNormalNoise(_From):
-    """``log(sigma / alpha) ~ N(mean, std^2)``, within ``[t_min, t_max]`` (Karras et al. 2022, table 1).
+    """``log(sigma / alpha) ~ N(mean, std^2)``, within ``[t_min, t_max]`` (Karras et al.
+    2022, table 1).
 
     It is a part of the objective: the loss has no weight for it.
     """
@@ -97,13 +107,17 @@ class LogNormalNoise(_From):
 
     def __call__(self, u: ScalarLike, sde: SDE) -> Time:
         """The time at ``log_snr = -2 (mean + std ndtri(u))``."""
-        t = jnp.clip(sde.time_at(-2.0 * (self.mean + self.std * ndtri(wide(u, "u")))), self.t_min, sde.t_max)
+        t = jnp.clip(
+            sde.time_at(-2.0 * (self.mean + self.std * ndtri(wide(u, "u")))), self.t_min, sde.t_max
+        )
         return Time(t, jnp.ones_like(t))
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiscreteTime(TimeSampling):
-    """``t_i = t_max i / (num_scales - 1)``, the levels of a discrete model, alike (Song et al. 2021, appendix C)."""
+    """``t_i = t_max i / (num_scales - 1)``, the levels of a discrete model, alike (Song
+    et al. 2021, appendix C).
+    """
 
     num_scales: int = 1000
 
@@ -124,7 +138,9 @@ class DiscreteTime(TimeSampling):
 
 @dataclass(frozen=True, kw_only=True)
 class FixedTime(TimeSampling):
-    """One noise level, that of ``t``; 0 for data as they are, where the objective needs no noise."""
+    """One noise level, that of ``t``; 0 for data as they are, where the objective needs
+    no noise.
+    """
 
     t: float = 1e-3
 
@@ -146,4 +162,6 @@ class FixedTime(TimeSampling):
     def check(self, sde: SDE) -> None:
         """Raise ``ValueError`` where ``t`` is after the SDE's end."""
         if self.t > sde.t_max:
-            raise ValueError(f"objective.time_sampling.t={self.t} must be at most sde.t_max={sde.t_max}")
+            raise ValueError(
+                f"objective.time_sampling.t={self.t} must be at most sde.t_max={sde.t_max}"
+            )

@@ -1,7 +1,8 @@
 """Weightings ``lambda(t)`` of ``|score - grad log p_t|^2`` over time.
 
-Papers state them as weights of the error of another prediction. With ``snr = alpha^2 / sigma^2``, an error of the noise
-is ``sigma`` times that of the score, and an error of the denoised sample is ``sigma^2 / alpha`` times.
+Papers state them as weights of the error of another prediction. With ``snr = alpha^2 /
+sigma^2``, an error of the noise is ``sigma`` times that of the score, and an error of
+the denoised sample is ``sigma^2 / alpha`` times.
 """
 
 from collections.abc import Callable
@@ -20,29 +21,39 @@ Weighting: TypeAlias = Callable[[SDE, ScalarLike], Scalar]
 
 
 def variance(sde: SDE, t: ScalarLike) -> Scalar:
-    """``sigma(t)^2``: every noise level has a loss of the same size (Song et al. 2021, section 3.3)."""
+    """``sigma(t)^2``: every noise level has a loss of the same size (Song et al. 2021,
+    section 3.3).
+    """
     return jnp.square(sde.marginal(wide_time(t)).sigma)
 
 
 def likelihood(sde: SDE, t: ScalarLike) -> Scalar:
-    """``g(t)^2``: the loss bounds the negative log-likelihood (Song, Durkan et al. 2021, theorem 1)."""
+    """``g(t)^2``: the loss bounds the negative log-likelihood (Song, Durkan et al.
+    2021, theorem 1).
+    """
     return jnp.square(sde.diffusion(wide_time(t)))
 
 
 def unweighted(sde: SDE, t: ScalarLike) -> Scalar:
-    """One: the Fisher divergence itself, as for a single noise level or none (Hyvärinen 2005; Vincent 2011)."""
+    """One: the Fisher divergence itself, as for a single noise level or none (Hyvärinen
+    2005; Vincent 2011).
+    """
     del sde
     return jnp.ones_like(jnp.asarray(wide_time(t)))
 
 
 def flow_matching(sde: SDE, t: ScalarLike) -> Scalar:
-    """``g(t)^4 / 4``: the error of the probability-flow velocity ``f - 1/2 g^2 score`` (Lipman et al. 2023, eq. 9)."""
+    """``g(t)^4 / 4``: the error of the probability-flow velocity ``f - 1/2 g^2 score``
+    (Lipman et al. 2023, eq. 9).
+    """
     return 0.25 * jnp.square(jnp.square(sde.diffusion(wide_time(t))))
 
 
 @dataclass(frozen=True, kw_only=True)
 class MinSNR:
-    """``min(snr, gamma)`` of the denoised sample's error: ``sigma^2 min(1, gamma / snr)`` (Hang et al. 2023)."""
+    """``min(snr, gamma)`` of the denoised sample's error: ``sigma^2 min(1, gamma /
+    snr)`` (Hang et al. 2023).
+    """
 
     gamma: float = 5.0
 
@@ -56,10 +67,12 @@ class MinSNR:
 
 @dataclass(frozen=True, kw_only=True)
 class EDMWeighting:
-    """``(r^2 + sigma_data^2) / (r sigma_data)^2`` of the denoised sample's error, with ``r = sigma / alpha``.
+    """``(r^2 + sigma_data^2) / (r sigma_data)^2`` of the denoised sample's error, with
+    ``r = sigma / alpha``.
 
-    That is ``sigma^2 (1 + r^2 / sigma_data^2)``; the loss of a network preconditioned as in EDM then starts at one at
-    every noise level (Karras et al. 2022, table 1). ``sigma_data`` is the standard deviation of the data.
+    That is ``sigma^2 (1 + r^2 / sigma_data^2)``; the loss of a network preconditioned
+    as in EDM then starts at one at every noise level (Karras et al. 2022, table 1).
+    ``sigma_data`` is the standard deviation of the data.
     """
 
     sigma_data: float = 0.5
@@ -74,7 +87,9 @@ class EDMWeighting:
 
 @dataclass(frozen=True, kw_only=True)
 class P2:
-    """``1 / (k + snr)^gamma`` of the noise's error: ``sigma^2 / (k + snr)^gamma`` (Choi et al. 2022)."""
+    """``1 / (k + snr)^gamma`` of the noise's error: ``sigma^2 / (k + snr)^gamma`` (Choi
+    et al. 2022).
+    """
 
     k: float = 1.0
     gamma: float = 1.0
@@ -95,7 +110,8 @@ class P2:
 class Sigmoid:
     """``sigmoid(bias - log_snr)`` of the evidence bound: ``g^2 sigmoid(bias - log_snr)``.
 
-    Kingma & Gao 2023, table 1 and section 4.2. It leaves out of the bound what the eye does not see.
+    Kingma & Gao 2023, table 1 and section 4.2. It leaves out of the bound what the eye
+    does not see.
     """
 
     bias: float = 2.0

@@ -1,8 +1,9 @@
 """Samplers, and the functions that draw with them.
 
-A sampler is a value: a solver, its grid or its tolerances. It carries a latent from ``t_max`` to ``t_min`` by the
-reverse SDE or the probability-flow ODE. Everything is written for one sample; ``jax.vmap`` over keys makes a batch,
-in which sample ``i`` depends on ``keys[i]`` alone.
+A sampler is a value: a solver, its grid or its tolerances. It carries a latent from
+``t_max`` to ``t_min`` by the reverse SDE or the probability-flow ODE. Everything is
+written for one sample; ``jax.vmap`` over keys makes a batch, in which sample ``i``
+depends on ``keys[i]`` alone.
 """
 
 from score_sde.sampling.adaptive import AdaptiveSDE, ProbabilityFlow, adaptive_nfe
@@ -24,7 +25,12 @@ from score_sde.sampling.exponential import (
 from score_sde.sampling.predictor_corrector import AnnealedLangevin, PredictorCorrector
 from score_sde.sampling.runge_kutta import SRA1, EulerMaruyama, ExponentialShARK, Heun, ShARK
 from score_sde.sampling.singlestep import EDM, DPMSolver, Restart
-from score_sde.sampling.thresholding import DynamicThreshold, StaticThreshold, Threshold, thresholded
+from score_sde.sampling.thresholding import (
+    DynamicThreshold,
+    StaticThreshold,
+    Threshold,
+    thresholded,
+)
 
 __all__ = [
     "DDIM",

@@ -20,9 +20,11 @@ ADAPTIVE_SOLVERS: dict[str, type[AbstractSolver]] = {"tsit5": Tsit5, "dopri5": D
 class AdaptiveSampler(Sampler):
     """A sampler with error control.
 
-    Under ``jax.vmap`` every sample has its own steps. ``axis_name`` couples the samples of that ``vmap`` (or ``pmap``,
-    ``shard_map``) axis: all take the steps that the worst of them needs. ``norm`` says whether the root mean square of
-    a sample's error is to stay in tolerance, or its largest number. Where ``max_steps`` runs out, the sample is NaN.
+    Under ``jax.vmap`` every sample has its own steps. ``axis_name`` couples the samples
+    of that ``vmap`` (or ``pmap``, ``shard_map``) axis: all take the steps that the
+    worst of them needs. ``norm`` says whether the root mean square of a sample's error
+    is to stay in tolerance, or its largest number. Where ``max_steps`` runs out, the
+    sample is NaN.
     """
 
     rtol: float = 1e-5
@@ -42,7 +44,9 @@ class AdaptiveSampler(Sampler):
 
 @dataclass(frozen=True, kw_only=True)
 class ProbabilityFlow(AdaptiveSampler):
-    """The probability-flow ODE with adaptive steps (the black-box ODE sampler of Song et al. 2021, section 4.3)."""
+    """The probability-flow ODE with adaptive steps (the black-box ODE sampler of Song
+    et al. 2021, section 4.3).
+    """
 
     solver: Literal["tsit5", "dopri5"] = "tsit5"
 
@@ -83,7 +87,9 @@ class ProbabilityFlow(AdaptiveSampler):
         save_path: int = 0,
         progress: Progress | None = None,
     ) -> Solution:
-        """The probability-flow ODE from ``x`` at ``t_start`` to ``t_stop``, either way, in float32 at least."""
+        """The probability-flow ODE from ``x`` at ``t_start`` to ``t_stop``, either way,
+        in float32 at least.
+        """
         return solve_adaptively(
             probability_flow(sde, score_fn),
             wide(x),
@@ -102,11 +108,13 @@ class ProbabilityFlow(AdaptiveSampler):
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptiveSDE(AdaptiveSampler):
-    """The reverse SDE with adaptive steps of ShARK (strong order 1.5) along one Brownian path; two evaluations a step.
+    """The reverse SDE with adaptive steps of ShARK (strong order 1.5) along one
+    Brownian path; two evaluations a step.
 
-    The path is a Brownian tree: the same key gives refinements of the same sample as the tolerances fall. The
-    tolerances are those of the path, not of the density, and are worth 1e-2 or 1e-3. ``noise_scale`` is the ``lambda``
-    of the family in :mod:`score_sde.reverse`.
+    The path is a Brownian tree: the same key gives refinements of the same sample as
+    the tolerances fall. The tolerances are those of the path, not of the density, and
+    are worth 1e-2 or 1e-3. ``noise_scale`` is the ``lambda`` of the family in
+    :mod:`score_sde.reverse`.
     """
 
     rtol: float = 1e-2
@@ -136,7 +144,9 @@ class AdaptiveSDE(AdaptiveSampler):
             max_steps=self.max_steps,
             norm=self.norm,
             axis_name=self.axis_name,
-            noise=Noise(required(key, self), reverse_diffusion(sde, noise_scale=self.noise_scale), tree=True),
+            noise=Noise(
+                required(key, self), reverse_diffusion(sde, noise_scale=self.noise_scale), tree=True
+            ),
             save_path=save_path,
             progress=progress,
         )
@@ -146,10 +156,14 @@ class AdaptiveSDE(AdaptiveSampler):
 def adaptive_solver(name: str) -> AbstractSolver:
     """The diffrax solver of a name."""
     if name not in ADAPTIVE_SOLVERS:
-        raise ValueError(f"unknown adaptive solver {name!r}: choose one of {', '.join(ADAPTIVE_SOLVERS)}")
+        raise ValueError(
+            f"unknown adaptive solver {name!r}: choose one of {', '.join(ADAPTIVE_SOLVERS)}"
+        )
     return ADAPTIVE_SOLVERS[name]()
 
 
 def adaptive_nfe(solution: Solution) -> Int[Array, ""]:
-    """Evaluations of an adaptive Tsit5 or Dopri5 solve: six new stages for every step tried, and the first of all."""
+    """Evaluations of an adaptive Tsit5 or Dopri5 solve: six new stages for every step
+    tried, and the first of all.
+    """
     return 6 * solution.num_steps + 1

@@ -17,14 +17,16 @@ from score_sde.solvers import TimeGrid, adapted, told_apart
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
 Path: TypeAlias = Literal["indexed", "tree"]
-"""The noise of a step: keyed by its index, or the increment of one Brownian path whatever the grid."""
+"""The noise of a step: keyed by its index, or the increment of one Brownian path
+whatever the grid.
+"""
 
 
 class Sample(NamedTuple):
     """One sample.
 
-    ``x``: the sample. ``nfe``: how many times the score was evaluated for it. ``path``: ``[save_path, *shape]``
-    frames of the trajectory, the latent first, or None.
+    ``x``: the sample. ``nfe``: how many times the score was evaluated for it. ``path``:
+    ``[save_path, *shape]`` frames of the trajectory, the latent first, or None.
     """
 
     x: Float[Array, "*shape"]
@@ -55,28 +57,40 @@ class Sampler(abc.ABC):
             score_fn: ``(x, t) -> grad_x log p_t(x)``.
             latent: where to start.
             save_path: the number of frames of the trajectory to return.
-            progress: is called on the host now and then with the part of the steps that is done, from 0 to 1.
+            progress: is called on the host now and then with the part of the steps that
+                is done, from 0 to 1.
         """
 
     @property
     def ends_at_data(self) -> bool:
-        """Whether it ends with denoised data rather than at ``t_min``, so that nothing is left to denoise."""
+        """Whether it ends with denoised data rather than at ``t_min``, so that nothing
+        is left to denoise.
+        """
         return False
 
     def last_time(self, sde: SDE) -> float:
-        """The time at which it ends, where its samples are distributed as ``p_t``: ``t_min``, or above."""
+        """The time at which it ends, where its samples are distributed as ``p_t``:
+        ``t_min``, or above.
+        """
         return sde.t_min
 
 
 def carried_wide(solve: Callable[..., Sample]) -> Callable[..., Sample]:
-    """``Sampler.solve`` for latents of any real type, as a decorator, by the rule of :mod:`score_sde.precision`.
+    """``Sampler.solve`` for latents of any real type, as a decorator, by the rule of
+    :mod:`score_sde.precision`.
 
-    The state is carried in float32 at least, and the sample and its path have the floating-point type of the latent.
+    The state is carried in float32 at least, and the sample and its path have the
+    floating-point type of the latent.
     """
 
     @functools.wraps(solve)
     def wrapped(
-        self: Sampler, key: Key | None, sde: SDE, score_fn: ScoreFn, latent: Shaped[ArrayLike, "*shape"], **options: Any
+        self: Sampler,
+        key: Key | None,
+        sde: SDE,
+        score_fn: ScoreFn,
+        latent: Shaped[ArrayLike, "*shape"],
+        **options: Any,
     ) -> Sample:
         drawn = solve(self, key, sde, wide_score(score_fn), wide(latent, "latent"), **options)
         return drawn._replace(x=as_state(drawn.x, latent), path=as_state(drawn.path, latent))
@@ -106,8 +120,11 @@ class GridSampler(Sampler):
         return float(self.times(sde)[-1])
 
 
-def nodes_of(grid: TimeGrid, sde: SDE, num_steps: int, *, starting: SDE | None = None) -> Float[np.ndarray, " nodes"]:
-    """The ``num_steps + 1`` nodes of a grid, distinct in float32; with ``starting``, the SDE on a part of its times.
+def nodes_of(
+    grid: TimeGrid, sde: SDE, num_steps: int, *, starting: SDE | None = None
+) -> Float[np.ndarray, " nodes"]:
+    """The ``num_steps + 1`` nodes of a grid, distinct in float32; with ``starting``,
+    the SDE on a part of its times.
 
     Raises:
         ValueError: they do not fall, or leave ``[t_min, t_max]``.
@@ -115,13 +132,15 @@ def nodes_of(grid: TimeGrid, sde: SDE, num_steps: int, *, starting: SDE | None =
     times = np.asarray(grid(starting or sde, num_steps), np.float64)
     if times.shape != (num_steps + 1,) or not (np.diff(times) < 0.0).all():
         raise ValueError(
-            f"a grid of {num_steps} steps must have {num_steps + 1} falling times, got {times.size}: "
+            f"a grid of {num_steps} steps must have {num_steps + 1} falling times, got "
+            f"{times.size}: "
             f"{times.tolist()!r:.100}"
         )
     low, high = sde.t_min * (1.0 - 1e-6), sde.t_max * (1.0 + 1e-6)
     if not (times[-1] >= low and times[0] <= high):
         raise ValueError(
-            f"a grid from t={times[0]:g} to {times[-1]:g} must stay within t_max={sde.t_max:g} and t_min={sde.t_min:g}"
+            f"a grid from t={times[0]:g} to {times[-1]:g} must stay within t_max={sde.t_max:g} and "
+            f"t_min={sde.t_min:g}"
         )
     return told_apart(np.clip(times, sde.t_min, sde.t_max))
 
@@ -136,7 +155,9 @@ def rescaled(solution: Solution, scale: Float[np.ndarray, " nodes"]) -> Solution
     """A solve of ``x / scale`` as one of ``x``, with the scale at every node of its grid."""
     if solution.path is None:
         return solution._replace(y=solution.y * float(scale[-1]))
-    frames = scale[frame_indices(len(scale) - 1, len(solution.path))].reshape(-1, *[1] * solution.y.ndim)
+    frames = scale[frame_indices(len(scale) - 1, len(solution.path))].reshape(
+        -1, *[1] * solution.y.ndim
+    )
     path = solution.path * jnp.asarray(frames, solution.y.dtype)
     return solution._replace(y=solution.y * float(scale[-1]), path=path)
 

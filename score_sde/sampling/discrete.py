@@ -1,7 +1,7 @@
 """The samplers of discrete-time models, step by step on the levels of their own noise tables.
 
-On a `DiscreteVPSDE` they take the steps of the schedulers of diffusers and give their numbers. Another SDE is taken at
-1,000 levels of equal ratio of noise to signal.
+On a `DiscreteVPSDE` they take the steps of the schedulers of diffusers and give their
+numbers. Another SDE is taken at 1,000 levels of equal ratio of noise to signal.
 """
 
 import abc
@@ -16,7 +16,14 @@ from jaxtyping import Array, Float, Int
 from score_sde.integrate import Progress, run_table
 from score_sde.sampling.base import Sample, Sampler, carried_wide, required, sample_of
 from score_sde.sdes.base import SDE
-from score_sde.solvers import DiscreteSteps, NoiseLevels, StepNoise, StepTable, log_snr, noise_levels
+from score_sde.solvers import (
+    DiscreteSteps,
+    NoiseLevels,
+    StepNoise,
+    StepTable,
+    log_snr,
+    noise_levels,
+)
 from score_sde.typing import Key, ScoreFn
 
 Spacing: TypeAlias = Literal["leading", "trailing", "linspace"]
@@ -28,9 +35,11 @@ NUM_LEVELS = 1000
 class DiscreteSampler(Sampler):
     """A sampler that visits ``num_steps`` of the levels of a discrete model.
 
-    ``spacing`` chooses them (Lin et al. 2024, table 2): ``trailing`` begins at the last level, ``leading`` a step
-    before it, with ``steps_offset`` added, and ``linspace`` takes both ends. Each step leads to the level of the next
-    one; the last to the data, or with ``final="t_min"`` to ``t_min``, which of a model of diffusers is the first level.
+    ``spacing`` chooses them (Lin et al. 2024, table 2): ``trailing`` begins at the last
+    level, ``leading`` a step before it, with ``steps_offset`` added, and ``linspace``
+    takes both ends. Each step leads to the level of the next one; the last to the data,
+    or with ``final="t_min"`` to ``t_min``, which of a model of diffusers is the first
+    level.
 
     ``clip`` cuts the denoised image to ``[-clip, clip]``.
     """
@@ -45,13 +54,18 @@ class DiscreteSampler(Sampler):
         if self.num_steps < 1:
             raise ValueError(f"num_steps={self.num_steps} must be at least 1")
         if self.spacing not in ("leading", "trailing", "linspace"):
-            raise ValueError(f"unknown spacing {self.spacing!r}: choose leading, trailing or linspace")
+            raise ValueError(
+                f"unknown spacing {self.spacing!r}: choose leading, trailing or linspace"
+            )
         if self.final not in ("data", "t_min"):
             raise ValueError(f"unknown final {self.final!r}: choose data or t_min")
         if self.steps_offset < 0:
             raise ValueError(f"steps_offset={self.steps_offset} must not be negative")
         if self.steps_offset and self.spacing != "leading":
-            raise ValueError(f"steps_offset={self.steps_offset} is for spacing='leading' alone, not {self.spacing!r}")
+            raise ValueError(
+                f"steps_offset={self.steps_offset} is for spacing='leading' alone, not "
+                f"{self.spacing!r}"
+            )
         if self.clip is not None and not self.clip > 0.0:
             raise ValueError(f"clip={self.clip} must be positive, or None")
 
@@ -61,13 +75,20 @@ class DiscreteSampler(Sampler):
         return self.final == "data"
 
     @abc.abstractmethod
-    def steps(self, start: NoiseLevels, stop: NoiseLevels) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The factors of the denoised image, of the noise and of the state, and the std of what is drawn, per step."""
+    def steps(
+        self, start: NoiseLevels, stop: NoiseLevels
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The factors of the denoised image, of the noise and of the state, and the std
+        of what is drawn, per step.
+        """
 
     def step_indices(self, num_levels: int) -> Int[np.ndarray, " steps"]:
         """The levels at which the score is evaluated, the noisiest first."""
         if self.num_steps > num_levels:
-            raise ValueError(f"num_steps={self.num_steps} must be at most {num_levels}, the number of noise levels")
+            raise ValueError(
+                f"num_steps={self.num_steps} must be at most {num_levels}, the number of noise "
+                "levels"
+            )
         if self.spacing == "linspace":
             return np.linspace(0, num_levels - 1, self.num_steps).round().astype(int)[::-1]
         if self.spacing == "trailing":
@@ -75,18 +96,24 @@ class DiscreteSampler(Sampler):
             return np.round(num_levels - stride * np.arange(self.num_steps)).astype(int) - 1
         first = self.steps_offset + (self.num_steps - 1) * (num_levels // self.num_steps)
         if first >= num_levels:
-            raise ValueError(f"steps_offset={self.steps_offset} leads to level {first} of {num_levels}")
+            raise ValueError(
+                f"steps_offset={self.steps_offset} leads to level {first} of {num_levels}"
+            )
         return first - (num_levels // self.num_steps) * np.arange(self.num_steps)
 
     def levels(self, sde: SDE) -> tuple[Float[np.ndarray, " steps"], NoiseLevels, NoiseLevels]:
-        """The times of the evaluations, the noise levels there, and those to which the steps lead."""
+        """The times of the evaluations, the noise levels there, and those to which the
+        steps lead.
+        """
         times = sde.step_times()
         if times is None:
             times = log_snr(sde, max(NUM_LEVELS, self.num_steps) - 1)[::-1]
         chosen = times[self.step_indices(len(times))]
         levels = noise_levels(sde, chosen)
         end = (1.0, 0.0) if self.ends_at_data else noise_levels(sde, np.array(sde.t_min))
-        stop = NoiseLevels(*(np.append(part[1:], value) for part, value in zip(levels, end, strict=True)))
+        stop = NoiseLevels(
+            *(np.append(part[1:], value) for part, value in zip(levels, end, strict=True))
+        )
         return chosen, levels, stop
 
     @carried_wide
@@ -102,21 +129,28 @@ class DiscreteSampler(Sampler):
     ) -> Sample:
         """The steps of the table, from a latent of the first step's noise level.
 
-        Where the last level has no signal, ``score_fn`` must have a method ``denoised``, as that of a `Model` has.
+        Where the last level has no signal, ``score_fn`` must have a method
+        ``denoised``, as that of a `Model` has.
         """
         times, start, stop = self.levels(sde)
         denoised = getattr(score_fn, "denoised", None)
         if denoised is None and not start.alpha.all():
             raise ValueError(
-                "the last level has no signal, so that its score says nothing of the image: give a score function with "
-                "a method denoised, as model.score_fn has where the network predicts v or the denoised image"
+                "the last level has no signal, so that its score says nothing of the image: give a "
+                "score function with "
+                "a method denoised, as model.score_fn has where the network predicts v or the "
+                "denoised image"
             )
         rows = (times, *start, *self.steps(start, stop))
-        table = StepTable(*(jnp.asarray(np.broadcast_to(row, times.shape), latent.dtype) for row in rows))
+        table = StepTable(
+            *(jnp.asarray(np.broadcast_to(row, times.shape), latent.dtype) for row in rows)
+        )
         draws = None
         if np.any(rows[-1]):
             draws = StepNoise(required(key, self), jax.ShapeDtypeStruct(latent.shape, latent.dtype))
-        solver = DiscreteSteps(score_fn=score_fn, denoised=denoised, clip=self.clip, table=table, draws=draws)
+        solver = DiscreteSteps(
+            score_fn=score_fn, denoised=denoised, clip=self.clip, table=table, draws=draws
+        )
         latent = _at_level(latent, sde, NoiseLevels(start.alpha[0], start.sigma[0]))
         solution = run_table(solver, latent, self.num_steps, save_path=save_path, progress=progress)
         return sample_of(solution, self.num_steps)
@@ -126,8 +160,9 @@ class DiscreteSampler(Sampler):
 class DiscreteDDIM(DiscreteSampler):
     """DDIM on the levels of a discrete model (Song, Meng & Ermon 2021, equation 12).
 
-    ``x' = alpha' D + sqrt(sigma'^2 - n^2) eps + n z`` with ``n = eta sigma' / sigma sqrt(v)``, where ``v`` is the
-    variance of the forward step. ``clip`` changes ``D`` alone: ``eps`` stays what the network says.
+    ``x' = alpha' D + sqrt(sigma'^2 - n^2) eps + n z`` with ``n = eta sigma' / sigma
+    sqrt(v)``, where ``v`` is the variance of the forward step. ``clip`` changes ``D``
+    alone: ``eps`` stays what the network says.
     """
 
     eta: float = 0.0
@@ -135,9 +170,13 @@ class DiscreteDDIM(DiscreteSampler):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0.0 <= self.eta <= 1.0:
-            raise ValueError(f"eta={self.eta} must lie from 0 (deterministic) to 1 (as noisy as DDPM)")
+            raise ValueError(
+                f"eta={self.eta} must lie from 0 (deterministic) to 1 (as noisy as DDPM)"
+            )
 
-    def steps(self, start: NoiseLevels, stop: NoiseLevels) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def steps(
+        self, start: NoiseLevels, stop: NoiseLevels
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """``(alpha', sqrt(sigma'^2 - n^2), 0, n)``."""
         _, variance = _transition(start, stop)
         std = self.eta * np.sqrt(variance) * stop.sigma / start.sigma
@@ -148,9 +187,10 @@ class DiscreteDDIM(DiscreteSampler):
 class DiscreteDDPM(DiscreteSampler):
     """Ancestral sampling on the levels of a discrete model (Ho et al. 2020, equations 7 and 11).
 
-    With the forward step ``x = a x' + sqrt(v) z``, ``x' = (alpha' v D + a sigma'^2 x) / sigma^2 + std z``, where
-    ``std^2`` is ``v sigma'^2 / sigma^2`` with ``variance="fixed_small"`` and ``v`` with ``"fixed_large"``. The step to
-    the data has no noise.
+    With the forward step ``x = a x' + sqrt(v) z``, ``x' = (alpha' v D + a sigma'^2 x) /
+    sigma^2 + std z``, where ``std^2`` is ``v sigma'^2 / sigma^2`` with
+    ``variance="fixed_small"`` and ``v`` with ``"fixed_large"``. The step to the data
+    has no noise.
     """
 
     num_steps: int = 1000
@@ -159,24 +199,39 @@ class DiscreteDDPM(DiscreteSampler):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.variance not in ("fixed_small", "fixed_large"):
-            raise ValueError(f"unknown variance {self.variance!r}: choose fixed_small or fixed_large")
+            raise ValueError(
+                f"unknown variance {self.variance!r}: choose fixed_small or fixed_large"
+            )
 
-    def steps(self, start: NoiseLevels, stop: NoiseLevels) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def steps(
+        self, start: NoiseLevels, stop: NoiseLevels
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """``(alpha' v / sigma^2, 0, a sigma'^2 / sigma^2, std)``."""
         scale, variance = _transition(start, stop)
-        std = np.sqrt(variance) * (stop.sigma / start.sigma if self.variance == "fixed_small" else stop.sigma > 0.0)
-        image, state = stop.alpha * variance / start.sigma**2, scale * (stop.sigma / start.sigma) ** 2
+        std = np.sqrt(variance) * (
+            stop.sigma / start.sigma if self.variance == "fixed_small" else stop.sigma > 0.0
+        )
+        image, state = (
+            stop.alpha * variance / start.sigma**2,
+            scale * (stop.sigma / start.sigma) ** 2,
+        )
         return image, np.zeros_like(std), state, std
 
 
 def _transition(start: NoiseLevels, stop: NoiseLevels) -> tuple[np.ndarray, np.ndarray]:
-    """``a`` and ``v`` of the forward step from the level ``stop`` up to ``start``, ``x = a x' + sqrt(v) z``."""
+    """``a`` and ``v`` of the forward step from the level ``stop`` up to ``start``, ``x
+    = a x' + sqrt(v) z``.
+    """
     scale = start.alpha / stop.alpha
     return scale, np.maximum(start.sigma**2 - (scale * stop.sigma) ** 2, 0.0)
 
 
-def _at_level(latent: Float[Array, "*shape"], sde: SDE, level: NoiseLevels) -> Float[Array, "*shape"]:
-    """A latent of the prior scaled to a level before the end, as far as noise of another size is needed there."""
+def _at_level(
+    latent: Float[Array, "*shape"], sde: SDE, level: NoiseLevels
+) -> Float[Array, "*shape"]:
+    """A latent of the prior scaled to a level before the end, as far as noise of
+    another size is needed there.
+    """
     end = noise_levels(sde, np.array(sde.t_max))
     factor = float(np.hypot(*level) / np.hypot(*end))
     # Where variance is preserved the factor is 1 but for rounding.

@@ -1,8 +1,9 @@
 """Samplers that solve the linear part of the reverse process exactly, with one evaluation a step.
 
-All are tables of weights over the last denoised images, made by :mod:`score_sde.solvers.exponential`. With
-``last_ratio`` the last evaluation is at the noise level ``sigma / alpha = last_ratio``, whence one step leads to the
-data themselves; else a sampler ends at ``t_min``. Few steps are best spent that way.
+All are tables of weights over the last denoised images, made by
+:mod:`score_sde.solvers.exponential`. With ``last_ratio`` the last evaluation is at the
+noise level ``sigma / alpha = last_ratio``, whence one step leads to the data
+themselves; else a sampler ends at ``t_min``. Few steps are best spent that way.
 """
 
 import abc
@@ -14,7 +15,16 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from score_sde.integrate import Progress, run_table
-from score_sde.sampling.base import GridSampler, Path, Sample, carried_wide, check_path, nodes_of, required, sample_of
+from score_sde.sampling.base import (
+    GridSampler,
+    Path,
+    Sample,
+    carried_wide,
+    check_path,
+    nodes_of,
+    required,
+    sample_of,
+)
 from score_sde.sdes.base import SDE, starting_at
 from score_sde.solvers import (
     LARGEST_STEP_SUM,
@@ -42,8 +52,8 @@ Ratios = Float[np.ndarray, " nodes"]
 class ExponentialSampler(GridSampler):
     """A sampler that is a table.
 
-    ``path="tree"`` draws the noise from one Brownian path over ``log(alpha / sigma)``: the same key at 20, 40 and 80
-    steps gives refinements of the same sample.
+    ``path="tree"`` draws the noise from one Brownian path over ``log(alpha / sigma)``:
+    the same key at 20, 40 and 80 steps gives refinements of the same sample.
     """
 
     num_steps: int = 50
@@ -55,7 +65,9 @@ class ExponentialSampler(GridSampler):
         super().__post_init__()
         check_path(self.path)
         if self.last_ratio is not None and not self.last_ratio > 0.0:
-            raise ValueError(f"last_ratio={self.last_ratio} must be positive, or None to end at t_min")
+            raise ValueError(
+                f"last_ratio={self.last_ratio} must be positive, or None to end at t_min"
+            )
 
     @abc.abstractmethod
     def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
@@ -67,7 +79,9 @@ class ExponentialSampler(GridSampler):
         return self.last_ratio is not None
 
     def nodes(self, sde: SDE) -> tuple[Float[np.ndarray, " steps"], NoiseLevels]:
-        """The times of the evaluations, and the levels at all nodes, the last of which is not evaluated."""
+        """The times of the evaluations, and the levels at all nodes, the last of which
+        is not evaluated.
+        """
         times = self.times(sde)
         if self.last_ratio is None:
             return times[:-1], noise_levels(sde, times)
@@ -77,8 +91,8 @@ class ExponentialSampler(GridSampler):
     def times(self, sde: SDE) -> Float[np.ndarray, " nodes"]:
         """The nodes in time; with ``last_ratio``, those of the evaluations alone.
 
-        The last is at ``last_ratio``, but not before ``t_min``, and not above half the ratio at ``t_max``, which is the
-        first.
+        The last is at ``last_ratio``, but not before ``t_min``, and not above half the
+        ratio at ``t_max``, which is the first.
         """
         if self.last_ratio is None:
             return super().times(sde)
@@ -101,15 +115,22 @@ class ExponentialSampler(GridSampler):
     ) -> Sample:
         """The steps of the table."""
         times, levels = self.nodes(sde)
-        with jax.enable_x64(latent.dtype == jnp.float64):  # a table bounds its weights by the precision
+        with jax.enable_x64(
+            latent.dtype == jnp.float64
+        ):  # a table bounds its weights by the precision
             table = self.table(sde, levels.ratio)
         noise = None
         if table.noise.any():
             clock = -np.log(levels.ratio[:-1] if self.ends_at_data else levels.ratio)
-            # The last step to the data has no noise; its interval is there for the index alone.
+            # The last step to the data has no noise; its interval is there for the
+            # index alone.
             clock = np.append(clock, clock[-1] + 1.0) if self.ends_at_data else clock
             like = jax.ShapeDtypeStruct(latent.shape, latent.dtype)
-            nodes = jnp.asarray(-told_apart(clock[0] - clock), latent.dtype) if self.path == "tree" else None
+            nodes = (
+                jnp.asarray(-told_apart(clock[0] - clock), latent.dtype)
+                if self.path == "tree"
+                else None
+            )
             noise = StepNoise(required(key, self), like, nodes)
         solver = Multistep.of_table(table, times, levels, score_fn, noise, latent.dtype)
         solution = run_table(solver, latent, self.num_steps, save_path=save_path, progress=progress)
@@ -118,10 +139,11 @@ class ExponentialSampler(GridSampler):
 
 @dataclass(frozen=True, kw_only=True)
 class DDIM(ExponentialSampler):
-    """DDIM (Song, Meng & Ermon 2021, equation 12): with ``eta = 0`` Euler in the noise level, with 1 DDPM's posterior.
+    """DDIM (Song, Meng & Ermon 2021, equation 12): with ``eta = 0`` Euler in the noise
+    level, with 1 DDPM's posterior.
 
-    ``y_1 = D + sqrt(s_1^2 - n^2) (y_0 - D) / s_0 + n z`` with ``n = eta s_1 / s_0 sqrt(s_0^2 - s_1^2)``, in ``y = x /
-    alpha``, ``s = sigma / alpha``. Order 1.
+    ``y_1 = D + sqrt(s_1^2 - n^2) (y_0 - D) / s_0 + n z`` with ``n = eta s_1 / s_0
+    sqrt(s_0^2 - s_1^2)``, in ``y = x / alpha``, ``s = sigma / alpha``. Order 1.
     """
 
     eta: float = 0.0
@@ -129,7 +151,9 @@ class DDIM(ExponentialSampler):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0.0 <= self.eta <= 1.0:
-            raise ValueError(f"eta={self.eta} must lie from 0 (deterministic) to 1 (as noisy as DDPM)")
+            raise ValueError(
+                f"eta={self.eta} must lie from 0 (deterministic) to 1 (as noisy as DDPM)"
+            )
 
     def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
         """``decay = sqrt(s_1^2 - n^2) / s_0``, and ``1 - decay`` for ``D``."""
@@ -141,13 +165,16 @@ class DDIM(ExponentialSampler):
 
 @dataclass(frozen=True, kw_only=True)
 class AdamsBashforth(ExponentialSampler):
-    """Exponential Adams-Bashforth, of the given ``order``, in ``u = -log(s^2 + scale^2) / 2``, ``s = sigma / alpha``.
+    """Exponential Adams-Bashforth, of the given ``order``, in ``u = -log(s^2 + scale^2)
+    / 2``, ``s = sigma / alpha``.
 
-    With ``scale = 0`` its polynomials are those in the log SNR. Below the smallest ``scale`` of the data the denoised
-    image depends on the noise level as a function of ``s^2`` alone, and so does ``u``: the polynomials then hold down
-    to ``s = 0``, and with ``last_ratio`` the last step is of full order too. ``noise_scale`` is the ``lambda`` of the
-    family in :mod:`score_sde.reverse`: 0 for the ODE, 1 for the SDE. ``corrected`` steps of the ODE are
-    repeated by Adams-Moulton, of one order more, when the next evaluation is known, at no cost (as UniPC does it).
+    With ``scale = 0`` its polynomials are those in the log SNR. Below the smallest
+    ``scale`` of the data the denoised image depends on the noise level as a function of
+    ``s^2`` alone, and so does ``u``: the polynomials then hold down to ``s = 0``, and
+    with ``last_ratio`` the last step is of full order too. ``noise_scale`` is the
+    ``lambda`` of the family in :mod:`score_sde.reverse`: 0 for the ODE, 1 for the SDE.
+    ``corrected`` steps of the ODE are repeated by Adams-Moulton, of one order more,
+    when the next evaluation is known, at no cost (as UniPC does it).
     """
 
     order: int = 3
@@ -163,12 +190,16 @@ class AdamsBashforth(ExponentialSampler):
         if self.noise_scale < 0.0:
             raise ValueError(f"noise_scale={self.noise_scale} must not be negative")
         if self.corrected and self.noise_scale > 0.0:
-            raise ValueError("only the steps of the ODE can be corrected: take noise_scale=0 or corrected=False")
+            raise ValueError(
+                "only the steps of the ODE can be corrected: take noise_scale=0 or corrected=False"
+            )
 
     def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
         """Adams-Bashforth in ``u``."""
         factor, corrected = Power(self.noise_scale), self.corrected
-        return adams_table(ratio, order=self.order, variable=self.variable, factor=factor, corrected=corrected)
+        return adams_table(
+            ratio, order=self.order, variable=self.variable, factor=factor, corrected=corrected
+        )
 
     def variable(self, s: Float[np.ndarray, "*points"]) -> Float[np.ndarray, "*points"]:
         """``-log(s^2 + scale^2) / 2``."""
@@ -177,10 +208,12 @@ class AdamsBashforth(ExponentialSampler):
 
 @dataclass(frozen=True, kw_only=True)
 class DPMSolverPP(ExponentialSampler):
-    """DPM-Solver++ 2M and 3M (Lu et al. 2022b, algorithm 2): the denoised image, extrapolated in the log SNR.
+    """DPM-Solver++ 2M and 3M (Lu et al. 2022b, algorithm 2): the denoised image,
+    extrapolated in the log SNR.
 
-    ``order=2`` is the published ``D = (1 + 1 / 2r) D_0 - 1 / 2r D_1``. ``order=3`` integrates the parabola through the
-    last three exactly; the published code of the 3M variant gives its third term half its weight, and so has order 2.
+    ``order=2`` is the published ``D = (1 + 1 / 2r) D_0 - 1 / 2r D_1``. ``order=3``
+    integrates the parabola through the last three exactly; the published code of the 3M
+    variant gives its third term half its weight, and so has order 2.
     """
 
     order: int = 2
@@ -193,15 +226,20 @@ class DPMSolverPP(ExponentialSampler):
             raise ValueError(f"noise_scale={self.noise_scale} must not be negative")
 
     def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
-        """``y_1 = m y_0 + (1 - m) D + n z``, ``m = (s_1 / s_0)^(1 + noise_scale^2)``; the parabola for order 3."""
+        """``y_1 = m y_0 + (1 - m) D + n z``, ``m = (s_1 / s_0)^(1 + noise_scale^2)``;
+        the parabola for order 3.
+        """
         if self.order == 3:
-            return adams_table(ratio, order=3, variable=half_log_snr, factor=Power(self.noise_scale))
+            return adams_table(
+                ratio, order=3, variable=half_log_snr, factor=Power(self.noise_scale)
+            )
         table = adams_table(ratio, order=1, variable=half_log_snr, factor=Power(self.noise_scale))
         weights = np.concatenate([table.weights, np.zeros_like(table.weights)], 1)[:, : self.order]
         if self.order == 2:
             with np.errstate(divide="ignore"):
                 steps = np.diff(half_log_snr(ratio))
-            # From the second step on, and not for the step to the data, whose length is infinite.
+            # From the second step on, and not for the step to the data, whose length is
+            # infinite.
             slope = np.where(np.isfinite(steps), steps, 0.0)[1:] / (2.0 * steps[:-1])
             slope = np.where(1.0 + 2.0 * slope <= LARGEST_STEP_SUM, slope, 0.0)
             weights[1:] = weights[1:, :1] * np.stack([1.0 + slope, -slope], 1)
@@ -220,10 +258,12 @@ class SDEDPMSolverPP(DPMSolverPP):
 
 @dataclass(frozen=True, kw_only=True)
 class UniPC(ExponentialSampler):
-    """UniPC (Zhao et al. 2023), predicting data: exponential Adams-Bashforth, corrected by Adams-Moulton.
+    """UniPC (Zhao et al. 2023), predicting data: exponential Adams-Bashforth, corrected
+    by Adams-Moulton.
 
-    The corrector uses the evaluation of the next step, and so costs none. Order ``order + 1``. For three points and
-    more the published weights are these, whatever its function ``B(h)``.
+    The corrector uses the evaluation of the next step, and so costs none. Order ``order
+    + 1``. For three points and more the published weights are these, whatever its
+    function ``B(h)``.
     """
 
     order: int = 3
@@ -234,7 +274,9 @@ class UniPC(ExponentialSampler):
 
     def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
         """Polynomials in the log SNR."""
-        return adams_table(ratio, order=self.order, variable=half_log_snr, factor=Power(0.0), corrected=True)
+        return adams_table(
+            ratio, order=self.order, variable=half_log_snr, factor=Power(0.0), corrected=True
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,15 +295,19 @@ class DEIS(ExponentialSampler):
 
     def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
         """Polynomials in ``t``."""
-        return noise_adams_table(ratio, order=self.degree + 1, variable=lambda s: times_of_ratio(sde, s))
+        return noise_adams_table(
+            ratio, order=self.degree + 1, variable=lambda s: times_of_ratio(sde, s)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class IPNDM(ExponentialSampler):
-    """iPNDM (Zhang & Chen 2023, appendix H.2): the noise, by the Adams-Bashforth weights of equal steps.
+    """iPNDM (Zhang & Chen 2023, appendix H.2): the noise, by the Adams-Bashforth
+    weights of equal steps.
 
-    ``order`` 4 has ``(55 e_0 - 59 e_1 + 37 e_2 - 9 e_3) / 24``. It has that order where steps in ``sigma / alpha`` are
-    equal (``EDMGrid(rho=1)``), and order 2 on other smooth grids.
+    ``order`` 4 has ``(55 e_0 - 59 e_1 + 37 e_2 - 9 e_3) / 24``. It has that order where
+    steps in ``sigma / alpha`` are equal (``EDMGrid(rho=1)``), and order 2 on other
+    smooth grids.
     """
 
     order: int = 4
@@ -275,10 +321,16 @@ class IPNDM(ExponentialSampler):
         num_steps = len(ratio) - 1
         weights = np.zeros((num_steps, self.order))
         for i in range(num_steps):
-            known = ADAMS_BASHFORTH[min(i + 1, self.order) - 1] if ratio[i + 1] > 0.0 else ADAMS_BASHFORTH[0]
+            known = (
+                ADAMS_BASHFORTH[min(i + 1, self.order) - 1]
+                if ratio[i + 1] > 0.0
+                else ADAMS_BASHFORTH[0]
+            )
             weights[i, : len(known)] = known
         steps = np.diff(ratio)
-        return MultistepTable(np.ones(num_steps), weights * steps[:, None], np.zeros(num_steps), of_noise=True)
+        return MultistepTable(
+            np.ones(num_steps), weights * steps[:, None], np.zeros(num_steps), of_noise=True
+        )
 
 
 ADAMS_BASHFORTH = (
@@ -292,7 +344,9 @@ ADAMS_BASHFORTH = (
 
 @dataclass(frozen=True, kw_only=True)
 class ERSDE(ExponentialSampler):
-    """ER-SDE-Solver-1, 2 and 3 (Cui et al. 2023): an extended reverse SDE with polynomials in the noise level."""
+    """ER-SDE-Solver-1, 2 and 3 (Cui et al. 2023): an extended reverse SDE with
+    polynomials in the noise level.
+    """
 
     order: int = 3
 
@@ -330,13 +384,16 @@ def default_sampler(*, nfe: int = 20, noise_scale: float = 0.0) -> AdamsBashfort
     ``scale``        ``0.5 / sqrt(nfe)``                          ``0.7 / sqrt(nfe)``
     ===============  ============================================  ==========================
 
-    ``docs/benchmarks/samplers.md`` compares it with others, ``docs/benchmarks/diffusers.md`` with those of diffusers.
+    ``docs/benchmarks/samplers.md`` compares it with others,
+    ``docs/benchmarks/diffusers.md`` with those of diffusers.
     """
     if nfe < 1:
         raise ValueError(f"nfe={nfe} must be at least 1")
     if noise_scale != 0.0:
         scale, last = 0.7 / nfe**0.5, (0.5 + 3.0 / nfe) / nfe
-        return AdamsBashforth(num_steps=nfe, grid=CauchyGrid(), scale=scale, noise_scale=noise_scale, last_ratio=last)
+        return AdamsBashforth(
+            num_steps=nfe, grid=CauchyGrid(), scale=scale, noise_scale=noise_scale, last_ratio=last
+        )
     return AdamsBashforth(
         num_steps=nfe,
         grid=CauchyGrid(location=-1.0 - 3.0 / nfe),

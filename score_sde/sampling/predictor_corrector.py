@@ -31,12 +31,15 @@ from score_sde.typing import Key, ScoreFn
 
 @dataclass(frozen=True, kw_only=True)
 class PredictorCorrector(GridSampler):
-    """Predictor-corrector sampling (Song et al. 2021, algorithm 1): any predictor with any corrector, or one alone.
+    """Predictor-corrector sampling (Song et al. 2021, algorithm 1): any predictor with
+    any corrector, or one alone.
 
-    A step has ``corrector_steps`` evaluations for the corrector and one for the predictor; `no_corrector` and
-    `no_predictor` have none. ``noise_scale`` is the predictor's ``lambda``: 0 makes `reverse_diffusion_step` the
-    probability-flow predictor. ``corrector_first`` is the order of the published code. The default corrector is that of
-    NCSN, which keeps ``p_t`` in any number of dimensions; `langevin` is the paper's own. ``axis_name`` is `langevin`'s.
+    A step has ``corrector_steps`` evaluations for the corrector and one for the
+    predictor; `no_corrector` and `no_predictor` have none. ``noise_scale`` is the
+    predictor's ``lambda``: 0 makes `reverse_diffusion_step` the probability-flow
+    predictor. ``corrector_first`` is the order of the published code. The default
+    corrector is that of NCSN, which keeps ``p_t`` in any number of dimensions;
+    `langevin` is the paper's own. ``axis_name`` is `langevin`'s.
     """
 
     predictor: Predictor = reverse_diffusion_step
@@ -50,14 +53,18 @@ class PredictorCorrector(GridSampler):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.snr > 0.0:
-            raise ValueError(f"snr={self.snr} must be positive (0.16 is the value of Song et al. for CIFAR-10)")
+            raise ValueError(
+                f"snr={self.snr} must be positive (0.16 is the value of Song et al. for CIFAR-10)"
+            )
         if self.corrector_steps < 0:
             raise ValueError(f"corrector_steps={self.corrector_steps} must not be negative")
 
     @property
     def evaluations(self) -> int:
         """Of one step."""
-        return (self.predictor is not no_predictor) + (self.corrector is not no_corrector) * self.corrector_steps
+        return (self.predictor is not no_predictor) + (
+            self.corrector is not no_corrector
+        ) * self.corrector_steps
 
     @carried_wide
     def solve(
@@ -86,20 +93,25 @@ class PredictorCorrector(GridSampler):
             axis_name=self.axis_name,
         )
         drift = reverse_drift(sde, score_fn, noise_scale=self.noise_scale)
-        solution = solve_on_grid(drift, latent, times, solver, save_path=save_path, progress=progress)
+        solution = solve_on_grid(
+            drift, latent, times, solver, save_path=save_path, progress=progress
+        )
         return sample_of(solution, self.num_steps * self.evaluations)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnnealedLangevin(GridSampler):
-    """Annealed Langevin dynamics, the sampler of NCSN and NCSNv2 (Song & Ermon 2019, algorithm 1; 2020, algorithm 1).
+    """Annealed Langevin dynamics, the sampler of NCSN and NCSNv2 (Song & Ermon 2019,
+    algorithm 1; 2020, algorithm 1).
 
-    At every noise level, ``num_steps`` of them from the prior down to ``t_min``, ``steps_each`` steps of
+    At every noise level, ``num_steps`` of them from the prior down to ``t_min``,
+    ``steps_each`` steps of
 
         ``x + eps score + sqrt(2 eps) z``,   ``eps = step_size (sigma / sigma_last)^2``
 
-    The defaults are NCSN's: 10 levels, 100 steps each and 2e-5, half the ``alpha`` of its algorithm; NCSNv2's for
-    CIFAR-10 are 232, 5 and 6.2e-6. NCSNv2's final denoising is that of `score_sde.sample`.
+    The defaults are NCSN's: 10 levels, 100 steps each and 2e-5, half the ``alpha`` of
+    its algorithm; NCSNv2's for CIFAR-10 are 232, 5 and 6.2e-6. NCSNv2's final denoising
+    is that of `score_sde.sample`.
     """
 
     num_steps: int = 10
@@ -116,7 +128,11 @@ class AnnealedLangevin(GridSampler):
 
     def times(self, sde: SDE) -> Float[np.ndarray, " levels"]:
         """The times of the ``num_steps`` levels."""
-        return nodes_of(self.grid, sde, self.num_steps - 1) if self.num_steps > 1 else np.array([sde.t_min])
+        return (
+            nodes_of(self.grid, sde, self.num_steps - 1)
+            if self.num_steps > 1
+            else np.array([sde.t_min])
+        )
 
     @carried_wide
     def solve(

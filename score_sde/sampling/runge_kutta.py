@@ -1,4 +1,6 @@
-"""Fixed steps of general solvers in ``t``: Euler-Maruyama and Runge-Kutta, for the reverse SDE and the ODE."""
+"""Fixed steps of general solvers in ``t``: Euler-Maruyama and Runge-Kutta, for the
+reverse SDE and the ODE.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,9 +11,25 @@ from jaxtyping import Array, Float
 
 from score_sde.integrate import Noise, Progress, solve_on_grid
 from score_sde.reverse import denoise, probability_flow, reverse_diffusion, reverse_drift
-from score_sde.sampling.base import GridSampler, Path, Sample, carried_wide, check_path, required, rescaled, sample_of
+from score_sde.sampling.base import (
+    GridSampler,
+    Path,
+    Sample,
+    carried_wide,
+    check_path,
+    required,
+    rescaled,
+    sample_of,
+)
 from score_sde.sdes.base import SDE
-from score_sde.solvers import AbstractSolver, Euler, SRA1Solver, noise_levels, times_of_ratio, told_apart
+from score_sde.solvers import (
+    AbstractSolver,
+    Euler,
+    SRA1Solver,
+    noise_levels,
+    times_of_ratio,
+    told_apart,
+)
 from score_sde.solvers import Heun as HeunSolver
 from score_sde.solvers import ShARK as ShARKSolver
 from score_sde.typing import Key, ScalarLike, ScoreFn
@@ -21,8 +39,9 @@ from score_sde.typing import Key, ScalarLike, ScoreFn
 class ReverseSDESampler(GridSampler):
     """A diffrax solver on the reverse SDE.
 
-    ``noise_scale`` is the ``lambda`` of the family in :mod:`score_sde.reverse`. With ``path="tree"`` the same key at
-    20, 40 and 80 steps gives refinements of the same sample, at the price of a Brownian tree.
+    ``noise_scale`` is the ``lambda`` of the family in :mod:`score_sde.reverse`. With
+    ``path="tree"`` the same key at 20, 40 and 80 steps gives refinements of the same
+    sample, at the price of a Brownian tree.
     """
 
     noise_scale: float = 1.0
@@ -72,7 +91,9 @@ class EulerMaruyama(ReverseSDESampler):
 
 @dataclass(frozen=True, kw_only=True)
 class ShARK(ReverseSDESampler):
-    """The strong-order-1.5 Runge-Kutta scheme for additive noise of Foster et al. 2023; two evaluations a step."""
+    """The strong-order-1.5 Runge-Kutta scheme for additive noise of Foster et al. 2023;
+    two evaluations a step.
+    """
 
     num_steps: int = 500
     evaluations: ClassVar[int] = 2
@@ -81,7 +102,9 @@ class ShARK(ReverseSDESampler):
 
 @dataclass(frozen=True, kw_only=True)
 class SRA1(ReverseSDESampler):
-    """The strong-order-1.5 Runge-Kutta scheme for additive noise of Roessler 2010; two evaluations a step."""
+    """The strong-order-1.5 Runge-Kutta scheme for additive noise of Roessler 2010; two
+    evaluations a step.
+    """
 
     num_steps: int = 500
     evaluations: ClassVar[int] = 2
@@ -90,13 +113,16 @@ class SRA1(ReverseSDESampler):
 
 @dataclass(frozen=True, kw_only=True)
 class ExponentialShARK(GridSampler):
-    """ShARK where the linear part of the reverse SDE is exact; strong order 1.5, two evaluations a step.
+    """ShARK where the linear part of the reverse SDE is exact; strong order 1.5, two
+    evaluations a step.
 
-    With ``tau = (alpha / sigma)^2`` for the clock and ``y = x alpha / sigma^2`` the reverse SDE of every ``sde`` is
+    With ``tau = (alpha / sigma)^2`` for the clock and ``y = x alpha / sigma^2`` the
+    reverse SDE of every ``sde`` is
 
         ``dy = D(x, t) dtau + dw(tau)``,   ``D = E[x_0 | x_t]``
 
-    (stochastic localisation: Montanari 2023, section 4). Nothing is left of it but the denoised data and the noise.
+    (stochastic localisation: Montanari 2023, section 4). Nothing is left of it but the
+    denoised data and the noise.
     """
 
     num_steps: int = 100
@@ -116,7 +142,9 @@ class ExponentialShARK(GridSampler):
         levels = noise_levels(sde, self.times(sde))
         nodes, scale = told_apart(levels.ratio[::-1] ** -2.0)[::-1], levels.sigma**2 / levels.alpha
         # Where ShARK evaluates: at the nodes and at five sixths of the way to the next.
-        clock = np.append(np.stack([nodes[:-1], nodes[:-1] + np.diff(nodes) * (5.0 / 6.0)], 1).ravel(), nodes[-1])
+        clock = np.append(
+            np.stack([nodes[:-1], nodes[:-1] + np.diff(nodes) * (5.0 / 6.0)], 1).ravel(), nodes[-1]
+        )
         times = times_of_ratio(sde, clock**-0.5)
 
         def drift(y: Float[Array, "*shape"], tau: ScalarLike) -> Float[Array, "*shape"]:
@@ -157,5 +185,7 @@ class Heun(GridSampler):
         del key
         times = self.times(sde)
         field = probability_flow(sde, score_fn)
-        solution = solve_on_grid(field, latent, times, HeunSolver(), save_path=save_path, progress=progress)
+        solution = solve_on_grid(
+            field, latent, times, HeunSolver(), save_path=save_path, progress=progress
+        )
         return sample_of(solution, 2 * self.num_steps)

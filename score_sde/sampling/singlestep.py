@@ -32,7 +32,9 @@ Ratios = Float[np.ndarray, " steps"]
 
 
 class Steps(NamedTuple):
-    """Where every step comes from, where it goes up to by new noise, and where it arrives; all ``sigma / alpha``."""
+    """Where every step comes from, where it goes up to by new noise, and where it
+    arrives; all ``sigma / alpha``.
+    """
 
     before: Ratios
     start: Ratios
@@ -65,7 +67,10 @@ class SingleStepSampler(GridSampler):
         """The steps, in ``x / alpha``."""
         levels = noise_levels(sde, self.times(sde))
         before, start, stop = self.steps(levels.ratio)
-        tableau, std = self.method()(start, stop), self.inflation * np.sqrt(np.maximum(start**2 - before**2, 0.0))
+        tableau, std = (
+            self.method()(start, stop),
+            self.inflation * np.sqrt(np.maximum(start**2 - before**2, 0.0)),
+        )
         noise = None
         if std.any():
             noise = StepNoise(required(key, self), jax.ShapeDtypeStruct(latent.shape, latent.dtype))
@@ -73,7 +78,9 @@ class SingleStepSampler(GridSampler):
         first = latent / float(levels.alpha[0])
         solution = run_table(solver, first, len(start), save_path=save_path, progress=progress)
         alpha = levels.alpha
-        if save_path and len(start) != self.num_steps:  # steps that are not those of the grid, at levels of their own
+        if (
+            save_path and len(start) != self.num_steps
+        ):  # steps that are not those of the grid, at levels of their own
             alpha = np.append(noise_levels(sde, times_of_ratio(sde, before)).alpha, alpha[-1])
         return sample_of(rescaled(solution, alpha), tableau.ends.size)
 
@@ -85,7 +92,9 @@ class SingleStepSampler(GridSampler):
 
 @dataclass(frozen=True, kw_only=True)
 class DPMSolver(SingleStepSampler):
-    """DPM-Solver-2 and -3 (Lu et al. 2022, algorithms 1 and 2): ``order`` evaluations a step, and that order."""
+    """DPM-Solver-2 and -3 (Lu et al. 2022, algorithms 1 and 2): ``order`` evaluations a
+    step, and that order.
+    """
 
     num_steps: int = 25
     grid: TimeGrid = log_snr
@@ -103,10 +112,12 @@ class DPMSolver(SingleStepSampler):
 
 @dataclass(frozen=True, kw_only=True)
 class EDM(SingleStepSampler):
-    """The samplers of Karras et al. 2022: Euler or Heun in the noise level, with or without churn (algorithms 1 and 2).
+    """The samplers of Karras et al. 2022: Euler or Heun in the noise level, with or
+    without churn (algorithms 1 and 2).
 
-    ``churn`` is their ``S_churn``: before a step from ``s`` in ``[churn_min, churn_max]``, noise takes ``y`` up to
-    ``s (1 + min(churn / num_steps, sqrt(2) - 1))``, never beyond the prior's; ``inflation`` is their ``S_noise``.
+    ``churn`` is their ``S_churn``: before a step from ``s`` in ``[churn_min,
+    churn_max]``, noise takes ``y`` up to ``s (1 + min(churn / num_steps, sqrt(2) -
+    1))``, never beyond the prior's; ``inflation`` is their ``S_noise``.
     """
 
     num_steps: int = 18
@@ -145,10 +156,11 @@ class EDM(SingleStepSampler):
 
 @dataclass(frozen=True, kw_only=True)
 class Restart(EDM):
-    """Restart sampling (Xu et al. 2023, algorithm 1): Heun, and at ``restart_min`` back up to ``restart_max`` by noise.
+    """Restart sampling (Xu et al. 2023, algorithm 1): Heun, and at ``restart_min`` back
+    up to ``restart_max`` by noise.
 
-    The way down from there takes ``restart_steps`` steps, and is gone ``restarts`` times. The node of the grid next to
-    ``restart_min`` is where it starts.
+    The way down from there takes ``restart_steps`` steps, and is gone ``restarts``
+    times. The node of the grid next to ``restart_min`` is where it starts.
     """
 
     restarts: int = 2
@@ -159,10 +171,14 @@ class Restart(EDM):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.restarts < 1 or self.restart_steps < 1:
-            raise ValueError(f"restarts={self.restarts} and restart_steps={self.restart_steps} must be at least 1")
+            raise ValueError(
+                f"restarts={self.restarts} and restart_steps={self.restart_steps} must be at least "
+                "1"
+            )
         if not 0.0 < self.restart_min < self.restart_max:
             raise ValueError(
-                f"restart_min={self.restart_min}, restart_max={self.restart_max}: 0 < restart_min < restart_max"
+                f"restart_min={self.restart_min}, restart_max={self.restart_max}: 0 < restart_min "
+                "< restart_max"
             )
 
     def steps(self, ratio: Float[np.ndarray, " nodes"]) -> Steps:

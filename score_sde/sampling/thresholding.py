@@ -1,4 +1,6 @@
-"""Thresholding: keeping the denoised image in the range of the data (Saharia et al. 2022, section 2.3)."""
+"""Thresholding: keeping the denoised image in the range of the data (Saharia et al.
+2022, section 2.3).
+"""
 
 import abc
 from collections.abc import Callable
@@ -39,7 +41,8 @@ class StaticThreshold(Threshold):
 
 @dataclass(frozen=True, kw_only=True)
 class DynamicThreshold(Threshold):
-    """Cut at a quantile ``q`` of the image's own ``|D|``, where that exceeds ``limit``, and scaled by ``limit / q``.
+    """Cut at a quantile ``q`` of the image's own ``|D|``, where that exceeds ``limit``,
+    and scaled by ``limit / q``.
 
     For data centred on zero.
     """
@@ -72,7 +75,9 @@ class ThresholdedScore:
         """``(alpha threshold(D) - x) / sigma^2``."""
         x, t = wide(x), wide_time(t)
         alpha, sigma = self.sde.marginal(t)
-        return (alpha * self.threshold(denoise(self.sde, self.score_fn, x, t)) - x) / jnp.square(sigma)
+        return (alpha * self.threshold(denoise(self.sde, self.score_fn, x, t)) - x) / jnp.square(
+            sigma
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +92,8 @@ class ThresholdedImage(ThresholdedScore):
 
 
 def thresholded(sde: SDE, score_fn: ScoreFn, threshold: Threshold) -> ScoreFn:
-    """The score whose denoised image is that of ``score_fn`` after ``threshold``: ``(alpha D - x) / sigma^2``.
+    """The score whose denoised image is that of ``score_fn`` after ``threshold``:
+    ``(alpha D - x) / sigma^2``.
 
     It has a method ``denoised`` where ``score_fn`` has one.
     """

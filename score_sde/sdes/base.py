@@ -1,7 +1,8 @@
 """The interface of a stochastic differential equation with Gaussian marginals.
 
-Every SDE here is linear with a scalar diffusion, ``dx = f(t) x dt + g(t) dw`` on ``[t_min, t_max]``, so that
-``p(x_t | x_0) = N(alpha(t) x_0, sigma(t)^2 I)`` in closed form (Song et al. 2021, section 3 and appendix B).
+Every SDE here is linear with a scalar diffusion, ``dx = f(t) x dt + g(t) dw`` on
+``[t_min, t_max]``, so that ``p(x_t | x_0) = N(alpha(t) x_0, sigma(t)^2 I)`` in closed
+form (Song et al. 2021, section 3 and appendix B).
 """
 
 import abc
@@ -31,8 +32,9 @@ class Marginal(NamedTuple):
 class SDE(abc.ABC):
     """``dx = drift(x, t) dt + diffusion(t) dw`` for ``t`` in ``[t_min, t_max]``.
 
-    Data lives at ``t = 0``, the prior at ``t_max``. Sampling and likelihood stop at ``t_min > 0``, where the score is
-    still finite. Subclasses are frozen dataclasses: hashable values, to be closed over by jitted functions.
+    Data lives at ``t = 0``, the prior at ``t_max``. Sampling and likelihood stop at
+    ``t_min > 0``, where the score is still finite. Subclasses are frozen dataclasses:
+    hashable values, to be closed over by jitted functions.
     """
 
     t_min: float
@@ -52,7 +54,9 @@ class SDE(abc.ABC):
 
     @abc.abstractmethod
     def prior_std(self) -> float:
-        """The standard deviation of the prior ``N(0, prior_std^2 I)``, which stands for ``p(x)`` at ``t_max``."""
+        """The standard deviation of the prior ``N(0, prior_std^2 I)``, which stands for
+        ``p(x)`` at ``t_max``.
+        """
 
     def log_snr(self, t: ScalarLike) -> Scalar:
         """The log signal-to-noise ratio ``log(alpha^2 / sigma^2)``."""
@@ -60,31 +64,43 @@ class SDE(abc.ABC):
         return 2.0 * (jnp.log(alpha) - jnp.log(sigma))
 
     def time_at(self, log_snr: ScalarLike) -> Scalar:
-        """The time at which the log signal-to-noise ratio has a value: the inverse of `log_snr`, which always falls.
+        """The time at which the log signal-to-noise ratio has a value: the inverse of
+        `log_snr`, which always falls.
 
-        By bisection on ``[0, t_max]``, for an SDE that has no closed form, whatever the unit of its time.
+        By bisection on ``[0, t_max]``, for an SDE that has no closed form, whatever the
+        unit of its time.
         """
         value = wide(log_snr, "log_snr")
 
         def halve(_: Any, ends: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
-            # Halves of the logarithm at first: the relative error is what counts near the data.
+            # Halves of the logarithm at first: the relative error is what counts near
+            # the data.
             low, high = ends
-            middle = jnp.where(low > 0.25 * high, 0.5 * (low + high), jnp.sqrt(low) * jnp.sqrt(high))
-            # Where the noise is too small for a number, the ratio is infinite or not a number.
+            middle = jnp.where(
+                low > 0.25 * high, 0.5 * (low + high), jnp.sqrt(low) * jnp.sqrt(high)
+            )
+            # Where the noise is too small for a number, the ratio is infinite or not a
+            # number.
             before = ~(self.log_snr(middle) <= value)
             return jnp.where(before, middle, low), jnp.where(before, high, middle)
 
-        tiny, end = jnp.full_like(value, jnp.finfo(value.dtype).tiny), jnp.full_like(value, self.t_max)
+        tiny, end = (
+            jnp.full_like(value, jnp.finfo(value.dtype).tiny),
+            jnp.full_like(value, self.t_max),
+        )
         return jax.lax.fori_loop(0, BISECTIONS, halve, (tiny, end))[1]
 
     def step_times(self) -> Float[np.ndarray, " steps"] | None:
-        """The rising times of the steps of a discrete process, where the SDE is one; for the discrete samplers."""
+        """The rising times of the steps of a discrete process, where the SDE is one;
+        for the discrete samplers.
+        """
         return None
 
     def transition(self, t_from: ScalarLike, t_to: ScalarLike) -> Marginal:
         """``(alpha, sigma)`` of ``p(x_t_to | x_t_from)``, for ``t_from <= t_to``.
 
-        ``alpha = alpha_to / alpha_from`` and ``sigma^2 = sigma_to^2 - alpha^2 sigma_from^2``.
+        ``alpha = alpha_to / alpha_from`` and ``sigma^2 = sigma_to^2 - alpha^2
+        sigma_from^2``.
         """
         start, end = self.marginal(wide_time(t_from)), self.marginal(wide_time(t_to))
         alpha = end.alpha / start.alpha
@@ -95,7 +111,8 @@ class SDE(abc.ABC):
 def perturb(
     sde: SDE, x0: Shaped[ArrayLike, "*shape"], t: ScalarLike, noise: Shaped[ArrayLike, "*shape"]
 ) -> Float[Array, "*shape"]:
-    """Data carried to time ``t``: ``x_t = alpha(t) x_0 + sigma(t) noise``, with standard normal ``noise``.
+    """Data carried to time ``t``: ``x_t = alpha(t) x_0 + sigma(t) noise``, with
+    standard normal ``noise``.
 
     In the floating-point type of ``x0``; computed in float32 at least.
     """
@@ -109,7 +126,9 @@ def prior_sample(key: Key, sde: SDE, shape: tuple[int, ...]) -> Float[Array, "*s
 
 
 def prior_log_prob(sde: SDE, x: Shaped[ArrayLike, "*shape"]) -> Scalar:
-    """The log density of one sample under the prior, in nats, summed over its dimensions in float32 at least."""
+    """The log density of one sample under the prior, in nats, summed over its
+    dimensions in float32 at least.
+    """
     x, std = wide(x), sde.prior_std()
     normalizer = x.size * (0.5 * math.log(2.0 * math.pi) + math.log(std))
     return -0.5 * jnp.sum(jnp.square(x / std)) - normalizer
@@ -121,7 +140,9 @@ def starting_at(sde: SDE, t_min: float) -> SDE:
 
 
 def check_times(t_min: float, t_max: float, *, end: float | None = None) -> None:
-    """Raise ``ValueError`` unless ``0 < t_min < t_max``, and ``t_max < end`` where the drift is infinite at an end."""
+    """Raise ``ValueError`` unless ``0 < t_min < t_max``, and ``t_max < end`` where the
+    drift is infinite at an end.
+    """
     if not 0.0 < t_min < t_max:
         raise ValueError(f"t_min={t_min} and t_max={t_max} must satisfy 0 < t_min < t_max")
     if end is not None and not t_max < end:

@@ -15,10 +15,12 @@ from score_sde.typing import Scalar, ScalarLike
 class CosineSDE(SDE):
     """``x_t = cos(phi) x_0 + sin(phi) eps`` with ``tan(phi) = exp(-shift / 2) tan(pi t / 2)``.
 
-    Nichol & Dhariwal 2021, section 3.2, in continuous time (Kingma & Gao 2023, table 1). ``log_snr_shift`` is that of
-    Hoogeboom et al. 2023, section 3.1: ``2 log(64 / d)`` for images of ``d`` pixels a side. With ``phi' = dphi / dt``
-    the SDE is ``dx = -tan(phi) phi' x dt + sqrt(2 tan(phi) phi') dw``; it ends before ``t = 1``, where its drift is
-    infinite: samplers whose steps are not in the noise level need a grid such as ``log_snr``.
+    Nichol & Dhariwal 2021, section 3.2, in continuous time (Kingma & Gao 2023, table
+    1). ``log_snr_shift`` is that of Hoogeboom et al. 2023, section 3.1: ``2 log(64 /
+    d)`` for images of ``d`` pixels a side. With ``phi' = dphi / dt`` the SDE is ``dx =
+    -tan(phi) phi' x dt + sqrt(2 tan(phi) phi') dw``; it ends before ``t = 1``, where
+    its drift is infinite: samplers whose steps are not in the noise level need a grid
+    such as ``log_snr``.
     """
 
     log_snr_shift: float = 0.0
@@ -46,16 +48,23 @@ class CosineSDE(SDE):
 
     def time_at(self, log_snr: ScalarLike) -> Scalar:
         """``2 / pi arctan(exp((shift - log_snr) / 2))``."""
-        return 2.0 / math.pi * jnp.arctan(jnp.exp(0.5 * (self.log_snr_shift - wide(log_snr, "log_snr"))))
+        return (
+            2.0
+            / math.pi
+            * jnp.arctan(jnp.exp(0.5 * (self.log_snr_shift - wide(log_snr, "log_snr"))))
+        )
 
     def prior_std(self) -> float:
         """``sin(phi)`` at ``t_max``."""
-        return math.sin(math.atan(math.exp(-0.5 * self.log_snr_shift) * math.tan(0.5 * math.pi * self.t_max)))
+        return math.sin(
+            math.atan(math.exp(-0.5 * self.log_snr_shift) * math.tan(0.5 * math.pi * self.t_max))
+        )
 
     def _sides(self, t: ScalarLike) -> tuple[Scalar, Scalar]:
         """Those of a triangle with the angle ``phi``."""
         right, t = 0.5 * math.pi, wide_time(t)
-        # The cosine as a sine of what is left to 1, which keeps its digits near the end.
+        # The cosine as a sine of what is left to 1, which keeps its digits near the
+        # end.
         cos, sin = jnp.sin(right * (1.0 - jnp.asarray(t))), jnp.sin(right * jnp.asarray(t))
         return cos, math.exp(-0.5 * self.log_snr_shift) * sin
 

@@ -15,20 +15,27 @@ MOST_NOISE = 0.05
 """The noise that is left at ``t_min``, in standard deviations of the data."""
 
 
-def scale_mismatch(sde: SDE, mean: Float[ArrayLike, " channels"], std: Float[ArrayLike, " channels"]) -> str | None:
-    """Say which mean and standard deviation are farthest from what ``sde`` assumes; None where none is too far.
+def scale_mismatch(
+    sde: SDE, mean: Float[ArrayLike, " channels"], std: Float[ArrayLike, " channels"]
+) -> str | None:
+    """Say which mean and standard deviation are farthest from what ``sde`` assumes;
+    None where none is too far.
 
-    Only the marginals are used. Data of mean ``m`` and variance ``v`` arrive at ``t_max`` with mean ``M = alpha m`` and
-    variance ``V = alpha^2 v + sigma^2``, and samples start from ``N(0, s^2)`` with ``s = prior_std``. Every channel
-    must have
+    Only the marginals are used. Data of mean ``m`` and variance ``v`` arrive at
+    ``t_max`` with mean ``M = alpha m`` and variance ``V = alpha^2 v + sigma^2``, and
+    samples start from ``N(0, s^2)`` with ``s = prior_std``. Every channel must have
 
-    * ``KL(N(M, V) || N(0, s^2)) <= MOST_DIVERGENCE``: else the prior is not the marginal;
-    * ``sqrt(m^2 + v) <= MOST_SIZE s``: else a network made for inputs of the size of the prior sees far larger ones,
-      which an SDE with ``alpha(t_max) = 0`` does not show at ``t_max``;
-    * ``sigma / alpha <= MOST_NOISE sqrt(v)`` at ``t_min``: else samples end before the data are resolved.
+    * ``KL(N(M, V) || N(0, s^2)) <= MOST_DIVERGENCE``: else the prior is not the
+      marginal;
+    * ``sqrt(m^2 + v) <= MOST_SIZE s``: else a network made for inputs of the size of
+      the prior sees far larger ones, which an SDE with ``alpha(t_max) = 0`` does not
+      show at ``t_max``;
+    * ``sigma / alpha <= MOST_NOISE sqrt(v)`` at ``t_min``: else samples end before the
+      data are resolved.
 
-    The limits were measured on a swiss roll in the plane, moved and scaled, with a small network and the VP, VE, EDM
-    and rectified-flow SDEs: about there the samples and the likelihood start to suffer.
+    The limits were measured on a swiss roll in the plane, moved and scaled, with a
+    small network and the VP, VE, EDM and rectified-flow SDEs: about there the samples
+    and the likelihood start to suffer.
     """
     m, v, s = np.asarray(mean, np.float64), np.square(np.asarray(std, np.float64)), sde.prior_std()
     alpha, sigma = np.asarray(sde.marginal(sde.t_max), np.float64)
@@ -46,8 +53,13 @@ def scale_mismatch(sde: SDE, mean: Float[ArrayLike, " channels"], std: Float[Arr
         return None
     prior = f"the prior N(0, {s:.3g}²)"
     reason = (
-        f"they arrive at t_max as N({last_mean[channel]:.3g}, {ratio[channel] ** 0.5 * s:.3g}²), not as {prior}",
+        f"they arrive at t_max as N({last_mean[channel]:.3g}, {ratio[channel] ** 0.5 * s:.3g}²), "
+        f"not as {prior}",
         f"{prior} assumes a root mean square of at most {MOST_SIZE * s:.3g}",
-        f"the noise left at t_min, {noise:.3g}, assumes standard deviations of at least {noise / MOST_NOISE:.3g}",
+        f"the noise left at t_min, {noise:.3g}, assumes standard deviations of at least "
+        f"{noise / MOST_NOISE:.3g}",
     )[limit]
-    return f"column {channel} has mean {m[channel]:.4g} and standard deviation {v[channel] ** 0.5:.4g}, but {reason}"
+    return (
+        f"column {channel} has mean {m[channel]:.4g} and standard deviation "
+        f"{v[channel] ** 0.5:.4g}, but {reason}"
+    )

@@ -17,10 +17,12 @@ from score_sde.typing import Scalar, ScalarLike
 
 
 class LogAlpha(NamedTuple):
-    """``log alpha`` as a cubic polynomial ``c_0 + c_1 u + c_2 u^2 + c_3 u^3`` between neighbouring levels.
+    """``log alpha`` as a cubic polynomial ``c_0 + c_1 u + c_2 u^2 + c_3 u^3`` between
+    neighbouring levels.
 
     Attributes:
-        coefficients: ``[levels, 4]``, those between level ``i - 1`` and level ``i``; level -1 is the data.
+        coefficients: ``[levels, 4]``, those between level ``i - 1`` and level ``i``;
+            level -1 is the data.
         vanishes: whether ``alpha`` falls linearly to 0 in one more step.
     """
 
@@ -35,15 +37,18 @@ class LogAlpha(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class DiscreteVPSDE(SDE):
-    """``dx = -beta(t) x / 2 dt + sqrt(beta(t)) dw`` with exactly the marginals of a discrete model at its levels.
+    """``dx = -beta(t) x / 2 dt + sqrt(beta(t)) dw`` with exactly the marginals of a
+    discrete model at its levels.
 
-    Level ``i`` of ``num_levels`` is at ``t = (i + 1) / num_levels``: ``alpha_i^2 = prod_{j <= i} (1 - beta_j)`` with
-    the ``beta_j`` of `scheduled_betas`, or the given ``betas``. Between levels ``log alpha`` is the monotone cubic of
-    Fritsch & Carlson 1980, so that ``beta(t)`` is continuous and positive.
+    Level ``i`` of ``num_levels`` is at ``t = (i + 1) / num_levels``: ``alpha_i^2 =
+    prod_{j <= i} (1 - beta_j)`` with the ``beta_j`` of `scheduled_betas`, or the given
+    ``betas``. Between levels ``log alpha`` is the monotone cubic of Fritsch & Carlson
+    1980, so that ``beta(t)`` is continuous and positive.
 
-    With ``zero_terminal_snr`` the last level has ``alpha = 0``. The SDE, whose drift is infinite there, must end a
-    level before: ``t_max = (num_levels - 1) / num_levels`` at most. The discrete samplers begin at the last level all
-    the same, with networks that predict ``v`` or the denoised image.
+    With ``zero_terminal_snr`` the last level has ``alpha = 0``. The SDE, whose drift is
+    infinite there, must end a level before: ``t_max = (num_levels - 1) / num_levels``
+    at most. The discrete samplers begin at the last level all the same, with networks
+    that predict ``v`` or the denoised image.
     """
 
     schedule: Literal["linear", "scaled_linear", "cosine", "sigmoid"] = "linear"
@@ -58,9 +63,13 @@ class DiscreteVPSDE(SDE):
     def __post_init__(self) -> None:
         check_times(self.t_min, self.t_max)
         if self.betas is None:
-            scheduled_betas(self.schedule, self.num_levels, beta_start=self.beta_start, beta_end=self.beta_end)
+            scheduled_betas(
+                self.schedule, self.num_levels, beta_start=self.beta_start, beta_end=self.beta_end
+            )
         elif not (2 <= len(self.betas) == self.num_levels <= MAX_LEVELS):
-            raise ValueError(f"betas has {len(self.betas)} numbers where num_levels={self.num_levels} are needed")
+            raise ValueError(
+                f"betas has {len(self.betas)} numbers where num_levels={self.num_levels} are needed"
+            )
         elif not all(0.0 < beta < 1.0 for beta in self.betas):
             raise ValueError("every number of betas must lie between 0 and 1")
         end = 1.0 - self.zero_terminal_snr / self.num_levels
@@ -102,13 +111,19 @@ class DiscreteVPSDE(SDE):
         return jnp.where(beyond > 0.0, 2.0 * self.num_levels / (1.0 - beyond), rate)
 
     def step_times(self) -> Float[np.ndarray, " steps"]:
-        """The times of the levels within ``[t_min, t_max]``; and of the last one without signal, if it comes next."""
+        """The times of the levels within ``[t_min, t_max]``; and of the last one
+        without signal, if it comes next.
+        """
         times = np.arange(1, self.num_levels + 1) / self.num_levels
-        last = self.t_max + (self.zero_terminal_snr and self.t_max > (self.num_levels - 1.5) / self.num_levels)
+        last = self.t_max + (
+            self.zero_terminal_snr and self.t_max > (self.num_levels - 1.5) / self.num_levels
+        )
         return times[(times >= self.t_min * (1.0 - 1e-6)) & (times <= last * (1.0 + 1e-6))]
 
     def _piece(self, t: ScalarLike) -> tuple[Float[Array, "4"], Scalar, Scalar]:
-        """The polynomial at ``t``, the place in it, and how many steps beyond the last polynomial ``t`` is."""
+        """The polynomial at ``t``, the place in it, and how many steps beyond the last
+        polynomial ``t`` is.
+        """
         coefficients = _log_alpha(self).coefficients
         n = whole_if_near(jnp.asarray(wide_time(t)) * self.num_levels)
         pieces = len(coefficients)
@@ -118,7 +133,9 @@ class DiscreteVPSDE(SDE):
 
 
 def whole_if_near(n: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """``n``, or the whole number that it differs from by rounding alone, as the number of a level from its time."""
+    """``n``, or the whole number that it differs from by rounding alone, as the number
+    of a level from its time.
+    """
     nearest = jnp.round(n)
     near = jnp.abs(n - nearest) <= 4.0 * jnp.finfo(n.dtype).eps * jnp.maximum(jnp.abs(n), 1.0)
     # Derivatives are those of n.
@@ -129,7 +146,9 @@ def whole_if_near(n: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 def _log_alpha(sde: DiscreteVPSDE) -> LogAlpha:
     """The polynomials of an SDE, in float64."""
     betas = (
-        scheduled_betas(sde.schedule, sde.num_levels, beta_start=sde.beta_start, beta_end=sde.beta_end)
+        scheduled_betas(
+            sde.schedule, sde.num_levels, beta_start=sde.beta_start, beta_end=sde.beta_end
+        )
         if sde.betas is None
         else np.array(sde.betas)
     )
@@ -137,7 +156,8 @@ def _log_alpha(sde: DiscreteVPSDE) -> LogAlpha:
     vanishes = bool(values[-1] == -math.inf)
     values = np.concatenate([[0.0], values[:-1] if vanishes else values])
     steps = np.diff(values)
-    # Both neighbours' harmonic mean, which keeps the cubic falling; at the ends the neighbour's.
+    # Both neighbours' harmonic mean, which keeps the cubic falling; at the ends the
+    # neighbour's.
     inner = 2.0 * steps[1:] * steps[:-1] / (steps[1:] + steps[:-1])
     slopes = np.concatenate([steps[:1], inner, steps[-1:]])
     c2, c3 = 3.0 * steps - 2.0 * slopes[:-1] - slopes[1:], slopes[:-1] + slopes[1:] - 2.0 * steps

@@ -15,8 +15,9 @@ from score_sde.typing import Scalar, ScalarLike
 class EDMSDE(SDE):
     """``dx = sigma_max sqrt(2 t) dw``, with ``p(x_t | x_0) = N(x_0, (sigma_max t)^2 I)``.
 
-    Karras et al. 2022, table 1: their ``sigma(t) = t``, on a clock that ends at 1; ``sigma_min = 0.002`` is ``t_min =
-    2.5e-5``. It is also the linear VE SDE of Song et al. 2021b (ScoreFlow).
+    Karras et al. 2022, table 1: their ``sigma(t) = t``, on a clock that ends at 1;
+    ``sigma_min = 0.002`` is ``t_min = 2.5e-5``. It is also the linear VE SDE of Song et
+    al. 2021b (ScoreFlow).
     """
 
     sigma_max: float = 80.0

@@ -13,11 +13,13 @@ from score_sde.typing import Scalar, ScalarLike
 
 @dataclass(frozen=True, kw_only=True)
 class RectifiedFlowSDE(SDE):
-    """``dx = -x / (1 - t) dt + sqrt(2 t / (1 - t)) dw``: data and noise mixed linearly, ``x_t = (1 - t) x_0 + t eps``.
+    """``dx = -x / (1 - t) dt + sqrt(2 t / (1 - t)) dw``: data and noise mixed linearly,
+    ``x_t = (1 - t) x_0 + t eps``.
 
-    The path of Liu et al. 2023 and Lipman et al. 2023 (optimal transport, ``sigma_min = 0``); its probability-flow ODE
-    is theirs. The SDE ends before ``t = 1``, where its drift is infinite: samplers whose steps are not in the noise
-    level need a grid such as ``log_snr``.
+    The path of Liu et al. 2023 and Lipman et al. 2023 (optimal transport, ``sigma_min =
+    0``); its probability-flow ODE is theirs. The SDE ends before ``t = 1``, where its
+    drift is infinite: samplers whose steps are not in the noise level need a grid such
+    as ``log_snr``.
     """
 
     t_min: float = 1e-3

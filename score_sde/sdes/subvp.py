@@ -12,9 +12,11 @@ from score_sde.typing import Scalar, ScalarLike
 
 @dataclass(frozen=True, kw_only=True)
 class SubVPSDE(LinearBetaSDE):
-    """``dx = -beta(t) x / 2 dt + sqrt(beta(t) (1 - exp(-2 int beta))) dw`` (Song et al. 2021, eq. 13).
+    """``dx = -beta(t) x / 2 dt + sqrt(beta(t) (1 - exp(-2 int beta))) dw`` (Song et al.
+    2021, eq. 13).
 
-    ``alpha`` is that of the VP SDE and ``sigma = 1 - alpha^2``: never more variance than VP.
+    ``alpha`` is that of the VP SDE and ``sigma = 1 - alpha^2``: never more variance
+    than VP.
     """
 
     def diffusion(self, t: ScalarLike) -> Scalar:
@@ -27,5 +29,7 @@ class SubVPSDE(LinearBetaSDE):
         return Marginal(jnp.exp(log_alpha), -jnp.expm1(2.0 * log_alpha))
 
     def time_at(self, log_snr: ScalarLike) -> Scalar:
-        """Where ``sinh(-log alpha) = exp(-log_snr / 2) / 2``, for ``sigma / alpha = 1 / alpha - alpha``."""
+        """Where ``sinh(-log alpha) = exp(-log_snr / 2) / 2``, for ``sigma / alpha = 1 /
+        alpha - alpha``.
+        """
         return self.time_of_log_alpha(-jnp.arcsinh(0.5 * jnp.exp(-0.5 * wide(log_snr, "log_snr"))))

@@ -13,10 +13,12 @@ from score_sde.typing import Scalar, ScalarLike
 
 @dataclass(frozen=True, kw_only=True)
 class VESDE(SDE):
-    """``dx = sigma(t) sqrt(2 log(sigma_max / sigma_min)) dw`` with ``sigma(t) = sigma_min (sigma_max / sigma_min)^t``.
+    """``dx = sigma(t) sqrt(2 log(sigma_max / sigma_min)) dw`` with ``sigma(t) =
+    sigma_min (sigma_max / sigma_min)^t``.
 
-    Song et al. 2021, eqs. 9 and 30. The marginal's standard deviation is ``sigma(t)`` itself, so that ``t = 0`` stands
-    for data already smoothed by ``sigma_min``. ``sigma_max`` should be near the largest distance between two examples.
+    Song et al. 2021, eqs. 9 and 30. The marginal's standard deviation is ``sigma(t)``
+    itself, so that ``t = 0`` stands for data already smoothed by ``sigma_min``.
+    ``sigma_max`` should be near the largest distance between two examples.
     """
 
     sigma_min: float = 0.01
@@ -28,7 +30,8 @@ class VESDE(SDE):
         check_times(self.t_min, self.t_max)
         if not 0.0 < self.sigma_min < self.sigma_max:
             raise ValueError(
-                f"sigma_min={self.sigma_min}, sigma_max={self.sigma_max} must satisfy 0 < sigma_min < sigma_max"
+                f"sigma_min={self.sigma_min}, sigma_max={self.sigma_max} must satisfy 0 < "
+                "sigma_min < sigma_max"
             )
 
     @property
@@ -51,7 +54,9 @@ class VESDE(SDE):
         return Marginal(jnp.ones_like(sigma), sigma)
 
     def time_at(self, log_snr: ScalarLike) -> Scalar:
-        """``log(sigma / sigma_min) / log(sigma_max / sigma_min)`` with ``log sigma = -log_snr / 2``."""
+        """``log(sigma / sigma_min) / log(sigma_max / sigma_min)`` with ``log sigma =
+        -log_snr / 2``.
+        """
         return (-0.5 * wide(log_snr, "log_snr") - math.log(self.sigma_min)) / self.log_ratio
 
     def prior_std(self) -> float:

@@ -13,7 +13,9 @@ from score_sde.typing import Scalar, ScalarLike
 
 @dataclass(frozen=True, kw_only=True)
 class LinearBetaSDE(SDE):
-    """An SDE with drift ``-beta(t) x / 2``, where ``beta(t) = beta_min + (beta_max - beta_min) t``."""
+    """An SDE with drift ``-beta(t) x / 2``, where ``beta(t) = beta_min + (beta_max -
+    beta_min) t``.
+    """
 
     beta_min: float = 0.1
     beta_max: float = 20.0
@@ -23,7 +25,10 @@ class LinearBetaSDE(SDE):
     def __post_init__(self) -> None:
         check_times(self.t_min, self.t_max)
         if not 0.0 < self.beta_min <= self.beta_max:
-            raise ValueError(f"beta_min={self.beta_min}, beta_max={self.beta_max}: 0 < beta_min <= beta_max must hold")
+            raise ValueError(
+                f"beta_min={self.beta_min}, beta_max={self.beta_max}: 0 < beta_min <= beta_max "
+                "must hold"
+            )
 
     def beta(self, t: ScalarLike) -> Scalar:
         """The rate ``beta(t)``."""
@@ -33,16 +38,24 @@ class LinearBetaSDE(SDE):
     def log_alpha(self, t: ScalarLike) -> Scalar:
         """``log alpha(t) = -1/2 int_0^t beta(s) ds``."""
         t = wide_time(t)
-        return jnp.asarray(-0.25 * (self.beta_max - self.beta_min) * t * t - 0.5 * self.beta_min * t)
+        return jnp.asarray(
+            -0.25 * (self.beta_max - self.beta_min) * t * t - 0.5 * self.beta_min * t
+        )
 
     def drift(self, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
         """``-beta(t) x / 2``."""
         return -0.5 * self.beta(t) * wide(x)
 
     def time_of_log_alpha(self, log_alpha: Scalar) -> Scalar:
-        """The inverse of `log_alpha`: the positive root of a quadratic, in the form without cancellation."""
+        """The inverse of `log_alpha`: the positive root of a quadratic, in the form
+        without cancellation.
+        """
         slope = self.beta_max - self.beta_min
-        return -4.0 * log_alpha / (self.beta_min + jnp.sqrt(self.beta_min**2 - 4.0 * slope * log_alpha))
+        return (
+            -4.0
+            * log_alpha
+            / (self.beta_min + jnp.sqrt(self.beta_min**2 - 4.0 * slope * log_alpha))
+        )
 
     def prior_std(self) -> float:
         """One: both members carry data to a standard normal."""
@@ -53,7 +66,8 @@ class LinearBetaSDE(SDE):
 class VPSDE(LinearBetaSDE):
     """``dx = -beta(t) x / 2 dt + sqrt(beta(t)) dw`` (Song et al. 2021, eq. 11).
 
-    ``alpha = exp(-1/2 int beta)`` and ``sigma^2 = 1 - alpha^2``, so that unit variance is preserved.
+    ``alpha = exp(-1/2 int beta)`` and ``sigma^2 = 1 - alpha^2``, so that unit variance
+    is preserved.
     """
 
     def diffusion(self, t: ScalarLike) -> Scalar:

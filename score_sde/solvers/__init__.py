@@ -4,7 +4,13 @@ from diffrax import SRA1 as SRA1Solver  # noqa: N811 - a class
 from diffrax import AbstractSolver, Dopri5, Euler, Heun, ShARK, Tsit5
 
 from score_sde.solvers.annealed_langevin import AnnealedLangevinSolver
-from score_sde.solvers.brownian import TREE_TOLERANCE, AdditiveNoise, IndexedBrownianPath, StepNoise, brownian_tree
+from score_sde.solvers.brownian import (
+    TREE_TOLERANCE,
+    AdditiveNoise,
+    IndexedBrownianPath,
+    StepNoise,
+    brownian_tree,
+)
 from score_sde.solvers.clock import Clock
 from score_sde.solvers.correctors import Corrector, annealed_langevin, langevin, no_corrector
 from score_sde.solvers.discrete import DiscreteSteps, StepTable
@@ -41,7 +47,14 @@ from score_sde.solvers.predictors import (
     reverse_diffusion_step,
 )
 from score_sde.solvers.progress import ProgressMeter
-from score_sde.solvers.singlestep import MakeTableau, SingleStep, dpm_solver_2, dpm_solver_3, euler, heun
+from score_sde.solvers.singlestep import (
+    MakeTableau,
+    SingleStep,
+    dpm_solver_2,
+    dpm_solver_3,
+    euler,
+    heun,
+)
 
 __all__ = [
     "LARGEST_STEP_SUM",

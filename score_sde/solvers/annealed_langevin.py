@@ -12,7 +12,9 @@ from score_sde.typing import ScoreFn
 
 
 class AnnealedLangevinSolver(diffrax.AbstractSolver):
-    """``x + eps_i score(x, t_i) + sqrt(2 eps_i) z`` at step ``i``, on a clock that counts the steps."""
+    """``x + eps_i score(x, t_i) + sqrt(2 eps_i) z`` at step ``i``, on a clock that
+    counts the steps.
+    """
 
     term_structure: ClassVar = diffrax.AbstractTerm
     interpolation_cls: ClassVar = diffrax.LocalLinearInterpolation
@@ -28,7 +30,9 @@ class AnnealedLangevinSolver(diffrax.AbstractSolver):
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> None:
         """No state."""
 
-    def step(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any) -> Any:
+    def step(
+        self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any
+    ) -> Any:
         """One Langevin step."""
         step = jnp.rint(t0).astype(jnp.int32)
         size, score = self.step_sizes[step], self.score_fn(y0, self.times[step])

@@ -1,7 +1,8 @@
 """Brownian noise for a fixed grid, keyed by the index of the step.
 
-Increment ``i`` is drawn from ``fold_in(key, i)``: reproducible whatever the rounding of the times, differentiable
-with respect to everything but the key, and as cheap as a hand-written loop.
+Increment ``i`` is drawn from ``fold_in(key, i)``: reproducible whatever the rounding of
+the times, differentiable with respect to everything but the key, and as cheap as a
+hand-written loop.
 """
 
 import math
@@ -17,12 +18,14 @@ from jaxtyping import Array, Float
 from score_sde.typing import Key, ScalarLike
 
 TREE_TOLERANCE = 2.0**-20
-"""The finest intervals of a Brownian tree, in parts of the whole: near the resolution of float32."""
+"""The finest intervals of a Brownian tree, in parts of the whole: near the resolution
+of float32.
+"""
 
 
 class IndexedBrownianPath(diffrax.AbstractBrownianPath):
-    """Independent increments ``W ~ N(0, dt I)`` over the intervals of a grid, with space-time Lévy area ``H ~ N(0, dt
-    / 12 I)``.
+    """Independent increments ``W ~ N(0, dt I)`` over the intervals of a grid, with
+    space-time Lévy area ``H ~ N(0, dt / 12 I)``.
 
     Only whole intervals of the grid may be asked for.
     """
@@ -43,25 +46,36 @@ class IndexedBrownianPath(diffrax.AbstractBrownianPath):
         return self.nodes[-1]
 
     def evaluate(self, t0: Any, t1: Any = None, left: bool = True, use_levy: bool = False) -> Any:
-        """The increment over the interval ``[t0, t1]`` of the grid; with ``use_levy``, ``W`` and ``H``."""
+        """The increment over the interval ``[t0, t1]`` of the grid; with ``use_levy``,
+        ``W`` and ``H``.
+        """
         del left
         if t1 is None:
-            raise ValueError("an indexed Brownian path has increments, not values: give both t0 and t1")
+            raise ValueError(
+                "an indexed Brownian path has increments, not values: give both t0 and t1"
+            )
         index = jnp.searchsorted(self.nodes, t0, side="right") - 1
         noise_key, area_key = jax.random.split(jax.random.fold_in(self.key, index))
         scale = jnp.sqrt(t1 - t0)
-        increment = scale * jax.random.normal(noise_key, self.noise_like.shape, self.noise_like.dtype)
+        increment = scale * jax.random.normal(
+            noise_key, self.noise_like.shape, self.noise_like.dtype
+        )
         if not use_levy:
             return increment
-        area = scale * math.sqrt(1 / 12) * jax.random.normal(area_key, self.noise_like.shape, self.noise_like.dtype)
+        area = (
+            scale
+            * math.sqrt(1 / 12)
+            * jax.random.normal(area_key, self.noise_like.shape, self.noise_like.dtype)
+        )
         return diffrax.SpaceTimeLevyArea(dt=t1 - t0, W=increment, H=area)
 
 
 class StepNoise(eqx.Module):
     """Standard normal numbers for every step of a table.
 
-    They are drawn by the index of the step, or, where there is a ``clock``, are the normalised increments of one
-    Brownian path over it, so that finer grids refine the same path.
+    They are drawn by the index of the step, or, where there is a ``clock``, are the
+    normalised increments of one Brownian path over it, so that finer grids refine the
+    same path.
     """
 
     key: Key
@@ -71,7 +85,9 @@ class StepNoise(eqx.Module):
     def draw(self, step: Any) -> Any:
         """The numbers of one step."""
         if self.clock is None:
-            return jax.random.normal(jax.random.fold_in(self.key, step), self.like.shape, self.like.dtype)
+            return jax.random.normal(
+                jax.random.fold_in(self.key, step), self.like.shape, self.like.dtype
+            )
         start, stop = self.clock[step], self.clock[step + 1]
         tree = brownian_tree(self.key, self.clock[-1], self.like, diffrax.BrownianIncrement)
         increment: Any = tree.evaluate(start, stop)

@@ -1,7 +1,8 @@
 """The forward clock on which everything is integrated.
 
-Stochastic solvers are silently wrong when diffrax runs them backwards in time. So time always runs forward: the
-solver sees the elapsed ``s = |t - t_start|``, or ``s = -t`` where ``t`` falls, and only this file knows which.
+Stochastic solvers are silently wrong when diffrax runs them backwards in time. So time
+always runs forward: the solver sees the elapsed ``s = |t - t_start|``, or ``s = -t``
+where ``t`` falls, and only this file knows which.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from score_sde.typing import ScalarLike
 
 @dataclass(frozen=True)
 class Clock:
-    """``t = start + direction s``, within ``limits``: rounding leads to no time where the equation is not defined."""
+    """``t = start + direction s``, within ``limits``: rounding leads to no time where
+    the equation is not defined.
+    """
 
     start: float
     direction: Literal[-1, 1]
@@ -30,7 +33,9 @@ class Clock:
 
     @classmethod
     def signed(cls, start: float, stop: float) -> "Clock":
-        """The clock that reads ``t`` or ``-t`` itself: near ``t = 0`` it has digits that ``|t - start|`` has not."""
+        """The clock that reads ``t`` or ``-t`` itself: near ``t = 0`` it has digits
+        that ``|t - start|`` has not.
+        """
         return cls(0.0, 1 if stop > start else -1, (min(start, stop), max(start, stop)))
 
     def time(self, elapsed: ScalarLike) -> ScalarLike:

@@ -13,10 +13,11 @@ from score_sde.typing import ScoreFn
 
 
 class StepTable(NamedTuple):
-    """``x_next = image D + noise eps + state x + std z`` of every step, with ``D`` and ``eps`` found at ``time``.
+    """``x_next = image D + noise eps + state x + std z`` of every step, with ``D`` and
+    ``eps`` found at ``time``.
 
-    ``D = E[x_0 | x]``, cut to ``[-clip, clip]`` where there is a ``clip``, and ``eps`` is the noise of the image that
-    was not cut: ``x = alpha D + sigma eps``.
+    ``D = E[x_0 | x]``, cut to ``[-clip, clip]`` where there is a ``clip``, and ``eps``
+    is the noise of the image that was not cut: ``x = alpha D + sigma eps``.
     """
 
     time: Float[Array, " steps"]
@@ -49,7 +50,9 @@ class DiscreteSteps(diffrax.AbstractSolver):
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> Any:
         """A step knows nothing of those before."""
 
-    def step(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any) -> Any:
+    def step(
+        self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any
+    ) -> Any:
         """Evaluate, clip, and step."""
         step = jnp.rint(t0).astype(jnp.int32)
         row = StepTable(*(column[step] for column in self.table))

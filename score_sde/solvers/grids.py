@@ -1,8 +1,9 @@
 """Time grids: the instants that a fixed-step solver visits, from ``t_max`` down to ``t_min``.
 
-A grid is a function ``(sde, num_steps) -> [num_steps + 1]`` decreasing times in float64 NumPy, so that it is a
-constant of the compiled program. The number of steps and the grid are free at sampling time, whatever the training
-used. ``ratio`` is ``sigma / alpha``, the noise level of the data when its scale is kept. `adapted` is the default.
+A grid is a function ``(sde, num_steps) -> [num_steps + 1]`` decreasing times in float64
+NumPy, so that it is a constant of the compiled program. The number of steps and the
+grid are free at sampling time, whatever the training used. ``ratio`` is ``sigma /
+alpha``, the noise level of the data when its scale is kept. `adapted` is the default.
 """
 
 from collections.abc import Callable
@@ -19,25 +20,30 @@ TimeGrid: TypeAlias = Callable[[SDE, int], Float[np.ndarray, " nodes"]]
 """``(sde, num_steps) ->`` decreasing times."""
 
 LOG_RATIO_SHARE, TIME_SHARE = 0.25, 0.1
-"""The parts of the nodes of `adapted` that are spread evenly in ``log ratio`` and in ``t``; the others as Cauchy's."""
+"""The parts of the nodes of `adapted` that are spread evenly in ``log ratio`` and in
+``t``; the others as Cauchy's.
+"""
 
 LOCATION, SCALE = -1.0, 2.8
 """Of the Cauchy distribution of ``log ratio``, for data of a scale of about one."""
 
 
 def adapted(sde: SDE, num_steps: int) -> Float[np.ndarray, " nodes"]:
-    """Steps chosen from the SDE's own noise-to-signal ratio: the default, for solvers in ``t`` and in the noise level.
+    """Steps chosen from the SDE's own noise-to-signal ratio: the default, for solvers
+    in ``t`` and in the noise level.
 
-    Equal steps in ``u = 0.25 a + 0.1 b + 0.65 c``, each of which rises from 0 at ``t_min`` to 1 at ``t_max``: ``a`` is
-    linear in ``log ratio``, ``b`` linear in ``t``, and ``c`` the quantile of `CauchyGrid`. ``c`` spends the nodes where
-    the image is decided; ``a`` bounds the factor of the noise in a step, without which a solver in ``t`` is unstable at
-    a high ratio and one in the noise level at a low ratio; ``b`` bounds the step where the ratio hardly changes with
-    ``t``. The weights have the least error over all SDEs, samplers and scales of Gaussian data from 0.05 to 2 among
-    mixtures of these three.
+    Equal steps in ``u = 0.25 a + 0.1 b + 0.65 c``, each of which rises from 0 at
+    ``t_min`` to 1 at ``t_max``: ``a`` is linear in ``log ratio``, ``b`` linear in
+    ``t``, and ``c`` the quantile of `CauchyGrid`. ``c`` spends the nodes where the
+    image is decided; ``a`` bounds the factor of the noise in a step, without which a
+    solver in ``t`` is unstable at a high ratio and one in the noise level at a low
+    ratio; ``b`` bounds the step where the ratio hardly changes with ``t``. The weights
+    have the least error over all SDEs, samplers and scales of Gaussian data from 0.05
+    to 2 among mixtures of these three.
 
     Raises:
-        ValueError: the ratio is not positive or falls somewhere, which no linear SDE can do: ``d log ratio / dt = g^2 /
-            (2 sigma^2)``.
+        ValueError: the ratio is not positive or falls somewhere, which no linear SDE
+            can do: ``d log ratio / dt = g^2 / (2 sigma^2)``.
     """
     times = _dense_times(sde)
     log_ratio = np.log(_rising_ratio(sde, times))
@@ -61,7 +67,9 @@ def quadratic(sde: SDE, num_steps: int) -> Float[np.ndarray, " nodes"]:
 
 
 def log_snr(sde: SDE, num_steps: int) -> Float[np.ndarray, " nodes"]:
-    """Equal steps in the log signal-to-noise ratio ``log(alpha^2 / sigma^2)`` (Lu et al. 2022, section 3.3)."""
+    """Equal steps in the log signal-to-noise ratio ``log(alpha^2 / sigma^2)`` (Lu et
+    al. 2022, section 3.3).
+    """
     return _at_ratios(sde, np.geomspace(*_ends(sde), num_steps + 1))
 
 
@@ -73,13 +81,17 @@ def geometric(sde: SDE, num_steps: int) -> Float[np.ndarray, " nodes"]:
 
 @dataclass(frozen=True, kw_only=True)
 class EDMGrid:
-    """Equal steps in ``ratio^(1 / rho)`` (Karras et al. 2022, equation 5); ``rho = 1`` is uniform in the noise."""
+    """Equal steps in ``ratio^(1 / rho)`` (Karras et al. 2022, equation 5); ``rho = 1``
+    is uniform in the noise.
+    """
 
     rho: float = 7.0
 
     def __post_init__(self) -> None:
         if not self.rho >= 1.0:
-            raise ValueError(f"rho={self.rho} must be at least 1 (7 is the value of Karras et al. 2022)")
+            raise ValueError(
+                f"rho={self.rho} must be at least 1 (7 is the value of Karras et al. 2022)"
+            )
 
     def __call__(self, sde: SDE, num_steps: int) -> Float[np.ndarray, " nodes"]:
         """``(ratio_max^(1/rho) + i / n (ratio_min^(1/rho) - ratio_max^(1/rho)))^rho``."""
@@ -89,11 +101,13 @@ class EDMGrid:
 
 @dataclass(frozen=True, kw_only=True)
 class CauchyGrid:
-    """Equal probabilities of a Cauchy distribution of ``log ratio``: steps where the image is decided.
+    """Equal probabilities of a Cauchy distribution of ``log ratio``: steps where the
+    image is decided.
 
-    The density of nodes falls as ``1 / (1 + z^2)`` with ``z = (log ratio - location) / scale``. At a high ratio the
-    denoised image is nearly the mean of the data, at a low one nearly the image itself; there a few steps suffice. Of
-    the grids here it is the most exact with few steps; ``docs/benchmarks/samplers.md`` has the figures.
+    The density of nodes falls as ``1 / (1 + z^2)`` with ``z = (log ratio - location) /
+    scale``. At a high ratio the denoised image is nearly the mean of the data, at a low
+    one nearly the image itself; there a few steps suffice. Of the grids here it is the
+    most exact with few steps; ``docs/benchmarks/samplers.md`` has the figures.
     """
 
     location: float = LOCATION
@@ -118,23 +132,30 @@ class Nodes:
 
     def __post_init__(self) -> None:
         if len(self.times) < 2 or not (np.diff(self.times) < 0.0).all():
-            raise ValueError("the times of a grid must be at least two, and fall from the prior to the data")
+            raise ValueError(
+                "the times of a grid must be at least two, and fall from the prior to the data"
+            )
 
     def __call__(self, sde: SDE, num_steps: int) -> Float[np.ndarray, " nodes"]:
         """The times themselves."""
         del sde
         if len(self.times) != num_steps + 1:
-            raise ValueError(f"a grid of {len(self.times)} times has {len(self.times) - 1} steps, not {num_steps}")
+            raise ValueError(
+                f"a grid of {len(self.times)} times has {len(self.times) - 1} steps, not "
+                f"{num_steps}"
+            )
         return np.array(self.times)
 
 
 def told_apart(times: Float[np.ndarray, " nodes"]) -> Float[np.ndarray, " nodes"]:
-    """Falling ``times`` that are distinct in float32 too: where they are not, neighbours move apart by its last digit.
+    """Falling ``times`` that are distinct in float32 too: where they are not,
+    neighbours move apart by its last digit.
 
     A float32 solver would take steps of length zero otherwise.
 
     Raises:
-        ValueError: there are more times than float32 has numbers between the first and the last.
+        ValueError: there are more times than float32 has numbers between the first and
+            the last.
     """
     single = times.astype(np.float32)
     if (np.diff(single) < 0.0).all():
@@ -146,7 +167,8 @@ def told_apart(times: Float[np.ndarray, " nodes"]) -> Float[np.ndarray, " nodes"
         single[i] = min(single[i], np.nextafter(single[i - 1], np.float32(-np.inf)))
     if single[-1] < np.float32(times[-1]):
         raise ValueError(
-            f"{len(times) - 1} steps from {times[0]:g} to {times[-1]:g} are more than float32 tells apart: take fewer"
+            f"{len(times) - 1} steps from {times[0]:g} to {times[-1]:g} are more than float32 "
+            "tells apart: take fewer"
         )
     return np.concatenate([times[:1], single[1:-1].astype(np.float64), times[-1:]])
 
@@ -162,7 +184,9 @@ def _dense_times(sde: SDE) -> Float[np.ndarray, " times"]:
 
 
 def _rising_ratio(sde: SDE, times: Float[np.ndarray, " times"]) -> Float[np.ndarray, " times"]:
-    """``ratio`` at rising times. Where nothing is left of the data it is infinite: there, the largest finite one."""
+    """``ratio`` at rising times. Where nothing is left of the data it is infinite:
+    there, the largest finite one.
+    """
     with np.errstate(divide="ignore"):
         ratio = noise_levels(sde, times).ratio
     finite = ratio[np.isfinite(ratio)]
@@ -170,7 +194,8 @@ def _rising_ratio(sde: SDE, times: Float[np.ndarray, " times"]) -> Float[np.ndar
     # By less than rounding it may fall.
     if not (rises and (finite[1:] >= finite[:-1] * (1.0 - 1e-6)).all() and finite[-1] > finite[0]):
         raise ValueError(
-            f"sigma / alpha of {type(sde).__name__} must be positive and rise from t_min to t_max, as in every linear "
+            f"sigma / alpha of {type(sde).__name__} must be positive and rise from t_min to t_max, "
+            "as in every linear "
             "SDE; for other marginals name a grid such as uniform"
         )
     return np.minimum(ratio, finite.max())

@@ -10,17 +10,21 @@ from score_sde.typing import ScalarLike
 
 
 class OnLattice(diffrax.AbstractAdaptiveStepSizeController):
-    """The steps of another controller, made a little shorter: to ``spacing`` times a whole number of three bits.
+    """The steps of another controller, made a little shorter: to ``spacing`` times a
+    whole number of three bits.
 
-    A Brownian path is so rough that a step which differs in its last digit sees other noise, and so do all steps after
-    it. Rounded so, the steps of a sample are the same whatever the order in which its error was summed up, but for rare
-    cases. They end on nodes of a Brownian tree whose finest intervals are no longer than ``spacing``.
+    A Brownian path is so rough that a step which differs in its last digit sees other
+    noise, and so do all steps after it. Rounded so, the steps of a sample are the same
+    whatever the order in which its error was summed up, but for rare cases. They end on
+    nodes of a Brownian tree whose finest intervals are no longer than ``spacing``.
     """
 
     controller: diffrax.AbstractAdaptiveStepSizeController
     spacing: ScalarLike
 
-    def __init__(self, controller: diffrax.AbstractAdaptiveStepSizeController, spacing: ScalarLike) -> None:
+    def __init__(
+        self, controller: diffrax.AbstractAdaptiveStepSizeController, spacing: ScalarLike
+    ) -> None:
         self.controller, self.spacing = controller, spacing
 
     @property
@@ -59,5 +63,6 @@ class OnLattice(diffrax.AbstractAdaptiveStepSizeController):
         length = jnp.maximum(jnp.floor((end - start) / self.spacing), 1.0)
         unit = jnp.exp2(jnp.maximum(jnp.floor(jnp.log2(length)) - 2.0, 0.0))
         node = jnp.round(start / self.spacing) + unit * jnp.floor(length / unit)
-        # From the index of the node, so that no sum of rounding errors leads away from the lattice.
+        # From the index of the node, so that no sum of rounding errors leads away from
+        # the lattice.
         return node * self.spacing

@@ -18,8 +18,9 @@ from score_sde.typing import ScoreFn
 class Multistep(diffrax.AbstractSolver):
     """One row of a table a step, on a clock that counts the steps.
 
-    The solver state holds the last values of the table's variable, the newest first, and the state before.
-    ``levels`` has one more entry than ``times``: the level at which the last step arrives.
+    The solver state holds the last values of the table's variable, the newest first,
+    and the state before. ``levels`` has one more entry than ``times``: the level at
+    which the last step arrives.
     """
 
     term_structure: ClassVar = diffrax.AbstractTerm
@@ -56,9 +57,15 @@ class Multistep(diffrax.AbstractSolver):
             "weights": table.weights * stop[:, None],
             "noise_std": table.noise * stop,
         }
-        correction = None if table.correction is None else jnp.asarray(table.correction * stop[:, None], dtype)
+        correction = (
+            None
+            if table.correction is None
+            else jnp.asarray(table.correction * stop[:, None], dtype)
+        )
         cast = {name: jnp.asarray(array, dtype) for name, array in arrays.items()}
-        return cls(score_fn=score_fn, correction=correction, of_noise=table.of_noise, noise=noise, **cast)
+        return cls(
+            score_fn=score_fn, correction=correction, of_noise=table.of_noise, noise=noise, **cast
+        )
 
     def order(self, terms: Any) -> None:
         """Not used: the grid is fixed."""
@@ -68,7 +75,9 @@ class Multistep(diffrax.AbstractSolver):
         kept = self.weights.shape[1] - (self.correction is None)
         return jnp.zeros((kept, *y0.shape), y0.dtype), y0
 
-    def step(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any) -> Any:
+    def step(
+        self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any
+    ) -> Any:
         """Evaluate, correct what came before, and go on."""
         past, before = solver_state
         step = jnp.rint(t0).astype(jnp.int32)
@@ -85,9 +94,13 @@ class Multistep(diffrax.AbstractSolver):
         return terms.vf(t0, y0, args)
 
     def _value(self, x: Any, step: Any) -> Any:
-        """The denoised ``(x + sigma^2 score) / alpha``, or the noise ``-sigma score``, for one evaluation."""
+        """The denoised ``(x + sigma^2 score) / alpha``, or the noise ``-sigma score``,
+        for one evaluation.
+        """
         score, sigma = self.score_fn(x, self.times[step]), self.sigma[step]
-        return -sigma * score if self.of_noise else (x + jnp.square(sigma) * score) / self.alpha[step]
+        return (
+            -sigma * score if self.of_noise else (x + jnp.square(sigma) * score) / self.alpha[step]
+        )
 
     def _corrected(self, x: Any, before: Any, values: Any, step: Any) -> Any:
         """The step that led here once more, with the value found here."""

@@ -1,7 +1,9 @@
-"""Noise levels of an SDE in float64 NumPy, for tables and grids that are constants of a compiled program.
+"""Noise levels of an SDE in float64 NumPy, for tables and grids that are constants of a
+compiled program.
 
-Every linear SDE is the same process in ``y = x / alpha``: data plus noise of standard deviation ``ratio = sigma /
-alpha``, the noise-to-signal ratio (Karras et al. 2022, section 2). What is said here of ``ratio`` is said of all SDEs.
+Every linear SDE is the same process in ``y = x / alpha``: data plus noise of standard
+deviation ``ratio = sigma / alpha``, the noise-to-signal ratio (Karras et al. 2022,
+section 2). What is said here of ``ratio`` is said of all SDEs.
 """
 
 from collections.abc import Callable
@@ -31,10 +33,14 @@ class NoiseLevels(NamedTuple):
 
 
 def noise_levels(sde: SDE, times: Float[np.ndarray, "*times"]) -> NoiseLevels:
-    """The noise levels at ``times``, computed in float64 whatever the precision of the program around."""
+    """The noise levels at ``times``, computed in float64 whatever the precision of the
+    program around.
+    """
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
         marginal = jax.vmap(sde.marginal)(jnp.asarray(times, jnp.float64).ravel())
-        return NoiseLevels(*(np.asarray(part, np.float64).reshape(np.shape(times)) for part in marginal))
+        return NoiseLevels(
+            *(np.asarray(part, np.float64).reshape(np.shape(times)) for part in marginal)
+        )
 
 
 def times_of_ratio(sde: SDE, ratio: Float[np.ndarray, "*nodes"]) -> Float[np.ndarray, "*nodes"]:
@@ -50,7 +56,9 @@ def times_of_sigma(sde: SDE, sigma: Float[np.ndarray, "*nodes"]) -> Float[np.nda
 def _inverse(
     sde: SDE, function: Callable[[NoiseLevels], np.ndarray], values: Float[np.ndarray, "*nodes"]
 ) -> Float[np.ndarray, "*nodes"]:
-    """The times in ``[t_min, t_max]`` at which a rising function of the levels has some values, by bisection."""
+    """The times in ``[t_min, t_max]`` at which a rising function of the levels has some
+    values, by bisection.
+    """
     low, high = np.full(np.shape(values), sde.t_min), np.full(np.shape(values), sde.t_max)
     ends = function(noise_levels(sde, np.array([sde.t_min, sde.t_max])))
     for _ in range(BISECTIONS):
@@ -58,4 +66,6 @@ def _inverse(
         below = function(noise_levels(sde, middle)) < values
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     # The ends themselves are exact, whatever the last bit of a value says.
-    return np.where(values <= ends[0], sde.t_min, np.where(values >= ends[1], sde.t_max, 0.5 * (low + high)))
+    return np.where(
+        values <= ends[0], sde.t_min, np.where(values >= ends[1], sde.t_max, 0.5 * (low + high))
+    )

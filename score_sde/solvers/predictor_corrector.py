@@ -15,11 +15,13 @@ from score_sde.typing import Key, ScoreFn
 
 
 class PredictorCorrectorSolver(diffrax.AbstractSolver):
-    """``corrector_steps`` of the corrector and one step of the predictor (Song et al. 2021, algorithm 1).
+    """``corrector_steps`` of the corrector and one step of the predictor (Song et al.
+    2021, algorithm 1).
 
-    With ``corrector_first``, as in the published code, the corrector acts at the time that the predictor leaves; else
-    at the time where it arrives. The solver state is the index of the step, from which the
-    step's noise is keyed. ``order`` means nothing here: the step converges in distribution, not to a path.
+    With ``corrector_first``, as in the published code, the corrector acts at the time
+    that the predictor leaves; else at the time where it arrives. The solver state is
+    the index of the step, from which the step's noise is keyed. ``order`` means nothing
+    here: the step converges in distribution, not to a path.
     """
 
     term_structure: ClassVar = diffrax.AbstractTerm
@@ -44,7 +46,9 @@ class PredictorCorrectorSolver(diffrax.AbstractSolver):
         """The index of the first step."""
         return jnp.zeros((), jnp.int32)
 
-    def step(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any) -> Any:
+    def step(
+        self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any
+    ) -> Any:
         """Predict from ``t`` to ``t_next``, and correct before or after."""
         t, t_next = self.clock.time(t0), self.clock.time(t1)
         predictor_key, *corrector_keys = jax.random.split(
@@ -53,13 +57,25 @@ class PredictorCorrectorSolver(diffrax.AbstractSolver):
 
         def corrected(y: Any, at: Any) -> Any:
             for key in corrector_keys:
-                # The scale of a step of the grid is that from t_next to t, wherever the corrector acts.
+                # The scale of a step of the grid is that from t_next to t, wherever the
+                # corrector acts.
                 before = jnp.maximum(at - (t - t_next), self.sde.t_min)
-                y = self.corrector(key, self.sde, self.score_fn, y, at, before, snr=self.snr, axis_name=self.axis_name)
+                y = self.corrector(
+                    key,
+                    self.sde,
+                    self.score_fn,
+                    y,
+                    at,
+                    before,
+                    snr=self.snr,
+                    axis_name=self.axis_name,
+                )
             return y
 
         y = corrected(y0, t) if self.corrector_first else y0
-        y = self.predictor(predictor_key, self.sde, self.score_fn, y, t, t_next, noise_scale=self.noise_scale)
+        y = self.predictor(
+            predictor_key, self.sde, self.score_fn, y, t, t_next, noise_scale=self.noise_scale
+        )
         y = y if self.corrector_first else corrected(y, t_next)
         return y, None, {"y0": y0, "y1": y}, solver_state + 1, diffrax.RESULTS.successful
 

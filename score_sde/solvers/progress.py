@@ -11,10 +11,12 @@ import jax.numpy as jnp
 
 
 class ProgressMeter(diffrax.AbstractProgressMeter):
-    """Calls ``report`` with the part of the solve that is done, every so many steps, and with 1 at the last.
+    """Calls ``report`` with the part of the solve that is done, every so many steps,
+    and with 1 at the last.
 
-    It is a part of ``num_steps``, or where their number is not known, of the time. A batch made by ``jax.vmap`` reports
-    once for all its samples, with the slowest of them.
+    It is a part of ``num_steps``, or where their number is not known, of the time. A
+    batch made by ``jax.vmap`` reports once for all its samples, with the slowest of
+    them.
     """
 
     report: Callable[[float], None] = eqx.field(static=True)
@@ -31,7 +33,9 @@ class ProgressMeter(diffrax.AbstractProgressMeter):
         done = progress if self.num_steps is None else state / self.num_steps
         slowest = -eqxi.unvmap_max(-done)
         # By the clock the end may be a rounding away.
-        slowest = jnp.where(slowest > 1.0 - 1e-6, 1.0, slowest) if self.num_steps is None else slowest
+        slowest = (
+            jnp.where(slowest > 1.0 - 1e-6, 1.0, slowest) if self.num_steps is None else slowest
+        )
         due = (eqxi.unvmap_max(state) % self.every == 0) | (slowest == 1.0)
         jax.lax.cond(
             eqxi.nonbatchable(due),

@@ -1,7 +1,8 @@
-"""Runge-Kutta methods in ``y = x / alpha``, ``dy / ds = noise``, as tables; and the diffrax solver that runs them.
+"""Runge-Kutta methods in ``y = x / alpha``, ``dy / ds = noise``, as tables; and the
+diffrax solver that runs them.
 
-``s = sigma / alpha`` is the noise level. Every step may first add noise and so go up to a higher level, as the
-stochastic samplers of Karras et al. 2022 and Xu et al. 2023 do.
+``s = sigma / alpha`` is the noise level. Every step may first add noise and so go up to
+a higher level, as the stochastic samplers of Karras et al. 2022 and Xu et al. 2023 do.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,8 @@ Steps: TypeAlias = Float[np.ndarray, " steps"]
 
 
 class Tableau(NamedTuple):
-    """Stages ``y_k = y + sum_l stages_ikl e_l`` at ``ratio_ik``, and the end ``y + sum_k ends_ik e_k``, of every step.
+    """Stages ``y_k = y + sum_l stages_ikl e_l`` at ``ratio_ik``, and the end ``y +
+    sum_k ends_ik e_k``, of every step.
 
     ``e_k`` is the noise ``(y_k - D) / s = -sigma score`` at stage ``k``.
     """
@@ -48,22 +50,30 @@ def heun(start: Steps, stop: Steps) -> Tableau:
 
 
 def dpm_solver_2(start: Steps, stop: Steps) -> Tableau:
-    """DPM-Solver-2 (Lu et al. 2022, algorithm 1): the noise at the middle of the step in log SNR."""
+    """DPM-Solver-2 (Lu et al. 2022, algorithm 1): the noise at the middle of the step
+    in log SNR.
+    """
     middle = np.sqrt(start * stop)
     return _tableau([start, middle], {(1, 0): middle - start}, [0.0 * start, stop - start])
 
 
 def dpm_solver_3(start: Steps, stop: Steps) -> Tableau:
-    """DPM-Solver-3 (Lu et al. 2022, algorithm 2): the noise at a third and two thirds of the step in log SNR."""
+    """DPM-Solver-3 (Lu et al. 2022, algorithm 2): the noise at a third and two thirds
+    of the step in log SNR.
+    """
     h = np.log(start / stop)
     first, second = start * np.exp(-h / 3.0), start * np.exp(-2.0 * h / 3.0)
     slope_second = -2.0 * second * (np.expm1(2.0 * h / 3.0) / (2.0 * h / 3.0) - 1.0)
     slope_end = -1.5 * stop * (np.expm1(h) / h - 1.0)
     stages = {(1, 0): first - start, (2, 0): second - start - slope_second, (2, 1): slope_second}
-    return _tableau([start, first, second], stages, [stop - start - slope_end, 0.0 * start, slope_end])
+    return _tableau(
+        [start, first, second], stages, [stop - start - slope_end, 0.0 * start, slope_end]
+    )
 
 
-def _tableau(ratio: list[Steps], stages: dict[tuple[int, int], Steps], ends: list[Steps]) -> Tableau:
+def _tableau(
+    ratio: list[Steps], stages: dict[tuple[int, int], Steps], ends: list[Steps]
+) -> Tableau:
     full = np.zeros((len(ratio[0]), len(ratio), len(ratio)))
     for (row, column), value in stages.items():
         full[:, row, column] = value
@@ -71,7 +81,9 @@ def _tableau(ratio: list[Steps], stages: dict[tuple[int, int], Steps], ends: lis
 
 
 class SingleStep(diffrax.AbstractSolver):
-    """Noise, then one row of a tableau a step, on a clock that counts the steps; the state is ``y = x / alpha``."""
+    """Noise, then one row of a tableau a step, on a clock that counts the steps; the
+    state is ``y = x / alpha``.
+    """
 
     term_structure: ClassVar = diffrax.AbstractTerm
     interpolation_cls: ClassVar = diffrax.LocalLinearInterpolation
@@ -87,7 +99,13 @@ class SingleStep(diffrax.AbstractSolver):
 
     @classmethod
     def of_tableau(
-        cls, sde: SDE, tableau: Tableau, noise_std: Steps, score_fn: ScoreFn, noise: StepNoise | None, dtype: Any
+        cls,
+        sde: SDE,
+        tableau: Tableau,
+        noise_std: Steps,
+        score_fn: ScoreFn,
+        noise: StepNoise | None,
+        dtype: Any,
     ) -> "SingleStep":
         """The solver of a tableau for an SDE, with noise of ``noise_std`` before every step."""
         times = times_of_ratio(sde, tableau.ratio)
@@ -109,7 +127,9 @@ class SingleStep(diffrax.AbstractSolver):
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> None:
         """No state."""
 
-    def step(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any) -> Any:
+    def step(
+        self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any
+    ) -> Any:
         """Go up, then down by the stages."""
         step = jnp.rint(t0).astype(jnp.int32)
         y = y0 if self.noise is None else y0 + self.noise_std[step] * self.noise.draw(step)

@@ -20,7 +20,11 @@ from score_sde.training.optimizer import adam
 from score_sde.training.post_hoc import Fit, Reconstruction, fit_profile, reconstruct
 from score_sde.training.processes import by_first, join_processes, meet
 from score_sde.training.progress import Progress
-from score_sde.training.sampling_checkpoint import SamplingCheckpoint, newest_config, restore_for_sampling
+from score_sde.training.sampling_checkpoint import (
+    SamplingCheckpoint,
+    newest_config,
+    restore_for_sampling,
+)
 from score_sde.training.signals import StopRequest
 from score_sde.training.snapshots import Snapshot, find_snapshots, snapshot_hook
 from score_sde.training.state import TrainState, init_state

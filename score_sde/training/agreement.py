@@ -12,22 +12,30 @@ from score_sde.training.signals import StopRequest
 
 
 def check_agreement(facts: Mapping[str, str]) -> None:
-    """Compare facts with those of the other processes, such as the config or the fingerprint of the parameters.
+    """Compare facts with those of the other processes, such as the config or the
+    fingerprint of the parameters.
 
     Args:
         facts: What must be the same everywhere, by name.
 
     Raises:
-        ValueError: Where one differs; it is named, with the processes. All processes raise it.
+        ValueError: Where one differs; it is named, with the processes. All processes
+            raise it.
     """
     if jax.process_count() == 1:
         return
     from jax.experimental import multihost_utils
 
-    digests = np.stack([np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8) for text in facts.values()])
+    digests = np.stack(
+        [np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8) for text in facts.values()]
+    )
     found = multihost_utils.process_allgather(digests)
     for number, name in enumerate(facts):
-        others = [str(process) for process in range(len(found)) if (found[process, number] != found[0, number]).any()]
+        others = [
+            str(process)
+            for process in range(len(found))
+            if (found[process, number] != found[0, number]).any()
+        ]
         if others:
             raise ValueError(f"the {name} of process {', '.join(others)} is not that of process 0")
 
@@ -35,8 +43,9 @@ def check_agreement(facts: Mapping[str, str]) -> None:
 class StopVote:
     """The wish to stop, told to all processes, so that they stop after the same step.
 
-    One process alone stops at once. Of several, each puts down its wish after each step, and all learn of it one step
-    later: by then the votes are counted, and nobody waits for them.
+    One process alone stops at once. Of several, each puts down its wish after each
+    step, and all learn of it one step later: by then the votes are counted, and nobody
+    waits for them.
 
     Args:
         mesh: The devices.
@@ -50,7 +59,9 @@ class StopVote:
         self._before: jax.Array | None = None
 
     def signum(self) -> int | None:
-        """The signal to stop for, ``None`` to go on; to be called once after each step by every process."""
+        """The signal to stop for, ``None`` to go on; to be called once after each step
+        by every process.
+        """
         if jax.process_count() == 1:
             return self._stop.signum
         before = self._before

@@ -1,4 +1,6 @@
-"""Checkpoints: the state of a run and the config that made it, written in the background by orbax."""
+"""Checkpoints: the state of a run and the config that made it, written in the
+background by orbax.
+"""
 
 import errno
 import itertools
@@ -48,24 +50,30 @@ _log = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """The checkpoints of one run, in one folder; a context manager that waits for what is still being written.
+    """The checkpoints of one run, in one folder; a context manager that waits for what
+    is still being written.
 
-    Each holds the state, split so that the averaged parameters can be read alone, the config, and the metrics that it
-    is judged by. Writing goes on in the background after ``save`` has returned, and a checkpoint appears in the folder
-    only when it is whole. What an interrupted run has left half-written is removed on opening, so only the run that
-    trains may open the folder this way; others read it by ``restore_for_sampling``.
+    Each holds the state, split so that the averaged parameters can be read alone, the
+    config, and the metrics that it is judged by. Writing goes on in the background
+    after ``save`` has returned, and a checkpoint appears in the folder only when it is
+    whole. What an interrupted run has left half-written is removed on opening, so only
+    the run that trains may open the folder this way; others read it by
+    ``restore_for_sampling``.
 
     Args:
         directory: The folder, made if missing.
         keep_last: How many of the latest are kept, at least 1.
         keep_best: How many of the best by ``best_metric`` are kept besides.
-        keep_every: Those of the multiples of this many steps are kept for good; 0 for none.
-        best_metric: The name of the metric given to ``save``; a checkpoint without it is never among the best.
+        keep_every: Those of the multiples of this many steps are kept for good; 0 for
+            none.
+        best_metric: The name of the metric given to ``save``; a checkpoint without it
+            is never among the best.
         best_mode: Whether the best metric is the smallest or the largest.
 
     Raises:
         ValueError: For a count or mode that makes no sense.
-        UnreadableError: Where the folder or what is judged by in it cannot be read; an ``OSError``.
+        UnreadableError: Where the folder or what is judged by in it cannot be read; an
+            ``OSError``.
     """
 
     def __init__(
@@ -99,9 +107,11 @@ class Checkpoints:
         mend_metrics(self.directory)
 
     def check_startable(self) -> None:
-        """Raise ``CheckpointError`` where a run would begin from the first step though it had checkpoints.
+        """Raise ``CheckpointError`` where a run would begin from the first step though
+        it had checkpoints.
 
-        All that is left of them are damaged ones, moved aside: the folder has to be moved away to begin again.
+        All that is left of them are damaged ones, moved aside: the folder has to be
+        moved away to begin again.
         """
         check_startable(self.directory)
 
@@ -116,7 +126,9 @@ class Checkpoints:
     def best_step(self) -> int | None:
         """The step of the best checkpoint by ``best_metric``; ``None`` where none was measured."""
         self.wait()
-        merits = [(self._retention.merit(self._manager.metrics(step)), step) for step in self.steps()]
+        merits = [
+            (self._retention.merit(self._manager.metrics(step)), step) for step in self.steps()
+        ]
         merit, step = max(merits, default=(-math.inf, None))
         return None if merit == -math.inf else step
 
@@ -128,7 +140,8 @@ class Checkpoints:
         metrics: Mapping[str, float] | None = None,
         about: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write a checkpoint of ``state`` under its step, in the background; nothing if that step is there already.
+        """Write a checkpoint of ``state`` under its step, in the background; nothing if
+        that step is there already.
 
         Args:
             state: The state; it may be donated to the next step at once.
@@ -137,7 +150,8 @@ class Checkpoints:
             about: What else is to be kept with it, as plain values.
 
         Raises:
-            OSError: Where there is no room for it, or the one before could not be written; this one then is not.
+            OSError: Where there is no room for it, or the one before could not be
+                written; this one then is not.
         """
         step = int(state.step)
         if step in self._manager.all_steps():
@@ -154,25 +168,34 @@ class Checkpoints:
             self._manager.save(step, args=items, metrics=scores, force=True)
 
     def restore(
-        self, target: TrainState, *, step: int | None = None, note: Callable[[str], None] | None = None
+        self,
+        target: TrainState,
+        *,
+        step: int | None = None,
+        note: Callable[[str], None] | None = None,
     ) -> TrainState:
         """Read a state, bit for bit as it was saved.
 
-        Without ``step`` it is the newest that is sound. Newer ones that are damaged are then moved aside, into the
-        folder ``damaged``, with a note. Nothing is moved where none is sound, or where one cannot be read, which is not
-        damage.
+        Without ``step`` it is the newest that is sound. Newer ones that are damaged are
+        then moved aside, into the folder ``damaged``, with a note. Nothing is moved
+        where none is sound, or where one cannot be read, which is not damage.
 
         Args:
-            target: A state of the same structure, of arrays or of ``jax.ShapeDtypeStruct`` with shardings: where its
-                leaves lie is where the restored ones will, on whatever devices they were saved from.
+            target: A state of the same structure, of arrays or of
+                ``jax.ShapeDtypeStruct`` with shardings: where its leaves lie is where
+                the restored ones will, on whatever devices they were saved from.
             step: Which checkpoint.
-            note: Told in a line of each that is damaged; a warning of the log unless given.
+            note: Told in a line of each that is damaged; a warning of the log unless
+                given.
 
         Raises:
             FileNotFoundError: Where there is no such checkpoint.
-            DamagedError: Where the one that was asked for is damaged, or all are; a ``ValueError``.
-            CheckpointError: Where it holds other arrays than ``target``; a ``ValueError``.
-            UnreadableError: Where one cannot be read, for whatever reason but its own bytes; an ``OSError``.
+            DamagedError: Where the one that was asked for is damaged, or all are; a
+                ``ValueError``.
+            CheckpointError: Where it holds other arrays than ``target``; a
+                ``ValueError``.
+            UnreadableError: Where one cannot be read, for whatever reason but its own
+                bytes; an ``OSError``.
         """
         self.wait()
         wanted = choose_step(self.steps(), step, self.directory)
@@ -220,7 +243,11 @@ class Checkpoints:
     def _set_aside(self, step: int) -> Path:
         """Move a checkpoint out of the way, without losing what is in it."""
         aside = self.directory / DAMAGED
-        place = next(path for n in itertools.count() if not (path := aside / f"{step}{f'-{n}' if n else ''}").exists())
+        place = next(
+            path
+            for n in itertools.count()
+            if not (path := aside / f"{step}{f'-{n}' if n else ''}").exists()
+        )
         if jax.process_index() == 0:
             aside.mkdir(exist_ok=True)
             (self.directory / str(step)).rename(place)
@@ -232,7 +259,8 @@ class Checkpoints:
         """Return when everything saved so far is on the disk.
 
         Raises:
-            OSError: Where something could not be written; what is left of it is removed.
+            OSError: Where something could not be written; what is left of it is
+                removed.
         """
         with self._writing():
             self._manager.wait_until_finished()
@@ -242,7 +270,9 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
-            with suppress(Exception):  # what was still being written has failed too, or is whole now
+            with suppress(
+                Exception
+            ):  # what was still being written has failed too, or is whole now
                 self._manager.wait_until_finished()
             if jax.process_index() == 0:
                 remove_unfinished(self.directory)
@@ -272,17 +302,24 @@ def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
     registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
     for item, handler, arguments in (
         ("state", ocp.PyTreeCheckpointHandler(), (ocp.args.PyTreeSave, ocp.args.PyTreeRestore)),
-        ("ema_params", ocp.PyTreeCheckpointHandler(), (ocp.args.PyTreeSave, ocp.args.PyTreeRestore)),
+        (
+            "ema_params",
+            ocp.PyTreeCheckpointHandler(),
+            (ocp.args.PyTreeSave, ocp.args.PyTreeRestore),
+        ),
         ("seal", ocp.JsonCheckpointHandler(), (ocp.args.JsonSave, ocp.args.JsonRestore)),
         ("config", ocp.JsonCheckpointHandler(), (ocp.args.JsonSave, ocp.args.JsonRestore)),
     ):
         for argument in arguments:
             registry.add(item, argument, handler)
-    # Threads that wait for a folder which could not be made keep a process from ending for minutes.
+    # Threads that wait for a folder which could not be made keep a process from ending
+    # for minutes.
     in_order = ocp.options.AsyncOptions(create_directories_asynchronously=False)
     return ocp.CheckpointManager(
         directory,
-        options=ocp.CheckpointManagerOptions(save_root_metadata=False, async_options=in_order, **options),
+        options=ocp.CheckpointManagerOptions(
+            save_root_metadata=False, async_options=in_order, **options
+        ),
         handler_registry=registry,
     )
 
@@ -299,7 +336,8 @@ def _items(state: TrainState) -> dict[str, Any]:
 def _restored(path: Path, trees: Mapping[str, Any], seal: Seal) -> dict[str, Any]:
     """The arrays of a checkpoint, of the types of ``trees`` and where those lie.
 
-    By the handler of orbax itself: its manager keeps some errors to itself, and waits for other processes.
+    By the handler of orbax itself: its manager keeps some errors to itself, and waits
+    for other processes.
     """
     handler = ocp.PyTreeCheckpointHandler()
     stored = {name: handler.metadata(epath.Path(path / name)).tree for name in trees}
@@ -308,7 +346,9 @@ def _restored(path: Path, trees: Mapping[str, Any], seal: Seal) -> dict[str, Any
     read_config(path, seal)
     found = {}
     for name, tree in trees.items():
-        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree
+        )
         arguments = ocp.checkpoint_utils.construct_restore_args(abstract)
         wanted = ocp.args.PyTreeRestore(item=abstract, restore_args=arguments)
         found[name] = handler.restore(epath.Path(path / name), args=wanted)
@@ -317,14 +357,20 @@ def _restored(path: Path, trees: Mapping[str, Any], seal: Seal) -> dict[str, Any
 
 @contextmanager
 def _all_alike(path: Path) -> Iterator[None]:
-    """Raise the same error in all processes where one of them cannot read its part, so that none waits for it."""
+    """Raise the same error in all processes where one of them cannot read its part, so
+    that none waits for it.
+    """
     kinds = (DamagedError, CheckpointError, UnreadableError)
     failure: Exception | None = None
     try:
         yield
     except kinds as error:
         failure = error
-    mine = 0 if failure is None else 1 + next(n for n, kind in enumerate(kinds) if isinstance(failure, kind))
+    mine = (
+        0
+        if failure is None
+        else 1 + next(n for n, kind in enumerate(kinds) if isinstance(failure, kind))
+    )
     all_of_them = worst(mine)
     if failure is not None and mine == all_of_them:
         raise failure
@@ -336,7 +382,10 @@ def _check_room(directory: Path, trees: Mapping[str, Any]) -> None:
     needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trees))
     free = shutil.disk_usage(directory).free
     if free < needed:
-        raise OSError(errno.ENOSPC, f"a checkpoint takes {needed:,} bytes and {free:,} are free in {directory}")
+        raise OSError(
+            errno.ENOSPC,
+            f"a checkpoint takes {needed:,} bytes and {free:,} are free in {directory}",
+        )
 
 
 def _plain(config: Mapping[str, Any] | str) -> Config:
@@ -344,9 +393,13 @@ def _plain(config: Mapping[str, Any] | str) -> Config:
 
 
 def _check_same(theirs: Mapping[str, str], ours: Mapping[str, str], path: Path) -> None:
-    """Stop where the arrays of a checkpoint are not those that are asked for; orbax would cast some silently."""
+    """Stop where the arrays of a checkpoint are not those that are asked for; orbax
+    would cast some silently.
+    """
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
             was, wanted = theirs.get(name, "missing"), ours.get(name, "missing")
             name = name.removeprefix("state/")
-            raise CheckpointError(f"{path} does not fit this config: {name} is {was} there and {wanted} here")
+            raise CheckpointError(
+                f"{path} does not fit this config: {name} is {was} there and {wanted} here"
+            )

@@ -1,4 +1,6 @@
-"""What lies in the folder of checkpoints beside arrays: which there are, JSON files, and what reading them may find."""
+"""What lies in the folder of checkpoints beside arrays: which there are, JSON files,
+and what reading them may find.
+"""
 
 import json
 import logging
@@ -32,7 +34,9 @@ def steps_in(directory: Path) -> list[int]:
     """
     try:
         with opening("the folder", directory), os.scandir(directory) as entries:
-            return sorted(int(entry.name) for entry in entries if entry.name.isdecimal() and entry.is_dir())
+            return sorted(
+                int(entry.name) for entry in entries if entry.name.isdecimal() and entry.is_dir()
+            )
     except (FileNotFoundError, NotADirectoryError):
         return []
 
@@ -40,7 +44,8 @@ def steps_in(directory: Path) -> list[int]:
 def all_damaged(directory: Path, newest: int, reason: str) -> DamagedError:
     """The error where no checkpoint of a run is sound: it would begin from the first step again."""
     return DamagedError(
-        f"no sound checkpoint in {directory}: all are damaged ({newest}: {reason}); to start from step 1, take another "
+        f"no sound checkpoint in {directory}: all are damaged ({newest}: {reason}); to start from "
+        "step 1, take another "
         f"workdir, or move {directory} away"
     )
 
@@ -48,14 +53,16 @@ def all_damaged(directory: Path, newest: int, reason: str) -> DamagedError:
 def check_startable(directory: Path) -> None:
     """Raise ``CheckpointError`` where a folder has damaged checkpoints alone.
 
-    A run that would begin from the first step again has to be asked for: by moving the folder away.
+    A run that would begin from the first step again has to be asked for: by moving the
+    folder away.
     """
     aside = directory / DAMAGED
     with opening("the folder", aside):
         has_damaged = aside.is_dir() and any(aside.iterdir())
     if has_damaged and not steps_in(directory):
         raise CheckpointError(
-            f"no checkpoint in {directory} but damaged ones in {aside}: to start from step 1, take another workdir, or "
+            f"no checkpoint in {directory} but damaged ones in {aside}: to start from step 1, take "
+            "another workdir, or "
             f"move {directory} away"
         )
 
@@ -64,7 +71,8 @@ def read_seal(checkpoint: Path) -> Seal:
     """The seal of a checkpoint.
 
     Raises:
-        DamagedError: Where it is missing or broken, or something in the checkpoint is neither a file nor a folder.
+        DamagedError: Where it is missing or broken, or something in the checkpoint is
+            neither a file nor a folder.
         UnreadableError: Where it cannot be read.
     """
     _check_files(checkpoint)
@@ -91,12 +99,14 @@ def remove_unfinished(directory: Path) -> None:
 
 
 def mend_metrics(directory: Path) -> None:
-    """Write the metrics of each checkpoint as they were sealed, where their file is damaged: orbax reads them all.
+    """Write the metrics of each checkpoint as they were sealed, where their file is
+    damaged: orbax reads them all.
 
     The damaged file stays beside them, as ``metrics.damaged``.
 
     Raises:
-        UnreadableError: Where a seal or metrics cannot be read: without them, the best checkpoint would not be known.
+        UnreadableError: Where a seal or metrics cannot be read: without them, the best
+            checkpoint would not be known.
     """
     for step in steps_in(directory):
         path = directory / str(step) / "metrics" / "metrics"
@@ -126,7 +136,9 @@ def _check_files(checkpoint: Path) -> None:
         for folder, _, names in os.walk(checkpoint, onerror=raise_error):
             for name in names:
                 path = Path(folder) / name
-                if path.exists() and not path.is_file():  # what is not there is found missing by whoever reads it
+                if (
+                    path.exists() and not path.is_file()
+                ):  # what is not there is found missing by whoever reads it
                     raise DamagedError(f"its {path.relative_to(checkpoint)} is no file")
 
 
@@ -155,7 +167,10 @@ def choose_step(steps: list[int], step: int | None, directory: Path) -> int:
 
 def nothing_in(directory: Path) -> str:
     """What is said of a folder without checkpoints."""
-    return f"no checkpoint in {directory}: train with `score-sde train --config=… --workdir={directory.parent}` first"
+    return (
+        f"no checkpoint in {directory}: train with `score-sde train --config=… "
+        f"--workdir={directory.parent}` first"
+    )
 
 
 def reading(path: Path) -> AbstractContextManager[None]:
@@ -167,20 +182,26 @@ def reading(path: Path) -> AbstractContextManager[None]:
     """
 
     def damage(reason: str) -> DamagedError:
-        return DamagedError(f"cannot read the checkpoint {path}, remove it to use an earlier one: {reason}")
+        return DamagedError(
+            f"cannot read the checkpoint {path}, remove it to use an earlier one: {reason}"
+        )
 
     return telling_damage("the checkpoint", path, damage)
 
 
 class _NotOrbax(logging.Filter):
-    """Lets nothing of orbax through: it tells of its own machinery, and raises its errors besides."""
+    """Lets nothing of orbax through: it tells of its own machinery, and raises its
+    errors besides.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         return "orbax" not in record.pathname
 
 
 class _NotItsTasks(logging.Filter):
-    """Drops the errors of orbax's tasks that are never retrieved: where reads fail, it raises the first error alone."""
+    """Drops the errors of orbax's tasks that are never retrieved: where reads fail, it
+    raises the first error alone.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()

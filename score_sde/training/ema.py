@@ -19,10 +19,12 @@ PLAIN_MEAN = 12**-0.5
 
 
 class Average(abc.ABC):
-    """A moving average ``average <- average + rate_n (params - average)``, where ``params`` are those of update ``n``.
+    """A moving average ``average <- average + rate_n (params - average)``, where
+    ``params`` are those of update ``n``.
 
-    Updates are counted from 1. What weight the parameters of each have in the average is its profile. Averages are of
-    float32 at least: in the precision of half-precision parameters most updates would be rounded away.
+    Updates are counted from 1. What weight the parameters of each have in the average
+    is its profile. Averages are of float32 at least: in the precision of half-precision
+    parameters most updates would be rounded away.
     """
 
     @abc.abstractmethod
@@ -36,16 +38,21 @@ class Average(abc.ABC):
 
     @final
     def update(self, average: Params, params: Params, step: ScalarLike) -> Params:
-        """The average after update ``step``, which gave ``params``: of float32 at least, whatever their types."""
+        """The average after update ``step``, which gave ``params``: of float32 at
+        least, whatever their types.
+        """
         rate = self.rate_at(step)
-        return jax.tree.map(lambda old, new: old + (rate * (new - old)).astype(old.dtype), widened(average), params)
+        return jax.tree.map(
+            lambda old, new: old + (rate * (new - old)).astype(old.dtype), widened(average), params
+        )
 
     @final
     def profile(self, num_steps: int) -> Float[np.ndarray, " num_steps"]:
-        """The weights of the parameters of the updates 1 to ``num_steps`` in the average after the last of them.
+        """The weights of the parameters of the updates 1 to ``num_steps`` in the
+        average after the last of them.
 
-        The weight of ``params_m`` after update ``n`` is ``rate_m prod_{k=m+1..n} (1 - rate_k)``. What they lack to one
-        is the weight of the initial parameters.
+        The weight of ``params_m`` after update ``n`` is ``rate_m prod_{k=m+1..n} (1 -
+        rate_k)``. What they lack to one is the weight of the initial parameters.
         """
         rates = np.asarray(jax.vmap(self.rate_at)(jnp.arange(1, num_steps + 1)), np.float64)
         kept = np.cumprod(np.append(1.0, 1.0 - rates[:0:-1]))[::-1]
@@ -56,8 +63,8 @@ class Average(abc.ABC):
 class EMA(Average):
     """Exponential moving average ``ema <- ema + (1 - decay_n) (params - ema)``.
 
-    With ``warmup``, ``decay_n = min(decay, (1 + n) / (10 + n))`` after update ``n``, so that the average does not hang
-    on to the random initial parameters in a short run.
+    With ``warmup``, ``decay_n = min(decay, (1 + n) / (10 + n))`` after update ``n``, so
+    that the average does not hang on to the random initial parameters in a short run.
 
     Attributes:
         decay: The decay in the long run, in [0, 1).
@@ -72,22 +79,27 @@ class EMA(Average):
 
     def __post_init__(self) -> None:
         if not 0 <= self.decay < 1:
-            raise ValueError(f"the decay of the moving average must lie in [0, 1), not {self.decay}")
+            raise ValueError(
+                f"the decay of the moving average must lie in [0, 1), not {self.decay}"
+            )
 
     def rate_at(self, step: ScalarLike) -> Scalar:
         """``1 - decay_n``, which with ``warmup`` is ``max(1 - decay, 9 / (10 + n))``."""
         n = jnp.asarray(step, jnp.float32)
-        # The decay must not be rounded to float32 before it is taken from one: of 1 - 0.9999999 that leaves 1.19e-7.
+        # The decay must not be rounded to float32 before it is taken from one: of 1 -
+        # 0.9999999 that leaves 1.19e-7.
         rate = jnp.full_like(n, 1 - self.decay)
         return jnp.maximum(rate, 9 / (10 + n)) if self.warmup else rate
 
 
 @dataclass(frozen=True, kw_only=True)
 class HalfLifeEMA(Average):
-    """Exponential moving average whose decay is ``2^(-1 / h)``: after ``h`` updates a weight is half of what it was.
+    """Exponential moving average whose decay is ``2^(-1 / h)``: after ``h`` updates a
+    weight is half of what it was.
 
-    With ``ramp``, ``h = min(half_life, ramp (n - 1))`` at update ``n``, as in the training of EDM (there 0.05), so that
-    the average is always over a part of the run so far, and the initial parameters have no weight.
+    With ``ramp``, ``h = min(half_life, ramp (n - 1))`` at update ``n``, as in the
+    training of EDM (there 0.05), so that the average is always over a part of the run
+    so far, and the initial parameters have no weight.
 
     Attributes:
         half_life: In updates; or in examples, where ``batch_size`` is given.
@@ -119,15 +131,17 @@ class HalfLifeEMA(Average):
 
 @dataclass(frozen=True, kw_only=True)
 class PowerEMA(Average):
-    """The power-function average of EDM2, whose width grows with the run: ``decay_n = (1 - 1/n)^(gamma + 1)``.
+    """The power-function average of EDM2, whose width grows with the run: ``decay_n =
+    (1 - 1/n)^(gamma + 1)``.
 
-    The weight of ``params_m`` after update ``n`` is ``(m^(gamma+1) - (m-1)^(gamma+1)) / n^(gamma+1)``, that of the
-    initial parameters zero. Karras et al. 2024, "Analyzing and Improving the Training Dynamics of Diffusion Models",
-    section 3.1.
+    The weight of ``params_m`` after update ``n`` is ``(m^(gamma+1) - (m-1)^(gamma+1)) /
+    n^(gamma+1)``, that of the initial parameters zero. Karras et al. 2024, "Analyzing
+    and Improving the Training Dynamics of Diffusion Models", section 3.1.
 
     Attributes:
-        sigma_rel: The standard deviation of that profile, relative to the length of the run: 0.05 and 0.10 are usual,
-            and 1 / sqrt(12) is the plain mean of all steps.
+        sigma_rel: The standard deviation of that profile, relative to the length of the
+            run: 0.05 and 0.10 are usual, and 1 / sqrt(12) is the plain mean of all
+            steps.
 
     Raises:
         ValueError: For a width outside [1e-6, 1 / sqrt(12)].
@@ -146,26 +160,30 @@ class PowerEMA(Average):
     def rate_at(self, step: ScalarLike) -> Scalar:
         """``1 - (1 - 1/n)^(gamma + 1)``."""
         n = jnp.asarray(step, jnp.float32)
-        # The decay is so near to one that its distance from it must not be computed by a subtraction.
+        # The decay is so near to one that its distance from it must not be computed by
+        # a subtraction.
         return -jnp.expm1((self.gamma + 1) * jnp.log1p(-1 / n))
 
 
 def gamma_of(sigma_rel: float) -> float:
-    """The exponent of the power profile of a relative width: the largest root of a cubic, in closed form.
+    """The exponent of the power profile of a relative width: the largest root of a
+    cubic, in closed form.
 
-    ``sigma_rel^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3))``, the variance of the density ``(gamma + 1) t^gamma`` on
-    [0, 1] (EDM2, appendix C).
+    ``sigma_rel^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3))``, the variance of the
+    density ``(gamma + 1) t^gamma`` on [0, 1] (EDM2, appendix C).
 
     Raises:
-        ValueError: For a width outside [1e-6, 1 / sqrt(12)], beyond which the average would be mostly of the first
-            steps.
+        ValueError: For a width outside [1e-6, 1 / sqrt(12)], beyond which the average
+            would be mostly of the first steps.
     """
     if not 1e-6 <= sigma_rel <= PLAIN_MEAN:
         raise ValueError(
-            f"the relative width sigma_rel of an average must be at least 1e-06 and at most {PLAIN_MEAN:.4f}, "
+            "the relative width sigma_rel of an average must be at least 1e-06 and at most "
+            f"{PLAIN_MEAN:.4f}, "
             f"not {sigma_rel}"
         )
-    # gamma + 7/3 = x solves x^3 - p x + q = 0, which has three real roots for these widths.
+    # gamma + 7/3 = x solves x^3 - p x + q = 0, which has three real roots for these
+    # widths.
     s = sigma_rel**-2
     p, q = s + 1 / 3, 4 / 3 * s + 2 / 27
     return 2 * math.sqrt(p / 3) * math.cos(math.acos(-1.5 * q / p * math.sqrt(3 / p)) / 3) - 7 / 3

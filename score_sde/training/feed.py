@@ -1,4 +1,6 @@
-"""Batches on their way to the devices: read and copied ahead by a thread, while the steps before them run."""
+"""Batches on their way to the devices: read and copied ahead by a thread, while the
+steps before them run.
+"""
 
 import queue
 import threading
@@ -34,27 +36,40 @@ class Fed(NamedTuple):
 
 
 class Feed:
-    """An iterator over the batches of a loader from a position on; a context manager that ends its thread.
+    """An iterator over the batches of a loader from a position on; a context manager
+    that ends its thread.
 
     Args:
-        loader: Where batches come from; of several processes, each reads the rows of its devices.
+        loader: Where batches come from; of several processes, each reads the rows of
+            its devices.
         mesh: The devices.
         position: The first batch.
         sizes: How many batches each dispatch takes.
         ahead: How many dispatches are kept ready.
 
     Raises:
-        LoaderError: From ``next``, where the loader raised ``OSError`` or ``ValueError``.
+        LoaderError: From ``next``, where the loader raised ``OSError`` or
+            ``ValueError``.
     """
 
-    def __init__(self, loader: BatchLoader, mesh: Mesh, position: int, sizes: Iterable[int], *, ahead: int = 2) -> None:
+    def __init__(
+        self,
+        loader: BatchLoader,
+        mesh: Mesh,
+        position: int,
+        sizes: Iterable[int],
+        *,
+        ahead: int = 2,
+    ) -> None:
         self.waited = 0.0
         """Seconds that were spent waiting for data."""
         self._loader, self._mesh = loader, mesh
         self._part = local_part(mesh, loader.batch_size)
         self._ready: queue.Queue[Fed | BaseException | None] = queue.Queue(maxsize=ahead)
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._work, args=(position, iter(sizes)), name="feed", daemon=True)
+        self._thread = threading.Thread(
+            target=self._work, args=(position, iter(sizes)), name="feed", daemon=True
+        )
         self._thread.start()
 
     def __iter__(self) -> Iterator[Fed]:
@@ -102,7 +117,9 @@ class Feed:
         try:
             return self._loader.batch(number, self._part)
         except (OSError, ValueError) as error:
-            raise LoaderError(f"batch {number} cannot be read: {' '.join(str(error).split())}") from error
+            raise LoaderError(
+                f"batch {number} cannot be read: {' '.join(str(error).split())}"
+            ) from error
 
     def _offer(self, item: Any) -> None:
         while not self._closed.is_set():

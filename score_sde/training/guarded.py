@@ -1,4 +1,6 @@
-"""Writers that never stop a training: what they raise is told, and tried again; what is slow happens in a thread."""
+"""Writers that never stop a training: what they raise is told, and tried again; what is
+slow happens in a thread.
+"""
 
 import queue
 import sys
@@ -21,7 +23,9 @@ _QUIET = 600.0
 
 
 def to_stderr(text: str) -> None:
-    """Show a line on standard error as it is now: a progress bar puts itself there, and the line above the bar."""
+    """Show a line on standard error as it is now: a progress bar puts itself there, and
+    the line above the bar.
+    """
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
@@ -29,8 +33,9 @@ def to_stderr(text: str) -> None:
 class GuardedWriter(MetricWriter):
     """Passes everything on to a writer, and goes on where that raises any ``Exception``.
 
-    The failure is told in one line. Numbers that were not written are kept, up to ``keep`` calls, and written when the
-    writer works again; pictures are lost. A rewinding that failed comes before anything else is written.
+    The failure is told in one line. Numbers that were not written are kept, up to
+    ``keep`` calls, and written when the writer works again; pictures are lost. A
+    rewinding that failed comes before anything else is written.
 
     Args:
         name: What the writer is called in that line.
@@ -91,7 +96,9 @@ class GuardedWriter(MetricWriter):
         self._lost += len(self._waiting)
         self._waiting.clear()
         if self._lost:
-            self.tell(f"{self.name}: {self._lost} {'writes are' if self._lost > 1 else 'write is'} lost")
+            self.tell(
+                f"{self.name}: {self._lost} {'writes are' if self._lost > 1 else 'write is'} lost"
+            )
             self._lost = 0
 
     def _attempt(self, action: Callable[[MetricWriter], None]) -> bool:
@@ -120,7 +127,10 @@ class GuardedWriter(MetricWriter):
         now = self._clock()
         if not self._failing and now >= self._next_telling:
             when = f"every {self._retry_every:g} s" if self._retry_every else "at every write"
-            self.tell(f"{self.name}: cannot write ({_reason(error)}); training goes on without it, trying again {when}")
+            self.tell(
+                f"{self.name}: cannot write ({_reason(error)}); training goes on without it, "
+                f"trying again {when}"
+            )
             self._told, self._next_telling = True, now + _QUIET
         self._failing, self._next_try = True, now + self._retry_every
 
@@ -129,7 +139,8 @@ class GuardedWriter(MetricWriter):
 class BackgroundWriter(MetricWriter):
     """Writes in a thread of its own, so that a network that does not answer holds nothing up.
 
-    What finds ``limit`` calls waiting is dropped. Closing waits for the thread, but no longer than ``patience``.
+    What finds ``limit`` calls waiting is dropped. Closing waits for the thread, but no
+    longer than ``patience``.
 
     Args:
         writer: The writer; what it raises it must keep to itself.
@@ -174,9 +185,13 @@ class BackgroundWriter(MetricWriter):
                 break
         thread.join(max(0.0, end - time.monotonic()))
         if thread.is_alive():
-            self._writer.tell(f"{self._writer.name}: it does not answer, and is left after {self._patience:g} s")
+            self._writer.tell(
+                f"{self._writer.name}: it does not answer, and is left after {self._patience:g} s"
+            )
         if self._dropped:
-            self._writer.tell(f"{self._writer.name}: it was too slow, {self._dropped} calls were dropped")
+            self._writer.tell(
+                f"{self._writer.name}: it was too slow, {self._dropped} calls were dropped"
+            )
             self._dropped = 0
 
     def _later(self, call: Callable[[], None]) -> None:

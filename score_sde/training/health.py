@@ -1,4 +1,6 @@
-"""Updates that were left out as their gradients were not finite: told, counted, and too many in a row refused."""
+"""Updates that were left out as their gradients were not finite: told, counted, and too
+many in a row refused.
+"""
 
 from collections.abc import Callable
 
@@ -23,7 +25,8 @@ class DivergedError(Exception):
 
 
 class Health:
-    """Watches the metrics of a run, one dispatch behind it: so it waits for nothing that is still being computed.
+    """Watches the metrics of a run, one dispatch behind it: so it waits for nothing
+    that is still being computed.
 
     Args:
         max_skipped: How many updates in a row may be left out, less one.
@@ -36,12 +39,15 @@ class Health:
 
     def __init__(self, max_skipped: int, state: TrainState, note: Callable[[str], None]) -> None:
         self._max, self._note = max_skipped, note
-        self._names = [path_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(state.params)]
+        self._names = [
+            path_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(state.params)
+        ]
         self._waiting: tuple[int, int, Metrics] | None = None
         self._skipped = 0
 
     def check_before(self, step: int, position: int, metrics: Metrics) -> None:
-        """Take the metrics of the dispatch that ends with ``step``, and check those that were taken before.
+        """Take the metrics of the dispatch that ends with ``step``, and check those
+        that were taken before.
 
         Raises:
             DivergedError: Where too many updates in a row were left out.
@@ -63,7 +69,10 @@ class Health:
         for row, number in enumerate(range(step - len(counts) + 1, step + 1)):
             self._skipped = int(counts[row])
             if self._skipped >= self._max:
-                first = f"{self._skipped} updates in a row, to step {number}, were left out: at the last "
+                first = (
+                    f"{self._skipped} updates in a row, to step {number}, were left out: at "
+                    "the last "
+                )
                 raise DivergedError(first + self._line(metrics, row), read)
             if self._skipped == 1:
                 self._note(f"step {number} is left out: {self._line(metrics, row)}")

@@ -16,9 +16,11 @@ class HeldError(OSError):
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Keep a folder for this process while the block runs; the system lets go of it when the process dies.
+    """Keep a folder for this process while the block runs; the system lets go of it
+    when the process dies.
 
-    The file ``run.lock`` is locked, and ``run.lock.json`` says by whom, for whoever comes second.
+    The file ``run.lock`` is locked, and ``run.lock.json`` says by whom, for whoever
+    comes second.
 
     Raises:
         HeldError: Where another process holds it.
@@ -26,15 +28,21 @@ def held(folder: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    lock, holder = FileLock(folder / "run.lock", blocking=False, fallback_to_soft=False), folder / "run.lock.json"
+    lock, holder = (
+        FileLock(folder / "run.lock", blocking=False, fallback_to_soft=False),
+        folder / "run.lock.json",
+    )
     try:
         lock.acquire()
     except Timeout as error:
         raise HeldError(
-            f"{folder} is being written by {_who(holder)}: wait for it, stop it, or choose another folder"
+            f"{folder} is being written by {_who(holder)}: wait for it, stop it, or choose another "
+            "folder"
         ) from error
     try:
-        holder.write_text(json.dumps({"process": os.getpid(), "host": socket.gethostname()}), encoding="utf-8")
+        holder.write_text(
+            json.dumps({"process": os.getpid(), "host": socket.gethostname()}), encoding="utf-8"
+        )
         yield
     finally:
         holder.unlink(missing_ok=True)

@@ -42,8 +42,9 @@ class MetricWriter(ABC):
 class JsonLinesWriter(MetricWriter):
     """Appends one JSON object per line, ``{"step": 10, "loss": 0.5}``, and ignores pictures.
 
-    A number that is not finite becomes ``null``, as JSON has no word for it. A line is written whole or not at all:
-    what a full disk has cut short is taken back, so that the next line can be written as soon as there is room.
+    A number that is not finite becomes ``null``, as JSON has no word for it. A line is
+    written whole or not at all: what a full disk has cut short is taken back, so that
+    the next line can be written as soon as there is room.
 
     Args:
         path: The file, usually ``metrics.jsonl``; made with its folder if missing.
@@ -56,17 +57,28 @@ class JsonLinesWriter(MetricWriter):
         self._file()
 
     def rewind(self, step: int) -> None:
-        """Replace the file, in one go, by its lines up to ``step``; a line cut short by a crash goes too."""
-        kept = [line for line in _objects(self.path) if line["step"] <= step] if self.path.exists() else []
+        """Replace the file, in one go, by its lines up to ``step``; a line cut short by
+        a crash goes too.
+        """
+        kept = (
+            [line for line in _objects(self.path) if line["step"] <= step]
+            if self.path.exists()
+            else []
+        )
         with replacing(self.path) as rewritten:
-            rewritten.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+            rewritten.write_text(
+                "".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8"
+            )
             self._let_go()  # before the file is another
         self._file()
 
     def write_scalars(self, step: int, scalars: Mapping[str, ScalarLike]) -> None:
         """Append one line."""
         values = {name: float(np.asarray(value)) for name, value in scalars.items()}
-        line = {"step": step, **{name: value if math.isfinite(value) else None for name, value in values.items()}}
+        line = {
+            "step": step,
+            **{name: value if math.isfinite(value) else None for name, value in values.items()},
+        }
         self._append(json.dumps(line, allow_nan=False).encode() + b"\n")
 
     def write_images(self, step: int, images: Mapping[str, Array | np.ndarray]) -> None:
@@ -87,7 +99,8 @@ class JsonLinesWriter(MetricWriter):
     def _file(self) -> FileIO:
         if self._open is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Without a buffer, which would hold the rest of a line that could not be written, and write it later.
+            # Without a buffer, which would hold the rest of a line that could not be
+            # written, and write it later.
             self._open = FileIO(self.path, "a+")
             self._torn = _is_torn(self._open)
         return self._open
@@ -99,7 +112,9 @@ class JsonLinesWriter(MetricWriter):
         self._torn = True
         try:
             while data:
-                data = data[file.write(data) :]  # a nearly full disk takes a part, and refuses the rest
+                data = data[
+                    file.write(data) :
+                ]  # a nearly full disk takes a part, and refuses the rest
             self._torn = False
         except OSError:
             file.truncate(start)
@@ -150,7 +165,8 @@ class MultiWriter(MetricWriter):
 
 
 def read_scalars(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The curves in a file of JSON lines: ``{name: (steps, values)}``, in the order they were written.
+    """The curves in a file of JSON lines: ``{name: (steps, values)}``, in the order
+    they were written.
 
     Raises:
         FileNotFoundError: Where there is no such file.
@@ -159,8 +175,13 @@ def read_scalars(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     for line in _objects(Path(path)):
         for name, value in line.items():
             if name != "step" and (value is None or isinstance(value, float) or _is_whole(value)):
-                curves.setdefault(name, []).append((line["step"], math.nan if value is None else value))
-    return {name: (np.array([s for s, _ in curve]), np.array([v for _, v in curve])) for name, curve in curves.items()}
+                curves.setdefault(name, []).append(
+                    (line["step"], math.nan if value is None else value)
+                )
+    return {
+        name: (np.array([s for s, _ in curve]), np.array([v for _, v in curve]))
+        for name, curve in curves.items()
+    }
 
 
 def _is_whole(value: Any) -> bool:
@@ -169,7 +190,9 @@ def _is_whole(value: Any) -> bool:
 
 
 def _objects(path: Path) -> list[dict[str, Any]]:
-    """The objects in the file; a line that is not one, such as the last of a killed run, is left out."""
+    """The objects in the file; a line that is not one, such as the last of a killed
+    run, is left out.
+    """
     found = []
     for text in path.read_text(encoding="utf-8").splitlines():
         try:
@@ -191,7 +214,9 @@ def _is_torn(file: FileIO) -> bool:
 
 
 def mean_of_those_there(values: Sequence[float]) -> float:
-    """The mean but for NaN, which is what no example of a batch has; NaN where none of them has it."""
+    """The mean but for NaN, which is what no example of a batch has; NaN where none of
+    them has it.
+    """
     there = [value for value in values if not math.isnan(value)]
     return sum(there) / len(there) if there else math.nan
 

@@ -43,9 +43,11 @@ class Hook:
 
     Attributes:
         every: Between how many steps.
-        run: A function of the state and the step; it must not keep the state, whose arrays the next step overwrites.
-        first: Whether it comes before the checkpoint of the step, and also where the run is stopped there: what it
-            writes belongs to the run, which does not make that step again.
+        run: A function of the state and the step; it must not keep the state, whose
+            arrays the next step overwrites.
+        first: Whether it comes before the checkpoint of the step, and also where the
+            run is stopped there: what it writes belongs to the run, which does not make
+            that step again.
     """
 
     every: int
@@ -87,23 +89,30 @@ class TrainingRun:
         step: What ``make_train_step`` gives, un-transformed.
         loader: The training data.
         key: The key that those of all steps are folded from.
-        num_steps: At how many steps the run is complete, those before an interruption included.
+        num_steps: At how many steps the run is complete, those before an interruption
+            included.
         mesh: The devices; all of all processes unless given.
-        n_jitted_steps: How many steps are one dispatch. It must divide the other intervals but ``log_every``.
+        n_jitted_steps: How many steps are one dispatch. It must divide the other
+            intervals but ``log_every``.
         checkpoints: Where to save and resume from; nothing is saved without.
-        checkpoint_every: Between how many steps; the last step is always saved. The checkpoints that coincide with an
-            evaluation are the ones that can be the best.
+        checkpoint_every: Between how many steps; the last step is always saved. The
+            checkpoints that coincide with an evaluation are the ones that can be the
+            best.
         config: The resolved config, saved with each checkpoint.
         about: What else is saved with it: the versions of the code.
-        log_every: Between how many steps the metrics of a step are written; the last step's always are.
+        log_every: Between how many steps the metrics of a step are written; the last
+            step's always are.
         writer: Where metrics go.
         evaluation: The loss on held-out data, if there is any.
         hooks: What else to do between steps.
-        max_skipped: After how many updates in a row that were left out, as their gradients were not finite, the run is
-            taken back to its last checkpoint, to go on from there with the data that come next.
+        max_skipped: After how many updates in a row that were left out, as their
+            gradients were not finite, the run is taken back to its last checkpoint, to
+            go on from there with the data that come next.
         max_taken_back: How often, before it stops.
-        hang_timeout: Seconds without progress after which the process ends (see `Watchdog`); 0 for never.
-        hang_dump: The file for the stacks of a process that hangs; standard error unless given.
+        hang_timeout: Seconds without progress after which the process ends (see
+            `Watchdog`); 0 for never.
+        hang_dump: The file for the stacks of a process that hangs; standard error
+            unless given.
         stream: Where progress is shown; standard error unless given.
     """
 
@@ -130,7 +139,12 @@ class TrainingRun:
 
     def __post_init__(self) -> None:
         _at_least(0, num_steps=self.num_steps, max_taken_back=self.max_taken_back)
-        _at_least(1, checkpoint_every=self.checkpoint_every, log_every=self.log_every, max_skipped=self.max_skipped)
+        _at_least(
+            1,
+            checkpoint_every=self.checkpoint_every,
+            log_every=self.log_every,
+            max_skipped=self.max_skipped,
+        )
         _at_least(1, n_jitted_steps=self.n_jitted_steps)
         check_batch_size(self.mesh, self.loader.batch_size)
         intervals = {"checkpoint_every": self.checkpoint_every}
@@ -170,30 +184,38 @@ class _Tools(NamedTuple):
 def train(run: TrainingRun, *, stop: StopRequest | None = None) -> TrainResult:
     """Train until ``run.num_steps``, going on from the latest sound checkpoint where there is one.
 
-    A resumed run gives bit for bit the state and the logged losses of one that was never interrupted. On Ctrl-C,
-    SIGTERM or SIGUSR1 the step is finished and saved before the function returns.
+    A resumed run gives bit for bit the state and the logged losses of one that was
+    never interrupted. On Ctrl-C, SIGTERM or SIGUSR1 the step is finished and saved
+    before the function returns.
 
     Args:
         run: What to train.
         stop: The wish to stop, for a caller that has watched for signals since before.
 
     Raises:
-        FloatingPointError: Where gradients are not finite any more, and taking the run back has not helped.
+        FloatingPointError: Where gradients are not finite any more, and taking the run
+            back has not helped.
         LoaderError: Where the data cannot be read; an ``OSError``.
-        OSError: Where the last checkpoint cannot be written; one on the way that cannot is told and tried again.
-        CheckpointError: Where no checkpoint is sound, or the latest does not fit ``run``; a ``ValueError``.
-        UnreadableError: Where a checkpoint cannot be read, for whatever reason but its own bytes; an ``OSError``.
+        OSError: Where the last checkpoint cannot be written; one on the way that cannot
+            is told and tried again.
+        CheckpointError: Where no checkpoint is sound, or the latest does not fit
+            ``run``; a ``ValueError``.
+        UnreadableError: Where a checkpoint cannot be read, for whatever reason but its
+            own bytes; an ``OSError``.
     """
     notes: list[str] = []
     with ExitStack() as stack:
-        # What it tells goes to standard error in each process: it is the one that hangs who knows where.
+        # What it tells goes to standard error in each process: it is the one that hangs
+        # who knows where.
         watchdog = stack.enter_context(Watchdog(run.hang_timeout, dump=run.hang_dump))
         watchdog.beat("restoring the last checkpoint")
         state = _restore_or_start(run, notes.append)
         first = int(state.step)
         run.writer.rewind(first)
         watchdog.beat(f"starting at step {first}")
-        progress = stack.enter_context(Progress("train", run.num_steps, start=first, stream=run.stream))
+        progress = stack.enter_context(
+            Progress("train", run.num_steps, start=first, stream=run.stream)
+        )
         tools = _Tools(
             steps=compile_steps(run.step, run.mesh, state),
             evaluate=_compile_evaluation(run, state),
@@ -225,23 +247,35 @@ def _restore_or_start(run: TrainingRun, note: Callable[[str], None]) -> TrainSta
     state = run.checkpoints.restore(state, note=note)
     saved = run.checkpoints.about(int(state.step)).get("key")
     if saved != _plain_key(run.key):
-        raise CheckpointError(f"the checkpoint was made with the random keys {saved}, these are {_plain_key(run.key)}")
+        raise CheckpointError(
+            f"the checkpoint was made with the random keys {saved}, these are {_plain_key(run.key)}"
+        )
     return state
 
 
-def _with_taking_back(run: TrainingRun, tools: _Tools, state: TrainState) -> tuple[TrainState, int | None]:
-    """Run to the end or to a signal; and again from the last checkpoint, with other data, after a divergence."""
+def _with_taking_back(
+    run: TrainingRun, tools: _Tools, state: TrainState
+) -> tuple[TrainState, int | None]:
+    """Run to the end or to a signal; and again from the last checkpoint, with other
+    data, after a divergence.
+    """
     for left in range(run.max_taken_back, -1, -1):
         try:
             return _run_from(run, tools, state)
         except DivergedError as error:
             saved = None if run.checkpoints is None else _last_saved(run.checkpoints)
             if run.checkpoints is None or saved is None or not left:
-                there = "there is no checkpoint" if saved is None else f"the last checkpoint is of step {saved}"
+                there = (
+                    "there is no checkpoint"
+                    if saved is None
+                    else f"the last checkpoint is of step {saved}"
+                )
                 raise FloatingPointError(f"{error}: {there}; try a lower learning rate") from error
             tools.progress.note(f"{error}: taken back to step {saved}, to go on with other data")
             state = run.checkpoints.restore(place(run.mesh, run.state), note=tools.progress.note)
-            state = place(run.mesh, state._replace(position=np.int32(error.position), skipped=np.int32(0)))
+            state = place(
+                run.mesh, state._replace(position=np.int32(error.position), skipped=np.int32(0))
+            )
             run.writer.rewind(int(state.step))
     raise AssertionError("unreachable")
 
@@ -287,7 +321,9 @@ def _run_hooks(run: TrainingRun, state: TrainState, step: int, *, first: bool) -
 
 
 def _sizes(run: TrainingRun, step: int) -> Iterator[int]:
-    """How many steps each dispatch has: up to the next multiple of ``n_jitted_steps``, at which everything is due."""
+    """How many steps each dispatch has: up to the next multiple of ``n_jitted_steps``,
+    at which everything is due.
+    """
     while step < run.num_steps:
         size = min(run.n_jitted_steps - step % run.n_jitted_steps, run.num_steps - step)
         yield size
@@ -297,12 +333,18 @@ def _sizes(run: TrainingRun, step: int) -> Iterator[int]:
 def _log(
     run: TrainingRun, tools: _Tools, health: Health, steps: range, metrics: Metrics, waited: float
 ) -> dict[str, float]:
-    """Write the metrics of those steps that are due, and return what a progress line shows of the last of them."""
+    """Write the metrics of those steps that are due, and return what a progress line
+    shows of the last of them.
+    """
     due = [step for step in steps if _is_due(step, run.log_every) or step == run.num_steps]
     if not due:
         return {}
     health.check_now()
-    rows = {name: np.asarray(values) for name, values in jax.device_get(metrics).items() if name not in Health.METRICS}
+    rows = {
+        name: np.asarray(values)
+        for name, values in jax.device_get(metrics).items()
+        if name not in Health.METRICS
+    }
     shown: dict[str, float] = {}
     for step in due:
         values = those_there({name: float(row[steps.index(step)]) for name, row in rows.items()})
@@ -312,7 +354,9 @@ def _log(
     return shown
 
 
-def _compile_evaluation(run: TrainingRun, state: TrainState) -> Callable[[TrainState, int], dict[str, float]]:
+def _compile_evaluation(
+    run: TrainingRun, state: TrainState
+) -> Callable[[TrainState, int], dict[str, float]]:
     evaluation = run.evaluation
     if evaluation is None:
         return lambda state, step: {}
@@ -325,9 +369,13 @@ def _compile_evaluation(run: TrainingRun, state: TrainState) -> Callable[[TrainS
         found: dict[str, list[float]] = {}
         for number in range(evaluation.num_batches):
             batch = shard_batch(run.mesh, evaluation.loader.batch(number, part))
-            for name, value in eval_step(state, batch, jax.random.fold_in(evaluation.key, number)).items():
+            for name, value in eval_step(
+                state, batch, jax.random.fold_in(evaluation.key, number)
+            ).items():
                 found.setdefault(name, []).append(float(value))
-        scores = those_there({f"eval_{name}": mean_of_those_there(values) for name, values in found.items()})
+        scores = those_there(
+            {f"eval_{name}": mean_of_those_there(values) for name, values in found.items()}
+        )
         run.writer.write_scalars(step, scores)
         return scores
 
@@ -336,13 +384,25 @@ def _compile_evaluation(run: TrainingRun, state: TrainState) -> Callable[[TrainS
 
 def _briefly(scores: Mapping[str, float]) -> dict[str, float]:
     """What a progress line has room for: not the loss of every noise level."""
-    return {name: value for name, value in scores.items() if log_snr_of(name.removeprefix("eval_")) is None}
+    return {
+        name: value
+        for name, value in scores.items()
+        if log_snr_of(name.removeprefix("eval_")) is None
+    }
 
 
 def _save(
-    run: TrainingRun, tools: _Tools, health: Health, state: TrainState, scores: Mapping[str, float], *, must: bool
+    run: TrainingRun,
+    tools: _Tools,
+    health: Health,
+    state: TrainState,
+    scores: Mapping[str, float],
+    *,
+    must: bool,
 ) -> bool:
-    """Whether the state was saved; one amid updates that were left out is not, unless it must be."""
+    """Whether the state was saved; one amid updates that were left out is not, unless
+    it must be.
+    """
     if run.checkpoints is None:
         return True
     if health.check_now() and not must:

@@ -1,4 +1,6 @@
-"""Sums over many updates, such as averages and moments, need float32 at least, whatever the parameters are kept in."""
+"""Sums over many updates, such as averages and moments, need float32 at least, whatever
+the parameters are kept in.
+"""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -14,32 +16,41 @@ from score_sde.training.seal import path_of
 Tree = TypeVar("Tree")
 
 WIDENED = ("ema_params/", "state/averages/", "state/opt_state/")
-"""The parts of a checkpoint that earlier versions kept in half precision, where the parameters were."""
+"""The parts of a checkpoint that earlier versions kept in half precision, where the
+parameters were.
+"""
 
 HALVES = ("bfloat16", "float16")
 
 
 def widened(tree: Tree) -> Tree:
-    """The same values, floating-point arrays of fewer than 32 bits as float32; all other arrays as they are.
+    """The same values, floating-point arrays of fewer than 32 bits as float32; all
+    other arrays as they are.
 
-    In half precision an average ``m + rate (x - m)`` stands still as soon as its steps are below the spacing of the
-    numbers near ``m``: a rate of 1e-4 moves no bfloat16 by less than 1/256 of it, and no float16 by less than 1/2048.
+    In half precision an average ``m + rate (x - m)`` stands still as soon as its steps
+    are below the spacing of the numbers near ``m``: a rate of 1e-4 moves no bfloat16 by
+    less than 1/256 of it, and no float16 by less than 1/2048.
     """
     return jax.tree.map(_wide, tree)
 
 
 def in_float32(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The same optimizer, its state and its updates in float32 at least; nothing changes for float32 and float64.
+    """The same optimizer, its state and its updates in float32 at least; nothing
+    changes for float32 and float64.
 
-    The updates are then to be added in float32 too, as ``optax.apply_updates`` does, before the sum is rounded to the
-    type of the parameters. The structure of the state is that of ``optimizer``.
+    The updates are then to be added in float32 too, as ``optax.apply_updates`` does,
+    before the sum is rounded to the type of the parameters. The structure of the state
+    is that of ``optimizer``.
     """
 
     def init(params: optax.Params) -> optax.OptState:
         return optimizer.init(widened(params))
 
     def update(
-        updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None, **extra: Any
+        updates: optax.Updates,
+        state: optax.OptState,
+        params: optax.Params | None = None,
+        **extra: Any,
     ) -> tuple[optax.Updates, optax.OptState]:
         return optimizer.update(widened(updates), state, widened(params), **extra)
 
@@ -47,11 +58,13 @@ def in_float32(optimizer: optax.GradientTransformation) -> optax.GradientTransfo
 
 
 def as_saved(trees: Mapping[str, Any], saved: Mapping[str, str]) -> dict[str, Any]:
-    """What a checkpoint is to be read as: arrays like those of ``trees``, averages and moments in their saved type.
+    """What a checkpoint is to be read as: arrays like those of ``trees``, averages and
+    moments in their saved type.
 
     Args:
         trees: Arrays, or their shapes with shardings, by the items of a checkpoint.
-        saved: The type and shape of each array of the checkpoint by its path, such as ``"bfloat16[3, 4]"``.
+        saved: The type and shape of each array of the checkpoint by its path, such as
+            ``"bfloat16[3, 4]"``.
     """
 
     def shape_of(path: tuple[Any, ...], leaf: Any) -> Any:

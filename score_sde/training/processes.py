@@ -1,4 +1,6 @@
-"""Several processes that work on one thing, as a launcher starts them: each knows the others, and they can wait."""
+"""Several processes that work on one thing, as a launcher starts them: each knows the
+others, and they can wait.
+"""
 
 import os
 from collections.abc import Callable, Mapping
@@ -11,7 +13,9 @@ import numpy as np
 from score_sde.unreadable import UnreadableError
 
 GIVEN = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-"""Environment variables that say where the first process listens, how many there are, and which this one is."""
+"""Environment variables that say where the first process listens, how many there are,
+and which this one is.
+"""
 
 LAUNCHERS = {
     "srun": ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
@@ -23,11 +27,14 @@ A batch script that calls no srun has ``SLURM_NTASKS`` too, but is one process.
 """
 
 TPU_HOSTS = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
-"""In which Google Kubernetes Engine lists the hosts of a slice of TPUs, by commas; there may be several slices."""
+"""In which Google Kubernetes Engine lists the hosts of a slice of TPUs, by commas;
+there may be several slices.
+"""
 
 
 def join_processes() -> None:
-    """Join the processes of the launcher, if it has started more than one; nothing if that is done already.
+    """Join the processes of the launcher, if it has started more than one; nothing if
+    that is done already.
 
     It must come before any other use of jax.
 
@@ -40,17 +47,22 @@ def join_processes() -> None:
     arguments = _arguments(os.environ)
     if arguments is None:
         return
-    # It would keep SIGTERM for itself, where a run counts the wishes to stop (see `StopVote`).
+    # It would keep SIGTERM for itself, where a run counts the wishes to stop (see
+    # `StopVote`).
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(**arguments)
     except RuntimeError as error:
-        raise ConnectionError(f"the processes cannot be joined: {str(error).splitlines()[0]}") from error
+        raise ConnectionError(
+            f"the processes cannot be joined: {str(error).splitlines()[0]}"
+        ) from error
     except ValueError as error:
         if arguments:
             raise
         reason = "the launcher does not say where the first process listens"
-        raise ValueError(f"the processes cannot be joined: {reason}; set {GIVEN[0]}=HOST:PORT") from error
+        raise ValueError(
+            f"the processes cannot be joined: {reason}; set {GIVEN[0]}=HOST:PORT"
+        ) from error
 
 
 def meet(name: str) -> None:
@@ -62,11 +74,13 @@ def meet(name: str) -> None:
 
 
 def by_first(action: Callable[[], None]) -> None:
-    """Let the first process do something that the others rely on; where it fails, they fail too, rather than wait.
+    """Let the first process do something that the others rely on; where it fails, they
+    fail too, rather than wait.
 
     Raises:
         UnreadableError: Where the first process could not read something.
-        ValueError: Where it failed otherwise; in the first process itself, what ``action`` raises.
+        ValueError: Where it failed otherwise; in the first process itself, what
+            ``action`` raises.
     """
     failure: Exception | None = None
     if jax.process_index() == 0:
@@ -93,21 +107,37 @@ def worst(value: int) -> int:
 
 
 def _arguments(environment: Mapping[str, str]) -> dict[str, Any] | None:
-    """Those of ``jax.distributed.initialize``; none where jax finds them all, None for a process that is alone."""
+    """Those of ``jax.distributed.initialize``; none where jax finds them all, None for
+    a process that is alone.
+    """
     launched = _launched(environment)
     missing = [name for name in GIVEN if not environment.get(name)]
     if len(missing) == len(GIVEN):
-        return {} if launched or _several_tpu_hosts(environment) or _jax_finds_several(environment) else None
+        return (
+            {}
+            if launched or _several_tpu_hosts(environment) or _jax_finds_several(environment)
+            else None
+        )
     address, count, index = GIVEN
     if missing == [count, index] and launched:
         num, process = launched
-        return {"coordinator_address": environment[address], "num_processes": num, "process_id": process}
+        return {
+            "coordinator_address": environment[address],
+            "num_processes": num,
+            "process_id": process,
+        }
     if missing:
-        raise ValueError(f"{', '.join(missing)} must be set too: several processes need {', '.join(GIVEN)}")
+        raise ValueError(
+            f"{', '.join(missing)} must be set too: several processes need {', '.join(GIVEN)}"
+        )
     num, process = _number(environment, count, 0), _number(environment, index, -1)
     if not 0 <= process < num:
         raise ValueError(f"{index}={process} must be at least 0 and less than {count}={num}")
-    return {"coordinator_address": environment[address], "num_processes": num, "process_id": process}
+    return {
+        "coordinator_address": environment[address],
+        "num_processes": num,
+        "process_id": process,
+    }
 
 
 def _launched(environment: Mapping[str, str]) -> tuple[int, int] | None:
@@ -126,8 +156,9 @@ def _several_tpu_hosts(environment: Mapping[str, str]) -> bool:
 def _jax_finds_several(environment: Mapping[str, str]) -> bool:
     """Whether jax itself finds several processes, where no variable tells how many there are.
 
-    Those are the virtual machines of a Cloud TPU slice, by their metadata, and the pods of an indexed Job or JobSet of
-    Kubernetes, by its API where the package ``kubernetes`` is installed. It asks nobody on a machine that is neither.
+    Those are the virtual machines of a Cloud TPU slice, by their metadata, and the pods
+    of an indexed Job or JobSet of Kubernetes, by its API where the package
+    ``kubernetes`` is installed. It asks nobody on a machine that is neither.
     """
     pod = "KUBERNETES_SERVICE_HOST" in environment and "JOB_COMPLETION_INDEX" in environment
     wanted = "K8sCluster" if pod else "GceTpuCluster"
@@ -141,7 +172,9 @@ def _jax_finds_several(environment: Mapping[str, str]) -> bool:
     except (ImportError, AttributeError, OSError):  # the last of a TPU that is not in that cloud
         return False
     except RuntimeError as error:
-        raise ConnectionError(f"the processes cannot be counted: {str(error).splitlines()[0]}") from error
+        raise ConnectionError(
+            f"the processes cannot be counted: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _number(environment: Mapping[str, str], name: str, default: int) -> int:

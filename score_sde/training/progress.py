@@ -32,8 +32,9 @@ class Stream(Protocol):
 class Progress:
     """Shows ``done / total``, the speed, the time left and a few numbers; a context manager.
 
-    On a terminal it is one live line. Elsewhere, in a log file or a pipe, it is a plain line at the first update, at
-    each tenth of the work, and otherwise at most one in ``interval`` seconds.
+    On a terminal it is one live line. Elsewhere, in a log file or a pipe, it is a plain
+    line at the first update, at each tenth of the work, and otherwise at most one in
+    ``interval`` seconds.
 
     Args:
         description: What is being done, for example ``"train"``.
@@ -66,7 +67,9 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Units per second over the last updates; NaN before the second, as the first holds the compilation."""
+        """Units per second over the last updates; NaN before the second, as the first
+        holds the compilation.
+        """
         if len(self._history) < 2:
             return float("nan")
         (then, before), (now, done) = self._history[0], self._history[-1]
@@ -86,7 +89,9 @@ class Progress:
             self._bar.update(self._bar.task_ids[0], completed=done, status=self._status())
         elif self._is_time_for_a_line():
             self._last_line, self._last_tenth = self._clock(), self._tenth()
-            self._write(f"{self.description}: {done}/{self.total} {self.unit}  {self._status()}".rstrip())
+            self._write(
+                f"{self.description}: {done}/{self.total} {self.unit}  {self._status()}".rstrip()
+            )
 
     def note(self, text: str) -> None:
         """Write a line of its own."""
@@ -116,8 +121,13 @@ class Progress:
     def _status(self) -> str:
         speed = []
         if self.rate > 0:
-            speed = [f"{_short(self.rate)} {self.unit}/s", f"ETA {_clock_time((self.total - self.done) / self.rate)}"]
-        return "  ".join([*speed, *(f"{name} {_short(value)}" for name, value in self._fields.items())])
+            speed = [
+                f"{_short(self.rate)} {self.unit}/s",
+                f"ETA {_clock_time((self.total - self.done) / self.rate)}",
+            ]
+        return "  ".join(
+            [*speed, *(f"{name} {_short(value)}" for name, value in self._fields.items())]
+        )
 
     def _tenth(self) -> int:
         return 10 * self.done // max(self.total, 1)

@@ -1,4 +1,6 @@
-"""What sampling needs of a checkpoint: averaged parameters and the config, and no device of those that trained it."""
+"""What sampling needs of a checkpoint: averaged parameters and the config, and no
+device of those that trained it.
+"""
 
 import math
 from collections.abc import Mapping
@@ -44,17 +46,20 @@ class SamplingCheckpoint(NamedTuple):
 def restore_for_sampling(
     directory: str | Path, *, step: int | None = None, average: str | None = None
 ) -> SamplingCheckpoint:
-    """Read the averaged parameters and the config; nothing is written, and no device needs to match the saved ones.
+    """Read the averaged parameters and the config; nothing is written, and no device
+    needs to match the saved ones.
 
     Args:
         directory: The folder of the checkpoints.
         step: Which checkpoint; the latest unless given.
-        average: Which of ``training.averages`` in the config; that of ``training.ema_decay`` unless given.
+        average: Which of ``training.averages`` in the config; that of
+            ``training.ema_decay`` unless given.
 
     Raises:
         FileNotFoundError: Where there is no such checkpoint.
         ValueError: Where the checkpoint is damaged, or the run has no such average.
-        UnreadableError: Where it cannot be read, for whatever reason but its own bytes; an ``OSError``.
+        UnreadableError: Where it cannot be read, for whatever reason but its own bytes;
+            an ``OSError``.
     """
     path = Path(directory).resolve()
     step = choose_step(steps_in(path), step, path)
@@ -65,18 +70,24 @@ def restore_for_sampling(
     number = None if average is None else _number_of(average, config)
     with reading(checkpoint):
         params = _read_params(checkpoint, number)
-        # As they are named in the seal, where the parameters may be one average of several.
-        where = {"ema_params": params} if number is None else {"state": {"averages": {number: params}}}
+        # As they are named in the seal, where the parameters may be one average of
+        # several.
+        where = (
+            {"ema_params": params} if number is None else {"state": {"averages": {number: params}}}
+        )
         check_arrays(seal, where)
     return SamplingCheckpoint(step=step, ema_params=params, config=config)
 
 
 def newest_config(directory: str | Path) -> Config | None:
-    """The config of the newest checkpoint whose config is sound, as a run will go on from; None where there is none.
+    """The config of the newest checkpoint whose config is sound, as a run will go on
+    from; None where there is none.
 
     Raises:
-        CheckpointError: Where there are checkpoints and all are damaged; a ``ValueError``.
-        UnreadableError: Where one cannot be read, for whatever reason but its own bytes; an ``OSError``.
+        CheckpointError: Where there are checkpoints and all are damaged; a
+            ``ValueError``.
+        UnreadableError: Where one cannot be read, for whatever reason but its own
+            bytes; an ``OSError``.
     """
     path = Path(directory)
     steps, reason = steps_in(path), ""
@@ -107,7 +118,8 @@ def _read_params(checkpoint: Path, number: int | None) -> Params:
 
 
 def check_promised(path: Path, saved: Any) -> None:
-    """Refuse arrays that would take much more room than the files in which they are: what is not there reads as zeros.
+    """Refuse arrays that would take much more room than the files in which they are:
+    what is not there reads as zeros.
 
     Raises:
         DamagedError: Where they would.
@@ -124,8 +136,12 @@ def _number_of(average: str, config: Config) -> int:
     found = training.get("averages") if isinstance(training, Mapping) else None
     names = [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
     if average not in names:
-        others = f"it has {', '.join(names)}" if names else "it has none but that of training.ema_decay"
-        raise ValueError(f"the run has no average {average!r}{did_you_mean(average, names)}: {others}")
+        others = (
+            f"it has {', '.join(names)}" if names else "it has none but that of training.ema_decay"
+        )
+        raise ValueError(
+            f"the run has no average {average!r}{did_you_mean(average, names)}: {others}"
+        )
     return names.index(average)
 
 

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 Seal: TypeAlias = dict[str, Any]
-"""``{"arrays": {path: type and shape}, "prints": {path: fingerprint}, "config": SHA-256, "metrics": …, "about": …,
-"sum": SHA-256 of all the rest}``."""
+"""``{"arrays": {path: type and shape}, "prints": {path: fingerprint}, "config":
+SHA-256, "metrics": …, "about": …, "sum": SHA-256 of all the rest}``.
+"""
 
 
 class CheckpointError(ValueError):
@@ -24,7 +25,9 @@ class DamagedError(CheckpointError):
     """A checkpoint that does not hold what was saved."""
 
 
-def seal_of(trees: Mapping[str, Any], config: Any, metrics: Mapping[str, float], about: Mapping[str, Any]) -> Seal:
+def seal_of(
+    trees: Mapping[str, Any], config: Any, metrics: Mapping[str, float], about: Mapping[str, Any]
+) -> Seal:
     """The seal of arrays and of plain values.
 
     Args:
@@ -45,7 +48,9 @@ def check_seal(seal: Any) -> Seal:
     Raises:
         DamagedError: Where it is not.
     """
-    if not isinstance(seal, Mapping) or seal.get("sum") != digest({k: v for k, v in seal.items() if k != "sum"}):
+    if not isinstance(seal, Mapping) or seal.get("sum") != digest(
+        {k: v for k, v in seal.items() if k != "sum"}
+    ):
         raise DamagedError("its seal is broken")
     return dict(seal)
 
@@ -80,8 +85,9 @@ def arrays_of(tree: Any) -> dict[str, str]:
 def fingerprints(tree: Any) -> dict[str, int]:
     """For each array ``sum_i mix(bits_i xor mix(i))`` over its values, modulo 2**32, by path.
 
-    ``mix`` is the finaliser of MurmurHash3, ``i`` the position of the value in the array. The sum has no order, so the
-    fingerprint is that of the values however they are spread over devices, and is computed where they are.
+    ``mix`` is the finaliser of MurmurHash3, ``i`` the position of the value in the
+    array. The sum has no order, so the fingerprint is that of the values however they
+    are spread over devices, and is computed where they are.
     """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     found = jax.device_get([_fingerprint(leaf) for _, leaf in leaves])
@@ -90,10 +96,14 @@ def fingerprints(tree: Any) -> dict[str, int]:
 
 def digest(value: Any) -> str:
     """The SHA-256 of plain values, as canonical JSON."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
 
 
-@jax.jit  # and not of all arrays at once: those of one shape, such as a parameter and its average, share a program
+# and not of all arrays at once: those of one shape, such as a parameter and its
+# average, share a program
+@jax.jit
 def _fingerprint(leaf: jax.Array) -> jax.Array:
     words = _words(leaf)
     strides = [math.prod(words.shape[axis + 1 :]) % 2**32 for axis in range(words.ndim)]
@@ -111,7 +121,9 @@ def _words(leaf: jax.Array) -> jax.Array:
         return leaf.astype(jnp.uint32)
     size = leaf.dtype.itemsize
     if size < 4:
-        return jax.lax.bitcast_convert_type(leaf, {1: jnp.uint8, 2: jnp.uint16}[size]).astype(jnp.uint32)
+        return jax.lax.bitcast_convert_type(leaf, {1: jnp.uint8, 2: jnp.uint16}[size]).astype(
+            jnp.uint32
+        )
     return jax.lax.bitcast_convert_type(leaf, jnp.uint32)
 
 

@@ -10,11 +10,13 @@ _WATCHED = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, nam
 
 
 class StopRequest:
-    """Remembers the first SIGINT (Ctrl-C), SIGTERM or SIGUSR1 instead of dying of it; a context manager.
+    """Remembers the first SIGINT (Ctrl-C), SIGTERM or SIGUSR1 instead of dying of it; a
+    context manager.
 
-    A second Ctrl-C acts as it would have before, so that nobody is kept waiting. A second SIGTERM or SIGUSR1 does
-    nothing: launchers repeat what the scheduler has sent already, and have SIGKILL for those that do not end. Outside
-    the main thread, where Python allows no handlers, it watches nothing.
+    A second Ctrl-C acts as it would have before, so that nobody is kept waiting. A
+    second SIGTERM or SIGUSR1 does nothing: launchers repeat what the scheduler has sent
+    already, and have SIGKILL for those that do not end. Outside the main thread, where
+    Python allows no handlers, it watches nothing.
 
     Attributes:
         signum: The signal that came first; ``None`` while there was none.

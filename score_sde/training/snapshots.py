@@ -1,4 +1,6 @@
-"""Snapshots of the power averages of a run, one file for each, from which those of other widths are made."""
+"""Snapshots of the power averages of a run, one file for each, from which those of
+other widths are made.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +20,9 @@ FOLDER = "snapshots"
 """The folder of a workdir that they are in."""
 
 NAMES = "power_*.safetensors"
-"""The names of the files, that of step 1000 of the average ``power:0.05`` being ``power_0.05_00001000.safetensors``."""
+"""The names of the files, that of step 1000 of the average ``power:0.05`` being
+``power_0.05_00001000.safetensors``.
+"""
 
 
 class Snapshot(NamedTuple):
@@ -44,22 +48,25 @@ def snapshot_hook(
 ) -> Hook:
     """The hook that writes a snapshot of each power average of a run every so many steps.
 
-    Each file appears whole or not at all, and a resumed run writes the same bytes again. The first time, and whenever
-    the run was taken back, what is of later steps is removed, for it may now go another way; and so is what a killed
-    run has left half-written. The first process alone writes.
+    Each file appears whole or not at all, and a resumed run writes the same bytes
+    again. The first time, and whenever the run was taken back, what is of later steps
+    is removed, for it may now go another way; and so is what a killed run has left
+    half-written. The first process alone writes.
 
     Args:
         folder: Where; made if missing.
         averages: The rules of the averages of the state, in order.
         every: Between how many steps.
-        gather: How all processes together bring the parameters to the first one; nothing but a copy to the host where
-            each has them whole.
+        gather: How all processes together bring the parameters to the first one;
+            nothing but a copy to the host where each has them whole.
 
     Raises:
         ValueError: Where none of the averages is a `PowerEMA`.
     """
     place = Path(folder)
-    powers = {number: rule.sigma_rel for number, rule in enumerate(averages) if isinstance(rule, PowerEMA)}
+    powers = {
+        number: rule.sigma_rel for number, rule in enumerate(averages) if isinstance(rule, PowerEMA)
+    }
     if not powers:
         raise ValueError("snapshots are of power averages, and there is none")
     latest: int | None = None
@@ -90,7 +97,8 @@ def find_snapshots(folder: str | Path) -> list[Snapshot]:
     found = [_described(path) for path in _paths(Path(folder))]
     if not found:
         raise FileNotFoundError(
-            f"no snapshots in {folder}: train with training.averages, such as ('power:0.05','power:0.1'), and "
+            f"no snapshots in {folder}: train with training.averages, such as "
+            "('power:0.05','power:0.1'), and "
             f"training.snapshot_every"
         )
     return sorted(found, key=lambda snapshot: (snapshot.sigma_rel, snapshot.step))

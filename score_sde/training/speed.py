@@ -14,7 +14,13 @@ class Speed:
         batch_size: How many examples a step has.
     """
 
-    METRICS = ("steps_per_sec", "images_per_sec", "data_wait", "checkpoint_wait", "device_memory_gib")
+    METRICS = (
+        "steps_per_sec",
+        "images_per_sec",
+        "data_wait",
+        "checkpoint_wait",
+        "device_memory_gib",
+    )
     """What ``measure`` may find."""
 
     def __init__(self, batch_size: int) -> None:
@@ -43,8 +49,9 @@ class Speed:
             waited: Seconds that were spent waiting for data since the start.
 
         Returns:
-            ``steps_per_sec``, ``images_per_sec``, the shares of the time spent on waiting for data, ``data_wait``, and
-            on saving, ``checkpoint_wait``; where the device tells, ``device_memory_gib``, the most that was in use.
+            ``steps_per_sec``, ``images_per_sec``, the shares of the time spent on
+            waiting for data, ``data_wait``, and on saving, ``checkpoint_wait``; where
+            the device tells, ``device_memory_gib``, the most that was in use.
         """
         now, found = time.monotonic(), {}
         if self._step is not None and step > self._step:

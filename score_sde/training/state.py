@@ -19,13 +19,15 @@ class TrainState(NamedTuple):
         params: The parameters being trained.
         ema_params: Their moving average, the ones to sample with, in float32 at least.
         opt_state: What the optimizer remembers, in float32 at least.
-        position: How many batches have been read, an int32 scalar: ``step``, and those passed over by a run that was
-            taken back.
-        skipped: How many of the last updates in a row were left out, an int32 scalar, as their gradients were not
-            finite.
-        frozen: Parameters that the loss takes and no step changes, as those of a model that another is trained for;
-            ``None`` where there are none. They are not saved.
-        averages: Further moving averages of the parameters, in the order of the rules that the step was made with.
+        position: How many batches have been read, an int32 scalar: ``step``, and those
+            passed over by a run that was taken back.
+        skipped: How many of the last updates in a row were left out, an int32 scalar,
+            as their gradients were not finite.
+        frozen: Parameters that the loss takes and no step changes, as those of a model
+            that another is trained for; ``None`` where there are none. They are not
+            saved.
+        averages: Further moving averages of the parameters, in the order of the rules
+            that the step was made with.
     """
 
     step: Scalar
@@ -47,9 +49,9 @@ def init_state(
 ) -> TrainState:
     """The state before the first step, with every average starting at ``params``.
 
-    The averages and the state of the optimizer are of float32 at least, whatever the type of the parameters.
-    The arrays are copied: a step that donates its state would otherwise delete the caller's ``params``, and one buffer
-    cannot be donated twice.
+    The averages and the state of the optimizer are of float32 at least, whatever the
+    type of the parameters. The arrays are copied: a step that donates its state would
+    otherwise delete the caller's ``params``, and one buffer cannot be donated twice.
     """
     return TrainState(
         step=jnp.zeros((), jnp.int32),

@@ -21,9 +21,10 @@ from score_sde.typing import Key, Params, Scalar
 LossFn: TypeAlias = Callable[..., tuple[Scalar, dict[str, Scalar]]]
 """``(params, key, u, one raw example[, its label][, frozen=...]) -> (loss, other scalars to log)``.
 
-``u`` in [0, 1) is uniform, and the ``u`` of a batch are spread evenly, for a loss that draws its times so. A scalar
-that is NaN is not there for this example, and left out of the mean. The label is where the batch has labels, and
-``frozen`` where the state has frozen parameters.
+``u`` in [0, 1) is uniform, and the ``u`` of a batch are spread evenly, for a loss that
+draws its times so. A scalar that is NaN is not there for this example, and left out of
+the mean. The label is where the batch has labels, and ``frozen`` where the state has
+frozen parameters.
 """
 
 Metrics: TypeAlias = dict[str, Array]
@@ -44,7 +45,8 @@ class Step(Generic[Result]):
 
     Attributes:
         function: The function.
-        axis_name: The mapped axis or axes that split the batch; none for a function of the whole batch.
+        axis_name: The mapped axis or axes that split the batch; none for a function of
+            the whole batch.
     """
 
     function: StepFunction[Result]
@@ -76,29 +78,35 @@ def make_train_step(
 ) -> TrainStep:
     """The function ``(state, batch, train_key) -> (state, metrics)`` that makes one update.
 
-    Where the loss or the norm of its gradient is not finite, nothing is updated but the counters of the state. Means of
-    losses and gradients, the state of the optimizer and the averages are of float32 at least, and an update is added to
-    half-precision parameters in float32, whose sum is then rounded.
+    Where the loss or the norm of its gradient is not finite, nothing is updated but the
+    counters of the state. Means of losses and gradients, the state of the optimizer and
+    the averages are of float32 at least, and an update is added to half-precision
+    parameters in float32, whose sum is then rounded.
 
-    The key of sample ``i`` is ``fold_in(fold_in(train_key, state.step), batch.index[i])``: it depends neither on how
-    the batch is split over devices nor on whether the run was interrupted. The function is un-transformed. Under
-    ``jax.jit`` with a sharded batch the mean is over the whole batch as it is; under ``jax.pmap`` and
-    ``jax.shard_map``, where each device sees its own rows, ``axis_name`` makes it so.
+    The key of sample ``i`` is ``fold_in(fold_in(train_key, state.step),
+    batch.index[i])``: it depends neither on how the batch is split over devices nor on
+    whether the run was interrupted. The function is un-transformed. Under ``jax.jit``
+    with a sharded batch the mean is over the whole batch as it is; under ``jax.pmap``
+    and ``jax.shard_map``, where each device sees its own rows, ``axis_name`` makes it
+    so.
 
     Args:
         loss_fn: The loss of one example.
         optimizer: An optax transformation, for example ``adam(lr=2e-4)``.
         ema: How the parameters are averaged.
         averages: How they are averaged besides, for the ``averages`` of the state.
-        num_microbatches: In how many parts, one after the other, the gradient of a batch is computed: the result is
-            the same up to rounding, and the memory that of one part, but on CPUs, where a loop would be slow, that of
-            all. It must divide the rows of each device.
-        axis_name: The mapped axis or axes that split the batch, if there are any; each device must hold as many rows.
+        num_microbatches: In how many parts, one after the other, the gradient of a
+            batch is computed: the result is the same up to rounding, and the memory
+            that of one part, but on CPUs, where a loop would be slow, that of all. It
+            must divide the rows of each device.
+        axis_name: The mapped axis or axes that split the batch, if there are any; each
+            device must hold as many rows.
 
     Returns:
-        The step. Its metrics are ``loss``, ``grad_norm`` (before clipping), ``skipped`` (that of the state),
-        ``bad_leaf`` (the number of the first array of the gradient that is not finite, in the order of
-        ``jax.tree.leaves``; -1 for none) and the means of the loss's other scalars.
+        The step. Its metrics are ``loss``, ``grad_norm`` (before clipping), ``skipped``
+        (that of the state), ``bad_leaf`` (the number of the first array of the gradient
+        that is not finite, in the order of ``jax.tree.leaves``; -1 for none) and the
+        means of the loss's other scalars.
     """
     optimizer = in_float32(optimizer)
 
@@ -106,7 +114,9 @@ def make_train_step(
         rows = _rows(jax.random.fold_in(train_key, state.step), batch, axis_name)
         mean_loss = functools.partial(_mean_loss, _with_frozen(loss_fn, state))
         gradient = _with_wide_results(jax.value_and_grad(mean_loss, has_aux=True))
-        own = _accumulated(gradient, _of_each_device(state.params, axis_name), rows, num_microbatches, axis_name)
+        own = _accumulated(
+            gradient, _of_each_device(state.params, axis_name), rows, num_microbatches, axis_name
+        )
         (loss, aux), grads = _mean_over_devices(own, axis_name)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -119,18 +129,27 @@ def make_train_step(
         # These are updated all the same: their profiles are of the step.
         averaged = update_averages(averages, state.averages, state.params, step)
         skipped = jnp.where(finite, 0, state.skipped + 1)
-        state = state._replace(step=step, averages=averaged, position=state.position + 1, skipped=skipped)
-        metrics = {"loss": loss, "grad_norm": grad_norm, "skipped": state.skipped, "bad_leaf": _bad_leaf(grads)}
+        state = state._replace(
+            step=step, averages=averaged, position=state.position + 1, skipped=skipped
+        )
+        metrics = {
+            "loss": loss,
+            "grad_norm": grad_norm,
+            "skipped": state.skipped,
+            "bad_leaf": _bad_leaf(grads),
+        }
         return state, {**_means(aux), **metrics}
 
     return Step(train_step, axis_name)
 
 
 def make_eval_step(loss_fn: LossFn, *, axis_name: AxisName = None) -> EvalStep:
-    """The function ``(state, batch, key) -> metrics`` that measures the loss of the averaged parameters.
+    """The function ``(state, batch, key) -> metrics`` that measures the loss of the
+    averaged parameters.
 
-    The key of sample ``i`` is ``fold_in(key, batch.index[i])``; the step of the state plays no part, so that one key
-    draws the same noise at each evaluation and the values can be compared.
+    The key of sample ``i`` is ``fold_in(key, batch.index[i])``; the step of the state
+    plays no part, so that one key draws the same noise at each evaluation and the
+    values can be compared.
 
     Args:
         loss_fn: The loss of one example.
@@ -180,12 +199,16 @@ def _rows(key: Key, batch: Batch, axis_name: AxisName) -> _Rows:
 
 
 def _mean_loss(loss_fn: LossFn, params: Params, rows: _Rows) -> tuple[Scalar, dict[str, _There]]:
-    losses, aux = widened(jax.vmap(functools.partial(loss_fn, params))(rows.key, rows.u, *rows.example))
+    losses, aux = widened(
+        jax.vmap(functools.partial(loss_fn, params))(rows.key, rows.u, *rows.example)
+    )
     return jnp.mean(losses), {name: _those_there(values) for name, values in aux.items()}
 
 
 def _with_wide_results(function: Callable[..., Result]) -> Callable[..., Result]:
-    """The same function, what it gives being of float32 at least: what follows are sums over parts and devices."""
+    """The same function, what it gives being of float32 at least: what follows are sums
+    over parts and devices.
+    """
     return lambda *args: widened(function(*args))
 
 
@@ -196,18 +219,24 @@ def _accumulated(
     num_microbatches: int,
     axis_name: AxisName,
 ) -> tuple[tuple[Scalar, dict[str, _There]], Params]:
-    """``((mean loss, sums), mean gradient)`` of all rows, computed for one part of them after the other.
+    """``((mean loss, sums), mean gradient)`` of all rows, computed for one part of them
+    after the other.
 
-    Neighbouring rows go to different parts, so that each device has as many rows of each.
+    Neighbouring rows go to different parts, so that each device has as many rows of
+    each.
     """
     if num_microbatches == 1:
         return gradient(params, rows)
-    parts = jax.tree.map(lambda x: x.reshape(-1, num_microbatches, *x.shape[1:]).swapaxes(0, 1), rows)
+    parts = jax.tree.map(
+        lambda x: x.reshape(-1, num_microbatches, *x.shape[1:]).swapaxes(0, 1), rows
+    )
 
     def add(sums: Any, part: _Rows) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, sums, gradient(params, part)), None
 
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradient, params, rows))
+    zeros = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradient, params, rows)
+    )
     # On CPUs the gradient of a convolution takes many times as long inside of a loop.
     ((loss, aux), grads), _ = jax.lax.scan(
         add, _of_each_device(zeros, axis_name), parts, unroll=jax.default_backend() == "cpu"
@@ -216,8 +245,12 @@ def _accumulated(
     return (loss, aux), grads
 
 
-def _spread(key: Key, index: Int[Array | np.ndarray, " b"], axis_name: AxisName) -> Float[Array, " b"]:
-    """One uniform number in each of as many equal parts of [0, 1) as the whole batch has rows, all shifted alike."""
+def _spread(
+    key: Key, index: Int[Array | np.ndarray, " b"], axis_name: AxisName
+) -> Float[Array, " b"]:
+    """One uniform number in each of as many equal parts of [0, 1) as the whole batch
+    has rows, all shifted alike.
+    """
     num = index.size * (1 if axis_name is None else jax.lax.psum(1, axis_name))
     shift = jax.random.uniform(jax.random.fold_in(key, _SHIFT))
     return jnp.mod(shift + index / num, 1.0)
@@ -237,12 +270,16 @@ def _means(sums: dict[str, _There]) -> Metrics:
 
 
 def _of_each_device(tree: Any, axis_name: AxisName) -> Any:
-    """The same values, of which shard_map no longer takes for granted that they are the same on each device."""
+    """The same values, of which shard_map no longer takes for granted that they are the
+    same on each device.
+    """
     return tree if axis_name is None else jax.lax.pcast(tree, axis_name, to="varying")
 
 
 def _mean_over_devices(tree: Any, axis_name: AxisName) -> Any:
-    """By one sum over all numbers: on CPUs a sum over processes takes milliseconds, however few it adds."""
+    """By one sum over all numbers: on CPUs a sum over processes takes milliseconds,
+    however few it adds.
+    """
     if axis_name is None:
         return tree
     flat, tree_of = ravel_pytree(tree)

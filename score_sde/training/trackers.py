@@ -1,10 +1,12 @@
 """Weights & Biases, MLflow and Trackio as places that the numbers and pictures of a run go to.
 
-A resumed run goes on in the same run of the tracker, whose name or id is kept in ``trackers.json`` of the workdir. No
-tracker can forget steps, as `MetricWriter.rewind` asks: what a resumed run computes again is not written again, as far
-as the tracker says what it has.
+A resumed run goes on in the same run of the tracker, whose name or id is kept in
+``trackers.json`` of the workdir. No tracker can forget steps, as `MetricWriter.rewind`
+asks: what a resumed run computes again is not written again, as far as the tracker says
+what it has.
 
-Each takes its own environment variables (``WANDB_MODE=offline``, ``MLFLOW_TRACKING_URI``, ``TRACKIO_DIR``, …).
+Each takes its own environment variables (``WANDB_MODE=offline``,
+``MLFLOW_TRACKING_URI``, ``TRACKIO_DIR``, …).
 """
 
 import json
@@ -38,7 +40,8 @@ class RunIds:
     """The ids of one workdir's runs by tracker, in a JSON file that is replaced in one go.
 
     Args:
-        path: The file; one that is damaged counts as empty, and is kept as ``NAME.damaged`` when it is written anew.
+        path: The file; one that is damaged counts as empty, and is kept as
+            ``NAME.damaged`` when it is written anew.
     """
 
     _lock = threading.Lock()
@@ -86,7 +89,9 @@ class _Tracker(MetricWriter):
 
 
 class _LoggedRun(_Tracker):
-    """What Weights & Biases and Trackio share: a run that takes a dictionary for each step, from some step on."""
+    """What Weights & Biases and Trackio share: a run that takes a dictionary for each
+    step, from some step on.
+    """
 
     def __init__(self, workdir: str | Path, config: Mapping[str, Any]) -> None:
         super().__init__(workdir, config)
@@ -126,8 +131,9 @@ class _LoggedRun(_Tracker):
 class WandbWriter(_LoggedRun):
     """A run of Weights & Biases, below the workdir until it is sent.
 
-    Online, the library drops steps that are not larger than the last; so does this, without its warnings. Offline,
-    every start makes a folder for ``wandb sync``, and the steps that a resumed run computes again are in two of them.
+    Online, the library drops steps that are not larger than the last; so does this,
+    without its warnings. Offline, every start makes a folder for ``wandb sync``, and
+    the steps that a resumed run computes again are in two of them.
 
     Args:
         workdir: The folder of the training run.
@@ -159,10 +165,11 @@ class WandbWriter(_LoggedRun):
 
 @final
 class MlflowWriter(_Tracker):
-    """A run of MLflow, in an SQLite file below the workdir unless ``MLFLOW_TRACKING_URI`` says where.
+    """A run of MLflow, in an SQLite file below the workdir unless
+    ``MLFLOW_TRACKING_URI`` says where.
 
-    MLflow would keep a step that is written twice as two points; so what the run has of a metric is asked for once, and
-    its steps are not written again.
+    MLflow would keep a step that is written twice as two points; so what the run has of
+    a metric is asked for once, and its steps are not written again.
 
     Args:
         workdir: The folder of the training run.
@@ -184,14 +191,23 @@ class MlflowWriter(_Tracker):
         named = {_mlflow_name(name): value for name, value in plain_numbers(scalars).items()}
         numbers = {name: value for name, value in named.items() if step > self._old.get(name, -1)}
         if numbers:
-            client.log_batch(self._run_id, metrics=[Metric(name, value, now, step) for name, value in numbers.items()])
+            client.log_batch(
+                self._run_id,
+                metrics=[Metric(name, value, now, step) for name, value in numbers.items()],
+            )
 
     def write_images(self, step: int, images: Mapping[str, Array | np.ndarray]) -> None:
         """Write pictures by name."""
         client = self._opened()
         if step > max(self._old.values(), default=-1):
             for name, image in images.items():
-                client.log_image(self._run_id, _pixels(image), key=_mlflow_name(name), step=step, synchronous=True)
+                client.log_image(
+                    self._run_id,
+                    _pixels(image),
+                    key=_mlflow_name(name),
+                    step=step,
+                    synchronous=True,
+                )
 
     def close(self) -> None:
         """Say that the run has ended; it goes on if anything more is written."""
@@ -203,13 +219,18 @@ class MlflowWriter(_Tracker):
         if self._client is None:
             from mlflow import MlflowClient
 
-            client = MlflowClient(tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or self._local())
+            client = MlflowClient(
+                tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or self._local()
+            )
             self._run_id = self.ids.find("mlflow") or self._made(client)
             client.update_run(self._run_id, status="RUNNING")
             data = client.get_run(self._run_id).data
             self._log_config(client, data.params)
             self._old = {
-                name: max((metric.step for metric in client.get_metric_history(self._run_id, name)), default=-1)
+                name: max(
+                    (metric.step for metric in client.get_metric_history(self._run_id, name)),
+                    default=-1,
+                )
                 for name in data.metrics
             }
             self._client = client
@@ -224,7 +245,11 @@ class MlflowWriter(_Tracker):
         """A new run, unless its id cannot be kept."""
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or PROJECT
         experiment = client.get_experiment_by_name(name)
-        artifacts = None if os.environ.get("MLFLOW_TRACKING_URI") else (self.workdir / "mlflow" / "artifacts").resolve()
+        artifacts = (
+            None
+            if os.environ.get("MLFLOW_TRACKING_URI")
+            else (self.workdir / "mlflow" / "artifacts").resolve()
+        )
         experiment_id = (
             experiment.experiment_id
             if experiment is not None
@@ -238,7 +263,9 @@ class MlflowWriter(_Tracker):
             raise
 
     def _log_config(self, client: Any, there: Mapping[str, str]) -> None:
-        """The values that the run does not have; MLflow lets none change, so the whole is a file besides."""
+        """The values that the run does not have; MLflow lets none change, so the whole
+        is a file besides.
+        """
         from mlflow.entities import Param
 
         flat = {_mlflow_name(key): str(value) for key, value in flattened(self.config).items()}
@@ -250,10 +277,12 @@ class MlflowWriter(_Tracker):
 
 @final
 class TrackioWriter(_LoggedRun):
-    """A run of Trackio, in its own folder on this machine unless ``TRACKIO_SPACE_ID`` or ``TRACKIO_SERVER_URL`` is set.
+    """A run of Trackio, in its own folder on this machine unless ``TRACKIO_SPACE_ID``
+    or ``TRACKIO_SERVER_URL`` is set.
 
-    Trackio would keep a step that is written twice as two points; so steps that it has are not written again. It writes
-    in a thread of its own, and warns of what it cannot write.
+    Trackio would keep a step that is written twice as two points; so steps that it has
+    are not written again. It writes in a thread of its own, and warns of what it cannot
+    write.
 
     Args:
         workdir: The folder of the training run.
@@ -263,11 +292,17 @@ class TrackioWriter(_LoggedRun):
     def _started(self) -> tuple[Any, int]:
         import trackio
 
-        name = f"{self.workdir.resolve().name}-{secrets.token_hex(2)}"  # a resumed run is found by its name
+        # a resumed run is found by its name
+        name = f"{self.workdir.resolve().name}-{secrets.token_hex(2)}"
         name = self.ids.find("trackio") or self.ids.keep("trackio", name)
         project = os.environ.get("TRACKIO_PROJECT") or PROJECT
         run = trackio.init(
-            project=project, name=name, resume="allow", config=self.config, embed=False, auto_log_cpu=False
+            project=project,
+            name=name,
+            resume="allow",
+            config=self.config,
+            embed=False,
+            auto_log_cpu=False,
         )
         return run, getattr(run, "_next_step", 0)  # no public name says what it has
 
@@ -281,7 +316,11 @@ def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """The values of nested sections by dotted names: ``{"model.channels": 32}``."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
-        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        flat |= (
+            flattened(value, f"{prefix}{key}.")
+            if isinstance(value, Mapping)
+            else {f"{prefix}{key}": value}
+        )
     return flat
 
 

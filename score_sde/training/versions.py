@@ -7,7 +7,9 @@ from pathlib import Path
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python, of this package and of those that its numbers depend on; and its commit, in a clone."""
+    """The versions of Python, of this package and of those that its numbers depend on;
+    and its commit, in a clone.
+    """
     names = ("score-sde", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
     found = {name: importlib.metadata.version(name) for name in names}
     commit = _commit(Path(__file__).parents[2])
@@ -15,11 +17,18 @@ def versions() -> dict[str, str]:
 
 
 def _commit(root: Path) -> str | None:
-    """The commit of a clone, with ``-dirty`` where files have changed since; None elsewhere, as where installed."""
+    """The commit of a clone, with ``-dirty`` where files have changed since; None
+    elsewhere, as where installed.
+    """
     if not (root / ".git").exists():
         return None
     try:
         command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip() or None
+        return (
+            subprocess.run(
+                command, capture_output=True, text=True, timeout=10, check=True
+            ).stdout.strip()
+            or None
+        )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -1,4 +1,6 @@
-"""A run that makes no progress says where it hangs, and ends, rather than holding its machines for ever."""
+"""A run that makes no progress says where it hangs, and ends, rather than holding its
+machines for ever.
+"""
 
 import faulthandler
 import os
@@ -19,8 +21,8 @@ def _end() -> None:
 class Watchdog:
     """Ends the process when nothing has happened for too long; a context manager.
 
-    The stacks of all threads are then written to a file, one line says so, and the process ends with exit code 75: run
-    again, it goes on from its last checkpoint.
+    The stacks of all threads are then written to a file, one line says so, and the
+    process ends with exit code 75: run again, it goes on from its last checkpoint.
 
     Args:
         timeout: Seconds without a `beat`; 0 to watch nothing.
@@ -44,7 +46,9 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def beat(self, doing: str) -> None:
-        """Say that there is progress, and what comes next, as in ``"waiting for the data of step 7"``."""
+        """Say that there is progress, and what comes next, as in ``"waiting for the
+        data of step 7"``.
+        """
         self._doing, self._since = doing, time.monotonic()
 
     def __enter__(self) -> "Watchdog":
@@ -75,4 +79,7 @@ class Watchdog:
                 place = f"in {self._dump}"
         except (OSError, ValueError):
             place = "nowhere, as they cannot be written"
-        self._note(f"no progress for {silent:.0f} s while {self._doing}: the stacks of all threads are {place}")
+        self._note(
+            f"no progress for {silent:.0f} s while {self._doing}: the stacks of all threads are "
+            f"{place}"
+        )

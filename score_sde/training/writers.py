@@ -23,7 +23,9 @@ RETRY_EVERY = 300.0
 
 @dataclass(frozen=True, kw_only=True)
 class Tracker:
-    """How a writer is made, and the extra that its library comes with: that of all but TensorBoard, which is local."""
+    """How a writer is made, and the extra that its library comes with: that of all but
+    TensorBoard, which is local.
+    """
 
     make: MakeWriter
     library: str | None = None
@@ -44,8 +46,9 @@ def make_writers(
 ) -> MetricWriter:
     """A writer of ``metrics.jsonl`` in the workdir, always, and of the trackers called ``names``.
 
-    Nothing is opened before the first call. An error of a writer is told, and training goes on. TensorBoard's files are
-    written at once, whatever else may wait for a network by a thread of its own.
+    Nothing is opened before the first call. An error of a writer is told, and training
+    goes on. TensorBoard's files are written at once, whatever else may wait for a
+    network by a thread of its own.
 
     Args:
         names: Keys of ``TRACKERS``, or ``package.module:Name`` for a `MakeWriter`.
@@ -54,27 +57,35 @@ def make_writers(
         tell: Shows a line.
 
     Raises:
-        ValueError: Where a name is unknown, or the library of a tracker is not installed.
+        ValueError: Where a name is unknown, or the library of a tracker is not
+            installed.
     """
     folder = Path(workdir)
     # Twice the same writer would write everything twice.
     trackers = {name: _checked(name) for name in dict.fromkeys(names)}
     path = folder / "metrics.jsonl"
-    writers: list[MetricWriter] = [GuardedWriter(path.name, partial(JsonLinesWriter, path), tell=tell)]
+    writers: list[MetricWriter] = [
+        GuardedWriter(path.name, partial(JsonLinesWriter, path), tell=tell)
+    ]
     for name, tracker in trackers.items():
         make = partial(tracker.make, folder, config)
         if name == "tensorboard":
             writers.append(GuardedWriter(name, make, tell=tell))
         else:
-            writers.append(BackgroundWriter(GuardedWriter(name, make, retry_every=RETRY_EVERY, tell=tell)))
+            writers.append(
+                BackgroundWriter(GuardedWriter(name, make, retry_every=RETRY_EVERY, tell=tell))
+            )
     return MultiWriter(writers)
 
 
 def _checked(name: str) -> Tracker:
-    found = lookup("training.trackers", name, TRACKERS, trust=EVERYTHING)  # named by the user who trains
+    found = lookup(
+        "training.trackers", name, TRACKERS, trust=EVERYTHING
+    )  # named by the user who trains
     tracker = found if isinstance(found, Tracker) else Tracker(make=found)
     if tracker.library is not None and find_spec(tracker.library) is None:
         raise ValueError(
-            f"training.trackers: {name} needs the extra {tracker.extra}: pip install 'score-sde[{tracker.extra}]'"
+            f"training.trackers: {name} needs the extra {tracker.extra}: pip install "
+            f"'score-sde[{tracker.extra}]'"
         )
     return tracker

@@ -13,7 +13,9 @@ COMMAND = Path(sys.executable).parent / "score-sde"
 
 def run(folder, *command):
     environment = {**os.environ, "XLA_FLAGS": ""}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
 
 
 def test_the_module_is_the_command(tmp_path):
@@ -21,14 +23,27 @@ def test_the_module_is_the_command(tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     verbs = "train, sample, likelihood, train-dequantizer, encode, interpolate, import, export"
     verbs += ", launch, reconstruct-ema, plot"
-    assert done.stderr == f"score-sde: unknown verb 'trian', did you mean 'train'?; verbs: {verbs}\n"
+    assert (
+        done.stderr == f"score-sde: unknown verb 'trian', did you mean 'train'?; verbs: {verbs}\n"
+    )
 
 
-@pytest.mark.skipif(not COMMAND.exists(), reason="the package is not installed beside this interpreter")
+@pytest.mark.skipif(
+    not COMMAND.exists(), reason="the package is not installed beside this interpreter"
+)
 def test_a_misspelt_key_from_another_folder(tmp_path):
-    done = run(tmp_path, COMMAND, "train", "--config=digits/vp", "--workdir=runs/x", "--config.training.num_step=3")
+    done = run(
+        tmp_path,
+        COMMAND,
+        "train",
+        "--config=digits/vp",
+        "--workdir=runs/x",
+        "--config.training.num_step=3",
+    )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("score-sde train: training has no key 'num_step', did you mean 'num_steps'?; keys: ")
+    assert done.stderr.startswith(
+        "score-sde train: training has no key 'num_step', did you mean 'num_steps'?; keys: "
+    )
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
@@ -53,7 +68,12 @@ def test_code_beside_which_the_command_is_run_can_be_named(tmp_path):
         "    pass\n"
     )
     tiny.config_file(tiny.TOY, tmp_path)
-    flags = ["--config=experiment.py", "--workdir=run", "--config.sde.name=mine:Mine", "--config.training.num_steps=2"]
+    flags = [
+        "--config=experiment.py",
+        "--workdir=run",
+        "--config.sde.name=mine:Mine",
+        "--config.training.num_steps=2",
+    ]
     command = COMMAND if COMMAND.exists() else (sys.executable, "-m", "score_sde")
     done = run(tmp_path, *([command] if isinstance(command, Path) else command), "train", *flags)
     assert done.returncode == 0, done.stderr

@@ -5,10 +5,15 @@ from ml_collections import ConfigDict
 
 from score_sde.cli.config_file import read_config
 
-GOOD = "from score_sde.configs.default import get_default_config\ndef get_config(): return get_default_config()\n"
+GOOD = (
+    "from score_sde.configs.default import get_default_config\ndef get_config(): return "
+    "get_default_config()\n"
+)
 
 
-@pytest.mark.parametrize("name", ["digits/vp", "digits/vp.py", "configs/digits/vp.py", "configs/digits/vp"])
+@pytest.mark.parametrize(
+    "name", ["digits/vp", "digits/vp.py", "configs/digits/vp.py", "configs/digits/vp"]
+)
 def test_a_published_config_is_found_by_its_name_from_anywhere(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert read_config(name).data.source == "digits"
@@ -71,15 +76,27 @@ def test_a_file_that_is_not_there(name, hint, tmp_path, monkeypatch):
         (b"def get_config(:\n", ", line 1: invalid syntax"),
         (b"\x00\xff", ": source code "),
         (b"x = 1\n", ": it has no function get_config()"),
-        (b"import no_such_module\n", ", line 1: ModuleNotFoundError: No module named 'no_such_module'"),
+        (
+            b"import no_such_module\n",
+            ", line 1: ModuleNotFoundError: No module named 'no_such_module'",
+        ),
         (b"\ndef get_config():\n  raise ValueError('two\\nlines')", ", line 3: two\nlines"),
-        (b"def get_config():\n  return open('not there')", ", line 2: FileNotFoundError: [Errno 2] No such file"),
+        (
+            b"def get_config():\n  return open('not there')",
+            ", line 2: FileNotFoundError: [Errno 2] No such file",
+        ),
         (b"def get_config(x):\n  return {}", ": TypeError: get_config() missing 1 required"),
         (b"def get_config():\n  return 1 / 0", ", line 2: ZeroDivisionError: division by zero"),
         (b"def get_config(): pass", ": get_config() returned None where a ConfigDict is expected"),
         (b"def get_config(): return 3", ": get_config() returned 3 where a ConfigDict is expected"),
-        (GOOD.encode() + b"c = get_config()\nc.optimm.lr = 3", ", line 4: AttributeError: 'optimm'"),
-        (GOOD.encode() + b"c = get_config()\nc.optim.lr = 'x'", ", line 4: TypeError: Could not override field 'lr'"),
+        (
+            GOOD.encode() + b"c = get_config()\nc.optimm.lr = 3",
+            ", line 4: AttributeError: 'optimm'",
+        ),
+        (
+            GOOD.encode() + b"c = get_config()\nc.optim.lr = 'x'",
+            ", line 4: TypeError: Could not override field 'lr'",
+        ),
     ],
 )
 def test_a_file_with_an_error_says_where_and_what(code, reason, tmp_path):

@@ -1,4 +1,6 @@
-"""``score-sde encode`` and ``score-sde interpolate``: latents of held-out data, and the ways between them."""
+"""``score-sde encode`` and ``score-sde interpolate``: latents of held-out data, and the
+ways between them.
+"""
 
 import json
 
@@ -42,7 +44,9 @@ def test_latents_of_held_out_examples(trained, tmp_path):
     assert rows["latents, test"] == f"10 examples, {workdir}/latents/latents.npz"
     square = np.square(found["latent"]).mean()
     assert rows["mean square of the latents"].startswith(f"{square:.4f} ± ")
-    assert float(rows["reconstruction error"].split()[0]) < (0.5 if model.scaling.num_levels else 0.02)
+    assert float(rows["reconstruction error"].split()[0]) < (
+        0.5 if model.scaling.num_levels else 0.02
+    )
     assert "encode: 10/10 examples" in text and "decode: 10/10 examples" in text
     assert all(row in text for row in (rows["latents, test"], rows["reconstruction error"]))
     with Image.open(rows["picture of latents"]) as image:
@@ -57,7 +61,9 @@ def test_a_latent_depends_on_its_index_and_the_seed_alone(workdir):
     latents = arrays(workdir / "latents" / "latents.npz")["latent"]
     tiny.run(*whole, "--num_examples=3", "--batch=2", f"--output={workdir / 'few'}")
     assert len(latents) == 12
-    np.testing.assert_allclose(arrays(workdir / "few" / "latents.npz")["latent"], latents[:3], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        arrays(workdir / "few" / "latents.npz")["latent"], latents[:3], rtol=1e-3, atol=1e-3
+    )
     tiny.run("interpolate", f"--workdir={workdir}", "--first=7", "--second=2", "--num_steps=3")
     ends = arrays(workdir / "interpolation" / "interpolation.npz")["latent"][0, [0, -1]]
     np.testing.assert_allclose(ends, latents[[7, 2]], rtol=1e-3, atol=1e-3)
@@ -66,16 +72,27 @@ def test_a_latent_depends_on_its_index_and_the_seed_alone(workdir):
 @pytest.mark.parametrize("trained", RUNS)
 def test_ways_between_pairs(trained, tmp_path):
     workdir = tiny.copy_of(trained(), tmp_path)
-    text = tiny.run("interpolate", f"--workdir={workdir}", "--num_pairs=3", "--num_steps=5", *PRECISELY)
+    text = tiny.run(
+        "interpolate", f"--workdir={workdir}", "--num_pairs=3", "--num_steps=5", *PRECISELY
+    )
     found, model = arrays(workdir / "interpolation" / "interpolation.npz"), load(workdir)
     assert found.keys() == {"index", "weight", "latent", "levels"}
-    assert found["index"].tolist() == [[0, 1], [2, 3], [4, 5]] and found["weight"].tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert found["index"].tolist() == [[0, 1], [2, 3], [4, 5]] and found["weight"].tolist() == [
+        0,
+        0.25,
+        0.5,
+        0.75,
+        1,
+    ]
     assert found["latent"].shape == found["levels"].shape == (3, 5, *model.shape)
     examples = load_data(model.config).test
     ends = found["levels"][:, [0, -1]].astype(float) - examples[found["index"]]
     assert np.sqrt(np.square(ends).mean()) < (1.0 if model.scaling.num_levels else 0.02)
     rows = report(workdir)
-    assert rows["interpolation, test"] == "3 pairs, 5 steps each, temperature 1" and rows["interpolated"] in text
+    assert (
+        rows["interpolation, test"] == "3 pairs, 5 steps each, temperature 1"
+        and rows["interpolated"] in text
+    )
     with Image.open(rows["picture of interpolation"]) as image:
         assert image.size[0] > image.size[1]
 
@@ -99,7 +116,11 @@ def test_a_latent_that_is_not_finite_fails_in_one_line(verb, workdir, monkeypatc
     with tiny.quick_compilation():
         assert main([verb, f"--workdir={workdir}"]) == 1
     errors = capsys.readouterr().err.splitlines()
-    assert errors[-1] == f"score-sde {verb}: some results are not finite: the adaptive solve did not reach its end"
+    assert (
+        errors[-1]
+        == f"score-sde {verb}: some results are not finite: the adaptive solve did not reach its "
+        "end"
+    )
     assert not list(workdir.rglob("*.npz"))
 
 
@@ -108,11 +129,19 @@ WRONG = [
     ("encode", ["--num_examples=0"], "eval.max_examples must be at least 1, got 0"),
     ("encode", ["--output=config.json"], "config.json is a file where a folder is needed"),
     ("interpolate", ["--split="], "--split must be test or train, got ''"),
-    ("interpolate", ["--first=12"], "--first=12 is too large: test has 12 examples, counted from 0"),
+    (
+        "interpolate",
+        ["--first=12"],
+        "--first=12 is too large: test has 12 examples, counted from 0",
+    ),
     ("interpolate", ["--second=99"], "--second=99 is too large: test has 12 examples"),
     ("interpolate", ["--first=-1"], "--first must be a non-negative integer, got '-1'"),
     ("interpolate", ["--first=1"], "--first and --second must be two examples, got 1 twice"),
-    ("interpolate", ["--first=1", "--num_pairs=2"], "--num_pairs and --first, --second exclude each other"),
+    (
+        "interpolate",
+        ["--first=1", "--num_pairs=2"],
+        "--num_pairs and --first, --second exclude each other",
+    ),
     ("interpolate", ["--num_pairs=7"], "--num_pairs=7 needs 14 examples, test has 12"),
     ("interpolate", ["--num_pairs=0"], "--num_pairs must be a positive integer, got '0'"),
     ("interpolate", ["--num_steps=2"], "--num_steps must be an integer >= 3, got '2'"),
@@ -128,4 +157,6 @@ WRONG = [
 def test_wrong_flags(verb, flags, message, refused, monkeypatch):
     monkeypatch.chdir(tiny.toy_run())
     assert message in refused(verb, f"--workdir={tiny.toy_run()}", *flags)
-    assert not [path for path in tiny.toy_run().iterdir() if path.name in ("latents", "interpolation")]
+    assert not [
+        path for path in tiny.toy_run().iterdir() if path.name in ("latents", "interpolation")
+    ]

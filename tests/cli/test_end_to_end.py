@@ -33,7 +33,9 @@ def test_training_leaves_checkpoints_metrics_and_the_config(workdir):
     assert sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())[-1] == steps
     assert json.loads((workdir / "config.json").read_text()) == load(workdir).config
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert lines[-1]["step"] == steps and {"loss", "grad_norm", "eval_loss"} <= {key for line in lines for key in line}
+    assert lines[-1]["step"] == steps and {"loss", "grad_norm", "eval_loss"} <= {
+        key for line in lines for key in line
+    }
     assert list((workdir / "tensorboard").iterdir())
     assert report(workdir)["trained"] == f"{steps} steps, {tiny_path(workdir)}"
 
@@ -56,7 +58,9 @@ def samples(workdir, *flags):
 
 @pytest.fixture(scope="module")
 def twelve(workdir):
-    """The samples that the config asks for, two batches of them; their pictures lie in the workdir."""
+    """The samples that the config asks for, two batches of them; their pictures lie in
+    the workdir.
+    """
     return samples(workdir)
 
 
@@ -89,7 +93,9 @@ def test_sampling_leaves_pictures_and_rows(workdir, twelve):
     images = {"strip", "animation"} if workdir.name == "digits" else set()
     assert {"samples", "picture", *images} <= rows.keys()
     assert all(is_picture(rows[name]) for name in {"picture", *images})
-    assert rows["samples"].startswith("12 of ") and rows["samples"].endswith(f"{workdir}/samples/samples.npz")
+    assert rows["samples"].startswith("12 of ") and rows["samples"].endswith(
+        f"{workdir}/samples/samples.npz"
+    )
     assert {name for name in rows if name.startswith("distance: ")}
 
 
@@ -104,7 +110,10 @@ def test_another_sampler_and_an_earlier_checkpoint_may_be_chosen(tmp_path):
     ("name", "split"),
     [
         ("toy", "test"),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("toy", "train"), ("digits", "test"))),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("toy", "train"), ("digits", "test"))
+        ),
     ],
 )
 def test_the_likelihood_of_every_example_is_computed_once(name, split, tmp_path):
@@ -121,7 +130,9 @@ def test_the_likelihood_of_every_example_is_computed_once(name, split, tmp_path)
     assert np.isfinite(found["bits_per_dim"]).all() == discrete
     unit, values = ("bits/dim", found["bits_per_dim"]) if discrete else ("nats", found["log_prob"])
     row = report(workdir)[f"likelihood, {split}"]
-    assert row.startswith(f"{values.mean():.4f} ± ") and f"{unit} over {len(examples)} examples" in row
+    assert (
+        row.startswith(f"{values.mean():.4f} ± ") and f"{unit} over {len(examples)} examples" in row
+    )
     assert row in text
 
 
@@ -157,5 +168,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_one_line(tmp_path, capsys):
     with tiny.quick_compilation():
         assert main(["train", f"--config={file}", f"--workdir={tmp_path / 'run'}", *overrides]) == 1
     errors = capsys.readouterr().err.splitlines()
-    start = "score-sde train: 10 updates in a row, to step 11, were left out: at the last the loss is "
+    start = (
+        "score-sde train: 10 updates in a row, to step 11, were left out: at the last the loss is "
+    )
     assert errors[-1].startswith(start) and "lower learning rate" in errors[-1]

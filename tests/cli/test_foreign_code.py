@@ -1,4 +1,6 @@
-"""A file from elsewhere runs no code: exported models and workdirs whose configs name it, in every place."""
+"""A file from elsewhere runs no code: exported models and workdirs whose configs name
+it, in every place.
+"""
 
 import itertools
 import json
@@ -56,21 +58,31 @@ def workdir(tmp_path):
 
 
 @pytest.mark.parametrize(("section", "values"), ISSUE)
-def test_a_command_in_a_saved_config_is_not_run(section, values, exported, workdir, tmp_path, monkeypatch):
+def test_a_command_in_a_saved_config_is_not_run(
+    section, values, exported, workdir, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     for folder in (exported, workdir):
         put_config(folder, {**config_of(folder), section: values})
-        with pytest.raises(ValueError, match=r"names code: .*name='os:system'; .*allow=\['os'\].*--allow_code=os$"):
+        with pytest.raises(
+            ValueError, match=r"names code: .*name='os:system'; .*allow=\['os'\].*--allow_code=os$"
+        ):
             load(folder)
         assert not (tmp_path / "PWNED").exists()
 
 
 def choices_of(config):
     """The spoilt configs of which something would be looked up, by what was done."""
-    lookups = {".".join(path) for path in places(config) if path[-1] in CHOICES and path[0] not in ("data", "example")}
+    lookups = {
+        ".".join(path)
+        for path in places(config)
+        if path[-1] in CHOICES and path[0] not in ("data", "example")
+    }
     lookups |= {"data.source", "training.trackers"}
     found = {what: changed for what, changed in spoilt(config) if what.partition("=")[0] in lookups}
-    return {what: changed for what, changed in found.items() if not what.startswith("data.source={")}  # it is a text
+    return {
+        what: changed for what, changed in found.items() if not what.startswith("data.source={")
+    }  # it is a text
 
 
 def test_no_place_of_an_exported_model_names_code_that_is_run(exported, spy):
@@ -85,7 +97,8 @@ def test_no_place_of_an_exported_model_names_code_that_is_run(exported, spy):
 def test_each_place_that_is_looked_up_is_refused_by_every_loader(exported, spy):
     refused = 0
     for (what, config), (name, loader) in zip(
-        choices_of(config_of(exported)).items(), itertools.cycle([*LOADERS.items(), ("config", saved_config)])
+        choices_of(config_of(exported)).items(),
+        itertools.cycle([*LOADERS.items(), ("config", saved_config)]),
     ):
         put_config(exported, config)
         error = runs_nothing(spy, f"{name}: {what}", lambda loader=loader: loader(exported))
@@ -100,7 +113,9 @@ def test_what_is_looked_up_is_refused_without_the_check_at_the_door(exported, sp
     for what, config in itertools.islice(choices_of(config_of(exported)).items(), 0, None, 17):
         put_config(exported, config)
         runs_nothing(spy, what, lambda: load(exported))
-        runs_nothing(spy, what, lambda config=config: load_trusting(NOTHING, exported, config=config))
+        runs_nothing(
+            spy, what, lambda config=config: load_trusting(NOTHING, exported, config=config)
+        )
 
 
 @pytest.mark.slow
@@ -127,18 +142,32 @@ def test_no_command_runs_what_a_workdir_names(verb, workdir, spy, monkeypatch):
     """For every section whose name is looked up; ``plot`` builds the SDE alone."""
     monkeypatch.chdir(workdir.parent)
     config = config_of(workdir)
-    for name, section in zip(itertools.cycle(NAMES), ("sde", "model", "sampling", "eval", "data", "training")):
+    for name, section in zip(
+        itertools.cycle(NAMES), ("sde", "model", "sampling", "eval", "data", "training")
+    ):
         if verb == "plot" and section != "sde":
             continue
-        changed = {"eval": {"bound": name}, "data": {"source": name}, "training": {"trackers": [name]}}
-        put_config(workdir, {**config, section: changed.get(section, {"name": name, "command": "x"})})
-        code, line = command_runs_nothing(spy, f"{verb}: {section}", verb, f"--workdir={workdir}", *COMMANDS[verb])
+        changed = {
+            "eval": {"bound": name},
+            "data": {"source": name},
+            "training": {"trackers": [name]},
+        }
+        put_config(
+            workdir, {**config, section: changed.get(section, {"name": name, "command": "x"})}
+        )
+        code, line = command_runs_nothing(
+            spy, f"{verb}: {section}", verb, f"--workdir={workdir}", *COMMANDS[verb]
+        )
         assert code == 2 and line.count("\n") == 1, line
-        assert f"names code: {section}." in line and f"--allow_code={name.partition(':')[0]}" in line, line
+        assert (
+            f"names code: {section}." in line and f"--allow_code={name.partition(':')[0]}" in line
+        ), line
 
 
 STRIDES = {"plot": 97, "reconstruct-ema": 7}
-"""Every which case is taken of the commands that build the SDE alone, or nothing, and refuse little."""
+"""Every which case is taken of the commands that build the SDE alone, or nothing, and
+refuse little.
+"""
 
 
 @pytest.mark.slow
@@ -148,46 +177,82 @@ def test_no_command_runs_what_any_place_of_a_workdir_names(verb, workdir, spy, t
         file = tiny.config_file(tiny.TOY, tmp_path)
         averages = "--config.training.averages=('power:0.05','power:0.15')"
         workdir = tmp_path / "with_snapshots"
-        tiny.run("train", f"--config={file}", f"--workdir={workdir}", averages, "--config.training.snapshot_every=10")
+        tiny.run(
+            "train",
+            f"--config={file}",
+            f"--workdir={workdir}",
+            averages,
+            "--config.training.snapshot_every=10",
+        )
     flags = COMMANDS.get(verb, ("--sigma_rel=0.1", "--output=none"))
     done = refused = 0
     for number, (what, config) in enumerate(
         itertools.islice(spoilt(config_of(workdir)), 0, None, STRIDES.get(verb, 7))
     ):
         put_config(workdir, config)
-        output = [flag.replace("output=none", f"output={tmp_path / f'none{number}'}") for flag in flags]
-        code, line = command_runs_nothing(spy, f"{verb}: {what}", verb, f"--workdir={workdir}", *output)
+        output = [
+            flag.replace("output=none", f"output={tmp_path / f'none{number}'}") for flag in flags
+        ]
+        code, line = command_runs_nothing(
+            spy, f"{verb}: {what}", verb, f"--workdir={workdir}", *output
+        )
         done += code == 0
         refused += "names code: " in line
-    assert done or verb == "train-dequantizer", "all were refused: nothing is known of those that are not"
+    assert done or verb == "train-dequantizer", (
+        "all were refused: nothing is known of those that are not"
+    )
     assert (refused > 20) != (verb in STRIDES)
 
 
 def test_the_data_of_a_dequantizer_are_those_of_an_allowed_package(workdir, spy, tmp_path, refused):
-    """What an allowed package only hands on is not allowed; the section ``data`` is not built with the score model."""
+    """What an allowed package only hands on is not allowed; the section ``data`` is not
+    built with the score model.
+    """
     (tmp_path / "modules" / "reexporting_module.py").write_text("from loaded_module import make\n")
     put_config(workdir, {**config_of(workdir), "data": {"source": "reexporting_module:make"}})
     line = refused(
-        "train-dequantizer", f"--workdir={workdir}", *COMMANDS["train-dequantizer"], "--allow_code=reexporting_module"
+        "train-dequantizer",
+        f"--workdir={workdir}",
+        *COMMANDS["train-dequantizer"],
+        "--allow_code=reexporting_module",
     )
     assert "'reexporting_module:make' is defined in 'loaded_module', which is not allowed" in line
     assert "called" not in spy.found()
 
 
-def test_a_name_that_is_overridden_is_not_imported_to_find_what_belonged_to_it(workdir, spy, tmp_path):
+def test_a_name_that_is_overridden_is_not_imported_to_find_what_belonged_to_it(
+    workdir, spy, tmp_path
+):
     config = config_of(workdir)
     put_config(workdir, {**config, "sde": {"name": "foreign_module:make", "beta_max": 3.0}})
-    errors = command_runs_nothing(spy, "export", "export", f"--workdir={workdir}", f"--output={tmp_path / 'a'}")[1]
+    errors = command_runs_nothing(
+        spy, "export", "export", f"--workdir={workdir}", f"--output={tmp_path / 'a'}"
+    )[1]
     assert "sde.name='foreign_module:make'" in errors
     done = command_runs_nothing(
-        spy, "export", "export", f"--workdir={workdir}", f"--output={tmp_path / 'b'}", "--config.sde.name=brownian"
+        spy,
+        "export",
+        "export",
+        f"--workdir={workdir}",
+        f"--output={tmp_path / 'b'}",
+        "--config.sde.name=brownian",
     )
     assert done == (0, "") and config_of(tmp_path / "b")["sde"] == {"name": "brownian"}
-    put_config(workdir, {**config, "data": {"source": "foreign_module:make", "x": 3, "centered": True}})
-    done = command_runs_nothing(
-        spy, "export", "export", f"--workdir={workdir}", f"--output={tmp_path / 'c'}", "--config.data.source=moons"
+    put_config(
+        workdir, {**config, "data": {"source": "foreign_module:make", "x": 3, "centered": True}}
     )
-    assert done == (0, "") and config_of(tmp_path / "c")["data"] == {"source": "moons", "centered": True}
+    done = command_runs_nothing(
+        spy,
+        "export",
+        "export",
+        f"--workdir={workdir}",
+        f"--output={tmp_path / 'c'}",
+        "--config.data.source=moons",
+    )
+    assert done == (0, "") and config_of(tmp_path / "c")["data"] == {
+        "source": "moons",
+        "centered": True,
+    }
 
 
 OWN = """
@@ -206,12 +271,16 @@ def points(**options) -> DataSource:
 
 @pytest.fixture
 def own(workdir, tmp_path, monkeypatch):
-    """A workdir with a sampler and data of the user's own, whose module lies in the current folder."""
+    """A workdir with a sampler and data of the user's own, whose module lies in the
+    current folder.
+    """
     folder = tmp_path / "here"
     (folder / "own_package").mkdir(parents=True)
     (folder / "own_package" / "__init__.py").write_text("from os import system\n")
     (folder / "own_package" / "parts.py").write_text(OWN)
-    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(folder))])
+    monkeypatch.setattr(
+        sys, "path", [entry for entry in sys.path if entry not in ("", str(folder))]
+    )
     monkeypatch.chdir(folder)
     config = config_of(workdir)
     config["sampling"]["name"] = "own_package.parts:OwnSampler"
@@ -231,7 +300,9 @@ def net(shape, sigmas, num_blocks) -> ScoreNetwork:
 
 
 def test_an_own_network_may_have_options_of_any_length(exported, tmp_path, monkeypatch):
-    """The bounds are those of the networks here: it was trained, and refused for having fewer tensors than options."""
+    """The bounds are those of the networks here: it was trained, and refused for having
+    fewer tensors than options.
+    """
     (tmp_path / "own_network.py").write_text(OWN_NETWORK)
     monkeypatch.syspath_prepend(tmp_path)
     model = {"name": "own_network:net", "sigmas": [0.1] * 100, "num_blocks": 100}
@@ -245,17 +316,28 @@ def test_an_own_network_may_have_options_of_any_length(exported, tmp_path, monke
 
 def test_own_code_is_taken_where_it_is_allowed(own, monkeypatch):
     monkeypatch.syspath_prepend(own.parent / "here")
-    for allow in ("own_package", ["own_package.*"], ["own_package.parts:OwnSampler", "own_package.parts:points"], "*"):
+    for allow in (
+        "own_package",
+        ["own_package.*"],
+        ["own_package.parts:OwnSampler", "own_package.parts:points"],
+        "*",
+    ):
         model = load(own, allow=allow)
         assert isinstance(model.sampler, Heun) and type(model.sampler).__name__ == "OwnSampler"
         assert saved_config(own, allow=allow).sampling.name == "own_package.parts:OwnSampler"
-    with pytest.raises(ValueError, match=r"names code: data\.source='own_package\.parts:points'; code"):
+    with pytest.raises(
+        ValueError, match=r"names code: data\.source='own_package\.parts:points'; code"
+    ):
         load(own, allow=["own_package.parts:OwnSampler"])
     # What the caller gives is the caller's.
     assert type(load(own, config=model.config).sampler).__name__ == "OwnSampler"
     config = config_of(own)
-    put_config(own, {**config, "sde": {"name": "own_package:system", "command": "echo RAN > PWNED"}})
-    with pytest.raises(ValueError, match=r"^sde 'own_package:system' is defined in 'posix', which is not allowed"):
+    put_config(
+        own, {**config, "sde": {"name": "own_package:system", "command": "echo RAN > PWNED"}}
+    )
+    with pytest.raises(
+        ValueError, match=r"^sde 'own_package:system' is defined in 'posix', which is not allowed"
+    ):
         load(own, allow="own_package")
     assert not (own.parent / "here" / "PWNED").exists()
 
@@ -263,17 +345,25 @@ def test_own_code_is_taken_where_it_is_allowed(own, monkeypatch):
 def test_commands_take_own_code_where_a_flag_allows_or_names_it(own, refused):
     command = "export", f"--workdir={own}"
     line = refused(*command, "--output=a")
-    assert "data.source='own_package.parts:points'" in line and "sampling.name='own_package.parts:OwnSampler'" in line
+    assert (
+        "data.source='own_package.parts:points'" in line
+        and "sampling.name='own_package.parts:OwnSampler'" in line
+    )
     assert "" not in sys.path, "where nothing is allowed, nothing is looked for here"
     tiny.run(*command, "--output=b", "--allow_code=other, own_package.parts")
     assert sys.path[-1] == ""
     line = refused(*command, "--output=c", "--config.sampling.name=own_package.parts:OwnSampler")
     assert "names code: data.source='own_package.parts:points'; " in line
-    typed = ["--config.sampling.name=own_package.parts:OwnSampler", "--config.data.source=own_package.parts:points"]
+    typed = [
+        "--config.sampling.name=own_package.parts:OwnSampler",
+        "--config.data.source=own_package.parts:points",
+    ]
     tiny.run(*command, "--output=d", *typed)
     line = refused(*command, "--output=e", "--allow_code=own-package")
     assert "--allow_code: allow takes 'package', 'package.*', 'package.module:Name' or '*'" in line
-    assert "--allow_code is for what a --workdir names" in refused("plot", "--allow_code=a", "--config=digits/vp")
+    assert "--allow_code is for what a --workdir names" in refused(
+        "plot", "--allow_code=a", "--config=digits/vp"
+    )
 
 
 @pytest.mark.slow
@@ -281,7 +371,9 @@ def test_a_run_with_own_code_goes_on_and_is_drawn_from(tmp_path, monkeypatch, re
     folder = tmp_path / "here"
     folder.mkdir()
     (folder / "own_module.py").write_text(OWN)
-    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(folder))])
+    monkeypatch.setattr(
+        sys, "path", [entry for entry in sys.path if entry not in ("", str(folder))]
+    )
     monkeypatch.chdir(folder)
     file = tiny.config_file(tiny.TOY, tmp_path)
     own = ["--config.sampling.name=own_module:OwnSampler", "--config.data.source=own_module:points"]
@@ -296,7 +388,9 @@ def test_a_run_with_own_code_goes_on_and_is_drawn_from(tmp_path, monkeypatch, re
 
 def test_the_current_folder_comes_last_and_only_where_it_is_needed(tmp_path, monkeypatch, refused):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", before := [entry for entry in sys.path if entry not in ("", str(tmp_path))])
+    monkeypatch.setattr(
+        sys, "path", before := [entry for entry in sys.path if entry not in ("", str(tmp_path))]
+    )
     assert "no such workdir" in refused("sample", "--workdir=none")
     assert "unknown sde 'x'" in refused("plot", "--config=digits/vp", "--config.sde.name=x")
     assert sys.path == before and "" not in sys.path
@@ -320,14 +414,28 @@ def test_a_file_in_the_current_folder_takes_the_place_of_no_library(launched, tm
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"open({str(marks)!r}, 'a').write(__name__)\n")
     words = ("launch", "local", "-n", "1", "--") if launched else ()
-    command = [sys.executable, "-P", "-m", "score_sde", *words, "sample", f"--workdir={tiny.toy_run()}"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "score_sde",
+        *words,
+        "sample",
+        f"--workdir={tiny.toy_run()}",
+    ]
     done = run(tmp_path / "here", *command, f"--output={tmp_path / 'samples'}")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "samples" / "samples.npz").exists() and not marks.exists()
 
 
 def test_a_saved_config_may_have_no_example(exported):
-    for example in (None, "a:b", {}, {"shape": 3, "num_levels": None}, {"shape": [2], "num_levels": "x"}):
+    for example in (
+        None,
+        "a:b",
+        {},
+        {"shape": 3, "num_levels": None},
+        {"shape": [2], "num_levels": "x"},
+    ):
         put_config(exported, {**config_of(exported), "example": example})
         with pytest.raises(ValueError, match=r"^example"):
             load(exported)

@@ -1,4 +1,6 @@
-"""Files of other programs that lie where a command writes: refused in one line and left as they are."""
+"""Files of other programs that lie where a command writes: refused in one line and left
+as they are.
+"""
 
 import errno
 import json
@@ -23,7 +25,9 @@ IMAGE = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 
 
 def listing(folder):
-    return {path.relative_to(folder): path.is_file() and path.read_bytes() for path in folder.rglob("*")}
+    return {
+        path.relative_to(folder): path.is_file() and path.read_bytes() for path in folder.rglob("*")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +47,9 @@ def test_a_new_run_takes_no_file_for_its_own(name, tmp_path):
         check_run_folder(workdir, overwrite=False)  # nothing is lost with what is empty
     path.write_text('{"name": "of another program"}')
     (workdir / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match=rf"/{name} is there, and .*run is not the folder of a run: choose"):
+    with pytest.raises(
+        FileExistsError, match=rf"/{name} is there, and .*run is not the folder of a run: choose"
+    ):
         check_run_folder(workdir, overwrite=False)
     check_run_folder(workdir, overwrite=True)
 
@@ -54,8 +60,13 @@ def test_a_file_that_cannot_be_read_is_not_called_that_of_another_program(tmp_pa
         (tmp_path / name).write_text("{}")
     stale = OSError(errno.ESTALE, "Stale file handle")
     monkeypatch.setattr(Path, "read_bytes", lambda path: (_ for _ in ()).throw(stale))
-    for check in (check_run_folder, lambda folder, overwrite: check_report(folder, own=False, overwrite=overwrite)):
-        with pytest.raises(UnreadableError, match=r"cannot read the file .*\.json: Stale file handle"):
+    for check in (
+        check_run_folder,
+        lambda folder, overwrite: check_report(folder, own=False, overwrite=overwrite),
+    ):
+        with pytest.raises(
+            UnreadableError, match=r"cannot read the file .*\.json: Stale file handle"
+        ):
             check(tmp_path, overwrite=False)
 
 
@@ -108,7 +119,9 @@ def marked_files(folder):
     write_arrays(folder / "d.npz", latent=IMAGE)
     write_npz(folder / "e.npz", [IMAGE[None]], 1)
     write_pngs(folder / "f", [IMAGE[None]], 256)
-    return [folder / name for name in ("a.png", "b.png", "c.gif", "d.npz", "e.npz", "f/00000000.png")]
+    return [
+        folder / name for name in ("a.png", "b.png", "c.gif", "d.npz", "e.npz", "f/00000000.png")
+    ]
 
 
 def test_results_are_marked_and_are_as_readable_as_before(tmp_path):
@@ -131,7 +144,8 @@ def test_files_of_others_are_not_marked(tmp_path):
     for path in tmp_path.iterdir():
         assert not is_marked(path), path
         with pytest.raises(
-            FileExistsError, match=r"is there, and not by score-sde: choose another place, or .*--overw"
+            FileExistsError,
+            match=r"is there, and not by score-sde: choose another place, or .*--overw",
         ):
             check_results([path], own=False, overwrite=False)
         for options in ({"own": True, "overwrite": False}, {"own": False, "overwrite": True}):
@@ -153,7 +167,9 @@ RESULTS = {
 }
 
 
-@pytest.mark.parametrize(("verb", "name"), [(verb, name) for verb, names in RESULTS.items() for name in names])
+@pytest.mark.parametrize(
+    ("verb", "name"), [(verb, name) for verb, names in RESULTS.items() for name in names]
+)
 def test_results_elsewhere_take_no_place_of_other_files(verb, name, tmp_path, refused):
     (tmp_path / name).write_text("mine")
     before = listing(tmp_path)
@@ -165,7 +181,9 @@ def test_results_elsewhere_take_no_place_of_other_files(verb, name, tmp_path, re
 def test_the_picture_of_every_sde_takes_no_place_of_another_file(tmp_path, refused):
     for name, flags in (("sdes.png", ()), ("sde.png", ("--config=digits/vp",))):
         (tmp_path / name).write_text("mine")
-        assert f"{name} is there, and not by score-sde" in refused("plot", f"--output={tmp_path}", *flags)
+        assert f"{name} is there, and not by score-sde" in refused(
+            "plot", f"--output={tmp_path}", *flags
+        )
         assert (tmp_path / name).read_text() == "mine"
 
 
@@ -181,10 +199,14 @@ def test_the_folder_of_an_exported_model_may_hold_files_of_others(exported, refu
     (exported / "likelihood_test.npz").write_text("mine")
     (exported / "sde.png").write_text("mine")
     before = listing(exported)
-    assert "report.json is there, and not by score-sde: move it away, or" in refused("plot", f"--workdir={exported}")
+    assert "report.json is there, and not by score-sde: move it away, or" in refused(
+        "plot", f"--workdir={exported}"
+    )
     (exported / "report.json").unlink()
     assert "sde.png is there, and not by score-sde" in refused("plot", f"--workdir={exported}")
-    assert "likelihood_test.npz is there, and not by" in refused("likelihood", f"--workdir={exported}")
+    assert "likelihood_test.npz is there, and not by" in refused(
+        "likelihood", f"--workdir={exported}"
+    )
     assert listing(exported).items() <= before.items()
 
 
@@ -205,7 +227,9 @@ def test_an_exported_sampler_takes_the_place_of_no_file(tmp_path, refused, monke
     file = tmp_path / "thesis.tex"
     file.write_text("mine")
     line = refused("export", f"--workdir={tiny.toy_run()}", f"--sampler={file}")
-    assert line.endswith("thesis.tex is there already: choose another place, or write over it by --overwrite")
+    assert line.endswith(
+        "thesis.tex is there already: choose another place, or write over it by --overwrite"
+    )
     assert file.read_text() == "mine"
 
 

@@ -1,4 +1,6 @@
-"""Training that is held up: by data or other processes that do not come, and by another run in the same folder."""
+"""Training that is held up: by data or other processes that do not come, and by another
+run in the same folder.
+"""
 
 import functools
 import re
@@ -50,7 +52,9 @@ class Gated:
 
     def __init__(self, folder: Path):
         (folder / "gated.py").write_text(GATED, encoding="utf-8")
-        text = tiny.TOY.replace("    return config", "    config.training.trackers = ()\n    return config")
+        text = tiny.TOY.replace(
+            "    return config", "    config.training.trackers = ()\n    return config"
+        )
         text = text.replace('"mixture", "num_examples": 120, "seed": 1', '"gated:points"')
         text = text.replace('"checkpoint_every": 10', '"checkpoint_every": 2')
         self.file, self.gate = tiny.config_file(text, folder), folder / "gate"
@@ -64,7 +68,9 @@ class Gated:
 @pytest.mark.slow
 def test_a_run_whose_data_do_not_come_ends_in_one_line_and_goes_on_when_run_again(tmp_path):
     gated, workdir = Gated(tmp_path), tmp_path / "run"
-    ((text, errors),) = finished(gated.train(workdir, "--config.training.hang_timeout=20.0"), code=75)
+    ((text, errors),) = finished(
+        gated.train(workdir, "--config.training.hang_timeout=20.0"), code=75
+    )
     stacks = workdir / "hang_0.txt"
     *before, line = errors.splitlines()
     assert line.startswith("no progress for 2") and " while waiting for the data of step " in line
@@ -79,10 +85,16 @@ def test_a_run_whose_data_do_not_come_ends_in_one_line_and_goes_on_when_run_agai
 def test_a_start_that_waits_for_others_is_watched_too(tmp_path, monkeypatch, capfd):
     """Here the end of the process is the end of the wait."""
     ended, by_first = threading.Event(), training_run.by_first
-    monkeypatch.setattr(training_run, "by_first", lambda action: ended.wait(60) and by_first(action))
+    monkeypatch.setattr(
+        training_run, "by_first", lambda action: ended.wait(60) and by_first(action)
+    )
     monkeypatch.setattr(training_run, "Watchdog", functools.partial(Watchdog, end=ended.set))
     monkeypatch.setattr(loop, "Watchdog", lambda timeout, dump: Watchdog(0.0))
-    flags = ["--config.training.hang_timeout=0.5", "--config.training.num_steps=10", "--config.training.trackers=()"]
+    flags = [
+        "--config.training.hang_timeout=0.5",
+        "--config.training.num_steps=10",
+        "--config.training.trackers=()",
+    ]
     config = tiny.config_file(tiny.TOY, tmp_path)
     assert main(["train", f"--config={config}", f"--workdir={tmp_path / 'run'}", *flags]) == 0
     errors = capfd.readouterr().err
@@ -100,9 +112,14 @@ def test_a_second_run_in_a_folder_is_refused_in_one_line_and_the_first_does_not_
         before = (workdir / "config.json").read_bytes(), (workdir / "run.lock.json").read_bytes()
         ((text, errors),) = finished(gated.train(workdir, "--config.optim.lr=0.5"), code=2)
         assert first[0].poll() is None, "the first run ended before the second came"
-        assert errors.startswith(f"score-sde train: {workdir} is being written by process {first[0].pid} on ")
+        assert errors.startswith(
+            f"score-sde train: {workdir} is being written by process {first[0].pid} on "
+        )
         assert not text and errors.count("\n") == 1
-        assert ((workdir / "config.json").read_bytes(), (workdir / "run.lock.json").read_bytes()) == before
+        assert (
+            (workdir / "config.json").read_bytes(),
+            (workdir / "run.lock.json").read_bytes(),
+        ) == before
         gated.gate.touch()
         finished(first)
     finally:

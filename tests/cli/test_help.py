@@ -11,16 +11,47 @@ OWN = ("--allow_code", "--overwrite")
 FLAGS = {
     "train": ["--config", "--config.section.key=value", "--workdir", "--overwrite"],
     "sample": [
-        *("--config.section.key=value", "--workdir", "--checkpoint", "--average", *OWN, "--sampler", "--num_samples"),
+        *(
+            "--config.section.key=value",
+            "--workdir",
+            "--checkpoint",
+            "--average",
+            *OWN,
+            "--sampler",
+            "--num_samples",
+        ),
         *("--batch", "--seed", "--format", "--output"),
     ],
     "likelihood": [
-        *("--config.section.key=value", "--workdir", "--checkpoint", "--average", *OWN, "--split", "--dequantizer"),
+        *(
+            "--config.section.key=value",
+            "--workdir",
+            "--checkpoint",
+            "--average",
+            *OWN,
+            "--split",
+            "--dequantizer",
+        ),
         *("--num_examples", "--batch", "--seed"),
     ],
-    "train-dequantizer": ["--config", "--config.section.key=value", "--workdir", "--checkpoint", "--output", *OWN],
+    "train-dequantizer": [
+        "--config",
+        "--config.section.key=value",
+        "--workdir",
+        "--checkpoint",
+        "--output",
+        *OWN,
+    ],
     "encode": [
-        *("--config.section.key=value", "--workdir", "--checkpoint", "--average", *OWN, "--split", "--num_examples"),
+        *(
+            "--config.section.key=value",
+            "--workdir",
+            "--checkpoint",
+            "--average",
+            *OWN,
+            "--split",
+            "--num_examples",
+        ),
         *("--batch", "--seed", "--output"),
     ],
     "interpolate": [
@@ -36,8 +67,22 @@ FLAGS = {
         ),
         *("--second", "--num_steps", "--temperature", "--batch", "--seed", "--output"),
     ],
-    "import": ["--config", "--config.section.key=value", "--reference_config", "--checkpoint", "--workdir"],
-    "export": ["--config.section.key=value", "--workdir", "--checkpoint", "--average", *OWN, "--output", "--sampler"],
+    "import": [
+        "--config",
+        "--config.section.key=value",
+        "--reference_config",
+        "--checkpoint",
+        "--workdir",
+    ],
+    "export": [
+        "--config.section.key=value",
+        "--workdir",
+        "--checkpoint",
+        "--average",
+        *OWN,
+        "--output",
+        "--sampler",
+    ],
     "launch": [],
     "reconstruct-ema": ["--workdir", "--sigma_rel", "--step", "--output"],
     "plot": ["--config", "--config.section.key=value", "--workdir", "--output", *OWN],
@@ -67,7 +112,9 @@ def test_the_overview_lists_the_verbs(argv, capsys):
     assert all(f"\n  {verb} " in text for verb in FLAGS)
 
 
-@pytest.mark.parametrize(("verb", "hint"), [("trian", ", did you mean 'train'?"), ("x", ""), ("--workdir=runs/x", "")])
+@pytest.mark.parametrize(
+    ("verb", "hint"), [("trian", ", did you mean 'train'?"), ("x", ""), ("--workdir=runs/x", "")]
+)
 def test_an_unknown_verb(verb, hint, capsys):
     assert main([verb]) == 2
     text, errors = capsys.readouterr()

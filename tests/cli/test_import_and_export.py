@@ -28,7 +28,7 @@ def get_default_configs():
     config.sampling = ml_collections.ConfigDict({"predictor": "none", "corrector": "langevin"})
     config.device = torch.device("cuda:0") if torch.cuda.is_available() else torch.device("cpu")
     return config
-"""
+"""  # noqa: E501
 
 EXPERIMENT = """
 from configs.default import get_default_configs
@@ -44,7 +44,11 @@ def get_config():
 
 
 def arguments(name, workdir, *, suffix=".pth"):
-    return [f"--checkpoint={GOLDEN / name}{suffix}", f"--reference_config={GOLDEN / name}.json", f"--workdir={workdir}"]
+    return [
+        f"--checkpoint={GOLDEN / name}{suffix}",
+        f"--reference_config={GOLDEN / name}.json",
+        f"--workdir={workdir}",
+    ]
 
 
 def listing(folder):
@@ -65,7 +69,12 @@ def test_an_imported_model_is_the_published_one(name, suffix, tmp_path):
 
 def test_a_folder_of_diffusers_needs_no_config(tmp_path):
     folder = GOLDEN / "diffusers_ddpm"
-    tiny.run("import", f"--checkpoint={folder}", f"--workdir={tmp_path / 'model'}", "--config.sampling.num_steps=7")
+    tiny.run(
+        "import",
+        f"--checkpoint={folder}",
+        f"--workdir={tmp_path / 'model'}",
+        "--config.sampling.num_steps=7",
+    )
     model = load(tmp_path / "model")
     assert model.sampler.num_steps == 7 and model.config["model"]["attend_every_block"]
     jax.tree.map(np.testing.assert_array_equal, model.params, load(folder).params)
@@ -89,7 +98,12 @@ def test_a_damaged_folder_of_diffusers_is_refused(refused, tmp_path):
     line = refused("import", f"--checkpoint={folder}", f"--workdir={tmp_path / 'model'}")
     assert str(weights) in line and "damaged" in line
     (folder / "config.json").unlink()
-    line = refused("import", f"--checkpoint={folder}", f"--workdir={tmp_path / 'model'}", "--config=vp/ddpm/cifar10")
+    line = refused(
+        "import",
+        f"--checkpoint={folder}",
+        f"--workdir={tmp_path / 'model'}",
+        "--config=vp/ddpm/cifar10",
+    )
     assert "no checkpoint in" in line and not (tmp_path / "model").exists()
 
 
@@ -109,7 +123,9 @@ def test_an_imported_model_is_sampled_and_exported_without_its_data(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_is_exported_and_every_verb_takes_it(tmp_path):
-    tiny.run("export", f"--workdir={tiny.toy_run()}", "--checkpoint=20", f"--output={tmp_path / 'toy'}")
+    tiny.run(
+        "export", f"--workdir={tiny.toy_run()}", "--checkpoint=20", f"--output={tmp_path / 'toy'}"
+    )
     assert load(tmp_path / "toy").step == 20
     assert "distance: " in tiny.run("sample", f"--workdir={tmp_path / 'toy'}")
     assert "nats over 12 examples" in tiny.run("likelihood", f"--workdir={tmp_path / 'toy'}")
@@ -128,9 +144,15 @@ def test_a_config_file_of_the_published_code_is_read_in_its_place(tmp_path):
 
 def test_a_checkpoint_of_another_config_names_the_nearest(refused, tmp_path):
     line = refused(
-        "import", f"--checkpoint={GOLDEN / 'ddpm_vp.pth'}", f"--workdir={tmp_path / 'x'}", "--config=vp/ddpm/cifar10"
+        "import",
+        f"--checkpoint={GOLDEN / 'ddpm_vp.pth'}",
+        f"--workdir={tmp_path / 'x'}",
+        "--config=vp/ddpm/cifar10",
     )
-    assert "the checkpoint has 18 parts, the network of the config 37; the file has 685,731 parameters" in line
+    assert (
+        "the checkpoint has 18 parts, the network of the config 37; the file has 685,731 parameters"
+        in line
+    )
     assert "the nearest published config ve/ncsnv2/" in line
     line = refused("import", *arguments("ddpm_vp", tmp_path / "x"), "--config.model.nf=64")
     assert "has the shape (128,), the network needs (256,) for time_0/bias" in line
@@ -139,12 +161,20 @@ def test_a_checkpoint_of_another_config_names_the_nearest(refused, tmp_path):
 
 def test_flags_of_import(refused, tmp_path):
     checkpoint, workdir = f"--checkpoint={GOLDEN / 'ddpm_vp.pth'}", f"--workdir={tmp_path / 'x'}"
-    assert "--checkpoint is missing: for example --checkpoint=checkpoint_24.pth" in refused("import", workdir)
+    assert "--checkpoint is missing: for example --checkpoint=checkpoint_24.pth" in refused(
+        "import", workdir
+    )
     assert "--workdir is missing" in refused("import", checkpoint)
-    assert "--config is missing; the file has 685,731 parameters" in refused("import", checkpoint, workdir)
-    line = refused("import", checkpoint, workdir, "--config=vp/ddpm/cifar10", "--reference_config=x.json")
+    assert "--config is missing; the file has 685,731 parameters" in refused(
+        "import", checkpoint, workdir
+    )
+    line = refused(
+        "import", checkpoint, workdir, "--config=vp/ddpm/cifar10", "--reference_config=x.json"
+    )
     assert "--config and --reference_config exclude each other" in line
-    assert "no reference config 'x.json'" in refused("import", checkpoint, workdir, "--reference_config=x.json")
+    assert "no reference config 'x.json'" in refused(
+        "import", checkpoint, workdir, "--reference_config=x.json"
+    )
     line = refused("import", "--checkpoint=none.pth", workdir, "--config=vp/ddpm/cifar10")
     assert "no such checkpoint: none.pth" in line
     assert "no config file 'vp/dpm'" in refused("import", checkpoint, workdir, "--config=vp/dpm")
@@ -152,7 +182,9 @@ def test_flags_of_import(refused, tmp_path):
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "mine").touch()
     assert "is there already" in refused("import", *arguments("ddpm_vp", tmp_path / "x"))
-    assert "is there already" in refused("export", f"--workdir={tiny.toy_run()}", f"--output={tmp_path / 'x'}")
+    assert "is there already" in refused(
+        "export", f"--workdir={tiny.toy_run()}", f"--output={tmp_path / 'x'}"
+    )
     assert "--output or --sampler is missing" in refused("export", f"--workdir={tiny.toy_run()}")
     assert [str(path) for path in listing(tmp_path)] == ["x", "x/mine"]
 
@@ -161,14 +193,19 @@ def test_flags_of_import(refused, tmp_path):
     ("[]", "it holds no fields"),
     ("{", "it is no JSON"),
     ('{"model.name": "ddpm"}', "lacks training.sde"),
-    ('{"training.sde": "vp", "model.name": "ddpm"}', "training.sde must be one of vpsde, subvpsde, vesde"),
-    ('{"training.sde": "vpsde", "data.image_size": "big"}', "data.image_size must be a number, got 'big'"),
+    ('{"training.sde": "vp", "model.name": "ddpm"}', "training.sde must be one of vpsde, subvpsde, "
+"vesde"),
+    ('{"training.sde": "vpsde", "data.image_size": '
+'"big"}', "data.image_size must be a number, got 'big'"),
 ])  # fmt: skip
 def test_a_reference_config_that_does_not_fit_is_refused(fields, message, refused, tmp_path):
     file = tmp_path / "config.json"
     file.write_text(fields)
     line = refused(
-        "import", f"--checkpoint={GOLDEN / 'ddpm_vp.pth'}", f"--reference_config={file}", f"--workdir={tmp_path / 'x'}"
+        "import",
+        f"--checkpoint={GOLDEN / 'ddpm_vp.pth'}",
+        f"--reference_config={file}",
+        f"--workdir={tmp_path / 'x'}",
     )
     assert message in line and str(file) in line
     assert not (tmp_path / "x").exists()
@@ -191,11 +228,15 @@ DAMAGED = [("ddpm_vp", ".pth"), ("flax_ddpmpp_vp", ".msgpack"), ("ncsnv2_ve", ".
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "suffix"), DAMAGED)
 def test_damaged_checkpoints_are_imported_whole_or_refused_in_one_line(name, suffix, tmp_path):
-    """24 mutations a file, seeded, most of them of the names: never a traceback, never a part of a model."""
+    """24 mutations a file, seeded, most of them of the names: never a traceback, never
+    a part of a model.
+    """
     whole, rng = (GOLDEN / f"{name}{suffix}").read_bytes(), np.random.default_rng(1)
     file, workdir, refusals = tmp_path / f"damaged{suffix}", tmp_path / "model", 0
     config = tiny.config_file(NCSNV2, tmp_path)
-    named = f"--config={config}" if name == "ncsnv2_ve" else f"--reference_config={GOLDEN / name}.json"
+    named = (
+        f"--config={config}" if name == "ncsnv2_ve" else f"--reference_config={GOLDEN / name}.json"
+    )
     argv = ["import", f"--checkpoint={file}", named, f"--workdir={workdir}"]
     for case in range(24):
         data = bytearray(whole)
@@ -213,11 +254,17 @@ def test_damaged_checkpoints_are_imported_whole_or_refused_in_one_line(name, suf
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = main(argv)
         if code == 0:
-            assert sorted(path.name for path in workdir.iterdir()) == ["model.json", "model.safetensors", "report.json"]
+            assert sorted(path.name for path in workdir.iterdir()) == [
+                "model.json",
+                "model.safetensors",
+                "report.json",
+            ]
             shutil.rmtree(workdir)
         else:
             refusals += 1
-            assert code == 2 and err.getvalue().count("\n") == 1 and str(file) in err.getvalue(), err.getvalue()
+            assert code == 2 and err.getvalue().count("\n") == 1 and str(file) in err.getvalue(), (
+                err.getvalue()
+            )
             assert {path.name for path in tmp_path.iterdir()} == {file.name, config.name}
     assert refusals > 8
 
@@ -231,7 +278,10 @@ def test_a_checkpoint_that_would_run_a_command_is_refused(refused, tmp_path):
         + b"\x85R."
     )
     line = refused(
-        "import", f"--checkpoint={file}", f"--reference_config={GOLDEN / 'ddpm_vp.json'}", f"--workdir={tmp_path / 'x'}"
+        "import",
+        f"--checkpoint={file}",
+        f"--reference_config={GOLDEN / 'ddpm_vp.json'}",
+        f"--workdir={tmp_path / 'x'}",
     )
     assert "refused: the file asks to run posix.system" in line
     assert [path.name for path in tmp_path.iterdir()] == [file.name]

@@ -28,7 +28,12 @@ def launch(script, processes=2, **options):
 def test_each_process_is_told_its_place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
-    assert launch(f"open(str(index), 'w').write(' '.join(os.environ[n] for n in {names}))", processes=3) == 0
+    assert (
+        launch(
+            f"open(str(index), 'w').write(' '.join(os.environ[n] for n in {names}))", processes=3
+        )
+        == 0
+    )
     told = [path.read_text().split() for path in sorted(tmp_path.iterdir())]
     assert [line[1:] for line in told] == [["3", str(i)] for i in range(3)]
     assert len({line[0] for line in told}) == 1 and told[0][0].startswith("127.0.0.1:")
@@ -50,7 +55,15 @@ def test_the_output_of_the_first_is_as_it_is_and_of_the_others_by_line(capfd):
 
 @pytest.mark.parametrize(
     ("codes", "expected"),
-    [((0, 0), 0), ((75, 75), 75), ((0, 75), 75), ((75, 0), 75), ((1, 0), 1), ((0, 3), 3), ((75, 2), 2)],
+    [
+        ((0, 0), 0),
+        ((75, 75), 75),
+        ((0, 75), 75),
+        ((75, 0), 75),
+        ((1, 0), 1),
+        ((0, 3), 3),
+        ((75, 2), 2),
+    ],
 )
 def test_the_exit_code(codes, expected):
     assert launch(f"sys.exit({codes}[index])") == expected
@@ -96,7 +109,13 @@ sys.exit({codes}[times])
 
 @pytest.mark.parametrize(
     ("codes", "restarts", "expected", "starts"),
-    [((1, 75, 0), 5, 0, 3), ((1, 1, 1), 2, 1, 3), ((75, 0), 0, 75, 1), ((2, 0), 5, 2, 1), ((0, 1), 5, 0, 1)],
+    [
+        ((1, 75, 0), 5, 0, 3),
+        ((1, 1, 1), 2, 1, 3),
+        ((75, 0), 0, 75, 1),
+        ((2, 0), 5, 2, 1),
+        ((0, 1), 5, 0, 1),
+    ],
 )
 def test_it_starts_again_so_often(tmp_path, codes, restarts, expected, starts):
     script = COUNTS.format(folder=str(tmp_path), codes=codes)
@@ -140,7 +159,9 @@ sys.exit(75)
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
-def test_processes_that_die_of_a_signal_that_was_passed_on_are_to_be_continued(tmp_path, capfd, name):
+def test_processes_that_die_of_a_signal_that_was_passed_on_are_to_be_continued(
+    tmp_path, capfd, name
+):
     """They had not begun: a verb watches for signals once its processes have met."""
     with sent(name, tmp_path):
         assert launch(f'open(f"{tmp_path}/{{index}}", "w"); time.sleep(60)', restarts=3) == 75
@@ -162,7 +183,10 @@ def test_gpus_are_shared_out(environment, processes, devices, expected):
 
 
 def test_cpus_are_not_unless_fake_devices_are_asked_for():
-    for environment in ({"CUDA_VISIBLE_DEVICES": ""}, {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "0"}):
+    for environment in (
+        {"CUDA_VISIBLE_DEVICES": ""},
+        {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "0"},
+    ):
         assert _device_environments(Launch(("x",), 2), environment) == [{}, {}]
         found = _device_environments(Launch(("x",), 2, 4), environment)
         assert found == [{"JAX_NUM_CPU_DEVICES": "4"}] * 2
@@ -170,14 +194,25 @@ def test_cpus_are_not_unless_fake_devices_are_asked_for():
 
 @pytest.mark.parametrize(("processes", "devices"), [(3, 1), (2, 2), (3, None)])
 def test_more_gpus_than_there_are(processes, devices):
-    with pytest.raises(ValueError, match=rf"^{processes} processes of \d GPUs are more than the 2 there are$"):
+    with pytest.raises(
+        ValueError, match=rf"^{processes} processes of \d GPUs are more than the 2 there are$"
+    ):
         _device_environments(Launch(("x",), processes, devices), {"CUDA_VISIBLE_DEVICES": "0,1"})
 
 
 @pytest.mark.slow
 def test_the_processes_of_a_verb_find_each_other(tmp_path):
     workdir = tiny.copy_of(tiny.toy_run(), tmp_path)
-    words = ["launch", "local", "-n", "2", "--devices_per_process=2", "--", "sample", f"--workdir={workdir}"]
+    words = [
+        "launch",
+        "local",
+        "-n",
+        "2",
+        "--devices_per_process=2",
+        "--",
+        "sample",
+        f"--workdir={workdir}",
+    ]
     environment = {**os.environ, "PYTHONPATH": ROOT, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-m", "score_sde", *words, "--batch=4"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -190,7 +225,11 @@ def test_how_many(short, monkeypatch):
     started = []
     monkeypatch.setattr("score_sde.cli.launch.run", lambda launch: started.append(launch) or 0)
     assert main(["launch", "local", *short, "--restarts=1", "--", "sample", "--workdir=-n2"]) == 0
-    assert started == [Launch((sys.executable, "-P", "-m", "score_sde", "sample", "--workdir=-n2"), 3, None, 1, 30.0)]
+    assert started == [
+        Launch(
+            (sys.executable, "-P", "-m", "score_sde", "sample", "--workdir=-n2"), 3, None, 1, 30.0
+        )
+    ]
 
 
 @pytest.mark.parametrize(
@@ -200,11 +239,17 @@ def test_how_many(short, monkeypatch):
         (["locl", "--", "train"], "score-sde launch slurm …, got 'locl', did you mean 'local'?"),
         (["local"], "what to run comes after --: for example -- train --config=… --workdir=…"),
         (["local", "train", "--workdir=x"], "unknown flag --workdir; --help lists the flags"),
-        (["local", "--", "trian"], "'trian' shares its work with no other process, did you mean 'train'?"),
+        (
+            ["local", "--", "trian"],
+            "'trian' shares its work with no other process, did you mean 'train'?",
+        ),
         (["local", "--", "export"], "those that do: train, train-dequantizer, sample, likelihood"),
         (["local", "-n0", "--", "train"], "--processes must be a positive integer, got '0'"),
         (["local", "--nodes=2", "--", "train"], "unknown flag --nodes"),
-        (["slurm", "--time=a\nb", "--dry_run", "--", "train"], "--time must be one line of text, got 'a\\nb'"),
+        (
+            ["slurm", "--time=a\nb", "--dry_run", "--", "train"],
+            "--time must be one line of text, got 'a\\nb'",
+        ),
     ],
 )
 def test_wrong_launches(argv, message, refused, tmp_path, monkeypatch):
@@ -221,5 +266,7 @@ def test_help_of_a_way_to_launch(mode, capsys):
     text = capsys.readouterr().out
     assert text.startswith(f"usage: score-sde launch {mode} ")
     assert all(
-        line.rstrip().endswith(")") for line in text.splitlines() if line.startswith("  --") and "--help" not in line
+        line.rstrip().endswith(")")
+        for line in text.splitlines()
+        if line.startswith("  --") and "--help" not in line
     )

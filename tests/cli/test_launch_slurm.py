@@ -55,11 +55,16 @@ if [[ "$code" =~ ^(75|143)$ ]] && [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" 
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"
-"""
+"""  # noqa: E501
 
 
 def job(**changes):
-    plain = {"command": ("python", "-m", "score_sde", "train"), "folder": Path("/"), "log": "log", "name": "name"}
+    plain = {
+        "command": ("python", "-m", "score_sde", "train"),
+        "folder": Path("/"),
+        "log": "log",
+        "name": "name",
+    }
     return SlurmJob(**{**plain, **changes})
 
 
@@ -91,11 +96,17 @@ def test_what_is_not_asked_for_is_left_to_the_cluster():
 line = st.text(st.characters(exclude_categories=("C", "Z"), include_characters=" "), min_size=1)
 
 
-@given(flags=st.lists(st.one_of(line, st.text(st.characters(codec="ascii", exclude_characters="\0"), max_size=20))))
+@given(
+    flags=st.lists(
+        st.one_of(line, st.text(st.characters(codec="ascii", exclude_characters="\0"), max_size=20))
+    )
+)
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 def test_every_flag_reaches_the_command_as_it_was_given(flags):
     """By bash, with a function in place of srun."""
-    text = batch_script(job(flags=flags), "file").replace("trap : TERM", "srun() { printf '%s\\0' \"$@\"; }")
+    text = batch_script(job(flags=flags), "file").replace(
+        "trap : TERM", "srun() { printf '%s\\0' \"$@\"; }"
+    )
     done = subprocess.run(["bash", "-c", text], capture_output=True, check=True)
     words = done.stdout.split(b"\0")[:-1]
     assert [word.decode() for word in words][5:] == flags
@@ -104,8 +115,13 @@ def test_every_flag_reaches_the_command_as_it_was_given(flags):
 @pytest.mark.parametrize("state", ["RUNNING", "CANCELLED", "PENDING"])
 @pytest.mark.parametrize("code", [0, 1, 2, 75, 137, 143])
 def test_a_job_that_was_stopped_is_queued_again(code, state):
-    """By bash, with functions in place of Slurm's commands; not where Slurm cancels it, or has queued it itself."""
-    stands_in = f"srun() {{ return {code}; }}; squeue() {{ echo {state}; }}; scontrol() {{ echo scontrol $*; }}"
+    """By bash, with functions in place of Slurm's commands; not where Slurm cancels it,
+    or has queued it itself.
+    """
+    stands_in = (
+        f"srun() {{ return {code}; }}; squeue() {{ echo {state}; }}; scontrol() "
+        f"{{ echo scontrol $*; }}"
+    )
     text = batch_script(job(), "file").replace("trap : TERM", f"{stands_in}; SLURM_JOB_ID=7")
     done = subprocess.run(["bash", "-c", text], capture_output=True, text=True)
     again = code in (75, 143) and state == "RUNNING"
@@ -115,7 +131,9 @@ def test_a_job_that_was_stopped_is_queued_again(code, state):
 @given(name=line)
 def test_every_value_of_a_directive_is_one_word(name):
     """By the rules of sbatch: double quotes, in which a backslash escapes."""
-    (directive,) = [text for text in batch_script(job(name=name), "file").splitlines() if "--job-name=" in text]
+    (directive,) = [
+        text for text in batch_script(job(name=name), "file").splitlines() if "--job-name=" in text
+    ]
     assert shlex.split(directive.removeprefix("#SBATCH "), posix=True) == [f"--job-name={name}"]
 
 
@@ -125,7 +143,15 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-SUBMIT = ["launch", "slurm", "--nodes=2", "--sbatch=--exclusive; --mem=64G", "--", "train", "--workdir=runs/50%"]
+SUBMIT = [
+    "launch",
+    "slurm",
+    "--nodes=2",
+    "--sbatch=--exclusive; --mem=64G",
+    "--",
+    "train",
+    "--workdir=runs/50%",
+]
 
 
 def with_sbatch(folder, monkeypatch, text):
@@ -143,7 +169,10 @@ def test_a_dry_run_writes_the_script_alone(folder, capsys, monkeypatch):
     file = folder / "runs" / "50%" / "launch.sbatch"
     assert capsys.readouterr().out == f"wrote {file}\n"
     lines = file.read_text().splitlines()
-    assert f"#SBATCH --output={folder}/runs/50%%/slurm-%j.log" in lines and f"#SBATCH --chdir={folder}" in lines
+    assert (
+        f"#SBATCH --output={folder}/runs/50%%/slurm-%j.log" in lines
+        and f"#SBATCH --chdir={folder}" in lines
+    )
     assert {"#SBATCH --exclusive", "#SBATCH --mem=64G", "#SBATCH --job-name=50%"} <= set(lines)
     assert f"    {shlex.quote(sys.executable)} -P -m score_sde train \\" in lines
     assert [path.name for path in file.parent.iterdir()] == ["launch.sbatch"]
@@ -152,12 +181,17 @@ def test_a_dry_run_writes_the_script_alone(folder, capsys, monkeypatch):
 def test_the_job_is_submitted(folder, capsys, monkeypatch):
     with_sbatch(folder, monkeypatch, 'test "$1" = --parsable && test -f "$2" && echo "12;main"')
     assert main([*SUBMIT[:3], "--output=jobs/a.sbatch", *SUBMIT[3:]]) == 0
-    expected = f"wrote {folder}/jobs/a.sbatch\nsubmitted job 12; its output: {folder}/runs/50%/slurm-12.log\n"
+    expected = (
+        f"wrote {folder}/jobs/a.sbatch\nsubmitted job 12; its output: "
+        f"{folder}/runs/50%/slurm-12.log\n"
+    )
     assert capsys.readouterr().out == expected
 
 
 def test_what_sbatch_refuses_is_said_in_a_line(folder, capsys, monkeypatch):
-    with_sbatch(folder, monkeypatch, 'echo "sbatch: error: invalid partition specified: x" >&2; exit 1')
+    with_sbatch(
+        folder, monkeypatch, 'echo "sbatch: error: invalid partition specified: x" >&2; exit 1'
+    )
     assert main(SUBMIT) == 2
     assert capsys.readouterr().err == "score-sde launch: sbatch: invalid partition specified: x\n"
 
@@ -165,5 +199,7 @@ def test_what_sbatch_refuses_is_said_in_a_line(folder, capsys, monkeypatch):
 def test_without_slurm_there_is_the_dry_run(folder, refused, monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert shutil.which("sbatch") is None
-    assert refused(*SUBMIT).endswith("no sbatch on this machine: --dry_run writes the script without it")
+    assert refused(*SUBMIT).endswith(
+        "no sbatch on this machine: --dry_run writes the script without it"
+    )
     assert not list(folder.iterdir())

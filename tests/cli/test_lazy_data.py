@@ -14,9 +14,12 @@ def workdirs(tmp_path_factory):
     np.save(folder / "points.npy", np.random.default_rng(0).normal(size=(120, 2)))
     runs = []
     for in_memory in (True, False):
-        config = tiny.TOY.replace('{"source": "mixture", "num_examples": 120, "seed": 1}', "{}").replace(
+        config = tiny.TOY.replace(
+            '{"source": "mixture", "num_examples": 120, "seed": 1}', "{}"
+        ).replace(
             "    return config\n",
-            f'    config.data = ConfigDict({{"source": "npy:{folder}/points.npy", "in_memory": {in_memory}}})\n'
+            f"    config.data = "
+            f'ConfigDict({{"source": "npy:{folder}/points.npy", "in_memory": {in_memory}}})\n'
             "    return config\n",
         )
         (folder / f"in_memory_{in_memory}.py").write_text(config)

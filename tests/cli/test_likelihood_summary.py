@@ -23,18 +23,21 @@ def found(*, std_error=0.0, solver_error=np.nan, num_dims=10):
         (
             found(solver_error=0.01),
             1,
-            "2.8854 ± 0.8329 bits/dim over 3 examples, 200 evaluations, moved by 0.0014 by the tolerance",
+            "2.8854 ± 0.8329 bits/dim over 3 examples, 200 evaluations, moved by 0.0014 by the "
+            "tolerance",
         ),
         (
             found(std_error=0.5),
             4,
-            "2.8854 ± 0.8329 bits/dim over 3 examples, 200 evaluations, no bound, for the noise of the points makes it "
+            "2.8854 ± 0.8329 bits/dim over 3 examples, 200 evaluations, no bound, for the noise of "
+            "the points makes it "
             "better by up to 0.072",
         ),
         (
             found(std_error=np.nan),
             4,
-            "2.8854 ± 0.8329 bits/dim over 3 examples, 200 evaluations, no bound, for the noise of the points makes it "
+            "2.8854 ± 0.8329 bits/dim over 3 examples, 200 evaluations, no bound, for the noise of "
+            "the points makes it "
             "better by an unknown amount (of a single probe no error is known)",
         ),
     ],

@@ -1,4 +1,6 @@
-"""Configs with mistakes in them: each trains, or is refused in one line that names what is wrong with it."""
+"""Configs with mistakes in them: each trains, or is refused in one line that names what
+is wrong with it.
+"""
 
 import contextlib
 import io
@@ -35,13 +37,20 @@ def trace_sample(experiment):
     if isinstance(experiment, Experiment):
         model = experiment.model
         draw = lambda params: sample(  # noqa: E731
-            jax.random.key(0), model.sde, model.score_fn_of(params), model.sampler, model.shape, **model.drawing.options
+            jax.random.key(0),
+            model.sde,
+            model.score_fn_of(params),
+            model.sampler,
+            model.shape,
+            **model.drawing.options,
         )
         jax.eval_shape(draw, model.params)
 
 
 def outcome(config: Mutated) -> tuple[int, str, str]:
-    """Exit code, standard output and error of ``score-sde train`` up to its first step and sample, which are traced."""
+    """Exit code, standard output and error of ``score-sde train`` up to its first step
+    and sample, which are traced.
+    """
 
     def train_in(workdir, experiment, stop, *, overwrite, train_in=train.train_in):
         code = train_in(workdir, experiment, stop, overwrite=overwrite)
@@ -58,7 +67,9 @@ def outcome(config: Mutated) -> tuple[int, str, str]:
         contextlib.redirect_stderr(errors),
     ):
         file = tiny.config_file(config.file, Path(folder))
-        code = main(["train", f"--config={file}", f"--workdir={Path(folder) / 'run'}", *config.flags])
+        code = main(
+            ["train", f"--config={file}", f"--workdir={Path(folder) / 'run'}", *config.flags]
+        )
     return code, text.getvalue(), errors.getvalue()
 
 
@@ -67,7 +78,9 @@ def check(config: Mutated) -> None:
     if code:
         assert code == 2, errors
         check_refusal("train", text, errors)
-        assert any(word in errors for word in config.words), f"{errors} names none of {config.words}"
+        assert any(word in errors for word in config.words), (
+            f"{errors} names none of {config.words}"
+        )
 
 
 quiet = settings(derandomize=True, database=None, suppress_health_check=list(HealthCheck))

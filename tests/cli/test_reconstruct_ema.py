@@ -11,7 +11,10 @@ from score_sde.interop.exported import is_exported
 from score_sde.loading import load
 from score_sde.training.snapshots import FOLDER
 
-OVERRIDES = ("--config.training.averages=('power:0.05','power:0.1','power:0.15')", "--config.training.snapshot_every=5")
+OVERRIDES = (
+    "--config.training.averages=('power:0.05','power:0.1','power:0.15')",
+    "--config.training.snapshot_every=5",
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,42 +29,71 @@ def workdir(tmp_path_factory):
 
 
 def distance(found, expected):
-    found, expected = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(each)]) for each in (found, expected))
+    found, expected = (
+        np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(each)])
+        for each in (found, expected)
+    )
     return np.linalg.norm(found - expected)
 
 
 def test_an_average_is_chosen_by_its_name(workdir, tmp_path):
     tracked = [load(workdir, average=f"power:{width}") for width in ("0.05", "0.1", "0.15")]
-    assert all(model.step == 30 for model in tracked) and load(workdir, step=20, average="power:0.1").step == 20
-    assert distance(tracked[0].params, tracked[1].params) > 0 and distance(tracked[0].params, load(workdir).params) > 0
-    tiny.run("export", f"--workdir={workdir}", "--average=power:0.1", f"--output={tmp_path / 'model'}")
+    assert (
+        all(model.step == 30 for model in tracked)
+        and load(workdir, step=20, average="power:0.1").step == 20
+    )
+    assert (
+        distance(tracked[0].params, tracked[1].params) > 0
+        and distance(tracked[0].params, load(workdir).params) > 0
+    )
+    tiny.run(
+        "export", f"--workdir={workdir}", "--average=power:0.1", f"--output={tmp_path / 'model'}"
+    )
     assert distance(load(tmp_path / "model").params, tracked[1].params) == 0
 
 
 def test_an_average_that_was_tracked_is_made_again_from_the_snapshots_of_others(workdir, tmp_path):
     model = tmp_path / "model"
-    text = tiny.run("reconstruct-ema", f"--workdir={workdir}", "--sigma_rel=0.1", f"--output={model}")
+    text = tiny.run(
+        "reconstruct-ema", f"--workdir={workdir}", "--sigma_rel=0.1", f"--output={model}"
+    )
     assert "power:0.1 after step 30, from 12 snapshots" in text
     assert 0.0 < float(re.search(r"residual of its profile +(\S+) ", text)[1]) < 0.1
     direct, found = load(workdir, average="power:0.1"), load(model)
     assert is_exported(model) and found.step == 30 and found.config == direct.config
     others = [load(workdir, average=f"power:{width}").params for width in ("0.05", "0.15")]
-    assert distance(found.params, direct.params) < 0.1 * min(distance(each, direct.params) for each in others)
+    assert distance(found.params, direct.params) < 0.1 * min(
+        distance(each, direct.params) for each in others
+    )
 
 
 def test_an_earlier_step_of_a_tracked_width_is_exact(workdir, tmp_path):
     flags = ("--sigma_rel=0.15", "--step=20", f"--output={tmp_path / 'model'}")
     assert "from 1 snapshots" in tiny.run("reconstruct-ema", f"--workdir={workdir}", *flags)
-    assert distance(load(tmp_path / "model").params, load(workdir, step=20, average="power:0.15").params) == 0
+    assert (
+        distance(
+            load(tmp_path / "model").params, load(workdir, step=20, average="power:0.15").params
+        )
+        == 0
+    )
 
 
 REFUSED = [
     ((), "--sigma_rel is missing: for example --sigma_rel=0.12"),
     (("--sigma_rel=x",), "--sigma_rel must be a number, got 'x'"),
     (("--sigma_rel=0.1",), "--output is missing"),
-    (("--sigma_rel=0.5", "--output=out"), "the relative width sigma_rel of an average must be at least 1e-06 and at"),
-    (("--sigma_rel=0.1", "--step=31", "--output=out"), "the step must be from 1 to 30, that of the last snapshot in "),
-    (("--sigma_rel=0.1", "--output=there"), "there is there already: choose another place, nothing is written over"),
+    (
+        ("--sigma_rel=0.5", "--output=out"),
+        "the relative width sigma_rel of an average must be at least 1e-06 and at",
+    ),
+    (
+        ("--sigma_rel=0.1", "--step=31", "--output=out"),
+        "the step must be from 1 to 30, that of the last snapshot in ",
+    ),
+    (
+        ("--sigma_rel=0.1", "--output=there"),
+        "there is there already: choose another place, nothing is written over",
+    ),
 ]
 
 
@@ -76,7 +108,10 @@ def test_what_cannot_be_reconstructed(flags, message, workdir, tmp_path, monkeyp
 def test_a_run_without_snapshots_or_averages_says_so(tmp_path, refused):
     run = f"--workdir={tiny.toy_run()}"
     line = refused("reconstruct-ema", run, "--sigma_rel=0.1", f"--output={tmp_path / 'model'}")
-    assert f"no snapshots in {tiny.toy_run() / FOLDER}: train with training.averages, such as ('power:0.05'," in line
+    assert (
+        f"no snapshots in {tiny.toy_run() / FOLDER}: train with training.averages, such as "
+        "('power:0.05'," in line
+    )
     assert "the run has no average 'power:0.1': it has none but that of" in refused(
         "sample", run, "--average=power:0.1"
     )
@@ -88,7 +123,12 @@ def test_a_damaged_snapshot_is_refused_and_without_it_there_is_a_result(workdir,
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    argv = ("reconstruct-ema", f"--workdir={copy}", "--sigma_rel=0.12", f"--output={tmp_path / 'model'}")
+    argv = (
+        "reconstruct-ema",
+        f"--workdir={copy}",
+        "--sigma_rel=0.12",
+        f"--output={tmp_path / 'model'}",
+    )
     line = refused(*argv)
     assert f"{path} is damaged: " in line and line.endswith("; remove it to do without")
     path.unlink()

@@ -37,6 +37,8 @@ def test_a_folder_is_made_or_refused(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file is a file where a folder is needed"):
         report.make_folder(tmp_path / "file")
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # as root, every folder can be written in
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: False
+    )  # as root, every folder can be written in
     with pytest.raises(PermissionError, match="cannot write in"):
         report.make_folder(tmp_path / "a")

@@ -1,4 +1,6 @@
-"""``score-sde likelihood``: interrupted and resumed, in other batches, on more processes, for more examples."""
+"""``score-sde likelihood``: interrupted and resumed, in other batches, on more
+processes, for more examples.
+"""
 
 import json
 import signal
@@ -55,7 +57,9 @@ def assert_equal(found, wanted):
 
 @pytest.fixture
 def evaluated(monkeypatch):
-    """The ranges that are evaluated; ``stop_at = k`` interrupts the batch after ``k``, ``spoil`` makes one NaN."""
+    """The ranges that are evaluated; ``stop_at = k`` interrupts the batch after ``k``,
+    ``spoil`` makes one NaN.
+    """
 
     class Evaluated(list):
         stop_at, spoil = None, None
@@ -65,7 +69,11 @@ def evaluated(monkeypatch):
                 raise KeyboardInterrupt
             self.append((indices.start, indices.stop))
             found = real(evaluate, params, key, examples, scaling, indices, batch_size)
-            return found._replace(log_prob=found.log_prob * np.nan) if indices.start == self.spoil else found
+            return (
+                found._replace(log_prob=found.log_prob * np.nan)
+                if indices.start == self.spoil
+                else found
+            )
 
     real, found = likelihood_run.evaluate_range, Evaluated()
     monkeypatch.setattr(likelihood_run, "evaluate_range", found)
@@ -83,7 +91,10 @@ def interrupted(workdir, evaluated, *flags):
 
 def test_an_interrupted_run_goes_on_and_ends_with_the_same_bits(workdir, evaluated, wanted):
     interrupted(workdir, evaluated, *BATCH)
-    assert pieces(workdir) == ["00000000-00000008.npz"] and not (workdir / "likelihood_test.npz").exists()
+    assert (
+        pieces(workdir) == ["00000000-00000008.npz"]
+        and not (workdir / "likelihood_test.npz").exists()
+    )
     text = tiny.run("likelihood", f"--workdir={workdir}", *BATCH)
     assert "found 8 of 12 examples in " in text and "likelihood: 4/4 examples" in text
     assert evaluated == [(8, 12)]
@@ -96,7 +107,10 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bits(workdir, evaluat
 @pytest.mark.slow
 def test_more_examples_make_use_of_fewer_and_of_other_batches(workdir, evaluated, wanted):
     text = tiny.run("likelihood", f"--workdir={workdir}", "--num_examples=5", "--batch=3")
-    assert " nats over 5 examples, " in text and pieces(workdir) == ["00000000-00000003.npz", "00000003-00000005.npz"]
+    assert " nats over 5 examples, " in text and pieces(workdir) == [
+        "00000000-00000003.npz",
+        "00000003-00000005.npz",
+    ]
     evaluated.clear()
     tiny.run("likelihood", f"--workdir={workdir}", *BATCH)
     assert evaluated == [(5, 12)] and pieces(workdir) == []
@@ -111,7 +125,12 @@ def test_more_examples_make_use_of_fewer_and_of_other_batches(workdir, evaluated
         "--seed=1",
         *(
             pytest.param(change, marks=pytest.mark.slow)
-            for change in ("--checkpoint=20", "--config.eval.rtol=1e-4", "--config.data.seed=2", "--split=train")
+            for change in (
+                "--checkpoint=20",
+                "--config.eval.rtol=1e-4",
+                "--config.data.seed=2",
+                "--split=train",
+            )
         ),
     ],
 )
@@ -123,13 +142,20 @@ def test_pieces_of_another_request_are_never_taken(change, workdir, evaluated):
 
 
 @pytest.mark.slow
-def test_a_likelihood_that_is_not_finite_fails_and_the_finite_pieces_stay(workdir, evaluated, wanted, capsys):
+def test_a_likelihood_that_is_not_finite_fails_and_the_finite_pieces_stay(
+    workdir, evaluated, wanted, capsys
+):
     evaluated.spoil = 8
     with tiny.quick_compilation():
         assert main(["likelihood", f"--workdir={workdir}", *BATCH]) == 1
     errors = capsys.readouterr().err.splitlines()
-    assert errors[-1].startswith("score-sde likelihood: some likelihoods are not finite: the adaptive solve did not")
-    assert pieces(workdir) == ["00000000-00000008.npz"] and not (workdir / "likelihood_test.npz").exists()
+    assert errors[-1].startswith(
+        "score-sde likelihood: some likelihoods are not finite: the adaptive solve did not"
+    )
+    assert (
+        pieces(workdir) == ["00000000-00000008.npz"]
+        and not (workdir / "likelihood_test.npz").exists()
+    )
     evaluated.spoil = None
     tiny.run("likelihood", f"--workdir={workdir}", *BATCH)
     assert_equal(likelihoods(workdir), wanted)
@@ -153,7 +179,9 @@ def test_wrong_flags(flag, message, refused):
 @pytest.mark.slow
 def test_two_processes_leave_the_likelihoods_of_one(workdir, wanted):
     texts = finished(started("likelihood", workdir, *BATCH, processes=2))
-    np.testing.assert_allclose(likelihoods(workdir)["log_prob"], wanted["log_prob"], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        likelihoods(workdir)["log_prob"], wanted["log_prob"], rtol=1e-4, atol=1e-4
+    )
     assert "likelihood of " in texts[0][0] and "likelihood of " not in texts[1][0]
     assert "process 0 of 2" in texts[0][1] and "process 1 of 2" not in texts[1][1]
     assert not list(workdir.glob(".*"))
@@ -161,7 +189,9 @@ def test_two_processes_leave_the_likelihoods_of_one(workdir, wanted):
 
 @pytest.mark.slow
 def test_processes_killed_in_the_middle_and_resumed_by_another_number_of_them(workdir):
-    """Many small batches: 1 process is killed, then 2 of another batch size are, then 1 of a third ends it."""
+    """Many small batches: 1 process is killed, then 2 of another batch size are, then 1
+    of a third ends it.
+    """
     many = ("--split=train", "--config.data.num_examples=3000")
     for processes, batch, least in ((1, 4, 40), (2, 6, 300)):
         running = started("likelihood", workdir, *many, f"--batch={batch}", processes=processes)
@@ -180,4 +210,6 @@ def test_processes_killed_in_the_middle_and_resumed_by_another_number_of_them(wo
     found = likelihoods(workdir, "train")
     tiny.run("likelihood", f"--workdir={workdir}", *many, "--batch=512")
     assert len(found["nfe"]) == 2700
-    np.testing.assert_allclose(found["log_prob"], likelihoods(workdir, "train")["log_prob"], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        found["log_prob"], likelihoods(workdir, "train")["log_prob"], rtol=1e-3, atol=1e-3
+    )

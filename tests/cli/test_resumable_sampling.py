@@ -1,4 +1,6 @@
-"""``score-sde sample``: interrupted and resumed, in other batches, on more processes, as a file and as a folder."""
+"""``score-sde sample``: interrupted and resumed, in other batches, on more processes,
+as a file and as a folder.
+"""
 
 import json
 import os
@@ -88,7 +90,9 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bits(workdir, drawn, 
     assert drawn == [(16, 20)]
     assert (samples(workdir / "samples") == wanted).all()
     assert not list((workdir / "samples").glob(".*"))
-    assert json.loads((workdir / "report.json").read_text())["samples"].startswith("20 of Heun, 7 evaluations each")
+    assert json.loads((workdir / "report.json").read_text())["samples"].startswith(
+        "20 of Heun, 7 evaluations each"
+    )
 
 
 @pytest.mark.slow
@@ -137,11 +141,16 @@ def test_a_damaged_piece_is_drawn_anew(workdir, drawn, wanted):
     assert [path.name for path in damaged.parent.iterdir()] == [f"{damaged.name}.damaged"]
 
 
-def test_a_sample_that_is_not_finite_fails_and_the_finite_pieces_stay(workdir, drawn, wanted, capsys):
+def test_a_sample_that_is_not_finite_fails_and_the_finite_pieces_stay(
+    workdir, drawn, wanted, capsys
+):
     drawn.spoil = 8
     with tiny.quick_compilation():
         assert main(["sample", f"--workdir={workdir}", *TWENTY]) == 1
-    assert "score-sde sample: some samples are not finite: more steps" in capsys.readouterr().err.splitlines()[-1]
+    assert (
+        "score-sde sample: some samples are not finite: more steps"
+        in capsys.readouterr().err.splitlines()[-1]
+    )
     assert pieces(workdir / "samples") == ["00000000-00000008.npz"]
     assert not (workdir / "samples" / "samples.npz").exists()
     drawn.spoil = None
@@ -149,7 +158,9 @@ def test_a_sample_that_is_not_finite_fails_and_the_finite_pieces_stay(workdir, d
     assert (samples(workdir / "samples") == wanted).all()
 
 
-def test_a_run_killed_after_the_last_batch_only_puts_the_pieces_together(workdir, drawn, wanted, monkeypatch):
+def test_a_run_killed_after_the_last_batch_only_puts_the_pieces_together(
+    workdir, drawn, wanted, monkeypatch
+):
     with monkeypatch.context() as patch:
         patch.setattr(sample_results, "write_npz", interrupt)
         with tiny.quick_compilation():
@@ -205,16 +216,28 @@ def test_pngs_hold_what_the_npz_holds(tmp_path):
 WRONG = [
     ("--sampler=huen", "unknown sampling 'huen', did you mean 'heun'?; known: euler_maruyama"),
     ("--sampler=", "unknown sampling ''; known: euler_maruyama"),
-    ("--sampler=json:JSONDecodr", "module 'json' has no function or class 'JSONDecodr', did you mean 'JSONDecoder'?"),
+    (
+        "--sampler=json:JSONDecodr",
+        "module 'json' has no function or class 'JSONDecodr', did you mean 'JSONDecoder'?",
+    ),
     ("--batch=0", "sampling.batch_size must be at least 1, got 0"),
     ("--batch=many", "--config.sampling.batch_size must be an integer, got 'many'"),
     ("--batc=4", "unknown flag --batc, did you mean 'batch'?"),
     ("--format=jpg", "--format must be npz or png, got 'jpg'"),
-    ("--format=png", "--format=png is for images; this model draws samples of shape (2,): take --format=npz"),
+    (
+        "--format=png",
+        "--format=png is for images; this model draws samples of shape (2,): take --format=npz",
+    ),
     ("--num_samples=0", "--num_samples"),
     ("--output=config.json", "config.json is a file where a folder is needed"),
-    ("--config.sampling.threshold=statik", "unknown sampling.threshold 'statik', did you mean 'static'?"),
-    ("--config.sampling.threshold.low=0.5", "sampling.threshold needs a name: one of static, dynamic"),
+    (
+        "--config.sampling.threshold=statik",
+        "unknown sampling.threshold 'statik', did you mean 'static'?",
+    ),
+    (
+        "--config.sampling.threshold.low=0.5",
+        "sampling.threshold needs a name: one of static, dynamic",
+    ),
 ]
 
 
@@ -238,11 +261,18 @@ def test_a_folder_of_other_things_is_refused_before_anything_is_drawn(tmp_path, 
     [
         ({"JAX_NUM_PROCESSES": "2"}, "JAX_COORDINATOR_ADDRESS, JAX_PROCESS_ID must be set too"),
         ({"JAX_NUM_PROCESSES": "two"}, "JAX_NUM_PROCESSES must be a whole number, got 'two'"),
-        ({"JAX_PROCESS_ID": "2"}, "JAX_PROCESS_ID=2 must be at least 0 and less than JAX_NUM_PROCESSES=2"),
+        (
+            {"JAX_PROCESS_ID": "2"},
+            "JAX_PROCESS_ID=2 must be at least 0 and less than JAX_NUM_PROCESSES=2",
+        ),
     ],
 )
 def test_a_launcher_that_says_too_little_is_refused(variables, message, monkeypatch, refused):
-    whole = {"JAX_COORDINATOR_ADDRESS": "127.0.0.1:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "0"}
+    whole = {
+        "JAX_COORDINATOR_ADDRESS": "127.0.0.1:1",
+        "JAX_NUM_PROCESSES": "2",
+        "JAX_PROCESS_ID": "0",
+    }
     for name, value in (variables if "set too" in message else {**whole, **variables}).items():
         monkeypatch.setenv(name, value)
     assert message in refused("sample", f"--workdir={tiny.toy_run()}")
@@ -259,7 +289,9 @@ def test_two_processes_leave_the_samples_of_one(workdir, wanted):
 
 @pytest.mark.slow
 def test_processes_killed_in_the_middle_and_resumed_by_another_number_of_them(workdir):
-    """Many small batches: 1 process is killed, then 2 of another batch size are, then 1 of a third ends it."""
+    """Many small batches: 1 process is killed, then 2 of another batch size are, then 1
+    of a third ends it.
+    """
     folder, many = workdir / "samples", "--num_samples=3000"
     for processes, batch, least in ((1, 4, 40), (2, 6, 300)):
         running = started("sample", workdir, many, f"--batch={batch}", processes=processes)
@@ -297,7 +329,9 @@ def test_all_processes_fail_where_samples_are_not_finite(workdir):
     flags = ("--sampler=spoilt:Spoilt", *TWENTY)
     env = {"PYTHONPATH": os.pathsep.join([ROOT, str(workdir)])}
     texts = finished(started("sample", workdir, *flags, processes=2, env=env), code=1)
-    assert all("not finite" in errors or "another process has failed" in errors for _, errors in texts)
+    assert all(
+        "not finite" in errors or "another process has failed" in errors for _, errors in texts
+    )
     assert not (workdir / "samples" / "samples.npz").exists()
 
 

@@ -1,4 +1,6 @@
-"""Training again on a workdir: it goes on, is complete, or is refused where another model would be trained."""
+"""Training again on a workdir: it goes on, is complete, or is refused where another
+model would be trained.
+"""
 
 import json
 import signal
@@ -29,9 +31,15 @@ CHANGES = [
     ("parameterization.name=v", "parameterization.name='noise' where this config has 'v'"),
     ("data.num_examples=130", "data.num_examples=120 where this config has 130"),
     ("data.source=moons", "data.source='mixture' where this config has 'moons'"),
-    ("objective.weighting=likelihood", "objective.weighting='variance' where this config has 'likelihood'"),
+    (
+        "objective.weighting=likelihood",
+        "objective.weighting='variance' where this config has 'likelihood'",
+    ),
     ("seed=1", "seed=0 where this config has 1"),
-    ("training.averages=('power:0.1',)", "training.averages=[] where this config has ['power:0.1']"),
+    (
+        "training.averages=('power:0.1',)",
+        "training.averages=[] where this config has ['power:0.1']",
+    ),
 ]
 
 
@@ -57,13 +65,20 @@ def test_other_data_behind_the_same_name_are_refused(tmp_path, refused):
 
 
 def test_lengths_and_the_rest_may_change(workdir):
-    changes = ("training.num_steps=32", "optim.lr=0.01", "sampling.num_steps=5", "eval.batch_size=4")
+    changes = (
+        "training.num_steps=32",
+        "optim.lr=0.01",
+        "sampling.num_steps=5",
+        "eval.batch_size=4",
+    )
     text = tiny.run(*flags(workdir), *(f"--config.{change}" for change in changes))
     assert "found a checkpoint of step 30, going on to step 32" in text
     assert "trained  32 steps" in text
     saved = json.loads((workdir / "config.json").read_text())
     assert (saved["training"]["num_steps"], saved["sampling"]["num_steps"]) == (32, 5)
-    steps = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    steps = [
+        json.loads(line)["step"] for line in (workdir / "metrics.jsonl").read_text().splitlines()
+    ]
     assert steps == sorted(steps) and steps[-1] == 32
 
 

@@ -1,4 +1,6 @@
-"""A table whose columns have units: standardised in training, in its own units wherever a user sees it."""
+"""A table whose columns have units: standardised in training, in its own units wherever
+a user sees it.
+"""
 
 import json
 from pathlib import Path
@@ -34,9 +36,19 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("standardized")
     np.save(folder / "table.npy", TABLE)
     file = tiny.config_file(config_text(folder / "table.npy", 300), folder)
-    more = ("training.batch_size=128", "optim.lr=0.01", "optim.warmup=10", "training.ema_decay=0.98")
+    more = (
+        "training.batch_size=128",
+        "optim.lr=0.01",
+        "optim.warmup=10",
+        "training.ema_decay=0.98",
+    )
     more += ("model.hidden_sizes=(32,)", "training.eval_every=100", "training.checkpoint_every=100")
-    tiny.run("train", f"--config={file}", f"--workdir={folder / 'run'}", *(f"--config.{value}" for value in more))
+    tiny.run(
+        "train",
+        f"--config={file}",
+        f"--workdir={folder / 'run'}",
+        *(f"--config.{value}" for value in more),
+    )
     return folder / "run"
 
 
@@ -46,7 +58,11 @@ def workdir(trained, tmp_path):
 
 
 def toy_names():
-    return sorted(path.stem for path in Path(score_sde.configs.toy.__file__).parent.glob("*.py") if path.stem[0] != "_")
+    return sorted(
+        path.stem
+        for path in Path(score_sde.configs.toy.__file__).parent.glob("*.py")
+        if path.stem[0] != "_"
+    )
 
 
 def arrays(path):
@@ -60,23 +76,41 @@ def report(workdir):
 
 @pytest.mark.slow
 def test_samples_have_the_moments_of_the_data(workdir):
-    """Within 0.3 standard deviations and 25 %: a short training of a tiny network, with fixed seeds."""
-    tiny.run("sample", f"--workdir={workdir}", "--num_samples=400", "--batch=400", "--config.sampling.num_steps=20")
+    """Within 0.3 standard deviations and 25 %: a short training of a tiny network, with
+    fixed seeds.
+    """
+    tiny.run(
+        "sample",
+        f"--workdir={workdir}",
+        "--num_samples=400",
+        "--batch=400",
+        "--config.sampling.num_steps=20",
+    )
     samples = arrays(workdir / "samples" / "samples.npz")["samples"]
     assert samples.dtype == np.float32
     np.testing.assert_allclose((samples.mean(axis=0) - MEAN) / STD, 0.0, atol=0.3)
     np.testing.assert_allclose(samples.std(axis=0) / STD, 1.0, atol=0.25)
     rows = report(workdir)
     assert rows["distance: energy"].endswith("100 examples of each, standardised")
-    assert float(rows["distance: energy"].split()[0]) < 0.1  # in data units it would be of the size of the first column
+    assert (
+        float(rows["distance: energy"].split()[0]) < 0.1
+    )  # in data units it would be of the size of the first column
 
 
 def test_likelihoods_are_near_the_true_densities(workdir):
-    tiny.run("likelihood", f"--workdir={workdir}", "--num_examples=64", "--batch=64", "--config.eval.rtol=1e-4")
+    tiny.run(
+        "likelihood",
+        f"--workdir={workdir}",
+        "--num_examples=64",
+        "--batch=64",
+        "--config.eval.rtol=1e-4",
+    )
     found = arrays(workdir / "likelihood_test.npz")["log_prob"]
     examples = load_data(load(workdir).config).test[:64]
     truth = stats.norm.logpdf(examples, MEAN, STD).sum(axis=1)
-    assert abs(np.mean(found - truth)) < 0.3  # nats; without the units of the data it is off by log 1.2 + 25 more
+    assert (
+        abs(np.mean(found - truth)) < 0.3
+    )  # nats; without the units of the data it is off by log 1.2 + 25 more
     entropy = np.log(2 * np.pi * np.e * STD.prod())
     assert abs(np.mean(found) + entropy) < 0.6
 
@@ -90,8 +124,16 @@ def test_encoding_and_interpolation_keep_the_units(workdir):
     assert np.abs(found["latent"]).max() < 6.0
     row = report(workdir)["reconstruction error"]
     assert float(row.split()[0]) < 0.02 and "standard deviations of the data" in row
-    tiny.run("interpolate", f"--workdir={workdir}", "--num_pairs=2", "--num_steps=3", "--config.eval.rtol=1e-5")
-    ends = arrays(workdir / "interpolation" / "interpolation.npz")["levels"][:, [0, -1]].reshape(4, 2)
+    tiny.run(
+        "interpolate",
+        f"--workdir={workdir}",
+        "--num_pairs=2",
+        "--num_steps=3",
+        "--config.eval.rtol=1e-5",
+    )
+    ends = arrays(workdir / "interpolation" / "interpolation.npz")["levels"][:, [0, -1]].reshape(
+        4, 2
+    )
     np.testing.assert_allclose((ends - examples[:4]) / STD, 0.0, atol=0.05)
 
 
@@ -103,7 +145,9 @@ def test_the_statistics_are_those_of_the_training_data_and_saved(trained):
     np.testing.assert_allclose(model.scaling.std, train.std(axis=0), rtol=1e-7)
     assert model.config["example"]["mean"] == list(model.scaling.mean)
     y = load_data(model.config).test[0]
-    np.testing.assert_allclose(model.scaling.to_data(model.scaling.to_model(jax.random.key(0), y)), y, rtol=1e-6)
+    np.testing.assert_allclose(
+        model.scaling.to_data(model.scaling.to_model(jax.random.key(0), y)), y, rtol=1e-6
+    )
 
 
 @pytest.mark.slow
@@ -116,14 +160,19 @@ def test_an_exported_model_needs_no_data_and_draws_the_same(workdir, tmp_path):
     (tmp_path / "model" / "model.json").write_text(json.dumps(moved), encoding="utf-8")
     for folder in (workdir, tmp_path / "model"):
         tiny.run("sample", f"--workdir={folder}", "--num_samples=8")
-    ours, theirs = (arrays(folder / "samples" / "samples.npz")["samples"] for folder in (workdir, tmp_path / "model"))
+    ours, theirs = (
+        arrays(folder / "samples" / "samples.npz")["samples"]
+        for folder in (workdir, tmp_path / "model")
+    )
     np.testing.assert_array_equal(ours, theirs)
     assert abs(np.median(ours[:, 0]) - 50000) < 4 * 12000
 
 
 @pytest.mark.slow
 def test_an_exported_sampler_draws_in_data_units(workdir, tmp_path):
-    """To rounding: the same samples as those of the command, from one file that needs nothing of this package."""
+    """To rounding: the same samples as those of the command, from one file that needs
+    nothing of this package.
+    """
     steps = "--config.sampling.num_steps=20"
     tiny.run("export", f"--workdir={workdir}", f"--sampler={tmp_path / 'sampler'}", steps)
     call = jax.jit(jax.export.deserialize(bytearray((tmp_path / "sampler").read_bytes())).call)
@@ -140,7 +189,10 @@ def test_a_resumed_run_has_the_bits_of_one_that_was_never_interrupted(tmp_path):
     for workdir, lengths in {"whole": (6,), "parts": (3, 6)}.items():
         for length in lengths:
             tiny.run(
-                "train", f"--config={file}", f"--workdir={tmp_path / workdir}", f"--config.training.num_steps={length}"
+                "train",
+                f"--config={file}",
+                f"--workdir={tmp_path / workdir}",
+                f"--config.training.num_steps={length}",
             )
     whole, parts = load(tmp_path / "whole"), load(tmp_path / "parts")
     assert whole.step == parts.step == 6 and whole.scaling == parts.scaling
@@ -150,10 +202,15 @@ def test_a_resumed_run_has_the_bits_of_one_that_was_never_interrupted(tmp_path):
 @pytest.mark.slow
 def test_a_run_does_not_go_on_with_data_of_other_statistics(tmp_path, refused):
     np.save(tmp_path / "table.npy", TABLE)
-    train = ("train", f"--config={tiny.config_file(config_text(tmp_path / 'table.npy', 1), tmp_path)}")
+    train = (
+        "train",
+        f"--config={tiny.config_file(config_text(tmp_path / 'table.npy', 1), tmp_path)}",
+    )
     train += (f"--workdir={tmp_path / 'run'}",)
     tiny.run(*train)
-    assert "data.standardize=True where this config has None" in refused(*train, "--config.data.standardize=False")
+    assert "data.standardize=True where this config has None" in refused(
+        *train, "--config.data.standardize=False"
+    )
     np.save(tmp_path / "table.npy", TABLE + 1.0)
     assert "holds a run with example.mean=[" in refused(*train)
 
@@ -162,7 +219,9 @@ def test_a_trained_model_keeps_its_standardisation(trained, refused):
     line = refused("sample", f"--workdir={trained}", "--config.data.standardize=False")
     assert "data.standardize cannot be changed: the model was trained with standardize=True" in line
     line = refused("sample", f"--workdir={tiny.toy_run()}", "--config.data.standardize=True")
-    assert "data.standardize cannot be changed: the model was trained with standardize=False" in line
+    assert (
+        "data.standardize cannot be changed: the model was trained with standardize=False" in line
+    )
 
 
 def test_a_config_without_it_is_the_same_as_one_that_says_no(tmp_path):
@@ -173,16 +232,30 @@ def test_a_config_without_it_is_the_same_as_one_that_says_no(tmp_path):
 
 
 WRONG = [
-    ("digits/vp", "data.standardize=True", "data.standardize=True is for continuous data, these have 17 levels"),
+    (
+        "digits/vp",
+        "data.standardize=True",
+        "data.standardize=True is for continuous data, these have 17 levels",
+    ),
     ("experiment.py", "data.standardize=yes", "data.standardize must be True or False, got 'yes'"),
-    ("experiment.py", "data.source=npy:constant.npy", "data: standardize: column 1 of the training data is constant"),
+    (
+        "experiment.py",
+        "data.source=npy:constant.npy",
+        "data: standardize: column 1 of the training data is constant",
+    ),
     ("experiment.py", "data.source=npy:broken.npy", "has a NaN or infinite value"),
-    ("experiment.py", "data.source=npy:offset.npy", "column 0 of the training data has mean 1e+09 and standard dev"),
+    (
+        "experiment.py",
+        "data.source=npy:offset.npy",
+        "column 0 of the training data has mean 1e+09 and standard dev",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("config", "override", "message"), WRONG)
-def test_what_cannot_be_standardised_is_refused_in_one_line(config, override, message, tmp_path, monkeypatch, refused):
+def test_what_cannot_be_standardised_is_refused_in_one_line(
+    config, override, message, tmp_path, monkeypatch, refused
+):
     monkeypatch.chdir(tmp_path)
     text = config_text("table.npy")
     tiny.config_file(text.replace("True", "None") if "yes" in override else text, tmp_path)
@@ -190,7 +263,9 @@ def test_what_cannot_be_standardised_is_refused_in_one_line(config, override, me
     np.save("constant.npy", np.stack([TABLE[:, 0], np.full(1000, 0.1)], axis=1))
     np.save("broken.npy", np.where(np.arange(1000)[:, None] == 5, np.nan, TABLE))
     np.save("offset.npy", TABLE * [0.01, 1.0] + [1e9, 0.0])
-    assert message in refused("train", f"--config={config}", "--workdir=run", f"--config.{override}")
+    assert message in refused(
+        "train", f"--config={config}", "--workdir=run", f"--config.{override}"
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -198,16 +273,31 @@ def test_what_cannot_be_standardised_is_refused_in_one_line(config, override, me
     ("example", "message"),
     [
         ({"mean": [1.0, 2.0]}, "data: 2 means do not belong to 0 standard deviations"),
-        ({"mean": [1.0, 2.0], "std": [1.0, 0]}, "data: standard deviations must be positive, and all finite"),
+        (
+            {"mean": [1.0, 2.0], "std": [1.0, 0]},
+            "data: standard deviations must be positive, and all finite",
+        ),
         (
             {"mean": [1.0] * 3, "std": [1.0] * 3},
             "example: 3 means and standard deviations do not fit examples of shape",
         ),
-        ({"mean": 5, "std": [1.0, 1.0]}, "example.mean must be a sequence of finite numbers, got 5"),
-        ({"mean": [1.0, 1.0], "std": ["1", None]}, "example.std must be a sequence of finite numbers, got ['1', None]"),
+        (
+            {"mean": 5, "std": [1.0, 1.0]},
+            "example.mean must be a sequence of finite numbers, got 5",
+        ),
+        (
+            {"mean": [1.0, 1.0], "std": ["1", None]},
+            "example.std must be a sequence of finite numbers, got ['1', None]",
+        ),
         ({}, "data.standardize cannot be changed: the model was trained with standardize=False"),
-        ({"mean": [1.0] * 999, "std": [0.0] * 999}, "data: standard deviations must be positive, and all finite"),
-        ({"mean": ["1"] * 999, "std": [1.0] * 999}, "example.mean must be a sequence of finite numbers, got ['1', "),
+        (
+            {"mean": [1.0] * 999, "std": [0.0] * 999},
+            "data: standard deviations must be positive, and all finite",
+        ),
+        (
+            {"mean": ["1"] * 999, "std": [1.0] * 999},
+            "example.mean must be a sequence of finite numbers, got ['1', ",
+        ),
     ],
 )
 def test_a_damaged_config_is_refused_in_one_line(example, message, trained):
@@ -221,12 +311,19 @@ def test_a_damaged_config_is_refused_in_one_line(example, message, trained):
 
 def test_data_of_another_scale_are_warned_of_before_training(tmp_path):
     np.save(tmp_path / "table.npy", TABLE)
-    file = tiny.config_file(config_text(tmp_path / "table.npy", 1).replace(STANDARDIZED, ""), tmp_path)
+    file = tiny.config_file(
+        config_text(tmp_path / "table.npy", 1).replace(STANDARDIZED, ""), tmp_path
+    )
     text = tiny.run("train", f"--config={file}", f"--workdir={tmp_path / 'run'}")
     lines = [line for line in text.splitlines() if line.startswith("warning: ")]
-    assert len(lines) == 1 and lines[0].endswith("standardise them by --config.data.standardize=True")
+    assert len(lines) == 1 and lines[0].endswith(
+        "standardise them by --config.data.standardize=True"
+    )
     start = "warning: the data do not suit the SDE: column 0 has mean "
-    assert lines[0].startswith(start) and abs(float(lines[0].removeprefix(start).split()[0]) - 50000) < 2000
+    assert (
+        lines[0].startswith(start)
+        and abs(float(lines[0].removeprefix(start).split()[0]) - 50000) < 2000
+    )
     assert text.index("warning: ") < text.index("train: 1/1 steps")
 
 
@@ -242,4 +339,6 @@ def test_standardised_data_have_a_scale_too(tmp_path):
     with abstract_init():
         assert scale_warning(build(config)) is None
         config.sde = section("brownian")
-        assert "standardised data do not suit the SDE: column 0 has mean 0 and" in scale_warning(build(config))
+        assert "standardised data do not suit the SDE: column 0 has mean 0 and" in scale_warning(
+            build(config)
+        )

@@ -1,4 +1,6 @@
-"""Files that cannot be read and platforms that cannot be started: one line, an exit code, and nothing is touched."""
+"""Files that cannot be read and platforms that cannot be started: one line, an exit
+code, and nothing is touched.
+"""
 
 import errno
 import logging
@@ -28,7 +30,8 @@ from score_sde.loading import load
 from score_sde.training.checkpoint_files import quiet_orbax
 from score_sde.unreadable import UnreadableError
 
-# Arrays are read in many threads: where one read fails, the others answer to a loop that is gone.
+# Arrays are read in many threads: where one read fails, the others answer to a loop
+# that is gone.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 main_module = sys.modules["score_sde.cli.main"]  # the package has a function of this name
@@ -42,7 +45,9 @@ def workdir(tmp_path):
 
 
 def listing(folder):
-    return {str(path): (path.lstat().st_ino, path.lstat().st_mtime_ns) for path in folder.rglob("*")}
+    return {
+        str(path): (path.lstat().st_ino, path.lstat().st_mtime_ns) for path in folder.rglob("*")
+    }
 
 
 def unreadable(capsys, *argv):
@@ -64,13 +69,21 @@ def train(workdir):
     return "train", f"--config={tiny.config_file(tiny.TOY, workdir.parent)}", f"--workdir={workdir}"
 
 
-def test_a_run_whose_checkpoint_cannot_be_read_touches_nothing_and_resumes_later(workdir, capsys, monkeypatch):
-    longer, before = (*train(workdir), "--config.training.num_steps=31"), listing(workdir / "checkpoints")
+def test_a_run_whose_checkpoint_cannot_be_read_touches_nothing_and_resumes_later(
+    workdir, capsys, monkeypatch
+):
+    longer, before = (
+        (*train(workdir), "--config.training.num_steps=31"),
+        listing(workdir / "checkpoints"),
+    )
     with monkeypatch.context() as patch, tiny.quick_compilation():
         patch.setattr(ocp.PyTreeCheckpointHandler, "restore", fail)
         for _ in range(2):  # whoever tries again finds all as it was
             line = unreadable(capsys, *longer)
-            assert f"the checkpoint {workdir}/checkpoints/30: Stale file handle: /a/file; nothing is moved" in line
+            assert (
+                f"the checkpoint {workdir}/checkpoints/30: Stale file handle: /a/file; nothing is "
+                "moved" in line
+            )
     assert listing(workdir / "checkpoints") == before
     assert "found a checkpoint of step 30, going on to step 31" in tiny.run(*longer)
 
@@ -92,7 +105,8 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_refused_every_time(workdir, 
     for _ in range(2):
         line = refused(*train(workdir))
         assert (
-            f"no sound checkpoint in {workdir}/checkpoints: all are damaged (30: its seal is missing); to start" in line
+            f"no sound checkpoint in {workdir}/checkpoints: all are damaged (30: its seal is "
+            "missing); to start" in line
         )
     assert listing(workdir) == before
 
@@ -103,8 +117,9 @@ def test_a_run_does_not_begin_anew_beside_its_damaged_checkpoints(workdir, refus
     for step in ("20", "30"):
         (checkpoints / step).rename(checkpoints / "damaged" / step)
     before = listing(workdir)
-    assert f"no checkpoint in {checkpoints} but damaged ones in {checkpoints}/damaged: to start from " in refused(
-        *train(workdir)
+    assert (
+        f"no checkpoint in {checkpoints} but damaged ones in {checkpoints}/damaged: to start from "
+        in refused(*train(workdir))
     )
     assert listing(workdir) == before
 
@@ -126,7 +141,9 @@ def finish(parts):
     """What is computed, each batch as it is written."""
     computed = []
     work = shared_work.Work("sample", "samples", 12, 8)
-    shared_work.finish(work, parts, lambda indices, *rest: computed.append(indices) or rows(indices))
+    shared_work.finish(
+        work, parts, lambda indices, *rest: computed.append(indices) or rows(indices)
+    )
     return computed
 
 
@@ -146,8 +163,12 @@ def test_a_finished_part_that_is_damaged_is_renamed_and_never_removed(parts, cap
     torn = path.read_bytes()[:200]
     path.write_bytes(torn)
     assert finish(parts) == [range(8)]
-    assert f"damaged, to be made anew: {path} (kept as {path.name}.damaged)" in capsys.readouterr().err
-    assert np.concatenate([part["samples"] for part in parts.read(12)])[:, 0].tolist() == list(range(12))
+    assert (
+        f"damaged, to be made anew: {path} (kept as {path.name}.damaged)" in capsys.readouterr().err
+    )
+    assert np.concatenate([part["samples"] for part in parts.read(12)])[:, 0].tolist() == list(
+        range(12)
+    )
     parts.remove(12)
     assert [entry.name for entry in parts.folder.iterdir()] == [f"{path.name}.damaged"]
     assert (parts.folder / f"{path.name}.damaged").read_bytes() == torn
@@ -156,7 +177,9 @@ def test_a_finished_part_that_is_damaged_is_renamed_and_never_removed(parts, cap
 def test_one_that_is_damaged_later_fails_in_one_line(parts):
     (parts.folder / "00000008-00000012.npz").write_bytes(b"")
     with pytest.raises(
-        OSError, match=r"00000008-00000012\.npz is damaged \(.*\): run again, and its rows are computed anew$"
+        OSError,
+        match=r"00000008-00000012\.npz is damaged \(.*\): run again, and its rows are computed "
+        r"anew$",
     ):
         list(parts.read(12))
 
@@ -189,7 +212,9 @@ def test_parts_of_another_user_stay():
         for path in parts.folder.iterdir():
             path.chmod(0o600)
         before = listing(Path(name))
-        message = r"^cannot read the finished part .*: Permission denied: .*; nothing is moved or removed"
+        message = (
+            r"^cannot read the finished part .*: Permission denied: .*; nothing is moved or removed"
+        )
         with another_user(), pytest.raises(UnreadableError, match=message):
             finish(parts)
         assert listing(Path(name)) == before
@@ -221,11 +246,18 @@ def test_every_verb_names_a_platform_that_is_not_there(tmp_path):
     environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": ROOT, "JAX_PLATFORMS": "nosuch"}
     command = [sys.executable, "-c", PLATFORM, str(workdir)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    codes = [line for line in done.stdout.splitlines() if line.split(" ")[0] in (*WITH_DEVICES, "help")]
+    codes = [
+        line for line in done.stdout.splitlines() if line.split(" ")[0] in (*WITH_DEVICES, "help")
+    ]
     assert codes == [*(f"{verb} 2" for verb in WITH_DEVICES), "help 0"]
     lines = done.stderr.splitlines()
-    assert [line.partition(": ")[0] for line in lines] == [f"score-sde {verb}" for verb in WITH_DEVICES], done.stderr
-    assert all(": no nosuch device: Backend 'nosuch' is not in the list of known backends" in line for line in lines)
+    assert [line.partition(": ")[0] for line in lines] == [
+        f"score-sde {verb}" for verb in WITH_DEVICES
+    ], done.stderr
+    assert all(
+        ": no nosuch device: Backend 'nosuch' is not in the list of known backends" in line
+        for line in lines
+    )
     assert not workdir.exists()
 
 
@@ -240,7 +272,8 @@ def test_a_library_call_says_so_too(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("number", "kind"), [(errno.ESTALE, UnreadableError), (errno.EIO, UnreadableError), (errno.EACCES, Refusal)]
+    ("number", "kind"),
+    [(errno.ESTALE, UnreadableError), (errno.EIO, UnreadableError), (errno.EACCES, Refusal)],
 )
 def test_a_disk_that_does_not_answer_is_no_wrong_input(number, kind):
     with pytest.raises(kind, match=f"^{os.strerror(number)}: a$"), refusals():
@@ -278,8 +311,14 @@ def test_reads_of_orbax_that_nobody_waits_for_say_nothing(source, shown, monkeyp
 def test_its_tasks_say_nothing_to_the_log(caplog):
     quiet_orbax()
     logger = logging.getLogger("asyncio")
-    logger.error("Task exception was never retrieved\nfuture: <Task coro=<f() done, defined at /lib/orbax/io.py:3>>")
-    logger.error("Task exception was never retrieved\nfuture: <Task coro=<f() done, defined at /usr/lib/io.py:3>>")
+    logger.error(
+        "Task exception was never retrieved\nfuture: <Task coro=<f() done, defined at "
+        "/lib/orbax/io.py:3>>"
+    )
+    logger.error(
+        "Task exception was never retrieved\nfuture: <Task coro=<f() done, defined at "
+        "/usr/lib/io.py:3>>"
+    )
     (record,) = caplog.records
     assert "/usr/lib/io.py" in record.getMessage()
 
@@ -288,4 +327,6 @@ def test_launch_gives_the_code_and_tries_again_as_often_as_it_may(tmp_path, caps
     program = f"open({str(tmp_path / 'runs')!r}, 'a').write('x'); raise SystemExit(74)"
     launch = local_processes.Launch((sys.executable, "-c", program), 1, restarts=1, grace=1.0)
     assert local_processes.run(launch) == 74
-    assert (tmp_path / "runs").read_text() == "xx" and "ended with code 74" in capsys.readouterr().err
+    assert (
+        tmp_path / "runs"
+    ).read_text() == "xx" and "ended with code 74" in capsys.readouterr().err

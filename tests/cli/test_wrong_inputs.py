@@ -1,4 +1,6 @@
-"""Everything that can be wrong before a run starts: one line, exit code 2, and nothing is written."""
+"""Everything that can be wrong before a run starts: one line, exit code 2, and nothing
+is written.
+"""
 
 import numpy as np
 import pytest
@@ -8,7 +10,9 @@ from PIL import Image
 
 @pytest.fixture
 def experiment(tmp_path, monkeypatch):
-    """A folder with a config file, to run in; what lies in it besides must be gone or as it was afterwards."""
+    """A folder with a config file, to run in; what lies in it besides must be gone or
+    as it was afterwards.
+    """
     monkeypatch.chdir(tmp_path)
     tiny.config_file(tiny.TOY, tmp_path)
     return tmp_path
@@ -25,12 +29,24 @@ FLAGS = [
     (["--config=experiment.py", "--workdir="], "--workdir is missing"),
     (["--config=", "--workdir=w"], "--config has no value"),
     (["--config", "--workdir=w"], "--config has no value"),
-    (["--config=experimnet.py", "--workdir=w"], "no config file 'experimnet.py', did you mean 'experiment.py'?"),
+    (
+        ["--config=experimnet.py", "--workdir=w"],
+        "no config file 'experimnet.py', did you mean 'experiment.py'?",
+    ),
     (["--config=experiment.py", "--workdri=w"], "unknown flag --workdri, did you mean 'workdir'?"),
-    (["--config=experiment.py", "--workdir=w", "--zzz"], "unknown flag --zzz; --help lists the flags"),
-    (["--config=experiment.py", "--workdir=w", "zzz"], "unexpected argument 'zzz': flags are written --flag=value"),
+    (
+        ["--config=experiment.py", "--workdir=w", "--zzz"],
+        "unknown flag --zzz; --help lists the flags",
+    ),
+    (
+        ["--config=experiment.py", "--workdir=w", "zzz"],
+        "unexpected argument 'zzz': flags are written --flag=value",
+    ),
     (["--config=experiment.py", "--workdir=w", "--flagfile=none"], "Unable to open flagfile"),
-    (["--config=experiment.py", "--workdir=experiment.py"], "experiment.py is a file where a folder is needed"),
+    (
+        ["--config=experiment.py", "--workdir=experiment.py"],
+        "experiment.py is a file where a folder is needed",
+    ),
     (["--config=experiment.py", "--workdir=experiment.py/w"], "Not a directory: experiment.py/w"),
     (["--config=experiment.py", "--workdir=/proc/w"], "/proc/w"),
     (
@@ -40,7 +56,8 @@ FLAGS = [
             "--config.eval.max_examples={'a': 1}",
             "--config.eval.max_examples=b",
         ],
-        "the flags give max_examples values of several types: --config.eval.max_examples={'a': 1} and --config.eval",
+        "the flags give max_examples values of several types: --config.eval.max_examples={'a': 1} "
+        "and --config.eval",
     ),
 ]
 
@@ -53,12 +70,18 @@ def test_flags(argv, message, experiment, refused):
 
 
 VALUES = [
-    ("training.num_step=3", "training has no key 'num_step', did you mean 'num_steps'?; keys: num_steps, batch_size"),
+    (
+        "training.num_step=3",
+        "training has no key 'num_step', did you mean 'num_steps'?; keys: num_steps, batch_size",
+    ),
     (
         "trainin.num_steps=3",
         "--config.trainin.num_steps: the config has no section 'trainin', did you mean 'training'?",
     ),
-    ("trainin=3", "the config has no section 'trainin', did you mean 'training'?; sections: seed, sde"),
+    (
+        "trainin=3",
+        "the config has no section 'trainin', did you mean 'training'?; sections: seed, sde",
+    ),
     ("example.shape=3", "the config has no section 'example'"),
     ("=3", "unknown flag --config.: the config is changed by --config.section.key=value"),
     ("sde..x=3", "unknown flag --config.sde..x"),
@@ -71,8 +94,14 @@ VALUES = [
     ("training.num_steps=True", "--config.training.num_steps must be an integer, got 'True'"),
     ("training.num_steps=-1", "training.num_steps must be at least 1, got -1"),
     ("training.num_steps=0", "training.num_steps must be at least 1, got 0"),
-    ("training.num_steps=2147483648", "training.num_steps must be at most 2147483647, got 2147483648"),
-    ("training.batch_size=99999999999", "training.batch_size must be at most 2147483647, got 99999999999"),
+    (
+        "training.num_steps=2147483648",
+        "training.num_steps must be at most 2147483647, got 2147483648",
+    ),
+    (
+        "training.batch_size=99999999999",
+        "training.batch_size must be at most 2147483647, got 99999999999",
+    ),
     ("training.divergence={'name':'exact'}", "training has no key 'divergence'"),
     ("training.batch_size=0", "training.batch_size must be at least 1, got 0"),
     ("training.num_microbatches=3", "evenly over 8 devices and 3 microbatches: take 24"),
@@ -87,26 +116,45 @@ VALUES = [
         "training.averages=power:0.1",
         "training.averages must be a tuple of texts such as ('power:0.05','power:0.1'), got",
     ),
-    ("training.averages=('powr:0.1',)", "unknown training.averages 'powr:0.1', did you mean 'power'?; known: decay,"),
+    (
+        "training.averages=('powr:0.1',)",
+        "unknown training.averages 'powr:0.1', did you mean 'power'?; known: decay,",
+    ),
     (
         "training.averages=('power',)",
         "training.averages must be texts NAME:VALUE, with NAME one of decay, half_life, p",
     ),
-    ("training.averages=('power:0.5',)", "training.averages 'power:0.5': the relative width sigma_rel of an average"),
-    ("training.averages=('half_life:9,ramp=x',)", "training.averages.ramp must be a finite number or None, got 'x'"),
-    ("training.averages=('power:.1','power:0.10')", "training.averages has the same twice: PowerEMA(sigma_rel=0.1)"),
-    ("training.snapshot_every=5", "training.snapshot_every needs power averages: training.averages=('power:0.05',"),
+    (
+        "training.averages=('power:0.5',)",
+        "training.averages 'power:0.5': the relative width sigma_rel of an average",
+    ),
+    (
+        "training.averages=('half_life:9,ramp=x',)",
+        "training.averages.ramp must be a finite number or None, got 'x'",
+    ),
+    (
+        "training.averages=('power:.1','power:0.10')",
+        "training.averages has the same twice: PowerEMA(sigma_rel=0.1)",
+    ),
+    (
+        "training.snapshot_every=5",
+        "training.snapshot_every needs power averages: training.averages=('power:0.05',",
+    ),
     ("training.snapshot_every=-1", "training.snapshot_every must not be negative, got -1"),
     (
         "objective.name=classification",
-        "the config of a classifier, which its objective makes it, has an unknown section 'eval'; sections: seed, sde",
+        "the config of a classifier, which its objective makes it, has an unknown section 'eval'; "
+        "sections: seed, sde",
     ),
     (
         "objective.name=dequantization",
         "its objective makes this a config of a dequantizer: score-sde train-dequantizer",
     ),
     ("seed=-1", "seed must be a whole number from 0 to 4294967295, got -1"),
-    ("seed=99999999999999999999", "seed must be a whole number from 0 to 4294967295, got 99999999999999999999"),
+    (
+        "seed=99999999999999999999",
+        "seed must be a whole number from 0 to 4294967295, got 99999999999999999999",
+    ),
     ("seed=x", "--config.seed must be an integer, got 'x'"),
     (
         "sde.name=vpp",
@@ -116,16 +164,31 @@ VALUES = [
     ("sde.beta_max=nan", "sde.beta_max must be a finite number, got nan"),
     ("sde.beta_max=inf", "sde.beta_max must be a finite number, got inf"),
     ("sde.beta_min=30.0", "sde: beta_min=30.0, beta_max=20.0: 0 < beta_min <= beta_max must hold"),
-    ("sde.sigma_max=5.0", "sde 'vp' has no key 'sigma_max'; keys: beta_min, beta_max, t_min, t_max"),
+    (
+        "sde.sigma_max=5.0",
+        "sde 'vp' has no key 'sigma_max'; keys: beta_min, beta_max, t_min, t_max",
+    ),
     ("sde.t_min=1.0", "sde: t_min=1.0 and t_max=1.0 must satisfy 0 < t_min < t_max"),
     ("sde.t_min=-1.0", "sde: t_min=-1.0 and t_max=1.0 must satisfy"),
     ("sde.name=no_such_module:SDE", "sde 'no_such_module:SDE': no module 'no_such_module'"),
     ("sde.name=math:sinn", "module 'math' has no function or class 'sinn', did you mean 'sin'?"),
-    ("sde.name=score_sde.sampling:Heun", "sde 'score_sde.sampling:Heun' gives Heun where SDE is expected"),
+    (
+        "sde.name=score_sde.sampling:Heun",
+        "sde 'score_sde.sampling:Heun' gives Heun where SDE is expected",
+    ),
     ("model.name=nlp", "unknown model 'nlp', did you mean 'mlp'?; known: mlp, unet, ddpm, ncsnpp,"),
-    ("model.hidden_sizes=(1048576,1048576)", "model: not enough memory for 4398046511104 bytes: a smaller batch"),
-    ("model.name=unet", "model: a U-Net takes images of shape (height, width, channels), got data of shape (2,)"),
-    ("model.embeding_dim=8", "model 'mlp' has no key 'embeding_dim', did you mean 'embedding_dim'?"),
+    (
+        "model.hidden_sizes=(1048576,1048576)",
+        "model: not enough memory for 4398046511104 bytes: a smaller batch",
+    ),
+    (
+        "model.name=unet",
+        "model: a U-Net takes images of shape (height, width, channels), got data of shape (2,)",
+    ),
+    (
+        "model.embeding_dim=8",
+        "model 'mlp' has no key 'embeding_dim', did you mean 'embedding_dim'?",
+    ),
     ("model.hidden_sizes=(8,'a')", "model.hidden_sizes must be a sequence, each a whole number"),
     ("model.hidden_sizes=(8", "model.hidden_sizes must be a sequence, each a whole number, got"),
     ("model.activation=silly", "activation must be one of"),
@@ -133,19 +196,34 @@ VALUES = [
     ("parameterization.name=nois", "unknown parameterization 'nois', did you mean 'noise'?"),
     ("parameterization.time_label=time", "unknown parameterization.time_label 'time'"),
     ("objective.name=denoise", "unknown objective 'denoise', did you mean 'denoising'?"),
-    ("objective.weighting=varance", "unknown objective.weighting 'varance', did you mean 'variance'?"),
+    (
+        "objective.weighting=varance",
+        "unknown objective.weighting 'varance', did you mean 'variance'?",
+    ),
     ("objective.reduce=sum", "objective.reduce must be one of 'mean', 'half_sum', got 'sum'"),
-    ("objective.time_sampling.name=unifrom", "unknown objective.time_sampling 'unifrom', did you mean 'uniform'?"),
+    (
+        "objective.time_sampling.name=unifrom",
+        "unknown objective.time_sampling 'unifrom', did you mean 'uniform'?",
+    ),
     (
         "objective.time_sampling.t_mni=1e-3",
         "objective.time_sampling 'uniform' has no key 't_mni', did you mean 't_min'?",
     ),
-    ("objective.time_sampling.t_min=2.0", "objective.time_sampling.t_min=2.0 must be less than sde.t_max=1.0"),
-    ("objective.time_sampling.t_min=0.0", "t_min=0.0 must be positive: the score is infinite at t = 0"),
+    (
+        "objective.time_sampling.t_min=2.0",
+        "objective.time_sampling.t_min=2.0 must be less than sde.t_max=1.0",
+    ),
+    (
+        "objective.time_sampling.t_min=0.0",
+        "t_min=0.0 must be positive: the score is infinite at t = 0",
+    ),
     ("optim.name=adamm", "unknown optim 'adamm', did you mean 'adam'?"),
     ("optim.lr=-1.0", "optim: lr must not be negative, not -1.0"),
     ("optim.warmup=-1", "optim: warmup must be a number of steps from 0 to 2147483647, not -1"),
-    ("sampling.name=huen", "unknown sampling 'huen', did you mean 'heun'?; known: euler_maruyama, shark, sra1"),
+    (
+        "sampling.name=huen",
+        "unknown sampling 'huen', did you mean 'heun'?; known: euler_maruyama, shark, sra1",
+    ),
     ("sampling.num_steps=0", "sampling: num_steps=0 must be at least 1"),
     ("sampling.num_steps=2147483648", "sampling: num_steps=2147483648 must be at most 2147483647"),
     ("sampling.grid=unifrom", "unknown sampling.grid 'unifrom', did you mean 'uniform'?"),
@@ -154,9 +232,15 @@ VALUES = [
     ("sampling.denoise=2", "sampling.denoise must be True or False, got 2"),
     ("sampling.rtol=1e-3", "sampling 'heun' has no key 'rtol'; keys: num_steps, grid"),
     ("data.source=digit", "unknown data source 'digit', did you mean 'digits'?"),
-    ("data.num_example=9", "data source 'mixture' has no key 'num_example', did you mean 'num_examples'?"),
+    (
+        "data.num_example=9",
+        "data source 'mixture' has no key 'num_example', did you mean 'num_examples'?",
+    ),
     ("data.num_examples=1", "num_examples must be at least 2"),
-    ("data.num_examples=1000000000000", "data: not enough memory for 7.28 TiB: a smaller batch, model or data set"),
+    (
+        "data.num_examples=1000000000000",
+        "data: not enough memory for 7.28 TiB: a smaller batch, model or data set",
+    ),
     ("data.num_examples=99999999999999999999", "data: Maximum allowed dimension exceeded"),
     ("data.seed=-1", "seed must be between 0 and 2**64 - 1, not -1"),
     ("data.centered=2", "data.centered must be True or False, got 2"),
@@ -168,8 +252,14 @@ VALUES = [
     ("eval.batch_size=0", "eval.batch_size must be at least 1, got 0"),
     ("eval.max_examples=0", "eval.max_examples must be at least 1, got 0"),
     ("eval.divergence.name=exakt", "unknown eval.divergence 'exakt', did you mean 'exact'?"),
-    ("eval.divergence.num_probes=1", "eval.divergence 'exact' has no key 'num_probes'; keys: chunk_size"),
-    ("eval.divergence={'name':'hutchinson','num_probes':0}", "eval.divergence: num_probes=0 must be at least 1"),
+    (
+        "eval.divergence.num_probes=1",
+        "eval.divergence 'exact' has no key 'num_probes'; keys: chunk_size",
+    ),
+    (
+        "eval.divergence={'name':'hutchinson','num_probes':0}",
+        "eval.divergence: num_probes=0 must be at least 1",
+    ),
     (
         "eval.divergence={'name':'hutchinson','kind':'sign'}",
         "must be one of 'rademacher', 'gaussian', 'sphere', got 'sign'",
@@ -179,7 +269,10 @@ VALUES = [
         "unknown sampling.predictor 'euler'; known: reverse",
     ),
     ("sampling={'name':'predictor_corrector','snr':-1.0}", "sampling: snr=-1.0 must be positive"),
-    ("sampling={'name':'probability_flow','solver':'tsit6'}", "sampling.solver must be one of 'tsit5', 'dopri5'"),
+    (
+        "sampling={'name':'probability_flow','solver':'tsit6'}",
+        "sampling.solver must be one of 'tsit5', 'dopri5'",
+    ),
 ]
 
 
@@ -195,23 +288,32 @@ FILES = [
     ("config = {}", "the config lacks the section 'seed'"),
     ("config.trainin = 3", "the config has an unknown section 'trainin', did you mean 'training'?"),
     ("config.training.num_step = 3", "training has no key 'num_step', did you mean 'num_steps'?"),
-    ("del config.optim", "the config lacks the section 'optim'; start from the defaults of configs/default.py"),
+    (
+        "del config.optim",
+        "the config lacks the section 'optim'; start from the defaults of configs/default.py",
+    ),
     ("config.optimm.lr = 3", "AttributeError: 'optimm'"),
     ("config.optim.lr = 'fast'", "TypeError: Could not override field 'lr'"),
     ("del config.optim.lr", "optim 'adam' needs lr"),
     (
         "config.objective.name = 'classification'; del config.eval",
-        "the config of a classifier, which its objective makes it, has an unknown section 'parameterization'; sections",
+        "the config of a classifier, which its objective makes it, has an unknown section "
+        "'parameterization'; sections",
     ),
     (
         "del config.parameterization",
-        "the config of a score model, which its objective makes it, lacks the section 'parameterization'; start from",
+        "the config of a score model, which its objective makes it, lacks the section "
+        "'parameterization'; start from",
     ),
     (
         "del config.sde.name",
-        "sde needs a name: one of vp, subvp, ve, edm, cosine, discrete_vp, rectified_flow, brownian, or package.module",
+        "sde needs a name: one of vp, subvp, ve, edm, cosine, discrete_vp, rectified_flow, "
+        "brownian, or package.module",
     ),
-    ("del config.training; config.training = 3", "training must be a section of keys and values, got 3"),
+    (
+        "del config.training; config.training = 3",
+        "training must be a section of keys and values, got 3",
+    ),
     (
         "config.objective = section('denoising', weighting=print)",
         "objective.weighting must be a plain value, got builti",
@@ -275,6 +377,8 @@ DATA = [
 @pytest.mark.parametrize(("source", "message"), DATA)
 def test_data(source, message, experiment, refused):
     write_data(experiment)
-    line = refused("train", "--config=experiment.py", "--workdir=w", f"--config.data={{'source':'{source}'}}")
+    line = refused(
+        "train", "--config=experiment.py", "--workdir=w", f"--config.data={{'source':'{source}'}}"
+    )
     assert message in line
     assert not (experiment / "w").exists()

@@ -1,4 +1,6 @@
-"""Workdirs that a verb cannot work with, and overrides that do not go with a trained model: refused in one line."""
+"""Workdirs that a verb cannot work with, and overrides that do not go with a trained
+model: refused in one line.
+"""
 
 import os
 
@@ -19,12 +21,16 @@ def test_a_workdir_that_is_none(verb, tmp_path, monkeypatch, refused):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
     (tmp_path / "runs" / "digits" / "checkpoints").mkdir(parents=True)
-    assert "no such workdir: runs/digit, did you mean 'runs/digits'?" in refused(verb, "--workdir=runs/digit")
+    assert "no such workdir: runs/digit, did you mean 'runs/digits'?" in refused(
+        verb, "--workdir=runs/digit"
+    )
     assert "no such workdir: zzz" in refused(verb, "--workdir=zzz")
     assert "no checkpoints in file: train with `score-sde train" in refused(verb, "--workdir=file")
     assert "no checkpoints in runs: train with `score-sde train" in refused(verb, "--workdir=runs")
     line = refused(verb, "--workdir=runs/digits")
-    assert "no checkpoint in " in line and "train with `score-sde train --config=… --workdir=" in line
+    assert (
+        "no checkpoint in " in line and "train with `score-sde train --config=… --workdir=" in line
+    )
 
 
 @pytest.mark.parametrize("verb", ["sample", "likelihood", "encode", "interpolate"])
@@ -44,7 +50,9 @@ def test_flags_of_a_trained_model(verb, refused):
         assert f"--seed must be an integer in the range [0, 4294967295], got '{seed}'" in refused(
             verb, workdir, f"--seed={seed}"
         )
-    assert "the config is the one saved with the model" in refused(verb, workdir, "--config=digits/vp")
+    assert "the config is the one saved with the model" in refused(
+        verb, workdir, "--config=digits/vp"
+    )
     assert listing(tiny.toy_run()) == before
 
 
@@ -55,17 +63,41 @@ def test_results_are_never_written_among_the_checkpoints(inside, refused):
 
 
 OVERRIDES = [
-    ("sample", "samplin.num_steps=3", "the config has no section 'samplin', did you mean 'sampling'?"),
-    ("sample", "sampling.num_step=3", "sampling 'heun' has no key 'num_step', did you mean 'num_steps'?"),
+    (
+        "sample",
+        "samplin.num_steps=3",
+        "the config has no section 'samplin', did you mean 'sampling'?",
+    ),
+    (
+        "sample",
+        "sampling.num_step=3",
+        "sampling 'heun' has no key 'num_step', did you mean 'num_steps'?",
+    ),
     ("sample", "sampling.name=huen", "unknown sampling 'huen', did you mean 'heun'?"),
     ("sample", "sampling.num_steps=x", "--config.sampling.num_steps must be an integer, got 'x'"),
-    ("sample", "model.hidden_sizes=(16,)", "model does not fit the trained parameters: condition_0/kernel is (4, 8)"),
+    (
+        "sample",
+        "model.hidden_sizes=(16,)",
+        "model does not fit the trained parameters: condition_0/kernel is (4, 8)",
+    ),
     ("sample", "model.name=unet", "model: a U-Net takes images"),
-    ("sample", "data.source=digits", "the data have (shape, levels) ((8, 8, 1), 17), the model was trained on"),
-    ("sample", "data={'source':'digits'}", "the data have (shape, levels) ((8, 8, 1), 17), the model was trained on"),
+    (
+        "sample",
+        "data.source=digits",
+        "the data have (shape, levels) ((8, 8, 1), 17), the model was trained on",
+    ),
+    (
+        "sample",
+        "data={'source':'digits'}",
+        "the data have (shape, levels) ((8, 8, 1), 17), the model was trained on",
+    ),
     ("likelihood", "eval.t_min=3.0", "eval.t_min=3.0 must be less than sde.t_max=1.0"),
     ("likelihood", "eval.max_examples=-1", "eval.max_examples must be at least 1, got -1"),
-    ("likelihood", "eval.divergence.name=hutchison", "unknown eval.divergence 'hutchison', did you mean 'hutchinson'?"),
+    (
+        "likelihood",
+        "eval.divergence.name=hutchison",
+        "unknown eval.divergence 'hutchison', did you mean 'hutchinson'?",
+    ),
     ("likelihood", "data={'source':'npy:none.npy'}", "no such file: none.npy"),
 ]
 
@@ -82,10 +114,18 @@ def test_other_flags_of_a_verb(refused):
     for count in ("0", "-3", "x", "2.5"):
         line = refused("sample", workdir, f"--num_samples={count}")
         assert f"--num_samples must be a positive integer, got '{count}'" in line
-    assert "--split must be test or train, got 'tset'" in refused("likelihood", workdir, "--split=tset")
-    assert "--workdir and --config exclude each other" in refused("plot", workdir, "--config=digits/vp")
-    assert "no config file 'digits/vpp', did you mean 'digits/vp'?" in refused("plot", "--config=digits/vpp")
-    assert "unknown sde 'vee', did you mean 've'?" in refused("plot", "--config=digits/vp", "--config.sde.name=vee")
+    assert "--split must be test or train, got 'tset'" in refused(
+        "likelihood", workdir, "--split=tset"
+    )
+    assert "--workdir and --config exclude each other" in refused(
+        "plot", workdir, "--config=digits/vp"
+    )
+    assert "no config file 'digits/vpp', did you mean 'digits/vp'?" in refused(
+        "plot", "--config=digits/vpp"
+    )
+    assert "unknown sde 'vee', did you mean 've'?" in refused(
+        "plot", "--config=digits/vp", "--config.sde.name=vee"
+    )
 
 
 def test_a_file_where_a_folder_of_results_is_needed(tmp_path, refused):
@@ -101,12 +141,17 @@ def test_a_file_where_a_folder_of_results_is_needed(tmp_path, refused):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_folder_in_which_nothing_can_be_written(verb, monkeypatch, refused):
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # as root, every folder can be written in
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: False
+    )  # as root, every folder can be written in
     assert f"cannot write in {tiny.toy_run()}" in refused(verb, f"--workdir={tiny.toy_run()}")
 
 
 def damage_parameters(checkpoint):
-    for path in [*(checkpoint / "ema_params").rglob("d/*"), *(checkpoint / "ema_params").glob("manifest*")]:
+    for path in [
+        *(checkpoint / "ema_params").rglob("d/*"),
+        *(checkpoint / "ema_params").glob("manifest*"),
+    ]:
         path.write_bytes(path.read_bytes()[:10])
 
 
@@ -129,7 +174,10 @@ def test_a_damaged_checkpoint(damage, tmp_path, refused):
     damage(workdir / "checkpoints" / "30")
     for verb in VERBS:
         line = refused(verb, f"--workdir={workdir}")
-        assert f"cannot read the checkpoint {workdir}/checkpoints/30, remove it to use an earlier one" in line
+        assert (
+            f"cannot read the checkpoint {workdir}/checkpoints/30, remove it to use an earlier one"
+            in line
+        )
     assert load(workdir, step=20).step == 20
 
 
@@ -137,15 +185,23 @@ def test_a_damaged_checkpoint(damage, tmp_path, refused):
     "damage",
     [
         damage_parameters,
-        *(pytest.param(damage, marks=pytest.mark.slow) for damage in (damage_config, damage_state, damage_seal)),
+        *(
+            pytest.param(damage, marks=pytest.mark.slow)
+            for damage in (damage_config, damage_state, damage_seal)
+        ),
     ],
 )
-def test_training_moves_a_damaged_checkpoint_aside_and_goes_on_from_the_one_before(damage, tmp_path):
+def test_training_moves_a_damaged_checkpoint_aside_and_goes_on_from_the_one_before(
+    damage, tmp_path
+):
     workdir = tiny.copy_of(tiny.toy_run(), tmp_path)
     damage(workdir / "checkpoints" / "30")
     file = tiny.config_file(tiny.TOY, tmp_path)
     shown = tiny.run("train", f"--config={file}", f"--workdir={workdir}")
     aside = workdir / "checkpoints" / "damaged" / "30"
-    assert f"the checkpoint {workdir}/checkpoints/30 is damaged: " in shown and f": moved to {aside}\n" in shown
+    assert (
+        f"the checkpoint {workdir}/checkpoints/30 is damaged: " in shown
+        and f": moved to {aside}\n" in shown
+    )
     assert "found a checkpoint of step 20, going on to step 30" in shown
     assert aside.is_dir() and load(workdir).step == 30

@@ -12,7 +12,17 @@ from pathlib import Path
 
 from score_sde.cli.local_processes import free_port
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "scancel", "sinfo")
+PROGRAMS = (
+    "munged",
+    "slurmctld",
+    "slurmd",
+    "sbatch",
+    "srun",
+    "scontrol",
+    "squeue",
+    "scancel",
+    "sinfo",
+)
 """In Debian's packages munge, slurmctld, slurmd and slurm-client."""
 
 CONFIG = """
@@ -65,15 +75,28 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
     key.chmod(0o600)
     environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf"), "PATH": _path()}
     munged = [
-        *("munged", "--foreground", "--force", f"--socket={folder}/munge.socket", f"--key-file={key}"),
-        *(f"--pid-file={folder}/munge.pid", f"--log-file={folder}/munge.log", f"--seed-file={folder}/munge.seed"),
+        *(
+            "munged",
+            "--foreground",
+            "--force",
+            f"--socket={folder}/munge.socket",
+            f"--key-file={key}",
+        ),
+        *(
+            f"--pid-file={folder}/munge.pid",
+            f"--log-file={folder}/munge.log",
+            f"--seed-file={folder}/munge.seed",
+        ),
     ]
     with contextlib.ExitStack() as stack:
         stack.enter_context(_daemon(munged, environment, folder))
         _wait(lambda: (folder / "munge.socket").exists(), "munged")
         stack.enter_context(_daemon(["slurmctld", "-D", "-c"], environment, folder))
         stack.enter_context(_daemon(["slurmd", "-D", "-N", host], environment, folder))
-        _wait(lambda: "idle" in answer(environment, "sinfo", "--noheader", "--format=%t"), f"Slurm, see {folder}")
+        _wait(
+            lambda: "idle" in answer(environment, "sinfo", "--noheader", "--format=%t"),
+            f"Slurm, see {folder}",
+        )
         try:
             yield environment
         finally:
@@ -83,7 +106,9 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
 
 def answer(environment: dict[str, str], *command: str) -> str:
     """What a command prints; nothing if it fails."""
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
     return done.stdout.strip() if done.returncode == 0 else ""
 
 

@@ -1,4 +1,6 @@
-"""`score-sde launch slurm` on a real Slurm of one node: queued again in the middle, gone on with, finished."""
+"""`score-sde launch slurm` on a real Slurm of one node: queued again in the middle,
+gone on with, finished.
+"""
 
 import re
 import subprocess
@@ -36,11 +38,21 @@ def slurm(tmp_path_factory):
 def submit(slurm, workdir, *flags, ntasks=1):
     """The number of a job that trains."""
     config = tiny.config_file(tiny.TOY, workdir.parent, f"{workdir.name}.py")
-    command = [sys.executable, "-m", "score_sde", "launch", "slurm", f"--ntasks_per_node={ntasks}", "--cpus_per_task=1"]
+    command = [
+        sys.executable,
+        "-m",
+        "score_sde",
+        "launch",
+        "slurm",
+        f"--ntasks_per_node={ntasks}",
+        "--cpus_per_task=1",
+    ]
     lengths = {"num_steps": STEPS, "log_every": 1, "eval_every": 100, "checkpoint_every": 100}
     training = [f"--config.training.{key}={value}" for key, value in lengths.items()]
     words = [*flags, "--", "train", f"--config={config}", f"--workdir={workdir}", *training]
-    done = subprocess.run([*command, *words], env=slurm, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(
+        [*command, *words], env=slurm, capture_output=True, text=True, timeout=120, check=True
+    )
     return re.search(r"^submitted job (\d+);", done.stdout, re.MULTILINE)[1]
 
 
@@ -105,14 +117,18 @@ STOPS = {
 
 @pytest.mark.parametrize("stop", STOPS)
 @pytest.mark.parametrize("ntasks", NTASKS)
-def test_a_job_that_is_queued_again_ends_with_the_same_bits(slurm, tmp_path, uninterrupted, ntasks, stop):
+def test_a_job_that_is_queued_again_ends_with_the_same_bits(
+    slurm, tmp_path, uninterrupted, ntasks, stop
+):
     expected = uninterrupted(ntasks)
     workdir = tmp_path / "run"
     job = submit(slurm, workdir, ntasks=ntasks)
     wait(lambda: lines(workdir) > 20)
     one_node.answer(slurm, *STOPS[stop], job)
     wait(lambda: ended(slurm, job))
-    assert "stopped by SIGTERM at step" in text(workdir) and "found a checkpoint of step" in text(workdir)
+    assert "stopped by SIGTERM at step" in text(workdir) and "found a checkpoint of step" in text(
+        workdir
+    )
     assert ("stopped, to go on: queued again" in text(workdir)) == (stop == "as at its time limit")
     assert "Restarts=1" in details(slurm, job)
     assert list(read_scalars(workdir / "metrics.jsonl")["loss"][0]) == list(range(1, STEPS + 1))
@@ -131,9 +147,19 @@ def test_a_job_that_is_cancelled_saves_and_is_not_queued_again(slurm, tmp_path):
 
 def test_two_tasks_share_their_work(slurm, tmp_path):
     workdir = tiny.copy_of(tiny.toy_run(), tmp_path)
-    command = [sys.executable, "-m", "score_sde", "launch", "slurm", "--ntasks_per_node=2", "--cpus_per_task=1"]
+    command = [
+        sys.executable,
+        "-m",
+        "score_sde",
+        "launch",
+        "slurm",
+        "--ntasks_per_node=2",
+        "--cpus_per_task=1",
+    ]
     words = ["--", "sample", f"--workdir={workdir}", "--batch=4"]
-    done = subprocess.run([*command, *words], env=slurm, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(
+        [*command, *words], env=slurm, capture_output=True, text=True, timeout=120, check=True
+    )
     job = re.search(r"^submitted job (\d+);", done.stdout, re.MULTILINE)[1]
     wait(lambda: ended(slurm, job))
     assert "sample, process 0 of 2" in text(workdir)

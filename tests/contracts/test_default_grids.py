@@ -1,6 +1,7 @@
 """The default grid of every sampler suits every SDE: Gaussian data, against the exact answer.
 
-The grids of the configs are named there; what is tested here is what a user gets who names none.
+The grids of the configs are named there; what is tested here is what a user gets who
+names none.
 """
 
 import dataclasses
@@ -71,20 +72,28 @@ def relative_std(sampler, sde, num=16384):
     solve = jax.jit(lambda key, latent: sampler.solve(key, sde, gaussian_score(sde), latent).x)
     found = float(np.std(np.asarray(solve(jax.random.key(1), latent), np.float64)))
     end = noise_levels(sde, np.array([sampler.last_time(sde)]))
-    return found / (STD if sampler.ends_at_data else float(np.hypot(end.alpha[0] * STD, end.sigma[0])))
+    return found / (
+        STD if sampler.ends_at_data else float(np.hypot(end.alpha[0] * STD, end.sigma[0]))
+    )
 
 
 @pytest.mark.parametrize("sde_name", ALL_SDES)
 def test_euler_maruyama_on_the_default_grid_has_the_right_variance(sde_name):
-    """By its exact recursion ``V <- (1 - (f + g^2 / v) h)^2 V + g^2 h``; equal steps in ``t`` give 3.7 on EDM's SDE."""
+    """By its exact recursion ``V <- (1 - (f + g^2 / v) h)^2 V + g^2 h``; equal steps in
+    ``t`` give 3.7 on EDM's SDE.
+    """
     sde, errors = ALL_SDES[sde_name], []
     grids = [EulerMaruyama(num_steps=num_steps).times(sde) for num_steps in STEPS]
     times = np.concatenate(grids)
     with jax.enable_x64(True):
         levels, at = noise_levels(sde, times), jnp.asarray(times)
-        rate, diffusion = jax.jit(jax.vmap(lambda t: (sde.drift(jnp.ones(()), t), sde.diffusion(t) + 0.0 * t)))(at)
+        rate, diffusion = jax.jit(
+            jax.vmap(lambda t: (sde.drift(jnp.ones(()), t), sde.diffusion(t) + 0.0 * t))
+        )(at)
     v = (levels.alpha * STD) ** 2 + levels.sigma**2
-    parts = np.split(np.stack([times, rate, diffusion, v]), np.cumsum([len(grid) for grid in grids])[:-1], axis=1)
+    parts = np.split(
+        np.stack([times, rate, diffusion, v]), np.cumsum([len(grid) for grid in grids])[:-1], axis=1
+    )
     for t, f, g, exact in parts:
         variance = sde.prior_std() ** 2
         for i, h in enumerate(-np.diff(t)):
@@ -105,7 +114,9 @@ def test_euler_maruyama_on_the_default_grid_has_the_right_variance(sde_name):
     ids=["exponential_shark-edm", "shark-edm", "exponential_shark-own", "predictor_corrector-edm"],
 )
 def test_20_steps_on_the_default_grid(sampler, sde_name, tolerance):
-    """Equal steps in ``t`` gave 71, 44, 21 and 8; the deviation of 16,384 numbers is known to 0.006."""
+    """Equal steps in ``t`` gave 71, 44, 21 and 8; the deviation of 16,384 numbers is
+    known to 0.006.
+    """
     assert abs(relative_std(sampler, ALL_SDES[sde_name]) - 1.0) < tolerance
 
 
@@ -117,12 +128,16 @@ WORST = {
     "discrete_ddim": (0.2, 0.1, 0.06),
     "discrete_ddpm": (0.32, 0.15, 0.08),
 }
-"""The largest relative errors at 20, 50 and 100 steps; the others within ``GOOD``. Four standard errors are 0.022."""
+"""The largest relative errors at 20, 50 and 100 steps; the others within ``GOOD``. Four
+standard errors are 0.022.
+"""
 GOOD = (0.12, 0.06, 0.04)
 
 
 @SLOW
-@pytest.mark.parametrize(("name", "sde_name"), [c for c in product(ON_GRID, ALL_SDES) if c[0] not in ONLY_VE])
+@pytest.mark.parametrize(
+    ("name", "sde_name"), [c for c in product(ON_GRID, ALL_SDES) if c[0] not in ONLY_VE]
+)
 def test_every_sampler_on_its_default_grid_and_every_sde(name, sde_name):
     """At 20, 50 and 100 steps."""
     errors = [abs(relative_std(with_steps(name, n), ALL_SDES[sde_name]) - 1.0) for n in STEPS]
@@ -131,7 +146,9 @@ def test_every_sampler_on_its_default_grid_and_every_sde(name, sde_name):
 
 
 def test_the_default_grid_is_bounded_in_the_log_of_the_ratio_and_in_time():
-    """A quarter of the nodes is even in ``log ratio`` and a tenth in ``t``: these bound the longest steps."""
+    """A quarter of the nodes is even in ``log ratio`` and a tenth in ``t``: these bound
+    the longest steps.
+    """
     for sde in ALL_SDES.values():
         times = adapted(sde, 40)
         ratio = noise_levels(sde, times).ratio
@@ -156,17 +173,22 @@ class Marginals(BrownianMotion):
 
 def test_marginals_of_no_linear_sde_are_refused_in_one_line():
     with pytest.raises(
-        ValueError, match=r"sigma / alpha of Marginals must be positive and rise from t_min to t_max"
+        ValueError,
+        match=r"sigma / alpha of Marginals must be positive and rise from t_min to t_max",
     ) as e:
         EulerMaruyama().times(Marginals())
     assert "\n" not in str(e.value)
-    np.testing.assert_array_equal(EulerMaruyama(num_steps=4, grid=uniform).times(Marginals()), uniform(Marginals(), 4))
+    np.testing.assert_array_equal(
+        EulerMaruyama(num_steps=4, grid=uniform).times(Marginals()), uniform(Marginals(), 4)
+    )
 
 
 @pytest.mark.parametrize("kind", ["still", "no_signal"])
 def test_marginals_at_the_edge_of_an_sde_have_a_grid(kind):
     times = EulerMaruyama(num_steps=2000).times(Marginals(kind=kind))
-    assert (np.diff(times.astype(np.float32)) < 0.0).all() and all(a > b for a, b in pairwise(times))
+    assert (np.diff(times.astype(np.float32)) < 0.0).all() and all(
+        a > b for a, b in pairwise(times)
+    )
 
 
 def test_the_configs_name_the_grid_they_were_made_with():
@@ -174,12 +196,17 @@ def test_the_configs_name_the_grid_they_were_made_with():
     folder, named = Path(score_sde.configs.__file__).parent, 0
     for path in sorted(folder.rglob("*.py")):
         name = str(path.relative_to(folder).with_suffix(""))
-        if path.stem in ("__init__", "paper") or name.split("/", maxsplit=1)[0] in ("classifier", "dequantizer"):
+        if path.stem in ("__init__", "paper") or name.split("/", maxsplit=1)[0] in (
+            "classifier",
+            "dequantizer",
+        ):
             continue
         sampling = read_config(name).sampling
         sampler = builders.SAMPLERS[sampling.name]
         fields = (
-            {field.name: field.default for field in dataclasses.fields(sampler)} if isinstance(sampler, type) else {}
+            {field.name: field.default for field in dataclasses.fields(sampler)}
+            if isinstance(sampler, type)
+            else {}
         )
         if fields.get("grid") is adapted:
             named += 1

@@ -1,8 +1,9 @@
 """Every public function, with every type of numbers: promoted by one rule, or refused in one line.
 
-The rule is that of `score_sde.precision`. All types get the same two numbers, 1 and 0, which all of them hold exactly:
-a result of float32 or longer must then be that of float32 to the last digits, and a state may differ by the rounding of
-its own type alone.
+The rule is that of `score_sde.precision`. All types get the same two numbers, 1 and 0,
+which all of them hold exactly: a result of float32 or longer must then be that of
+float32 to the last digits, and a state may differ by the rounding of its own type
+alone.
 """
 
 import dataclasses
@@ -65,21 +66,34 @@ NUMBERS = {
     "importance_weighted_log_prob": lambda x: ss.importance_weighted_log_prob(
         KEY, x, lambda key, x: -jnp.sum(x**2), ss.UniformDequantizer(), bins=TERNARY, num_samples=3
     ),
-    **{f"probes-{make.__name__}": lambda x, make=make: make().probes(KEY, x) for make in (ss.Hutchinson, ss.HutchPP)},
+    **{
+        f"probes-{make.__name__}": lambda x, make=make: make().probes(KEY, x)
+        for make in (ss.Hutchinson, ss.HutchPP)
+    },
     "ExactTrace": lambda x: ss.ExactTrace().std_error(x),
     "std_error": lambda x: ss.Hutchinson().std_error(x),
     "variational_bound": lambda x: ss.variational_bound(KEY, VP, SCORE, x, num_times=3),
-    "variational_bound-bins": lambda x: ss.variational_bound(KEY, VP, SCORE, x, num_times=3, bin_width=0.1),
+    "variational_bound-bins": lambda x: ss.variational_bound(
+        KEY, VP, SCORE, x, num_times=3, bin_width=0.1
+    ),
     "ddpm_vlb": lambda x: ss.ddpm_vlb(KEY, SCORE, ddpm_marginals(30), x),
-    "make_score_fn": lambda x: ss.make_score_fn(VP, NETWORK, ss.NoisePrediction(), NETWORK.init(KEY))(x, 0.5),
+    "make_score_fn": lambda x: ss.make_score_fn(
+        VP, NETWORK, ss.NoisePrediction(), NETWORK.init(KEY)
+    )(x, 0.5),
     "mixture": lambda x: (CENTRED.log_prob(VP, x, 0.5), CENTRED.score_fn(VP)(x, 0.5)),
 }
 """``x ->`` numbers that are float32 at least: fields, losses, log probabilities."""
 
-NETWORK = ss.ScoreNetwork(lambda key: {}, lambda params, x, t, **_: jnp.tanh(x * t[:, None]).astype(jnp.bfloat16))
+NETWORK = ss.ScoreNetwork(
+    lambda key: {}, lambda params, x, t, **_: jnp.tanh(x * t[:, None]).astype(jnp.bfloat16)
+)
 
-LOSSES = {name: make for name, make in tables.OBJECTIVES.items() if isinstance(make(), ScoreMatching)}
-NUMBERS |= {f"loss-{name}": lambda x, make=make: make()(KEY, VP, SCORE, x) for name, make in LOSSES.items()}
+LOSSES = {
+    name: make for name, make in tables.OBJECTIVES.items() if isinstance(make(), ScoreMatching)
+}
+NUMBERS |= {
+    f"loss-{name}": lambda x, make=make: make()(KEY, VP, SCORE, x) for name, make in LOSSES.items()
+}
 NUMBERS |= {
     "loss-classification": lambda x: tables.OBJECTIVES["classification"]()(
         KEY, VP, lambda x, t: jax.nn.log_softmax(jnp.stack([x[0], x[1], t])), x, 2
@@ -104,7 +118,10 @@ def likelihood_of(x, score):
 SOLVES = {
     "encode": lambda x, score: (ss.encode(VP, score, x), None),
     "decode": lambda x, score: (ss.decode(VP, score, x), None),
-    "decode-denoised": lambda x, score: (ss.decode(VP, score, x, sampler=ss.Heun(num_steps=3), denoise=True), None),
+    "decode-denoised": lambda x, score: (
+        ss.decode(VP, score, x, sampler=ss.Heun(num_steps=3), denoise=True),
+        None,
+    ),
     **{f"decode-{name}": solving(name) for name in SAMPLERS},
     "log_likelihood": likelihood_of,
 }
@@ -123,7 +140,8 @@ ONE_OF_EACH_KIND = ("encode", "log_likelihood", *(f"decode-{name}" for name in K
 
 OF_TIMES = {
     **{f"{name}-{method}": lambda t, sde=sde, method=method: getattr(sde, method)(t)
-       for (name, sde), method in product(SDES.items(), ("marginal", "diffusion", "log_snr", "time_at"))
+       for (name, sde), method in product(SDES.items(), ("marginal", "diffusion", "log_snr",
+       "time_at"))
        if sde.t_max >= 1.0 or method != "diffusion"},  # which is infinite at the end
     "transition": lambda t: VP.transition(0.5 * t, t),
     "reverse_diffusion": lambda t: ss.reverse_diffusion(VP)(t),
@@ -140,10 +158,12 @@ OF_TIMES = {
 """``t ->`` numbers that are float32 at least; all are asked at ``t = 1``."""
 
 HAS_NO_NUMBERS = {
-    # Settings of samplers, objectives, SDEs and divergences are plain Python numbers; their methods are above.
+    # Settings of samplers, objectives, SDEs and divergences are plain Python numbers;
+    # their methods are above.
     *(name for name in ss.__all__ if isinstance(getattr(ss, name), type)),
     # These take no arrays of examples.
-    "build", "build_classifier", "build_dequantizer", "build_model", "config_from_reference", "default_sampler", "load",
+    "build", "build_classifier", "build_dequantizer", "build_model", "config_from_reference",
+    "default_sampler", "load",
     "load_classifier", "load_dequantizer", "prior_sample", "sample", "saved_config",
 }  # fmt: skip
 
@@ -167,7 +187,9 @@ def check_types(result, dtype, *, states):
 def check_values(result, reference):
     for leaf, right in zip(jax.tree.leaves(result), jax.tree.leaves(reference), strict=True):
         eps = max(1e-5, float(jnp.finfo(leaf.dtype).eps))
-        np.testing.assert_allclose(np.asarray(leaf, np.float64), np.asarray(right, np.float64), rtol=eps, atol=eps)
+        np.testing.assert_allclose(
+            np.asarray(leaf, np.float64), np.asarray(right, np.float64), rtol=eps, atol=eps
+        )
 
 
 def test_every_public_function_has_a_line_here():
@@ -186,10 +208,20 @@ def test_a_state_comes_back_in_its_own_type(name):
         check_values(result, reference)
 
 
-EXPENSIVE = ("variational_bound", "ddpm_vlb", "importance", "loss-explicit", "loss-sliced", "loss-deq", "loss-ddpm")
+EXPENSIVE = (
+    "variational_bound",
+    "ddpm_vlb",
+    "importance",
+    "loss-explicit",
+    "loss-sliced",
+    "loss-deq",
+    "loss-ddpm",
+)
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=SLOW if n.startswith(EXPENSIVE) else ()) for n in NUMBERS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=SLOW if n.startswith(EXPENSIVE) else ()) for n in NUMBERS]
+)
 def test_all_other_numbers_are_those_of_float32(name):
     reference = NUMBERS[name](given("float32"))
     for dtype in TYPES:
@@ -233,7 +265,9 @@ def test_a_solve_takes_half_precision_and_its_score_sees_none(name):
 @pytest.mark.parametrize("precise", [False, True])
 @pytest.mark.parametrize("name", SOLVES)
 def test_a_solve_takes_every_type(name, precise):
-    """The numbers of float32, whatever the type; with float64 allowed, that of the state is the clock's too."""
+    """The numbers of float32, whatever the type; with float64 allowed, that of the
+    state is the clock's too.
+    """
     with jax.enable_x64(precise):
         default = jnp.zeros(()).dtype
         reference = jax.jit(lambda x: SOLVES[name](x, SCORE))(given(default))
@@ -259,10 +293,12 @@ NUM = 4096
 
 @pytest.mark.parametrize("name", slow_but(SAMPLERS, "ddim", "probability_flow"))
 def test_400_steps_in_half_precision_are_those_of_float32(name):
-    """bfloat16 latents of 4096 samples from N(0, 0.5^2): the state is float32 on its way, and rounded at its end.
+    """bfloat16 latents of 4096 samples from N(0, 0.5^2): the state is float32 on its
+    way, and rounded at its end.
 
-    The standard deviation is within 5 standard errors, 0.028, of that of the marginal at ``t_min`` (one run in 2e6
-    fails), besides what 400 steps and the method's own bias are off by, at most 0.02 here.
+    The standard deviation is within 5 standard errors, 0.028, of that of the marginal
+    at ``t_min`` (one run in 2e6 fails), besides what 400 steps and the method's own
+    bias are off by, at most 0.02 here.
     """
     sampler = tuned(SAMPLERS[name], "vp")
     few = {"num_steps": 20, "steps_each": 20} if name == "annealed_langevin" else {"num_steps": 400}
@@ -280,7 +316,9 @@ def test_400_steps_in_half_precision_are_those_of_float32(name):
     assert half.dtype == jnp.bfloat16 and full.dtype == jnp.float32
     tolerance = 3e-2 if name == "adaptive_sde" else 2.0**-8  # where a last digit may change a step
     np.testing.assert_allclose(np.asarray(half, np.float32), full, rtol=tolerance, atol=tolerance)
-    expected = math.hypot(*(part * std for part, std in zip(VP.marginal(VP.t_min), (0.5, 1.0), strict=True)))
+    expected = math.hypot(
+        *(part * std for part, std in zip(VP.marginal(VP.t_min), (0.5, 1.0), strict=True))
+    )
     assert abs(np.std(np.asarray(half, np.float64)) - expected) < 0.028 + 0.02
 
 
@@ -295,7 +333,9 @@ def test_float64_stays_float64_and_so_does_its_clock(name):
                 seen.update([str(x.dtype), str(jnp.asarray(t).dtype)])
                 return SCORE(x, t).astype(jnp.float64)
 
-            states, _ = jax.eval_shape(lambda x, score=score: SOLVES[f"decode-{name}"](x, score), given(dtype))
+            states, _ = jax.eval_shape(
+                lambda x, score=score: SOLVES[f"decode-{name}"](x, score), given(dtype)
+            )
             check_types(states, dtype, states=True)
             assert seen == {dtype}
 
@@ -303,7 +343,8 @@ def test_float64_stays_float64_and_so_does_its_clock(name):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "int32"])
 def test_a_sample_is_float32_whatever_the_score_is_in(dtype):
     drawn = jax.eval_shape(
-        lambda key: ss.sample(key, VP, lambda x, t: x.astype(dtype), ss.Heun(num_steps=2), (2,)), KEY
+        lambda key: ss.sample(key, VP, lambda x, t: x.astype(dtype), ss.Heun(num_steps=2), (2,)),
+        KEY,
     )
     assert drawn.x.dtype == jnp.float32
 
@@ -326,10 +367,15 @@ def test_solves_refuse_complex_numbers(name):
 
 @pytest.mark.parametrize("name", slow_but(SOLVES, "encode", "decode-ddim", "log_likelihood"))
 def test_complex_scores_are_refused(name):
-    refusal(lambda x: jax.eval_shape(lambda x: SOLVES[name](x, lambda x, t: x + 1j), x), given("float32"))
+    refusal(
+        lambda x: jax.eval_shape(lambda x: SOLVES[name](x, lambda x, t: x + 1j), x),
+        given("float32"),
+    )
 
 
-@pytest.mark.parametrize("name", sorted(OF_TIMES.keys() - {"brownian-diffusion"}))  # the same at all times
+@pytest.mark.parametrize(
+    "name", sorted(OF_TIMES.keys() - {"brownian-diffusion"})
+)  # the same at all times
 def test_complex_times_are_refused(name):
     refusal(OF_TIMES[name], jnp.complex64(1.0))
 
@@ -354,9 +400,13 @@ def test_networks_take_every_type(dtype):
 
 
 def test_levels_of_pictures_in_half_precision_are_those_of_float32():
-    """A middle of a bin near 1 is no number of bfloat16: its level is that of the nearest one that is."""
+    """A middle of a bin near 1 is no number of bfloat16: its level is that of the
+    nearest one that is.
+    """
     scaling = Scaling(num_levels=256)
     levels = jnp.arange(256, dtype=jnp.uint8)
     middles = scaling.to_model(KEY, levels).astype(jnp.bfloat16)
-    np.testing.assert_array_equal(scaling.to_data(middles), scaling.to_data(middles.astype(jnp.float32)))
+    np.testing.assert_array_equal(
+        scaling.to_data(middles), scaling.to_data(middles.astype(jnp.float32))
+    )
     refusal(lambda x: scaling.to_model(KEY, x), given("complex64"))

@@ -1,4 +1,6 @@
-"""Every network with every parameterization and SDE is finite or refused, and depends on its time label."""
+"""Every network with every parameterization and SDE is finite or refused, and depends
+on its time label.
+"""
 
 import itertools
 
@@ -9,7 +11,17 @@ import pytest
 from oracles import slow_but
 
 from score_sde.builders import CLASSIFIERS, FLOWS, FUNCTIONS, NETWORKS, PARAMETERIZATIONS, SDES
-from score_sde.models import coupling_flow, ddpm, make_score_fn, mlp, ncsn, ncsnpp, ncsnv2, unet, wideresnet
+from score_sde.models import (
+    coupling_flow,
+    ddpm,
+    make_score_fn,
+    mlp,
+    ncsn,
+    ncsnpp,
+    ncsnv2,
+    unet,
+    wideresnet,
+)
 from score_sde.models.labels import check_labels
 
 SHAPE = (4, 4, 1)
@@ -35,11 +47,14 @@ COUNTED = ("ddpm_levels", "ncsnpp_levels", "ncsn", "ncsnv2")
 
 
 def randomized(network):
-    """Parameters without the zeros of initialisation, so that every layer keeps its scale; nothing is compiled."""
+    """Parameters without the zeros of initialisation, so that every layer keeps its
+    scale; nothing is compiled.
+    """
     rng = np.random.default_rng(0)
     abstract = jax.eval_shape(network.init, jax.random.key(0))
     return jax.tree.map(
-        lambda leaf: jnp.asarray(rng.standard_normal(leaf.shape) * scale_of(leaf), leaf.dtype), abstract
+        lambda leaf: jnp.asarray(rng.standard_normal(leaf.shape) * scale_of(leaf), leaf.dtype),
+        abstract,
     )
 
 
@@ -60,12 +75,18 @@ def parameterizations():
 
 
 def makes_no_sense(network, parameterization):
-    """Levels that are not counted, the logarithm of an index from 0 on, and the division by a logarithm."""
+    """Levels that are not counted, the logarithm of an index from 0 on, and the
+    division by a logarithm.
+    """
     if network in COUNTED:
         return parameterization != "discrete_score_25"
     if network.startswith("ncsnpp") and network != "ncsnpp_positional":
-        divided_by_logarithm = network == "ncsnpp_divided" and parameterization.endswith("log_noise_to_signal")
-        is_index = parameterization.startswith("discrete_") or parameterization.endswith("step_index")
+        divided_by_logarithm = network == "ncsnpp_divided" and parameterization.endswith(
+            "log_noise_to_signal"
+        )
+        is_index = parameterization.startswith("discrete_") or parameterization.endswith(
+            "step_index"
+        )
         return is_index or divided_by_logarithm
     return False
 
@@ -91,11 +112,15 @@ CASES = {f"{name}-{sde}": (name, sde) for name in TINY for sde in SDES}
 def test_every_combination_is_finite_or_refused_in_one_line(case):
     """At the first and the last time and between, of random parameters.
 
-    What is refused here is refused to train too, and not the other way round: a model of an earlier version may have
-    been trained by labels of the wrong kind, as long as they are within the table of its levels.
+    What is refused here is refused to train too, and not the other way round: a model
+    of an earlier version may have been trained by labels of the wrong kind, as long as
+    they are within the table of its levels.
     """
     name, sde_name = CASES[case]
-    network, sde = TINY[name]._replace(apply=jax.jit(TINY[name].apply, static_argnames="train")), SDES[sde_name]()
+    network, sde = (
+        TINY[name]._replace(apply=jax.jit(TINY[name].apply, static_argnames="train")),
+        SDES[sde_name](),
+    )
     params, x = randomized(network), jnp.ones((2,) if name == "mlp" else SHAPE)
     for other, parameterization in parameterizations():
         if refusal(make_score_fn, sde, network, parameterization, params):
@@ -109,35 +134,58 @@ def test_every_combination_is_finite_or_refused_in_one_line(case):
 @pytest.mark.parametrize("sde_name", slow_but(SDES, "vp", "edm"))
 def test_what_makes_no_sense_is_refused_to_train(sde_name):
     """With all levels of the discrete models, from the time 0 on."""
-    for (name, network), (other, parameterization) in itertools.product(TINY.items(), parameterizations()):
+    for (name, network), (other, parameterization) in itertools.product(
+        TINY.items(), parameterizations()
+    ):
         first = 0.0 if other.startswith("discrete_") else 1e-5
-        line = refusal(check_labels, SDES[sde_name](), network.labels, parameterization, first=first, trained=True)
+        line = refusal(
+            check_labels,
+            SDES[sde_name](),
+            network.labels,
+            parameterization,
+            first=first,
+            trained=True,
+        )
         assert bool(line) == makes_no_sense(name, other), f"{name} {other}: {line}"
 
 
 SIZES = {
     "mlp": [lambda size=size: mlp((2,), hidden_sizes=(size,), embedding_dim=4) for size in (4, 8)],
-    "unet": [lambda size=size: unet(SHAPE, channels=size, channel_mult=(1,)) for size in (4, 6, 10, 32)],
+    "unet": [
+        lambda size=size: unet(SHAPE, channels=size, channel_mult=(1,)) for size in (4, 6, 10, 32)
+    ],
     "ddpm": [
         lambda size=size, mult=mult: ddpm(SHAPE, nf=size, **{**PLAIN, "ch_mult": mult})
         for size, mult in ((32, (1,)), (32, (1, 1)), (64, (1,)), (96, (1,)))
     ],
     "ncsnpp": [
-        lambda size=size, embedding=embedding: ncsnpp(SHAPE, nf=size, embedding_type=embedding, **PLAIN)
-        for size, embedding in ((4, "fourier"), (6, "positional"), (10, "positional"), (32, "fourier"))
+        lambda size=size, embedding=embedding: ncsnpp(
+            SHAPE, nf=size, embedding_type=embedding, **PLAIN
+        )
+        for size, embedding in (
+            (4, "fourier"),
+            (6, "positional"),
+            (10, "positional"),
+            (32, "fourier"),
+        )
     ],
     "ncsn": [lambda size=size: ncsn(SHAPE, nf=size, num_scales=5) for size in (1, 2, 8)],
     "ncsnv2": [lambda size=size: ncsnv2(SHAPE, nf=size, num_scales=5) for size in (1, 2, 8)],
     "wideresnet": [
-        lambda size=size: wideresnet(SHAPE, channel_multiplier=size, blocks_per_group=1, embedding_dim=2, num_classes=2)
+        lambda size=size: wideresnet(
+            SHAPE, channel_multiplier=size, blocks_per_group=1, embedding_dim=2, num_classes=2
+        )
         for size in (1, 2)
     ],
     "coupling_flow": [
-        lambda size=size: coupling_flow(SHAPE, channels=size, num_couplings=2, num_blocks=1) for size in (1, 2, 8)
+        lambda size=size: coupling_flow(SHAPE, channels=size, num_couplings=2, num_blocks=1)
+        for size in (1, 2, 8)
     ],
 }
 FAST = ("mlp0", "unet0", "ddpm0", "ncsnpp0")
-EACH_SIZE = {f"{name}{i}": (name, make) for name, makes in SIZES.items() for i, make in enumerate(makes)}
+EACH_SIZE = {
+    f"{name}{i}": (name, make) for name, makes in SIZES.items() for i, make in enumerate(makes)
+}
 
 
 def test_every_table_of_networks_has_its_sizes_here():
@@ -146,16 +194,26 @@ def test_every_table_of_networks_has_its_sizes_here():
 
 @pytest.mark.parametrize("case", slow_but(EACH_SIZE, *FAST))
 def test_every_network_depends_on_what_it_is_conditioned_on_at_every_size(case):
-    """Its output changes by more than a thousandth; of a network blind to the time by some 1e-6, which is rounding."""
+    """Its output changes by more than a thousandth; of a network blind to the time by
+    some 1e-6, which is rounding.
+    """
     name, make = EACH_SIZE[case]
     network = make()
-    params, x = randomized(network), jnp.asarray(np.random.default_rng(1).normal(size=(1, *SHAPE)), jnp.float32)
+    params, x = (
+        randomized(network),
+        jnp.asarray(np.random.default_rng(1).normal(size=(1, *SHAPE)), jnp.float32),
+    )
     if name == "coupling_flow":
         apply = jax.jit(lambda image: network.apply(params, x, image)[0])
         first, second = (apply(jnp.full_like(x, value)) for value in (-1.0, 1.0))
     else:
         x = jnp.ones((1, 2)) if name == "mlp" else x
-        ends = {"ncsn": (0.0, 4.0), "ncsnv2": (0.0, 4.0), "ncsnpp": (0.1, 10.0), "wideresnet": (0.1, 10.0)}
+        ends = {
+            "ncsn": (0.0, 4.0),
+            "ncsnv2": (0.0, 4.0),
+            "ncsnpp": (0.1, 10.0),
+            "wideresnet": (0.1, 10.0),
+        }
         apply = jax.jit(lambda t: network.apply(params, x, t))
         first, second = (apply(jnp.full(1, t)) for t in ends.get(name, (0.0, 999.0)))
     assert jnp.linalg.norm(second - first) > 1e-3 * jnp.linalg.norm(first)
@@ -164,7 +222,11 @@ def test_every_network_depends_on_what_it_is_conditioned_on_at_every_size(case):
 def test_the_number_of_groups_may_be_chosen_and_must_divide_the_channels():
     ddpm(SHAPE, nf=24, num_groups=8, **PLAIN)
     ddpm(SHAPE, nf=32, num_groups=32, **PLAIN)
-    with pytest.raises(ValueError, match=r"^nf must be a multiple of 32, got 48: .* num_groups=8 would do$"):
+    with pytest.raises(
+        ValueError, match=r"^nf must be a multiple of 32, got 48: .* num_groups=8 would do$"
+    ):
         ddpm(SHAPE, nf=48, **PLAIN)
-    with pytest.raises(ValueError, match=r"^nf must be a multiple of 5, got 32: .* num_groups=8 would do$"):
+    with pytest.raises(
+        ValueError, match=r"^nf must be a multiple of 5, got 32: .* num_groups=8 would do$"
+    ):
         ddpm(SHAPE, nf=32, num_groups=5, **PLAIN)

@@ -9,10 +9,20 @@ import pytest
 from oracles import PLANE, keys
 
 from score_sde.builders import CLASSIFICATION, OBJECTIVES
-from score_sde.objectives import DiscreteTime, FixedTime, ImportanceSampling, NoisyClassification, UniformTime
+from score_sde.objectives import (
+    DiscreteTime,
+    FixedTime,
+    ImportanceSampling,
+    NoisyClassification,
+    UniformTime,
+)
 from score_sde.sdes import EDMSDE, VPSDE
 
-TIMED = [name for name, make in OBJECTIVES.items() if "time_sampling" in inspect.signature(make).parameters]
+TIMED = [
+    name
+    for name, make in OBJECTIVES.items()
+    if "time_sampling" in inspect.signature(make).parameters
+]
 MEANS = jnp.array([[-1.0, 0.5], [1.0, -0.5]])
 
 
@@ -44,10 +54,13 @@ def losses(name, sampling, num=32_768):
 
 @pytest.mark.parametrize("name", TIMED)
 def test_the_expected_loss_does_not_depend_on_how_times_are_drawn(name):
-    """Two means of 32,768 losses are within 5 standard errors: one false alarm in 10^6 for each objective; the key is
-    fixed. Without the weights of importance sampling they would be 8 apart or more.
+    """Two means of 32,768 losses are within 5 standard errors: one false alarm in 10^6
+    for each objective; the key is fixed. Without the weights of importance sampling
+    they would be 8 apart or more.
     """
-    uniform, importance = (losses(name, kind(t_min=0.01)) for kind in (UniformTime, ImportanceSampling))
+    uniform, importance = (
+        losses(name, kind(t_min=0.01)) for kind in (UniformTime, ImportanceSampling)
+    )
     error = np.sqrt((uniform.var() + importance.var()) / uniform.size)
     assert abs(importance.mean() - uniform.mean()) < 5 * error
 
@@ -55,5 +68,7 @@ def test_the_expected_loss_does_not_depend_on_how_times_are_drawn(name):
 @pytest.mark.parametrize("sampling", [FixedTime(t=0.0), DiscreteTime()])
 def test_classification_at_a_time_without_noise_is_refused(sampling):
     """Its network is conditioned on the logarithm of the noise level."""
-    with pytest.raises(ValueError, match=r"^the objective needs noise at its first time, but sigma is 0 at t=0\.0$"):
+    with pytest.raises(
+        ValueError, match=r"^the objective needs noise at its first time, but sigma is 0 at t=0\.0$"
+    ):
         NoisyClassification(time_sampling=sampling).check(VPSDE())

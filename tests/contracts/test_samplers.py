@@ -7,7 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import SAMPLERS, SDES, SLOW, STOCHASTIC, VARIANTS, keys, shortened, slow_but, tuned, two_modes_score
+from oracles import (
+    SAMPLERS,
+    SDES,
+    SLOW,
+    STOCHASTIC,
+    VARIANTS,
+    keys,
+    shortened,
+    slow_but,
+    tuned,
+    two_modes_score,
+)
 
 from score_sde import builders
 from score_sde.reverse import denoise as tweedie
@@ -26,15 +37,22 @@ def short(name, sde_name):
 
 
 def product_of_all():
-    """Every sampler of the table with every SDE, and other options with one; in the fast tier one SDE for each."""
+    """Every sampler of the table with every SDE, and other options with one; in the
+    fast tier one SDE for each.
+    """
     fast = list(zip(SAMPLERS, cycle(SDES), strict=False))
     slow = dict.fromkeys([*product(SAMPLERS, SDES), *zip(VARIANTS, cycle(SDES), strict=False)])
-    return [*(pytest.param(*case) for case in fast), *(pytest.param(*c, marks=SLOW) for c in slow if c not in fast)]
+    return [
+        *(pytest.param(*case) for case in fast),
+        *(pytest.param(*c, marks=SLOW) for c in slow if c not in fast),
+    ]
 
 
 @pytest.mark.parametrize(("name", "sde_name"), product_of_all())
 def test_one_sample_counts_its_evaluations_and_is_traced_once(name, sde_name):
-    """``nfe`` against the calls at run time; equal SDEs and samplers, as static arguments, share one program."""
+    """``nfe`` against the calls at run time; equal SDEs and samplers, as static
+    arguments, share one program.
+    """
     sde, calls, traces = SDES[sde_name], [], []
     exact = two_modes_score(sde)
 
@@ -44,7 +62,9 @@ def test_one_sample_counts_its_evaluations_and_is_traced_once(name, sde_name):
         return exact(x, t)
 
     draw = jax.jit(sample, static_argnums=(1, 2, 3, 4), static_argnames=("denoise", "save_path"))
-    drawn = jax.block_until_ready(draw(jax.random.key(0), sde, score, short(name, sde_name), SHAPE, save_path=3))
+    drawn = jax.block_until_ready(
+        draw(jax.random.key(0), sde, score, short(name, sde_name), SHAPE, save_path=3)
+    )
     jax.effects_barrier()
     assert len(calls) == int(drawn.nfe)
     traced = len(traces)
@@ -60,12 +80,17 @@ def test_one_sample_counts_its_evaluations_and_is_traced_once(name, sde_name):
     assert not np.isclose(again.x, drawn.x).any()
     assert drawn.x.shape == SHAPE and drawn.x.dtype == jnp.float32 and np.isfinite(drawn.x).all()
     assert jnp.shape(drawn.nfe) == () and jnp.issubdtype(drawn.nfe.dtype, jnp.integer)
-    # Three frames: the latent first, the end of the solve last, from which Tweedie's formula makes the sample.
+    # Three frames: the latent first, the end of the solve last, from which Tweedie's
+    # formula makes the sample.
     assert drawn.path.shape == (3, *SHAPE) and np.isfinite(drawn.path).all()
     prior_key, _ = jax.random.split(jax.random.key(0))
     np.testing.assert_allclose(drawn.path[0], prior_sample(prior_key, sde, SHAPE), rtol=1e-5)
     last = drawn.path[-1]
-    end = last if short(name, sde_name).ends_at_data else jax.jit(lambda x: tweedie(sde, exact, x, sde.t_min))(last)
+    end = (
+        last
+        if short(name, sde_name).ends_at_data
+        else jax.jit(lambda x: tweedie(sde, exact, x, sde.t_min))(last)
+    )
     np.testing.assert_allclose(drawn.x, end, rtol=1e-3, atol=1e-4)
 
 
@@ -74,7 +99,8 @@ def test_without_a_path_there_is_none_and_evaluations_are_those_of_the_definitio
     """Not run, only traced: shapes for vectors too."""
     sde = SDES["vp"]
     drawn = jax.eval_shape(
-        lambda key: sample(key, sde, two_modes_score(sde), short(name, "vp"), (4,), denoise=False), jax.random.key(0)
+        lambda key: sample(key, sde, two_modes_score(sde), short(name, "vp"), (4,), denoise=False),
+        jax.random.key(0),
     )
     assert drawn.path is None and drawn.x.shape == (4,) and drawn.nfe.shape == ()
 
@@ -95,7 +121,9 @@ def test_only_deterministic_samplers_do_without_a_key(name):
 def test_samplers_are_hashable_values(name):
     make = builders.SAMPLERS[name]
     assert make() == make() and hash(make()) == hash(make())
-    changed = {"nfe": 7} if name == "default" else {"num_steps": 7} if name in ON_GRID else {"rtol": 1e-3}
+    changed = (
+        {"nfe": 7} if name == "default" else {"num_steps": 7} if name in ON_GRID else {"rtol": 1e-3}
+    )
     assert make(**changed) != make()
     with pytest.raises(dataclasses.FrozenInstanceError):
         make().num_steps = 3
@@ -106,7 +134,9 @@ def test_samplers_are_hashable_values(name):
     slow_but(ON_GRID, "predictor_corrector"),
 )
 def test_a_fixed_grid_is_differentiable_in_the_parameters_of_the_score(name):
-    """The derivative of a draw by a factor of the score, by forward mode, against a central difference in float64."""
+    """The derivative of a draw by a factor of the score, by forward mode, against a
+    central difference in float64.
+    """
     sde, sampler = SDES["vp"], short(name, "vp")
 
     def end(factor):
@@ -122,12 +152,16 @@ def test_a_fixed_grid_is_differentiable_in_the_parameters_of_the_score(name):
 
 
 def test_coupled_samples_take_the_same_steps():
-    """``axis_name`` of the adaptive flow: one number of evaluations for all, and the same samples within tolerance."""
+    """``axis_name`` of the adaptive flow: one number of evaluations for all, and the
+    same samples within tolerance.
+    """
     sde = SDES["vp"]
     alone, coupled = (
-        jax.jit(jax.vmap(lambda key, s=s: sample(key, sde, two_modes_score(sde), s, (2,)), axis_name="batch"))(
-            keys(0, 6)
-        )
+        jax.jit(
+            jax.vmap(
+                lambda key, s=s: sample(key, sde, two_modes_score(sde), s, (2,)), axis_name="batch"
+            )
+        )(keys(0, 6))
         for s in (ProbabilityFlow(), ProbabilityFlow(axis_name="batch"))
     )
     assert len(set(alone.nfe.tolist())) > 1
@@ -137,7 +171,14 @@ def test_coupled_samples_take_the_same_steps():
 
 @SLOW
 def test_the_coupled_corrector_lets_a_sample_depend_on_its_batch():
-    sde, sampler = SDES["ve"], PredictorCorrector(num_steps=3, corrector=langevin, axis_name="batch")
-    draw = jax.jit(jax.vmap(lambda key: sample(key, sde, two_modes_score(sde), sampler, (2,)).x, axis_name="batch"))
+    sde, sampler = (
+        SDES["ve"],
+        PredictorCorrector(num_steps=3, corrector=langevin, axis_name="batch"),
+    )
+    draw = jax.jit(
+        jax.vmap(
+            lambda key: sample(key, sde, two_modes_score(sde), sampler, (2,)).x, axis_name="batch"
+        )
+    )
     many, few = draw(keys(0, 6)), draw(keys(0, 6)[:2])
     assert np.isfinite(many).all() and not np.isclose(many[:2], few).any()

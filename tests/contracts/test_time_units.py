@@ -1,4 +1,6 @@
-"""The unit of time is free: an SDE on [0, 4e-12] or [0, 1e6] gives what the same one on [0, 1] gives."""
+"""The unit of time is free: an SDE on [0, 4e-12] or [0, 1e6] gives what the same one on
+[0, 1] gives.
+"""
 
 import dataclasses
 import math
@@ -18,12 +20,16 @@ KEY = jax.random.key(3)
 X = jnp.array([0.3, -0.9])
 VP = ss.VPSDE()
 UNITS = (2.0**-38, 2.0**20)
-"""Powers of four, by which float32 is multiplied without rounding; the ends are 3.6e-12 and 1.05e6."""
+"""Powers of four, by which float32 is multiplied without rounding; the ends are 3.6e-12
+and 1.05e6.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InOtherUnits(SDE):
-    """``base`` with its times multiplied by ``unit``, as somebody's own SDE without a closed form of `time_at`."""
+    """``base`` with its times multiplied by ``unit``, as somebody's own SDE without a
+    closed form of `time_at`.
+    """
 
     base: SDE
     unit: float
@@ -55,16 +61,28 @@ def drawing(name):
 FUNCTIONS = {
     **{f"sample-{name}": drawing(name) for name in SAMPLERS},
     "sample-tree": lambda sde: ss.sample(
-        KEY, sde, two_modes_score(sde), dataclasses.replace(SAMPLERS["shark"], num_steps=6, path="tree"), (2,)
+        KEY,
+        sde,
+        two_modes_score(sde),
+        dataclasses.replace(SAMPLERS["shark"], num_steps=6, path="tree"),
+        (2,),
     ),
     "encode": lambda sde: ss.encode(sde, two_modes_score(sde), X),
-    "log_likelihood": lambda sde: ss.log_likelihood(KEY, sde, two_modes_score(sde), X, divergence=ss.ExactTrace()),
-    "variational_bound": lambda sde: ss.variational_bound(KEY, sde, two_modes_score(sde), X, num_times=64),
+    "log_likelihood": lambda sde: ss.log_likelihood(
+        KEY, sde, two_modes_score(sde), X, divergence=ss.ExactTrace()
+    ),
+    "variational_bound": lambda sde: ss.variational_bound(
+        KEY, sde, two_modes_score(sde), X, num_times=64
+    ),
     "simulate": lambda sde: ss.simulate(KEY, sde, X, save_path=3),
-    "time_at": lambda sde: [sde.time_at(sde.log_snr(part * sde.t_max)) / sde.t_max for part in (1e-5, 0.1, 0.99)],
+    "time_at": lambda sde: [
+        sde.time_at(sde.log_snr(part * sde.t_max)) / sde.t_max for part in (1e-5, 0.1, 0.99)
+    ],
     "importance": lambda sde: importance(sde, 0.3),
     "ddpm": lambda sde: ss.DDPM()(KEY, sde, two_modes_score(sde), X),
-    "noise_levels": lambda sde: tuple(jnp.asarray(end) for end in NoiseLevels.of(sde, DiscreteTime(num_scales=10))),
+    "noise_levels": lambda sde: tuple(
+        jnp.asarray(end) for end in NoiseLevels.of(sde, DiscreteTime(num_scales=10))
+    ),
 }
 """``sde ->`` numbers that know no unit of time."""
 
@@ -74,7 +92,15 @@ def importance(sde, u):
     return time / sde.t_max, weight
 
 
-FAST = ("sample-ddim", "sample-probability_flow", "variational_bound", "time_at", "importance", "ddpm", "noise_levels")
+FAST = (
+    "sample-ddim",
+    "sample-probability_flow",
+    "variational_bound",
+    "time_at",
+    "importance",
+    "ddpm",
+    "noise_levels",
+)
 
 
 @pytest.mark.parametrize("name", slow_but(FUNCTIONS, *FAST))
@@ -87,9 +113,12 @@ def test_the_unit_of_time_changes_nothing(name):
             np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("unit", [1e-11, pytest.param(1e6, marks=SLOW), pytest.param(1e-13, marks=SLOW)])
+@pytest.mark.parametrize(
+    "unit", [1e-11, pytest.param(1e6, marks=SLOW), pytest.param(1e-13, marks=SLOW)]
+)
 def test_the_bound_is_below_the_density_whatever_the_unit(unit):
-    """For N(0, 0.5^2) in 64 dimensions: the mean of 64 bounds within 5 standard errors of it (fails 1 run in 2e6).
+    """For N(0, 0.5^2) in 64 dimensions: the mean of 64 bounds within 5 standard errors
+    of it (fails 1 run in 2e6).
 
     The decoder and the prior take less than 0.5 nats off.
     """
@@ -99,7 +128,9 @@ def test_the_bound_is_below_the_density_whatever_the_unit(unit):
         alpha, sigma = sde.marginal(t)
         return -x / (0.25 * jnp.square(alpha) + jnp.square(sigma))
 
-    run = jax.jit(jax.vmap(lambda key: ss.variational_bound(key, sde, score, x, num_times=64).log_prob))
+    run = jax.jit(
+        jax.vmap(lambda key: ss.variational_bound(key, sde, score, x, num_times=64).log_prob)
+    )
     bounds = np.asarray(run(jax.random.split(KEY, 64)), np.float64)
     exact = float(jnp.sum(jax.scipy.stats.norm.logpdf(x, scale=0.5)))
     error = bounds.std() / math.sqrt(len(bounds))

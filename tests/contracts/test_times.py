@@ -1,4 +1,6 @@
-"""Where samplers evaluate, where they end, and what they show of the way: for every sampler and SDE of the tables."""
+"""Where samplers evaluate, where they end, and what they show of the way: for every
+sampler and SDE of the tables.
+"""
 
 import dataclasses
 from itertools import cycle, product
@@ -93,20 +95,35 @@ def few(name, num_steps):
 
 FEW = list(zip(ALL, cycle(SDES), cycle((1, 2, 3)), cycle(T_MINS), strict=False))
 FAST = ("euler_maruyama", "exponential_shark", "predictor_corrector_langevin", "default")
-EVERY = [*FEW, *((name, sde, 1 + i % 3, T_MINS[i % 4]) for i, (name, sde) in enumerate(product(ALL, SDES)))]
+EVERY = [
+    *FEW,
+    *((name, sde, 1 + i % 3, T_MINS[i % 4]) for i, (name, sde) in enumerate(product(ALL, SDES))),
+]
 
 
 @pytest.mark.parametrize(
     ("name", "sde_name", "num_steps", "t_min"),
-    [pytest.param(*case, marks=() if case in FEW and case[0] in FAST else SLOW) for case in dict.fromkeys(EVERY)],
+    [
+        pytest.param(*case, marks=() if case in FEW and case[0] in FAST else SLOW)
+        for case in dict.fromkeys(EVERY)
+    ],
 )
 def test_nothing_is_evaluated_outside_the_times_of_the_sde(name, sde_name, num_steps, t_min):
-    """With 1, 2 and 3 steps and a ``t_min`` from 1e-9 on; the last frame is the end, and progress ends at 1."""
+    """With 1, 2 and 3 steps and a ``t_min`` from 1e-9 on; the last frame is the end,
+    and progress ends at 1.
+    """
     sde, parts = fenced(with_t_min(sde_name, t_min)), []
     sampler = few(name, num_steps)
     draw = jax.jit(
         lambda key: sample(
-            key, sde, two_modes_score(sde), sampler, (2,), denoise=False, save_path=5, progress=parts.append
+            key,
+            sde,
+            two_modes_score(sde),
+            sampler,
+            (2,),
+            denoise=False,
+            save_path=5,
+            progress=parts.append,
         )
     )
     drawn = jax.block_until_ready(draw(jax.random.key(0)))
@@ -118,7 +135,9 @@ def test_nothing_is_evaluated_outside_the_times_of_the_sde(name, sde_name, num_s
     assert sde.t_min <= sampler.last_time(sde) <= sde.t_max
 
 
-@pytest.mark.parametrize("sde_name", [pytest.param(name, marks=() if name == "vp" else SLOW) for name in SDES])
+@pytest.mark.parametrize(
+    "sde_name", [pytest.param(name, marks=() if name == "vp" else SLOW) for name in SDES]
+)
 def test_likelihoods_bounds_and_encodings_stay_within_the_times_too(sde_name):
     sde, x = fenced(SDES[sde_name]), jnp.array([0.3, -0.8])
     score, key = two_modes_score(sde), jax.random.key(0)
@@ -162,7 +181,9 @@ def test_nodes_are_distinct_in_float32_for_every_t_min(grid_name, sde_name, t_mi
 
 
 def test_nodes_that_float32_does_not_tell_apart_move_apart():
-    """A grid that is finer than float32 near the prior; and one with more nodes than there are numbers."""
+    """A grid that is finer than float32 near the prior; and one with more nodes than
+    there are numbers.
+    """
     crowded = lambda sde, n: np.concatenate([1.0 - 1e-9 * np.arange(n), [sde.t_min]])  # noqa: E731
     times = nodes_of(crowded, VPSDE(), 50)
     assert (np.diff(times.astype(np.float32)) < 0.0).all() and times[0] == 1.0 and times[-1] == 1e-3
@@ -181,11 +202,18 @@ def test_a_grid_outside_the_times_of_the_sde_is_refused_in_one_line(times):
 
 
 def test_a_grid_of_a_wrong_length_or_order_is_refused_in_one_line():
-    for grid in (lambda sde, n: np.array([1.0, 0.5]), lambda sde, n: np.array([0.1, 0.2, 0.3, 0.4])):
-        with pytest.raises(ValueError, match="a grid of 3 steps must have 4 falling times") as error:
+    for grid in (
+        lambda sde, n: np.array([1.0, 0.5]),
+        lambda sde, n: np.array([0.1, 0.2, 0.3, 0.4]),
+    ):
+        with pytest.raises(
+            ValueError, match="a grid of 3 steps must have 4 falling times"
+        ) as error:
             Heun(num_steps=3, grid=grid).times(VPSDE())
         assert "\n" not in str(error.value)
-    with pytest.raises(ValueError, match="a grid of 1000 steps must have 1001 falling times, got 900: ") as error:
+    with pytest.raises(
+        ValueError, match="a grid of 1000 steps must have 1001 falling times, got 900: "
+    ) as error:
         Heun(num_steps=1000, grid=lambda sde, n: np.linspace(1.0, 0.1, 900)).times(VPSDE())
     assert "\n" not in str(error.value) and len(str(error.value)) < 200
 
@@ -232,24 +260,32 @@ def test_a_sampler_that_ends_early_is_denoised_where_it_ended(sampler):
     np.testing.assert_allclose(decoded, tweedie(sde, score, end, ENDS_AT), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("num_steps", [2, pytest.param(5, marks=SLOW), pytest.param(18, marks=SLOW)])
+@pytest.mark.parametrize(
+    "num_steps", [2, pytest.param(5, marks=SLOW), pytest.param(18, marks=SLOW)]
+)
 def test_frames_of_restarts_have_the_scale_of_their_own_level(num_steps):
     """Data at 0 and the exact score: ``x_t = sigma(t) z`` at every frame, within the loops too.
 
-    The probability flow then is ``y / s = const``, which Heun follows exactly; a loop adds noise, so 16,384 numbers.
+    The probability flow then is ``y / s = const``, which Heun follows exactly; a loop
+    adds noise, so 16,384 numbers.
     """
     sde, sampler = VPSDE(), Restart(num_steps=num_steps, restart_steps=2, restarts=2)
     score = lambda x, t: -x / jnp.square(sde.marginal(t).sigma)  # noqa: E731
     steps = sampler.steps(noise_levels(sde, sampler.times(sde)).ratio)
     latent = jax.random.normal(jax.random.key(0), (16384,))
-    solve = jax.jit(lambda key, z: sampler.solve(key, sde, score, z, save_path=len(steps.before) + 1).path)
+    solve = jax.jit(
+        lambda key, z: sampler.solve(key, sde, score, z, save_path=len(steps.before) + 1).path
+    )
     path = np.asarray(solve(jax.random.key(1), latent / jnp.std(latent)), np.float64)
     ratio = np.append(steps.before, steps.stop[-1])
-    # VP: sigma / alpha = s and alpha^2 + sigma^2 = 1. Six standard errors of a deviation: 0.033.
+    # VP: sigma / alpha = s and alpha^2 + sigma^2 = 1. Six standard errors of a
+    # deviation: 0.033.
     np.testing.assert_allclose(path.std(1), ratio / np.sqrt(1.0 + ratio**2), rtol=0.033)
 
 
-@pytest.mark.parametrize("sde", [BrownianMotion(), VESDE(sigma_max=0.8)], ids=["brownian", "small_ve"])
+@pytest.mark.parametrize(
+    "sde", [BrownianMotion(), VESDE(sigma_max=0.8)], ids=["brownian", "small_ve"]
+)
 @pytest.mark.parametrize(("nfe", "noise_scale"), list(product((1, 2, 3), (0.0, 1.0))))
 def test_the_default_sampler_has_few_steps_on_an_sde_of_little_noise(sde, nfe, noise_scale):
     """Whose prior may lie below the level of the last evaluation."""
@@ -272,19 +308,26 @@ def answer(sde, sampler, std=0.5):
     ):  # nothing is known below t_min: between Tweedie's formula and the data
         low = std**2 / np.hypot(std, end.ratio[0])
         return found / np.clip(found, low, std)
-    return found / (std if sampler.ends_at_data else float(np.hypot(end.alpha[0] * std, end.sigma[0])))
+    return found / (
+        std if sampler.ends_at_data else float(np.hypot(end.alpha[0] * std, end.sigma[0]))
+    )
 
 
-@pytest.mark.parametrize(("t_min", "nfe"), [(0.1, 1000), (0.03, 2000), pytest.param(1e-9, 2000, marks=SLOW)])
+@pytest.mark.parametrize(
+    ("t_min", "nfe"), [(0.1, 1000), (0.03, 2000), pytest.param(1e-9, 2000, marks=SLOW)]
+)
 def test_the_default_sampler_does_not_multiply_rounding(t_min, nfe):
-    """Deterministic: the factor of the latent. The last step multiplied rounding by 1e3 (t_min = 0.1) to 1e6."""
+    """Deterministic: the factor of the latent. The last step multiplied rounding by 1e3
+    (t_min = 0.1) to 1e6.
+    """
     assert abs(answer(VPSDE(t_min=t_min), default_sampler(nfe=nfe)) - 1.0) < 0.01
 
 
 @SLOW
 @pytest.mark.parametrize("sde", [VPSDE(), EDMSDE(), RectifiedFlowSDE()], ids=["vp", "edm", "flow"])
 @pytest.mark.parametrize(
-    ("name", "t_min"), list(product([n for n in SAMPLERS if n in ON_GRID and n != "annealed_langevin"], (1e-9, 0.1)))
+    ("name", "t_min"),
+    list(product([n for n in SAMPLERS if n in ON_GRID and n != "annealed_langevin"], (1e-9, 0.1))),
 )
 def test_2000_steps_in_float32_give_the_right_answer(name, sde, t_min):
     """Four standard errors of the deviation of 4,096 numbers are 0.044."""
@@ -295,11 +338,16 @@ def test_2000_steps_in_float32_give_the_right_answer(name, sde, t_min):
 
 @pytest.mark.parametrize(
     "sampler",
-    [EulerMaruyama(num_steps=7), *(pytest.param(s, marks=SLOW) for s in (DDIM(num_steps=45), ProbabilityFlow()))],
+    [
+        EulerMaruyama(num_steps=7),
+        *(pytest.param(s, marks=SLOW) for s in (DDIM(num_steps=45), ProbabilityFlow())),
+    ],
 )
 def test_progress_of_a_batch_ends_at_1(sampler):
     parts = []
-    draw = lambda key: sample(key, VPSDE(), gaussian_score(VPSDE()), sampler, (2,), progress=parts.append).x  # noqa: E731
+    draw = lambda key: (  # noqa: E731
+        sample(key, VPSDE(), gaussian_score(VPSDE()), sampler, (2,), progress=parts.append).x
+    )
     jax.block_until_ready(jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(0), 3)))
     jax.effects_barrier()
     assert parts[-1] == 1.0 and parts == sorted(parts) and len(parts) >= 7

@@ -1,8 +1,9 @@
 """Every public function of the maths core, under every transformation: the same numbers.
 
-One reference, ``jit(vmap(f))`` over 8 samples, against other batch sizes, ``pmap`` and ``shard_map`` over 8 devices. In
-float32 they agree to the last digits; adaptive steps are compared in float64, because an error estimate next to the
-tolerance is on either side of it by the last digit of float32.
+One reference, ``jit(vmap(f))`` over 8 samples, against other batch sizes, ``pmap`` and
+``shard_map`` over 8 devices. In float32 they agree to the last digits; adaptive steps
+are compared in float64, because an error estimate next to the tolerance is on either
+side of it by the last digit of float32.
 """
 
 from collections.abc import Callable
@@ -49,17 +50,25 @@ FUNCTIONS = {
         key, SDES["vp"], two_modes_score(SDES["vp"]), x, check_tolerance=True
     ),
     "importance_weighted": lambda key, x: importance_weighted_log_prob(
-        key, (4.0 + x).astype(int), lambda key, x: -(x**2).sum(), UniformDequantizer(), num_samples=3
+        key,
+        (4.0 + x).astype(int),
+        lambda key, x: -(x**2).sum(),
+        UniformDequantizer(),
+        num_samples=3,
     ),
     "variational_bound": lambda key, x: variational_bound(
         key, SDES["subvp"], two_modes_score(SDES["subvp"]), x, num_times=5, chunk_size=2
     ),
-    "ddpm_vlb": lambda key, x: ddpm_vlb(key, two_modes_score(SDES["vp"]), ddpm_marginals(30), x, bin_width=0.1),
+    "ddpm_vlb": lambda key, x: ddpm_vlb(
+        key, two_modes_score(SDES["vp"]), ddpm_marginals(30), x, bin_width=0.1
+    ),
     "encode": lambda key, x: encode(SDES["subvp"], two_modes_score(SDES["subvp"]), x),
     "decode": lambda key, x: decode(SDES["subvp"], two_modes_score(SDES["subvp"]), x),
     "simulate": lambda key, x: simulate(key, SDES["subvp"], x, save_path=2),
     "slerp": lambda key, x: slerp(x, jax.random.normal(key, x.shape), 0.3),
-    "denoising": lambda key, x: DenoisingScoreMatching()(key, SDES["vp"], two_modes_score(SDES["vp"]), x),
+    "denoising": lambda key, x: DenoisingScoreMatching()(
+        key, SDES["vp"], two_modes_score(SDES["vp"]), x
+    ),
     "denoising-gradient": lambda key, x: jax.grad(
         lambda factor: DenoisingScoreMatching()(
             key, SDES["ve"], lambda x, t: factor * two_modes_score(SDES["ve"])(x, t), x
@@ -96,7 +105,9 @@ def case(request):
 
 
 def assert_same(actual, expected):
-    """Equal to the last digits; floating point is not associative, and XLA may fuse another batch in another order."""
+    """Equal to the last digits; floating point is not associative, and XLA may fuse
+    another batch in another order.
+    """
     for ours, reference in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         tolerance = 1e-9 if np.asarray(reference).dtype == np.float64 else 1e-5
         np.testing.assert_allclose(ours, reference, rtol=tolerance, atol=tolerance)
@@ -127,9 +138,13 @@ def sharding():
 
 
 def test_shard_map_over_eight_devices_gives_the_same(case):
-    """With ``check_vma=False``: diffrax starts its loops from constants, which do not vary over the devices."""
+    """With ``check_vma=False``: diffrax starts its loops from constants, which do not
+    vary over the devices.
+    """
     mesh, spec = sharding().mesh, sharding().spec
-    sharded = jax.shard_map(jax.vmap(case.function), mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
+    sharded = jax.shard_map(
+        jax.vmap(case.function), mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
+    )
     with case.precision():
         assert_same(jax.jit(sharded)(*jax.device_put(case.arguments, sharding())), case.reference)
 
@@ -145,13 +160,17 @@ def test_jit_with_sharded_arguments_gives_the_same(case):
 def test_steps_are_coupled_over_devices(transformation):
     """``axis_name`` of a device axis: all take the same steps, those of the worst."""
     sde = SDES["vp"]
-    draw = lambda key: sample(key, sde, two_modes_score(sde), ProbabilityFlow(axis_name="devices"), (2,))  # noqa: E731
+    draw = lambda key: sample(  # noqa: E731
+        key, sde, two_modes_score(sde), ProbabilityFlow(axis_name="devices"), (2,)
+    )
     reference = jax.jit(jax.vmap(draw, axis_name="devices"))(keys(0, 8))
     if transformation == "pmap":
         result = jax.pmap(draw, axis_name="devices")(keys(0, 8))
     else:
         mesh, spec = sharding().mesh, sharding().spec
         lift = lambda keys: jax.tree.map(lambda leaf: leaf[None], draw(keys[0]))  # noqa: E731
-        result = jax.jit(jax.shard_map(lift, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False))(keys(0, 8))
+        result = jax.jit(
+            jax.shard_map(lift, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
+        )(keys(0, 8))
     assert len(set(np.asarray(result.nfe).tolist())) == 1
     np.testing.assert_allclose(result.x, reference.x, atol=1e-3)

@@ -71,7 +71,9 @@ def test_png_images_are_resized(tmp_path):
     write_array_record(source_of(images(1), 256), tmp_path / "new", png=True)
     assert arrayrecord(tmp_path / "new", image_size=2, channels=3).shape == (2, 2, 3)
     write_array_record(source_of(images(1), 256), tmp_path / "arrays")
-    with pytest.raises(ValueError, match="holds arrays, not PNG or JPEG images: leave image_size and channels out"):
+    with pytest.raises(
+        ValueError, match="holds arrays, not PNG or JPEG images: leave image_size and channels out"
+    ):
         arrayrecord(tmp_path / "arrays", image_size=2)
 
 
@@ -107,17 +109,25 @@ def test_records_of_other_kinds_are_refused(tmp_path):
         writer.close()
         return file
 
-    with pytest.raises(ValueError, match=r"a\.array_record: record 0 \(example 0\) is not a PNG or JPEG image"):
+    with pytest.raises(
+        ValueError, match=r"a\.array_record: record 0 \(example 0\) is not a PNG or JPEG image"
+    ):
         arrayrecord(write(b"a tf.train.Example", b""))
     with pytest.raises(ValueError, match=r"a\.array_record has no records"):
         arrayrecord(write())
     array = npy_bytes(images()[0])
     with pytest.raises(ValueError, match=r"record 1 \(example 1\) is no array \(ValueError"):
         arrayrecord(write(array, b"other"))
-    with pytest.raises(ValueError, match=r"record 1 \(example 1\) is uint8 of shape \(4, 4, 3\), not uint8 of shape"):
+    with pytest.raises(
+        ValueError,
+        match=r"record 1 \(example 1\) is uint8 of shape \(4, 4, 3\), not uint8 of shape",
+    ):
         source = arrayrecord(write(array, npy_bytes(images()[0, :4])), in_memory=False)
         np.concatenate([source.train[:], source.test[:]])
-    with pytest.raises(ValueError, match=r"record 0 \(example 0\) is no array \(ValueError: Object arrays cannot be"):
+    with pytest.raises(
+        ValueError,
+        match=r"record 0 \(example 0\) is no array \(ValueError: Object arrays cannot be",
+    ):
         arrayrecord(write(npy_bytes(np.array([None]), allow_pickle=True)))
 
 
@@ -133,7 +143,9 @@ def test_absent_and_other_files_are_answered_in_one_line(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no \.array_record files in "):
         arrayrecord(tmp_path)
     (tmp_path / "a.array_record").write_bytes(b"something else")
-    with pytest.raises(ValueError, match=r"a\.array_record cannot be read as an ArrayRecord file \(RuntimeError: "):
+    with pytest.raises(
+        ValueError, match=r"a\.array_record cannot be read as an ArrayRecord file \(RuntimeError: "
+    ):
         arrayrecord(tmp_path)
 
 
@@ -145,7 +157,9 @@ def test_what_cannot_be_written_is_refused(tmp_path):
         write_array_record(source, tmp_path / "full")
     with pytest.raises(ValueError, match="num_shards must be at least 1, not 0"):
         write_array_record(source, tmp_path / "new", num_shards=0)
-    with pytest.raises(ValueError, match="PNG images have 256 levels and 1 or 3 channels, these examples 17 and"):
+    with pytest.raises(
+        ValueError, match="PNG images have 256 levels and 1 or 3 channels, these examples 17 and"
+    ):
         write_array_record(source_of(images(1, 17), 17), tmp_path / "new", png=True)
     assert not (tmp_path / "new").exists()
 
@@ -153,14 +167,22 @@ def test_what_cannot_be_written_is_refused(tmp_path):
 def test_the_extra_is_named_where_it_is_missing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "array_record.python.array_record_data_source", None)
     (tmp_path / "a.array_record").touch()
-    with pytest.raises(ValueError, match=r"needs the extra arrayrecord: pip install 'score-sde\[arrayrecord\]'"):
+    with pytest.raises(
+        ValueError, match=r"needs the extra arrayrecord: pip install 'score-sde\[arrayrecord\]'"
+    ):
         arrayrecord(tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not SCRIPT.exists(), reason="not in a checkout")
 def test_the_script_writes_any_source(tmp_path):
-    command = [sys.executable, str(SCRIPT), "--source=digits", f"--output={tmp_path / 'new'}", "--shards=2"]
+    command = [
+        sys.executable,
+        str(SCRIPT),
+        "--source=digits",
+        f"--output={tmp_path / 'new'}",
+        "--shards=2",
+    ]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert "1500 + 297 examples" in text and "--config.data.num_levels=17" in text
     assert_same(arrayrecord(tmp_path / "new", num_levels=17), load_source("digits"))

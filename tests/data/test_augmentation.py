@@ -1,4 +1,6 @@
-"""Training may turn images left to right: whole pixels, one in two, and the same one wherever it is computed."""
+"""Training may turn images left to right: whole pixels, one in two, and the same one
+wherever it is computed.
+"""
 
 import jax
 import numpy as np
@@ -16,7 +18,9 @@ def keys(number):
 
 
 def images(number):
-    return jax.numpy.asarray(np.random.default_rng(1).integers(256, size=(number, 4, 3, 2)).astype(np.uint8))
+    return jax.numpy.asarray(
+        np.random.default_rng(1).integers(256, size=(number, 4, 3, 2)).astype(np.uint8)
+    )
 
 
 def test_an_image_is_itself_or_reversed_along_its_width():
@@ -50,7 +54,9 @@ def test_the_number_of_devices_changes_nothing():
     mesh = Mesh(np.array(jax.devices()), ("batch",))
     rows = NamedSharding(mesh, PartitionSpec("batch"))
     assert mesh.size == 8
-    shared = jax.jit(jax.vmap(FLIP), out_shardings=rows)(jax.device_put(batch_keys, rows), jax.device_put(batch, rows))
+    shared = jax.jit(jax.vmap(FLIP), out_shardings=rows)(
+        jax.device_put(batch_keys, rows), jax.device_put(batch, rows)
+    )
     np.testing.assert_array_equal(shared, alone)
     halves = [jax.vmap(FLIP)(batch_keys[half], batch[half]) for half in (slice(0, 8), slice(8, 16))]
     np.testing.assert_array_equal(np.concatenate(halves), alone)
@@ -59,6 +65,7 @@ def test_the_number_of_devices_changes_nothing():
 @pytest.mark.parametrize("shape", [(2,), (4, 4), (2, 4, 4, 3)])
 def test_what_has_no_left_and_right_is_refused(shape):
     with pytest.raises(
-        ValueError, match=r"^data\.flip=True needs images \[height, width, channels\], the examples have"
+        ValueError,
+        match=r"^data\.flip=True needs images \[height, width, channels\], the examples have",
     ):
         FLIP(jax.random.key(0), jax.numpy.zeros(shape))

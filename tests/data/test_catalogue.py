@@ -57,7 +57,9 @@ def test_every_prefix_loads(tmp_path):
         load_source(f"npy:{tmp_path}/images.npy", num_levels=256),
         load_source(f"folder:{tmp_path}"),
     ]
-    assert {"npz", "npy", "folder", "arrayrecord", "hf", "tfds"} == set(FILE_SOURCES)  # the last three: with extras
+    assert {"npz", "npy", "folder", "arrayrecord", "hf", "tfds"} == set(
+        FILE_SOURCES
+    )  # the last three: with extras
     for source in sources:
         np.testing.assert_array_equal(source.train, sources[0].train)
 
@@ -75,7 +77,11 @@ def test_a_function_elsewhere_is_called(elsewhere):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("digit", r"unknown data source 'digit', did you mean 'digits'\?; known: digits, mixture, .*npz:PATH"),
+        (
+            "digit",
+            r"unknown data source 'digit', did you mean 'digits'\?; known: digits, mixture, "
+            r".*npz:PATH",
+        ),
         ("swissroll", r"did you mean 'swiss_roll'\?"),
         ("", "unknown data source ''; known: digits"),
         ("cifar-10", r"did you mean 'cifar10'\?; known: digits, .*, cifar10, .*npz:PATH"),
@@ -87,7 +93,10 @@ def test_a_function_elsewhere_is_called(elsewhere):
         (":ramp", "unknown data source ':ramp'; known"),
         ("elsewhere_package.sources:", "unknown data source 'elsewhere_package.sources:'; known"),
         ("elsewhere_package.source:ramp", "no module 'elsewhere_package.source'"),
-        ("elsewhere_package.sources:romp", r"has no function or class 'romp', did you mean 'ramp'\?"),
+        (
+            "elsewhere_package.sources:romp",
+            r"has no function or class 'romp', did you mean 'ramp'\?",
+        ),
         ("elsewhere_package.sources:value", "has no function or class 'value'"),
         ("elsewhere_package.sources:wrong", "returned list where a DataSource was expected"),
         ("npz:/no/such/file.npz", "no such file: /no/such/file.npz"),
@@ -100,16 +109,30 @@ def test_wrong_names_are_answered_in_one_line(elsewhere, name, message):
 
 
 def test_a_fault_inside_a_module_elsewhere_is_told_as_its_own(elsewhere):
-    with pytest.raises(ValueError, match=r"cannot be imported \(ModuleNotFoundError: .*a_module_that_is_not_there"):
+    with pytest.raises(
+        ValueError, match=r"cannot be imported \(ModuleNotFoundError: .*a_module_that_is_not_there"
+    ):
         load_source(f"{elsewhere}.broken:ramp")
 
 
 @pytest.mark.parametrize(
     ("name", "option", "message"),
     [
-        ("digits", "sed", r"'digits' has no key 'sed', did you mean 'seed'\?; keys: test_fraction, seed$"),
-        ("mixture", "zzz", "'mixture' has no key 'zzz'; keys: num_examples, noise, seed, num_modes$"),
-        ("folder:photos", "size", r"has no key 'size'.*; keys: image_size, test_fraction, seed, in_memory$"),
+        (
+            "digits",
+            "sed",
+            r"'digits' has no key 'sed', did you mean 'seed'\?; keys: test_fraction, seed$",
+        ),
+        (
+            "mixture",
+            "zzz",
+            "'mixture' has no key 'zzz'; keys: num_examples, noise, seed, num_modes$",
+        ),
+        (
+            "folder:photos",
+            "size",
+            r"has no key 'size'.*; keys: image_size, test_fraction, seed, in_memory$",
+        ),
         ("npz:a.npz", "path", "has no key 'path'"),
         ("elsewhere_package.sources:strict", "sizes", r"did you mean 'size'\?; keys: size$"),
         ("elsewhere_package.sources:wrong", "size", "has no key 'size'; keys: none$"),

@@ -1,4 +1,6 @@
-"""Examples in files are checked when they are read, with the words that arrays are checked with at once."""
+"""Examples in files are checked when they are read, with the words that arrays are
+checked with at once.
+"""
 
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ def lazy(array, **options):
     return LazyExamples(shape=array.shape, dtype=array.dtype, read=array.__getitem__, **options)
 
 
-@pytest.mark.parametrize(("array", "num_levels"), [(IMAGES, 17), (IMAGES.astype(np.int64), 400), (VECTORS, None)])
+@pytest.mark.parametrize(
+    ("array", "num_levels"), [(IMAGES, 17), (IMAGES.astype(np.int64), 400), (VECTORS, None)]
+)
 def test_lazy_examples_are_stored_as_arrays_are(array, num_levels):
     expected = DataSource(train=array, test=array[:2], num_levels=num_levels)
     found = DataSource(train=lazy(array), test=lazy(array[:2]), num_levels=num_levels)
@@ -31,10 +35,14 @@ def test_lazy_examples_are_stored_as_arrays_are(array, num_levels):
 def test_the_split_of_lazy_examples_is_that_of_an_array(n, test_fraction, seed):
     array, labels = np.arange(2 * n, dtype=np.float32).reshape(n, 2), np.arange(n)
     options = {"num_levels": None, "labels": labels, "test_fraction": test_fraction, "seed": seed}
-    expected, found = (DataSource.from_examples(examples, **options) for examples in (array, lazy(array)))
+    expected, found = (
+        DataSource.from_examples(examples, **options) for examples in (array, lazy(array))
+    )
     for split in ("train", "test"):
         np.testing.assert_array_equal(getattr(found, split)[:], getattr(expected, split))
-        np.testing.assert_array_equal(getattr(found, f"{split}_labels"), getattr(expected, f"{split}_labels"))
+        np.testing.assert_array_equal(
+            getattr(found, f"{split}_labels"), getattr(expected, f"{split}_labels")
+        )
 
 
 def test_nothing_is_read_for_a_source():
@@ -57,7 +65,11 @@ def with_value(array, row, value):
     [
         (with_value(VECTORS, 4, np.nan), None, "^example 4 has a NaN or infinite value"),
         (with_value(VECTORS, 4, 1e300), None, "^example 4 has a NaN or .* finite in float32"),
-        (with_value(IMAGES, 4, 17), 17, r"^example 4 has levels \d+ to 17; they must lie in 0 to 16"),
+        (
+            with_value(IMAGES, 4, 17),
+            17,
+            r"^example 4 has levels \d+ to 17; they must lie in 0 to 16",
+        ),
         (with_value(IMAGES.astype(int), 4, -1), 17, r"^example 4 has levels -1 to \d+"),
     ],
 )
@@ -67,7 +79,9 @@ def test_a_wrong_value_is_told_by_its_row_when_it_is_read(array, num_levels, mes
     with pytest.raises(ValueError, match=message) as caught:
         source.train[np.array([0, 4])]
     assert "\n" not in str(caught.value)
-    split = DataSource.from_examples(lazy(array, name="file {}".format), num_levels=num_levels, seed=1)
+    split = DataSource.from_examples(
+        lazy(array, name="file {}".format), num_levels=num_levels, seed=1
+    )
     with pytest.raises(ValueError, match=r"^file 4 has"):
         np.concatenate([split.train[:], split.test[:]])
 
@@ -88,9 +102,13 @@ def test_type_and_shape_are_checked_at_once(array, num_levels, message):
 
 def test_an_example_of_another_shape_or_type_is_never_stretched_or_cast():
     for wrong in (IMAGES[0, :1], IMAGES[0].astype(np.int64)):
-        examples = LazyExamples(shape=IMAGES.shape, dtype=IMAGES.dtype, read=lambda row, wrong=wrong: wrong)
+        examples = LazyExamples(
+            shape=IMAGES.shape, dtype=IMAGES.dtype, read=lambda row, wrong=wrong: wrong
+        )
         source = DataSource(train=examples, test=examples, num_levels=17)
-        with pytest.raises(ValueError, match=r"^example 3 is u?int\d+ of shape \(., 3, 1\), not uint8 of shape"):
+        with pytest.raises(
+            ValueError, match=r"^example 3 is u?int\d+ of shape \(., 3, 1\), not uint8 of shape"
+        ):
             source.train[3]
 
 

@@ -17,7 +17,9 @@ def places(height, width):
     return np.stack([rows, columns, np.zeros_like(rows)], axis=-1).astype(np.uint8)
 
 
-@pytest.mark.parametrize(("name", "crop", "size"), [("celeba", crops.celeba, 64), ("lsun_128", crops.lsun, 128)])
+@pytest.mark.parametrize(
+    ("name", "crop", "size"), [("celeba", crops.celeba, 64), ("lsun_128", crops.lsun, 128)]
+)
 def test_whole_images_are_those_of_the_published_code_up_to_half_a_level(name, crop, size):
     image, result = GOLDEN[f"{name}_image"], GOLDEN[f"{name}_result"]
     found = crop(image, size)
@@ -34,7 +36,9 @@ def test_the_middle_of_a_face_is_rows_39_to_178_and_columns_19_to_158():
 
 
 def test_of_two_middles_it_is_the_upper_left_one():
-    np.testing.assert_array_equal(crops.central_crop(places(5, 4), 2)[:, :, :2], [[[1, 1], [1, 2]], [[2, 1], [2, 2]]])
+    np.testing.assert_array_equal(
+        crops.central_crop(places(5, 4), 2)[:, :, :2], [[[1, 1], [1, 2]], [[2, 1], [2, 2]]]
+    )
 
 
 @pytest.mark.parametrize(("height", "width"), [(256, 341), (300, 256), (256, 256)])
@@ -48,12 +52,20 @@ def test_a_scene_at_128_is_resized_and_then_cut():
     image = np.random.default_rng(0).integers(256, size=(256, 341, 3)).astype(np.uint8)
     wide = resize(image, (128, 170))  # 170.5 is rounded to the even one
     np.testing.assert_array_equal(crops.lsun(image, 128), crops.to_levels(wide[:, 21:149]))
-    assert np.abs(crops.lsun(image, 128).astype(int) - crops.to_levels(resize(image[:, 42:298], (128, 128)))).max() > 9
+    assert (
+        np.abs(
+            crops.lsun(image, 128).astype(int)
+            - crops.to_levels(resize(image[:, 42:298], (128, 128)))
+        ).max()
+        > 9
+    )
 
 
 def test_a_scene_at_other_sizes_is_cut_and_then_resized_bicubically():
     image = np.random.default_rng(0).integers(256, size=(64, 81, 3)).astype(np.uint8)
-    np.testing.assert_array_equal(crops.lsun(image, 32), crops.to_levels(resize(image[:, 8:72], (32, 32), keys_cubic)))
+    np.testing.assert_array_equal(
+        crops.lsun(image, 32), crops.to_levels(resize(image[:, 8:72], (32, 32), keys_cubic))
+    )
 
 
 def test_what_overshoots_is_clipped_and_not_wrapped_around():
@@ -66,12 +78,16 @@ def test_an_image_that_has_its_size_stays_as_it_is():
     image = np.random.default_rng(0).integers(256, size=(32, 32, 3)).astype(np.uint8)
     assert crops.plain(image, 32) is image
     assert crops.plain_all(image[None], 32).base is image
-    np.testing.assert_array_equal(crops.plain_all(image[None], 16)[0], crops.to_levels(resize(image, (16, 16))))
+    np.testing.assert_array_equal(
+        crops.plain_all(image[None], 16)[0], crops.to_levels(resize(image, (16, 16)))
+    )
 
 
 def test_halves_are_means_of_four_that_are_rounded_once():
     """Means 0.5 and 2.5 are rounded to the even level; 0.5, 0.5, 0.5, 3 have the mean 1.125."""
-    quarter = np.array([[0, 0, 1, 0], [1, 1, 1, 0], [1, 1, 3, 3], [0, 0, 3, 3]], np.uint8)[..., None]
+    quarter = np.array([[0, 0, 1, 0], [1, 1, 1, 0], [1, 1, 3, 3], [0, 0, 3, 3]], np.uint8)[
+        ..., None
+    ]
     np.testing.assert_array_equal(crops.halved(quarter, 4), quarter)
     np.testing.assert_array_equal(crops.halved(quarter, 2)[..., 0], [[0, 0], [0, 3]])
     np.testing.assert_array_equal(crops.halved(quarter, 1)[..., 0], [[1]])
@@ -84,7 +100,10 @@ def test_an_image_whose_halves_never_have_the_size_is_refused(shape):
 
 
 def test_what_is_too_small_or_no_size_is_refused():
-    with pytest.raises(ValueError, match=r"^the image is 100 × 178 \(height × width\), which has no middle 140 × 140$"):
+    with pytest.raises(
+        ValueError,
+        match=r"^the image is 100 × 178 \(height × width\), which has no middle 140 × 140$",
+    ):
         crops.celeba(np.zeros((100, 178, 3), np.uint8), 64)
     with pytest.raises(ValueError, match=r"^image_size must be at least 1, not 0$"):
         crops.plain_all(np.zeros((1, 4, 4, 3), np.uint8), 0)

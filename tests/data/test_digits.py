@@ -19,9 +19,13 @@ def test_digits_are_complete_and_split():
 
 
 def test_labels_belong_to_their_images():
-    """A nearest-neighbour classifier of the held-out digits is right in more than 95 of 100 cases."""
+    """A nearest-neighbour classifier of the held-out digits is right in more than 95 of
+    100 cases.
+    """
     source = digits(seed=1)
-    train, test = (split.reshape(len(split), -1).astype(np.float64) for split in (source.train, source.test))
+    train, test = (
+        split.reshape(len(split), -1).astype(np.float64) for split in (source.train, source.test)
+    )
     distance = (test**2).sum(1)[:, None] - 2 * test @ train.T + (train**2).sum(1)
     assert (source.train_labels[distance.argmin(axis=1)] == source.test_labels).mean() > 0.95
 

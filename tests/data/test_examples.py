@@ -22,7 +22,9 @@ def lazy(read=ARRAY.__getitem__):
     return LazyExamples(shape=ARRAY.shape, dtype=ARRAY.dtype, read=read)
 
 
-@pytest.mark.parametrize("rows", [np.array([4, 0, 4]), slice(1, 5, 2), slice(None), np.array([], np.int64)])
+@pytest.mark.parametrize(
+    "rows", [np.array([4, 0, 4]), slice(1, 5, 2), slice(None), np.array([], np.int64)]
+)
 def test_rows_are_those_of_the_array(rows):
     found = lazy()[rows]
     assert found.dtype == ARRAY.dtype
@@ -56,7 +58,9 @@ def test_all_become_an_array_where_one_is_asked_for():
 
 def test_a_selection_reads_nothing_yet_and_keeps_the_names():
     read = []
-    named = LazyExamples(shape=ARRAY.shape, dtype=ARRAY.dtype, read=lambda row: read.append(row) or ARRAY[row])
+    named = LazyExamples(
+        shape=ARRAY.shape, dtype=ARRAY.dtype, read=lambda row: read.append(row) or ARRAY[row]
+    )
     view = selected(selected(named, np.array([5, 3, 1])), np.array([2, 0]))
     assert read == [] and len(view) == 2
     np.testing.assert_array_equal(view[:], ARRAY[[1, 5]])

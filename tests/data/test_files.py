@@ -112,10 +112,18 @@ def with_nan(row):
         (IMAGES.astype(np.int32) * 2, {}, r"example \d+ has levels .* 0 to 255 \(num_levels=256\)"),
         (IMAGES, {"num_levels": 17}, r"example 0 has levels .* 0 to 16 \(num_levels=17\)"),
         (IMAGES, {"num_levels": 0}, "num_levels must be None or between 2 and 65536, not 0"),
-        (IMAGES[0], {}, r"holds uint8 of shape \(4, 5\); images must be \[n, h, w\] or \[n, h, w, c\]"),
+        (
+            IMAGES[0],
+            {},
+            r"holds uint8 of shape \(4, 5\); images must be \[n, h, w\] or \[n, h, w, c\]",
+        ),
         (VECTORS, {"num_levels": 256}, "num_levels=256 is for images of integers, so leave it out"),
         (IMAGES / 255, {}, r"holds float64 of shape \(12, 4, 5\); floats must be vectors \[n, d\]"),
-        (np.array(["a", "b"]), {}, "holds <U1 of shape .*; images must be integers and vectors floats"),
+        (
+            np.array(["a", "b"]),
+            {},
+            "holds <U1 of shape .*; images must be integers and vectors floats",
+        ),
         (VECTORS + 1j, {}, "holds complex128 of shape"),
         (np.float64(3.0), {}, r"holds float64 of shape \(\)"),
         (IMAGES[:1], {}, "need at least 2 examples, found 1"),
@@ -133,7 +141,9 @@ def test_wrong_contents_are_answered_in_one_line(tmp_path, kind, array, options,
 def test_missing_keys_list_the_keys(tmp_path):
     path = tmp_path / "two.npz"
     np.savez(path, images=IMAGES, vectors=VECTORS)
-    with pytest.raises(ValueError, match=r"no array 'image', did you mean 'images'\?; it holds: images, vectors$"):
+    with pytest.raises(
+        ValueError, match=r"no array 'image', did you mean 'images'\?; it holds: images, vectors$"
+    ):
         npz(path, key="image")
     with pytest.raises(ValueError, match=r"no array 'zzz'; it holds: images, vectors$"):
         npz(path, key="zzz")
@@ -157,7 +167,9 @@ class Touch:
 def test_objects_are_never_unpickled(tmp_path, kind):
     trace = tmp_path / "unpickled"
     path = save(tmp_path, kind, np.array([Touch(trace), None], dtype=object))
-    with pytest.raises(ValueError, match="holds Python objects, which are never unpickled; save plain numbers"):
+    with pytest.raises(
+        ValueError, match="holds Python objects, which are never unpickled; save plain numbers"
+    ):
         read(kind, path)
     path.write_bytes(pickle.dumps(Touch(trace)))
     with pytest.raises(ValueError, match=f"is not an .{kind} file"):
@@ -192,7 +204,9 @@ def test_a_file_that_the_system_cannot_read_is_not_corrupt(tmp_path, kind, monke
 
 
 def test_damaged_files_never_raise_anything_else(tmp_path, kind):
-    """Each of 300 damaged files is read or answered by one line; a damaged ``.npz`` is never read as other numbers."""
+    """Each of 300 damaged files is read or answered by one line; a damaged ``.npz`` is
+    never read as other numbers.
+    """
     path = save(tmp_path, kind, VECTORS)
     whole, rng, refused = path.read_bytes(), np.random.default_rng(0), 0
     expected = read(kind, path).train
@@ -220,15 +234,23 @@ def test_an_archive_whose_header_says_less_than_there_is_is_refused(tmp_path, sa
     """NumPy reads less then, and looks at no checksum."""
     images = np.random.default_rng(0).integers(256, size=(10, 64, 64, 3)).astype(np.uint8)
     path = tmp_path / "a.npz"
-    with path.open("wb") as file, zipfile.ZipFile(file, "w", method := 8 * (save_as is np.savez_compressed)) as archive:
+    with (
+        path.open("wb") as file,
+        zipfile.ZipFile(file, "w", method := 8 * (save_as is np.savez_compressed)) as archive,
+    ):
         stream = io.BytesIO()
         np.save(stream, images)
         archive.writestr("x.npy", stream.getvalue().replace(b"64, 64, 3)", b"64, 14, 3)"), method)
-    with pytest.raises(ValueError, match=r"a\.npz is corrupt.*values of uint8 are expected, and there are more bytes"):
+    with pytest.raises(
+        ValueError,
+        match=r"a\.npz is corrupt.*values of uint8 are expected, and there are more bytes",
+    ):
         npz(path, in_memory=in_memory)
 
 
-@pytest.mark.parametrize("array", [IMAGES, IMAGES[..., None] % 17, IMAGES > 128, VECTORS, VECTORS.astype(">f4")])
+@pytest.mark.parametrize(
+    "array", [IMAGES, IMAGES[..., None] % 17, IMAGES > 128, VECTORS, VECTORS.astype(">f4")]
+)
 def test_rows_in_a_file_are_those_in_memory(tmp_path, kind, array):
     path = save(tmp_path, kind, array)
     expected, found = (read(kind, path, in_memory=in_memory, seed=2) for in_memory in (True, False))
@@ -258,10 +280,13 @@ def test_large_arrays_stay_in_their_files(tmp_path, kind, monkeypatch):
 def test_what_cannot_be_read_by_rows_is_read_into_memory_or_refused(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "c.npz", data=IMAGES)
     np.save(tmp_path / "f.npy", np.asfortranarray(IMAGES))
-    with pytest.raises(ValueError, match=r"c\.npz: array 'data' cannot be left in the file, for it is compressed"):
+    with pytest.raises(
+        ValueError, match=r"c\.npz: array 'data' cannot be left in the file, for it is compressed"
+    ):
         npz(tmp_path / "c.npz", in_memory=False)
     with pytest.raises(
-        ValueError, match=r"f\.npy: its array cannot be left in the file, for its rows .*\(Fortran order\)"
+        ValueError,
+        match=r"f\.npy: its array cannot be left in the file, for its rows .*\(Fortran order\)",
     ):
         npy(tmp_path / "f.npy", in_memory=False)
     monkeypatch.setattr(examples, "LAZY_ABOVE", 0)
@@ -277,7 +302,9 @@ def test_a_wrong_row_of_a_file_is_named_when_it_is_read(tmp_path, kind):
         all_rows_of(source)
     whole = path.read_bytes()
     path.write_bytes(whole[: whole.index(VECTORS[7].tobytes()[:8])])
-    with pytest.raises(OSError, match=rf"^{path}: example \d+ cannot be read: the file ends before it does"):
+    with pytest.raises(
+        OSError, match=rf"^{path}: example \d+ cannot be read: the file ends before it does"
+    ):
         all_rows_of(source)
 
 

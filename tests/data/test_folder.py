@@ -11,7 +11,9 @@ from score_sde.data.examples import LazyExamples
 
 
 def picture(height, width, channels, seed=0):
-    return np.random.default_rng(seed).integers(256, size=(height, width, channels)).astype(np.uint8)
+    return (
+        np.random.default_rng(seed).integers(256, size=(height, width, channels)).astype(np.uint8)
+    )
 
 
 def save(path, pixels, **options):
@@ -98,7 +100,10 @@ def test_mixed_sizes_name_the_first_offender_and_the_remedy(tmp_path):
     save(tmp_path / "b.png", picture(6, 4, 1))
     save(tmp_path / "c.png", picture(5, 7, 1))
     save(tmp_path / "d.png", picture(9, 9, 1))
-    message = r"c\.png is 5×7 \(height × width\) but .*a\.png is 6×4; image_size=4 would crop and resize them all"
+    message = (
+        r"c\.png is 5×7 \(height × width\) but .*a\.png is 6×4; image_size=4 would crop and "
+        r"resize them all"
+    )
     with pytest.raises(ValueError, match=message):
         folder(tmp_path)
     assert folder(tmp_path, 4).shape == (4, 4, 1)
@@ -119,7 +124,9 @@ def test_unreadable_files_are_named(tmp_path):
 
 def test_deep_images_are_refused_rather_than_clipped(tmp_path):
     Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(ValueError, match=r"deep\.png is a I;16 image; only images of 8 bits a channel can be read"):
+    with pytest.raises(
+        ValueError, match=r"deep\.png is a I;16 image; only images of 8 bits a channel can be read"
+    ):
         folder(tmp_path)
 
 
@@ -128,7 +135,8 @@ def test_missing_and_empty_folders_say_what_was_looked_for(tmp_path):
         folder(tmp_path / "missing")
     (tmp_path / "notes.txt").touch()
     with pytest.raises(
-        ValueError, match=r"no images in .*: looked for \.png, \.jpg, \.jpeg files in it and the folders"
+        ValueError,
+        match=r"no images in .*: looked for \.png, \.jpg, \.jpeg files in it and the folders",
     ):
         folder(tmp_path)
     with pytest.raises(ValueError, match=r"notes\.txt is not a folder"):
@@ -167,7 +175,9 @@ def test_damaged_images_never_raise_anything_else(tmp_path):
 def test_images_decoded_when_asked_for_are_those_in_memory(tmp_path):
     for seed in range(6):
         save(tmp_path / f"{seed}.png", picture(5 + seed, 4, 1 if seed else 3, seed))
-    expected, found = (folder(tmp_path, 4, in_memory=in_memory, seed=2) for in_memory in (True, False))
+    expected, found = (
+        folder(tmp_path, 4, in_memory=in_memory, seed=2) for in_memory in (True, False)
+    )
     assert isinstance(expected.train, np.ndarray) and isinstance(found.train, LazyExamples)
     for split in ("train", "test"):
         np.testing.assert_array_equal(getattr(found, split)[:], getattr(expected, split))

@@ -48,31 +48,42 @@ def write(path, **columns):
 
 def test_one_file_is_split_at_random(library, tmp_path):
     path = write(tmp_path / "any.parquet", label=LABELS)
-    expected = DataSource.from_examples(PIXELS, num_levels=256, labels=LABELS, test_fraction=0.25, seed=3)
+    expected = DataSource.from_examples(
+        PIXELS, num_levels=256, labels=LABELS, test_fraction=0.25, seed=3
+    )
     for in_memory in (True, False):
         found = load_source(f"hf:{path}", test_fraction=0.25, seed=3, in_memory=in_memory)
         assert isinstance(found.train, np.ndarray if in_memory else LazyExamples)
         for split in ("train", "test"):
             np.testing.assert_array_equal(getattr(found, split)[:], getattr(expected, split))
-            np.testing.assert_array_equal(getattr(found, f"{split}_labels"), getattr(expected, f"{split}_labels"))
+            np.testing.assert_array_equal(
+                getattr(found, f"{split}_labels"), getattr(expected, f"{split}_labels")
+            )
 
 
 def test_a_folder_has_splits(library, tmp_path):
     write(tmp_path / "data" / "train-00000-of-00001.parquet", label=LABELS)
-    write(tmp_path / "data" / "validation-00000-of-00001.parquet", pixels=PIXELS[:2], label=LABELS[:2])
+    write(
+        tmp_path / "data" / "validation-00000-of-00001.parquet", pixels=PIXELS[:2], label=LABELS[:2]
+    )
     source = hf(str(tmp_path / "data"))
     np.testing.assert_array_equal(source.train, PIXELS)
     np.testing.assert_array_equal(source.test, PIXELS[:2])
     np.testing.assert_array_equal(source.test_labels, LABELS[:2])
     swapped = hf(str(tmp_path / "data"), train_split="validation", test_split="train")
     assert len(swapped.train) == 2
-    with pytest.raises(ValueError, match=r"has no split 'trian', did you mean 'train'\?; splits: train, validation$"):
+    with pytest.raises(
+        ValueError,
+        match=r"has no split 'trian', did you mean 'train'\?; splits: train, validation$",
+    ):
         hf(str(tmp_path / "data"), train_split="trian")
 
 
 @pytest.mark.parametrize("splits", [True, False])
 def test_a_saved_data_set_with_declared_images_and_classes(library, tmp_path, splits):
-    features = library.Features({"picture": library.Image(), "kind": library.ClassLabel(num_classes=3)})
+    features = library.Features(
+        {"picture": library.Image(), "kind": library.ClassLabel(num_classes=3)}
+    )
     columns = {"picture": [Image.fromarray(image) for image in PIXELS], "kind": LABELS.tolist()}
     saved = library.Dataset.from_dict(columns, features=features)
     saved = library.DatasetDict({"train": saved, "test": saved.select([0, 1])}) if splits else saved
@@ -88,9 +99,14 @@ def test_images_are_made_of_one_size_and_kind(library, tmp_path):
     path = write(tmp_path / "grey.parquet", pixels=[PIXELS[0, ..., 0], PIXELS[1, :5], *PIXELS[2:]])
     assert hf(str(path), image_size=4, channels=3).shape == (4, 4, 3)
     assert hf(str(path), image_size=4, channels=1).shape == (4, 4, 1)
-    with pytest.raises(ValueError, match=r"example 1 is in colour, .* example 0 is grey: channels=3 makes all RGB"):
+    with pytest.raises(
+        ValueError, match=r"example 1 is in colour, .* example 0 is grey: channels=3 makes all RGB"
+    ):
         hf(str(path), image_size=4)
-    message = r"images differ in size: hf:.*grey\.parquet, split train: example 1 is 5×4 .*; image_size=4 would crop"
+    message = (
+        r"images differ in size: hf:.*grey\.parquet, split train: example 1 is 5×4 .*; "
+        r"image_size=4 would crop"
+    )
     with pytest.raises(ValueError, match=message):
         hf(str(path), channels=3)
     with pytest.raises(ValueError, match=r"channels must be 1 \(grey\) or 3 \(RGB\), not 2"):
@@ -100,13 +116,22 @@ def test_images_are_made_of_one_size_and_kind(library, tmp_path):
 def test_columns_are_chosen(library, tmp_path):
     mirrored = table(PIXELS[:, ::-1]).column("image")
     path = write(tmp_path / "two.parquet", other=mirrored, digit=LABELS, text=["a"] * 9)
-    with pytest.raises(ValueError, match=r"has 2 image columns; choose one by image=…: image, other$"):
+    with pytest.raises(
+        ValueError, match=r"has 2 image columns; choose one by image=…: image, other$"
+    ):
         hf(str(path))
     source = hf(str(path), image="other", label="digit", in_memory=False)
-    np.testing.assert_array_equal(np.bincount([*source.train_labels, *source.test_labels]), [3, 3, 3])
-    assert {image.tobytes() for image in source.train[:]} < {image.tobytes() for image in PIXELS[:, ::-1]}
+    np.testing.assert_array_equal(
+        np.bincount([*source.train_labels, *source.test_labels]), [3, 3, 3]
+    )
+    assert {image.tobytes() for image in source.train[:]} < {
+        image.tobytes() for image in PIXELS[:, ::-1]
+    }
     assert hf(str(path), image="image").train_labels is None
-    with pytest.raises(ValueError, match=r"has no column 'imag', did you mean 'image'\?; columns: image, other, digit"):
+    with pytest.raises(
+        ValueError,
+        match=r"has no column 'imag', did you mean 'image'\?; columns: image, other, digit",
+    ):
         hf(str(path), image="imag")
     with pytest.raises(ValueError, match=r"the labels in column 'text' are .*, not integers"):
         hf(str(path), image="image", label="text")
@@ -115,8 +140,12 @@ def test_columns_are_chosen(library, tmp_path):
 def test_no_images_list_the_columns(library, tmp_path):
     import pyarrow
 
-    path = write(tmp_path / "text.parquet", table=pyarrow.table({"text": ["a", "b"], "label": [0, 1]}))
-    with pytest.raises(ValueError, match=r"text\.parquet has no image column; columns: text, label$"):
+    path = write(
+        tmp_path / "text.parquet", table=pyarrow.table({"text": ["a", "b"], "label": [0, 1]})
+    )
+    with pytest.raises(
+        ValueError, match=r"text\.parquet has no image column; columns: text, label$"
+    ):
         hf(str(path))
 
 
@@ -131,7 +160,10 @@ def test_a_damaged_image_is_named_when_it_is_read(library, tmp_path):
     expected = Loader(array=source.train, batch_size=1)
     for row in range(len(source.train)):
         if source.train.name(int(expected.rows(row)[0])).endswith(("example 5", "example 9")):
-            message = r"bytes\.parquet, split train: example (5 cannot be read as|9 has no image in column 'image')"
+            message = (
+                r"bytes\.parquet, split train: example (5 cannot be read as|9 has no image "
+                r"in column 'image')"
+            )
             with pytest.raises(ValueError, match=message):
                 loader.batch(row)
         else:
@@ -163,5 +195,7 @@ def test_what_the_hub_does_not_give_is_to_be_prepared(library):
 
 def test_the_extra_is_named_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ValueError, match=r"hf:mnist needs the extra hf: pip install 'score-sde\[hf\]'"):
+    with pytest.raises(
+        ValueError, match=r"hf:mnist needs the extra hf: pip install 'score-sde\[hf\]'"
+    ):
         hf("mnist")

@@ -1,4 +1,6 @@
-"""Bombs among data: a small file that would unfold to much more is refused in one line, before there is room for it."""
+"""Bombs among data: a small file that would unfold to much more is refused in one line,
+before there is room for it.
+"""
 
 import gzip
 import io
@@ -37,7 +39,9 @@ def refused(read, *arguments, **options):
 
 def npy_bytes(shape, dtype, data=b""):
     stream = io.BytesIO()
-    np.lib.format.write_array_header_1_0(stream, {"descr": dtype, "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(
+        stream, {"descr": dtype, "fortran_order": False, "shape": shape}
+    )
     return stream.getvalue() + data
 
 
@@ -75,7 +79,9 @@ def test_a_member_of_an_archive_that_unfolds_to_zeros_is_refused(tmp_path, in_me
 
 def test_labels_that_unfold_to_zeros_are_refused(tmp_path):
     images, labels = npy_bytes((2, 4, 4), "|u1", bytes(32)), npy_bytes((BOMB,), "|u1", bytes(BOMB))
-    path = zipped(tmp_path / "a.npz", train=images, test=images, train_labels=labels, test_labels=labels)
+    path = zipped(
+        tmp_path / "a.npz", train=images, test=images, train_labels=labels, test_labels=labels
+    )
     assert f"more than {MAX_RATIO} times" in refused(npz, path)
     image = npy_bytes((2, 3072), "|u1", bytes(6144))
     for name in ("train_data_batch_1", "val_data"):
@@ -88,14 +94,16 @@ def test_labels_that_unfold_to_zeros_are_refused(tmp_path):
 def test_a_header_that_promises_more_than_the_file_has_is_refused(tmp_path, shape, in_memory):
     data = npy_bytes(shape, "|u1", bytes(100))
     (tmp_path / "a.npy").write_bytes(data)
-    assert "values of uint8 are expected" in (line := refused(npy, tmp_path / "a.npy", in_memory=in_memory)) or (
-        "cannot have the shape" in line
-    )
+    assert "values of uint8 are expected" in (
+        line := refused(npy, tmp_path / "a.npy", in_memory=in_memory)
+    ) or ("cannot have the shape" in line)
     refused(npz, zipped(tmp_path / "a.npz", x=data), in_memory=in_memory)
 
 
 def matrix(shape, kind=9, data=b"", size=None):
-    """A matrix ``X`` of MATLAB's level 5, of a class (9: uint8), whose data may be shorter than they say."""
+    """A matrix ``X`` of MATLAB's level 5, of a class (9: uint8), whose data may be
+    shorter than they say.
+    """
     size = len(data) if size is None else size
     inner = struct.pack("<IIII", 6, 8, kind, 0) + struct.pack("<II", 5, 4 * len(shape))
     inner += struct.pack(f"<{len(shape)}i", *shape) + b"\0" * (-4 * len(shape) % 8)
@@ -146,11 +154,17 @@ def test_what_is_no_array_of_numbers_is_refused(tmp_path, compressed, value, mes
 
 def test_matrices_that_unfold_to_zeros_or_are_cut_off_are_refused(tmp_path):
     for name in ("train", "test"):
-        path = mat_file(tmp_path / f"{name}_32x32.mat", matrix((32, 32, 3, 1), data=bytes(BOMB)), compressed=True)
+        path = mat_file(
+            tmp_path / f"{name}_32x32.mat",
+            matrix((32, 32, 3, 1), data=bytes(BOMB)),
+            compressed=True,
+        )
     assert path.stat().st_size < BOMB // 100
     assert f"more than {MAX_RATIO} times" in refused(svhn, tmp_path)
     for compressed in (True, False):
-        path = mat_file(tmp_path / "b.mat", matrix((2, 2), data=b"1234", size=10**6), compressed=compressed)
+        path = mat_file(
+            tmp_path / "b.mat", matrix((2, 2), data=b"1234", size=10**6), compressed=compressed
+        )
         assert "cut off" in refused(read_mat, path, ("X",))
     whole = mat_file(tmp_path / "c.mat", matrix((2, 2), data=b"1234"), compressed=True)
     assert read_mat(whole, ("X",))["X"].tolist() == [[49, 51], [50, 52]]
@@ -162,5 +176,7 @@ def test_a_record_whose_shape_is_a_million_numbers_is_refused(tmp_path):
     long = example((1,) * 10**5, b"1")
     assert len(long) > 10**5
     path = write_records(tmp_path / "a.tfrecords", [long, field(1, b"")])
-    assert "bytes of data for an image of shape (1, 1, 1, 1)" in refused(RecordFile.of(path).image, 0)
+    assert "bytes of data for an image of shape (1, 1, 1, 1)" in refused(
+        RecordFile.of(path).image, 0
+    )
     assert "has no features shape and data" in refused(RecordFile.of(path).image, 1)

@@ -15,11 +15,18 @@ def loader(num_examples, batch_size, seed=0):
     return Loader(array=np.arange(num_examples, dtype=np.int32), batch_size=batch_size, seed=seed)
 
 
-@given(num_examples=sizes, batch_size=st.integers(1, 70), seed=st.integers(0, 2**64 - 1), epochs=st.integers(1, 3))
+@given(
+    num_examples=sizes,
+    batch_size=st.integers(1, 70),
+    seed=st.integers(0, 2**64 - 1),
+    epochs=st.integers(1, 3),
+)
 @settings(deadline=None, max_examples=50)
 def test_each_epoch_sees_each_example_once(num_examples, batch_size, seed, epochs):
     num_steps = -(-epochs * num_examples // batch_size)
-    seen = np.concatenate([loader(num_examples, batch_size, seed).batch(step).x for step in range(num_steps)])
+    seen = np.concatenate(
+        [loader(num_examples, batch_size, seed).batch(step).x for step in range(num_steps)]
+    )
     for epoch in seen[: epochs * num_examples].reshape(epochs, num_examples):
         np.testing.assert_array_equal(np.sort(epoch), np.arange(num_examples))
 
@@ -29,13 +36,18 @@ def test_each_epoch_sees_each_example_once(num_examples, batch_size, seed, epoch
 def test_any_step_can_be_asked_first(num_examples, batch_size, steps):
     in_order = [loader(num_examples, batch_size).batch(step).x for step in range(8)]
     for step in steps:
-        np.testing.assert_array_equal(loader(num_examples, batch_size).batch(step).x, in_order[step])
+        np.testing.assert_array_equal(
+            loader(num_examples, batch_size).batch(step).x, in_order[step]
+        )
 
 
 @given(num_examples=sizes, one=st.integers(1, 20), other=st.integers(1, 20), seed=st.integers(0, 9))
 @settings(deadline=None, max_examples=50)
 def test_the_order_does_not_depend_on_the_batch_size(num_examples, one, other, seed):
-    runs = [[loader(num_examples, size, seed).batch(step).x for step in range(5)] for size in (one, other)]
+    runs = [
+        [loader(num_examples, size, seed).batch(step).x for step in range(5)]
+        for size in (one, other)
+    ]
     first, second = (np.concatenate(run) for run in runs)
     shared = min(len(first), len(second))
     np.testing.assert_array_equal(first[:shared], second[:shared])

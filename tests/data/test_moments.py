@@ -8,7 +8,12 @@ from score_sde.data.source import DataSource
 
 RNG = np.random.default_rng(0)
 TABLE = np.stack(
-    [RNG.normal(50000, 12000, 1000), RNG.normal(0.001, 1e-4, 1000), RNG.integers(0, 5, 1000), RNG.normal(1e5, 1, 1000)],
+    [
+        RNG.normal(50000, 12000, 1000),
+        RNG.normal(0.001, 1e-4, 1000),
+        RNG.integers(0, 5, 1000),
+        RNG.normal(1e5, 1, 1000),
+    ],
     axis=1,
 ).astype(np.float32)
 PICTURES = (RNG.normal(size=(40, 3, 5, 2)) * [2.0, 1e-3] + [10.0, -1.0]).astype(np.float32)
@@ -71,10 +76,22 @@ def test_standardised_data_have_mean_0_and_variance_1():
 
 
 WRONG = {
-    "constant": (np.full(50, 0.1), "column 1 of the training data is constant in float32 (0.1): leave it out"),
-    "offset": (RNG.normal(1e9, 200, 50), "column 1 of the training data has mean 1e+09 and standard deviation"),
-    "swallowed": (RNG.normal(1e9, 1, 50), "column 1 of the training data is constant in float32 (1e+09)"),
-    "tiny": (RNG.normal(0, 1e-39, 50), "too small for float32, whose values there are 1.17549e-38 apart"),
+    "constant": (
+        np.full(50, 0.1),
+        "column 1 of the training data is constant in float32 (0.1): leave it out",
+    ),
+    "offset": (
+        RNG.normal(1e9, 200, 50),
+        "column 1 of the training data has mean 1e+09 and standard deviation",
+    ),
+    "swallowed": (
+        RNG.normal(1e9, 1, 50),
+        "column 1 of the training data is constant in float32 (1e+09)",
+    ),
+    "tiny": (
+        RNG.normal(0, 1e-39, 50),
+        "too small for float32, whose values there are 1.17549e-38 apart",
+    ),
     "huge": (RNG.normal(0, 1e38, 50), "too large for float32: rescale it"),
 }
 

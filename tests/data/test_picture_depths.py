@@ -29,9 +29,13 @@ def chunk(name, data):
 
 
 def png(samples, depth, kind, transparency=b""):
-    """A PNG of samples ``[h, w, c]`` by its specification, without Pillow, which writes few of the kinds."""
+    """A PNG of samples ``[h, w, c]`` by its specification, without Pillow, which writes
+    few of the kinds.
+    """
     height, width, _ = samples.shape
-    bits = np.unpackbits(samples.astype(">u2").view(np.uint8).reshape(height, -1, 2), axis=-1)[..., 16 - depth :]
+    bits = np.unpackbits(samples.astype(">u2").view(np.uint8).reshape(height, -1, 2), axis=-1)[
+        ..., 16 - depth :
+    ]
     rows = np.packbits(bits.reshape(height, -1), axis=-1)
     data = b"".join(b"\0" + row.tobytes() for row in rows)
     header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
@@ -47,7 +51,11 @@ def colors(count):
 
 def picture(depth, kind, side, seed=0):
     """A PNG, and its pixels in RGB without what is transparent."""
-    samples = np.random.default_rng(seed).integers(2**depth, size=(side, side, CHANNELS[kind])).astype(np.uint16)
+    samples = (
+        np.random.default_rng(seed)
+        .integers(2**depth, size=(side, side, CHANNELS[kind]))
+        .astype(np.uint16)
+    )
     visible = {GREY_ALPHA: samples[..., :1], RGBA: samples[..., :3]}.get(kind, samples)
     levels = np.broadcast_to(visible * (255 // (2 ** min(depth, 8) - 1)), (side, side, 3))
     pixels = colors(2**depth)[samples[..., 0]] if kind == PALETTE else levels
@@ -119,7 +127,9 @@ READERS = {
 def test_a_picture_of_any_depth_is_right_or_refused(tmp_path, reader, depth, kind):
     image, pixels = picture(depth, kind, 140 if reader == "celeba" else 32)
     if depth == 16:
-        with pytest.raises(ValueError, match=r"only images of 8 bits a channel can be read") as refusal:
+        with pytest.raises(
+            ValueError, match=r"only images of 8 bits a channel can be read"
+        ) as refusal:
             np.asarray(READERS[reader](tmp_path, image).train[0])
         assert "\n" not in str(refusal.value)
         return
@@ -132,13 +142,18 @@ def test_a_picture_of_any_depth_is_right_or_refused(tmp_path, reader, depth, kin
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
-    ("kind", "transparency"), [(GREY, b"\0\x07"), (RGB, b"\0\x07\0\x08\0\x09"), (PALETTE, bytes(range(0, 256, 4)))]
+    ("kind", "transparency"),
+    [(GREY, b"\0\x07"), (RGB, b"\0\x07\0\x08\0\x09"), (PALETTE, bytes(range(0, 256, 4)))],
 )
 @pytest.mark.parametrize("reader", ["folder", "ffhq"])
 def test_what_is_transparent_keeps_its_colour(tmp_path, reader, kind, transparency):
-    samples = np.random.default_rng(0).integers(256, size=(32, 32, CHANNELS[kind])).astype(np.uint16)
+    samples = (
+        np.random.default_rng(0).integers(256, size=(32, 32, CHANNELS[kind])).astype(np.uint16)
+    )
     image = png(samples, 8, kind, transparency)
-    expected = colors(256)[samples[..., 0]] if kind == PALETTE else np.broadcast_to(samples, (32, 32, 3))
+    expected = (
+        colors(256)[samples[..., 0]] if kind == PALETTE else np.broadcast_to(samples, (32, 32, 3))
+    )
     found = np.asarray(READERS[reader](tmp_path, image).train[0])
     np.testing.assert_array_equal(np.broadcast_to(found, expected.shape), expected)
 
@@ -147,7 +162,9 @@ def test_what_is_transparent_keeps_its_colour(tmp_path, reader, kind, transparen
 @pytest.mark.parametrize("reader", ["folder", "ffhq"])
 def test_jpeg_images_of_every_mode_are_read(tmp_path, reader, mode):
     stream = io.BytesIO()
-    Image.new("RGB", (32, 32), (200, 60, 60) if mode != "L" else (90, 90, 90)).convert(mode).save(stream, "JPEG")
+    Image.new("RGB", (32, 32), (200, 60, 60) if mode != "L" else (90, 90, 90)).convert(mode).save(
+        stream, "JPEG"
+    )
     found = np.asarray(READERS[reader](tmp_path, stream.getvalue()).train[0]).astype(int)
     assert np.abs(found - ([90] if mode == "L" else [200, 60, 60])).max() <= 3
 

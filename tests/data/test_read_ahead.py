@@ -63,7 +63,9 @@ def test_the_parts_of_all_processes_are_the_batch(opened, num_processes):
     expected = Loader(array=ARRAY, batch_size=16, seed=1, labels=LABELS)
     for step in (0, 1, 2, 3, 9):
         found = [loader.batch(step, part) for loader, part in zip(loaders, parts, strict=True)]
-        assert_same(type(found[0])(*map(np.concatenate, zip(*found, strict=True))), expected.batch(step))
+        assert_same(
+            type(found[0])(*map(np.concatenate, zip(*found, strict=True))), expected.batch(step)
+        )
 
 
 @given(
@@ -102,7 +104,9 @@ def test_a_batch_is_a_copy(opened):
 def test_one_step_after_the_other_reads_each_example_once(opened):
     """The threads go on where they are, at least two batches ahead of what was asked for."""
     read = []
-    ahead = opened(lazy(read=lambda row: read.append(row) or ARRAY[row]), batch_size=10, num_threads=1)
+    ahead = opened(
+        lazy(read=lambda row: read.append(row) or ARRAY[row]), batch_size=10, num_threads=1
+    )
     for step in range(4):
         ahead.batch(step)
     wait_until(lambda: len(read) == 60)
@@ -121,7 +125,9 @@ def test_a_damaged_image_is_named_and_the_batches_before_it_come(tmp_path, opene
     ahead, expected = opened(source.train, **options), Loader(array=source.train, **options)
     for _ in range(2):  # it says so whenever it is asked
         step = 0
-        with pytest.raises(ValueError, match=rf"^example 5, {path} cannot be read as an image") as caught:
+        with pytest.raises(
+            ValueError, match=rf"^example 5, {path} cannot be read as an image"
+        ) as caught:
             while True:
                 ahead.batch(step)
                 step += 1
@@ -147,13 +153,17 @@ def wait_until(condition):
 
 def test_threads_end_on_close():
     before = set(threading.enumerate())
-    ahead = make_loader(lazy(read=lambda row: time.sleep(0.01) or ARRAY[row]), batch_size=16, num_threads=4)
+    ahead = make_loader(
+        lazy(read=lambda row: time.sleep(0.01) or ARRAY[row]), batch_size=16, num_threads=4
+    )
     ahead.batch(0)
     assert set(threading.enumerate()) - before
     ahead.close()
     wait_until(lambda: not set(threading.enumerate()) - before)
     ahead.close()
-    assert_same(ahead.batch(1), Loader(array=ARRAY, batch_size=16).batch(1))  # and it can be asked again
+    assert_same(
+        ahead.batch(1), Loader(array=ARRAY, batch_size=16).batch(1)
+    )  # and it can be asked again
     ahead.close()
 
 
@@ -178,7 +188,9 @@ def test_examples_in_files_can_be_sent_to_worker_processes(tmp_path):
         Image.fromarray(ARRAY[row, ..., 0]).save(tmp_path / "images" / f"{row}.png")
     np.save(tmp_path / "a.npy", ARRAY)
     names = [f"folder:{tmp_path}/images", f"npy:{tmp_path}/a.npy"]
-    found = subprocess.run([sys.executable, "-c", SENT, *names], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [sys.executable, "-c", SENT, *names], capture_output=True, text=True, check=False
+    )
     assert found.stdout.splitlines() == names, found.stderr
 
 
@@ -203,7 +215,10 @@ def test_what_a_worker_process_cannot_read_is_named(opened):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_threads": 0}, "at least one thread, and by 0 worker processes or more, not by 0 and 0"),
+        (
+            {"num_threads": 0},
+            "at least one thread, and by 0 worker processes or more, not by 0 and 0",
+        ),
         ({"num_workers": -1}, "not by 16 and -1"),
         ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
         ({"labels": LABELS[:4]}, "a label for each of 50 examples, got 4"),

@@ -9,7 +9,12 @@ import pytest
 from score_sde.data.resizing import keys_cubic, resize, resize_matrix, triangle
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "tf_resize.npz")
-KERNELS = {"bilinear": triangle, "bilinear_larger": triangle, "bicubic": keys_cubic, "bicubic_larger": keys_cubic}
+KERNELS = {
+    "bilinear": triangle,
+    "bilinear_larger": triangle,
+    "bicubic": keys_cubic,
+    "bicubic_larger": keys_cubic,
+}
 SIZES = [((140, 140), (64, 64)), ((41, 32), (16, 16)), ((5, 8), (9, 8)), ((3, 3), (1, 2))]
 LEVEL = 255
 """Resized images have levels, and float32 rounds 255 by 1e-5."""
@@ -25,7 +30,8 @@ def test_it_is_that_of_tensorflow(name):
 
 @pytest.mark.parametrize(("kernel", "method"), [(triangle, "linear"), (keys_cubic, "cubic")])
 @pytest.mark.parametrize(
-    ("old", "new"), [((140, 140), (64, 64)), ((41, 32), (16, 16)), ((5, 8), (9, 8)), ((3, 3), (1, 2))]
+    ("old", "new"),
+    [((140, 140), (64, 64)), ((41, 32), (16, 16)), ((5, 8), (9, 8)), ((3, 3), (1, 2))],
 )
 def test_it_is_that_of_jax(kernel, method, old, new):
     image = np.random.default_rng(0).uniform(size=(*old, 3)).astype(np.float32)
@@ -35,7 +41,9 @@ def test_it_is_that_of_jax(kernel, method, old, new):
 
 
 def test_halving_by_hand():
-    """Output pixel 1 of 4 lies at 3 in 8: distances 1.5, 0.5, 0.5, 1.5 of width 2 weigh 1, 3, 3, 1 of 8."""
+    """Output pixel 1 of 4 lies at 3 in 8: distances 1.5, 0.5, 0.5, 1.5 of width 2 weigh
+    1, 3, 3, 1 of 8.
+    """
     np.testing.assert_allclose(resize_matrix(8, 4)[1], np.array([0, 1, 3, 3, 1, 0, 0, 0]) / 8)
     np.testing.assert_allclose(resize_matrix(8, 4)[0], np.array([3, 3, 1, 0, 0, 0, 0, 0]) / 7)
 

@@ -33,8 +33,13 @@ def test_round_trip_is_exact(num_levels, centered, dequantize, transform):
 @given(num_levels=st.integers(2, 65536), centered=st.booleans())
 @settings(deadline=None)
 def test_round_trip_is_exact_at_both_ends_of_the_noise(bits, num_levels, centered):
-    """The noise nearest to the borders of a level is the only place where rounding could move it to the next one."""
-    scaling, levels = Scaling(num_levels=num_levels, centered=centered), np.arange(65536) % num_levels
+    """The noise nearest to the borders of a level is the only place where rounding
+    could move it to the next one.
+    """
+    scaling, levels = (
+        Scaling(num_levels=num_levels, centered=centered),
+        np.arange(65536) % num_levels,
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax.random, "bits", lambda key, shape, dtype: jnp.full(shape, bits, dtype))
         np.testing.assert_array_equal(scaling.to_data(scaling.to_model(KEY, levels)), levels)
@@ -42,7 +47,9 @@ def test_round_trip_is_exact_at_both_ends_of_the_noise(bits, num_levels, centere
 
 @pytest.mark.parametrize("num_levels", [2, 17, 256])
 def test_noise_is_uniform_within_a_level(num_levels):
-    """Kolmogorov-Smirnov distance of 100,000 draws below 1.95/√n: a correct sampler fails with probability 0.001."""
+    """Kolmogorov-Smirnov distance of 100,000 draws below 1.95/√n: a correct sampler
+    fails with probability 0.001.
+    """
     scaling, level = Scaling(num_levels=num_levels, centered=False), num_levels - 1
     unit = scaling.to_model(KEY, np.full(100_000, level))
     u = np.sort(np.asarray(unit, np.float64) * num_levels - level)
@@ -82,7 +89,9 @@ def test_continuous_data_pass_unchanged():
 TABLE = Scaling(num_levels=None, mean=(50000.0, 0.001), std=(12000.0, 0.0001))
 
 
-@pytest.mark.parametrize("transform", [lambda f: f, jax.jit, jax.vmap], ids=["plain", "jit", "vmap"])
+@pytest.mark.parametrize(
+    "transform", [lambda f: f, jax.jit, jax.vmap], ids=["plain", "jit", "vmap"]
+)
 def test_standardised_data_by_hand(transform):
     y = np.array([[50000.0, 0.001], [62000.0, 0.0008], [-70000.0, 0.0]], np.float32)
     x = transform(lambda y: TABLE.to_model(KEY, y))(y)
@@ -101,11 +110,17 @@ def test_channels_of_pictures_and_single_values():
     assert value.to_model(KEY, np.float32(5)).shape == () and float(value.to_data(2.0)) == 5.0
 
 
-@pytest.mark.parametrize(("shape", "std"), [((2,), TABLE.std), ((3, 2, 2), (0.5, 4.0)), ((), (3.0,)), ((4,), ())])
+@pytest.mark.parametrize(
+    ("shape", "std"), [((2,), TABLE.std), ((3, 2, 2), (0.5, 4.0)), ((), (3.0,)), ((4,), ())]
+)
 def test_log_det_is_that_of_the_jacobian(shape, std):
     scaling, size = Scaling(num_levels=None, mean=(1.0,) * len(std), std=std), int(np.prod(shape))
-    jacobian = jax.jacobian(lambda y: scaling.to_model(KEY, y.reshape(shape)).ravel())(jnp.ones(size))
-    np.testing.assert_allclose(scaling.log_det(shape), np.linalg.slogdet(np.float64(jacobian))[1], rtol=1e-6, atol=1e-6)
+    jacobian = jax.jacobian(lambda y: scaling.to_model(KEY, y.reshape(shape)).ravel())(
+        jnp.ones(size)
+    )
+    np.testing.assert_allclose(
+        scaling.log_det(shape), np.linalg.slogdet(np.float64(jacobian))[1], rtol=1e-6, atol=1e-6
+    )
 
 
 def test_keys_decide_the_noise():
@@ -120,7 +135,9 @@ def test_vmap_is_a_loop_over_examples():
     levels = np.random.default_rng(0).integers(17, size=(5, 8, 8, 1)).astype(np.uint8)
     keys = jax.random.split(KEY, 5)
     x = jax.vmap(scaling.to_model)(keys, levels)
-    np.testing.assert_array_equal(x, jnp.stack([scaling.to_model(*pair) for pair in zip(keys, levels, strict=True)]))
+    np.testing.assert_array_equal(
+        x, jnp.stack([scaling.to_model(*pair) for pair in zip(keys, levels, strict=True)])
+    )
     np.testing.assert_array_equal(jax.vmap(scaling.to_data)(x), levels)
 
 
@@ -136,10 +153,22 @@ def test_gradient_is_the_slope_of_the_map():
         (lambda: Scaling(num_levels=1), "num_levels must be None or between 2 and 65536, not 1"),
         (lambda: Scaling(num_levels=None).bin_width, "bin_width needs data with levels"),
         (lambda: Scaling(num_levels=None).to_unit(jnp.zeros(2)), "to_unit needs data with levels"),
-        (lambda: Scaling(num_levels=9, mean=(0.0,), std=(1.0,)), "data with 9 levels are not standardised"),
-        (lambda: Scaling(num_levels=None, mean=(0.0,)), "1 means do not belong to 0 standard deviations"),
-        (lambda: Scaling(num_levels=None, mean=(0.0,), std=(0.0,)), "standard deviations must be positive"),
-        (lambda: TABLE.log_det((3,)), r"2 means and standard deviations do not fit examples of shape \(3,\)"),
+        (
+            lambda: Scaling(num_levels=9, mean=(0.0,), std=(1.0,)),
+            "data with 9 levels are not standardised",
+        ),
+        (
+            lambda: Scaling(num_levels=None, mean=(0.0,)),
+            "1 means do not belong to 0 standard deviations",
+        ),
+        (
+            lambda: Scaling(num_levels=None, mean=(0.0,), std=(0.0,)),
+            "standard deviations must be positive",
+        ),
+        (
+            lambda: TABLE.log_det((3,)),
+            r"2 means and standard deviations do not fit examples of shape \(3,\)",
+        ),
     ],
 )
 def test_wrong_scalings_are_answered_in_one_line(call, message):

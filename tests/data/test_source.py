@@ -49,27 +49,49 @@ def with_value(array, row, value):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"train": with_value(vectors(), 3, np.nan)}, "train example 3 has a NaN or infinite value"),
+        (
+            {"train": with_value(vectors(), 3, np.nan)},
+            "train example 3 has a NaN or infinite value",
+        ),
         ({"test": with_value(vectors(), 5, -np.inf)}, "test example 5 has a NaN or infinite value"),
-        ({"train": with_value(vectors().astype(float), 2, 1e300)}, "train example 2 has .* finite in float32"),
+        (
+            {"train": with_value(vectors().astype(float), 2, 1e300)},
+            "train example 2 has .* finite in float32",
+        ),
         ({"train": vectors()[:0]}, "the train split has no examples"),
         ({"test": vectors()[:0]}, "the test split has no examples"),
         ({"train": vectors()[:, :0]}, r"train examples of shape \(0,\) have no values"),
-        ({"test": np.zeros((2, 3), np.float32)}, r"test examples have shape \(3,\) where \(2,\) was expected"),
+        (
+            {"test": np.zeros((2, 3), np.float32)},
+            r"test examples have shape \(3,\) where \(2,\) was expected",
+        ),
         ({"shape": (4,)}, r"train examples have shape \(2,\) where \(4,\) was expected"),
-        ({"train": images(), "test": images()}, "train examples are uint8: continuous data are floats"),
-        ({"train_labels": np.zeros(5, np.int32)}, r"train_labels must be integers of shape \(6,\).*shape \(5,\)"),
+        (
+            {"train": images(), "test": images()},
+            "train examples are uint8: continuous data are floats",
+        ),
+        (
+            {"train_labels": np.zeros(5, np.int32)},
+            r"train_labels must be integers of shape \(6,\).*shape \(5,\)",
+        ),
         ({"test_labels": np.zeros(6)}, r"test_labels must be integers .* not float64"),
         ({"num_levels": 1}, "num_levels must be None or between 2 and 65536, not 1"),
         ({"num_levels": 70_000}, "num_levels must be None or between 2 and 65536, not 70000"),
         ({"num_levels": 4}, "train examples are float32; with num_levels=4 they must be integers"),
-        ({"num_levels": 4, "train": with_value(vectors(), 1, np.nan)}, "train examples have a NaN .* example 1"),
+        (
+            {"num_levels": 4, "train": with_value(vectors(), 1, np.nan)},
+            "train examples have a NaN .* example 1",
+        ),
         (
             {"num_levels": 17, "train": with_value(images(6, 17), 4, 17), "test": images(1, 17)},
             "train example 4 .*to 16",
         ),
         (
-            {"num_levels": 17, "train": images(6, 17), "test": with_value(images(6, 17).astype(int), 0, -1)},
+            {
+                "num_levels": 17,
+                "train": images(6, 17),
+                "test": with_value(images(6, 17).astype(int), 0, -1),
+            },
             r"test example 0 has levels -1 to \d+; they must lie in 0 to 16 \(num_levels=17\)",
         ),
     ],
@@ -84,7 +106,9 @@ def test_bad_data_are_answered_in_one_line(arguments, message):
 def test_split_is_fixed_disjoint_and_complete():
     rows = np.arange(50, dtype=np.float32)[:, None]
     labels = np.arange(50)
-    one, two = (DataSource.from_examples(rows, num_levels=None, labels=labels, seed=3) for _ in range(2))
+    one, two = (
+        DataSource.from_examples(rows, num_levels=None, labels=labels, seed=3) for _ in range(2)
+    )
     other = DataSource.from_examples(rows, num_levels=None, seed=4)
     np.testing.assert_array_equal(one.train, two.train)
     assert not np.array_equal(one.test, other.test)
@@ -97,7 +121,9 @@ def test_split_is_fixed_disjoint_and_complete():
 @given(n=st.integers(2, 40), test_fraction=st.floats(1e-6, 1 - 1e-6))
 @settings(deadline=None, max_examples=50)
 def test_each_split_has_an_example(n, test_fraction):
-    source = DataSource.from_examples(np.zeros((n, 1)), num_levels=None, test_fraction=test_fraction)
+    source = DataSource.from_examples(
+        np.zeros((n, 1)), num_levels=None, test_fraction=test_fraction
+    )
     assert len(source.train) >= 1
     assert len(source.test) >= 1
     assert len(source.train) + len(source.test) == n
@@ -130,7 +156,9 @@ def test_permutation_has_each_number_once(n, seed, epoch):
 
 
 def test_permutation_is_the_same_under_every_numpy():
-    """A run resumed under another version of NumPy must see the same batches: the values are written down."""
+    """A run resumed under another version of NumPy must see the same batches: the
+    values are written down.
+    """
     assert permutation(8, seed=0).tolist() == GOLDEN[0]
     assert permutation(8, seed=1, epoch=2).tolist() == GOLDEN[1]
 

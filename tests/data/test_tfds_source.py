@@ -41,13 +41,16 @@ def tiny_images(library):
                 "image": library.features.Image(shape=(6, 4, 3)),
                 "label": library.features.ClassLabel(num_classes=3),
             }
-            return library.core.DatasetInfo(builder=self, features=library.features.FeaturesDict(features))
+            return library.core.DatasetInfo(
+                builder=self, features=library.features.FeaturesDict(features)
+            )
 
         def _split_generators(self, dl_manager):
             return {"train": self._generate_examples(9), "test": self._generate_examples(2)}
 
         def _generate_examples(self, num):
-            # The library shuffles by the keys; what it makes of them is read back by the tests.
+            # The library shuffles by the keys; what it makes of them is read back by
+            # the tests.
             for row in range(num):
                 yield row, {"image": png(PIXELS[row]), "label": int(LABELS[row])}
 
@@ -69,10 +72,17 @@ def label_of(image):
 def test_images_and_labels_are_read(data_dir, in_memory):
     source = load_source("tfds:tiny_images", data_dir=data_dir, in_memory=in_memory, label="label")
     assert isinstance(source.train, np.ndarray if in_memory else LazyExamples)
-    assert (len(source.train), len(source.test), source.shape, source.num_levels) == (9, 2, (6, 4, 3), 256)
+    assert (len(source.train), len(source.test), source.shape, source.num_levels) == (
+        9,
+        2,
+        (6, 4, 3),
+        256,
+    )
     for split in ("train", "test"):
         images = getattr(source, split)[:]
-        np.testing.assert_array_equal(getattr(source, f"{split}_labels"), [label_of(image) for image in images])
+        np.testing.assert_array_equal(
+            getattr(source, f"{split}_labels"), [label_of(image) for image in images]
+        )
     assert len({image.tobytes() for image in source.train[:]}) == 9
 
 
@@ -102,7 +112,10 @@ def test_splits_may_be_slices(data_dir):
             {"train_split": "trian"},
             r"tfds:tiny_images has no split 'trian', did you mean 'train'\?; splits: train, test$",
         ),
-        ({"image": "imag"}, r"has no column 'imag', did you mean 'image'\?; columns: image, label$"),
+        (
+            {"image": "imag"},
+            r"has no column 'imag', did you mean 'image'\?; columns: image, label$",
+        ),
         ({"image": "label"}, "feature 'label' is no image; images: image"),
         ({"label": "kind"}, "has no column 'kind'; columns: image, label"),
     ],
@@ -128,10 +141,13 @@ def test_a_damaged_record_is_named(tiny_images, tmp_path):
 
 def test_what_is_not_prepared_says_how_to_prepare_it(library, tiny_images, tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"is not prepared in .*file_format='array_record'\)\.download_and_prep"
+        FileNotFoundError,
+        match=r"is not prepared in .*file_format='array_record'\)\.download_and_prep",
     ):
         tfds("tiny_images", data_dir=str(tmp_path))
-    with pytest.raises(ValueError, match=r"^tfds:no_such_data cannot be had \(DatasetNotFoundError: ") as caught:
+    with pytest.raises(
+        ValueError, match=r"^tfds:no_such_data cannot be had \(DatasetNotFoundError: "
+    ) as caught:
         tfds("no_such_data", data_dir=str(tmp_path))
     assert "\n" not in str(caught.value)
     with pytest.raises(FileNotFoundError, match=r"no dataset_info\.json in "):
@@ -142,13 +158,18 @@ def test_files_without_random_access_are_refused(data_dir, tmp_path):
     copy = shutil.copytree(data_dir, tmp_path / "copy")
     info = copy / "tiny_images" / "1.0.0" / "dataset_info.json"
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
-    with pytest.raises(ValueError, match=r"is prepared as tfrecord, which is not read in any order; prepare it anew: "):
+    with pytest.raises(
+        ValueError,
+        match=r"is prepared as tfrecord, which is not read in any order; prepare it anew: ",
+    ):
         tfds(str(info.parent))
 
 
 def test_the_extra_is_named_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(ValueError, match=r"tfds:mnist needs the extra tfds: pip install 'score-sde\[tfds\]'"):
+    with pytest.raises(
+        ValueError, match=r"tfds:mnist needs the extra tfds: pip install 'score-sde\[tfds\]'"
+    ):
         tfds("mnist")
 
 
@@ -159,17 +180,24 @@ def no_library(*arguments):
 @pytest.mark.parametrize("key", ["pythonClassName", "python_class_name", "type"])
 def test_a_prepared_data_set_names_no_code_of_other_packages(key, tmp_path, monkeypatch):
     """The library imports the module of every feature that it does not know."""
-    monkeypatch.setattr("score_sde.data.tfds_source.imported_extra", lambda *names: SimpleNamespace(builder=no_library))
+    monkeypatch.setattr(
+        "score_sde.data.tfds_source.imported_extra",
+        lambda *names: SimpleNamespace(builder=no_library),
+    )
     folder = tmp_path / "tiny" / "1.0.0"
     folder.mkdir(parents=True)
     for value in ({key: "os.path.Evil"}, {"a": [{"b": {key: "evil_module.Feature"}}]}):
-        (folder / "features.json").write_text(json.dumps({"pythonClassName": "tensorflow_datasets.core.X", **value}))
+        (folder / "features.json").write_text(
+            json.dumps({"pythonClassName": "tensorflow_datasets.core.X", **value})
+        )
         for path, options in (
             (str(folder), {}),
             ("tiny", {"data_dir": str(tmp_path)}),
             ("tiny/1.0.0", {"data_dir": str(tmp_path)}),
         ):
-            with pytest.raises(ValueError, match=r"features\.json names the code '(os\.path|evil_module)\."):
+            with pytest.raises(
+                ValueError, match=r"features\.json names the code '(os\.path|evil_module)\."
+            ):
                 tfds(path, **options)
     (folder / "features.json").write_text("{bad")
     with pytest.raises(ValueError, match="is damaged: it is no JSON"):
@@ -177,6 +205,12 @@ def test_a_prepared_data_set_names_no_code_of_other_packages(key, tmp_path, monk
 
 
 def test_a_data_set_of_another_namespace_is_not_fetched(monkeypatch):
-    monkeypatch.setattr("score_sde.data.tfds_source.imported_extra", lambda *names: SimpleNamespace(builder=no_library))
-    with pytest.raises(ValueError, match=r"^tfds:somebody:cats: a data set of another namespace runs code of its own"):
+    monkeypatch.setattr(
+        "score_sde.data.tfds_source.imported_extra",
+        lambda *names: SimpleNamespace(builder=no_library),
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"^tfds:somebody:cats: a data set of another namespace runs code of its own",
+    ):
         tfds("somebody:cats")

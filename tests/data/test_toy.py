@@ -10,7 +10,9 @@ TOYS = [mixture, swiss_roll, checkerboard, moons]
 
 @pytest.mark.parametrize("toy", TOYS)
 def test_mean_is_zero_and_variance_about_one(toy):
-    """40,000 draws: a mean is within 5 standard errors (0.025) of zero but for 1 run in 1.7 million."""
+    """40,000 draws: a mean is within 5 standard errors (0.025) of zero but for 1 run in
+    1.7 million.
+    """
     source = toy(num_examples=40_000)
     points = np.concatenate([source.train, source.test])
     assert points.shape == (40_000, 2)
@@ -29,7 +31,9 @@ def test_seeds_repeat_and_differ(toy):
 
 @pytest.mark.parametrize("toy", TOYS)
 def test_noise_widens_by_its_own_variance(toy):
-    """Same seed, same points: the difference is the noise alone (18,000 values, standard error 0.0026)."""
+    """Same seed, same points: the difference is the noise alone (18,000 values,
+    standard error 0.0026).
+    """
     clean, noisy = (toy(num_examples=10_000, noise=noise).train for noise in (0.0, 0.5))
     assert abs((noisy - clean).std() - 0.5) < 0.015
 
@@ -37,7 +41,9 @@ def test_noise_widens_by_its_own_variance(toy):
 def test_mixture_without_noise_is_its_centres():
     source = mixture(num_examples=1000, noise=0.0, num_modes=5)
     angle = 2 * np.pi * source.train_labels / 5
-    np.testing.assert_allclose(source.train, np.sqrt(2) * np.stack([np.cos(angle), np.sin(angle)], -1), atol=1e-6)
+    np.testing.assert_allclose(
+        source.train, np.sqrt(2) * np.stack([np.cos(angle), np.sin(angle)], -1), atol=1e-6
+    )
     assert set(source.train_labels) == set(range(5))
 
 
@@ -63,7 +69,10 @@ def test_swiss_roll_is_one_spiral():
 
 def test_moons_are_two_half_circles():
     source = moons(num_examples=2000, noise=0.0)
-    points = source.train / np.sqrt(2) * np.where(source.train_labels == 1, -1, 1)[:, None] + [0.5, 0.25]
+    points = source.train / np.sqrt(2) * np.where(source.train_labels == 1, -1, 1)[:, None] + [
+        0.5,
+        0.25,
+    ]
     np.testing.assert_allclose(np.hypot(*points.T), 1, atol=1e-6)
     assert points[:, 1].min() >= -1e-6
     assert set(source.train_labels) == {0, 1}
@@ -76,7 +85,10 @@ def test_moons_are_two_half_circles():
         ({"num_examples": 1}, "num_examples must be at least 2 .* not 1"),
         ({"num_examples": -5}, "num_examples must be at least 2 .* not -5"),
         ({"noise": -0.1}, "noise must be a finite standard deviation of at least 0, not -0.1"),
-        ({"noise": float("nan")}, "noise must be a finite standard deviation of at least 0, not nan"),
+        (
+            {"noise": float("nan")},
+            "noise must be a finite standard deviation of at least 0, not nan",
+        ),
         ({"seed": -1}, "seed must be between 0"),
     ],
 )

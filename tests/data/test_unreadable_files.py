@@ -42,7 +42,10 @@ def test_a_folder_that_cannot_be_listed_is_not_passed_over(listed, tmp_path, mon
     for name in ("a/1.png", "b/2.png", ".hidden/3.png", "b/.4.png", "b/5.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert [str(name).removeprefix(f"{tmp_path}/") for name in listed(tmp_path)] == ["a/1.png", "b/2.png"]
+    assert [str(name).removeprefix(f"{tmp_path}/") for name in listed(tmp_path)] == [
+        "a/1.png",
+        "b/2.png",
+    ]
     scan = os.scandir
 
     def refusing(path):
@@ -105,7 +108,11 @@ def test_what_the_file_system_keeps_for_itself_is_passed_over(tmp_path, monkeypa
     (tmp_path / "lost+found").mkdir()
     write_picture(tmp_path / "a" / "1.png", np.zeros((4, 4, 3), np.uint8))
     refuse_to_list(monkeypatch, "/lost+found")
-    assert [file.name for file in files_within(tmp_path, 3)] == ["1.png"] == picture_names(tmp_path / "a")
+    assert (
+        [file.name for file in files_within(tmp_path, 3)]
+        == ["1.png"]
+        == picture_names(tmp_path / "a")
+    )
     assert [folder.name for folder, _ in walked(tmp_path)] == [tmp_path.name, "a"]
 
 
@@ -114,7 +121,19 @@ def test_patterns_match_what_they_did(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "linked").symlink_to("a")
-    for pattern in ("*", "*/*", "**/*.x", "a/b/*", "a/b/2.x", "a/**", "none/*", "a/none", "*/?.[xy]", "**", "a/1.x/*"):
+    for pattern in (
+        "*",
+        "*/*",
+        "**/*.x",
+        "a/b/*",
+        "a/b/2.x",
+        "a/**",
+        "none/*",
+        "a/none",
+        "*/?.[xy]",
+        "**",
+        "a/1.x/*",
+    ):
         assert matching(tmp_path / pattern) == sorted(set(tmp_path.glob(pattern))), pattern
     assert {"a", "c", "linked"} == {file.parent.name for file in files_within(tmp_path, 2)}
     assert not list(files_within(tmp_path / "none", 2)) and not list(walked(tmp_path / "none"))
@@ -122,7 +141,9 @@ def test_patterns_match_what_they_did(tmp_path):
 
 def test_the_code_in_features_that_cannot_be_listed_is_not_passed_over(tmp_path, monkeypatch):
     """The library opens them by their name all the same."""
-    monkeypatch.setattr("score_sde.data.tfds_source.imported_extra", lambda *names: SimpleNamespace())
+    monkeypatch.setattr(
+        "score_sde.data.tfds_source.imported_extra", lambda *names: SimpleNamespace()
+    )
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / "features.json").write_text('{"type": "evil_module.Feature"}')
     refuse_to_list(monkeypatch, "/tiny")
@@ -131,7 +152,9 @@ def test_the_code_in_features_that_cannot_be_listed_is_not_passed_over(tmp_path,
 
 
 def test_folders_that_the_library_of_hugging_face_would_pass_over(tmp_path, monkeypatch):
-    monkeypatch.setattr("score_sde.data.hugging_face.imported_extra", lambda *names: SimpleNamespace())
+    monkeypatch.setattr(
+        "score_sde.data.hugging_face.imported_extra", lambda *names: SimpleNamespace()
+    )
     (tmp_path / "data").mkdir()
     refuse_to_list(monkeypatch, "/data")
     with pytest.raises(PermissionError, match=f"Permission denied: '{tmp_path}/data'"):
@@ -167,19 +190,32 @@ LIBRARIES = {
 
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_library_that_says_nothing_of_the_system(name, tmp_path, monkeypatch):
-    """ArrayRecord raises ``RuntimeError`` of a file that it may not open, as of one that is damaged."""
+    """ArrayRecord raises ``RuntimeError`` of a file that it may not open, as of one
+    that is damaged.
+    """
     module, read, file = LIBRARIES[name]
     (tmp_path / file).write_bytes(b"{}")
-    monkeypatch.setattr(f"{module}.imported_extra", lambda *names: _RaisingLibrary(RuntimeError("something is wrong")))
-    with pytest.raises(ValueError, match=r"cannot be (read|had).*\(RuntimeError: something is wrong\)"):
+    monkeypatch.setattr(
+        f"{module}.imported_extra",
+        lambda *names: _RaisingLibrary(RuntimeError("something is wrong")),
+    )
+    with pytest.raises(
+        ValueError, match=r"cannot be (read|had).*\(RuntimeError: something is wrong\)"
+    ):
         read(tmp_path / file)
     with monkeypatch.context() as patch:
         refuse_to_open(patch, f"/{file}")
         with pytest.raises(PermissionError, match=f"Permission denied: '{tmp_path}/{file}'"):
             read(tmp_path / file)
-    for cause in (OSError(5, "Input/output error", "x"), OSError(116, "Stale file handle", "x"), MemoryError("x")):
+    for cause in (
+        OSError(5, "Input/output error", "x"),
+        OSError(116, "Stale file handle", "x"),
+        MemoryError("x"),
+    ):
         error = RuntimeError("something is wrong")
         error.__cause__ = cause
-        monkeypatch.setattr(f"{module}.imported_extra", lambda *names, error=error: _RaisingLibrary(error))
+        monkeypatch.setattr(
+            f"{module}.imported_extra", lambda *names, error=error: _RaisingLibrary(error)
+        )
         with pytest.raises(type(cause), match="x"):
             read(tmp_path / file)

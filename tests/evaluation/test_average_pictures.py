@@ -8,7 +8,9 @@ from score_sde.evaluation.average_pictures import plot_profiles
 from score_sde.training import EMA
 
 
-@pytest.mark.parametrize("averages", [pytest.param(None, marks=pytest.mark.slow), {"decay": EMA(decay=0.9)}])
+@pytest.mark.parametrize(
+    "averages", [pytest.param(None, marks=pytest.mark.slow), {"decay": EMA(decay=0.9)}]
+)
 def test_the_picture_has_curves_of_several_colours(averages, tmp_path):
     plot_profiles(tmp_path / "profiles.png", averages, num_steps=200, every=25)
     with Image.open(tmp_path / "profiles.png") as picture:

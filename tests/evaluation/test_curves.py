@@ -11,12 +11,18 @@ from score_sde.evaluation.curves import smooth
 
 
 def write(path, records, end="\n"):
-    path.write_text("\n".join(record if isinstance(record, str) else json.dumps(record) for record in records) + end)
+    path.write_text(
+        "\n".join(record if isinstance(record, str) else json.dumps(record) for record in records)
+        + end
+    )
     return path
 
 
 def test_a_resumed_record_is_put_in_order_and_the_last_word_counts(tmp_path):
-    records = [{"step": 10, "loss": 3}, {"step": 20, "loss": 2.0, "eval_loss": 2.5, "device": "cpu"}]
+    records = [
+        {"step": 10, "loss": 3},
+        {"step": 20, "loss": 2.0, "eval_loss": 2.5, "device": "cpu"},
+    ]
     records += [{"step": 20, "loss": 1.5}, {"step": 15, "loss": 9.0}, '{"step": 30, "lo']
     metrics = read_metrics(write(tmp_path / "m.jsonl", records, end=""))
     assert set(metrics) == {"loss", "eval_loss"}
@@ -43,7 +49,9 @@ def test_smoothing_is_a_centred_mean_that_passes_over_nan():
 
 @pytest.mark.parametrize("losses", [[3.0, 1.0, 0.5], [1.0, -1.0, -2.0], [1.0, float("nan"), 0.5]])
 def test_loss_picture(tmp_path, losses):
-    records = [{"step": 10**index, "loss": loss, "eval_loss": 1.0} for index, loss in enumerate(losses)]
+    records = [
+        {"step": 10**index, "loss": loss, "eval_loss": 1.0} for index, loss in enumerate(losses)
+    ]
     plot_loss(tmp_path / "loss.png", write(tmp_path / "m.jsonl", records))
     with Image.open(tmp_path / "loss.png") as picture:
         assert picture.size == (900, 510)
@@ -54,7 +62,10 @@ def test_loss_picture(tmp_path, losses):
 def test_a_record_without_a_loss_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
         plot_loss(tmp_path / "loss.png", tmp_path / "missing.jsonl")
-    for record in ({"step": 1, "accuracy": 1.0}, {"step": 1, "loss": float("nan"), "accuracy": 1.0}):
+    for record in (
+        {"step": 1, "accuracy": 1.0},
+        {"step": 1, "loss": float("nan"), "accuracy": 1.0},
+    ):
         path = write(tmp_path / "m.jsonl", [record])
         with pytest.raises(ValueError, match="no finite 'loss'; its names are: accuracy"):
             plot_loss(tmp_path / "loss.png", path)

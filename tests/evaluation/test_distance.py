@@ -20,7 +20,11 @@ from score_sde.evaluation import (
 )
 
 KEY = jax.random.key(0)
-KERNELS = {"polynomial": polynomial_kernel, "energy": energy_kernel, "gaussian": gaussian_kernel(1.5)}
+KERNELS = {
+    "polynomial": polynomial_kernel,
+    "energy": energy_kernel,
+    "gaussian": gaussian_kernel(1.5),
+}
 
 
 def random_gaussian(rng: np.random.Generator, dim: int) -> tuple[np.ndarray, np.ndarray]:
@@ -35,14 +39,23 @@ def test_frechet_agrees_with_the_matrix_square_root_and_is_symmetric(seed, dim):
     (mean1, cov1), (mean2, cov2) = random_gaussian(rng, dim), random_gaussian(rng, dim)
     cross = np.real(scipy.linalg.sqrtm(cov1 @ cov2))
     expected = ((mean1 - mean2) ** 2).sum() + np.trace(cov1 + cov2 - 2 * cross)
-    np.testing.assert_allclose(frechet_distance(mean1, cov1, mean2, cov2), expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(
-        frechet_distance(mean1, cov1, mean2, cov2), frechet_distance(mean2, cov2, mean1, cov1), rtol=1e-7, atol=1e-7
+        frechet_distance(mean1, cov1, mean2, cov2), expected, rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        frechet_distance(mean1, cov1, mean2, cov2),
+        frechet_distance(mean2, cov2, mean1, cov1),
+        rtol=1e-7,
+        atol=1e-7,
     )
 
 
 def test_frechet_of_diagonal_gaussians_in_closed_form():
-    std1, std2, shift = np.array([1.0, 2.0, 0.0]), np.array([3.0, 0.5, 0.0]), np.array([0.3, 0.0, -1.0])
+    std1, std2, shift = (
+        np.array([1.0, 2.0, 0.0]),
+        np.array([3.0, 0.5, 0.0]),
+        np.array([0.3, 0.0, -1.0]),
+    )
     expected = (shift**2).sum() + ((std1 - std2) ** 2).sum()
     actual = frechet_distance(np.zeros(3), np.diag(std1**2), shift, np.diag(std2**2))
     np.testing.assert_allclose(actual, expected, rtol=1e-12)
@@ -80,7 +93,8 @@ def test_mmd_matches_the_double_sum(name, monkeypatch):
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_mmd_is_unbiased_around_zero_for_equal_distributions(name):
-    """The mean of 200 estimates lies within 4 standard errors of 0: wrong for 1 seed in 15,000; the seed is fixed.
+    """The mean of 200 estimates lies within 4 standard errors of 0: wrong for 1 seed in
+    15,000; the seed is fixed.
 
     The biased estimator (diagonal kept) is refused by the same bound: it is far above.
     """
@@ -95,7 +109,9 @@ def test_mmd_is_unbiased_around_zero_for_equal_distributions(name):
 
 
 def test_gaussian_mmd_between_gaussians_in_closed_form():
-    """The mean of 100 estimates lies within 4 standard errors: wrong for 1 seed in 15,000; the seed is fixed."""
+    """The mean of 100 estimates lies within 4 standard errors: wrong for 1 seed in
+    15,000; the seed is fixed.
+    """
     shift, bandwidth = 1.0, 0.8
 
     def mean_kernel(offset: float) -> float:
@@ -104,7 +120,8 @@ def test_gaussian_mmd_between_gaussians_in_closed_form():
 
     rng, kernel = np.random.default_rng(3), gaussian_kernel(bandwidth)
     values = [
-        mmd_squared(rng.normal(size=(60, 1)), shift + rng.normal(size=(50, 1)), kernel=kernel) for _ in range(100)
+        mmd_squared(rng.normal(size=(60, 1)), shift + rng.normal(size=(50, 1)), kernel=kernel)
+        for _ in range(100)
     ]
     expected = 2 * mean_kernel(0.0) - 2 * mean_kernel(shift)
     assert abs(np.mean(values) - expected) < 4 * np.std(values) / 10
@@ -114,7 +131,9 @@ def test_sliced_wasserstein_in_one_dimension_is_the_optimal_matching():
     rng = np.random.default_rng(4)
     x, y = rng.normal(size=(20, 1)), rng.normal(size=(20, 1))
     expected = np.sqrt(((np.sort(x, axis=0) - np.sort(y, axis=0)) ** 2).mean())
-    np.testing.assert_allclose(sliced_wasserstein(KEY, x, y, num_projections=3), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        sliced_wasserstein(KEY, x, y, num_projections=3), expected, rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize(("n", "m"), [(3, 4), (6, 9), (5, 20), (8, 8)])
@@ -126,14 +145,18 @@ def test_sliced_wasserstein_of_unequal_sets_is_that_of_their_repetitions(n, m):
 
 
 def test_sliced_wasserstein_of_a_shift_is_its_length_over_root_dim():
-    """E (u.v)^2 = |v|^2 / d; with 4,000 directions the root mean square is within 4 % (over 5 standard errors)."""
+    """E (u.v)^2 = |v|^2 / d; with 4,000 directions the root mean square is within 4 %
+    (over 5 standard errors).
+    """
     x, shift = np.random.default_rng(6).normal(size=(50, 4)), np.array([3.0, 0.0, 0.0, 4.0])
     actual = sliced_wasserstein(KEY, x, x + shift, num_projections=4000)
     np.testing.assert_allclose(actual, 5 / np.sqrt(4), rtol=0.04)
 
 
 def test_nearest_neighbour_accuracy_at_its_three_landmarks():
-    """Equal distributions: a share of 800 votes within 0.5 +- 0.1 is over 5 standard errors; seed fixed."""
+    """Equal distributions: a share of 800 votes within 0.5 +- 0.1 is over 5 standard
+    errors; seed fixed.
+    """
     rng = np.random.default_rng(7)
     x, y = rng.normal(size=(400, 2)), rng.normal(size=(400, 2))
     assert nearest_neighbour_accuracy(x, x + 100.0) == 1.0
@@ -154,7 +177,9 @@ def test_translation_invariant_distances_keep_their_digits_far_from_the_origin(n
     rng = np.random.default_rng(9)
     x, y = rng.normal(size=(2, 40, 3))
     near = mmd_squared(x, y, kernel=KERNELS[name])
-    np.testing.assert_allclose(mmd_squared(x + 1e6, y + 1e6, kernel=KERNELS[name]), near, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(
+        mmd_squared(x + 1e6, y + 1e6, kernel=KERNELS[name]), near, rtol=1e-6, atol=1e-9
+    )
 
 
 def test_bad_points_are_refused():

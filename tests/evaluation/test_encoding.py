@@ -50,14 +50,20 @@ def encoded(encode, examples, batch_size, indices=None):
     return Encoded(*(np.concatenate(field) for field in zip(*batches, strict=True)))
 
 
-@pytest.mark.parametrize("batch_size", [8, *(pytest.param(size, marks=pytest.mark.slow) for size in (21, 5, 1))])
+@pytest.mark.parametrize(
+    "batch_size", [8, *(pytest.param(size, marks=pytest.mark.slow) for size in (21, 5, 1))]
+)
 def test_every_point_has_its_latent_and_comes_back(batch_size, points, encode, decode):
     found = encoded(encode, points, batch_size)
     np.testing.assert_array_equal(found.x, points)
-    np.testing.assert_allclose(found.latent, points * std(SDE.t_max) / std(T_MIN), rtol=1e-3, atol=5e-3)
+    np.testing.assert_allclose(
+        found.latent, points * std(SDE.t_max) / std(T_MIN), rtol=1e-3, atol=5e-3
+    )
     assert found.latent.dtype == np.float32
     back = list(in_batches(decode, PARAMS, [found.latent], batch_size))
-    assert [len(batch) for batch in back][:-1] == [batch_size if batch_size < 21 else 21] * (len(back) - 1)
+    assert [len(batch) for batch in back][:-1] == [batch_size if batch_size < 21 else 21] * (
+        len(back) - 1
+    )
     np.testing.assert_allclose(np.concatenate(back), points, rtol=1e-3, atol=5e-3)
 
 

@@ -1,4 +1,6 @@
-"""Drawing many samples: exactly as many as asked for, in the order of their index, whatever the batches and devices."""
+"""Drawing many samples: exactly as many as asked for, in the order of their index,
+whatever the batches and devices.
+"""
 
 import jax
 import numpy as np
@@ -8,7 +10,14 @@ from hypothesis import strategies as st
 from oracles import SLOW
 
 from score_sde import VPSDE, EulerMaruyama, ProbabilityFlow, sample
-from score_sde.evaluation.generation import AXIS, even_batch_size, generate, index_keys, make_draw, over_devices
+from score_sde.evaluation.generation import (
+    AXIS,
+    even_batch_size,
+    generate,
+    index_keys,
+    make_draw,
+    over_devices,
+)
 from score_sde.sampling import StaticThreshold
 
 SDE, STEPS, KEY = VPSDE(), EulerMaruyama(num_steps=5), jax.random.key(3)
@@ -33,7 +42,14 @@ def drawn(draw, num_samples, batch_size):
 
 @pytest.mark.parametrize(
     ("num_samples", "batch_size"),
-    [(1, 1), (17, 8), *(pytest.param(*case, marks=SLOW) for case in ((5, 8), (16, 8), (20, 16), (20, 3), (7, 256)))],
+    [
+        (1, 1),
+        (17, 8),
+        *(
+            pytest.param(*case, marks=SLOW)
+            for case in ((5, 8), (16, 8), (20, 16), (20, 3), (7, 256))
+        ),
+    ],
 )
 def test_exactly_as_many_as_asked_for_in_the_order_of_their_index(num_samples, batch_size, draw):
     sizes, samples = drawn(draw, num_samples, batch_size)
@@ -84,7 +100,9 @@ def test_a_sampler_may_couple_the_samples_of_a_batch():
     assert np.isfinite(batch.x).all() and len(set(batch.nfe.tolist())) == 1
 
 
-@pytest.mark.parametrize("sampler", [EulerMaruyama(num_steps=60), ProbabilityFlow(rtol=1e-3, atol=1e-3)])
+@pytest.mark.parametrize(
+    "sampler", [EulerMaruyama(num_steps=60), ProbabilityFlow(rtol=1e-3, atol=1e-3)]
+)
 @pytest.mark.parametrize("num_samples", [16, pytest.param(9, marks=SLOW)])
 def test_a_batch_on_all_devices_or_one_reports_rising_parts_of_the_whole(sampler, num_samples):
     told = []
@@ -93,7 +111,12 @@ def test_a_batch_on_all_devices_or_one_reports_rising_parts_of_the_whole(sampler
         told.clear()
         jax.block_until_ready(draw(PARAMS, index_keys(KEY, np.arange(num_samples))))
         jax.effects_barrier()
-        assert told == sorted(told) and 3 <= len(told) <= 60 and told[0] >= 0.0 and 0.8 < told[-1] <= 1.0
+        assert (
+            told == sorted(told)
+            and 3 <= len(told) <= 60
+            and told[0] >= 0.0
+            and 0.8 < told[-1] <= 1.0
+        )
 
 
 def test_a_threshold_cuts():

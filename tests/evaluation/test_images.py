@@ -18,7 +18,9 @@ def test_grid_of_digits_is_about_600_pixels_wide(channels):
     images = random_images(64, 8, 8, channels)
     grid = image_grid(images)
     assert grid.dtype == np.uint8 and grid.shape == (8 * (72 + 3) + 3, 603, channels)
-    assert (grid[3 : 3 + 72, 3 + 75 : 3 + 75 + 72] == to_uint8(images[1]).repeat(9, 0).repeat(9, 1)).all()
+    assert (
+        grid[3 : 3 + 72, 3 + 75 : 3 + 75 + 72] == to_uint8(images[1]).repeat(9, 0).repeat(9, 1)
+    ).all()
     assert (image_grid(jnp.asarray(images)) == grid).all()
 
 
@@ -36,7 +38,9 @@ def test_values_are_rounded_and_clipped():
 
 
 def test_strip_has_samples_down_and_frames_across():
-    frames = np.broadcast_to(np.linspace(0, 1, 6, dtype=np.float32).reshape(3, 2, 1, 1, 1), (3, 2, 4, 4, 1))
+    frames = np.broadcast_to(
+        np.linspace(0, 1, 6, dtype=np.float32).reshape(3, 2, 1, 1, 1), (3, 2, 4, 4, 1)
+    )
     strip = denoising_strip(frames, width=3 * 11)
     assert strip.shape == (2 * 11 + 3, 3 * 11 + 3, 1)
     centres = strip[3 + 4 :: 11, 3 + 4 :: 11, 0]
@@ -73,7 +77,9 @@ def test_an_image_that_cannot_be_written_leaves_the_old_one(tmp_path):
     old = (tmp_path / "a.png").read_bytes()
     with pytest.raises(ValueError, match="1, 3 or 4 channels, not 2"):
         save_png(tmp_path / "a.png", np.zeros((2, 2, 2), np.uint8))
-    assert (tmp_path / "a.png").read_bytes() == old and [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    assert (tmp_path / "a.png").read_bytes() == old and [
+        path.name for path in tmp_path.iterdir()
+    ] == ["a.png"]
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -12,7 +12,9 @@ from score_sde.objectives.noise_levels import name_of
 
 
 def metrics(path, *, levels=(-3.0, 0.5, 4.0)):
-    """Losses that fall with the steps and rise with the level; one of them is missing in every other step."""
+    """Losses that fall with the steps and rise with the level; one of them is missing
+    in every other step.
+    """
     lines = []
     for step in range(1, 41):
         losses = {name_of(level): float(np.exp(0.3 * level) / step) for level in levels}

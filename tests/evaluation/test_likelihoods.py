@@ -1,4 +1,6 @@
-"""The likelihood of a whole data set: every example once, in order, against densities in closed form."""
+"""The likelihood of a whole data set: every example once, in order, against densities
+in closed form.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,13 @@ from scipy import stats
 from score_sde import VPSDE, ExactTrace, Hutchinson
 from score_sde.data import Scaling
 from score_sde.dequantization import TruncatedNormalDequantizer, UniformDequantizer
-from score_sde.estimators import DDPMEstimator, Estimate, Estimator, FlowEstimator, VariationalEstimator
+from score_sde.estimators import (
+    DDPMEstimator,
+    Estimate,
+    Estimator,
+    FlowEstimator,
+    VariationalEstimator,
+)
 from score_sde.evaluation.likelihoods import Likelihoods, evaluate_range, make_evaluate
 
 SDE, KEY, VARIANCE = VPSDE(), jax.random.key(1), 0.25
@@ -37,8 +45,13 @@ EXACT = FlowEstimator(divergence=ExactTrace())
 
 
 def everything(evaluate, examples, scaling, batch_size):
-    ranges = (range(i, min(i + batch_size, len(examples))) for i in range(0, len(examples), batch_size))
-    batches = (evaluate_range(evaluate, PARAMS, KEY, examples, scaling, part, batch_size) for part in ranges)
+    ranges = (
+        range(i, min(i + batch_size, len(examples))) for i in range(0, len(examples), batch_size)
+    )
+    batches = (
+        evaluate_range(evaluate, PARAMS, KEY, examples, scaling, part, batch_size)
+        for part in ranges
+    )
     return Likelihoods.concatenated(batch._asdict() for batch in batches)
 
 
@@ -51,12 +64,18 @@ def log_density(x):
     return -0.5 * (x**2 / VARIANCE + np.log(2 * np.pi * VARIANCE)).sum(axis=tuple(range(1, x.ndim)))
 
 
-@pytest.mark.parametrize("batch_size", [8, *(pytest.param(size, marks=pytest.mark.slow) for size in (21, 5, 1))])
+@pytest.mark.parametrize(
+    "batch_size", [8, *(pytest.param(size, marks=pytest.mark.slow) for size in (21, 5, 1))]
+)
 def test_every_point_is_counted_once_and_has_its_density(batch_size, points):
     scaling = Scaling(num_levels=None)
     found = everything(evaluate(scaling, EXACT), points, scaling, batch_size)
     np.testing.assert_allclose(found.log_prob, log_density(points), atol=2e-3)
-    assert np.isnan(found.bits_per_dim).all() and (found.std_error == 0).all() and (found.nfe > 6).all()
+    assert (
+        np.isnan(found.bits_per_dim).all()
+        and (found.std_error == 0).all()
+        and (found.nfe > 6).all()
+    )
 
 
 MEAN, STD = (50000.0, 0.001), (12000.0, 0.0001)
@@ -72,9 +91,13 @@ def unit_score_fn_of(params):
 def test_the_density_of_standardised_data_is_that_in_their_own_units():
     table = np.random.default_rng(0).normal(MEAN, STD, (16, 2)).astype(np.float32)
     scaling = Scaling(num_levels=None, mean=MEAN, std=STD)
-    evaluate = make_evaluate(SDE, unit_score_fn_of, scaling, estimator=EXACT, dequantizer=None, t_min=1e-5)
+    evaluate = make_evaluate(
+        SDE, unit_score_fn_of, scaling, estimator=EXACT, dequantizer=None, t_min=1e-5
+    )
     found = evaluate_range(evaluate, PARAMS, KEY, table, scaling, range(16), 16)
-    np.testing.assert_allclose(found.log_prob, stats.norm.logpdf(table, MEAN, STD).sum(axis=1), atol=1e-3)
+    np.testing.assert_allclose(
+        found.log_prob, stats.norm.logpdf(table, MEAN, STD).sum(axis=1), atol=1e-3
+    )
 
 
 class Total(Estimator):
@@ -89,7 +112,9 @@ class Total(Estimator):
 def test_every_estimator_works_in_model_space_and_counts_the_units():
     scaling = Scaling(num_levels=None, mean=(1.0, -1.0), std=(2.0, 3.0))
     pictures = np.random.default_rng(0).normal(size=(4, 3, 2, 2)).astype(np.float32)
-    evaluate = make_evaluate(SDE, unit_score_fn_of, scaling, estimator=Total(), dequantizer=None, t_min=1e-5)
+    evaluate = make_evaluate(
+        SDE, unit_score_fn_of, scaling, estimator=Total(), dequantizer=None, t_min=1e-5
+    )
     found = evaluate(PARAMS, jax.random.split(KEY, 4), jnp.asarray(pictures))
     total = ((pictures - [1.0, -1.0]) / [2.0, 3.0]).sum(axis=(1, 2, 3))
     np.testing.assert_allclose(found.std_error, total, rtol=1e-4)
@@ -106,7 +131,9 @@ def test_a_point_depends_on_its_index_and_not_on_its_batch(points):
 
 def probability(images, scaling):
     """The exact log probabilities of levels under the normal density."""
-    borders = scaling.bins.low + scaling.bin_width * (images.astype(np.float64)[..., None] + np.arange(2))
+    borders = scaling.bins.low + scaling.bin_width * (
+        images.astype(np.float64)[..., None] + np.arange(2)
+    )
     mass = np.diff(stats.norm.cdf(borders / np.sqrt(VARIANCE)), axis=-1)
     return np.log(mass).sum(axis=(1, 2, 3, 4))
 
@@ -122,11 +149,14 @@ SCALING = Scaling(num_levels=16)
 
 @pytest.mark.parametrize("options", [
     pytest.param({"estimator": EXACT}, id="flow"),
-    pytest.param({"estimator": EXACT, "dequantizer": TruncatedNormalDequantizer(std=3.0)}, id="truncated_normal"),
+    pytest.param({"estimator": EXACT, "dequantizer": TruncatedNormalDequantizer(std=3.0)},
+    id="truncated_normal"),
     pytest.param({"estimator": VariationalEstimator()}, id="bound-of-the-density"),
 ])  # fmt: skip
 def test_bits_of_dequantised_images(options, images):
-    """One point of each image, and for the bound few evaluations: within 0.2 bits of the exact probability."""
+    """One point of each image, and for the bound few evaluations: within 0.2 bits of
+    the exact probability.
+    """
     found = everything(evaluate(SCALING, **options), images, SCALING, 4)
     np.testing.assert_allclose(found.bits_per_dim, found.log_prob / (-16 * np.log(2.0)), rtol=1e-6)
     exact = probability(images, SCALING) / (-16 * np.log(2.0))
@@ -138,7 +168,8 @@ def test_bits_of_dequantised_images(options, images):
 def test_several_points_of_each_image_are_nearer_to_its_probability(images):
     flow = FlowEstimator(divergence=ExactTrace(), check_tolerance=True)
     one, many = (
-        everything(evaluate(SCALING, flow, num_dequantizations=number), images, SCALING, 4) for number in (1, 16)
+        everything(evaluate(SCALING, flow, num_dequantizations=number), images, SCALING, 4)
+        for number in (1, 16)
     )
     exact = probability(images, SCALING)
     assert np.abs(many.log_prob - exact).mean() < 0.4 * np.abs(one.log_prob - exact).mean()
@@ -147,13 +178,15 @@ def test_several_points_of_each_image_are_nearer_to_its_probability(images):
 
 
 @pytest.mark.parametrize("estimator", [
-    VariationalEstimator(num_times=100, num_decodings=3), DDPMEstimator(num_levels=100, num_decodings=2)
+    VariationalEstimator(num_times=100, num_decodings=3), DDPMEstimator(num_levels=100,
+    num_decodings=2)
 ])  # fmt: skip
 def test_bounds_of_the_probability_itself(estimator, images):
-    """Without a dequantizer: levels are decoded from points as narrow as the least noise, and so are bound to be.
+    """Without a dequantizer: levels are decoded from points as narrow as the least
+    noise, and so are bound to be.
 
-    Each is below its exact probability by the logarithm of bin over point, and for the steps of a chain by half a nat
-    more; within 4 standard errors and 5 %.
+    Each is below its exact probability by the logarithm of bin over point, and for the
+    steps of a chain by half a nat more; within 4 standard errors and 5 %.
     """
     found = everything(evaluate(SCALING, estimator, dequantizer=None), images, SCALING, 4)
     chain = isinstance(estimator, DDPMEstimator)
@@ -161,4 +194,6 @@ def test_bounds_of_the_probability_itself(estimator, images):
     known = 16 * (np.log(SCALING.bin_width / (noise * np.sqrt(2 * np.pi * np.e))) + 0.5 * chain)
     gap = probability(images, SCALING) - found.log_prob
     np.testing.assert_array_less(np.abs(gap - known), 4.0 * found.std_error + 0.05 * known)
-    assert (found.nfe == estimator.num_draws + estimator.num_decodings).all() and np.isnan(found.solver_error).all()
+    assert (found.nfe == estimator.num_draws + estimator.num_decodings).all() and np.isnan(
+        found.solver_error
+    ).all()

@@ -14,7 +14,9 @@ LINE = Mixture(means=((-1.5,), (0.5,), (2.0,)), std=(0.3, 0.2, 0.4), weights=(0.
 
 def random_mixture(dim: int) -> Mixture:
     rng = np.random.default_rng(dim)
-    return Mixture.from_arrays(rng.normal(size=(4, dim)), rng.uniform(0.2, 0.6, 4), rng.dirichlet(np.ones(4) * 3))
+    return Mixture.from_arrays(
+        rng.normal(size=(4, dim)), rng.uniform(0.2, 0.6, 4), rng.dirichlet(np.ones(4) * 3)
+    )
 
 
 @pytest.mark.parametrize("sde", SDES, ids=lambda sde: type(sde).__name__)
@@ -25,7 +27,9 @@ def test_score_is_gradient_of_log_density_in_float64(sde, dim):
     @jax.jit
     @jax.vmap
     def both(x, t):
-        return mixture.score_fn(sde)(x, t), jax.grad(lambda point: mixture.log_prob(sde, point, t))(x)
+        return mixture.score_fn(sde)(x, t), jax.grad(lambda point: mixture.log_prob(sde, point, t))(
+            x
+        )
 
     with jax.enable_x64(True):
         x = 2.0 * np.random.default_rng(0).normal(size=(16, dim))
@@ -44,7 +48,9 @@ def test_marginal_is_the_data_convolved_with_the_transition_kernel(sde):
         log_prob = jax.jit(jax.vmap(lambda x, t: LINE.log_prob(sde, x, t), in_axes=(0, None)))
         for t in (0.2, 0.7, sde.t_max):
             alpha, sigma = (float(value) for value in sde.marginal(t))
-            kernel = np.exp(-0.5 * ((points[:, None] - alpha * x0) / sigma) ** 2) / (sigma * np.sqrt(2 * np.pi))
+            kernel = np.exp(-0.5 * ((points[:, None] - alpha * x0) / sigma) ** 2) / (
+                sigma * np.sqrt(2 * np.pi)
+            )
             expected = np.log(np.trapezoid(data * kernel, x0, axis=1))
             np.testing.assert_allclose(log_prob(points[:, None], t), expected, rtol=1e-8)
 
@@ -80,20 +86,26 @@ def test_points_of_any_shape_and_transformations_agree():
     x = jax.random.normal(jax.random.key(1), (3, 2, 2))
     score = mixture.score_fn(sde)
     flat = jnp.stack([score(row.reshape(4), 0.4).reshape(2, 2) for row in x])
-    np.testing.assert_allclose(jax.jit(jax.vmap(score, (0, None)))(x, 0.4), flat, rtol=2e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        jax.jit(jax.vmap(score, (0, None)))(x, 0.4), flat, rtol=2e-5, atol=1e-6
+    )
     assert score(x[0], 0.4).dtype == x.dtype
     with pytest.raises(ValueError, match="4 coordinates, not 2"):
         score(x[0, 0], 0.4)
 
 
 def test_samples_have_the_stated_mean_covariance_and_weights():
-    """Each bound is 5 standard errors of 20,000 samples: fewer than 1 in 10^5 seeds fails; the seed is fixed."""
+    """Each bound is 5 standard errors of 20,000 samples: fewer than 1 in 10^5 seeds
+    fails; the seed is fixed.
+    """
     mixture, num = random_mixture(2), 20_000
     x = np.asarray(jax.jit(lambda key: mixture.sample(key, num))(jax.random.key(2)), np.float64)
     centred = x - np.asarray(mixture.mean())
     assert (np.abs(centred.mean(0)) < 5 * x.std(0) / np.sqrt(num)).all()
     products = centred[:, :, None] * centred[:, None, :]
-    assert (np.abs(products.mean(0) - mixture.covariance()) < 5 * products.std(0) / np.sqrt(num)).all()
+    assert (
+        np.abs(products.mean(0) - mixture.covariance()) < 5 * products.std(0) / np.sqrt(num)
+    ).all()
     share = np.asarray(jax.jit(jax.vmap(mixture.responsibilities))(jnp.asarray(x, jnp.float32)))
     weights = np.asarray(mixture.weights)
     assert (np.abs(share.mean(0) - weights) < 5 * share.std(0) / np.sqrt(num)).all()

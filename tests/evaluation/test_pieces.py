@@ -16,7 +16,10 @@ PARAMS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": {"c": np.float
 def piece(start, stop):
     """Samples that say their index."""
     index = np.arange(start, stop)
-    return {"samples": np.stack([index, -index], 1).astype(np.float32), "nfe": index.astype(np.int32)}
+    return {
+        "samples": np.stack([index, -index], 1).astype(np.float32),
+        "nfe": index.astype(np.int32),
+    }
 
 
 @pytest.fixture
@@ -25,7 +28,11 @@ def pieces(tmp_path):
 
 
 def read(pieces, num_samples):
-    return np.concatenate([found["samples"] for found in pieces.read(num_samples)])[:, 0].astype(int).tolist()
+    return (
+        np.concatenate([found["samples"] for found in pieces.read(num_samples)])[:, 0]
+        .astype(int)
+        .tolist()
+    )
 
 
 def test_what_is_missing_is_known_from_the_names(pieces):
@@ -57,11 +64,15 @@ def test_missing_and_read_are_exact_whatever_the_pieces(tmp_path_factory, starts
 
 
 def test_no_flipped_byte_is_taken_for_a_file_that_cannot_be_read(pieces):
-    """Of them zip readers raise ``OSError`` for a wrong place in the file, and errors of encryption and memory."""
+    """Of them zip readers raise ``OSError`` for a wrong place in the file, and errors
+    of encryption and memory.
+    """
     pieces.write(0, piece(0, 9))
     path = pieces.folder / "00000000-00000009.npz"
     data = path.read_bytes()
-    directory = data.index(b"PK\x01\x02")  # the places of the arrays, and their kinds of compression and encryption
+    directory = data.index(
+        b"PK\x01\x02"
+    )  # the places of the arrays, and their kinds of compression and encryption
     for place, flip in itertools.product(range(directory, len(data)), (0x01, 0xFF)):
         path.write_bytes(data[:place] + bytes([data[place] ^ flip]) + data[place + 1 :])
         pieces.drop_damaged()  # which raises where one cannot be read
@@ -84,15 +95,21 @@ def test_a_flipped_byte_or_a_cut_file_is_found(pieces, place):
         assert damaged == [path] and pieces.missing(18) == [range(9, 18)]
     else:  # a byte of no importance, such as one of a date
         found = list(pieces.read(18))[1]
-        assert found.keys() == before.keys() and all((found[name] == before[name]).all() for name in found)
+        assert found.keys() == before.keys() and all(
+            (found[name] == before[name]).all() for name in found
+        )
     pieces.write(9, before)
     path.write_bytes(path.read_bytes()[: place % len(data)])
     assert pieces.drop_damaged() == [path]
 
 
-@pytest.mark.parametrize(("said", "other"), [("'<f4'", "'<f2'"), ("'<f4'", "'|u1'"), ("64, 3)", "14, 3)")])
+@pytest.mark.parametrize(
+    ("said", "other"), [("'<f4'", "'<f2'"), ("'<f4'", "'|u1'"), ("64, 3)", "14, 3)")]
+)
 def test_a_header_that_says_less_than_there_is_is_found(pieces, said, other):
-    """NumPy then reads less, and looks at no checksum: one flipped bit would give other numbers without a word."""
+    """NumPy then reads less, and looks at no checksum: one flipped bit would give other
+    numbers without a word.
+    """
     pieces.write(0, {"x": np.random.default_rng(0).normal(size=(9, 64, 64, 3)).astype(np.float32)})
     path = pieces.folder / "00000000-00000009.npz"
     data = path.read_bytes()

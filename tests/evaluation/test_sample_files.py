@@ -7,7 +7,9 @@ from PIL import Image
 from score_sde.evaluation.sample_files import check_replaceable, write_npz, write_pngs
 
 
-@pytest.mark.parametrize(("dtype", "shape"), [(np.uint8, (4, 4, 3)), (np.float32, (2,)), (np.int32, (2, 2, 1))])
+@pytest.mark.parametrize(
+    ("dtype", "shape"), [(np.uint8, (4, 4, 3)), (np.float32, (2,)), (np.int32, (2, 2, 1))]
+)
 def test_an_npz_is_that_of_the_whole_array(dtype, shape, tmp_path):
     whole = np.random.default_rng(0).integers(0, 200, (7, *shape)).astype(dtype)
     # The second piece is not contiguous.
@@ -26,7 +28,9 @@ def test_pngs_span_black_to_white_whatever_the_number_of_levels(levels, channels
     folder = tmp_path / "samples"
     write_pngs(folder, [whole[:2], whole[2:]], levels)
     assert [path.name for path in sorted(folder.iterdir())] == [f"{i:08d}.png" for i in range(5)]
-    found = np.stack([np.asarray(Image.open(folder / f"{i:08d}.png")) for i in range(5)]).reshape(whole.shape)
+    found = np.stack([np.asarray(Image.open(folder / f"{i:08d}.png")) for i in range(5)]).reshape(
+        whole.shape
+    )
     assert found.dtype == np.uint8
     assert (found == np.rint(255 * whole.astype(float) / (levels - 1))).all()
     assert found[0, 0, 0, 0] == 0 and found[1, 0, 0, 0] == 255

@@ -45,9 +45,24 @@ def test_axes_of_standardised_points_are_labelled_in_data_units():
     from matplotlib.figure import Figure
 
     axis = Figure().subplots()
-    set_style(axis, np.array([[-3.0, 3.0], [-2.0, 2.0]]), Scaling(num_levels=None, mean=(5e4, 1e-3), std=(1e4, 1e-4)))
-    for line, mean, std, low, high in [(axis.xaxis, 5e4, 1e4, -3, 3), (axis.yaxis, 1e-3, 1e-4, -2, 2)]:
-        places, labels = line.get_ticklocs(), [float(label.get_text()) for label in line.get_ticklabels()]
+    set_style(
+        axis,
+        np.array([[-3.0, 3.0], [-2.0, 2.0]]),
+        Scaling(num_levels=None, mean=(5e4, 1e-3), std=(1e4, 1e-4)),
+    )
+    for line, mean, std, low, high in [
+        (axis.xaxis, 5e4, 1e4, -3, 3),
+        (axis.yaxis, 1e-3, 1e-4, -2, 2),
+    ]:
+        places, labels = (
+            line.get_ticklocs(),
+            [float(label.get_text()) for label in line.get_ticklabels()],
+        )
         np.testing.assert_allclose(mean + std * places, labels, rtol=1e-9)
         assert len(places) >= 3 and low - 1e-9 <= places.min() and places.max() <= high + 1e-9
-    assert [label.get_text() for label in axis.get_xticklabels()] == ["30000", "45000", "60000", "75000"]
+    assert [label.get_text() for label in axis.get_xticklabels()] == [
+        "30000",
+        "45000",
+        "60000",
+        "75000",
+    ]

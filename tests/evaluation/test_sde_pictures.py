@@ -7,7 +7,12 @@ from PIL import Image
 from scipy.stats import norm
 
 from score_sde.evaluation import Mixture, plot_sde, plot_sdes, sde_pictures
-from score_sde.evaluation.trajectories import density, flow_trajectories, forward_trajectories, reach
+from score_sde.evaluation.trajectories import (
+    density,
+    flow_trajectories,
+    forward_trajectories,
+    reach,
+)
 from score_sde.sdes import VESDE, VPSDE, SubVPSDE
 
 MIXTURE = Mixture(means=((-1.5,), (0.3,), (1.5,)), std=(0.15, 0.1, 0.3), weights=(0.4, 0.2, 0.4))
@@ -18,7 +23,9 @@ def cumulative(sde, x: np.ndarray, t: float) -> np.ndarray:
     """The distribution function of ``p_t``."""
     alpha, sigma = (float(value) for value in sde.marginal(t))
     std = np.sqrt((alpha * np.asarray(MIXTURE.std)) ** 2 + sigma**2)
-    return norm.cdf(x[:, None], alpha * np.asarray(MIXTURE.means)[:, 0], std) @ np.asarray(MIXTURE.weights)
+    return norm.cdf(x[:, None], alpha * np.asarray(MIXTURE.means)[:, 0], std) @ np.asarray(
+        MIXTURE.weights
+    )
 
 
 @pytest.mark.parametrize("sde", [VPSDE(), pytest.param(VESDE(), marks=pytest.mark.slow)], ids=repr)
@@ -26,16 +33,22 @@ def test_the_probability_flow_keeps_every_quantile(sde):
     motion = flow_trajectories(KEY, sde, MIXTURE, 50)
     start = cumulative(sde, motion.x[:, -1], sde.t_max)
     for frame in (0, 20, 60):
-        np.testing.assert_allclose(cumulative(sde, motion.x[:, frame], motion.times[frame]), start, atol=2e-3)
+        np.testing.assert_allclose(
+            cumulative(sde, motion.x[:, frame], motion.times[frame]), start, atol=2e-3
+        )
 
 
 def test_forward_trajectories_start_at_their_component_and_repeat():
-    """Points lie within 6 deviations of the mean of their component: wrong for fewer than 1 seed in 10^6."""
+    """Points lie within 6 deviations of the mean of their component: wrong for fewer
+    than 1 seed in 10^6.
+    """
     sde = VPSDE()
     motion = forward_trajectories(KEY, sde, MIXTURE, 50, num_frames=6)
     assert motion.x.shape == (50, 6) and motion.times.shape == (6,)
     means, std = np.asarray(MIXTURE.means)[:, 0], np.asarray(MIXTURE.std)
-    assert (np.abs(motion.x[:, 0] - means[motion.component]) < 6 * np.hypot(std, 0.01)[motion.component]).all()
+    assert (
+        np.abs(motion.x[:, 0] - means[motion.component]) < 6 * np.hypot(std, 0.01)[motion.component]
+    ).all()
     again = forward_trajectories(KEY, sde, MIXTURE, 50, num_frames=6)
     assert (again.x == motion.x).all()
 
@@ -71,7 +84,13 @@ def test_a_prior_much_wider_than_the_data_is_drawn_too(tmp_path):
 def test_the_last_time_is_told_where_it_is_that_of_all(tmp_path, monkeypatch, t_max, end):
     figures = []
     monkeypatch.setattr(sde_pictures, "save_figure", lambda path, figure: figures.append(figure))
-    plot_sdes(tmp_path / "a.png", {"a": VPSDE(), "b": VPSDE(t_max=t_max)}, MIXTURE, key=KEY, num_trajectories=2)
+    plot_sdes(
+        tmp_path / "a.png",
+        {"a": VPSDE(), "b": VPSDE(t_max=t_max)},
+        MIXTURE,
+        key=KEY,
+        num_trajectories=2,
+    )
     texts = [text.get_text() for axis in figures[0].axes for text in axis.texts]
     assert texts.count(end) == texts.count("0") == 3
 

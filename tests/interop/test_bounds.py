@@ -1,4 +1,6 @@
-"""Bombs among checkpoints: what a small file asks for is bounded by the file, in one line and at once."""
+"""Bombs among checkpoints: what a small file asks for is bounded by the file, in one
+line and at once.
+"""
 
 import json
 import struct
@@ -39,8 +41,18 @@ def number(value):
 def tensor(size, *, count, key="0"):
     """The opcodes of a tensor with steps of one element."""
     shape = lambda values: b"(" + b"".join(map(number, values)) + b"t"  # noqa: E731
-    storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text(key) + text("cpu") + number(count) + b"tQ"
-    stride = tuple(np.cumprod((1, *size[:0:-1]))[::-1].tolist()) if len(size) < 9 else (1,) * len(size)
+    storage = (
+        b"("
+        + text("storage")
+        + b"ctorch\nFloatStorage\n"
+        + text(key)
+        + text("cpu")
+        + number(count)
+        + b"tQ"
+    )
+    stride = (
+        tuple(np.cumprod((1, *size[:0:-1]))[::-1].tolist()) if len(size) < 9 else (1,) * len(size)
+    )
     view = storage + number(0) + shape(size) + shape(stride) + b"\x89ccollections\nOrderedDict\n)R"
     return b"ctorch._utils\n_rebuild_tensor_v2\n(" + view + b"tR"
 
@@ -63,7 +75,17 @@ def refused(read, *arguments, **options):
 
 def doubled(depth):
     """Dictionaries each of which is twice in the next: ``2^depth`` leaves in ``12 depth`` bytes."""
-    twice = lambda n: b"}(" + text("a") + b"h" + bytes([n]) + text("b") + b"h" + bytes([n]) + b"uq" + bytes([n + 1])  # noqa: E731
+    twice = lambda n: (  # noqa: E731
+        b"}("
+        + text("a")
+        + b"h"
+        + bytes([n])
+        + text("b")
+        + b"h"
+        + bytes([n])
+        + b"uq"
+        + bytes([n + 1])
+    )
     return b"}q\x00" + b"0".join([b"", *map(twice, range(depth))])
 
 
@@ -75,7 +97,9 @@ def test_shared_dictionaries_are_not_counted_one_by_one(tmp_path):
 
 
 def test_dictionaries_that_are_shared_a_few_times_are_read(tmp_path):
-    assert refused(count_parameters, torch_file(tmp_path / "a.pth", doubled(5))).endswith("NCSN or NCSNv2")
+    assert refused(count_parameters, torch_file(tmp_path / "a.pth", doubled(5))).endswith(
+        "NCSN or NCSNv2"
+    )
     assert len(read_torch(tmp_path / "a.pth")) == 2
 
 
@@ -85,12 +109,27 @@ def test_dictionaries_that_are_shared_a_few_times_are_read(tmp_path):
         (b"]" * 500 + b"a" * 499, f"nested more than {MAX_DEPTH} levels deep"),
         (b"]" * 100_000 + b"a" * 99_999, f"nested more than {MAX_DEPTH} levels deep"),
         (b"]q\x00h\x00a", "or holds itself"),
-        (b"}(" + b")" + b"2\x86" * 60 + b"K\x01u", "a key of a dictionary is neither a text nor a number"),
-        (b"}" + b")" + b"2\x86" * 60 + b"K\x01s", "a key of a dictionary is neither a text nor a number"),
-        (b"(" + b")" + b"2\x86" * 60 + b"K\x01d", "a key of a dictionary is neither a text nor a number"),
-        (b"ccollections\nOrderedDict\n(](" + b")" + b"2\x86" * 60 + b"K\x01\x86etR", "neither a text nor a number"),
+        (
+            b"}(" + b")" + b"2\x86" * 60 + b"K\x01u",
+            "a key of a dictionary is neither a text nor a number",
+        ),
+        (
+            b"}" + b")" + b"2\x86" * 60 + b"K\x01s",
+            "a key of a dictionary is neither a text nor a number",
+        ),
+        (
+            b"(" + b")" + b"2\x86" * 60 + b"K\x01d",
+            "a key of a dictionary is neither a text nor a number",
+        ),
+        (
+            b"ccollections\nOrderedDict\n(](" + b")" + b"2\x86" * 60 + b"K\x01\x86etR",
+            "neither a text nor a number",
+        ),
         (b"\x8f(" + b")" + b"2\x86" * 60 + b"\x90", "the file holds a set"),
-        (b"ctorch._utils\n_rebuild_parameter\n(Nt}b", "sets the attributes of what is no dictionary"),
+        (
+            b"ctorch._utils\n_rebuild_parameter\n(Nt}b",
+            "sets the attributes of what is no dictionary",
+        ),
         (b"cos\nsys\ntem\n.", "asks to run os.sys, and"),
     ],
 )
@@ -114,15 +153,26 @@ def test_keys_of_several_kinds_are_counted(tmp_path):
 
 
 def test_a_device_of_many_names_is_no_text_of_all_of_them(tmp_path):
-    assert read_torch(torch_file(tmp_path / "a.pth", b"ctorch\ndevice\n(" + b")" + b"2\x86" * 60 + b"tR")) == ""
+    assert (
+        read_torch(
+            torch_file(tmp_path / "a.pth", b"ctorch\ndevice\n(" + b")" + b"2\x86" * 60 + b"tR")
+        )
+        == ""
+    )
 
 
 def test_many_views_of_one_storage_are_not_copied(tmp_path):
     """Was: 4 MB that took 6 GB."""
     data, count = bytes(4 * 10**6), 10**6
-    many = torch_file(tmp_path / "many.pth", b"](" + tensor((count,), count=count) * 1500 + b"e", [("0", data)])
-    assert "its tensors together are more than 4 times as large as the file" in refused(read_torch, many)
-    few = torch_file(tmp_path / "few.pth", b"](" + tensor((1000, 1000), count=count) * 3 + b"e", [("0", data)])
+    many = torch_file(
+        tmp_path / "many.pth", b"](" + tensor((count,), count=count) * 1500 + b"e", [("0", data)]
+    )
+    assert "its tensors together are more than 4 times as large as the file" in refused(
+        read_torch, many
+    )
+    few = torch_file(
+        tmp_path / "few.pth", b"](" + tensor((1000, 1000), count=count) * 3 + b"e", [("0", data)]
+    )
     assert [array.shape for array in read_torch(few)] == [(1000, 1000)] * 3
 
 
@@ -133,7 +183,9 @@ def test_shapes_that_no_tensor_has_are_refused(tmp_path, size):
 
 
 def test_members_that_lie_on_top_of_each_other_are_not_more_than_the_file(tmp_path):
-    """Each member of a forged archive may hold all that follow: the sum of their sizes grows as the square."""
+    """Each member of a forged archive may hold all that follow: the sum of their sizes
+    grows as the square.
+    """
     body, entries = bytes(4 * 10**5), []
     for name in range(40):
         path = f"a/data/{name:05d}".encode()
@@ -142,19 +194,41 @@ def test_members_that_lie_on_top_of_each_other_are_not_more_than_the_file(tmp_pa
         entries.append((path, fields, len(body)))
         body = b"PK\x03\x04" + struct.pack("<5H3L2H", *fields) + path + body
     pickled = b"\x80\x02](" + b"".join(
-        tensor((1,), count=fields[6] // 4, key=path.decode().removeprefix("a/data/")) for path, fields, _ in entries
+        tensor((1,), count=fields[6] // 4, key=path.decode().removeprefix("a/data/")) for path,
+        fields, _ in entries
     ) + b"e."  # fmt: skip
-    fields = (20, 0, 0, 0, 0, zlib.crc32(pickled), len(pickled), len(pickled), len(b"a/data.pkl"), 0)
+    fields = (
+        20,
+        0,
+        0,
+        0,
+        0,
+        zlib.crc32(pickled),
+        len(pickled),
+        len(pickled),
+        len(b"a/data.pkl"),
+        0,
+    )
     start = len(body)
     body += b"PK\x03\x04" + struct.pack("<5H3L2H", *fields) + b"a/data.pkl" + pickled
     directory = b""
     for path, head, below in [*entries, (b"a/data.pkl", fields, None)]:
         offset = start if below is None else start - below - 30 - len(path)
-        directory += b"PK\x01\x02" + struct.pack("<6H3L5H2L", 20, *head[:8], len(path), 0, 0, 0, 0, 0, offset) + path
+        directory += (
+            b"PK\x01\x02"
+            + struct.pack("<6H3L5H2L", 20, *head[:8], len(path), 0, 0, 0, 0, 0, offset)
+            + path
+        )
     count = len(entries) + 1
-    body += directory + b"PK\x05\x06" + struct.pack("<4H2LH", 0, 0, count, count, len(directory), len(body), 0)
+    body += (
+        directory
+        + b"PK\x05\x06"
+        + struct.pack("<4H2LH", 0, 0, count, count, len(directory), len(body), 0)
+    )
     (tmp_path / "a.pth").write_bytes(body)
-    assert "its storages together are larger than the file" in refused(read_torch, tmp_path / "a.pth")
+    assert "its storages together are larger than the file" in refused(
+        read_torch, tmp_path / "a.pth"
+    )
 
 
 @pytest.mark.parametrize(
@@ -190,12 +264,24 @@ ARRAYS = [np.zeros((3, 4))] * 50
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_res_blocks": 10**6}, "the parts of model.num_res_blocks cannot be 2000000: the file has 50 tensors"),
+        (
+            {"num_res_blocks": 10**6},
+            "the parts of model.num_res_blocks cannot be 2000000: the file has 50 tensors",
+        ),
         ({"num_res_blocks": 26}, "the parts of model.num_res_blocks cannot be 52"),
-        ({"channel_mult": [1] * 51}, "the length of model.channel_mult cannot be 51: the file has 50 tensors"),
-        ({"channel_mult": [10**9]}, "model.channel_mult cannot be 1000000000: the file has 600 parameters"),
+        (
+            {"channel_mult": [1] * 51},
+            "the length of model.channel_mult cannot be 51: the file has 50 tensors",
+        ),
+        (
+            {"channel_mult": [10**9]},
+            "model.channel_mult cannot be 1000000000: the file has 600 parameters",
+        ),
         ({"channels": 601}, "model.channels cannot be 601: the file has 600 parameters"),
-        ({"num_scales": 10**9}, "model.num_scales cannot be 1000000000: the most that is read is 1000000"),
+        (
+            {"num_scales": 10**9},
+            "model.num_scales cannot be 1000000000: the most that is read is 1000000",
+        ),
     ],
 )
 def test_a_config_with_more_than_the_file_has_is_refused(changes, message):
@@ -204,7 +290,10 @@ def test_a_config_with_more_than_the_file_has_is_refused(changes, message):
 
 
 def test_levels_of_any_section_are_bounded():
-    config = {"model": UNET, "parameterization": {"name": "discrete_noise", "num_scales": 2 * 10**6}}
+    config = {
+        "model": UNET,
+        "parameterization": {"name": "discrete_noise", "num_scales": 2 * 10**6},
+    }
     assert "parameterization.num_scales cannot be" in refused(check_counts, config, ARRAYS)
 
 
@@ -235,16 +324,22 @@ def test_an_exported_model_is_not_loaded_into_a_million_layers(tmp_path):
 def test_published_networks_have_as_many_tensors_as_their_parts():
     """The bound refuses none of the networks of 2021, whose tensors are several for each part."""
     for name in ("ddpm_vp", "ddpmpp_subvp", "ncsnpp_ve", "ncsnpp_ve_highres"):
-        config = config_from_reference(json.loads((GOLDEN / f"{name}.json").read_text())["config"]).to_dict()
+        config = config_from_reference(
+            json.loads((GOLDEN / f"{name}.json").read_text())["config"]
+        ).to_dict()
         tree = read_torch(GOLDEN / f"{name}.pth")
-        check_counts(config, [value for value in tree["model"].values() if isinstance(value, np.ndarray)])
+        check_counts(
+            config, [value for value in tree["model"].values() if isinstance(value, np.ndarray)]
+        )
 
 
 def test_a_checkpoint_whose_arrays_are_not_there_is_not_filled_with_zeros(tmp_path):
     """Chunks that are missing read as zeros, of whatever shape the metadata says."""
     (tmp_path / "chunk").write_bytes(bytes(1000))
     check_promised(tmp_path, {"a": jax.ShapeDtypeStruct((1000, 1000), np.float32), "b": 3})
-    with pytest.raises(DamagedError, match="its arrays would take 4000000000 bytes, and 1000 are there"):
+    with pytest.raises(
+        DamagedError, match="its arrays would take 4000000000 bytes, and 1000 are there"
+    ):
         check_promised(tmp_path, {"a": jax.ShapeDtypeStruct((10**6, 1000), np.float32)})
 
 
@@ -253,7 +348,8 @@ def test_json_lines_of_any_depth_are_no_metrics(tmp_path, depth):
     path = tmp_path / "metrics.jsonl"
     deep = "[" * depth + "]" * depth
     path.write_text(
-        f'{{"step": 1, "loss": 2.0}}\n{{"step": 2, "loss": {"9" * 400}}}\n{{"step": 3, "x": {deep}}}\n{deep}\n'
+        f'{{"step": 1, "loss": 2.0}}\n{{"step": 2, "loss": {"9" * 400}}}\n'
+        f'{{"step": 3, "x": {deep}}}\n{deep}\n'
     )
     assert {name: curve[0].tolist() for name, curve in read_scalars(path).items()} == {"loss": [1]}
     path.write_text(path.read_text().replace(f'"x": {deep}', '"x": 1'))
@@ -264,10 +360,23 @@ def test_json_lines_of_any_depth_are_no_metrics(tmp_path, depth):
 
 
 @pytest.mark.parametrize(
-    "example", [None, {}, {"shape": [8, 8, 1]}, {"shape": "8", "num_levels": 2}, {"shape": [0], "num_levels": None}]
+    "example",
+    [
+        None,
+        {},
+        {"shape": [8, 8, 1]},
+        {"shape": "8", "num_levels": 2},
+        {"shape": [0], "num_levels": None},
+    ],
 )
 def test_an_exported_model_that_does_not_say_what_an_example_is_is_refused(tmp_path, example):
     plain = {**get_default_config().to_dict(), **({} if example is None else {"example": example})}
-    export_model(tmp_path / "model", {f"x{n}": np.zeros(99, np.float32) for n in range(10)}, plain, step=1)
+    export_model(
+        tmp_path / "model", {f"x{n}": np.zeros(99, np.float32) for n in range(10)}, plain, step=1
+    )
     line = refused(ss.load, tmp_path / "model")
-    assert "its config lacks the section example" in line if example is None else "example needs shape" in line
+    assert (
+        "its config lacks the section example" in line
+        if example is None
+        else "example needs shape" in line
+    )

@@ -14,14 +14,30 @@ from score_sde.interop.flax_file import read_flax
 from score_sde.interop.torch_file import read_torch
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-READERS = {"ncsnpp_ve.pth": read_torch, "ncsn_ve.pth": read_torch, "flax_ddpmpp_vp.msgpack": read_flax}
+READERS = {
+    "ncsnpp_ve.pth": read_torch,
+    "ncsn_ve.pth": read_torch,
+    "flax_ddpmpp_vp.msgpack": read_flax,
+}
 
 
 def old_format(payload):
-    """A file of the format before torch 1.6 with one float storage ``0``, and ``payload`` as its pickle."""
-    header = [pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})]
+    """A file of the format before torch 1.6 with one float storage ``0``, and
+    ``payload`` as its pickle.
+    """
+    header = [
+        pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+    ]
     keys = pickle.dumps(["0"], 2)
-    return b"".join([*header, payload, keys, (6).to_bytes(8, "little"), np.arange(6, dtype=np.float32).tobytes()])
+    return b"".join(
+        [
+            *header,
+            payload,
+            keys,
+            (6).to_bytes(8, "little"),
+            np.arange(6, dtype=np.float32).tobytes(),
+        ]
+    )
 
 
 def tensor(*, offset=0, size=(2, 3), stride=(3, 1), count=6):
@@ -29,7 +45,15 @@ def tensor(*, offset=0, size=(2, 3), stride=(3, 1), count=6):
     text = lambda value: b"X" + len(value).to_bytes(4, "little") + value.encode()  # noqa: E731
     number = lambda value: b"J" + int(value).to_bytes(4, "little", signed=True)  # noqa: E731
     shape = lambda values: b"(" + b"".join(map(number, values)) + b"t"  # noqa: E731
-    storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + number(count) + b"NtQ"
+    storage = (
+        b"("
+        + text("storage")
+        + b"ctorch\nFloatStorage\n"
+        + text("0")
+        + text("cpu")
+        + number(count)
+        + b"NtQ"
+    )
     return (
         b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n("
         + storage
@@ -79,14 +103,21 @@ class Command:
 
 
 def malicious(target):
-    by_reduce = {protocol: pickle.dumps({"model": Command(target)}, protocol) for protocol in range(6)}
+    by_reduce = {
+        protocol: pickle.dumps({"model": Command(target)}, protocol) for protocol in range(6)
+    }
     named = f"touch {target}".encode()
     return {
         **{f"reduce_{protocol}": data for protocol, data in by_reduce.items()},
         "instance": b"(S'" + named + b"'\nios\nsystem\n.",
         "object": b"(cos\nsystem\nS'" + named + b"'\no.",
-        "stack_global": b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c" + bytes([len(named)]) + named + b"\x85R.",
-        "builtin": b"cbuiltins\nexec\n(S'open(" + repr(str(target)).replace("'", '"').encode() + b").write()'\ntR.",
+        "stack_global": b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c"
+        + bytes([len(named)])
+        + named
+        + b"\x85R.",
+        "builtin": b"cbuiltins\nexec\n(S'open("
+        + repr(str(target)).replace("'", '"').encode()
+        + b").write()'\ntR.",
         "extension": b"\x80\x02\x82\x01(tR.",
         "getattr": b"cbuiltins\ngetattr\n(ccollections\nOrderedDict\nS'__class__'\ntR.",
     }
@@ -125,7 +156,9 @@ def test_a_compressed_archive_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", READERS)
 def test_damaged_files_are_read_or_refused_in_one_line(name, tmp_path):
-    """70 mutations a file, seeded: bytes flipped, cut out, overwritten, the end lost. The header is hit most."""
+    """70 mutations a file, seeded: bytes flipped, cut out, overwritten, the end lost.
+    The header is hit most.
+    """
     whole, rng, path = (GOLDEN / name).read_bytes(), np.random.default_rng(0), tmp_path / name
     refused = 0
     for case in range(70):
@@ -150,7 +183,9 @@ def test_damaged_files_are_read_or_refused_in_one_line(name, tmp_path):
     assert refused > 20
 
 
-@pytest.mark.parametrize("data", [b"", b"hello", b"PK\x03\x04", b"\x80", pickle.dumps([1, 2]), b"\x93\x01\x02\x03"])
+@pytest.mark.parametrize(
+    "data", [b"", b"hello", b"PK\x03\x04", b"\x80", pickle.dumps([1, 2]), b"\x93\x01\x02\x03"]
+)
 def test_what_is_no_checkpoint_is_refused(data, tmp_path):
     path = tmp_path / "file"
     path.write_bytes(data)

@@ -1,4 +1,6 @@
-"""Folders of diffusers' UNet2DModel: the same outputs; other options and damage refused in one line."""
+"""Folders of diffusers' UNet2DModel: the same outputs; other options and damage refused
+in one line.
+"""
 
 import json
 import shutil
@@ -65,7 +67,11 @@ def test_attention_may_have_its_older_names_and_its_maps_windows_of_one_pixel(ki
 
     rename(folder, older)
     assert not any("to_q" in name for name in load_file(folder / WEIGHTS))
-    jax.tree.map(np.testing.assert_array_equal, load(folder).params, load(GOLDEN / f"diffusers_{kind}").params)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        load(folder).params,
+        load(GOLDEN / f"diffusers_{kind}").params,
+    )
 
 
 def pipeline_of(kind, folder):
@@ -79,13 +85,25 @@ def pipeline_of(kind, folder):
 
 def test_the_sde_is_that_of_the_scheduler_of_ncsnpp(tmp_path):
     pipeline, file = pipeline_of("ncsnpp", tmp_path)
-    with pytest.warns(UserWarning, match="has no scheduler_config.json, so the noise process is assumed: VE"):
+    with pytest.warns(
+        UserWarning, match="has no scheduler_config.json, so the noise process is assumed: VE"
+    ):
         assert saved_config(pipeline).sde.sigma_max == 50.0
-    scheduler = {"sigma_min": 0.02, "sigma_max": 90.0, "num_train_timesteps": 500, "snr": 0.2, "correct_steps": 2}
+    scheduler = {
+        "sigma_min": 0.02,
+        "sigma_max": 90.0,
+        "num_train_timesteps": 500,
+        "snr": 0.2,
+        "correct_steps": 2,
+    }
     file.write_text(json.dumps(scheduler))
     config = saved_config(pipeline)
     assert (config.sde.sigma_min, config.sde.sigma_max) == (0.02, 90.0)
-    assert (config.sampling.num_steps, config.sampling.snr, config.sampling.corrector_steps) == (500, 0.2, 2)
+    assert (config.sampling.num_steps, config.sampling.snr, config.sampling.corrector_steps) == (
+        500,
+        0.2,
+        2,
+    )
     assert not config.data.centered and config.model.rescale_input
     file.write_text("{}")
     assert saved_config(pipeline).sde.sigma_max == 1348.0  # the default of the scheduler
@@ -95,78 +113,118 @@ def test_the_sde_is_the_table_of_the_scheduler_of_ddpm(tmp_path):
     pipeline, file = pipeline_of("ddpm", tmp_path)
     with pytest.warns(UserWarning, match="is assumed: DDPM's 1,000 linear betas from 1e-4 to 0.02"):
         assert saved_config(pipeline).sampling.to_dict() == {
-            "name": "discrete_ddpm", "num_steps": 1000, "variance": "fixed_small", "spacing": "leading",
+            "name": "discrete_ddpm", "num_steps": 1000, "variance": "fixed_small",
+            "spacing": "leading",
             "steps_offset": 0, "clip": 1.0, "denoise": True,
         }  # fmt: skip
-    scheduler = {"beta_start": 2e-4, "beta_end": 0.04, "num_train_timesteps": 500, "variance_type": "fixed_large"}
+    scheduler = {
+        "beta_start": 2e-4,
+        "beta_end": 0.04,
+        "num_train_timesteps": 500,
+        "variance_type": "fixed_large",
+    }
     file.write_text(json.dumps(scheduler))
     model = load(pipeline)
     assert model.config["parameterization"] == {
         "name": "noise", "time_label": {"name": "step_index", "num_levels": 500}
     }  # fmt: skip
-    assert model.sampler == DiscreteDDPM(num_steps=500, variance="fixed_large", spacing="leading", clip=1.0)
+    assert model.sampler == DiscreteDDPM(
+        num_steps=500, variance="fixed_large", spacing="leading", clip=1.0
+    )
     levels = noise_levels(model.sde, model.sde.step_times())
-    np.testing.assert_allclose(levels.alpha, ddpm_marginals(500, beta_min=0.1, beta_max=20.0).alpha, rtol=1e-12)
+    np.testing.assert_allclose(
+        levels.alpha, ddpm_marginals(500, beta_min=0.1, beta_max=20.0).alpha, rtol=1e-12
+    )
     assert model.sde.t_min == model.evaluating.t_min == 1 / 500
 
 
 @pytest.mark.parametrize(("scheduler", "sde", "sampler"), [
-    ({"timesteps": 500}, {"num_levels": 500}, DiscreteDDPM(num_steps=500, spacing="leading", clip=1.0)),
+    ({"timesteps": 500}, {"num_levels": 500}, DiscreteDDPM(num_steps=500, spacing="leading",
+    clip=1.0)),
     ({"clip_sample_range": 2, "steps_offset": 1}, {},
      DiscreteDDPM(num_steps=999, spacing="leading", steps_offset=1, clip=2.0)),
-    ({"_class_name": "DDIMScheduler", "clip_sample": False, "timestep_spacing": "trailing"}, {}, DiscreteDDIM()),
-    ({"_class_name": "DDIMScheduler", "num_train_timesteps": 20, "set_alpha_to_one": False}, {"num_levels": 20},
+    ({"_class_name": "DDIMScheduler", "clip_sample": False, "timestep_spacing": "trailing"}, {},
+    DiscreteDDIM()),
+    ({"_class_name": "DDIMScheduler", "num_train_timesteps": 20, "set_alpha_to_one": False},
+    {"num_levels": 20},
      DiscreteDDIM(num_steps=20, spacing="leading", clip=1.0, final="t_min")),
-    ({"_class_name": "PNDMScheduler", "skip_prk_steps": True, "steps_offset": 1}, {}, DiscreteDDIM()),
-    ({"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "dpmsolver++", "use_flow_sigmas": False,
+    ({"_class_name": "PNDMScheduler", "skip_prk_steps": True, "steps_offset": 1}, {},
+    DiscreteDDIM()),
+    ({"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "dpmsolver++",
+    "use_flow_sigmas": False,
       "beta_schedule": "squaredcos_cap_v2"}, {"schedule": "cosine"}, DiscreteDDIM()),
     ({"skip_prk_steps": True, "set_alpha_to_one": False, "solver_order": 2}, {},
      DiscreteDDPM(spacing="leading", clip=1.0)),
-    ({"_class_name": "HeunDiscreteScheduler"}, {"beta_start": 0.00085, "beta_end": 0.012}, DiscreteDDIM()),
+    ({"_class_name": "HeunDiscreteScheduler"}, {"beta_start": 0.00085, "beta_end": 0.012},
+    DiscreteDDIM()),
     ({"trained_betas": [0.1, 0.2, 0.3], "num_train_timesteps": 3},
-     {"num_levels": 3, "betas": (0.1, 0.2, 0.3)}, DiscreteDDPM(num_steps=3, spacing="leading", clip=1.0)),
-    ({"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}, {"zero_terminal_snr": True, "t_max": 0.999},
+     {"num_levels": 3, "betas": (0.1, 0.2, 0.3)}, DiscreteDDPM(num_steps=3, spacing="leading",
+     clip=1.0)),
+    ({"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"},
+    {"zero_terminal_snr": True, "t_max": 0.999},
      DiscreteDDPM(spacing="leading", clip=1.0)),
 ])  # fmt: skip
 def test_options_of_a_scheduler_are_used(scheduler, sde, sampler, tmp_path):
     """Beside the weights; of schedulers whose own sampler is not here, the process alone."""
     sections = vp_sections(scheduler)
     levels = sde.get("num_levels", 1000)
-    assert construct("sde", DiscreteVPSDE, sections["sde"]) == DiscreteVPSDE(**{"t_min": 1 / levels, **sde})
+    assert construct("sde", DiscreteVPSDE, sections["sde"]) == DiscreteVPSDE(
+        **{"t_min": 1 / levels, **sde}
+    )
     assert (
-        construct("sampling", DiscreteSampler, {k: v for k, v in sections["sampling"].items() if k != "denoise"})
+        construct(
+            "sampling",
+            DiscreteSampler,
+            {k: v for k, v in sections["sampling"].items() if k != "denoise"},
+        )
         == sampler
     )
     assert sections["sampling"]["denoise"] is sampler.ends_at_data
 
 
 @pytest.mark.parametrize(("kind", "scheduler", "message"), [
-    ("ddpm", {"_class_name": "FlowMatchEulerDiscreteScheduler"}, "'FlowMatchEulerDiscreteScheduler' is of another"),
-    ("ddpm", {"_class_name": "EDMEulerScheduler"}, "the scheduler 'EDMEulerScheduler' is of another process"),
-    ("ddpm", {"_class_name": "ScoreSdeVeScheduler"}, "ScoreSdeVeScheduler goes with a network of a Fourier embedding"),
-    ("ncsnpp", {"_class_name": "DDPMScheduler"}, "goes with ScoreSdeVeScheduler, not with 'DDPMScheduler'"),
+    ("ddpm", {"_class_name": "FlowMatchEulerDiscreteScheduler"},
+    "'FlowMatchEulerDiscreteScheduler' is of another"),
+    ("ddpm", {"_class_name": "EDMEulerScheduler"}, "the scheduler 'EDMEulerScheduler' is of "
+"another process"),
+    ("ddpm", {"_class_name": "ScoreSdeVeScheduler"}, "ScoreSdeVeScheduler goes with a network of a "
+"Fourier embedding"),
+    ("ncsnpp", {"_class_name": "DDPMScheduler"}, "goes with ScoreSdeVeScheduler, not with "
+"'DDPMScheduler'"),
     ("ncsnpp", {"sampling_eps": 1e-3}, "sampling_eps=0.001 is none that can be read, only 1e-05"),
     ("ncsnpp", {"beta_start": 1e-4}, "beta_start=0.0001 is an unknown option"),
-    ("ddpm", {"num_train_timestep": 500}, "num_train_timestep=500 is an unknown option of this scheduler"),
-    ("ddpm", {"timesteps": 500, "num_train_timesteps": 1000}, "=1000 and timesteps=500, its old name, differ"),
-    ("ddpm", {"num_train_timesteps": 10**9}, "must be a whole number from 0 to 100000, got 1000000000"),
+    ("ddpm", {"num_train_timestep": 500}, "num_train_timestep=500 is an unknown option of this "
+"scheduler"),
+    ("ddpm", {"timesteps": 500, "num_train_timesteps": 1000}, "=1000 and timesteps=500, its old "
+"name, differ"),
+    ("ddpm", {"num_train_timesteps": 10**9}, "must be a whole number from 0 to 100000, got "
+"1000000000"),
     ("ddpm", {"num_train_timesteps": True}, "must be a whole number from 0 to 100000, got True"),
     ("ddpm", {"num_train_timesteps": 1}, "num_train_timesteps must be at least 2, got 1"),
-    ("ddpm", {"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr=True needs prediction_type 'v_prediction'"),
-    ("ddpm", {"variance_type": "learned_range"}, "variance_type='learned_range' is none that can be read"),
-    ("ddpm", {"_class_name": "DPMSolverMultistepScheduler", "variance_type": "learned"}, "that predict a variance"),
+    ("ddpm", {"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr=True needs prediction_type "
+"'v_prediction'"),
+    ("ddpm", {"variance_type": "learned_range"}, "variance_type='learned_range' is none that can "
+"be read"),
+    ("ddpm", {"_class_name": "DPMSolverMultistepScheduler", "variance_type": "learned"},
+    "that predict a variance"),
     ("ddpm", {"beta_schedule": "laplace"}, "beta_schedule='laplace' is none that can be read"),
     ("ddpm", {"beta_start": None}, "beta_start must be a number, got None"),
     ("ddpm", {"beta_end": 1.5}, "0 < beta_start <= beta_end < 1 must hold"),
-    ("ddpm", {"prediction_type": "flow_prediction"}, "prediction_type='flow_prediction' is none that can be read"),
+    ("ddpm", {"prediction_type": "flow_prediction"}, "prediction_type='flow_prediction' is none "
+"that can be read"),
     ("ddpm", {"thresholding": True}, "thresholding=True is none that can be read, only False"),
     ("ddpm", {"clip_sample": 1}, "clip_sample=1 is none that can be read, only True, False"),
-    ("ddpm", {"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True}, "use_flow_sigmas=True is none"),
-    ("ddpm", {"trained_betas": [0.1, 2.0]}, "trained_betas must be a list of numbers between 0 and 1"),
-    ("ddpm", {"trained_betas": [0.1, 0.2]}, "trained_betas has 2 numbers where num_train_timesteps=1000"),
+    ("ddpm", {"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True}, "use_flow_sigmas="
+"True is none"),
+    ("ddpm", {"trained_betas": [0.1, 2.0]}, "trained_betas must be a list of numbers between 0 and "
+"1"),
+    ("ddpm", {"trained_betas": [0.1, 0.2]}, "trained_betas has 2 numbers where "
+"num_train_timesteps=1000"),
     ("ddpm", {"_class_name": ["DDPMScheduler"]}, "damaged|of another process"),
 ])  # fmt: skip
-def test_other_processes_and_unknown_options_are_refused_in_one_line(kind, scheduler, message, tmp_path):
+def test_other_processes_and_unknown_options_are_refused_in_one_line(
+    kind, scheduler, message, tmp_path
+):
     """All of these were read as DDPM's linear betas, or as the published VE."""
     folder = copy(kind, tmp_path)
     (folder / SCHEDULER).write_text(json.dumps(scheduler))
@@ -201,21 +259,28 @@ def test_a_folder_with_options_of_another_program_is_none_of_diffusers(tmp_path)
 
 
 @pytest.mark.parametrize(("kind", "options", "message"), [
-    ("ddpm", {"downsample_padding": 2}, "downsample_padding=2 is none that can be read, only 0 and 1"),
-    ("ddpm", {"layers_per_block": 10**6}, "layers_per_block must be a whole number from 1 to .*, got 1000000"),
-    ("ddpm", {"layers_per_block": 10**4}, r"layers_per_block=10000 makes 20000 layers of \d+ tensors"),
+    ("ddpm", {"downsample_padding": 2}, "downsample_padding=2 is none that can be read, only 0 and "
+"1"),
+    ("ddpm", {"layers_per_block": 10**6}, "layers_per_block must be a whole number from 1 to .*, "
+"got 1000000"),
+    ("ddpm", {"layers_per_block": 10**4}, r"layers_per_block=10000 makes 20000 layers of \d+ "
+r"tensors"),
     ("ddpm", {"block_out_channels": [32] * 500, "down_block_types": ["DownBlock2D"] * 500,
               "up_block_types": ["UpBlock2D"] * 500}, r"makes 500 layers of \d+ tensors"),
     ("ddpm", {"encoder_hid_dim": 3}, "encoder_hid_dim=3 is an unknown option of UNet2DModel"),
     ("ddpm", {"out_channels": 6}, "without a learned variance"),
-    ("ddpm", {"time_embedding_dim": 64}, "time_embedding_dim=64 is none that can be read, only None"),
+    ("ddpm", {"time_embedding_dim": 64}, "time_embedding_dim=64 is none that can be read, only "
+"None"),
     ("ddpm", {"norm_num_groups": 3}, "nf must be a multiple of 3, got 32"),
-    ("ddpm", {"attention_head_dim": 24}, "attention_head_dim must divide the 64 channels that attend, got 24"),
+    ("ddpm", {"attention_head_dim": 24}, "attention_head_dim must divide the 64 channels that "
+"attend, got 24"),
     ("ddpm", {"freq_shift": 16}, "freq_shift must be less than 16, got 16.0"),
     ("ddpm", {"num_class_embeds": 3}, "the weights lack class_embedding.weight"),
-    ("ddpm", {"resnet_time_scale_shift": "scale_shift"}, "resnet_time_scale_shift='scale_shift' is none"),
+    ("ddpm", {"resnet_time_scale_shift": "scale_shift"}, "resnet_time_scale_shift='scale_shift' is "
+"none"),
     ("ddpm", {"class_embed_type": "timestep"}, "class_embed_type='timestep' is none"),
-    ("ddpm", {"down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"]}, "no block 'CrossAttnDownBlock2D', only"),
+    ("ddpm", {"down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"]}, "no block "
+"'CrossAttnDownBlock2D', only"),
     ("ddpm", {"up_block_types": ["UpBlock2D", "AttnUpBlock2D"]}, "do not mirror"),
     ("ddpm", {"block_out_channels": [32, 48]}, "must be multiples of the first"),
     ("ddpm", {"block_out_channels": [64, 64]}, "has the shape"),
@@ -237,8 +302,14 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
     folder = copy("ddpm", tmp_path)
     name = "mid_block.attentions.0.to_q.weight"
     for to, message in [
-        (lambda n, v: (n.replace(name, "odd"), v), f"the weights lack {name}, for middle_attention/query/kernel"),
-        (lambda n, v: (n, v[:3] if n == name else v), rf"{name} has the shape \(3, 64\), the network needs \(64, 64\)"),
+        (
+            lambda n, v: (n.replace(name, "odd"), v),
+            f"the weights lack {name}, for middle_attention/query/kernel",
+        ),
+        (
+            lambda n, v: (n, v[:3] if n == name else v),
+            rf"{name} has the shape \(3, 64\), the network needs \(64, 64\)",
+        ),
     ]:
         shutil.copy(GOLDEN / "diffusers_ddpm" / WEIGHTS, folder / WEIGHTS)
         rename(folder, to)

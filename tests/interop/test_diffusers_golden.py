@@ -1,4 +1,6 @@
-"""Networks and samplers of diffusers: the same numbers, as scripts/make_diffusers_golden.py has written them."""
+"""Networks and samplers of diffusers: the same numbers, as
+scripts/make_diffusers_golden.py has written them.
+"""
 
 import dataclasses
 import json
@@ -38,14 +40,20 @@ def nchw(x):
 
 @pytest.mark.parametrize("name", ["defaults", "options", "classes"])
 def test_a_network_with_any_options_and_weights_is_that_of_diffusers(name, tmp_path):
-    """Defaults of UNet2DModel in float32; other options in half precision; classes in shards of bfloat16."""
+    """Defaults of UNet2DModel in float32; other options in half precision; classes in
+    shards of bfloat16.
+    """
     model, numbers = load(copy(name, tmp_path)), np.load(GOLDEN / name / "io.npz")
     label = jnp.asarray(numbers["labels"], jnp.int32) if "labels" in numbers else None
-    y = jax.jit(model.network.apply)(model.params, nhwc(numbers["x"]), jnp.asarray(numbers["t"], float), label=label)
+    y = jax.jit(model.network.apply)(
+        model.params, nhwc(numbers["x"]), jnp.asarray(numbers["t"], float), label=label
+    )
     np.testing.assert_allclose(nchw(y), numbers["y"], atol=1e-5 * numbers["y"].std())
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in FAST else SLOW) for name in CASES])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in FAST else SLOW) for name in CASES]
+)
 def test_samples_are_those_of_diffusers_from_the_same_latent_and_noise(name, tmp_path, monkeypatch):
     case, numbers = CASES[name], np.load(GOLDEN / "samples.npz")
     model = load(copy("defaults", tmp_path, case["scheduler"]))
@@ -65,8 +73,12 @@ def test_samples_are_those_of_diffusers_from_the_same_latent_and_noise(name, tmp
 
 def test_a_network_of_classes_needs_one(tmp_path):
     model = load(copy("classes", tmp_path))
-    with pytest.raises(ValueError, match=r"give it a label, as make_score_fn\(model.sde, .* label=0\)") as refusal:
+    with pytest.raises(
+        ValueError, match=r"give it a label, as make_score_fn\(model.sde, .* label=0\)"
+    ) as refusal:
         jax.eval_shape(lambda: model.score_fn(jnp.zeros(model.shape), 0.5))
     assert "\n" not in str(refusal.value)
-    score_fn = make_score_fn(model.sde, model.network, model.parameterization, model.params, label=0)
+    score_fn = make_score_fn(
+        model.sde, model.network, model.parameterization, model.params, label=0
+    )
     assert jax.eval_shape(lambda: score_fn(jnp.zeros(model.shape), 0.5)).shape == model.shape

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from score_sde.interop.exported import CARD, WEIGHTS, check_free, export_model, fingerprint, is_exported, read_exported
+from score_sde.interop.exported import (
+    CARD,
+    WEIGHTS,
+    check_free,
+    export_model,
+    fingerprint,
+    is_exported,
+    read_exported,
+)
 from score_sde.unreadable import UnreadableError
 
 CONFIG = {"seed": 3, "model": {"name": "mlp", "hidden_sizes": [8]}}
@@ -16,7 +24,10 @@ CONFIG = {"seed": 3, "model": {"name": "mlp", "hidden_sizes": [8]}}
 def params():
     rng = np.random.default_rng(0)
     return {
-        "in": {"kernel": rng.normal(size=(3, 4)).astype(np.float32), "bias": np.zeros(4, np.float32)},
+        "in": {
+            "kernel": rng.normal(size=(3, 4)).astype(np.float32),
+            "bias": np.zeros(4, np.float32),
+        },
         "scale": np.float32(2.5),
         "table": np.arange(5, dtype=np.int32),
     }
@@ -32,7 +43,10 @@ def test_what_is_written_is_read_back_bit_for_bit(folder):
     step, found, config = read_exported(folder)
     assert step == 7 and config == CONFIG and is_exported(folder) and not is_exported(folder.parent)
     assert found["in"].keys() == {"kernel", "bias"} and found["scale"].shape == ()
-    for ours, theirs in ((params()["in"]["kernel"], found["in"]["kernel"]), (params()["table"], found["table"])):
+    for ours, theirs in (
+        (params()["in"]["kernel"], found["in"]["kernel"]),
+        (params()["table"], found["table"]),
+    ):
         assert ours.dtype == theirs.dtype
         np.testing.assert_array_equal(ours, theirs)
 
@@ -96,7 +110,8 @@ def test_a_file_that_cannot_be_read_is_not_damaged(name, folder):
     (folder / name).unlink()
     (folder / name).symlink_to(name)  # a link to itself, which nobody can read
     with pytest.raises(
-        UnreadableError, match=rf"^cannot read the model {folder}: Too many levels .*: {folder / name}; "
+        UnreadableError,
+        match=rf"^cannot read the model {folder}: Too many levels .*: {folder / name}; ",
     ):
         read_exported(folder)
     (folder / name).unlink()
@@ -122,9 +137,12 @@ def test_a_file_cut_short_is_refused(folder):
     ("[" * 100_000, "is damaged: it is no JSON"),
     ("[]", "is no card of an exported model: it needs format, step, config, fingerprints"),
     ('{"format": "score_sde 1", "step": "7", "config": {}, "fingerprints": {}}', "is no card"),
-    ('{"format": "score_sde 2", "step": 7, "config": {}, "fingerprints": {}}', "has the format 'score_sde 2'"),
-    ('{"format": "score_sde 1", "step": 7, "config": {}, "fingerprints": {}}', "in/bias is missing in model.json"),
-    ('{"format": "score_sde 1", "step": 7, "config": {}, "fingerprints": {"x": 1}}', "in/bias is missing"),
+    ('{"format": "score_sde 2", "step": 7, "config": {}, "fingerprints": '
+'{}}', "has the format 'score_sde 2'"),
+    ('{"format": "score_sde 1", "step": 7, "config": {}, "fingerprints": '
+'{}}', "in/bias is missing in model.json"),
+    ('{"format": "score_sde 1", "step": 7, "config": {}, "fingerprints": {"x": '
+'1}}', "in/bias is missing"),
 ])  # fmt: skip
 def test_a_card_that_does_not_fit_is_refused(card, message, folder):
     (folder / CARD).write_text(card)

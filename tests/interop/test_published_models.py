@@ -35,7 +35,8 @@ def numbers_of(name):
     """The numbers of a fixture, images as ``[b, h, w, c]``."""
     found = dict(np.load(GOLDEN / f"{name}.npz"))
     return {
-        key: value.transpose(0, 2, 3, 1) if value.ndim == 4 and name in TORCH else value for key, value in found.items()
+        key: value.transpose(0, 2, 3, 1) if value.ndim == 4 and name in TORCH else value
+        for key, value in found.items()
     }
 
 
@@ -45,7 +46,9 @@ def model_of():
 
     def model(name):
         if name not in models:
-            config = config_from_reference(json.loads((GOLDEN / f"{name}.json").read_text())["config"])
+            config = config_from_reference(
+                json.loads((GOLDEN / f"{name}.json").read_text())["config"]
+            )
             models[name] = load(file_of(name), config=config)
         return models[name]
 
@@ -66,7 +69,9 @@ def test_the_score_is_that_of_the_published_code(name, model_of):
 @pytest.mark.parametrize("name", slow_but(TORCH, "ddpmpp_subvp"))
 def test_the_network_is_that_of_the_published_code(name, model_of):
     model, numbers = model_of(name), numbers_of(name)
-    output = jax.jit(model.network.apply)(model.params, jnp.asarray(numbers["x"]), jnp.asarray(numbers["labels"]))
+    output = jax.jit(model.network.apply)(
+        model.params, jnp.asarray(numbers["x"]), jnp.asarray(numbers["labels"])
+    )
     assert error(output, numbers["network_output"]) < 1e-4
 
 
@@ -88,7 +93,10 @@ def test_ncsn_and_ncsnv2_give_the_scores_of_their_own_code(name, make, options):
     checkpoint = read_torch(file_of(name))
     tensors = {**options, "shape": (16, 16, 3)}
     params = (params_from_ncsn if make is ncsn else params_from_ncsnv2)(checkpoint[0], tensors)
-    x, labels = jnp.asarray(numbers["x"].transpose(0, 2, 3, 1)), jnp.asarray(numbers["labels"], jnp.float32)
+    x, labels = (
+        jnp.asarray(numbers["x"].transpose(0, 2, 3, 1)),
+        jnp.asarray(numbers["labels"], jnp.float32),
+    )
     score = jax.jit(network.apply)(params, x, labels)
     assert error(score, numbers["score"].transpose(0, 2, 3, 1)) < 1e-4
 
@@ -96,27 +104,35 @@ def test_ncsn_and_ncsnv2_give_the_scores_of_their_own_code(name, make, options):
 def test_the_average_of_ncsnv2_is_what_is_loaded():
     options = {"nf": 8, "num_scales": 10, "sigma_max": 50.0}
     network = ncsnv2((16, 16, 3), **options)
-    loaded = read_foreign(file_of("ncsnv2_ve"), network, name="ncsnv2", options=options, shape=(16, 16, 3)).params
+    loaded = read_foreign(
+        file_of("ncsnv2_ve"), network, name="ncsnv2", options=options, shape=(16, 16, 3)
+    ).params
     average = read_torch(file_of("ncsnv2_ve"))[4]
     kernel = next(value for name, value in average.items() if name.endswith("begin_conv.weight"))
     np.testing.assert_array_equal(loaded["conv_in"]["kernel"], kernel.transpose(2, 3, 1, 0))
 
 
 def published_flow(model, x, probe, tolerance):
-    """Latents and log-densities from t = 1e-5 by SciPy's RK45 with one state for the batch, as published.
+    """Latents and log-densities from t = 1e-5 by SciPy's RK45 with one state for the
+    batch, as published.
 
-    At its tolerance the solve of a random network is some 1e-2 from the solution, so other steps would end elsewhere.
+    At its tolerance the solve of a random network is some 1e-2 from the solution, so
+    other steps would end elsewhere.
     """
     velocity = probability_flow(model.sde, model.score_fn)
     one = lambda y, t, p: value_and_divergence(velocity, y, t, Hutchinson(), p[None])  # noqa: E731
     evaluate = jax.jit(jax.vmap(one, (0, None, 0)))
 
     def field(t, state):
-        value, forms = evaluate(jnp.asarray(state[: x.size].reshape(x.shape), jnp.float32), t, probe)
+        value, forms = evaluate(
+            jnp.asarray(state[: x.size].reshape(x.shape), jnp.float32), t, probe
+        )
         return np.concatenate([np.ravel(value), forms[:, 0]])
 
     start = np.concatenate([np.ravel(x), np.zeros(len(x))])
-    end = solve_ivp(field, (1e-5, 1.0), start, method="RK45", rtol=tolerance, atol=tolerance).y[:, -1]
+    end = solve_ivp(field, (1e-5, 1.0), start, method="RK45", rtol=tolerance, atol=tolerance).y[
+        :, -1
+    ]
     latent = jnp.asarray(end[: x.size].reshape(x.shape), jnp.float32)
     return latent, jax.vmap(lambda z: prior_log_prob(model.sde, z))(latent) + end[x.size :]
 
@@ -138,9 +154,12 @@ def test_the_solver_here_ends_where_the_published_one_does_when_both_are_exact(m
     model, numbers = model_of("ddpm_vp"), numbers_of("ddpm_vp")
     x = jnp.asarray(numbers["lik_x"])
     velocity = probability_flow(model.sde, model.score_fn)
-    solve = lambda y: solve_adaptively(velocity, y, 1e-5, 1.0, Dopri5(), rtol=1e-6, atol=1e-6, max_steps=4096).y  # noqa: E731
+    solve = lambda y: (  # noqa: E731
+        solve_adaptively(velocity, y, 1e-5, 1.0, Dopri5(), rtol=1e-6, atol=1e-6, max_steps=4096).y
+    )
     expected, _ = published_flow(model, x, jnp.asarray(numbers["lik_probe"]), 1e-7)
-    # At its own tolerance the published solve ends 2e-2 from there; float32 ends 3e-3 from it.
+    # At its own tolerance the published solve ends 2e-2 from there; float32 ends 3e-3
+    # from it.
     assert error(jax.jit(jax.vmap(solve))(x), expected) < 6e-3
 
 
@@ -153,7 +172,14 @@ def test_a_latent_is_decoded_as_by_the_published_code(name, model_of):
     decoded = jax.jit(
         lambda z: (
             solve_adaptively(
-                jax.vmap(velocity, (0, None)), z, 1.0, told["ode_eps"], Dopri5(), rtol=1e-5, atol=1e-5, max_steps=4096
+                jax.vmap(velocity, (0, None)),
+                z,
+                1.0,
+                told["ode_eps"],
+                Dopri5(),
+                rtol=1e-5,
+                atol=1e-5,
+                max_steps=4096,
             ).y
         )
     )(jnp.asarray(numbers["ode_latent"]))
@@ -164,8 +190,16 @@ def test_a_checkpoint_of_another_network_is_refused_in_one_line():
     config = config_from_reference(json.loads((GOLDEN / "ddpm_vp.json").read_text())["config"])
     wrong = [
         ("ddpmpp_subvp", {}, "all|parts|lacks|shape"),
-        ("ddpm_vp", {"nf": 64}, r"has the shape \(128,\), the network needs \(256,\) for time_0/bias"),
-        ("ddpm_vp", {"num_res_blocks": 2}, "the checkpoint has 18 parts, the network of the config 23"),
+        (
+            "ddpm_vp",
+            {"nf": 64},
+            r"has the shape \(128,\), the network needs \(256,\) for time_0/bias",
+        ),
+        (
+            "ddpm_vp",
+            {"num_res_blocks": 2},
+            "the checkpoint has 18 parts, the network of the config 23",
+        ),
         ("ncsn_ve", {}, "no checkpoint of Score-SDE: it holds list, not a dictionary"),
         ("flax_ddpmpp_vp", {}, "lacks|parts|shape|place"),
     ]

@@ -1,4 +1,6 @@
-"""Samplers as StableHLO: drawn by jax alone, the same samples as here; for every kind of sampler."""
+"""Samplers as StableHLO: drawn by jax alone, the same samples as here; for every kind
+of sampler.
+"""
 
 import subprocess
 import sys

@@ -13,7 +13,10 @@ TENSORS = {
     "in/kernel": np.array([[1.5, -2.0], [0.25, 3.0]], np.float32),
     "table": np.arange(3, dtype=np.int32),
 }
-PARAMS = {"table": TENSORS["table"], "in": {"kernel": TENSORS["in/kernel"], "bias": TENSORS["in/bias"]}}
+PARAMS = {
+    "table": TENSORS["table"],
+    "in": {"kernel": TENSORS["in/kernel"], "bias": TENSORS["in/bias"]},
+}
 
 
 @pytest.fixture
@@ -43,7 +46,9 @@ def test_what_is_written_is_read_back_bit_for_bit(path):
 
 def test_equal_parameters_give_equal_bytes(path):
     before = path.read_bytes()
-    write_tensors(path, {"in": PARAMS["in"], "table": PARAMS["table"]}, dict(reversed(FACTS.items())))
+    write_tensors(
+        path, {"in": PARAMS["in"], "table": PARAMS["table"]}, dict(reversed(FACTS.items()))
+    )
     assert path.read_bytes() == before
 
 
@@ -100,13 +105,22 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(path):
     assert sorted(file.name for file in path.parent.iterdir()) == ["a.safetensors", "notes.txt"]
 
 
-@pytest.mark.parametrize("changes", [{"facts": True}, {"facts": None}, {"fingerprints": []}, {"fingerprints": 3}])
+@pytest.mark.parametrize(
+    "changes", [{"facts": True}, {"facts": None}, {"fingerprints": []}, {"fingerprints": 3}]
+)
 def test_what_a_file_says_of_itself_has_the_right_types(changes, tmp_path):
     from safetensors.numpy import save_file
 
     from score_sde.interop.tensor_file import CARD, _checksum, _text
 
     card = {"facts": {}, "fingerprints": {"a": 0}, **changes}
-    save_file({"a": np.ones(2)}, tmp_path / "a", metadata={CARD: _text({**card, "checksum": _checksum(card)})})
-    with pytest.raises(ValueError, match="a is damaged: it does not say what it holds"), open_tensors(tmp_path / "a"):
+    save_file(
+        {"a": np.ones(2)},
+        tmp_path / "a",
+        metadata={CARD: _text({**card, "checksum": _checksum(card)})},
+    )
+    with (
+        pytest.raises(ValueError, match="a is damaged: it does not say what it holds"),
+        open_tensors(tmp_path / "a"),
+    ):
         pass

@@ -22,7 +22,8 @@ def test_positional_embedding_is_sines_and_cosines_of_falling_frequencies():
 def test_fourier_embedding_has_the_kernel_of_its_scale():
     """The mean of cos(2 pi w d) over w ~ N(0, scale^2) is exp(-2 (pi scale d)^2).
 
-    4096 frequencies: a standard error below 0.011, and a band of five of them (a fixed seed; by chance 6e-7).
+    4096 frequencies: a standard error below 0.011, and a band of five of them (a fixed
+    seed; by chance 6e-7).
     """
     module = FourierEmbedding(dim=8192, scale=2.0)
     t = jnp.array([0.0, 0.05, 0.3])

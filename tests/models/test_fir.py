@@ -11,7 +11,9 @@ KERNELS = [(1, 3, 3, 1), (1, 1, 1, 1), (1, 2, 3, 4), (1, 2, 4, 4, 2, 1)]
 
 
 def defined(x, kernel, *, up=1, down=1, pad=(0, 0), gain=1.0):
-    """Insert zeros, pad, convolve with the outer product of the normalised kernel, keep every ``down``-th pixel."""
+    """Insert zeros, pad, convolve with the outer product of the normalised kernel, keep
+    every ``down``-th pixel.
+    """
     kernel = np.outer(kernel, kernel) / np.sum(kernel) ** 2 * gain
     b, h, w, c = x.shape
     spread = np.zeros((b, h * up, w * up, c))
@@ -20,7 +22,11 @@ def defined(x, kernel, *, up=1, down=1, pad=(0, 0), gain=1.0):
     size = len(kernel)
     flipped = kernel[::-1, ::-1]
     rows, columns = spread.shape[1] - size + 1, spread.shape[2] - size + 1
-    out = sum(flipped[i, j] * spread[:, i : i + rows, j : j + columns] for i in range(size) for j in range(size))
+    out = sum(
+        flipped[i, j] * spread[:, i : i + rows, j : j + columns]
+        for i in range(size)
+        for j in range(size)
+    )
     return out[:, ::down, ::down]
 
 
@@ -40,13 +46,17 @@ def test_upsampling_is_its_definition(kernel, x):
 def test_downsampling_is_its_definition(kernel, x):
     p = len(kernel) - 2
     expected = defined(x, kernel, down=2, pad=((p + 1) // 2, p // 2))
-    np.testing.assert_allclose(fir_downsample(jnp.asarray(x), kernel), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        fir_downsample(jnp.asarray(x), kernel), expected, rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_filtering_is_its_definition(kernel, x):
     expected = defined(x, kernel, pad=(2, 1), gain=4.0)
-    np.testing.assert_allclose(fir_filter(jnp.asarray(x), kernel, pad=(2, 1), gain=2.0), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        fir_filter(jnp.asarray(x), kernel, pad=(2, 1), gain=2.0), expected, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_a_constant_stays_what_it_is_inside(x):

@@ -84,7 +84,9 @@ def test_groups_that_do_not_divide_are_refused():
 
 def test_attention_equals_a_sum_over_pairs():
     rng = np.random.default_rng(0)
-    q, k, v = (rng.standard_normal(shape, np.float32) for shape in [(2, 3, 4), (2, 5, 4), (2, 5, 6)])
+    q, k, v = (
+        rng.standard_normal(shape, np.float32) for shape in [(2, 3, 4), (2, 5, 4), (2, 5, 6)]
+    )
     expected = np.zeros((2, 3, 6))
     for b in range(2):
         for i in range(3):
@@ -103,7 +105,9 @@ def randomized(module, *args):
     """Parameters without the zeros of initialisation; nothing is compiled."""
     rng = np.random.default_rng(0)
     abstract = jax.eval_shape(module.init, jax.random.key(0), *args)
-    return jax.tree.map(lambda leaf: jnp.asarray(0.3 * rng.standard_normal(leaf.shape), leaf.dtype), abstract)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(0.3 * rng.standard_normal(leaf.shape), leaf.dtype), abstract
+    )
 
 
 def test_attention_block_starts_as_the_identity_and_moves_with_its_pixels():
@@ -122,7 +126,9 @@ def test_residual_block_starts_as_the_identity_and_listens_to_the_condition():
     x = jax.random.normal(jax.random.key(0), (2, 4, 4, 8))
     condition = jax.random.normal(jax.random.key(1), (2, 5))
     module = ResidualBlock(8)
-    started = jax.jit(lambda key: module.apply(module.init(key, x, condition), x, condition))(QUICK_KEY)
+    started = jax.jit(lambda key: module.apply(module.init(key, x, condition), x, condition))(
+        QUICK_KEY
+    )
     np.testing.assert_array_equal(started, x)
     apply = jax.jit(ResidualBlock(12).apply)
     variables = randomized(ResidualBlock(12), x, condition)

@@ -40,8 +40,12 @@ def test_hidden_sizes_set_the_parameters():
 
 @pytest.mark.slow
 def test_it_fits_a_function_of_place_and_time():
-    """Regression on x sin(t) must fall from its starting value by a factor of ten in 200 steps (a fixed seed)."""
-    network = mlp((2,), hidden_sizes=(32, 32), embedding="fourier", fourier_scale=0.5, embedding_dim=16)
+    """Regression on x sin(t) must fall from its starting value by a factor of ten in
+    200 steps (a fixed seed).
+    """
+    network = mlp(
+        (2,), hidden_sizes=(32, 32), embedding="fourier", fourier_scale=0.5, embedding_dim=16
+    )
     optimizer = optax.adam(1e-2)
     key = jax.random.key(0)
 
@@ -54,7 +58,9 @@ def test_it_fits_a_function_of_place_and_time():
     def fit(params):
         def step(i, carry):
             params, state = carry
-            updates, state = optimizer.update(jax.grad(loss)(params, jax.random.fold_in(key, i)), state, params)
+            updates, state = optimizer.update(
+                jax.grad(loss)(params, jax.random.fold_in(key, i)), state, params
+            )
             return optax.apply_updates(params, updates), state
 
         return jax.lax.fori_loop(0, 200, step, (params, optimizer.init(params)))[0]
@@ -68,7 +74,10 @@ def test_it_fits_a_function_of_place_and_time():
     "kwargs, message",
     [
         ({"hidden_sizes": ()}, "hidden_sizes must have at least one number"),
-        ({"hidden_sizes": (8, 0)}, "each number of hidden_sizes must be a whole number of 1 or more, got 0"),
+        (
+            {"hidden_sizes": (8, 0)},
+            "each number of hidden_sizes must be a whole number of 1 or more, got 0",
+        ),
         ({"embedding_dim": 7}, "embedding_dim must be even, got 7"),
         ({"embedding_dim": 2}, "embedding_dim must be a whole number of 4 or more, got 2"),
         ({"embedding": "sine"}, "embedding must be one of positional, fourier, got 'sine'"),

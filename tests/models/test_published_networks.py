@@ -1,4 +1,6 @@
-"""DDPM, NCSN++, NCSN, NCSNv2 and the classifier: every option, shapes, counts, gradients, precision."""
+"""DDPM, NCSN++, NCSN, NCSNv2 and the classifier: every option, shapes, counts,
+gradients, precision.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -81,8 +83,18 @@ def test_every_ncsn_keeps_the_shape_and_type(nf, num_scales, resolution, dtype):
 
 GRADIENTS = [
     {"progressive": "output_skip", "progressive_input": "input_skip", "progressive_combine": "cat"},
-    {"progressive": "residual", "progressive_input": "residual", "resblock_type": "ddpm", "init_scale": 1.0},
-    {"fir": False, "progressive_input": "none", "embedding_type": "positional", "scale_by_sigma": True},
+    {
+        "progressive": "residual",
+        "progressive_input": "residual",
+        "resblock_type": "ddpm",
+        "init_scale": 1.0,
+    },
+    {
+        "fir": False,
+        "progressive_input": "none",
+        "embedding_type": "positional",
+        "scale_by_sigma": True,
+    },
 ]
 
 
@@ -92,17 +104,25 @@ def test_gradients_are_finite_and_reach_every_parameter(options):
     network = ncsnpp(SHAPE, **SMALL, **{"init_scale": 1.0, **options})
     x, t = batch()
     params = jax.jit(network.init)(jax.random.key(0))
-    gradients = jax.jit(jax.grad(lambda params: jnp.sum(jnp.square(network.apply(params, x, t)))))(params)
+    gradients = jax.jit(jax.grad(lambda params: jnp.sum(jnp.square(network.apply(params, x, t)))))(
+        params
+    )
     flat = jax.tree_util.tree_leaves_with_path(gradients)
     assert all(np.isfinite(leaf).all() for _, leaf in flat)
-    still = {jax.tree_util.keystr(path, simple=True, separator="/") for path, leaf in flat if not np.any(leaf)}
+    still = {
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, leaf in flat
+        if not np.any(leaf)
+    }
     assert {name for name in still if "frequencies" not in name and "key/bias" not in name} == set()
 
 
 @pytest.mark.slow
 def test_recomputation_changes_no_gradient():
     x, t = batch()
-    plain, again = (ncsnpp(SHAPE, **SMALL, init_scale=1.0, dropout=0.0, remat=remat) for remat in (False, True))
+    plain, again = (
+        ncsnpp(SHAPE, **SMALL, init_scale=1.0, dropout=0.0, remat=remat) for remat in (False, True)
+    )
     params = jax.jit(plain.init)(jax.random.key(0))
     loss = lambda network: lambda params: jnp.sum(jnp.square(network.apply(params, x, t)))  # noqa: E731
     one, two = (jax.jit(jax.grad(loss(network)))(params) for network in (plain, again))
@@ -139,7 +159,8 @@ def test_labels_change_the_output_and_none_is_no_label(name):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "options", "factor"), [
     pytest.param("ncsnpp", {"embedding_type": "fourier"}, (1.0, 3.0), marks=pytest.mark.slow),
-    pytest.param("ncsnpp", {"embedding_type": "positional", "num_scales": 10}, None, marks=pytest.mark.slow),
+    pytest.param("ncsnpp", {"embedding_type": "positional", "num_scales": 10}, None,
+    marks=pytest.mark.slow),
     ("ddpm", {"num_scales": 10}, None),
 ])  # fmt: skip
 def test_the_output_is_divided_by_the_noise_level(name, options, factor):
@@ -163,7 +184,9 @@ def test_full_sizes_are_those_of_the_published_code():
 
 @pytest.mark.slow
 def test_the_classifier_learns_two_classes():
-    classifier = wideresnet(SHAPE, num_classes=2, blocks_per_group=1, channel_multiplier=1, embedding_dim=8)
+    classifier = wideresnet(
+        SHAPE, num_classes=2, blocks_per_group=1, channel_multiplier=1, embedding_dim=8
+    )
     label = jnp.arange(16) % 2
     pattern = (
         jnp.where(jnp.arange(8) % 2 == 0, 1.0, -1.0)[None, :, None, None]
@@ -177,7 +200,9 @@ def test_the_classifier_learns_two_classes():
         chosen = jax.nn.log_softmax(classifier.apply(params, x, sigma))
         return -jnp.mean(jnp.take_along_axis(chosen, label[:, None], axis=1))
 
-    step = jax.jit(lambda params: jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.grad(loss)(params)))
+    step = jax.jit(
+        lambda params: jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.grad(loss)(params))
+    )
     before = float(jax.jit(loss)(params))
     for _ in range(20):
         params = step(params)
@@ -186,9 +211,12 @@ def test_the_classifier_learns_two_classes():
 
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: ncsnpp((9, 8, 3), **SMALL), "divisible by 2, got 9 x 8"),
-    (lambda: ncsnpp(SHAPE, **SMALL, progressive="skip"), "progressive must be one of none, output_skip, residual"),
-    (lambda: ncsnpp(SHAPE, **SMALL, fir_kernel=(1, 2, 1)), "fir_kernel must be an even number of 4 weights"),
-    (lambda: ncsnpp(SHAPE, **SMALL, init_scale=-1.0), "init_scale must be a finite number of 0 or more"),
+    (lambda: ncsnpp(SHAPE, **SMALL, progressive="skip"), "progressive must be one of none, "
+"output_skip, residual"),
+    (lambda: ncsnpp(SHAPE, **SMALL, fir_kernel=(1, 2, 1)), "fir_kernel must be an even number of 4 "
+"weights"),
+    (lambda: ncsnpp(SHAPE, **SMALL, init_scale=-1.0), "init_scale must be a finite number of 0 or "
+"more"),
     (lambda: ncsnpp((8,), **SMALL), "takes images of shape"),
     (lambda: ddpm(SHAPE, nf=48), "nf must be a multiple of 32, got 48"),
 ])  # fmt: skip

@@ -17,10 +17,14 @@ SHAPE = (4, 4, 1)
 
 
 def randomized(network: ScoreNetwork):
-    """Parameters without the zeros of initialisation, so that every layer shows in the output; nothing is compiled."""
+    """Parameters without the zeros of initialisation, so that every layer shows in the
+    output; nothing is compiled.
+    """
     rng = np.random.default_rng(0)
     abstract = jax.eval_shape(network.init, jax.random.key(0))
-    return jax.tree.map(lambda leaf: jnp.asarray(0.3 * rng.standard_normal(leaf.shape), leaf.dtype), abstract)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(0.3 * rng.standard_normal(leaf.shape), leaf.dtype), abstract
+    )
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +48,17 @@ def test_vmapped_score_fn_is_the_batched_network(network, params, batch):
     sde = VPSDE()
     label = jnp.arange(8) % 3
     score = jax.jit(
-        jax.vmap(lambda x, t, label: make_score_fn(sde, network, parameterization, params, label=label)(x, t))
+        jax.vmap(
+            lambda x, t, label: make_score_fn(sde, network, parameterization, params, label=label)(
+                x, t
+            )
+        )
     )(x, t, label)
     x_in, t_in = jax.vmap(lambda x, t: parameterization.network_input(sde, x, t))(x, t)
     output = jax.jit(network.apply)(params, x_in, t_in, label=label)
-    expected = jax.vmap(lambda output, x, t: parameterization.score(sde, output, x, t))(output, x, t)
+    expected = jax.vmap(lambda output, x, t: parameterization.score(sde, output, x, t))(
+        output, x, t
+    )
     np.testing.assert_allclose(score, expected, rtol=2e-3, atol=1e-4)
 
 
@@ -67,7 +77,9 @@ def test_score_fn_takes_a_python_time_and_gradients(network, params, batch):
 
 
 def test_the_vmapped_score_fn_keeps_the_work_of_the_batched_network(network, params, batch):
-    """The compiler counts the same floating-point operations, to a tenth, on either side of the border."""
+    """The compiler counts the same floating-point operations, to a tenth, on either
+    side of the border.
+    """
     x, t = batch
     score_fn = make_score_fn(VPSDE(), network, NoisePrediction(), params)
 
@@ -83,7 +95,9 @@ def test_a_row_depends_on_no_other_row(network, params, batch):
     x, t = batch
     apply = jax.jit(network.apply)
     other = x.at[1:].set(100.0), t.at[1:].set(0.5)
-    np.testing.assert_allclose(apply(params, x, t)[0], apply(params, *other)[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        apply(params, x, t)[0], apply(params, *other)[0], rtol=1e-5, atol=1e-5
+    )
 
 
 def test_sharded_and_pmapped_batches_agree(network, params, batch):
@@ -103,7 +117,11 @@ def test_dropout_needs_a_key_and_differs_by_key(network, params, batch):
     with pytest.raises(ValueError, match="train=True needs a key"):
         network.apply(params, x, t, train=True)
     train = jax.jit(lambda key: network.apply(params, x, t, key=key, train=True))
-    first, again, second = train(jax.random.key(1)), train(jax.random.key(1)), train(jax.random.key(2))
+    first, again, second = (
+        train(jax.random.key(1)),
+        train(jax.random.key(1)),
+        train(jax.random.key(2)),
+    )
     np.testing.assert_array_equal(first, again)
     assert float(jnp.abs(first - second).max()) > 1e-3
     # Outside training a key is allowed, and without effect.
@@ -159,7 +177,10 @@ def test_init_is_deterministic_under_jit_and_differs_by_key():
     network = mlp((2,), hidden_sizes=(4,), embedding_dim=4)
     first, again, other = (jax.jit(network.init)(jax.random.key(seed)) for seed in (3, 3, 4))
     jax.tree.map(np.testing.assert_array_equal, first, again)
-    assert any(bool(jnp.any(a != b)) for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(other), strict=True))
+    assert any(
+        bool(jnp.any(a != b))
+        for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(other), strict=True)
+    )
 
 
 def test_other_collections_than_params_are_refused():
@@ -181,6 +202,8 @@ def test_any_linen_module_of_the_right_call_is_a_score_network():
 
     network = from_linen(Linear(), [2])
     params = network.init(jax.random.key(0))
-    score_fn = make_score_fn(VPSDE(), network, NoisePrediction(time_label=lambda sde, t: jnp.asarray(t)), params)
+    score_fn = make_score_fn(
+        VPSDE(), network, NoisePrediction(time_label=lambda sde, t: jnp.asarray(t)), params
+    )
     x = jnp.array([1.0, -2.0])
     np.testing.assert_allclose(score_fn(x, 1.0), -x / VPSDE().marginal(1.0).sigma, rtol=1e-6)

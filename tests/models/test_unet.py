@@ -19,7 +19,8 @@ def randomized(network):
     """Parameters without the zeros of initialisation; nothing is compiled."""
     rng = np.random.default_rng(0)
     return jax.tree.map(
-        lambda leaf: jnp.asarray(0.2 * rng.standard_normal(leaf.shape), leaf.dtype), abstract_params(network)
+        lambda leaf: jnp.asarray(0.2 * rng.standard_normal(leaf.shape), leaf.dtype),
+        abstract_params(network),
     )
 
 
@@ -28,7 +29,16 @@ def randomized(network):
     [
         ((4, 8, 3), {"channels": 8, "channel_mult": [1, 2, 2], "attention_resolutions": [2]}),
         ((5, 5, 2), {"channels": 4, "channel_mult": (1,), "num_res_blocks": 2}),
-        ((8, 8, 1), {"channels": 8, "embedding": "fourier", "num_classes": 10, "dropout": 0.1, "activation": "gelu"}),
+        (
+            (8, 8, 1),
+            {
+                "channels": 8,
+                "embedding": "fourier",
+                "num_classes": 10,
+                "dropout": 0.1,
+                "activation": "gelu",
+            },
+        ),
     ],
 )
 def test_an_image_keeps_its_shape(shape, kwargs):
@@ -40,7 +50,9 @@ def test_an_image_keeps_its_shape(shape, kwargs):
 def test_the_network_starts_at_zero():
     network = unet((4, 4, 1), channels=4, channel_mult=(1,))
     params = jax.jit(network.init)(QUICK_KEY)
-    np.testing.assert_array_equal(network.apply(params, jnp.ones((1, 4, 4, 1)), jnp.ones(1)), np.zeros((1, 4, 4, 1)))
+    np.testing.assert_array_equal(
+        network.apply(params, jnp.ones((1, 4, 4, 1)), jnp.ones(1)), np.zeros((1, 4, 4, 1))
+    )
 
 
 def test_the_default_for_digits_has_half_a_million_parameters():
@@ -52,12 +64,17 @@ def test_parameters_are_float32_and_the_output_has_the_type_of_the_input(dtype):
     network = unet((4, 4, 1), channels=8, dtype=dtype)
     params = abstract_params(network)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
-    assert jax.eval_shape(network.apply, params, jnp.ones((1, 4, 4, 1)), jnp.ones(1)).dtype == jnp.float32
+    assert (
+        jax.eval_shape(network.apply, params, jnp.ones((1, 4, 4, 1)), jnp.ones(1)).dtype
+        == jnp.float32
+    )
 
 
 @pytest.mark.slow
 def test_every_parameter_gets_a_gradient():
-    """Away from the zeros of initialisation, the loss feels every parameter: no layer is left unconnected."""
+    """Away from the zeros of initialisation, the loss feels every parameter: no layer
+    is left unconnected.
+    """
     network = unet((4, 4, 1), channels=4, attention_resolutions=(2,), num_classes=2)
     params = randomized(network)
     x = jax.random.normal(jax.random.key(2), (4, 4, 4, 1))
@@ -90,7 +107,9 @@ def test_attention_is_where_it_was_asked_for():
 
 
 def test_far_pixels_reach_one_another():
-    """One changed corner changes the opposite corner, through the low resolution and the attention."""
+    """One changed corner changes the opposite corner, through the low resolution and
+    the attention.
+    """
     network = unet((8, 8, 1), channels=4)
     params = randomized(network)
     x = jnp.zeros((2, 8, 8, 1)).at[1, 0, 0, 0].set(3.0)
@@ -101,16 +120,37 @@ def test_far_pixels_reach_one_another():
 @pytest.mark.parametrize(
     "shape, kwargs, message",
     [
-        ((2,), {}, r"images of shape \(height, width, channels\), got data of shape \(2,\); an MLP takes vectors"),
+        (
+            (2,),
+            {},
+            r"images of shape \(height, width, channels\), got data of shape \(2,\); an MLP takes "
+            r"vectors",
+        ),
         ((7, 8, 1), {}, "of 2 levels .* divisible by 2, got 7 x 8"),
         ((28, 28, 1), {"channel_mult": (1, 2, 2, 2)}, "of 4 levels .* divisible by 8, got 28 x 28"),
         ((8, 8, 1), {"channels": 5}, "channels must be even, got 5"),
         ((8, 8, 1), {"channels": 0}, "channels must be a whole number of 4 or more, got 0"),
         ((8, 8, 1), {"channel_mult": []}, "channel_mult must have at least one number"),
-        ((8, 8, 1), {"channel_mult": (1, -2)}, "each number of channel_mult must be a whole number of 1 or more"),
-        ((8, 8, 1), {"num_res_blocks": 0}, "num_res_blocks must be a whole number of 1 or more, got 0"),
-        ((8, 8, 1), {"attention_resolutions": (0,)}, "attention_resolutions must be a whole number of 1 or more"),
-        ((8, 8, 1), {"embedding": "sin"}, "embedding must be one of positional, fourier, got 'sin'"),
+        (
+            (8, 8, 1),
+            {"channel_mult": (1, -2)},
+            "each number of channel_mult must be a whole number of 1 or more",
+        ),
+        (
+            (8, 8, 1),
+            {"num_res_blocks": 0},
+            "num_res_blocks must be a whole number of 1 or more, got 0",
+        ),
+        (
+            (8, 8, 1),
+            {"attention_resolutions": (0,)},
+            "attention_resolutions must be a whole number of 1 or more",
+        ),
+        (
+            (8, 8, 1),
+            {"embedding": "sin"},
+            "embedding must be one of positional, fourier, got 'sin'",
+        ),
         ((8, 8, 1), {"dropout": -0.1}, "dropout must be at least 0 and less than 1, got -0.1"),
         ((8, 8, 1), {"dtype": "float"}, "dtype must be one of float32, .*, got 'float'"),
     ],

@@ -1,4 +1,6 @@
-"""The noisy cross-entropy: its value, its minimiser on a mixture with known posteriors, and what it does not change."""
+"""The noisy cross-entropy: its value, its minimiser on a mixture with known posteriors,
+and what it does not change.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +20,9 @@ def posterior(sde, weight=1.0):
     def log_prob_fn(x, t):
         alpha, sigma = sde.marginal(t)
         distances = jnp.sum(jnp.square(x - alpha * MEANS), axis=-1)
-        return jax.nn.log_softmax(-0.5 * weight * distances / (jnp.square(alpha * STD) + jnp.square(sigma)))
+        return jax.nn.log_softmax(
+            -0.5 * weight * distances / (jnp.square(alpha * STD) + jnp.square(sigma))
+        )
 
     return log_prob_fn
 
@@ -35,9 +39,13 @@ def mean_loss(sde, log_prob_fn, size=8192):
     return np.asarray(losses), np.asarray(found)
 
 
-@pytest.mark.parametrize("sde", [VPSDE(), SubVPSDE(), VESDE(sigma_max=5.0)], ids=["vp", "subvp", "ve"])
+@pytest.mark.parametrize(
+    "sde", [VPSDE(), SubVPSDE(), VESDE(sigma_max=5.0)], ids=["vp", "subvp", "ve"]
+)
 def test_the_posterior_has_the_least_loss(sde):
-    """Paired differences over 8,192 draws: each more than 5 standard errors above zero, one false alarm in 10^6."""
+    """Paired differences over 8,192 draws: each more than 5 standard errors above zero,
+    one false alarm in 10^6.
+    """
     best, found = mean_loss(sde, posterior(sde))
     for weight in (0.5, 2.0):
         worse, _ = mean_loss(sde, posterior(sde, weight))
@@ -49,8 +57,12 @@ def test_the_posterior_has_the_least_loss(sde):
 def test_the_value_at_a_time():
     sde, x0 = VPSDE(), jnp.array([1.0, -0.5])
     uniform = lambda x, t: jnp.full(4, -jnp.log(4.0))  # noqa: E731
-    loss, accuracy = NoisyClassification().at_time(jax.random.key(0), sde, uniform, x0, jnp.array(2), 0.5)
+    loss, accuracy = NoisyClassification().at_time(
+        jax.random.key(0), sde, uniform, x0, jnp.array(2), 0.5
+    )
     np.testing.assert_allclose(loss, np.log(4.0), rtol=1e-6)
     assert accuracy == 0.0
-    loss, accuracy = NoisyClassification().at_time(jax.random.key(0), sde, posterior(sde), x0, jnp.array(1), 1e-4)
+    loss, accuracy = NoisyClassification().at_time(
+        jax.random.key(0), sde, posterior(sde), x0, jnp.array(1), 1e-4
+    )
     assert loss < 0.05 and accuracy == 1.0

@@ -32,7 +32,9 @@ def observed(objective, sde, x0, score):
 @pytest.mark.parametrize("reduce", ["mean", "half_sum"])
 @pytest.mark.parametrize("weighting", FUNCTIONS["weighting"].values(), ids=FUNCTIONS["weighting"])
 def test_the_loss_is_its_formula(name, reduce, weighting):
-    """``lambda(t) |s(x_t, t) + (x_t - alpha x_0) / sigma^2|^2``, reduced, from the ``x_t`` and ``t`` that it drew."""
+    """``lambda(t) |s(x_t, t) + (x_t - alpha x_0) / sigma^2|^2``, reduced, from the
+    ``x_t`` and ``t`` that it drew.
+    """
     sde, x0 = SDES[name], jnp.array([[0.5, -1.0, 2.0]])
     score = lambda x, t: 0.3 * x - 0.1  # noqa: E731
     objective = DenoisingScoreMatching(weighting=weighting, reduce=reduce)
@@ -48,7 +50,9 @@ def test_the_loss_is_its_formula(name, reduce, weighting):
 
 @pytest.mark.parametrize("name", slow_but(SDES, "vp", "ve"))
 def test_perturbed_data_and_times_have_their_distributions(name):
-    """Kolmogorov-Smirnov tests of the noise in 20,000 examples and of their times: 1 key in 500 fails; it is fixed."""
+    """Kolmogorov-Smirnov tests of the noise in 20,000 examples and of their times: 1
+    key in 500 fails; it is fixed.
+    """
     sde, x0 = SDES[name], jnp.array([1.0])
     objective = DenoisingScoreMatching(time_sampling=UniformTime(t_min=1e-2))
 
@@ -57,7 +61,9 @@ def test_perturbed_data_and_times_have_their_distributions(name):
         objective(key, sde, lambda x, t: seen.append((x, t)) or x, x0)
         return (*seen[0], *sde.marginal(seen[0][1]))
 
-    x, t, alpha, sigma = (np.asarray(part, np.float64) for part in jax.jit(jax.vmap(drawn))(keys(1, 20_000)))
+    x, t, alpha, sigma = (
+        np.asarray(part, np.float64) for part in jax.jit(jax.vmap(drawn))(keys(1, 20_000))
+    )
     assert stats.kstest((t - 1e-2) / (sde.t_max - 1e-2), "uniform").pvalue > 1e-3
     assert stats.kstest((x[:, 0] - alpha) / sigma, "norm").pvalue > 1e-3
 
@@ -65,19 +71,25 @@ def test_perturbed_data_and_times_have_their_distributions(name):
 @pytest.mark.parametrize(
     ("name", "weighting"),
     [
-        *[pytest.param(name, variance, marks=() if name in ("vp", "ve") else SLOW) for name in SDES],
+        *[
+            pytest.param(name, variance, marks=() if name in ("vp", "ve") else SLOW)
+            for name in SDES
+        ],
         *[pytest.param(name, likelihood, marks=() if name == "subvp" else SLOW) for name in SDES],
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_the_true_score_is_where_the_gradient_vanishes(name, weighting):
-    """Gradient of the mean loss over 20,000 examples by a factor and a shift of the score (in units of ``1 / sigma``).
+    """Gradient of the mean loss over 20,000 examples by a factor and a shift of the
+    score (in units of ``1 / sigma``).
 
-    At the exact score of Gaussian data both are zero within 4 standard errors (1 key in 8,000 fails; it is fixed); 20 %
-    away from it, they are far more than 8 from zero.
+    At the exact score of Gaussian data both are zero within 4 standard errors (1 key in
+    8,000 fails; it is fixed); 20 % away from it, they are far more than 8 from zero.
     """
     sde = SDES[name]
-    objective = DenoisingScoreMatching(weighting=weighting, reduce="half_sum", time_sampling=UniformTime(t_min=1e-2))
+    objective = DenoisingScoreMatching(
+        weighting=weighting, reduce="half_sum", time_sampling=UniformTime(t_min=1e-2)
+    )
     exact = GAUSSIAN.score_fn(sde)
 
     def loss(parameters, key):
@@ -89,7 +101,9 @@ def test_the_true_score_is_where_the_gradient_vanishes(name, weighting):
     gradients = jax.jit(jax.vmap(jax.grad(loss), in_axes=(None, 0)))
 
     def in_standard_errors(factor, shift):
-        by_factor, by_shift = (np.asarray(part, np.float64) for part in gradients((factor, shift), keys(2, 20_000)))
+        by_factor, by_shift = (
+            np.asarray(part, np.float64) for part in gradients((factor, shift), keys(2, 20_000))
+        )
         return [part.mean() / part.std() * np.sqrt(len(part)) for part in (by_factor, by_shift)]
 
     assert np.abs(in_standard_errors(0.0, 0.0)).max() < 4.0
@@ -99,7 +113,9 @@ def test_the_true_score_is_where_the_gradient_vanishes(name, weighting):
 
 @each_sde
 def test_the_loss_is_finite_in_float32_at_the_smallest_training_time(name):
-    """With the exact score the variance weighting keeps it near one, with the zero score exactly at the noise."""
+    """With the exact score the variance weighting keeps it near one, with the zero
+    score exactly at the noise.
+    """
     sde, objective = SDES[name], DenoisingScoreMatching()
     x0 = GAUSSIAN.sample(KEY, 1)[0]
     values = [

@@ -1,4 +1,6 @@
-"""All objectives against what is known in closed form: they are one Fisher divergence, found in several ways."""
+"""All objectives against what is known in closed form: they are one Fisher divergence,
+found in several ways.
+"""
 
 import dataclasses
 
@@ -31,7 +33,9 @@ OBJECTIVES_OF_A_FISHER_DIVERGENCE = {
     "explicit": ExplicitScoreMatching(**FISHER),
     "explicit_in_chunks": ExplicitScoreMatching(divergence=ExactTrace(chunk_size=1), **FISHER),
     "explicit_hutchinson": ExplicitScoreMatching(divergence=Hutchinson(num_probes=2), **FISHER),
-    "explicit_hutchpp": ExplicitScoreMatching(divergence=HutchPP(num_probes=1, sketch_size=1), **FISHER),
+    "explicit_hutchpp": ExplicitScoreMatching(
+        divergence=HutchPP(num_probes=1, sketch_size=1), **FISHER
+    ),
     "sliced": SlicedScoreMatching(**FISHER),
     "sliced_gaussian": SlicedScoreMatching(kind="gaussian", num_probes=2, **FISHER),
     "sliced_sphere": SlicedScoreMatching(kind="sphere", **FISHER),
@@ -39,7 +43,8 @@ OBJECTIVES_OF_A_FISHER_DIVERGENCE = {
     "sliced_vr_gaussian": SlicedScoreMatching(variance_reduced=True, kind="gaussian", **FISHER),
 }
 each_objective = pytest.mark.parametrize(
-    "name", slow_but(OBJECTIVES_OF_A_FISHER_DIVERGENCE, "denoising", "explicit", "sliced", "sliced_vr")
+    "name",
+    slow_but(OBJECTIVES_OF_A_FISHER_DIVERGENCE, "denoising", "explicit", "sliced", "sliced_vr"),
 )
 
 
@@ -68,10 +73,12 @@ def gradients_of_a_linear_score(objective, sde, mixture, slope, centre, num=20_0
 @each_objective
 @pytest.mark.parametrize("time", [0.0, 0.2])
 def test_gradients_are_unbiased_and_vanish_at_the_true_score(name, time):
-    """Of Gaussian data smoothed by noise, and as they are: ``1/2 a^2 (2 v + |m - c|^2) - 2 a`` up to a constant.
+    """Of Gaussian data smoothed by noise, and as they are: ``1/2 a^2 (2 v + |m - c|^2)
+    - 2 a`` up to a constant.
 
-    Its gradient is ``(a (2 v + |m - c|^2) - 2, a^2 (c - m))``, zero where ``a = 1 / v`` and ``c = m``. Six means of
-    20,000 gradients are within 4.5 standard errors: 1 key in 24,000 fails; it is fixed.
+    Its gradient is ``(a (2 v + |m - c|^2) - 2, a^2 (c - m))``, zero where ``a = 1 / v``
+    and ``c = m``. Six means of 20,000 gradients are within 4.5 standard errors: 1 key
+    in 24,000 fails; it is fixed.
     """
     if time == 0.0 and name == "denoising":
         pytest.skip("denoising needs noise")
@@ -79,18 +86,22 @@ def test_gradients_are_unbiased_and_vanish_at_the_true_score(name, time):
     objective = at(OBJECTIVES_OF_A_FISHER_DIVERGENCE[name], time)
     mean, variance = np.array(GAUSSIAN.means[0]), GAUSSIAN.std**2 + (2.0 * time) ** 2
     for slope, centre in [(1.0 / variance, mean), (0.7, np.array([0.1, 0.4]))]:
-        found = gradients_of_a_linear_score(objective, sde, GAUSSIAN, slope, jnp.asarray(centre, jnp.float32))
+        found = gradients_of_a_linear_score(
+            objective, sde, GAUSSIAN, slope, jnp.asarray(centre, jnp.float32)
+        )
         distance = 2.0 * variance + np.sum((mean - centre) ** 2)
         expected = np.append(slope * distance - 2.0, slope**2 * (centre - mean))
         errors = found.std(0) / np.sqrt(len(found))
         assert (np.abs(found.mean(0) - expected) < 4.5 * errors + 1e-5).all()
-        # What is asked is not trivial: away from the minimum the gradient is many standard errors from zero.
+        # What is asked is not trivial: away from the minimum the gradient is many
+        # standard errors from zero.
         assert slope != 0.7 or (np.abs(expected) > 5.0 * errors).all()
 
 
 @each_objective
 def test_all_differ_by_a_constant_alone(name):
-    """Two nets compared by any objective, on a mixture: as by denoising, with the same data, times and noise of 40,000.
+    """Two nets compared by any objective, on a mixture: as by denoising, with the same
+    data, times and noise of 40,000.
 
     Within 4.5 standard errors of the difference: 1 key in 140,000 fails; it is fixed.
     """
@@ -103,7 +114,9 @@ def test_all_differ_by_a_constant_alone(name):
     def compared(objective, key):
         data_key, key = jax.random.split(key)
         x0 = PLANE.sample(data_key, 1)[0]
-        one, other = (objective.at_time(key, sde, score(strength), x0, 0.3) for strength in (0.2, 1.0))
+        one, other = (
+            objective.at_time(key, sde, score(strength), x0, 0.3) for strength in (0.2, 1.0)
+        )
         return one - other
 
     def differences(objective):
@@ -116,15 +129,23 @@ def test_all_differ_by_a_constant_alone(name):
 
 
 def test_variance_reduction_reduces_the_variance():
-    """One probe a sample, by the exact score of a Gaussian in 64 dimensions: by far more than chance in 2,000."""
+    """One probe a sample, by the exact score of a Gaussian in 64 dimensions: by far
+    more than chance in 2,000.
+    """
     sde, dim = EDMSDE(sigma_max=1.0), 64
     score = lambda x, t: -x  # noqa: E731
 
     def spread(objective):
         data = jax.vmap(lambda key: jax.random.normal(key, (dim,)))(keys(3, 2000))
-        return float(jax.vmap(lambda key, x: at(objective, 0.0)(key, sde, score, x))(keys(4, 2000), data).std())
+        return float(
+            jax.vmap(lambda key, x: at(objective, 0.0)(key, sde, score, x))(
+                keys(4, 2000), data
+            ).std()
+        )
 
-    assert 2.0 * spread(SlicedScoreMatching(variance_reduced=True, **FISHER)) < spread(SlicedScoreMatching(**FISHER))
+    assert 2.0 * spread(SlicedScoreMatching(variance_reduced=True, **FISHER)) < spread(
+        SlicedScoreMatching(**FISHER)
+    )
 
 
 @each_objective
@@ -168,7 +189,9 @@ def test_simple_ddpm_is_the_error_of_the_noise_at_the_levels_of_its_table():
 
 
 def test_the_bound_of_ddpm_is_a_sum_of_divergences():
-    """Level by level the Kullback-Leibler divergence of Ho et al. 2020, eq. 8, from the two means and the variance."""
+    """Level by level the Kullback-Leibler divergence of Ho et al. 2020, eq. 8, from the
+    two means and the variance.
+    """
     num = 50
     objective, sde = DDPM(num_scales=num, terms="vlb", reduce="half_sum"), VPSDE()
     betas, (alpha, sigma) = ddpm_betas(num), ddpm_marginals(num)
@@ -179,11 +202,16 @@ def test_the_bound_of_ddpm_is_a_sum_of_divergences():
         score = -0.5 * x
         variance = betas[level] * sigma[level - 1] ** 2 / sigma[level] ** 2
         true = (  # eq. 7
-            alpha[level - 1] * betas[level] * x0 + np.sqrt(1.0 - betas[level]) * sigma[level - 1] ** 2 * x
+            alpha[level - 1] * betas[level] * x0
+            + np.sqrt(1.0 - betas[level]) * sigma[level - 1] ** 2 * x
         ) / sigma[level] ** 2
-        model = (x + betas[level] * score) / np.sqrt(1.0 - betas[level])  # eq. 11 with eps = -sigma score
+        model = (x + betas[level] * score) / np.sqrt(
+            1.0 - betas[level]
+        )  # eq. 11 with eps = -sigma score
         expected = np.sum((true - model) ** 2) / (2.0 * variance)
-        found = objective.at_time(KEY, sde, lambda x, t: -0.5 * x, jnp.asarray(x0, jnp.float32), level / (num - 1))
+        found = objective.at_time(
+            KEY, sde, lambda x, t: -0.5 * x, jnp.asarray(x0, jnp.float32), level / (num - 1)
+        )
         np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
@@ -191,7 +219,9 @@ def test_stratified_times_are_for_the_training_step():
     """The objective by itself draws its time from its key, stratified or not."""
     objective = DenoisingScoreMatching()
     stratified = dataclasses.replace(objective, stratified=True)
-    values = [value(KEY, VPSDE(), lambda x, t: -x, jnp.ones(2)) for value in (objective, stratified)]
+    values = [
+        value(KEY, VPSDE(), lambda x, t: -x, jnp.ones(2)) for value in (objective, stratified)
+    ]
     assert values[0] == values[1]
 
 
@@ -200,7 +230,10 @@ def test_stratified_times_are_for_the_training_step():
     [
         (lambda: DDPM(num_scales=10), "beta_max < num_scales must hold"),
         (lambda: SlicedScoreMatching(num_probes=0), "num_probes=0 must be at least 1"),
-        (lambda: at(DenoisingScoreMatching(), 0.0).check(VPSDE()), "first time, but sigma is 0 at t=0.0"),
+        (
+            lambda: at(DenoisingScoreMatching(), 0.0).check(VPSDE()),
+            "first time, but sigma is 0 at t=0.0",
+        ),
         (lambda: ncsn().check(VPSDE()), "needs noise at its first time"),
     ],
 )
@@ -213,4 +246,6 @@ def test_wrong_options_are_refused_in_one_line(call, message):
 def test_objectives_are_hashable_values_of_one_family():
     for objective in [*OBJECTIVES_OF_A_FISHER_DIVERGENCE.values(), DDPM(), ncsn()]:
         assert isinstance(objective, ScoreMatching)
-        assert hash(objective) == hash(dataclasses.replace(objective)) and objective == dataclasses.replace(objective)
+        assert hash(objective) == hash(
+            dataclasses.replace(objective)
+        ) and objective == dataclasses.replace(objective)

@@ -38,7 +38,9 @@ def test_times_rise_with_their_quantile_between_the_first_and_the_end(name, kind
     t, weight = drawn(sampling, sde, np.linspace(0.0, 1.0 - 1e-9, 101))
     assert (np.diff(t) >= 0.0).all() and (weight > 0.0).all()
     assert sampling.first(sde) <= t[0] and t[-1] <= sde.t_max
-    single = jax.vmap(lambda u: sampling(u, sde))(jnp.linspace(0.0, 1.0 - 1e-6, 50, dtype=jnp.float32))
+    single = jax.vmap(lambda u: sampling(u, sde))(
+        jnp.linspace(0.0, 1.0 - 1e-6, 50, dtype=jnp.float32)
+    )
     assert all(np.isfinite(part).all() and part.dtype == jnp.float32 for part in single)
 
 
@@ -58,11 +60,17 @@ def test_importance_sampling_draws_times_as_their_rate(name):
         rate = jax.jit(jax.vmap(lambda t: jnp.square(sde.diffusion(t) / sde.marginal(t).sigma)))
         nodes, weights = np.polynomial.legendre.leggauss(6)
 
-        def area(end):  # in log t, for the rate is like 1 / t; in 3,000 parts, for an SDE may be one of many pieces
+        def area(
+            end,
+            # in log t, for the rate is like 1 / t; in 3,000 parts, for an SDE may be
+            # one of many pieces
+        ):
             borders = np.linspace(np.log(first), np.log(end), 3001)
             half = 0.5 * np.diff(borders)[:, None]
             points = np.exp(borders[:-1, None] + half * (1.0 + nodes))
-            return np.sum(np.asarray(rate(points.ravel())).reshape(points.shape) * points * half * weights)
+            return np.sum(
+                np.asarray(rate(points.ravel())).reshape(points.shape) * points * half * weights
+            )
 
         shares = [area(end) / area(sde.t_max) for end in t]
     np.testing.assert_allclose(shares, [0.1, 0.5, 0.9], rtol=1e-5)
@@ -70,7 +78,9 @@ def test_importance_sampling_draws_times_as_their_rate(name):
 
 @each_sde
 def test_weights_make_every_sampling_the_same_mean_over_time(name):
-    """``E weight f(t)`` is the mean of ``f`` over ``[t_min, t_max]``, here of a function that is all near the data."""
+    """``E weight f(t)`` is the mean of ``f`` over ``[t_min, t_max]``, here of a
+    function that is all near the data.
+    """
     sde, first = SDES[name], 1e-2
     t, weight = drawn(ImportanceSampling(t_min=first), sde, (np.arange(20_000) + 0.5) / 20_000)
     uniform, _ = drawn(UniformTime(t_min=first), sde, (np.arange(200_000) + 0.5) / 200_000)
@@ -82,7 +92,9 @@ def test_importance_sampling_makes_the_likelihood_weighting_one_of_variance():
     sde = VPSDE()
     t, weight = drawn(ImportanceSampling(), sde)
     with jax.enable_x64(True):
-        ratio = weight * jax.vmap(lambda t: likelihood(sde, t) / jnp.square(sde.marginal(t).sigma))(t)
+        ratio = weight * jax.vmap(lambda t: likelihood(sde, t) / jnp.square(sde.marginal(t).sigma))(
+            t
+        )
     np.testing.assert_allclose(ratio, ratio[0], rtol=1e-9)
 
 
@@ -94,7 +106,9 @@ def test_importance_sampling_of_geometric_noise_levels_is_uniform():
 
 
 def test_log_normal_noise_is_that_of_edm():
-    """By a Kolmogorov-Smirnov distance of 2,000 quantiles, so no chance: half a step of the staircase."""
+    """By a Kolmogorov-Smirnov distance of 2,000 quantiles, so no chance: half a step of
+    the staircase.
+    """
     t, weight = drawn(LogNormalNoise(), EDMSDE())
     found = stats.kstest(np.log(80.0 * t), stats.norm(-1.2, 1.2).cdf)
     assert found.statistic < 1e-3 and (weight == 1.0).all()
@@ -115,7 +129,10 @@ def test_losses_are_sorted_by_noise_level():
     np.testing.assert_allclose(middles, levels.middles, atol=5e-3)
     assert middles[0] > float(VPSDE().log_snr(1.0)) and middles[-1] < float(VPSDE().log_snr(1e-3))
     for middle, name in zip(levels.middles, names, strict=True):
-        found = {key: float(value) for key, value in levels.sort(jnp.asarray(3.0), jnp.asarray(middle)).items()}
+        found = {
+            key: float(value)
+            for key, value in levels.sort(jnp.asarray(3.0), jnp.asarray(middle)).items()
+        }
         assert found.pop(name) == 3.0 and all(np.isnan(value) for value in found.values())
     ends = [levels.sort(jnp.ones(()), jnp.asarray(value)) for value in (-jnp.inf, jnp.inf)]
     assert float(ends[0][names[0]]) == float(ends[1][names[-1]]) == 1.0
@@ -130,8 +147,14 @@ def test_losses_are_sorted_by_noise_level():
         (lambda: LogNormalNoise(std=0.0), r"std=0\.0 must be positive"),
         (lambda: DiscreteTime(num_scales=1), "num_scales=1 must be at least 2"),
         (lambda: FixedTime(t=-0.1), r"t=-0\.1 must not be negative"),
-        (lambda: FixedTime(t=2.0).check(VPSDE()), r"time_sampling\.t=2\.0 must be at most sde\.t_max=1\.0"),
-        (lambda: UniformTime(t_min=1.0).check(VPSDE()), r"t_min=1\.0 must be less than sde\.t_max=1\.0"),
+        (
+            lambda: FixedTime(t=2.0).check(VPSDE()),
+            r"time_sampling\.t=2\.0 must be at most sde\.t_max=1\.0",
+        ),
+        (
+            lambda: UniformTime(t_min=1.0).check(VPSDE()),
+            r"t_min=1\.0 must be less than sde\.t_max=1\.0",
+        ),
     ],
 )
 def test_wrong_times_are_refused_in_one_line(make, message):

@@ -17,7 +17,9 @@ OF_NOISE = {
     "edm": lambda snr: (1.0 / snr + 0.25) / (0.25 / snr) / snr,
     "p2": lambda snr: 1.0 / (1.0 + snr),
 }
-"""Weights of the squared error of the noise; an error of the denoised sample is ``1 / snr`` of it."""
+"""Weights of the squared error of the noise; an error of the denoised sample is ``1 /
+snr`` of it.
+"""
 
 
 @pytest.mark.parametrize("sde_name", SDES)
@@ -28,16 +30,22 @@ def test_weights_of_the_noise_are_those_of_the_papers(sde_name):
             alpha, sigma = (float(part) for part in sde.marginal(t))
             for name, weight in OF_NOISE.items():
                 found = float(WEIGHTINGS[name](sde, t)) / sigma**2
-                np.testing.assert_allclose(found, weight((alpha / sigma) ** 2), rtol=1e-9, err_msg=name)
+                np.testing.assert_allclose(
+                    found, weight((alpha / sigma) ** 2), rtol=1e-9, err_msg=name
+                )
 
 
 @pytest.mark.parametrize("sde_name", SDES)
 def test_flow_matching_is_the_error_of_the_velocity(sde_name):
-    """``|v - u|^2`` of two probability flows is ``g^4 / 4`` times the squared distance of their scores."""
+    """``|v - u|^2`` of two probability flows is ``g^4 / 4`` times the squared distance
+    of their scores.
+    """
     sde, x, shift = SDES[sde_name], jnp.array([0.3, -2.0]), jnp.array([0.5, 1.0])
     with jax.enable_x64(True):
         for t in np.geomspace(sde.t_min, sde.t_max, 6):
-            one, other = (probability_flow(sde, lambda x, t, s=s: -x + s)(x, t) for s in (0.0, shift))
+            one, other = (
+                probability_flow(sde, lambda x, t, s=s: -x + s)(x, t) for s in (0.0, shift)
+            )
             expected = WEIGHTINGS["flow_matching"](sde, t) * jnp.sum(shift**2)
             np.testing.assert_allclose(jnp.sum((one - other) ** 2), expected, rtol=1e-6)
 
@@ -48,7 +56,9 @@ def test_the_sigmoid_leaves_the_bound_alone_where_noise_rules(sde_name):
     with jax.enable_x64(True):
         for t in np.geomspace(sde.t_min, sde.t_max, 6):
             share = float(Sigmoid(bias=1.5)(sde, t) / WEIGHTINGS["likelihood"](sde, t))
-            np.testing.assert_allclose(share, 1.0 / (1.0 + np.exp(float(sde.log_snr(t)) - 1.5)), rtol=1e-9)
+            np.testing.assert_allclose(
+                share, 1.0 / (1.0 + np.exp(float(sde.log_snr(t)) - 1.5)), rtol=1e-9
+            )
 
 
 @pytest.mark.parametrize("name", WEIGHTINGS)
@@ -61,7 +71,9 @@ def test_weights_are_finite_in_float32_from_the_smallest_training_time_on(sde_na
 
 
 def test_weightings_are_hashable_values():
-    assert MinSNR() == MinSNR() and hash(MinSNR()) == hash(MinSNR()) and MinSNR() != MinSNR(gamma=1.0)
+    assert (
+        MinSNR() == MinSNR() and hash(MinSNR()) == hash(MinSNR()) and MinSNR() != MinSNR(gamma=1.0)
+    )
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,9 @@ def test_ddim_on_a_gaussian_is_its_recursion():
     pytest.param(DiscreteDDIM(num_steps=40, final="t_min"), False, marks=SLOW),
 ])  # fmt: skip
 def test_the_variance_of_a_gaussian_is_its_recursion(sampler, noisy):
-    """Moments of 20,000 draws from a latent of the prior against the variance of the linear recursion; 5 errors."""
+    """Moments of 20,000 draws from a latent of the prior against the variance of the
+    linear recursion; 5 errors.
+    """
     _, start, stop = sampler.levels(SDE)
     image, noise, state, std = sampler.steps(start, stop)
     v = start.alpha**2 * STD**2 + start.sigma**2
@@ -80,7 +82,10 @@ def test_the_variance_of_a_gaussian_is_its_recursion(sampler, noisy):
 
 
 def test_ddim_with_the_noise_of_ddpm_is_ddpm():
-    found = [s.steps(*s.levels(SDE)[1:]) for s in (DiscreteDDIM(num_steps=10, eta=1.0), DiscreteDDPM(num_steps=10))]
+    found = [
+        s.steps(*s.levels(SDE)[1:])
+        for s in (DiscreteDDIM(num_steps=10, eta=1.0), DiscreteDDPM(num_steps=10))
+    ]
     (image, noise, _, std), (image_ddpm, _, state, std_ddpm) = found
     start = DiscreteDDPM(num_steps=10).levels(SDE)[1]
     np.testing.assert_allclose(std, std_ddpm, atol=1e-12)
@@ -91,7 +96,9 @@ def test_ddim_with_the_noise_of_ddpm_is_ddpm():
 
 def test_where_there_is_no_signal_the_score_alone_is_refused():
     sde = replace(SDE, zero_terminal_snr=True, t_max=39 / 40)
-    with pytest.raises(ValueError, match="the last level has no signal, so that its score says nothing") as refusal:
+    with pytest.raises(
+        ValueError, match="the last level has no signal, so that its score says nothing"
+    ) as refusal:
         DiscreteDDIM(num_steps=4).solve(None, sde, score, LATENT)
     assert "\n" not in str(refusal.value)
 
@@ -99,7 +106,10 @@ def test_where_there_is_no_signal_the_score_alone_is_refused():
 @pytest.mark.parametrize("name", PARAMETERIZATIONS)
 def test_where_there_is_no_signal_networks_that_do_not_show_the_image_are_refused(name):
     """They gave NaN: ``(x - sigma eps) / alpha`` with ``alpha = 0``."""
-    sde, network = replace(SDE, zero_terminal_snr=True, t_max=39 / 40), ScoreNetwork(dict, lambda p, x, t, **_: 0.1 * x)
+    sde, network = (
+        replace(SDE, zero_terminal_snr=True, t_max=39 / 40),
+        ScoreNetwork(dict, lambda p, x, t, **_: 0.1 * x),
+    )
     score_fn = make_score_fn(sde, network, PARAMETERIZATIONS[name](), {})
     solve = lambda sampler: sampler.solve(None, sde, score_fn, LATENT).x  # noqa: E731
     if name in ("denoised", "v"):
@@ -116,28 +126,39 @@ def test_where_there_is_no_signal_networks_that_do_not_show_the_image_are_refuse
 def test_a_network_that_predicts_v_begins_where_there_is_no_signal():
     """``v = -x_0`` there: one step leads to the mean of the data, thresholded or not."""
     sde = replace(SDE, zero_terminal_snr=True, t_max=39 / 40)
-    network = ScoreNetwork(init=lambda key: {}, apply=lambda params, x, t, **_: jnp.full_like(x, -0.7))
+    network = ScoreNetwork(
+        init=lambda key: {}, apply=lambda params, x, t, **_: jnp.full_like(x, -0.7)
+    )
     score_fn = make_score_fn(sde, network, VelocityPrediction(), {})
     for limit, wanted in ((None, 0.7), (0.5, 0.5)):
-        used = score_fn if limit is None else thresholded(sde, score_fn, StaticThreshold(low=-limit, high=limit))
+        used = (
+            score_fn
+            if limit is None
+            else thresholded(sde, score_fn, StaticThreshold(low=-limit, high=limit))
+        )
         x = jax.jit(lambda used=used: DiscreteDDIM(num_steps=1).solve(None, sde, used, LATENT).x)()
         np.testing.assert_allclose(x, wanted, rtol=1e-6)
 
 
 def test_a_latent_is_scaled_to_the_level_where_sampling_begins():
-    """VE from three quarters of the noise down: the latent of the prior would be far too noisy there."""
+    """VE from three quarters of the noise down: the latent of the prior would be far
+    too noisy there.
+    """
     sde, sampler = VESDE(), DiscreteDDIM(num_steps=4, spacing="leading")
     started = []
     jax.eval_shape(lambda: sampler.solve(None, sde, lambda x, t: started.append(x) or -x, LATENT))
     times, start, _ = sampler.levels(sde)
     assert times[0] < 0.8 * sde.t_max
-    found = jax.jit(lambda: sampler.solve(None, sde, lambda x, t: -x / 50.0**2, LATENT * 50.0, save_path=2))()
+    found = jax.jit(
+        lambda: sampler.solve(None, sde, lambda x, t: -x / 50.0**2, LATENT * 50.0, save_path=2)
+    )()
     np.testing.assert_allclose(found.path[0], LATENT * np.hypot(1.0, start.sigma[0]), rtol=1e-3)
 
 
 @pytest.mark.parametrize(("make", "options", "message"), [
     (DiscreteDDIM, {"num_steps": 0}, "num_steps=0 must be at least 1"),
-    (DiscreteDDIM, {"steps_offset": 1}, "steps_offset=1 is for spacing='leading' alone, not 'trailing'"),
+    (DiscreteDDIM, {"steps_offset": 1}, "steps_offset=1 is for spacing='leading' alone, not "
+"'trailing'"),
     (DiscreteDDIM, {"steps_offset": -1}, "steps_offset=-1 must not be negative"),
     (DiscreteDDIM, {"clip": 0.0}, "clip=0.0 must be positive, or None"),
     (DiscreteDDIM, {"eta": 1.5}, r"eta=1\.5 must lie from 0"),
@@ -148,7 +169,9 @@ def test_impossible_samplers_are_refused(make, options, message):
 
 
 def test_more_steps_than_levels_are_refused():
-    with pytest.raises(ValueError, match="num_steps=50 must be at most 40, the number of noise levels"):
+    with pytest.raises(
+        ValueError, match="num_steps=50 must be at most 40, the number of noise levels"
+    ):
         DiscreteDDIM(num_steps=50).solve(None, SDE, score, LATENT)
     with pytest.raises(ValueError, match="steps_offset=29 leads to level 49 of 40"):
         DiscreteDDIM(num_steps=2, spacing="leading", steps_offset=29).levels(SDE)

@@ -20,7 +20,9 @@ def test_a_batch_reports_its_progress_once_and_not_too_often(sampler):
     """Rising parts of the whole, about a hundred at most, and the same samples as without."""
     sde, told = VPSDE(), []
     run = lambda report: jax.jit(  # noqa: E731
-        jax.vmap(lambda key: sample(key, sde, PLANE.score_fn(sde), sampler, (2,), progress=report).x)
+        jax.vmap(
+            lambda key: sample(key, sde, PLANE.score_fn(sde), sampler, (2,), progress=report).x
+        )
     )(keys(0, 5))
     with_progress = jax.block_until_ready(run(told.append))
     jax.effects_barrier()
@@ -30,13 +32,17 @@ def test_a_batch_reports_its_progress_once_and_not_too_often(sampler):
 
 
 def test_annealed_langevin_has_the_variance_of_its_recursion():
-    """VE and Gaussian data of deviation 0.5: ``V <- (1 - eps / v)^2 V + 2 eps`` at every level, exactly.
+    """VE and Gaussian data of deviation 0.5: ``V <- (1 - eps / v)^2 V + 2 eps`` at
+    every level, exactly.
 
-    The variance of 8,000 numbers, within 4.5 standard errors: 1 key in 150,000 fails; the key is fixed.
+    The variance of 8,000 numbers, within 4.5 standard errors: 1 key in 150,000 fails;
+    the key is fixed.
     """
     sde = VESDE(sigma_min=0.1, sigma_max=5.0)
     sampler = AnnealedLangevin(num_steps=6, steps_each=4, step_size=2e-3)
-    draw = jax.jit(jax.vmap(lambda key: sample(key, sde, CENTRED.score_fn(sde), sampler, (2,), denoise=False)))
+    draw = jax.jit(
+        jax.vmap(lambda key: sample(key, sde, CENTRED.score_fn(sde), sampler, (2,), denoise=False))
+    )
     drawn = draw(keys(1, 4000))
     sigmas, variance = np.geomspace(5.0, float(sde.marginal(sde.t_min).sigma), 6), 25.0
     for sigma in sigmas:

@@ -17,7 +17,9 @@ def test_a_static_threshold_cuts():
 
 
 def test_a_dynamic_threshold_cuts_at_a_quantile_and_scales_back():
-    """Saharia et al. 2022: at the quantile ``q`` of ``|D|`` if it exceeds the limit, and divided by it."""
+    """Saharia et al. 2022: at the quantile ``q`` of ``|D|`` if it exceeds the limit,
+    and divided by it.
+    """
     x = jnp.linspace(-4.0, 4.0, 101)
     q = float(jnp.quantile(jnp.abs(x), 0.9))
     np.testing.assert_allclose(DynamicThreshold(quantile=0.9)(x), np.clip(x, -q, q) / q, rtol=1e-6)
@@ -25,7 +27,9 @@ def test_a_dynamic_threshold_cuts_at_a_quantile_and_scales_back():
 
 
 def test_the_thresholded_score_is_that_of_the_image_in_range():
-    """``(alpha D - x) / sigma^2``: denoising with it gives the cut image; a wide threshold changes nothing."""
+    """``(alpha D - x) / sigma^2``: denoising with it gives the cut image; a wide
+    threshold changes nothing.
+    """
     sde, x = VPSDE(), jnp.array([3.0, -0.2])
     score, limit = PLANE.score_fn(sde), StaticThreshold(low=-0.5, high=0.5)
     plain, cut = denoise(sde, score, x, 0.3), denoise(sde, thresholded(sde, score, limit), x, 0.3)
@@ -38,7 +42,9 @@ def test_samples_with_a_threshold_are_in_range():
     sde = VPSDE()
 
     def draw(key, threshold):
-        return sample(key, sde, PLANE.score_fn(sde), EulerMaruyama(num_steps=30), (2,), threshold=threshold).x
+        return sample(
+            key, sde, PLANE.score_fn(sde), EulerMaruyama(num_steps=30), (2,), threshold=threshold
+        ).x
 
     keys = jax.random.split(jax.random.key(0), 64)
     limited = jax.jit(jax.vmap(lambda key: draw(key, StaticThreshold(low=-0.7, high=0.7))))(keys)

@@ -1,7 +1,8 @@
 """What the paper says of its samplers holds of trained networks (Song et al. 2021, table 1).
 
-The probability-flow predictor alone is much worse than reverse diffusion for VE, and a corrector rescues it; for VP it
-is as good if the steps are small enough for its discretisation.
+The probability-flow predictor alone is much worse than reverse diffusion for VE, and a
+corrector rescues it; for VP it is as good if the steps are small enough for its
+discretisation.
 """
 
 from dataclasses import replace
@@ -38,21 +39,29 @@ def distance(model, sampler):
     draw = make_draw(model.sde, model.score_fn_of, sampler, model.shape)
     (batch,) = generate(draw, model.params, jax.random.key(1), NUM, NUM)
     levels, scale = np.asarray(model.scaling.to_data(batch.x)), model.scaling.num_levels - 1
-    found = sample_distances(jax.random.key(0), levels / scale, load_data(model.config).test[:NUM] / scale)
+    found = sample_distances(
+        jax.random.key(0), levels / scale, load_data(model.config).test[:NUM] / scale
+    )
     print(f"\n{type(model.sde).__name__} {sampler}: {found['frechet']:.3f}")  # noqa: T201
     return found["frechet"]
 
 
 def test_the_flow_alone_is_bad_for_ve_and_a_corrector_rescues_it(tmp_path):
-    """50 steps. Measured ratios: 1.75 and 0.76; from one key to another a distance changes by about 5 %."""
+    """50 steps. Measured ratios: 1.75 and 0.76; from one key to another a distance
+    changes by about 5 %.
+    """
     model = model_of("ve", tmp_path)
     samplers = (REVERSE_DIFFUSION, FLOW, CORRECTED_FLOW)
-    noisy, flow, corrected = (distance(model, replace(sampler, num_steps=50)) for sampler in samplers)
+    noisy, flow, corrected = (
+        distance(model, replace(sampler, num_steps=50)) for sampler in samplers
+    )
     assert flow > 1.4 * noisy and corrected < 0.87 * flow
 
 
 def test_the_flow_alone_is_good_for_vp(tmp_path):
     """200 steps. Measured ratio: 1.11."""
     model = model_of("vp", tmp_path)
-    noisy, flow = (distance(model, replace(sampler, num_steps=200)) for sampler in (REVERSE_DIFFUSION, FLOW))
+    noisy, flow = (
+        distance(model, replace(sampler, num_steps=200)) for sampler in (REVERSE_DIFFUSION, FLOW)
+    )
     assert flow < 1.25 * noisy

@@ -6,7 +6,15 @@ import pytest
 from score_sde import EDMSDE, VESDE, VPSDE, CosineSDE, RectifiedFlowSDE, SubVPSDE
 from score_sde.sdes.data_scale import MOST_DIVERGENCE, MOST_NOISE, MOST_SIZE, scale_mismatch
 
-SDES = [VPSDE(), SubVPSDE(), VESDE(), VESDE(sigma_max=8.0), EDMSDE(), CosineSDE(), RectifiedFlowSDE()]
+SDES = [
+    VPSDE(),
+    SubVPSDE(),
+    VESDE(),
+    VESDE(sigma_max=8.0),
+    EDMSDE(),
+    CosineSDE(),
+    RectifiedFlowSDE(),
+]
 UNIT = [(0.0, 1.0), (0.0, 0.5), (0.5, 0.25), (-1.0, 1.5), (1.0, 1.0)]
 
 
@@ -18,7 +26,9 @@ def test_data_of_about_unit_scale_suit_every_sde(sde):
 
 
 @pytest.mark.parametrize("sde", SDES, ids=str)
-@pytest.mark.parametrize("column", [(50000.0, 12000.0), (0.001, 1e-4), (0.0, 1e3), (1e3, 1.0), (0.0, 0.0)])
+@pytest.mark.parametrize(
+    "column", [(50000.0, 12000.0), (0.001, 1e-4), (0.0, 1e3), (1e3, 1.0), (0.0, 0.0)]
+)
 def test_a_column_that_is_far_off_is_named(sde, column):
     mean, std = np.transpose([(0.0, 1.0), column])
     found = scale_mismatch(sde, mean, std)

@@ -1,4 +1,6 @@
-"""The SDE through the levels of a discrete model: exactly their marginals, and one process between them."""
+"""The SDE through the levels of a discrete model: exactly their marginals, and one
+process between them.
+"""
 
 from dataclasses import replace
 
@@ -37,7 +39,9 @@ def made(schedule, **options):
 def test_levels_have_the_products_of_the_steps(schedule):
     sde = made(schedule)
     times = sde.step_times()
-    betas = scheduled_betas(schedule, sde.num_levels, beta_start=sde.beta_start, beta_end=sde.beta_end)
+    betas = scheduled_betas(
+        schedule, sde.num_levels, beta_start=sde.beta_start, beta_end=sde.beta_end
+    )
     np.testing.assert_allclose(times, np.arange(1, sde.num_levels + 1) / sde.num_levels)
     levels = noise_levels(sde, times)
     np.testing.assert_allclose(levels.alpha**2, np.cumprod(1.0 - betas), rtol=1e-10)
@@ -49,10 +53,15 @@ def test_levels_have_the_products_of_the_steps(schedule):
 
 def test_schedules_are_those_of_the_papers():
     np.testing.assert_allclose(scheduled_betas()[[0, -1]], [1e-4, 0.02])
-    np.testing.assert_allclose(scheduled_betas("scaled_linear", 3, beta_start=0.01, beta_end=0.09), [0.01, 0.04, 0.09])
+    np.testing.assert_allclose(
+        scheduled_betas("scaled_linear", 3, beta_start=0.01, beta_end=0.09), [0.01, 0.04, 0.09]
+    )
     np.testing.assert_allclose(scheduled_betas("sigmoid", 3, beta_start=0.1, beta_end=0.3)[1], 0.2)
     signal = np.cumprod(1.0 - scheduled_betas("cosine", 100))
-    exact = np.cos((np.arange(1, 100) / 100 + 0.008) / 1.008 * np.pi / 2) ** 2 / np.cos(0.008 / 1.008 * np.pi / 2) ** 2
+    exact = (
+        np.cos((np.arange(1, 100) / 100 + 0.008) / 1.008 * np.pi / 2) ** 2
+        / np.cos(0.008 / 1.008 * np.pi / 2) ** 2
+    )
     np.testing.assert_allclose(signal[:-1], exact, rtol=1e-12)
     assert scheduled_betas("cosine", 100)[-1] == 0.999
 
@@ -61,17 +70,27 @@ def test_schedules_are_those_of_the_papers():
 def test_between_levels_the_noise_rises_without_a_jump(zero):
     sde = made("cosine", zero_terminal_snr=zero, t_max=59 / 60 if zero else 1.0)
     times = np.linspace(1e-6, sde.t_max, 4001)
-    ratio, rate = noise_levels(sde, times).ratio, np.asarray(jax.vmap(sde.beta)(jnp.asarray(times, jnp.float32)))
+    ratio, rate = (
+        noise_levels(sde, times).ratio,
+        np.asarray(jax.vmap(sde.beta)(jnp.asarray(times, jnp.float32))),
+    )
     assert (np.diff(ratio) > 0.0).all() and (rate > 0.0).all()
     steps = scheduled_betas("cosine", 60)[: 59 if zero else 60]
-    assert np.abs(np.diff(rate)).max() < 0.2 * rate.max() and rate.max() < -60 * 3.0 * np.log1p(-steps.max()) + 1e3
+    assert (
+        np.abs(np.diff(rate)).max() < 0.2 * rate.max()
+        and rate.max() < -60 * 3.0 * np.log1p(-steps.max()) + 1e3
+    )
 
 
 def test_without_terminal_signal_the_last_level_is_noise_alone():
-    """Lin et al. 2024, algorithm 1: ``alpha`` shifted and scaled so that it begins as before and ends at 0."""
+    """Lin et al. 2024, algorithm 1: ``alpha`` shifted and scaled so that it begins as
+    before and ends at 0.
+    """
     plain, zero = made("linear"), made("linear", zero_terminal_snr=True, t_max=0.999)
     before, after = (noise_levels(sde, sde.step_times()) for sde in (plain, zero))
-    wanted = (before.alpha - before.alpha[-1]) * before.alpha[0] / (before.alpha[0] - before.alpha[-1])
+    wanted = (
+        (before.alpha - before.alpha[-1]) * before.alpha[0] / (before.alpha[0] - before.alpha[-1])
+    )
     np.testing.assert_allclose(after.alpha, wanted, rtol=1e-9, atol=1e-15)
     assert after.alpha[-1] == 0.0 and after.sigma[-1] == 1.0 and len(after.alpha) == 1000
     assert float(zero.marginal(1.0).alpha) == 0.0 and np.isfinite(zero.diffusion(0.999))
@@ -79,7 +98,10 @@ def test_without_terminal_signal_the_last_level_is_noise_alone():
 
 
 def test_many_levels_are_the_continuous_sde():
-    sde, vp = made("linear", num_levels=20_000, beta_start=0.1 / 20_000, beta_end=20.0 / 20_000), VPSDE()
+    sde, vp = (
+        made("linear", num_levels=20_000, beta_start=0.1 / 20_000, beta_end=20.0 / 20_000),
+        VPSDE(),
+    )
     for t in (0.01, 0.3, 1.0):
         np.testing.assert_allclose(sde.marginal(t), vp.marginal(t), rtol=3e-3)
         np.testing.assert_allclose(sde.diffusion(t), vp.diffusion(t), rtol=3e-3)
@@ -95,7 +117,8 @@ def test_the_label_of_a_level_is_its_index(levels):
 
 
 @pytest.mark.parametrize("parameterization", [
-    NoisePrediction(), ScorePrediction(), DenoisedPrediction(), VelocityPrediction(), EDMPreconditioning()
+    NoisePrediction(), ScorePrediction(), DenoisedPrediction(), VelocityPrediction(),
+    EDMPreconditioning()
 ])  # fmt: skip
 def test_the_denoised_image_of_the_right_output_is_the_image(parameterization):
     """Of the output for ``x_0`` known: the score is then that of ``N(alpha x_0, sigma^2 I)``."""
@@ -112,7 +135,11 @@ def test_the_index_of_a_level_takes_times_of_any_type():
 
 
 def test_v_and_the_image_say_what_pure_noise_hides():
-    sde, x0, noise = made("linear", zero_terminal_snr=True, t_max=0.999), jnp.array([0.5, -0.8]), jnp.array([1.2, -0.3])
+    sde, x0, noise = (
+        made("linear", zero_terminal_snr=True, t_max=0.999),
+        jnp.array([0.5, -0.8]),
+        jnp.array([1.2, -0.3]),
+    )
     np.testing.assert_allclose(VelocityPrediction().denoised(sde, -x0, noise, 1.0), x0)
     np.testing.assert_allclose(DenoisedPrediction().denoised(sde, x0, noise, 1.0), x0)
 
@@ -121,7 +148,8 @@ def test_v_and_the_image_say_what_pure_noise_hides():
     ({"num_levels": 1}, "num_levels=1 must lie from 2 to 100000"),
     ({"num_levels": 10**9}, "num_levels=1000000000 must lie from 2 to 100000"),
     ({"beta_end": 1.0}, "0 < beta_start <= beta_end < 1 must hold, got 0.0001, 1.0"),
-    ({"zero_terminal_snr": True}, "t_max=1.0 must be at most 0.999, for the last level has no signal"),
+    ({"zero_terminal_snr": True}, "t_max=1.0 must be at most 0.999, for the last level has no "
+"signal"),
     ({"t_max": 1.5}, "t_max=1.5 must be at most 1"),
     ({"betas": (0.1, 0.2)}, "betas has 2 numbers where num_levels=1000 are needed"),
     ({"betas": (0.1, 1.0), "num_levels": 2}, "every number of betas must lie between 0 and 1"),

@@ -22,7 +22,9 @@ def test_ddpm_marginals_are_products_of_the_steps():
 def test_smld_sigmas_are_the_continuous_ones_at_even_times():
     sde = VESDE()
     np.testing.assert_allclose(
-        smld_sigmas(11), [float(sde.marginal(t).sigma) for t in np.linspace(0.0, 1.0, 11)], rtol=1e-5
+        smld_sigmas(11),
+        [float(sde.marginal(t).sigma) for t in np.linspace(0.0, 1.0, 11)],
+        rtol=1e-5,
     )
 
 
@@ -33,7 +35,10 @@ def test_smld_sigmas_are_the_continuous_ones_at_even_times():
         (lambda: ddpm_betas(10), "beta_max < num_scales must hold, got 0.1, 20.0, 10"),
         (lambda: ddpm_betas(beta_min=0.0), "0 < beta_min"),
         (lambda: smld_sigmas(1), "num_scales=1 must be at least 2"),
-        (lambda: smld_sigmas(sigma_min=1.0, sigma_max=0.5), "0 < sigma_min < sigma_max must hold, got 1.0, 0.5"),
+        (
+            lambda: smld_sigmas(sigma_min=1.0, sigma_max=0.5),
+            "0 < sigma_min < sigma_max must hold, got 1.0, 0.5",
+        ),
     ],
 )
 def test_impossible_tables_are_refused(make, message):

@@ -1,4 +1,6 @@
-"""Every SDE: its marginal, drift and diffusion are one process, accurate in float32 where it is hard."""
+"""Every SDE: its marginal, drift and diffusion are one process, accurate in float32
+where it is hard.
+"""
 
 import dataclasses
 
@@ -29,13 +31,17 @@ from score_sde.sdes import (
 
 UNIT = st.floats(0.0, 1.0)
 BETAS = st.builds(
-    lambda low, span: {"beta_min": low, "beta_max": low + span}, st.floats(0.01, 2.0), st.floats(0.0, 30.0)
+    lambda low, span: {"beta_min": low, "beta_max": low + span},
+    st.floats(0.01, 2.0),
+    st.floats(0.0, 30.0),
 )
 PARAMETERS = {
     "vp": BETAS,
     "subvp": BETAS,
     "ve": st.builds(
-        lambda low, ratio: {"sigma_min": low, "sigma_max": low * ratio}, st.floats(1e-3, 1.0), st.floats(1.5, 1e4)
+        lambda low, ratio: {"sigma_min": low, "sigma_max": low * ratio},
+        st.floats(1e-3, 1.0),
+        st.floats(1.5, 1e4),
     ),
     "edm": st.builds(lambda sigma_max: {"sigma_max": sigma_max}, st.floats(1.0, 1e3)),
     "cosine": st.builds(lambda shift: {"log_snr_shift": shift}, st.floats(-3.0, 1.0)),
@@ -68,7 +74,9 @@ def test_drift_and_diffusion_are_the_derivatives_of_the_marginal(name, data, uni
         x = jnp.array([[1.0, -2.0], [0.5, 3.0]])
         np.testing.assert_allclose(sde.drift(x, t), rate * x, rtol=1e-10, atol=1e-14)
         variance = jnp.square(sde.marginal(t).sigma)
-        np.testing.assert_allclose(jnp.square(sde.diffusion(t)), growth - 2.0 * variance * rate, rtol=1e-7)
+        np.testing.assert_allclose(
+            jnp.square(sde.diffusion(t)), growth - 2.0 * variance * rate, rtol=1e-7
+        )
 
 
 @each_sde
@@ -78,25 +86,35 @@ def test_float32_agrees_with_float64_down_to_the_smallest_times(name, data, unit
     sde = dataclasses.replace(built(data, name), t_min=1e-5)
     t = np.float32(between(sde, unit))
     with jax.enable_x64(True):
-        exact = [float(value) for value in (*sde.marginal(float(t)), sde.diffusion(float(t)), sde.log_snr(float(t)))]
+        exact = [
+            float(value)
+            for value in (*sde.marginal(float(t)), sde.diffusion(float(t)), sde.log_snr(float(t)))
+        ]
     single = [*sde.marginal(t), sde.diffusion(t), sde.log_snr(t)]
-    # The relative error of exp(x) is the absolute error of x, up to |x| eps; x reaches 14 here.
+    # The relative error of exp(x) is the absolute error of x, up to |x| eps; x reaches
+    # 14 here.
     np.testing.assert_allclose(single, exact, rtol=4e-6, atol=4e-6 * exact[1])
     assert all(np.asarray(value).dtype == np.float32 for value in single)
 
 
 @pytest.mark.parametrize("t", [1e-5, 1e-4, 1e-2, 1.0])
 def test_sigma_is_exact_where_one_minus_exp_is_not(t):
-    """Against the exact integral in float64: at ``t = 1e-5`` the naive float32 form is 2.4 % (sub-VP 4.7 %) off."""
+    """Against the exact integral in float64: at ``t = 1e-5`` the naive float32 form is
+    2.4 % (sub-VP 4.7 %) off.
+    """
     integral = 0.1 * t + 0.5 * 19.9 * t**2
     variance = -np.expm1(-integral)
     np.testing.assert_allclose(VPSDE().marginal(np.float32(t)).sigma, np.sqrt(variance), rtol=1e-6)
     np.testing.assert_allclose(SubVPSDE().marginal(np.float32(t)).sigma, variance, rtol=1e-6)
     np.testing.assert_allclose(
-        SubVPSDE().diffusion(np.float32(t)), np.sqrt(-(0.1 + 19.9 * t) * np.expm1(-2.0 * integral)), rtol=1e-6
+        SubVPSDE().diffusion(np.float32(t)),
+        np.sqrt(-(0.1 + 19.9 * t) * np.expm1(-2.0 * integral)),
+        rtol=1e-6,
     )
     np.testing.assert_allclose(VESDE().marginal(np.float32(t)).sigma, 0.01 * 5000.0**t, rtol=1e-6)
-    np.testing.assert_allclose(BrownianMotion(scale=3.0).marginal(np.float32(t)).sigma, 3.0 * np.sqrt(t), rtol=1e-6)
+    np.testing.assert_allclose(
+        BrownianMotion(scale=3.0).marginal(np.float32(t)).sigma, 3.0 * np.sqrt(t), rtol=1e-6
+    )
 
 
 @settings(max_examples=8, deadline=None)
@@ -107,26 +125,37 @@ def test_sub_vp_never_has_more_variance_than_vp(betas, unit):
     assert float(subvp.marginal(t).alpha) == float(vp.marginal(t).alpha)
     assert float(subvp.marginal(t).sigma) <= float(vp.marginal(t).sigma) <= 1.0
     with jax.enable_x64(True):
-        np.testing.assert_allclose(sum(jnp.square(part) for part in vp.marginal(t)), 1.0, rtol=1e-14)
+        np.testing.assert_allclose(
+            sum(jnp.square(part) for part in vp.marginal(t)), 1.0, rtol=1e-14
+        )
 
 
 @each_sde
 @settings(max_examples=8, deadline=None)
 @given(data=st.data(), units=st.lists(UNIT, min_size=3, max_size=3))
 def test_transitions_compose(name, data, units):
-    """From ``s`` to ``u`` through ``t``, and from the data through ``s``: one Gaussian after another."""
+    """From ``s`` to ``u`` through ``t``, and from the data through ``s``: one Gaussian
+    after another.
+    """
     sde = built(data, name)
     with jax.enable_x64(True):
         s, t, u = sorted(between(sde, unit) for unit in units)
 
         def after(first: Marginal, second: Marginal) -> tuple[float, float]:
-            return float(first.alpha * second.alpha), float(jnp.hypot(second.alpha * first.sigma, second.sigma))
+            return float(first.alpha * second.alpha), float(
+                jnp.hypot(second.alpha * first.sigma, second.sigma)
+            )
 
         size = float(sde.marginal(u).sigma)
         np.testing.assert_allclose(
-            after(sde.transition(s, t), sde.transition(t, u)), sde.transition(s, u), rtol=1e-9, atol=1e-6 * size
+            after(sde.transition(s, t), sde.transition(t, u)),
+            sde.transition(s, u),
+            rtol=1e-9,
+            atol=1e-6 * size,
         )
-        np.testing.assert_allclose(after(sde.marginal(s), sde.transition(s, t)), sde.marginal(t), rtol=1e-9)
+        np.testing.assert_allclose(
+            after(sde.marginal(s), sde.transition(s, t)), sde.marginal(t), rtol=1e-9
+        )
         alpha, sigma = sde.transition(t, t)
         assert (float(alpha), float(sigma)) == (1.0, 0.0)
 
@@ -136,7 +165,9 @@ def test_transition_over_a_short_time_is_a_step_of_the_sde(name):
     sde, t, dt = SDES[name], 0.4, 1e-6
     with jax.enable_x64(True):
         alpha, sigma = sde.transition(t, t + dt)
-        np.testing.assert_allclose((alpha - 1.0) / dt, sde.drift(jnp.ones(()), t), rtol=1e-4, atol=1e-8)
+        np.testing.assert_allclose(
+            (alpha - 1.0) / dt, sde.drift(jnp.ones(()), t), rtol=1e-4, atol=1e-8
+        )
         np.testing.assert_allclose(sigma**2 / dt, sde.diffusion(t) ** 2, rtol=1e-4)
 
 
@@ -147,8 +178,11 @@ def test_prior_stands_for_the_marginal_at_t_max(name, data):
     sde = built(data, name)
     assert isinstance(sde.prior_std(), float)
     alpha, sigma = (float(value) for value in sde.marginal(sde.t_max))
-    # What the prior is wrong by is the signal that is left at t_max; it is neglected where it is never scaled down.
-    assert abs(sde.prior_std() - sigma) <= sde.prior_std() * (1e-5 + (alpha**2 if alpha < 1.0 else 0.0))
+    # What the prior is wrong by is the signal that is left at t_max; it is neglected
+    # where it is never scaled down.
+    assert abs(sde.prior_std() - sigma) <= sde.prior_std() * (
+        1e-5 + (alpha**2 if alpha < 1.0 else 0.0)
+    )
 
 
 @each_sde
@@ -222,7 +256,9 @@ def test_the_smallest_times_are_those_of_the_reference():
 
 
 @each_sde
-@pytest.mark.parametrize("times", [{"t_min": 0.0}, {"t_min": -1.0}, {"t_min": 1.0}, {"t_min": 0.2, "t_max": 0.1}])
+@pytest.mark.parametrize(
+    "times", [{"t_min": 0.0}, {"t_min": -1.0}, {"t_min": 1.0}, {"t_min": 0.2, "t_max": 0.1}]
+)
 def test_times_out_of_order_are_refused_in_one_line(name, times):
     with pytest.raises(ValueError, match="0 < t_min < t_max") as error:
         builders.SDES[name](**times)

@@ -19,14 +19,19 @@ def path(seed=0, shape=(), nodes=NODES):
 
 def increments(noise):
     """``W`` and ``H`` of every interval."""
-    areas = [noise.evaluate(a, b, use_levy=True) for a, b in zip(noise.nodes[:-1], noise.nodes[1:], strict=True)]
+    areas = [
+        noise.evaluate(a, b, use_levy=True)
+        for a, b in zip(noise.nodes[:-1], noise.nodes[1:], strict=True)
+    ]
     return np.stack([area.W for area in areas]), np.stack([area.H for area in areas])
 
 
 def test_steps_of_a_coarser_clock_are_sums_of_those_of_a_finer_one():
     """One Brownian path, whatever the grid: ``sqrt(dt) z = sum_i sqrt(dt_i) z_i``."""
     key, like = jax.random.key(0), jax.ShapeDtypeStruct((3,), jnp.float32)
-    draw = jax.jit(lambda clock: jax.vmap(StepNoise(key, like, clock).draw)(jnp.arange(len(clock) - 1)))
+    draw = jax.jit(
+        lambda clock: jax.vmap(StepNoise(key, like, clock).draw)(jnp.arange(len(clock) - 1))
+    )
     fine = jnp.sqrt(jnp.diff(NODES))[:, None] * draw(NODES)
     coarse = jnp.sqrt(jnp.diff(NODES[::2]))[:, None] * draw(NODES[::2])
     np.testing.assert_allclose(coarse, fine[::2] + fine[1::2], atol=1e-5)
@@ -35,7 +40,8 @@ def test_steps_of_a_coarser_clock_are_sums_of_those_of_a_finer_one():
 def test_increments_are_independent_normals_of_the_right_variance():
     """Kolmogorov-Smirnov tests and correlations of 8 variables with 20,000 draws each.
 
-    8 tests at 1e-4 and 28 correlations within 4.5 standard errors: 1 key in 1,000 fails; the key is fixed.
+    8 tests at 1e-4 and 28 correlations within 4.5 standard errors: 1 key in 1,000
+    fails; the key is fixed.
     """
     num = 20_000
     w, h = increments(path(shape=(num,)))
@@ -54,7 +60,9 @@ def test_an_increment_is_the_same_with_and_without_its_levy_area():
 
 
 def test_noise_depends_on_the_index_alone_and_not_on_the_rounding_of_the_times():
-    """The same normal numbers, scaled, on a grid of other lengths; other numbers from another key."""
+    """The same normal numbers, scaled, on a grid of other lengths; other numbers from
+    another key.
+    """
     w, _ = increments(path(shape=(3,)))
     other, _ = increments(path(shape=(3,), nodes=jnp.array([0.0, 0.3, 0.7, 0.9, 1.7])))
     scaled = w / np.sqrt(np.diff(NODES))[:, None] * np.sqrt([0.3, 0.4, 0.2, 0.8])[:, None]

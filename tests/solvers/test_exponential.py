@@ -67,7 +67,9 @@ QUICK = ("ddim", "adams_bashforth_3", "unipc_3")
 
 @pytest.mark.parametrize("name", slow_but(ORDERS, *QUICK))
 def test_order_of_the_deterministic_samplers(name):
-    """On Gaussian data, whose probability flow keeps ``(x - alpha m) / std(t)``; in float64, within 0.2."""
+    """On Gaussian data, whose probability flow keeps ``(x - alpha m) / std(t)``; in
+    float64, within 0.2.
+    """
     sampler, sde, expected, sizes = ORDERS[name]
     latent, mean = np.array([0.8, -1.3]) * sde.prior_std(), np.array(GAUSSIAN.means[0])
     with jax.enable_x64(True):
@@ -75,9 +77,11 @@ def test_order_of_the_deterministic_samplers(name):
         exact = mean + stds[1] / stds[0] * (latent - mean)
         score = GAUSSIAN.score_fn(sde)
         ends = [
-            jax.jit(lambda x, n=n: dataclasses.replace(sampler, num_steps=n).solve(None, sde, score, x).x)(
-                jnp.asarray(latent)
-            )
+            jax.jit(
+                lambda x, n=n: (
+                    dataclasses.replace(sampler, num_steps=n).solve(None, sde, score, x).x
+                )
+            )(jnp.asarray(latent))
             for n in sizes
         ]
     measured = order([float(np.linalg.norm(np.asarray(end) - exact)) for end in ends], list(sizes))
@@ -86,11 +90,16 @@ def test_order_of_the_deterministic_samplers(name):
 
 
 def test_ipndm_has_order_4_where_steps_are_equal():
-    """Adams-Bashforth itself: exact, but for its start, when the noise is a cubic in the noise level."""
+    """Adams-Bashforth itself: exact, but for its start, when the noise is a cubic in
+    the noise level.
+    """
     ratio = np.linspace(4.0, 1.0, 13)
     table = IPNDM().table(NARROW, ratio)
     cubic = lambda s: 1.0 + s - 0.3 * s**2 + 0.1 * s**3  # noqa: E731
-    steps = [sum(w * cubic(s) for w, s in zip(table.weights[i], ratio[i::-1], strict=False)) for i in range(12)]
+    steps = [
+        sum(w * cubic(s) for w, s in zip(table.weights[i], ratio[i::-1], strict=False))
+        for i in range(12)
+    ]
     primitive = lambda s: s + s**2 / 2.0 - 0.1 * s**3 + 0.025 * s**4  # noqa: E731
     np.testing.assert_allclose(steps[3:], np.diff(primitive(ratio))[3:], rtol=1e-12)
     assert np.abs(np.array(steps[:3]) - np.diff(primitive(ratio))[:3]).min() > 1e-6
@@ -99,7 +108,9 @@ def test_ipndm_has_order_4_where_steps_are_equal():
 @pytest.mark.parametrize("factor", [Power(0.0), Power(0.6), Power(1.0), ExtendedReverse()])
 @pytest.mark.parametrize("order_", [1, 2, 3, 4])
 def test_weights_integrate_polynomials_exactly(factor, order_):
-    """``int P(u(s)) dm(s)`` by SciPy for all powers of ``u`` below the order; the variance is the marginals'."""
+    """``int P(u(s)) dm(s)`` by SciPy for all powers of ``u`` below the order; the
+    variance is the marginals'.
+    """
     ratio = np.geomspace(30.0, 0.02, 9)
     table = adams_table(ratio, order=order_, variable=lambda s: -np.log(s), factor=factor)
     for i in range(order_ - 1, 8):
@@ -108,15 +119,22 @@ def test_weights_integrate_polynomials_exactly(factor, order_):
         for power in range(order_):
             # Against s: dm/ds = -m slope / s.
             exact, _ = scipy_integrate.quad(
-                lambda s, m=m, power=power: -((-np.log(s)) ** power) * m(s) * factor.slope(np.float64(s)) / s,
+                lambda s, m=m, power=power: (
+                    -((-np.log(s)) ** power) * m(s) * factor.slope(np.float64(s)) / s
+                ),
                 start,
                 stop,
                 epsabs=1e-13,
                 epsrel=1e-11,
             )
-            found = sum(w * (-np.log(s)) ** power for w, s in zip(table.weights[i], ratio[i::-1], strict=False))
+            found = sum(
+                w * (-np.log(s)) ** power
+                for w, s in zip(table.weights[i], ratio[i::-1], strict=False)
+            )
             np.testing.assert_allclose(found, exact, rtol=1e-8, atol=1e-10)
-        np.testing.assert_allclose((table.decay[i] * start) ** 2 + table.noise[i] ** 2, stop**2, rtol=1e-10)
+        np.testing.assert_allclose(
+            (table.decay[i] * start) ** 2 + table.noise[i] ** 2, stop**2, rtol=1e-10
+        )
         np.testing.assert_allclose(table.decay[i] + table.weights[i].sum(), 1.0, rtol=1e-10)
 
 
@@ -165,10 +183,12 @@ def test_ddim_is_euler_in_the_noise_level_and_order_1_of_all():
     ids=["ddim", "sde_dpm_solver_pp_1", "sde_dpm_solver_pp_2", "adams_bashforth", "er_sde"],
 )
 def test_strong_order_of_the_stochastic_tables(sampler, expected):
-    """Root-mean-square distance to 1,024 steps along the same Brownian trees, 200 paths of data with two modes.
+    """Root-mean-square distance to 1,024 steps along the same Brownian trees, 200 paths
+    of data with two modes.
 
-    All have strong order 1; where the deterministic part is of higher order, the slope between 32 and 128 steps is
-    still a little steeper. It is known to about 0.1 from 200 paths, and is held within 0.3.
+    All have strong order 1; where the deterministic part is of higher order, the slope
+    between 32 and 128 steps is still a little steeper. It is known to about 0.1 from
+    200 paths, and is held within 0.3.
     """
     sde = VPSDE(t_min=0.02)
     score = two_modes_score(sde)
@@ -176,7 +196,9 @@ def test_strong_order_of_the_stochastic_tables(sampler, expected):
     def ends(n):
         finer = dataclasses.replace(sampler, num_steps=n, path="tree")
         with jax.enable_x64(True):
-            draw = jax.jit(jax.vmap(lambda key: sample(key, sde, score, finer, (1,), denoise=False).x))
+            draw = jax.jit(
+                jax.vmap(lambda key: sample(key, sde, score, finer, (1,), denoise=False).x)
+            )
             return np.asarray(draw(keys(3, 200)))
 
     finest = ends(1024)
@@ -192,7 +214,9 @@ def test_strong_order_of_the_stochastic_tables(sampler, expected):
     ids=["em", "sde_dpm"],
 )
 def test_with_a_tree_more_steps_refine_the_same_image(sampler):
-    """At 20, 40 and 80 steps nearer and nearer to 200; with noise by index the images have nothing in common."""
+    """At 20, 40 and 80 steps nearer and nearer to 200; with noise by index the images
+    have nothing in common.
+    """
     sde = VPSDE()
 
     def ends(sampler, n):
@@ -209,7 +233,9 @@ def test_with_a_tree_more_steps_refine_the_same_image(sampler):
 
 
 class Problem:
-    """A mixture, latents, and the exact ends of the probability flow from them, by SciPy in float64."""
+    """A mixture, latents, and the exact ends of the probability flow from them, by
+    SciPy in float64.
+    """
 
     def __init__(self, seed, dim, spread, num=96):
         rng = np.random.default_rng(seed)
@@ -234,13 +260,17 @@ class Problem:
 
         start = (self.latent / levels.alpha).ravel()
         span = (float(np.log(levels.ratio[0])), np.log(1e-4))
-        solved = scipy_integrate.solve_ivp(slope, span, start, rtol=1e-8, atol=1e-9, method="DOP853")
+        solved = scipy_integrate.solve_ivp(
+            slope, span, start, rtol=1e-8, atol=1e-9, method="DOP853"
+        )
         self.exact = solved.y[:, -1].reshape(num, dim)
 
     def error(self, sampler):
         """The median distance to the exact ends, in standard deviations of the data."""
         sde = VPSDE()
-        run = jax.jit(jax.vmap(lambda z: decode(sde, self.mixture.score_fn(sde), z, sampler=sampler)))
+        run = jax.jit(
+            jax.vmap(lambda z: decode(sde, self.mixture.score_fn(sde), z, sampler=sampler))
+        )
         ends = np.asarray(run(jnp.asarray(self.latent, jnp.float32)), np.float64)
         return np.median(np.linalg.norm(ends - self.exact, axis=1)) / np.sqrt(self.dim) / self.std
 
@@ -252,10 +282,17 @@ def problems():
 
 @pytest.mark.parametrize(
     ("nfe", "peers"),
-    [(5, 0.140), *(pytest.param(*case, marks=SLOW) for case in ((10, 0.0379), (20, 0.00190), (50, 0.00013)))],
+    [
+        (5, 0.140),
+        *(pytest.param(*case, marks=SLOW) for case in ((10, 0.0379), (20, 0.00190), (50, 0.00013))),
+    ],
 )
-def test_the_default_sampler_has_less_than_half_the_error_of_the_best_of_diffusers(problems, nfe, peers):
-    """The exact ends of the same latents; ``peers`` is the best of 16 settings of diffusers on such mixtures."""
+def test_the_default_sampler_has_less_than_half_the_error_of_the_best_of_diffusers(
+    problems, nfe, peers
+):
+    """The exact ends of the same latents; ``peers`` is the best of 16 settings of
+    diffusers on such mixtures.
+    """
     sampler = default_sampler(nfe=nfe)
     error = float(np.exp(np.mean([np.log(problem.error(sampler)) for problem in problems])))
     print(f"\n{nfe} evaluations: {error:.6f}, the best of diffusers {peers}")  # noqa: T201
@@ -263,12 +300,18 @@ def test_the_default_sampler_has_less_than_half_the_error_of_the_best_of_diffuse
 
 
 def test_with_noise_the_default_sampler_draws_from_the_data():
-    """The sliced Wasserstein distance to the data at 10 evaluations; the best of diffusers has 0.05 and more."""
+    """The sliced Wasserstein distance to the data at 10 evaluations; the best of
+    diffusers has 0.05 and more.
+    """
     problem, num, sde = Problem(43, 2, 0.2, num=2), 4096, VPSDE()
     score, sampler = problem.mixture.score_fn(sde), default_sampler(nfe=10, noise_scale=1.0)
     assert sampler.noise_scale == 1.0 and not sampler.corrected
-    drawn = np.asarray(jax.jit(jax.vmap(lambda key: sample(key, sde, score, sampler, (2,)).x))(keys(1, num)))
-    directions = np.stack([np.cos(angles := np.linspace(0.0, np.pi, 16, endpoint=False)), np.sin(angles)])
+    drawn = np.asarray(
+        jax.jit(jax.vmap(lambda key: sample(key, sde, score, sampler, (2,)).x))(keys(1, num))
+    )
+    directions = np.stack(
+        [np.cos(angles := np.linspace(0.0, np.pi, 16, endpoint=False)), np.sin(angles)]
+    )
     sets = [np.asarray(problem.mixture.sample(jax.random.key(seed), num)) for seed in (2, 3)]
     data, other, ours = (np.sort(x @ directions, 0) for x in (*sets, drawn))
     distances = [float(np.mean(np.abs(x - data))) / problem.std for x in (other, ours)]
@@ -277,9 +320,14 @@ def test_with_noise_the_default_sampler_draws_from_the_data():
 
 
 def test_the_corrected_steps_are_those_of_unipc():
-    """With ``scale = 0`` the variable is the log SNR; correction costs no evaluation and gains an order."""
+    """With ``scale = 0`` the variable is the log SNR; correction costs no evaluation
+    and gains an order.
+    """
     ratio = noise_levels(VPSDE(), log_snr(VPSDE(), 8)).ratio
-    ours, published = AdamsBashforth(scale=0.0, corrected=True).table(VPSDE(), ratio), UniPC().table(VPSDE(), ratio)
+    ours, published = (
+        AdamsBashforth(scale=0.0, corrected=True).table(VPSDE(), ratio),
+        UniPC().table(VPSDE(), ratio),
+    )
     np.testing.assert_allclose(ours.correction, published.correction, rtol=1e-9)
     np.testing.assert_allclose(ours.weights, published.weights, rtol=1e-9)
 
@@ -288,28 +336,37 @@ def test_the_default_sampler_evaluates_as_often_as_it_is_asked_to():
     sde = VPSDE()
     for nfe in (1, 2, 30):
         drawn = jax.eval_shape(
-            lambda key, nfe=nfe: sample(key, sde, two_modes_score(sde), default_sampler(nfe=nfe), (3,)),
+            lambda key, nfe=nfe: sample(
+                key, sde, two_modes_score(sde), default_sampler(nfe=nfe), (3,)
+            ),
             jax.random.key(0),
         )
         assert drawn.x.shape == (3,)
         assert default_sampler(nfe=nfe).num_steps == nfe
     one = decode(sde, CENTRED.score_fn(sde), jnp.ones(2), sampler=default_sampler(nfe=1))
     alpha, sigma = sde.marginal(1.0)
-    # E[x_0 | x = 1]; in float32 the denoised image is a difference of numbers 600 times as large.
+    # E[x_0 | x = 1]; in float32 the denoised image is a difference of numbers 600 times
+    # as large.
     np.testing.assert_allclose(one, 0.25 * alpha / (0.25 * alpha**2 + sigma**2), atol=1e-4)
 
 
 @SLOW
-@pytest.mark.parametrize("sde", [VPSDE(), SubVPSDE(), VESDE(sigma_max=20.0)], ids=["vp", "subvp", "ve"])
+@pytest.mark.parametrize(
+    "sde", [VPSDE(), SubVPSDE(), VESDE(sigma_max=20.0)], ids=["vp", "subvp", "ve"]
+)
 def test_the_last_step_to_the_data_is_of_full_order(sde):
-    """With ``last_ratio`` far above the smallest scale of the data, Tweedie's formula alone is 20 times worse.
+    """With ``last_ratio`` far above the smallest scale of the data, Tweedie's formula
+    alone is 20 times worse.
 
-    In float64: the weights of so long a step add up to 300, more than float32 and half-precision networks are let bear.
+    In float64: the weights of so long a step add up to 300, more than float32 and
+    half-precision networks are let bear.
     """
     exact_sampler = AdamsBashforth(num_steps=400, order=4, grid=CauchyGrid(), last_ratio=0.02)
     with jax.enable_x64(True):
         latent = jnp.array([[0.8, -1.3]], jnp.float64) * sde.prior_std()
-        run = lambda sampler: jax.vmap(lambda z: decode(sde, GAUSSIAN.score_fn(sde), z, sampler=sampler))(latent)  # noqa: E731
+        run = lambda sampler: jax.vmap(  # noqa: E731
+            lambda z: decode(sde, GAUSSIAN.score_fn(sde), z, sampler=sampler)
+        )(latent)
         exact = run(exact_sampler)
         plain = DPMSolverPP(num_steps=40, order=3, grid=CauchyGrid(), last_ratio=0.1)
         ours = AdamsBashforth(num_steps=40, order=4, grid=CauchyGrid(), last_ratio=0.1)
@@ -323,7 +380,11 @@ def test_the_last_step_to_the_data_is_of_full_order(sde):
         (DDIM, {"eta": 1.5}, "eta=1.5 must lie from 0"),
         (AdamsBashforth, {"order": 7}, "order=7 must lie from 1 to 6"),
         (AdamsBashforth, {"scale": -1.0}, "scale=-1.0 must not be negative"),
-        (AdamsBashforth, {"noise_scale": 1.0, "corrected": True}, "only the steps of the ODE can be corrected"),
+        (
+            AdamsBashforth,
+            {"noise_scale": 1.0, "corrected": True},
+            "only the steps of the ODE can be corrected",
+        ),
         (default_sampler, {"noise_scale": -1.0}, "noise_scale=-1.0 must not be negative"),
         (DPMSolverPP, {"order": 4}, "order=4 must lie from 1 to 3"),
         (DPMSolver, {"order": 1}, "order=1 must be 2 or 3; DDIM is order 1"),
@@ -342,9 +403,12 @@ def test_wrong_options_are_refused_in_one_line(make, arguments, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("noise_scale", "num", "order_"), [(0.0, 6, 3), (0.0, 1000, 3), (1.0, 6, 3), (1.0, 1000, 1)])
+@pytest.mark.parametrize(
+    ("noise_scale", "num", "order_"), [(0.0, 6, 3), (0.0, 1000, 3), (1.0, 6, 3), (1.0, 1000, 1)]
+)
 def test_the_last_step_to_the_data_does_not_multiply_noise(noise_scale, num, order_):
-    """Through noise no polynomial is extrapolated further than its nodes are apart; without it, as far as it must.
+    """Through noise no polynomial is extrapolated further than its nodes are apart;
+    without it, as far as it must.
 
     In float64: in float32 rounding is noise, see `test_no_step_multiplies_rounding`.
     """
@@ -360,12 +424,29 @@ def test_the_last_step_to_the_data_does_not_multiply_noise(noise_scale, num, ord
 @pytest.mark.parametrize("num_steps", [pytest.param(20, marks=SLOW), 300])
 @pytest.mark.parametrize("t_min", [pytest.param(1e-3, marks=SLOW), 0.1])
 def test_no_step_multiplies_rounding(t_min, num_steps):
-    """The absolute weights of every table, for each of their own sum; the last step of order 4 had 1e6 and more."""
+    """The absolute weights of every table, for each of their own sum; the last step of
+    order 4 had 1e6 and more.
+    """
     last = {"num_steps": num_steps, "last_ratio": 0.5 / num_steps}
     uneven = Nodes(times=(1.0, 0.5, 0.4999, 0.4998, 0.1))
     tables = [
-        *(make(**last) for make in (DDIM, AdamsBashforth, DPMSolverPP, SDEDPMSolverPP, UniPC, DEIS, IPNDM, ERSDE)),
-        *(make(num_steps=4, grid=uneven) for make in (AdamsBashforth, DPMSolverPP, UniPC, DEIS, ERSDE)),
+        *(
+            make(**last)
+            for make in (
+                DDIM,
+                AdamsBashforth,
+                DPMSolverPP,
+                SDEDPMSolverPP,
+                UniPC,
+                DEIS,
+                IPNDM,
+                ERSDE,
+            )
+        ),
+        *(
+            make(num_steps=4, grid=uneven)
+            for make in (AdamsBashforth, DPMSolverPP, UniPC, DEIS, ERSDE)
+        ),
         AdamsBashforth(order=6, **last),
         default_sampler(nfe=num_steps),
         default_sampler(nfe=num_steps, noise_scale=1.0),
@@ -383,7 +464,9 @@ def test_no_step_multiplies_rounding(t_min, num_steps):
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [ERSDE, AdamsBashforth], ids=["er_sde", "adams_bashforth"])
 def test_many_steps_with_noise_to_the_data_are_not_worse_than_few(make):
-    """The deviation of a Gaussian after 600 steps, of 4,000 samples in two dimensions: within 4 standard errors."""
+    """The deviation of a Gaussian after 600 steps, of 4,000 samples in two dimensions:
+    within 4 standard errors.
+    """
     options = {"noise_scale": 1.0} if make is AdamsBashforth else {}
     sampler = make(num_steps=600, last_ratio=0.01, **options)
     draw = lambda key: sample(key, VPSDE(), CENTRED.score_fn(VPSDE()), sampler, (2,)).x  # noqa: E731

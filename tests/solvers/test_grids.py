@@ -6,12 +6,24 @@ from oracles import SDES, SLOW
 
 from score_sde.builders import FUNCTIONS
 from score_sde.sdes import VPSDE
-from score_sde.solvers import CauchyGrid, Clock, EDMGrid, Nodes, geometric, log_snr, noise_levels, quadratic, uniform
+from score_sde.solvers import (
+    CauchyGrid,
+    Clock,
+    EDMGrid,
+    Nodes,
+    geometric,
+    log_snr,
+    noise_levels,
+    quadratic,
+    uniform,
+)
 
 
 @pytest.mark.parametrize("name", SDES)
 @pytest.mark.parametrize("grid", FUNCTIONS["grid"].values(), ids=FUNCTIONS["grid"])
-@pytest.mark.parametrize("num_steps", [pytest.param(1, marks=SLOW), 7, pytest.param(1000, marks=SLOW)])
+@pytest.mark.parametrize(
+    "num_steps", [pytest.param(1, marks=SLOW), 7, pytest.param(1000, marks=SLOW)]
+)
 def test_grids_fall_strictly_from_t_max_to_t_min(name, grid, num_steps):
     sde = SDES[name]
     times = grid(sde, num_steps)
@@ -29,13 +41,17 @@ def test_grids_are_equally_spaced_in_their_own_coordinate():
 
 @pytest.mark.parametrize("name", SDES)
 def test_grids_in_the_noise_level_are_equally_spaced_in_their_coordinate(name):
-    """``log(sigma / alpha)``, ``log sigma``, ``(sigma / alpha)^(1 / rho)``, and the angle of the Cauchy quantiles."""
+    """``log(sigma / alpha)``, ``log sigma``, ``(sigma / alpha)^(1 / rho)``, and the
+    angle of the Cauchy quantiles.
+    """
     sde = SDES[name]
     coordinates = {
         log_snr: lambda levels: np.log(levels.ratio),
         geometric: lambda levels: np.log(levels.sigma),
         EDMGrid(rho=3.0): lambda levels: levels.ratio ** (1.0 / 3.0),
-        CauchyGrid(location=-1.0, scale=2.0): lambda levels: np.arctan((np.log(levels.ratio) + 1.0) / 2.0),
+        CauchyGrid(location=-1.0, scale=2.0): lambda levels: np.arctan(
+            (np.log(levels.ratio) + 1.0) / 2.0
+        ),
     }
     for grid, coordinate in coordinates.items():
         steps = np.diff(coordinate(noise_levels(sde, grid(sde, 9))))

@@ -27,7 +27,9 @@ T, T_NEXT = 0.6, 0.58
 
 
 def noise_of(predictor, sde):
-    """The standard normal numbers that the key stands for, read from a step on which only noise acts."""
+    """The standard normal numbers that the key stands for, read from a step on which
+    only noise acts.
+    """
     step = predictor(KEY, sde, lambda x, t: jnp.zeros_like(x), jnp.zeros(2), T, T_NEXT)
     euler_std = sde.diffusion(T) * np.sqrt(T - T_NEXT)
     return step / (euler_std if predictor is euler_maruyama else sde.transition(T_NEXT, T).sigma)
@@ -45,25 +47,33 @@ def test_euler_maruyama_is_its_formula(name, noise_scale):
 
 
 def test_reverse_diffusion_is_the_ancestral_rule_of_the_paper():
-    """VP: ``(2 - sqrt(1 - beta_i)) x + beta_i s + sqrt(beta_i) z``; VE: ``x + (sigma_i^2 - sigma_{i-1}^2) s + ...``.
+    """VP: ``(2 - sqrt(1 - beta_i)) x + beta_i s + sqrt(beta_i) z``; VE: ``x +
+    (sigma_i^2 - sigma_{i-1}^2) s + ...``.
 
-    Song et al. 2021, algorithms 2 and 3, with ``1 - beta_i`` the ratio of the products ``alpha-bar``.
+    Song et al. 2021, algorithms 2 and 3, with ``1 - beta_i`` the ratio of the products
+    ``alpha-bar``.
     """
     vp, score = VPSDE(), PLANE.score_fn(VPSDE())
     with jax.enable_x64(True):
         beta = 1.0 - float(vp.marginal(T).alpha / vp.marginal(T_NEXT).alpha) ** 2
     z = noise_of(reverse_diffusion_step, vp)
     expected = (2.0 - np.sqrt(1.0 - beta)) * X + beta * score(X, T) + np.sqrt(beta) * z
-    np.testing.assert_allclose(reverse_diffusion_step(KEY, vp, score, X, T, T_NEXT), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        reverse_diffusion_step(KEY, vp, score, X, T, T_NEXT), expected, rtol=1e-5
+    )
     ve, score = VESDE(), PLANE.score_fn(VESDE())
     v = float(ve.marginal(T).sigma) ** 2 - float(ve.marginal(T_NEXT).sigma) ** 2
     z = noise_of(reverse_diffusion_step, ve)
     expected = X + v * score(X, T) + np.sqrt(v) * z
-    np.testing.assert_allclose(reverse_diffusion_step(KEY, ve, score, X, T, T_NEXT), expected, rtol=1e-4)
+    np.testing.assert_allclose(
+        reverse_diffusion_step(KEY, ve, score, X, T, T_NEXT), expected, rtol=1e-4
+    )
 
 
 def test_ancestral_steps_are_those_of_the_papers():
-    """VP: ``(x + beta s) / sqrt(1 - beta) + sqrt(beta) z``, smaller by the posterior's factor; VE: Song's eq. 47."""
+    """VP: ``(x + beta s) / sqrt(1 - beta) + sqrt(beta) z``, smaller by the posterior's
+    factor; VE: Song's eq. 47.
+    """
     zero = lambda x, t: jnp.zeros_like(x)  # noqa: E731
     vp, score = VPSDE(), PLANE.score_fn(VPSDE())
     with jax.enable_x64(True):
@@ -81,7 +91,9 @@ def test_ancestral_steps_are_those_of_the_papers():
 
 
 def test_an_ancestral_chain_is_exact_for_one_data_point():
-    """The posterior given the only ``x_0`` is the true reverse transition, so any grid gives the exact marginal."""
+    """The posterior given the only ``x_0`` is the true reverse transition, so any grid
+    gives the exact marginal.
+    """
     sde, x0 = VPSDE(), 0.7
     times = [1.0, 0.4, 0.15]
     score = lambda x, t: -(x - sde.marginal(t).alpha * x0) / sde.marginal(t).sigma ** 2  # noqa: E731
@@ -91,15 +103,20 @@ def test_an_ancestral_chain_is_exact_for_one_data_point():
     for key, t, t_next in zip(steps, times, times[1:], strict=False):
         x = ancestral(key, sde, score, x, t, t_next)
     alpha, sigma = (float(value) for value in sde.marginal(times[-1]))
-    # 4.5 standard errors of a mean and of a variance of 40,000 numbers: 1 key in 100,000 fails; the key is fixed.
+    # 4.5 standard errors of a mean and of a variance of 40,000 numbers: 1 key in
+    # 100,000 fails; the key is fixed.
     assert abs(float(jnp.mean(x)) - alpha * x0) < 4.5 * sigma / 200
     assert abs(float(jnp.var(x)) / sigma**2 - 1.0) < 4.5 * np.sqrt(2.0) / 200
 
 
 @each_sde
-@pytest.mark.parametrize("predictor", [p for p in FUNCTIONS["predictor"].values() if p is not no_predictor])
+@pytest.mark.parametrize(
+    "predictor", [p for p in FUNCTIONS["predictor"].values() if p is not no_predictor]
+)
 def test_predictors_agree_with_the_reverse_sde_in_the_limit_of_small_steps(name, predictor):
-    """Drift from the mean of the step without noise, diffusion from its noise, to first order in ``dt``."""
+    """Drift from the mean of the step without noise, diffusion from its noise, to first
+    order in ``dt``.
+    """
     sde = SDES[name]
     score, dt = PLANE.score_fn(sde), 1e-6
     with jax.enable_x64(True):
@@ -108,14 +125,19 @@ def test_predictors_agree_with_the_reverse_sde_in_the_limit_of_small_steps(name,
         drift = reverse_drift(sde, score, noise_scale=0.0)(x, t)
         np.testing.assert_allclose((x - still) / dt, drift, rtol=1e-4, atol=1e-5)
         moves = predictor(KEY, sde, lambda x, t: jnp.zeros_like(x), jnp.zeros(20_000), t, t - dt)
-        # The standard deviation of 20,000 numbers is within 2 % but for 1 key in 10,000; the key is fixed.
+        # The standard deviation of 20,000 numbers is within 2 % but for 1 key in
+        # 10,000; the key is fixed.
         np.testing.assert_allclose(np.std(moves) / np.sqrt(dt), sde.diffusion(t), rtol=0.02)
 
 
 @pytest.mark.parametrize("noise_scale", [pytest.param(0.0, marks=SLOW), 1.0])
-@pytest.mark.parametrize("predictor", [p for p in FUNCTIONS["predictor"].values() if p is not no_predictor])
+@pytest.mark.parametrize(
+    "predictor", [p for p in FUNCTIONS["predictor"].values() if p is not no_predictor]
+)
 def test_predictors_have_weak_order_1(predictor, noise_scale):
-    """Gaussian data: a step is ``a x + b z``, and ``V <- a^2 V + b^2`` from the exact marginal to the exact one."""
+    """Gaussian data: a step is ``a x + b z``, and ``V <- a^2 V + b^2`` from the exact
+    marginal to the exact one.
+    """
     sde = VPSDE(t_min=1e-2)
     start, stop = (marginal_std(CENTRED, sde, t) ** 2 for t in (sde.t_max, sde.t_min))
 
@@ -130,7 +152,9 @@ def test_predictors_have_weak_order_1(predictor, noise_scale):
 
         b = (step(jnp.zeros(2)) / jax.random.normal(KEY, (2,)))[:, 0]
         a = (step(jnp.ones(2)) - step(jnp.zeros(2)))[:, 0]
-        return abs(float(jax.lax.fori_loop(0, n, lambda i, v: a[i] ** 2 * v + b[i] ** 2, start)) - stop)
+        return abs(
+            float(jax.lax.fori_loop(0, n, lambda i, v: a[i] ** 2 * v + b[i] ** 2, start)) - stop
+        )
 
     with jax.enable_x64(True):
         measured = order([error(n) for n in (256, 1024)], [256, 1024])
@@ -146,14 +170,18 @@ def test_annealed_langevin_is_its_formula(name):
     eps = 2.0 * (a * snr * sigma) ** 2
     step = lambda score, x: annealed_langevin(KEY, sde, score, x, T, T_NEXT, snr=snr)  # noqa: E731
     z = step(lambda x, t: jnp.zeros_like(x), jnp.zeros(2)) / np.sqrt(2.0 * eps)
-    np.testing.assert_allclose(step(score, X), X + eps * score(X, T) + np.sqrt(2.0 * eps) * z, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        step(score, X), X + eps * score(X, T) + np.sqrt(2.0 * eps) * z, rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", slow_but(SDES, "vp"))
 def test_annealed_langevin_keeps_the_density_up_to_its_known_bias(name):
-    """40 steps from the exact marginal: ``V <- (1 - eps / v)^2 V + 2 eps``, exactly, for Gaussian data.
+    """40 steps from the exact marginal: ``V <- (1 - eps / v)^2 V + 2 eps``, exactly,
+    for Gaussian data.
 
-    The sample variance of 40,000 numbers is within 4.5 standard errors but for 1 key in 100,000; the key is fixed.
+    The sample variance of 40,000 numbers is within 4.5 standard errors but for 1 key in
+    100,000; the key is fixed.
     """
     sde, t, num, num_steps = SDES[name], 0.05, 20_000, 40
     score = GAUSSIAN.score_fn(sde)
@@ -185,7 +213,9 @@ def test_langevin_coupled_over_an_axis_uses_the_mean_norms():
     x = jax.random.normal(KEY, (5, 2))
     zero = lambda x, t: jnp.zeros_like(x)  # noqa: E731
     a, sigma = sde.transition(T_NEXT, T).alpha, sde.marginal(T).sigma
-    plain = jax.jit(jax.vmap(lambda key: annealed_langevin(key, sde, zero, jnp.zeros(2), T, T_NEXT, snr=0.16)))
+    plain = jax.jit(
+        jax.vmap(lambda key: annealed_langevin(key, sde, zero, jnp.zeros(2), T, T_NEXT, snr=0.16))
+    )
     z = plain(batch_keys) / (2.0 * a * 0.16 * sigma)
     s = jax.jit(jax.vmap(lambda x: PLANE.score_fn(sde)(x, T)))(x)
     norm = lambda y: np.mean(np.linalg.norm(y, axis=1))  # noqa: E731
@@ -203,7 +233,9 @@ def test_langevin_uses_the_norms_of_the_sample(name):
     sde, score = SDES[name], PLANE.score_fn(SDES[name])
     zero = lambda x, t: jnp.zeros_like(x)  # noqa: E731
     a, sigma = sde.transition(T_NEXT, T).alpha, sde.marginal(T).sigma
-    z = annealed_langevin(KEY, sde, zero, jnp.zeros(2), T, T_NEXT, snr=0.1) / (2.0 * a * 0.1 * sigma)
+    z = annealed_langevin(KEY, sde, zero, jnp.zeros(2), T, T_NEXT, snr=0.1) / (
+        2.0 * a * 0.1 * sigma
+    )
     s = score(X, T)
     eps = 2.0 * (a * 0.1 * jnp.linalg.norm(z) / jnp.linalg.norm(s)) ** 2
     step = langevin(KEY, sde, score, X, T, T_NEXT, snr=0.1)
@@ -218,7 +250,9 @@ def test_none_leaves_the_sample_as_it_is():
 
 
 def test_a_standard_normal_stays_where_it_is_under_vp():
-    """The score is ``-x``, so one reverse-diffusion step has ``V <- (2 - a - v)^2 V + v``: 1 up to order ``v^2``."""
+    """The score is ``-x``, so one reverse-diffusion step has ``V <- (2 - a - v)^2 V +
+    v``: 1 up to order ``v^2``.
+    """
     sde, standard = VPSDE(), Mixture(means=((0.0,),), std=1.0)
     with jax.enable_x64(True):
         a, std = (float(part) for part in sde.transition(0.499, 0.5))

@@ -16,7 +16,9 @@ from score_sde.training import EMA, TrainState, adam, init_state, make_eval_step
 def loss_fn(params, key, u, x):
     """Squared error of a one-layer network that sees ``x`` under noise."""
     del u
-    prediction = jnp.tanh((x + jax.random.normal(key, x.shape)) @ params["layer"]["w"]) + params["b"]
+    prediction = (
+        jnp.tanh((x + jax.random.normal(key, x.shape)) @ params["layer"]["w"]) + params["b"]
+    )
     return jnp.mean((prediction - x) ** 2), {"prediction": jnp.mean(prediction)}
 
 
@@ -66,6 +68,8 @@ def toy() -> Toy:
 
 @pytest.fixture(scope="module")
 def collected():
-    """What orbax has left unfinished complains as it is collected: here, where that is expected, not in other tests."""
+    """What orbax has left unfinished complains as it is collected: here, where that is
+    expected, not in other tests.
+    """
     yield
     gc.collect()

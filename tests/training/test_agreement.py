@@ -54,4 +54,7 @@ def test_two_processes_find_what_differs_and_stop_after_the_same_step():
         assert "the code of process 1 is not that of process 0\n" in text
         assert "[None, None, None, 15, 15, 15]\n" in text
     assert "only once" in texts[0] and "the first says no" in texts[0]
-    assert "wrong" not in texts[1] and "the first process has refused: its message says why" in texts[1]
+    assert (
+        "wrong" not in texts[1]
+        and "the first process has refused: its message says why" in texts[1]
+    )

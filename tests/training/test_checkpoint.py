@@ -8,9 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from score_sde.training import Checkpoints, compile_step, device_mesh, place, restore_for_sampling, shard_batch
+from score_sde.training import (
+    Checkpoints,
+    compile_step,
+    device_mesh,
+    place,
+    restore_for_sampling,
+    shard_batch,
+)
 
-CONFIG = {"sde": {"name": "vp", "beta_min": 0.1}, "training": {"num_steps": 3}, "shape": [8, 8, 1], "path": None}
+CONFIG = {
+    "sde": {"name": "vp", "beta_min": 0.1},
+    "training": {"num_steps": 3},
+    "shape": [8, 8, 1],
+    "path": None,
+}
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +68,8 @@ def test_frozen_parameters_are_not_saved_and_those_of_the_target_stay(tmp_path, 
 def test_restores_on_other_devices_from_an_abstract_target(tmp_path, state, toy):
     elsewhere = jax.sharding.SingleDeviceSharding(jax.devices()[3])
     target = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=elsewhere), jax.eval_shape(toy.state)
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=elsewhere),
+        jax.eval_shape(toy.state),
     )
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state, config=CONFIG)
@@ -95,7 +108,9 @@ AVERAGED = {"training": {"averages": ["power:0.05", "half_life:20", "power:0.1"]
 
 @pytest.fixture(scope="module")
 def averaged(state):
-    return state._replace(averages=tuple(jax.tree.map(lambda x, n=n: x + n, state.params) for n in (1, 2, 3)))
+    return state._replace(
+        averages=tuple(jax.tree.map(lambda x, n=n: x + n, state.params) for n in (1, 2, 3))
+    )
 
 
 def test_further_averages_are_restored_in_their_order(tmp_path, averaged):
@@ -114,7 +129,8 @@ def test_one_of_them_is_read_for_sampling_by_its_name(tmp_path, averaged):
     assert_same(restore_for_sampling(tmp_path).ema_params, jax.device_get(averaged.ema_params))
     with pytest.raises(
         ValueError,
-        match=r"^the run has no average 'power:0\.5', did you mean 'power:0\.05'\?: it has power:0\.05, half",
+        match=r"^the run has no average 'power:0\.5', did you mean 'power:0\.05'\?: it has "
+        r"power:0\.05, half",
     ):
         restore_for_sampling(tmp_path, average="power:0.5")
 
@@ -122,12 +138,19 @@ def test_one_of_them_is_read_for_sampling_by_its_name(tmp_path, averaged):
 def test_a_checkpoint_of_other_averages_is_refused_in_one_line(tmp_path, state, averaged):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state, config=CONFIG)
-        with pytest.raises(ValueError, match=r"fit this config: averages/0/b is missing there and float32\[3\] here$"):
+        with pytest.raises(
+            ValueError,
+            match=r"fit this config: averages/0/b is missing there and float32\[3\] here$",
+        ):
             checkpoints.restore(averaged)
         checkpoints.save(at_step(averaged, 5), config=AVERAGED)
-        with pytest.raises(ValueError, match=r"averages/0/b is float32\[3\] there and missing here$"):
+        with pytest.raises(
+            ValueError, match=r"averages/0/b is float32\[3\] there and missing here$"
+        ):
             checkpoints.restore(state)
-    with pytest.raises(ValueError, match=r"'power:0.05': it has none but that of training\.ema_decay$"):
+    with pytest.raises(
+        ValueError, match=r"'power:0.05': it has none but that of training\.ema_decay$"
+    ):
         restore_for_sampling(tmp_path, step=2, average="power:0.05")
 
 
@@ -161,13 +184,15 @@ for step in (1, 2):
     checkpoints.wait()
     checkpoints.save(TrainState(jnp.int32(step), {{"w": big}}, {{"w": big + step}}, ()), config={{}})
 os.kill(os.getpid(), 9)
-"""
+"""  # noqa: E501
     subprocess.run([sys.executable, "-c", program], check=False)
     assert "2.orbax-checkpoint-tmp" in [path.name for path in tmp_path.iterdir()]
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.steps() == [1]
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
-    np.testing.assert_array_equal(restore_for_sampling(tmp_path).ema_params["w"], np.ones(20_000_000))
+    np.testing.assert_array_equal(
+        restore_for_sampling(tmp_path).ema_params["w"], np.ones(20_000_000)
+    )
 
 
 def test_keeps_the_last_and_the_best_across_a_restart(tmp_path, state):
@@ -206,7 +231,9 @@ def test_a_missing_step_is_said_with_those_there_are(tmp_path, state):
         with pytest.raises(FileNotFoundError, match="no checkpoint in"):
             checkpoints.restore(state)
         checkpoints.save(state, config={})
-        with pytest.raises(FileNotFoundError, match=r"no checkpoint of step 3 in .*: there are \[2\]"):
+        with pytest.raises(
+            FileNotFoundError, match=r"no checkpoint of step 3 in .*: there are \[2\]"
+        ):
             checkpoints.restore(state, step=3)
 
 
@@ -214,7 +241,10 @@ def test_a_missing_step_is_said_with_those_there_are(tmp_path, state):
     ("changed", "message"),
     [
         ({"b": jnp.zeros(4)}, r"params/b is float32\[3\] there and float32\[4\] here"),
-        ({"b": jnp.zeros(3, jnp.bfloat16)}, r"params/b is float32\[3\] there and bfloat16\[3\] here"),
+        (
+            {"b": jnp.zeros(3, jnp.bfloat16)},
+            r"params/b is float32\[3\] there and bfloat16\[3\] here",
+        ),
         ({"extra": jnp.zeros(3)}, r"params/extra is missing there and float32\[3\] here"),
     ],
 )
@@ -244,9 +274,13 @@ def test_a_damaged_checkpoint_is_said_in_one_line(tmp_path, state, damage):
         checkpoints.save(state, config={})
         checkpoints.wait()
         damage(tmp_path / "2")
-        with pytest.raises(ValueError, match=f"^cannot read the checkpoint {tmp_path}/2, remove it .*$"):
+        with pytest.raises(
+            ValueError, match=f"^cannot read the checkpoint {tmp_path}/2, remove it .*$"
+        ):
             checkpoints.restore(state, step=2)
-    with pytest.raises(ValueError, match=f"^cannot read the checkpoint {tmp_path}/2, remove it .*$"):
+    with pytest.raises(
+        ValueError, match=f"^cannot read the checkpoint {tmp_path}/2, remove it .*$"
+    ):
         restore_for_sampling(tmp_path)
 
 

@@ -1,4 +1,6 @@
-"""Whatever happens to one file of a checkpoint: every bit comes back, or an older checkpoint does and that is told."""
+"""Whatever happens to one file of a checkpoint: every bit comes back, or an older
+checkpoint does and that is told.
+"""
 
 import os
 import shutil
@@ -11,7 +13,8 @@ import pytest
 from score_sde.training import Checkpoints, TrainingRun, newest_config, restore_for_sampling, train
 from score_sde.training.seal import CheckpointError, DamagedError
 
-# Arrays are read in many threads: where one read fails, the others answer to a loop that is gone.
+# Arrays are read in many threads: where one read fails, the others answer to a loop
+# that is gone.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
@@ -26,9 +29,9 @@ FLIPS = 6
 
 def state_at(toy, step):
     """States that differ in every array."""
-    return jax.tree.map(lambda leaf: leaf + jnp.asarray(0.5 * step, leaf.dtype), toy.state())._replace(
-        step=jnp.int32(step)
-    )
+    return jax.tree.map(
+        lambda leaf: leaf + jnp.asarray(0.5 * step, leaf.dtype), toy.state()
+    )._replace(step=jnp.int32(step))
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +63,16 @@ def damage(kind, path, twin, random):
 
 
 def twin_of(path, folder):
-    """The file of the other checkpoint that is most like this one: of the same name, or of the same place."""
+    """The file of the other checkpoint that is most like this one: of the same name, or
+    of the same place.
+    """
     inside = path.relative_to(folder / "8")
     exact = folder / "4" / inside
-    others = sorted((folder / "4" / inside.parent).glob("*")) if (folder / "4" / inside.parent).is_dir() else []
+    others = (
+        sorted((folder / "4" / inside.parent).glob("*"))
+        if (folder / "4" / inside.parent).is_dir()
+        else []
+    )
     return exact if exact.is_file() else next((other for other in others if other.is_file()), None)
 
 
@@ -80,12 +89,15 @@ def check(folder, toy):
     except (DamagedError, FileNotFoundError) as error:
         assert "\n" not in str(error)
     else:
-        assert same(sampled.ema_params, states[sampled.step].ema_params) and sampled.config == CONFIG
+        assert (
+            same(sampled.ema_params, states[sampled.step].ema_params) and sampled.config == CONFIG
+        )
     with Checkpoints(folder) as checkpoints:
         newest = checkpoints.latest_step()
         found = checkpoints.restore(toy.state(), note=notes.append)
         assert same(found, states[int(found.step)])
-        # A checkpoint that is no longer one by its name or its mark is as one that was never there.
+        # A checkpoint that is no longer one by its name or its mark is as one that was
+        # never there.
         assert int(found.step) == newest or notes
         assert all("\n" not in note for note in notes)
         checkpoints.save(state_at(toy, 12), config=CONFIG)
@@ -133,7 +145,8 @@ def test_all_damaged_is_told_in_one_line_and_nothing_is_moved(saved, tmp_path, t
     for seal in folder.glob("*/seal/metadata"):
         seal.unlink()
     message = (
-        rf"^no sound checkpoint in {folder}: all are damaged \(8: its seal is missing\); to start from step 1, "
+        rf"^no sound checkpoint in {folder}: all are damaged \(8: its seal is missing\); to start "
+        r"from step 1, "
         rf"take another workdir, or move {folder} away$"
     )
     for _ in range(2):
@@ -148,10 +161,18 @@ def test_all_damaged_is_told_in_one_line_and_nothing_is_moved(saved, tmp_path, t
 
 def test_a_run_does_not_begin_anew_beside_damaged_checkpoints_of_its_own(tmp_path, toy):
     (tmp_path / "damaged" / "8").mkdir(parents=True)
-    message = rf"^no checkpoint in {tmp_path} but damaged ones in {tmp_path}/damaged: to start from step 1, take"
+    message = (
+        rf"^no checkpoint in {tmp_path} but damaged ones in {tmp_path}/damaged: to start "
+        r"from step 1, take"
+    )
     with Checkpoints(tmp_path) as checkpoints:
         run = TrainingRun(
-            state=toy.state(), step=toy.step(), loader=toy.loader, key=toy.key, num_steps=1, checkpoints=checkpoints
+            state=toy.state(),
+            step=toy.step(),
+            loader=toy.loader,
+            key=toy.key,
+            num_steps=1,
+            checkpoints=checkpoints,
         )
         with pytest.raises(CheckpointError, match=message):
             train(run)
@@ -169,8 +190,14 @@ def test_what_is_moved_aside_never_replaces_what_was_moved_before(saved, tmp_pat
         with Checkpoints(folder) as checkpoints:
             assert checkpoints.restore(toy.state(), note=notes.append).step == 4
     assert sorted(path.name for path in (folder / "damaged").iterdir()) == ["8", "8-1"]
-    assert [note.rpartition(" ")[2] for note in notes] == [f"{folder}/damaged/8", f"{folder}/damaged/8-1"]
-    assert notes[0] == f"the checkpoint {folder}/8 is damaged: its seal is missing: moved to {folder}/damaged/8"
+    assert [note.rpartition(" ")[2] for note in notes] == [
+        f"{folder}/damaged/8",
+        f"{folder}/damaged/8-1",
+    ]
+    assert (
+        notes[0]
+        == f"the checkpoint {folder}/8 is damaged: its seal is missing: moved to {folder}/damaged/8"
+    )
 
 
 @pytest.mark.parametrize("kind", ["device", "pipe"])
@@ -181,7 +208,9 @@ def test_a_device_or_a_pipe_in_a_checkpoint_is_not_read(saved, tmp_path, where, 
     path = folder / "8" / where
     path.unlink()
     path.symlink_to("/dev/zero") if kind == "device" else os.mkfifo(path)
-    with pytest.raises(DamagedError, match=f"cannot read the checkpoint .*/8, .*: its {where} is no file$"):
+    with pytest.raises(
+        DamagedError, match=f"cannot read the checkpoint .*/8, .*: its {where} is no file$"
+    ):
         restore_for_sampling(folder)
     assert restore_for_sampling(folder, step=4).step == 4 and newest_config(folder) == CONFIG
     other = tmp_path / "other"

@@ -28,14 +28,19 @@ CLOSED_FORMS = {
     "decay": (EMA(decay=0.9, warmup=False), 0.1 * 0.9 ** (NUM_STEPS - UPDATES)),
     "warmup": (EMA(decay=0.9999), warm(NUM_STEPS, UPDATES)),
     "half-life": (HalfLifeEMA(half_life=5.0), (1 - 2**-0.2) * 2 ** ((UPDATES - NUM_STEPS) / 5)),
-    "examples": (HalfLifeEMA(half_life=640.0, batch_size=128), (1 - 2**-0.2) * 2 ** ((UPDATES - NUM_STEPS) / 5)),
+    "examples": (
+        HalfLifeEMA(half_life=640.0, batch_size=128),
+        (1 - 2**-0.2) * 2 ** ((UPDATES - NUM_STEPS) / 5),
+    ),
     "ramp": (
         HalfLifeEMA(half_life=1e9, ramp=0.5),
-        np.append(1.0, 1 - 2 ** (-2 / UPDATES[:-1])) * 2 ** (-2 * (harmonic(UPDATES[-1:] - 1) - harmonic(UPDATES - 1))),
+        np.append(1.0, 1 - 2 ** (-2 / UPDATES[:-1]))
+        * 2 ** (-2 * (harmonic(UPDATES[-1:] - 1) - harmonic(UPDATES - 1))),
     ),
     "power": (
         PowerEMA(sigma_rel=0.2),
-        (UPDATES ** (gamma_of(0.2) + 1) - (UPDATES - 1) ** (gamma_of(0.2) + 1)) / NUM_STEPS ** (gamma_of(0.2) + 1),
+        (UPDATES ** (gamma_of(0.2) + 1) - (UPDATES - 1) ** (gamma_of(0.2) + 1))
+        / NUM_STEPS ** (gamma_of(0.2) + 1),
     ),
     "mean": (PowerEMA(sigma_rel=PLAIN_MEAN), np.full(NUM_STEPS, 1 / NUM_STEPS)),
 }
@@ -111,10 +116,14 @@ def test_a_constant_averaged_over_a_long_run():
     np.testing.assert_allclose(found, -np.expm1(3e5 * np.log1p(-1e-7)), rtol=2e-3)
 
 
-@pytest.mark.parametrize("average", [EMA(decay=0.5), HalfLifeEMA(half_life=1.0), PowerEMA(sigma_rel=0.28)])
+@pytest.mark.parametrize(
+    "average", [EMA(decay=0.5), HalfLifeEMA(half_life=1.0), PowerEMA(sigma_rel=0.28)]
+)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_an_average_of_half_precision_parameters_is_of_float32(average, dtype):
-    found = jax.jit(average.update)({"w": jnp.ones(3, dtype)}, {"w": jnp.zeros(3, dtype)}, jnp.int32(100))
+    found = jax.jit(average.update)(
+        {"w": jnp.ones(3, dtype)}, {"w": jnp.zeros(3, dtype)}, jnp.int32(100)
+    )
     assert found["w"].dtype == jnp.float32
     np.testing.assert_allclose(found["w"], average.decay_at(100), rtol=1e-6)
 
@@ -125,7 +134,9 @@ def test_wrong_decay(decay):
         EMA(decay=decay)
 
 
-@pytest.mark.parametrize("values", [{"half_life": 0.0}, {"half_life": float("inf")}, {"ramp": -1.0}, {"batch_size": 0}])
+@pytest.mark.parametrize(
+    "values", [{"half_life": 0.0}, {"half_life": float("inf")}, {"ramp": -1.0}, {"batch_size": 0}]
+)
 def test_wrong_half_life(values):
     (name,) = values
     with pytest.raises(ValueError, match=f"the {name} of a moving average must be positive, not"):
@@ -134,7 +145,9 @@ def test_wrong_half_life(values):
 
 @pytest.mark.parametrize("sigma_rel", [0.0, -0.1, 1e-7, 0.29, float("nan")])
 def test_wrong_width(sigma_rel):
-    with pytest.raises(ValueError, match=r"sigma_rel of an average must be at least 1e-06 and at most 0\.2887, not"):
+    with pytest.raises(
+        ValueError, match=r"sigma_rel of an average must be at least 1e-06 and at most 0\.2887, not"
+    ):
         PowerEMA(sigma_rel=sigma_rel)
 
 

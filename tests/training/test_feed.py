@@ -1,4 +1,6 @@
-"""Batches ahead: in order, on the devices, no more of them than asked for; and the thread that reads them ends."""
+"""Batches ahead: in order, on the devices, no more of them than asked for; and the
+thread that reads them ends.
+"""
 
 import threading
 import time
@@ -42,7 +44,9 @@ def test_batches_come_in_order_from_the_position_on():
     numbers = iter(range(5, 11))
     for fed in found:
         assert fed.batches.x.shape == (fed.size, 8, 2)
-        assert {shard.data.shape for shard in fed.batches.x.addressable_shards} == {(fed.size, 1, 2)}
+        assert {shard.data.shape for shard in fed.batches.x.addressable_shards} == {
+            (fed.size, 1, 2)
+        }
         for row in range(fed.size):
             expected = LOADER.batch(next(numbers))
             np.testing.assert_array_equal(fed.batches.x[row], expected.x)
@@ -72,7 +76,9 @@ def test_what_the_loader_cannot_read_is_raised_in_its_turn():
     with Feed(Counting(fail), device_mesh(), 0, [1] * 9) as feed:
         next(feed), next(feed)
         for _ in range(2):
-            with pytest.raises(LoaderError, match=r"^batch 2 cannot be read: photos/3.png is not an image$"):
+            with pytest.raises(
+                LoaderError, match=r"^batch 2 cannot be read: photos/3.png is not an image$"
+            ):
                 next(feed)
 
 

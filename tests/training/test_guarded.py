@@ -46,7 +46,11 @@ class Frail(MetricWriter):
         self._do("close")
 
     def steps(self):
-        return [step for name, step, *_ in (call for call in self.done if len(call) > 1) if name == "write_scalars"]
+        return [
+            step
+            for name, step, *_ in (call for call in self.done if len(call) > 1)
+            if name == "write_scalars"
+        ]
 
     def _do(self, *call):
         if call[0] in self.failing:
@@ -70,7 +74,9 @@ def run_through(writer):
 
 
 @pytest.mark.parametrize("failing", CALLS)
-@pytest.mark.parametrize("error", [FULL, ConnectionError("no route"), KeyError("x"), RuntimeError("a\nb")])
+@pytest.mark.parametrize(
+    "error", [FULL, ConnectionError("no route"), KeyError("x"), RuntimeError("a\nb")]
+)
 def test_an_error_of_any_call_is_told_and_goes_no_further(failing, error):
     writer, told = guarded(Frail({failing}, error))
     run_through(writer)
@@ -83,7 +89,8 @@ def test_what_is_told_of_a_full_disk():
     for step in range(1, 6):
         writer.write_scalars(step, {"loss": 0.0})
     assert told == [
-        "frail: cannot write (No space left on device); training goes on without it, trying again at every write"
+        "frail: cannot write (No space left on device); training goes on without it, trying again "
+        "at every write"
     ]
     writer.close()
     assert told[1:] == ["frail: 5 writes are lost"]
@@ -166,7 +173,16 @@ def test_everything_happens_in_a_thread_in_its_order():
     writer = BackgroundWriter(guarded(frail)[0])
     run_through(writer)
     assert [call[0] for call in frail.done] == [
-        *("open", "rewind", "write_scalars", "write_scalars", "write_scalars", "write_images", "flush", "close")
+        *(
+            "open",
+            "rewind",
+            "write_scalars",
+            "write_scalars",
+            "write_scalars",
+            "write_images",
+            "flush",
+            "close",
+        )
     ]
 
 
@@ -215,7 +231,9 @@ def test_a_picture_is_copied_before_its_turn():
 
 @pytest.fixture
 def disk():
-    """A function that makes every file end at a size, as if the disk were full there; ``None`` makes room again."""
+    """A function that makes every file end at a size, as if the disk were full there;
+    ``None`` makes room again.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
@@ -266,7 +284,9 @@ def test_rewinding_on_a_full_disk_is_made_up_for(tmp_path, disk):
     disk(FILLED - 1)
     writer.rewind(3)
     writer.write_scalars(4, {"loss": 4.0})
-    assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["metrics.jsonl"]
+    assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == [
+        "metrics.jsonl"
+    ]
     disk(None)
     writer.close()
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0, 4]
@@ -302,14 +322,18 @@ def test_tensorboard_goes_on_in_another_file_when_there_is_room_again(tmp_path, 
 def test_a_folder_that_cannot_be_made_holds_nothing_up(tmp_path):
     (tmp_path / "file").write_text("")
     told = []
-    writer = GuardedWriter("tensorboard", lambda: TensorBoardWriter(tmp_path / "file" / "tb"), tell=told.append)
+    writer = GuardedWriter(
+        "tensorboard", lambda: TensorBoardWriter(tmp_path / "file" / "tb"), tell=told.append
+    )
     run_through(writer)
     assert told[0].startswith("tensorboard: cannot write (Not a directory)")
 
 
 def test_tensorboard_leaves_no_empty_files_on_a_full_disk(tmp_path, disk):
     told = []
-    writer = GuardedWriter("tensorboard", lambda: TensorBoardWriter(tmp_path / "tb"), tell=told.append)
+    writer = GuardedWriter(
+        "tensorboard", lambda: TensorBoardWriter(tmp_path / "tb"), tell=told.append
+    )
     disk(0)
     for step in range(5):
         writer.write_scalars(step, {"loss": 0.0})

@@ -1,4 +1,6 @@
-"""Runs that are killed or stopped at random moments end as if nothing had been, bit for bit; in real processes."""
+"""Runs that are killed or stopped at random moments end as if nothing had been, bit for
+bit; in real processes.
+"""
 
 import itertools
 import json
@@ -34,7 +36,10 @@ def launch(tmp_path_factory):
     text = text.replace('"checkpoint_every": 10', f'"checkpoint_every": {EVERY}')
     config = tiny.config_file(text, folder)
     averages = "--config.training.averages=('power:0.1',)"
-    env = {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    env = {
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
 
     def start(workdir, processes=1, launcher=(), **more):
         words = (*launcher, "train", f"--workdir={workdir}", f"--config={config}", averages)
@@ -51,7 +56,9 @@ def uninterrupted(launch, tmp_path_factory):
 
 
 def state_in(workdir):
-    """The last checkpoint: parameters, averages, the state of the optimizer, and how many batches were read."""
+    """The last checkpoint: parameters, averages, the state of the optimizer, and how
+    many batches were read.
+    """
     experiment = build(ConfigDict(json.loads((workdir / "config.json").read_text())))
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         assert checkpoints.latest_step() == STEPS
@@ -62,11 +69,15 @@ def state_in(workdir):
 def rows_in(workdir):
     """The metrics of every step but for how fast it was."""
     rows = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
-    return [{name: value for name, value in row.items() if name not in Speed.METRICS} for row in rows]
+    return [
+        {name: value for name, value in row.items() if name not in Speed.METRICS} for row in rows
+    ]
 
 
 def assert_same_run(workdir, expected):
-    pairs = zip(jax.tree.leaves(state_in(workdir)), jax.tree.leaves(state_in(expected)), strict=True)
+    pairs = zip(
+        jax.tree.leaves(state_in(workdir)), jax.tree.leaves(state_in(expected)), strict=True
+    )
     for ours, theirs in pairs:
         np.testing.assert_array_equal(ours, theirs)
     assert rows_in(workdir) == rows_in(expected)
@@ -124,7 +135,9 @@ def stop_at_random(processes, random):
 
 
 @pytest.mark.parametrize(("processes", "stops"), [(1, 12), (2, 8)])
-def test_sigterm_at_random_moments_changes_no_bit(launch, uninterrupted, tmp_path, processes, stops):
+def test_sigterm_at_random_moments_changes_no_bit(
+    launch, uninterrupted, tmp_path, processes, stops
+):
     random, told = np.random.default_rng(processes), 0
     for _ in range(stops):
         running = launch(tmp_path, processes=processes)
@@ -142,13 +155,16 @@ def test_sigterm_at_random_moments_changes_no_bit(launch, uninterrupted, tmp_pat
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_sigterm_while_the_step_is_compiled(launch, tmp_path, processes):
-    running = launch(tmp_path, processes=processes, JAX_ENABLE_COMPILATION_CACHE="false", JAX_LOG_COMPILES="1")
+    running = launch(
+        tmp_path, processes=processes, JAX_ENABLE_COMPILATION_CACHE="false", JAX_LOG_COMPILES="1"
+    )
     for process in running:
         assert any("Compiling jit(steps)" in line for line in process.stderr)
     stop_at_random(running, np.random.default_rng(0))
     texts = [process.stderr.read() for process in running]
     finished(running, code=75)
-    # Of several, each tells its wish after the first step, and all know it after the second.
+    # Of several, each tells its wish after the first step, and all know it after the
+    # second.
     assert f"stopped by SIGTERM at step {processes} of {STEPS}: saved in" in texts[0]
     assert steps_saved(tmp_path) == {processes}
 

@@ -36,12 +36,17 @@ def test_it_is_free_again_after_the_block_and_after_an_error(tmp_path):
 def test_a_holder_that_does_not_say_who_it_is_holds_it_all_the_same(tmp_path):
     with held(tmp_path):
         (tmp_path / "run.lock.json").write_text("{")
-        with pytest.raises(HeldError, match="is being written by another process: "), held(tmp_path):
+        with (
+            pytest.raises(HeldError, match="is being written by another process: "),
+            held(tmp_path),
+        ):
             pass
 
 
 def test_a_killed_process_holds_nothing(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
     with process:
         assert process.stdout is not None and process.stdout.readline() == "held\n"
         with pytest.raises(HeldError, match=f"process {process.pid} on "), held(tmp_path):

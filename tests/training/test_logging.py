@@ -90,13 +90,21 @@ def events(directory):
 def test_tensorboard_gets_scalars_and_pictures_and_forgets_on_rewinding(tmp_path):
     writer = TensorBoardWriter(tmp_path)
     writer.write_scalars(5, {"loss": jnp.float32(0.5)})
-    writer.write_images(5, {"samples": np.zeros((4, 4, 3), np.uint8), "gray": jnp.full((4, 4, 1), 0.5)})
+    writer.write_images(
+        5, {"samples": np.zeros((4, 4, 3), np.uint8), "gray": jnp.full((4, 4, 1), 0.5)}
+    )
     writer.close()
     assert events(tmp_path) == [(5, "loss"), (5, "samples"), (5, "gray")]
     writer.rewind(3)
     writer.write_scalars(4, {"loss": 0.25})
     writer.close()
-    assert sorted(events(tmp_path)) == [(4, "loss"), (4, "start"), (5, "gray"), (5, "loss"), (5, "samples")]
+    assert sorted(events(tmp_path)) == [
+        (4, "loss"),
+        (4, "start"),
+        (5, "gray"),
+        (5, "loss"),
+        (5, "samples"),
+    ]
 
 
 def test_several_writers_get_the_same(tmp_path):

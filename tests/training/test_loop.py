@@ -59,7 +59,11 @@ def train_in(toy):
                 log_every=3,
                 writer=writer,
                 evaluation=Evaluation(
-                    every=4, step=toy.eval_step(), loader=toy.held_out, key=jax.random.key(1), num_batches=2
+                    every=4,
+                    step=toy.eval_step(),
+                    loader=toy.held_out,
+                    key=jax.random.key(1),
+                    num_batches=2,
                 ),
                 hooks=tuple(hooks),
                 stream=stream,
@@ -83,7 +87,11 @@ def curves(workdir):
 
 
 def assert_same_curves(found, expected):
-    assert found.keys() == expected.keys() == {"loss", "grad_norm", "prediction", "eval_loss", "eval_prediction"}
+    assert (
+        found.keys()
+        == expected.keys()
+        == {"loss", "grad_norm", "prediction", "eval_loss", "eval_prediction"}
+    )
     for name in expected:
         assert_identical(found[name], expected[name])
 
@@ -106,7 +114,9 @@ def reference(uninterrupted, train_in, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("num_devices", "stop_at"), [(1, 7), (8, 4), (8, 7), (8, 11)])
-def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path, train_in, reference, num_devices, stop_at):
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
+    tmp_path, train_in, reference, num_devices, stop_at
+):
     expected, whole = reference(num_devices)
 
     def interrupt(state, step):
@@ -157,7 +167,9 @@ def test_the_number_of_devices_changes_nothing_but_rounding(reference):
 def test_a_run_begun_on_eight_devices_can_end_on_one(tmp_path, train_in, reference):
     train_in(tmp_path, 8, num_steps=4)
     resumed, _ = train_in(tmp_path, 1)
-    for ours, theirs in zip(jax.tree.leaves(resumed.state), jax.tree.leaves(reference(8)[0].state), strict=True):
+    for ours, theirs in zip(
+        jax.tree.leaves(resumed.state), jax.tree.leaves(reference(8)[0].state), strict=True
+    ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
@@ -175,7 +187,8 @@ def test_the_held_out_loss_is_the_mean_over_fixed_batches_with_fixed_noise(refer
     result, workdir = reference(8)
     key = jax.random.key(1)
     losses = [
-        toy.eval_step()(result.state, toy.held_out.batch(n), jax.random.fold_in(key, n))["loss"] for n in range(2)
+        toy.eval_step()(result.state, toy.held_out.batch(n), jax.random.fold_in(key, n))["loss"]
+        for n in range(2)
     ]
     assert losses[0] != losses[1]
     np.testing.assert_allclose(curves(workdir)["eval_loss"][1][-1], np.mean(losses), rtol=1e-5)
@@ -184,14 +197,19 @@ def test_the_held_out_loss_is_the_mean_over_fixed_batches_with_fixed_noise(refer
 def test_a_complete_run_is_not_run_again(tmp_path, train_in):
     first, _ = train_in(tmp_path, num_steps=4)
     calls = []
-    again, shown = train_in(tmp_path, num_steps=4, hooks=[Hook(every=1, run=lambda state, step: calls.append(step))])
+    again, shown = train_in(
+        tmp_path, num_steps=4, hooks=[Hook(every=1, run=lambda state, step: calls.append(step))]
+    )
     assert_identical(again.state, first.state)
     assert calls == [] and "complete" in shown
 
 
 def test_hooks_see_the_state_of_their_step(tmp_path, train_in):
     seen = []
-    hooks = [Hook(every=every, run=lambda state, step: seen.append((step, int(state.step)))) for every in (2, 3)]
+    hooks = [
+        Hook(every=every, run=lambda state, step: seen.append((step, int(state.step))))
+        for every in (2, 3)
+    ]
     train_in(tmp_path, num_steps=6, hooks=hooks)
     assert seen == [(2, 2), (3, 3), (4, 4), (6, 6), (6, 6)]
 
@@ -217,11 +235,13 @@ def test_a_step_that_is_not_finite_is_left_out_and_told(tmp_path, train_in, toy)
     hooks = [Hook(every=1, run=lambda state, step: seen.update({step: jax.device_get(state)}))]
     result, shown = train_in(tmp_path, hooks=hooks, loader=spoilt(toy, {5}), log_every=1)
     assert_identical(
-        (seen[6].params, seen[6].ema_params, seen[6].opt_state), (seen[5].params, seen[5].ema_params, seen[5].opt_state)
+        (seen[6].params, seen[6].ema_params, seen[6].opt_state),
+        (seen[5].params, seen[5].ema_params, seen[5].opt_state),
     )
     assert shown.count("is left out") == 1
     assert (
-        "step 6 is left out: the loss is nan and the norm of its gradient nan, which is not finite in b first" in shown
+        "step 6 is left out: the loss is nan and the norm of its gradient nan, which is not finite "
+        "in b first" in shown
     )
     assert (int(seen[6].skipped), int(seen[7].skipped), int(result.state.position)) == (1, 0, 12)
     assert np.isnan(curves(tmp_path)["loss"][1]).tolist() == [step == 6 for step in range(1, 13)]
@@ -238,8 +258,12 @@ def test_nothing_is_saved_amid_steps_that_are_left_out(tmp_path, train_in, toy):
 
 
 @pytest.mark.parametrize("log_every", [1, 100])
-def test_a_run_that_diverges_is_taken_back_and_passes_over_the_data(tmp_path, train_in, toy, log_every):
-    """Three bad batches after the checkpoint of step 4: it goes on from there with those that come next."""
+def test_a_run_that_diverges_is_taken_back_and_passes_over_the_data(
+    tmp_path, train_in, toy, log_every
+):
+    """Three bad batches after the checkpoint of step 4: it goes on from there with
+    those that come next.
+    """
     options = {"max_skipped": 3, "log_every": log_every}
     result, shown = train_in(tmp_path, loader=spoilt(toy, {5, 6, 7}), **options)
     assert "3 updates in a row, to step 8, were left out" in shown
@@ -281,14 +305,18 @@ def test_a_run_that_diverges_for_good_stops_in_one_line(tmp_path, train_in, toy)
     assert "\n" not in line and line.startswith(
         "2 updates in a row, to step 6, were left out: at the last the loss is nan"
     )
-    assert line.endswith("not finite in b first: the last checkpoint is of step 4; try a lower learning rate")
+    assert line.endswith(
+        "not finite in b first: the last checkpoint is of step 4; try a lower learning rate"
+    )
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         assert checkpoints.steps() == [4]
     with pytest.raises(FloatingPointError, match="there is no checkpoint; try"):
         train_in(tmp_path / "other", loader=spoilt(toy, range(1000)), max_skipped=2)
 
 
-def test_does_not_wait_for_a_step_before_the_next_is_on_its_way(tmp_path, train_in, toy, monkeypatch):
+def test_does_not_wait_for_a_step_before_the_next_is_on_its_way(
+    tmp_path, train_in, toy, monkeypatch
+):
     """Where nothing is logged or saved, the metrics that are read are those of the step before."""
     events = []
     compiled = loop.compile_steps
@@ -319,7 +347,9 @@ def test_does_not_wait_for_a_step_before_the_next_is_on_its_way(tmp_path, train_
 
 
 @pytest.mark.parametrize("n_jitted_steps", [2, 4])
-def test_several_steps_in_one_dispatch_are_the_same_steps(tmp_path, train_in, reference, n_jitted_steps):
+def test_several_steps_in_one_dispatch_are_the_same_steps(
+    tmp_path, train_in, reference, n_jitted_steps
+):
     expected, whole = reference(8)
     result, _ = train_in(tmp_path, n_jitted_steps=n_jitted_steps)
     found, wanted = curves(tmp_path), curves(whole)
@@ -327,14 +357,18 @@ def test_several_steps_in_one_dispatch_are_the_same_steps(tmp_path, train_in, re
     for name in wanted:
         np.testing.assert_array_equal(found[name][0], wanted[name][0])
         np.testing.assert_allclose(found[name][1], wanted[name][1], rtol=1e-5)
-    for ours, theirs in zip(jax.tree.leaves(result.state), jax.tree.leaves(expected.state), strict=True):
+    for ours, theirs in zip(
+        jax.tree.leaves(result.state), jax.tree.leaves(expected.state), strict=True
+    ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
 
 
 def test_a_run_of_single_steps_goes_on_with_several_in_one_dispatch(tmp_path, train_in, reference):
     train_in(tmp_path, num_steps=5)
     result, _ = train_in(tmp_path, n_jitted_steps=4)
-    for ours, theirs in zip(jax.tree.leaves(result.state), jax.tree.leaves(reference(8)[0].state), strict=True):
+    for ours, theirs in zip(
+        jax.tree.leaves(result.state), jax.tree.leaves(reference(8)[0].state), strict=True
+    ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
 
 
@@ -350,7 +384,9 @@ def test_data_that_cannot_be_read_are_named(tmp_path, train_in, toy):
                 raise ValueError("photos/17.png is not a PNG or JPEG image")
             return toy.loader.batch(step, part)
 
-    with pytest.raises(OSError, match=r"^batch 6 cannot be read: photos/17.png is not a PNG or JPEG image$"):
+    with pytest.raises(
+        OSError, match=r"^batch 6 cannot be read: photos/17.png is not a PNG or JPEG image$"
+    ):
         train_in(tmp_path, loader=Broken())
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         assert checkpoints.steps() == [4]
@@ -358,7 +394,9 @@ def test_data_that_cannot_be_read_are_named(tmp_path, train_in, toy):
 
 def test_other_random_keys_are_refused(tmp_path, train_in):
     train_in(tmp_path, num_steps=4)
-    with pytest.raises(ValueError, match=r"made with the random keys threefry2x32:\[0, 7\], these are .*\[0, 8\]"):
+    with pytest.raises(
+        ValueError, match=r"made with the random keys threefry2x32:\[0, 7\], these are .*\[0, 8\]"
+    ):
         train_in(tmp_path, key=jax.random.key(8))
 
 
@@ -366,17 +404,30 @@ def test_a_checkpoint_that_does_not_come_is_a_hang(tmp_path, train_in, monkeypat
     """Here the end of the process is the end of the wait."""
     train_in(tmp_path, num_steps=4)
     restore, ended = Checkpoints.restore, threading.Event()
-    monkeypatch.setattr(Checkpoints, "restore", lambda self, *args, **kw: ended.wait(60) and restore(self, *args, **kw))
+    monkeypatch.setattr(
+        Checkpoints,
+        "restore",
+        lambda self, *args, **kw: ended.wait(60) and restore(self, *args, **kw),
+    )
     monkeypatch.setattr(loop, "Watchdog", functools.partial(Watchdog, end=ended.set))
     result, _ = train_in(tmp_path, num_steps=5, hang_timeout=0.5, hang_dump=tmp_path / "hang.txt")
-    line = f"while restoring the last checkpoint: the stacks of all threads are in {tmp_path / 'hang.txt'}\n"
+    line = (
+        "while restoring the last checkpoint: the stacks of all threads are in "
+        f"{tmp_path / 'hang.txt'}\n"
+    )
     assert int(result.state.step) == 5 and capsys.readouterr().err.endswith(line)
 
 
 def test_needs_neither_checkpoints_nor_writers_nor_evaluation(toy):
     stream = io.StringIO()
     run = TrainingRun(
-        state=toy.state(), step=toy.step(), loader=toy.loader, key=toy.key, num_steps=3, log_every=1, stream=stream
+        state=toy.state(),
+        step=toy.step(),
+        loader=toy.loader,
+        key=toy.key,
+        num_steps=3,
+        log_every=1,
+        stream=stream,
     )
     state = run.state
     result = train(run)
@@ -392,16 +443,28 @@ def test_needs_neither_checkpoints_nor_writers_nor_evaluation(toy):
         ({"log_every": 0}, "log_every must be at least 1, not 0"),
         ({"checkpoint_every": 0}, "checkpoint_every must be at least 1, not 0"),
         ({"max_skipped": 0}, "max_skipped must be at least 1, not 0"),
-        ({"n_jitted_steps": 3, "checkpoint_every": 7}, "n_jitted_steps=3 must divide checkpoint_every=7"),
+        (
+            {"n_jitted_steps": 3, "checkpoint_every": 7},
+            "n_jitted_steps=3 must divide checkpoint_every=7",
+        ),
         (
             {"n_jitted_steps": 3, "checkpoint_every": 3, "hooks": (Hook(every=4, run=print),)},
             r"divide hooks\[0\].every=4",
         ),
-        ({"loader": Loader(array=np.zeros((4, 3), np.float32), batch_size=6)}, "a batch of 6 cannot be split evenly"),
+        (
+            {"loader": Loader(array=np.zeros((4, 3), np.float32), batch_size=6)},
+            "a batch of 6 cannot be split evenly",
+        ),
     ],
 )
 def test_wrong_values_are_refused_before_anything_runs(toy, wrong, message):
-    options = {"state": toy.state(), "step": toy.step(), "loader": toy.loader, "key": toy.key, "num_steps": 3}
+    options = {
+        "state": toy.state(),
+        "step": toy.step(),
+        "loader": toy.loader,
+        "key": toy.key,
+        "num_steps": 3,
+    }
     with pytest.raises(ValueError, match=message):
         TrainingRun(**{**options, **wrong})
 
@@ -413,8 +476,12 @@ def test_wrong_intervals_of_hooks_and_evaluations(toy):
         Evaluation(every=1, step=toy.eval_step(), loader=toy.held_out, key=toy.key, num_batches=0)
 
 
-def test_noise_levels_that_no_example_has_are_not_logged_and_the_others_not_shown(tmp_path, train_in, toy):
-    """A level of NaN is a level without examples; a progress line has no room for all the others."""
+def test_noise_levels_that_no_example_has_are_not_logged_and_the_others_not_shown(
+    tmp_path, train_in, toy
+):
+    """A level of NaN is a level without examples; a progress line has no room for all
+    the others.
+    """
 
     def loss_fn(params, key, u, x):
         loss, _ = toy.loss_fn(params, key, u, x)

@@ -31,7 +31,9 @@ def test_batch_is_split_and_keeps_its_order(toy):
 
 @pytest.mark.parametrize(("size", "advice"), [(20, "take 16 or 24"), (7, "take 8"), (0, "take 8")])
 def test_uneven_batch_is_refused_with_sizes_that_would_do(size, advice):
-    with pytest.raises(ValueError, match=f"a batch of {size} cannot be split evenly over 8 devices: {advice}"):
+    with pytest.raises(
+        ValueError, match=f"a batch of {size} cannot be split evenly over 8 devices: {advice}"
+    ):
         check_batch_size(device_mesh(), size)
 
 
@@ -53,7 +55,9 @@ def test_compiled_step_donates_its_state_and_takes_plain_batches(toy):
     state = place(mesh, toy.state())
     new, _ = compile_step(toy.step(), mesh, toy.state())(state, toy.loader.batch(0), toy.key)
     assert state.params["b"].is_deleted()
-    metrics = compile_eval_step(toy.eval_step(), mesh, toy.state())(new, toy.held_out.batch(0), toy.key)
+    metrics = compile_eval_step(toy.eval_step(), mesh, toy.state())(
+        new, toy.held_out.batch(0), toy.key
+    )
     assert not new.params["b"].is_deleted()
     assert np.isfinite(metrics["loss"])
 
@@ -73,7 +77,9 @@ def test_a_step_over_other_axes_is_refused(toy):
 
 def test_who_makes_a_step_for_its_own_rows():
     assert step_axes(device_mesh()) == ("data", "fsdp")
-    assert step_axes(device_mesh(fsdp=2)) is None and step_axes(device_mesh(jax.devices()[:1])) is None
+    assert (
+        step_axes(device_mesh(fsdp=2)) is None and step_axes(device_mesh(jax.devices()[:1])) is None
+    )
 
 
 def test_one_step_of_several_is_no_loop(toy):
@@ -81,5 +87,9 @@ def test_one_step_of_several_is_no_loop(toy):
     mesh, batch = device_mesh(), toy.loader.batch(0)
     state = place(mesh, toy.state())
     one = compile_step(toy.step(), mesh, state).lower(state, batch, toy.key).as_text()
-    several = compile_steps(toy.step(), mesh, state).lower(state, shard_batches(mesh, [batch]), toy.key).as_text()
+    several = (
+        compile_steps(toy.step(), mesh, state)
+        .lower(state, shard_batches(mesh, [batch]), toy.key)
+        .as_text()
+    )
     assert several.count("stablehlo.while") == one.count("stablehlo.while")

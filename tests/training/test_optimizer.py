@@ -19,7 +19,12 @@ def updates(optimizer, grads, params):
 
 def test_equals_adam_written_out():
     lr, beta1, beta2, eps, decay, warmup, clip = 0.1, 0.8, 0.95, 1e-6, 0.2, 3, 1.0
-    grads = [np.array([3.0, 4.0]), np.array([0.1, -0.2]), np.array([-1.0, 0.5]), np.array([0.3, 0.3])]
+    grads = [
+        np.array([3.0, 4.0]),
+        np.array([0.1, -0.2]),
+        np.array([-1.0, 0.5]),
+        np.array([0.3, 0.3]),
+    ]
     x, m, v = np.array([1.0, -2.0]), np.zeros(2), np.zeros(2)
     expected = []
     for n, grad in enumerate(grads):
@@ -29,7 +34,9 @@ def test_equals_adam_written_out():
         direction = m / (1 - beta1 ** (n + 1)) / (np.sqrt(v / (1 - beta2 ** (n + 1))) + eps)
         x = x - lr * min(n / warmup, 1) * (direction + decay * x)
         expected.append(x)
-    optimizer = adam(lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=decay, warmup=warmup, grad_clip=clip)
+    optimizer = adam(
+        lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=decay, warmup=warmup, grad_clip=clip
+    )
     found = updates(optimizer, [jnp.asarray(g, jnp.float32) for g in grads], jnp.array([1.0, -2.0]))
     np.testing.assert_allclose(np.array(found), expected, rtol=1e-5)
 
@@ -37,7 +44,9 @@ def test_equals_adam_written_out():
 def test_warmup_starts_at_zero_and_no_warmup_starts_at_once():
     grad, params = [jnp.ones(2)], jnp.zeros(2)
     np.testing.assert_array_equal(updates(adam(lr=0.1, warmup=10), grad, params)[0], [0.0, 0.0])
-    np.testing.assert_allclose(updates(adam(lr=0.1, warmup=0), grad, params)[0], [-0.1, -0.1], rtol=1e-5)
+    np.testing.assert_allclose(
+        updates(adam(lr=0.1, warmup=0), grad, params)[0], [-0.1, -0.1], rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("off", [None, 0.0, -1.0])

@@ -23,7 +23,9 @@ widths = st.floats(0.01, PLAIN_MEAN)
 
 def product_of_densities(end, gamma, other_end, other_gamma):
     def integrand(t):
-        density, other = ((g + 1) / T * (t / T) ** g for T, g in ((end, gamma), (other_end, other_gamma)))
+        density, other = (
+            (g + 1) / T * (t / T) ** g for T, g in ((end, gamma), (other_end, other_gamma))
+        )
         return density * other
 
     return quad(integrand, 0.0, min(end, other_end), epsabs=0.0, epsrel=1e-10, limit=500)[0]
@@ -31,8 +33,12 @@ def product_of_densities(end, gamma, other_end, other_gamma):
 
 @given(st.floats(1.0, 50.0), widths, st.floats(1.0, 50.0), widths)
 def test_the_inner_product_is_the_integral(end, width, other_end, other_width):
-    profiles = [np.float64(value) for value in (end, gamma_of(width), other_end, gamma_of(other_width))]
-    assert inner_product(*profiles) == pytest.approx(product_of_densities(*profiles), rel=1e-6, abs=1e-250)
+    profiles = [
+        np.float64(value) for value in (end, gamma_of(width), other_end, gamma_of(other_width))
+    ]
+    assert inner_product(*profiles) == pytest.approx(
+        product_of_densities(*profiles), rel=1e-6, abs=1e-250
+    )
 
 
 def test_high_powers_of_large_steps_do_not_overflow():
@@ -56,15 +62,20 @@ def snapshots(every=EVERY):
 
 
 @pytest.mark.parametrize(("sigma_rel", "largest"), [
-    (0.04, 1e-2), (0.05, 0.0), (0.06, 3e-3), (0.07, 3e-3), (0.1, 0.0), (0.12, 3e-3), (0.15, 1e-2), (0.2, 2e-2)
+    (0.04, 1e-2), (0.05, 0.0), (0.06, 3e-3), (0.07, 3e-3), (0.1, 0.0), (0.12, 3e-3), (0.15, 1e-2),
+    (0.2, 2e-2)
 ])  # fmt: skip
 def test_the_residual_is_the_distance_of_the_profiles(sigma_rel, largest):
-    """Small between the tracked widths, and of the averages of single updates at most that of continuous time."""
+    """Small between the tracked widths, and of the averages of single updates at most
+    that of continuous time.
+    """
     steps, sigma_rels = snapshots()
     weights, residual = fit_profile(steps, sigma_rels, step=NUM_STEPS, sigma_rel=sigma_rel)
     assert residual <= largest
     (wanted,) = profiles_of([NUM_STEPS], [sigma_rel])
-    distance = np.linalg.norm(weights @ profiles_of(steps, sigma_rels) - wanted) / np.linalg.norm(wanted)
+    distance = np.linalg.norm(weights @ profiles_of(steps, sigma_rels) - wanted) / np.linalg.norm(
+        wanted
+    )
     assert 0.97 * residual <= distance <= residual + 1e-12
 
 
@@ -81,7 +92,9 @@ def test_the_weights_sum_to_one_and_more_snapshots_are_no_worse(step, sigma_rel,
 def test_the_weights_do_not_depend_on_the_unit_of_time(factor, sigma_rel):
     steps, sigma_rels = snapshots(100)
     found = fit_profile(steps, sigma_rels, step=900, sigma_rel=sigma_rel)
-    longer = fit_profile([factor * step for step in steps], sigma_rels, step=900 * factor, sigma_rel=sigma_rel)
+    longer = fit_profile(
+        [factor * step for step in steps], sigma_rels, step=900 * factor, sigma_rel=sigma_rel
+    )
     np.testing.assert_allclose(longer.weights, found.weights, atol=1e-7)
     assert longer.residual == pytest.approx(found.residual, abs=1e-6)
 
@@ -96,7 +109,9 @@ def test_a_profile_that_is_there_twice_is_no_trouble():
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A trajectory of parameters, a walk at random about a drift, with averages tracked along it."""
+    """A trajectory of parameters, a walk at random about a drift, with averages tracked
+    along it.
+    """
 
     folder: object
     params: object
@@ -122,14 +137,18 @@ def tracked(params, sigma_rel):
         average = rule.update(average, new, step)
         return average, average
 
-    return np.asarray(jax.lax.scan(update, jnp.zeros(params.shape[1]), (jnp.arange(1, NUM_STEPS + 1), params))[1])
+    return np.asarray(
+        jax.lax.scan(update, jnp.zeros(params.shape[1]), (jnp.arange(1, NUM_STEPS + 1), params))[1]
+    )
 
 
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory):
     rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("snapshots")
     drift = np.sqrt(np.linspace(0.0, 1.0, NUM_STEPS))[:, None] * rng.normal(size=(1, 60))
-    params = (rng.normal(size=(1, 60)) + drift + 0.02 * np.cumsum(rng.normal(size=(NUM_STEPS, 60)), 0)).astype("f4")
+    params = (
+        rng.normal(size=(1, 60)) + drift + 0.02 * np.cumsum(rng.normal(size=(NUM_STEPS, 60)), 0)
+    ).astype("f4")
     found = Run(folder, params, {})
     for step, width in zip(*snapshots(), strict=True):
         average = found.direct(width, step)
@@ -147,7 +166,8 @@ def flat(params):
 
 
 @pytest.mark.parametrize(
-    ("sigma_rel", "largest"), [(0.04, 3e-3), (0.06, 1e-3), (0.07, 1e-3), (0.12, 1e-3), (0.15, 1e-3), (0.2, 5e-3)]
+    ("sigma_rel", "largest"),
+    [(0.04, 3e-3), (0.06, 1e-3), (0.07, 1e-3), (0.12, 1e-3), (0.15, 1e-3), (0.2, 5e-3)],
 )
 def test_a_reconstruction_is_near_the_average_that_was_tracked(walk, sigma_rel, largest):
     found = reconstruct(walk.folder, sigma_rel=sigma_rel)
@@ -178,7 +198,9 @@ def test_the_sum_of_one_is_worth_its_while(walk):
     gamma = np.float64(gamma_of(0.2))
     gram = inner_product(ends[:, None], gammas[:, None], ends, gammas)
     free = np.linalg.solve(gram, inner_product(ends, gammas, np.float64(NUM_STEPS), gamma))
-    averages = np.array([walk.direct(width, step) for step, width in zip(steps, sigma_rels, strict=True)])
+    averages = np.array(
+        [walk.direct(width, step) for step, width in zip(steps, sigma_rels, strict=True)]
+    )
     error = walk.error(free @ averages.astype(np.float64), 0.2)
     assert walk.error(flat(reconstruct(walk.folder, sigma_rel=0.2).params), 0.2) < 0.5 * error
 
@@ -186,7 +208,10 @@ def test_the_sum_of_one_is_worth_its_while(walk):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sigma_rel": 0.3}, r"sigma_rel of an average must be at least 1e-06 and at most 0\.2887, not 0\.3"),
+        (
+            {"sigma_rel": 0.3},
+            r"sigma_rel of an average must be at least 1e-06 and at most 0\.2887, not 0\.3",
+        ),
         (
             {"sigma_rel": 0.1, "step": 1001},
             "the step must be from 1 to 1000, that of the last snapshot in .*, not 1001",
@@ -202,9 +227,15 @@ def test_what_cannot_be_reconstructed(walk, options, message):
 def test_snapshots_of_another_network_are_refused(tmp_path):
     for step, shape in ((1, 3), (2, 4)):
         facts = {"step": step, "sigma_rel": 0.1}
-        write_tensors(tmp_path / f"power_0.1_{step:08d}.safetensors", {"w": np.zeros(shape, np.float32)}, facts)
+        write_tensors(
+            tmp_path / f"power_0.1_{step:08d}.safetensors",
+            {"w": np.zeros(shape, np.float32)},
+            facts,
+        )
     with pytest.raises(ValueError, match="has a w of another shape than the snapshots before it"):
         reconstruct(tmp_path, sigma_rel=0.12)
-    write_tensors(tmp_path / "power_0.1_00000002.safetensors", {"v": np.zeros(3, np.float32)}, {**facts})
+    write_tensors(
+        tmp_path / "power_0.1_00000002.safetensors", {"v": np.zeros(3, np.float32)}, {**facts}
+    )
     with pytest.raises(ValueError, match="has other tensors than the snapshots before it"):
         reconstruct(tmp_path, sigma_rel=0.12)

@@ -1,4 +1,6 @@
-"""Networks of half-precision parameters: their averages and the moments of the optimizer are of float32."""
+"""Networks of half-precision parameters: their averages and the moments of the
+optimizer are of float32.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +52,9 @@ def after(num_steps, step, state, x):
 
 @pytest.mark.parametrize("dtype", HALVES)
 def test_an_average_over_many_updates_is_that_of_float32(dtype):
-    """Of a constant 1, from 0: ``1 - 0.9999^20000 = 0.8647``; in half precision it would stop at 0.03 and 0.25."""
+    """Of a constant 1, from 0: ``1 - 0.9999^20000 = 0.8647``; in half precision it
+    would stop at 0.03 and 0.25.
+    """
     params, optimizer = {"w": jnp.zeros(1, dtype)}, optax.sgd(0.0)
     state = init_state(params, optimizer, num_averages=1)._replace(params={"w": jnp.ones(1, dtype)})
     rules = {"ema": EMA(decay=0.9999, warmup=False), "averages": (EMA(decay=0.9999, warmup=False),)}
@@ -64,10 +68,15 @@ def test_an_average_over_many_updates_is_that_of_float32(dtype):
 
 @pytest.mark.parametrize("dtype", HALVES)
 def test_the_moments_of_adam_are_those_of_float32(dtype):
-    """Of a constant gradient 1: ``1 - 0.999^3000 = 0.950``; in bfloat16 the second moment would stop at 0.25."""
+    """Of a constant gradient 1: ``1 - 0.999^3000 = 0.950``; in bfloat16 the second
+    moment would stop at 0.25.
+    """
     optimizer = adam(lr=0.0, warmup=0, grad_clip=None)
     found = after(
-        3000, make_train_step(linear, optimizer, EMA()), init_state({"w": jnp.zeros(1, dtype)}, optimizer), [[1.0]]
+        3000,
+        make_train_step(linear, optimizer, EMA()),
+        init_state({"w": jnp.zeros(1, dtype)}, optimizer),
+        [[1.0]],
     )
     moments = optax.tree.get(found.opt_state, "ScaleByAdamState")
     assert moments.nu["w"].dtype == moments.mu["w"].dtype == jnp.float32
@@ -108,7 +117,9 @@ def test_losses_in_half_precision_are_averaged_in_float32():
     optimizer, x = optax.sgd(0.0), np.ones((1000, 1))
     x[0] = 0.0
     state = init_state({"w": jnp.ones(1, jnp.bfloat16)}, optimizer)
-    _, metrics = jax.jit(make_train_step(loss, optimizer, EMA()))(state, batch_of(x), jax.random.key(0))
+    _, metrics = jax.jit(make_train_step(loss, optimizer, EMA()))(
+        state, batch_of(x), jax.random.key(0)
+    )
     np.testing.assert_allclose([metrics["loss"], metrics["there"]], [0.999, 1.0], rtol=1e-5)
 
 
@@ -120,7 +131,9 @@ def test_float64_stays_float64():
         new, _ = jax.jit(step)(state, batch_of(np.ones((2, 2))), jax.random.key(0))
         for found in (state, new):
             arrays = (found.params, found.ema_params, found.averages, found.opt_state)
-            assert {leaf.dtype for leaf in jax.tree.leaves(arrays) if leaf.ndim} == {jnp.dtype("float64")}
+            assert {leaf.dtype for leaf in jax.tree.leaves(arrays) if leaf.ndim} == {
+                jnp.dtype("float64")
+            }
 
 
 def half_state(optimizer, dtype="bfloat16", size=(64, 64)):
@@ -129,8 +142,14 @@ def half_state(optimizer, dtype="bfloat16", size=(64, 64)):
 
 def narrowed(state, dtype):
     """As earlier versions kept it: the averages and moments in the precision of the parameters."""
-    halve = lambda leaf: (leaf * 0.7).astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf  # noqa: E731
-    parts = {"ema_params": state.ema_params, "averages": state.averages, "opt_state": state.opt_state}
+    halve = lambda leaf: (  # noqa: E731
+        (leaf * 0.7).astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+    )
+    parts = {
+        "ema_params": state.ema_params,
+        "averages": state.averages,
+        "opt_state": state.opt_state,
+    }
     return state._replace(**jax.tree.map(halve, parts))
 
 
@@ -143,22 +162,32 @@ def test_a_run_whose_averages_were_saved_in_half_precision_goes_on_in_float32(tm
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(old, config={"training": {"averages": ["power:0.1"]}})
         found = checkpoints.restore(state)
-        with pytest.raises(ValueError, match=rf"params/w is {dtype}\[64, 64\] there and float32\[64, 64\] here$"):
+        with pytest.raises(
+            ValueError, match=rf"params/w is {dtype}\[64, 64\] there and float32\[64, 64\] here$"
+        ):
             checkpoints.restore(state._replace(params=jax.tree.map(jnp.float32, state.params)))
     assert arrays_of(found) == arrays_of(state)
     for ours, theirs, like in zip(*map(jax.tree.leaves, (found, old, state)), strict=True):
         np.testing.assert_array_equal(ours, theirs.astype(ours.dtype))
         assert ours.sharding.is_equivalent_to(like.sharding, ours.ndim)
-    np.testing.assert_array_equal(restore_for_sampling(tmp_path).ema_params["w"], old.ema_params["w"])
+    np.testing.assert_array_equal(
+        restore_for_sampling(tmp_path).ema_params["w"], old.ema_params["w"]
+    )
     step = make_train_step(linear, optimizer, EMA(), averages=(PowerEMA(sigma_rel=0.1),))
-    new, _ = compile_step(step, mesh, found)(found, shard_batch(mesh, batch_of(np.ones((2, 64)))), jax.random.key(0))
+    new, _ = compile_step(step, mesh, found)(
+        found, shard_batch(mesh, batch_of(np.ones((2, 64)))), jax.random.key(0)
+    )
     assert arrays_of(new) == arrays_of(state)
 
 
 def test_a_sum_of_half_precision_snapshots_is_of_float32(tmp_path):
     for step, value in ((1, 1.0), (2, 1.0078125)):
         facts = {"step": step, "sigma_rel": 0.1}
-        write_tensors(tmp_path / f"power_0.1_{step:08d}.safetensors", {"w": jnp.full(3, value, jnp.bfloat16)}, facts)
+        write_tensors(
+            tmp_path / f"power_0.1_{step:08d}.safetensors",
+            {"w": jnp.full(3, value, jnp.bfloat16)},
+            facts,
+        )
     found = reconstruct(tmp_path, sigma_rel=0.15).params["w"]
     assert found.dtype == np.float32
     assert np.all(found.astype(jnp.bfloat16) != found)
@@ -175,7 +204,9 @@ def test_a_half_precision_network_is_trained_and_drawn_from_by_its_float32_avera
     config = tiny.config_of(tiny.TOY)
     config.model = {"name": f"{__name__}:half_mlp"}
     experiment = build(config)
-    step = make_train_step(experiment.loss_fn(train=True), experiment.optimizer, experiment.training.ema)
+    step = make_train_step(
+        experiment.loss_fn(train=True), experiment.optimizer, experiment.training.ema
+    )
     state = init_state(experiment.model.params, experiment.optimizer)
     batch = batch_of(experiment.source.train[:4])
     state, metrics = jax.jit(step)(state, batch, jax.random.key(0))

@@ -9,7 +9,12 @@ NODE = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "node[1-2]", "SLURM_LOCALID"
 
 ALONE = {
     "a laptop": {},
-    "the first process of one": {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0", "SLURM_NTASKS": "1", **NODE},
+    "the first process of one": {
+        "SLURM_STEP_NUM_TASKS": "1",
+        "SLURM_PROCID": "0",
+        "SLURM_NTASKS": "1",
+        **NODE,
+    },
     "a batch script": {"SLURM_NTASKS": "8", "SLURM_PROCID": "0", **NODE},
     "mpirun -n 1": {"OMPI_COMM_WORLD_SIZE": "1", "OMPI_COMM_WORLD_RANK": "0"},
     "a pod with a TPU of one host": {"TPU_WORKER_HOSTNAMES": "localhost", "TPU_WORKER_ID": "0"},
@@ -24,10 +29,18 @@ ALONE = {
 
 FOUND_BY_JAX = {
     "srun": {"SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "3", "SLURM_NTASKS": "8", **NODE},
-    "mpirun": {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1", "OMPI_MCA_orte_hnp_uri": "1.0;tcp://h:1"},
+    "mpirun": {
+        "OMPI_COMM_WORLD_SIZE": "2",
+        "OMPI_COMM_WORLD_RANK": "1",
+        "OMPI_MCA_orte_hnp_uri": "1.0;tcp://h:1",
+    },
     "a TPU slice on GKE": {"TPU_WORKER_HOSTNAMES": "host-0,host-1", "TPU_WORKER_ID": "1"},
     "its newer name": {"TPU_PROCESS_ADDRESSES": "host-0:8476,host-1:8476", "TPU_WORKER_ID": "1"},
-    "two slices of one host": {"TPU_WORKER_HOSTNAMES": "host", "MEGASCALE_NUM_SLICES": "2", "MEGASCALE_SLICE_ID": "1"},
+    "two slices of one host": {
+        "TPU_WORKER_HOSTNAMES": "host",
+        "MEGASCALE_NUM_SLICES": "2",
+        "MEGASCALE_SLICE_ID": "1",
+    },
 }
 
 
@@ -58,8 +71,14 @@ def test_an_address_alone_is_enough_under_a_launcher(launcher, num, index):
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"JAX_COORDINATOR_ADDRESS": "h:1"}, "JAX_NUM_PROCESSES, JAX_PROCESS_ID must be set too: several processes"),
-        ({"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}, "JAX_COORDINATOR_ADDRESS must be set too"),
+        (
+            {"JAX_COORDINATOR_ADDRESS": "h:1"},
+            "JAX_NUM_PROCESSES, JAX_PROCESS_ID must be set too: several processes",
+        ),
+        (
+            {"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"},
+            "JAX_COORDINATOR_ADDRESS must be set too",
+        ),
         (
             {"JAX_COORDINATOR_ADDRESS": "h:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "2"},
             "JAX_PROCESS_ID=2 must be at least 0 and less than JAX_NUM_PROCESSES=2",
@@ -92,7 +111,9 @@ POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "1"}
 
 @pytest.mark.parametrize(("name", "environment"), [("K8sCluster", POD), ("GceTpuCluster", {})])
 @pytest.mark.parametrize(("count", "expected"), [(1, None), (4, {})])
-def test_where_no_variable_tells_how_many_there_are_jax_is_asked(monkeypatch, name, environment, count, expected):
+def test_where_no_variable_tells_how_many_there_are_jax_is_asked(
+    monkeypatch, name, environment, count, expected
+):
     from jax._src import clusters
 
     monkeypatch.setattr(processes, "find_spec", lambda library: True)
@@ -104,14 +125,20 @@ def test_a_pod_that_may_not_ask_says_so_in_a_line(monkeypatch):
     from jax._src import clusters
 
     monkeypatch.setattr(processes, "find_spec", lambda library: True)
-    monkeypatch.setattr(clusters, "K8sCluster", Cluster(RuntimeError("Kubernetes API Error: 403 - Forbidden\nmore")))
-    with pytest.raises(ConnectionError, match=r"cannot be counted: Kubernetes API Error: 403 - Forbidden$"):
+    monkeypatch.setattr(
+        clusters, "K8sCluster", Cluster(RuntimeError("Kubernetes API Error: 403 - Forbidden\nmore"))
+    )
+    with pytest.raises(
+        ConnectionError, match=r"cannot be counted: Kubernetes API Error: 403 - Forbidden$"
+    ):
         _arguments(POD)
 
 
 def test_a_launcher_that_hides_the_address_is_answered_in_a_line(monkeypatch):
     def initialize():
-        raise ValueError("coordinator_address should be defined.")  # as jax does, in a process that has not begun
+        raise ValueError(
+            "coordinator_address should be defined."
+        )  # as jax does, in a process that has not begun
 
     monkeypatch.setattr("jax.distributed.initialize", initialize)
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")  # Open MPI 5 sets this alone

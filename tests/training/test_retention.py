@@ -12,7 +12,8 @@ class Measured(NamedTuple):
 
 def kept(retention, losses):
     checkpoints = [
-        Measured(None if loss is None else {"eval_loss": loss}, 10 * number) for number, loss in enumerate(losses)
+        Measured(None if loss is None else {"eval_loss": loss}, 10 * number)
+        for number, loss in enumerate(losses)
     ]
     stays = retention.should_preserve(checkpoints, context=None)
     return [i for i, stay in enumerate(stays) if stay]
@@ -20,7 +21,9 @@ def kept(retention, losses):
 
 def test_keeps_the_last_and_the_best():
     assert kept(Retention(keep_last=2, keep_best=1), [3.0, 1.0, 2.0, 5.0, 4.0]) == [1, 3, 4]
-    assert kept(Retention(keep_last=1, keep_best=2, best_mode="max"), [3.0, 1.0, 2.0, 5.0, 4.0]) == [3, 4]
+    assert kept(
+        Retention(keep_last=1, keep_best=2, best_mode="max"), [3.0, 1.0, 2.0, 5.0, 4.0]
+    ) == [3, 4]
     assert kept(Retention(keep_last=1, keep_best=0), [1.0, 2.0, 3.0]) == [2]
 
 

@@ -1,4 +1,6 @@
-"""The seal of a checkpoint: what has changed by one bit has another fingerprint, and what has not has the same."""
+"""The seal of a checkpoint: what has changed by one bit has another fingerprint, and
+what has not has the same.
+"""
 
 import copy
 import json
@@ -23,9 +25,21 @@ from score_sde.training.seal import (
     seal_of,
 )
 
-TREES = {"state": {"w": jnp.arange(6.0).reshape(2, 3), "step": jnp.int32(4)}, "ema_params": {"b": jnp.ones(3)}}
+TREES = {
+    "state": {"w": jnp.arange(6.0).reshape(2, 3), "step": jnp.int32(4)},
+    "ema_params": {"b": jnp.ones(3)},
+}
 CONFIG = {"sde": {"beta_min": 0.1}, "seed": 0}
-TYPES = [np.float32, np.int32, np.uint32, np.int8, np.uint8, np.bool_, np.float16, ml_dtypes.bfloat16]
+TYPES = [
+    np.float32,
+    np.int32,
+    np.uint32,
+    np.int8,
+    np.uint8,
+    np.bool_,
+    np.float16,
+    ml_dtypes.bfloat16,
+]
 
 
 def mix(x):
@@ -60,7 +74,9 @@ def test_every_bit_of_every_type_counts(dtype):
 @given(st.permutations(range(8)))
 def test_the_order_of_values_counts(order):
     values = np.arange(8, dtype=np.float32)
-    assert (fingerprints([values[list(order)]]) == fingerprints([values])) == (list(order) == list(range(8)))
+    assert (fingerprints([values[list(order)]]) == fingerprints([values])) == (
+        list(order) == list(range(8))
+    )
 
 
 def test_where_the_values_lie_does_not_count():
@@ -72,12 +88,18 @@ def test_where_the_values_lie_does_not_count():
 
 
 def test_names_types_and_shapes():
-    assert arrays_of(TREES) == {"state/w": "float32[2, 3]", "state/step": "int32[]", "ema_params/b": "float32[3]"}
+    assert arrays_of(TREES) == {
+        "state/w": "float32[2, 3]",
+        "state/step": "int32[]",
+        "ema_params/b": "float32[3]",
+    }
     assert arrays_of([(jnp.zeros(1),)]) == {"0/0": "float32[1]"}
 
 
 def test_what_was_sealed_is_whole_also_after_json():
-    seal = json.loads(json.dumps(seal_of(TREES, CONFIG, {"eval_loss": 0.5}, {"versions": {"jax": "0.10"}})))
+    seal = json.loads(
+        json.dumps(seal_of(TREES, CONFIG, {"eval_loss": 0.5}, {"versions": {"jax": "0.10"}}))
+    )
     found = check_seal(seal)
     check_arrays(found, TREES)
     check_arrays(found, {"ema_params": TREES["ema_params"]})
@@ -88,7 +110,10 @@ def test_what_was_sealed_is_whole_also_after_json():
 def test_what_has_changed_is_named():
     seal = seal_of(TREES, CONFIG, {}, {})
     with pytest.raises(DamagedError, match=r"^state/w is not what was saved$"):
-        check_arrays(seal, {**TREES, "state": {**TREES["state"], "w": TREES["state"]["w"].at[1, 1].add(1e-6)}})
+        check_arrays(
+            seal,
+            {**TREES, "state": {**TREES["state"], "w": TREES["state"]["w"].at[1, 1].add(1e-6)}},
+        )
     with pytest.raises(DamagedError, match=r"^its config is not what was saved$"):
         check_config(seal, {**CONFIG, "seed": 1})
 
@@ -97,6 +122,12 @@ def test_what_has_changed_is_named():
 def test_a_seal_that_has_changed_is_broken(key):
     seal = copy.deepcopy(seal_of(TREES, CONFIG, {}, {}))
     seal[key] = {"other": 1} if isinstance(seal[key], dict) else "0" * 64
-    for broken in (seal, {name: value for name, value in seal.items() if name != key}, None, [], "text"):
+    for broken in (
+        seal,
+        {name: value for name, value in seal.items() if name != key},
+        None,
+        [],
+        "text",
+    ):
         with pytest.raises(DamagedError, match=r"^its seal is broken$"):
             check_seal(broken)

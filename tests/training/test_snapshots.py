@@ -118,7 +118,9 @@ hook.run(TrainState(jnp.int32(2), {{}}, {{}}, (), averages=({{"w": jnp.zeros(100
 def test_snapshots_need_a_power_average(tmp_path):
     with pytest.raises(ValueError, match="snapshots are of power averages, and there is none"):
         snapshot_hook(tmp_path, (EMA(),), every=3)
-    with pytest.raises(FileNotFoundError, match=r"^no snapshots in .*: train with training\.averages, such as"):
+    with pytest.raises(
+        FileNotFoundError, match=r"^no snapshots in .*: train with training\.averages, such as"
+    ):
         find_snapshots(tmp_path / "none")
 
 
@@ -127,7 +129,8 @@ def test_a_snapshot_that_cannot_be_read_is_neither_missing_nor_damaged(tmp_path)
     path = tmp_path / "power_0.05_00000010.safetensors"
     path.symlink_to(path.name)  # a link to itself, which nobody can read
     with pytest.raises(
-        UnreadableError, match=rf"^cannot read the parameters {path}: Too many levels .*; nothing is moved"
+        UnreadableError,
+        match=rf"^cannot read the parameters {path}: Too many levels .*; nothing is moved",
     ):
         find_snapshots(tmp_path)
     with pytest.raises(FileNotFoundError), open_snapshot(tmp_path / "none.safetensors"):
@@ -139,7 +142,10 @@ def test_a_folder_that_cannot_be_listed_is_not_one_without_snapshots(tmp_path, m
         raise OSError(errno.ESTALE, "Stale file handle", str(path))
 
     monkeypatch.setattr(type(tmp_path), "iterdir", stale)
-    with pytest.raises(UnreadableError, match=f"^cannot read the folder {tmp_path}: Stale file handle: {tmp_path}; "):
+    with pytest.raises(
+        UnreadableError,
+        match=f"^cannot read the folder {tmp_path}: Stale file handle: {tmp_path}; ",
+    ):
         find_snapshots(tmp_path)
 
 
@@ -156,7 +162,10 @@ def test_a_damaged_snapshot_is_said_in_one_line(toy, tmp_path):
     "facts",
     [
         *({"step": step, "sigma_rel": 0.1} for step in (None, "3", [3], -1, 2**70, 1.5)),
-        *({"step": 3, "sigma_rel": width} for width in (None, "0.1", {}, -0.1, float("nan"), float("inf"))),
+        *(
+            {"step": 3, "sigma_rel": width}
+            for width in (None, "0.1", {}, -0.1, float("nan"), float("inf"))
+        ),
         {"step": 3},
         {},
     ],
@@ -164,7 +173,12 @@ def test_a_damaged_snapshot_is_said_in_one_line(toy, tmp_path):
 def test_a_snapshot_that_does_not_say_of_what_it_is_a_snapshot(facts, tmp_path):
     """Two with their checksums right: sorting and comparing what they say would raise anything."""
     for number, each in enumerate(({"step": 3, "sigma_rel": 0.1}, facts)):
-        write_tensors(tmp_path / f"power_0.1_{number:08}.safetensors", {"w": np.ones(3, np.float32)}, each)
+        write_tensors(
+            tmp_path / f"power_0.1_{number:08}.safetensors", {"w": np.ones(3, np.float32)}, each
+        )
     path = tmp_path / "power_0.1_00000001.safetensors"
-    with pytest.raises(ValueError, match=f"^{path} is damaged: it does not say of which step and width it is; remove"):
+    with pytest.raises(
+        ValueError,
+        match=f"^{path} is damaged: it does not say of which step and width it is; remove",
+    ):
         find_snapshots(tmp_path)

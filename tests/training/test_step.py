@@ -97,11 +97,16 @@ def test_same_update_however_it_is_run(toy, variant):
 
 def test_one_update_written_out(toy):
     batch = toy.loader.batch(0)
-    optimizer, state = optax.sgd(0.1), toy.state()._replace(opt_state=optax.sgd(0.1).init(toy.params()))
+    optimizer, state = (
+        optax.sgd(0.1),
+        toy.state()._replace(opt_state=optax.sgd(0.1).init(toy.params())),
+    )
 
     def mean_loss(params):
         key = jax.random.fold_in(toy.key, 0)
-        losses = [toy.loss_fn(params, jax.random.fold_in(key, i), 0.0, batch.x[i])[0] for i in range(8)]
+        losses = [
+            toy.loss_fn(params, jax.random.fold_in(key, i), 0.0, batch.x[i])[0] for i in range(8)
+        ]
         return sum(losses) / 8
 
     loss, grads = jax.value_and_grad(mean_loss)(toy.params())
@@ -118,13 +123,19 @@ def test_one_update_written_out(toy):
 
 @pytest.mark.parametrize(("axis_name", "backend"), [(None, "cpu"), (None, "gpu"), ("data", "gpu")])
 def test_parts_of_a_batch_accumulate_to_the_whole(toy, axis_name, backend, monkeypatch):
-    """On four devices, each with two rows of a batch of eight; and scalars that only some rows have."""
+    """On four devices, each with two rows of a batch of eight; and scalars that only
+    some rows have.
+    """
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     mesh = device_mesh(jax.devices()[:4])
     found = []
     for num_microbatches in (1, 2):
         step = make_train_step(
-            picky, toy.optimizer(), EMA(decay=0.9), axis_name=axis_name, num_microbatches=num_microbatches
+            picky,
+            toy.optimizer(),
+            EMA(decay=0.9),
+            axis_name=axis_name,
+            num_microbatches=num_microbatches,
         )
         if axis_name:
             specs = {"in_specs": (P(), P("data"), P()), "out_specs": (P(), P())}
@@ -138,7 +149,9 @@ def test_parts_of_a_batch_accumulate_to_the_whole(toy, axis_name, backend, monke
 
 
 def test_parts_take_less_memory(monkeypatch):
-    """A layer of 1,000 hidden units and 1,024 rows: in eight parts, a quarter of the memory at most."""
+    """A layer of 1,000 hidden units and 1,024 rows: in eight parts, a quarter of the
+    memory at most.
+    """
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
 
     def loss(params, key, u, x):
@@ -161,7 +174,9 @@ def test_parts_take_less_memory(monkeypatch):
 
 def picky(params, key, u, x):
     """A loss like that of the toy, with a scalar that the rows of small ``u`` lack."""
-    prediction = jnp.tanh((x + jax.random.normal(key, x.shape)) @ params["layer"]["w"]) + params["b"]
+    prediction = (
+        jnp.tanh((x + jax.random.normal(key, x.shape)) @ params["layer"]["w"]) + params["b"]
+    )
     loss = jnp.mean((prediction - x) ** 2)
     return loss * (1.0 + u), {"large": jnp.where(u > 0.3, u, jnp.nan)}
 
@@ -181,7 +196,9 @@ def test_frozen_parameters_reach_the_loss_and_stay(toy):
         state, metrics = step(state, shard_batch(mesh, toy.loader.batch(0)), toy.key)
         assert (state.params["w"], state.frozen["w"]) == (wanted, 3.0)
     assert metrics["loss"] == 0.5 * 1.5**2
-    held_out = make_eval_step(with_frozen)(state._replace(ema_params={"w": 1.0}), toy.loader.batch(0), toy.key)
+    held_out = make_eval_step(with_frozen)(
+        state._replace(ema_params={"w": 1.0}), toy.loader.batch(0), toy.key
+    )
     assert held_out["loss"] == 2.0
 
 
@@ -189,11 +206,15 @@ def test_several_averages_are_kept_beside_the_one_to_sample_with(toy):
     rules = (PowerEMA(sigma_rel=0.1), EMA(decay=0.5, warmup=False))
     mesh, optimizer = device_mesh(), toy.optimizer()
     state = place(mesh, init_state(toy.params(), optimizer, num_averages=2))
-    step = compile_step(make_train_step(toy.loss_fn, optimizer, EMA(decay=0.9), averages=rules), mesh, state)
+    step = compile_step(
+        make_train_step(toy.loss_fn, optimizer, EMA(decay=0.9), averages=rules), mesh, state
+    )
     expected = tuple(jax.tree.map(jnp.copy, toy.params()) for _ in rules)
     for n in range(NUM_STEPS):
         state, _ = step(state, shard_batch(mesh, toy.loader.batch(n)), toy.key)
-        expected = tuple(rule.update(old, state.params, n + 1) for rule, old in zip(rules, expected, strict=True))
+        expected = tuple(
+            rule.update(old, state.params, n + 1) for rule, old in zip(rules, expected, strict=True)
+        )
     assert_close(state.averages, expected)
     plain, _ = on_mesh(toy, jax.device_count())
     assert_close(state._replace(averages=()), plain, rtol=1e-6)
@@ -219,7 +240,9 @@ def test_evaluation_uses_the_average_and_the_same_noise_at_any_step(toy):
     state, batch = toy.state(), toy.held_out.batch(0)
     evaluate = jax.jit(make_eval_step(toy.loss_fn))
     expected = evaluate(state, batch, toy.key)
-    changed = state._replace(params=jax.tree.map(lambda x: x + 1, state.params), step=state.step + 5)
+    changed = state._replace(
+        params=jax.tree.map(lambda x: x + 1, state.params), step=state.step + 5
+    )
     assert_close(evaluate(changed, batch, toy.key), expected, rtol=0)
     averaged = state._replace(ema_params=changed.params)
     assert evaluate(averaged, batch, toy.key)["loss"] != expected["loss"]
@@ -239,14 +262,18 @@ def test_one_trace_for_all_steps(toy):
 
 
 def quantiles(params, key, u, x):
-    """The number of each of eight rows, as scalars of their own; the first row's alone is not NaN."""
+    """The number of each of eight rows, as scalars of their own; the first row's alone
+    is not NaN.
+    """
     values = {f"u{k}": jnp.where(jnp.floor(8 * u) == k, u, jnp.nan) for k in range(8)}
     return params["w"] * u, {**values, "nowhere": jnp.nan * u}
 
 
 @pytest.mark.parametrize("axis_name", [None, "data"])
 def test_every_batch_has_one_number_in_each_equal_part(toy, axis_name):
-    """And a scalar that only some rows have is averaged over those, NaN where none has it; on any devices."""
+    """And a scalar that only some rows have is averaged over those, NaN where none has
+    it; on any devices.
+    """
     params = {"w": jnp.ones(())}
     optimizer = optax.sgd(0.0)
     state = toy.state()._replace(params=params, ema_params=params, opt_state=optimizer.init(params))
@@ -267,15 +294,25 @@ def test_every_batch_has_one_number_in_each_equal_part(toy, axis_name):
 
 @pytest.mark.slow
 def test_a_network_in_bfloat16_is_trained_in_float32():
-    """Its products have half the bytes; parameters, averages, and the state of the optimizer do not lose a bit."""
+    """Its products have half the bytes; parameters, averages, and the state of the
+    optimizer do not lose a bit.
+    """
     config = tiny.config_of(tiny.DIGITS)
     config.model.dtype = "bfloat16"
     experiment = build(config)
-    step = make_train_step(experiment.loss_fn(train=True), experiment.optimizer, experiment.training.ema)
+    step = make_train_step(
+        experiment.loss_fn(train=True), experiment.optimizer, experiment.training.ema
+    )
     state = init_state(experiment.model.params, experiment.optimizer)
     batch = Loader(array=experiment.source.train, batch_size=4).batch(0)
-    program, (new, metrics) = jax.make_jaxpr(step, return_shape=True)(state, batch, jax.random.key(0))
+    program, (new, metrics) = jax.make_jaxpr(step, return_shape=True)(
+        state, batch, jax.random.key(0)
+    )
     products = [line for line in str(program).splitlines() if "= conv_general_dilated" in line]
     assert products and all("bf16[" in line for line in products)
-    floating = [leaf.dtype for leaf in jax.tree.leaves((new, metrics)) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    floating = [
+        leaf.dtype
+        for leaf in jax.tree.leaves((new, metrics))
+        if jnp.issubdtype(leaf.dtype, jnp.floating)
+    ]
     assert set(floating) == {jnp.dtype("float32")}

@@ -1,4 +1,6 @@
-"""One run on any devices of any number of processes: the same batches, losses, parameters and samples."""
+"""One run on any devices of any number of processes: the same batches, losses,
+parameters and samples.
+"""
 
 import functools
 
@@ -30,7 +32,10 @@ def on_one(tmp_path_factory):
 def differences(found, expected):
     """Between two runs, relative to the largest value of each array."""
     pairs = {"samples": (found.samples, expected.samples)}
-    pairs |= {f"state {number}": pair for number, pair in enumerate(zip(found.state, expected.state, strict=True))}
+    pairs |= {
+        f"state {number}": pair
+        for number, pair in enumerate(zip(found.state, expected.state, strict=True))
+    }
     pairs |= {name: (found.metrics[name], values) for name, values in expected.metrics.items()}
     largest = {name: np.abs(theirs).max() or 1.0 for name, (_, theirs) in pairs.items()}
     return {
@@ -42,13 +47,21 @@ def differences(found, expected):
 def assert_same(found, expected):
     np.testing.assert_array_equal(found.batches, expected.batches)
     assert found.metrics.keys() == expected.metrics.keys()
-    wrong = {name: value for name, value in differences(found, expected).items() if not value <= TOLERANCE}
+    wrong = {
+        name: value
+        for name, value in differences(found, expected).items()
+        if not value <= TOLERANCE
+    }
     assert not wrong
 
 
 @pytest.mark.parametrize(
     ("name", "num_devices", "fsdp"),
-    [*((name, number, 1) for name in ("toy", "digits") for number in (2, 4, 8)), ("toy", 4, 4), ("digits", 8, 2)],
+    [
+        *((name, number, 1) for name in ("toy", "digits") for number in (2, 4, 8)),
+        ("toy", 4, 4),
+        ("digits", 8, 2),
+    ],
 )
 def test_devices(name, num_devices, fsdp, on_one, tmp_path):
     record(name, tmp_path, num_devices=num_devices, fsdp=fsdp)

@@ -24,7 +24,9 @@ def write(writer, steps, *, at=0):
     for step in steps:
         writer.write_scalars(step, {"loss": jnp.float32(step), "lr": 0.5})
         writer.write_scalars(step, {"eval_loss": np.nan, "loss_at_log_snr_+0.69": 1.0})
-    writer.write_images(steps[-1], {"samples": np.full((4, 4, 1), 0.5), "colours": np.zeros((4, 4, 3), np.uint8)})
+    writer.write_images(
+        steps[-1], {"samples": np.full((4, 4, 1), 0.5), "colours": np.zeros((4, 4, 3), np.uint8)}
+    )
     writer.flush()
     writer.close()
 
@@ -33,11 +35,16 @@ def test_ids_are_kept_side_by_side_and_a_damaged_file_counts_as_empty(tmp_path):
     ids = RunIds(tmp_path / "trackers.json")
     assert ids.find("wandb") is None
     assert ids.keep("wandb", "abc") == "abc" and ids.keep("mlflow", "def") == "def"
-    assert ids.find("wandb") == "abc" and json.loads(ids.path.read_text()) == {"wandb": "abc", "mlflow": "def"}
+    assert ids.find("wandb") == "abc" and json.loads(ids.path.read_text()) == {
+        "wandb": "abc",
+        "mlflow": "def",
+    }
     ids.path.write_text('{"wandb": "ab')
     assert ids.find("wandb") is None
     assert [file.name for file in tmp_path.iterdir()] == ["trackers.json"]
-    assert ids.keep("wandb", "ghi") == "ghi" and json.loads(ids.path.read_text()) == {"wandb": "ghi"}
+    assert ids.keep("wandb", "ghi") == "ghi" and json.loads(ids.path.read_text()) == {
+        "wandb": "ghi"
+    }
     assert (tmp_path / "trackers.json.damaged").read_text() == '{"wandb": "ab'
 
 
@@ -68,13 +75,28 @@ def test_wandb_offline_goes_on_in_the_same_run(tmp_path, monkeypatch):
     runs = sorted((tmp_path / "wandb").glob(f"offline-run-*-{run_id}*"))
     assert len(runs) == 2
     records = [record for run in runs for record in finished_wandb_records(run)]
-    last = {item.key or item.nested_key[0]: item.value_json for record in records for item in record.history.item}
-    assert json.loads(last["loss"]) == 3.0 and {"lr", "eval_loss", "samples", "colours"} <= last.keys()
-    steps = [json.loads(item.value_json) for record in records for item in record.history.item if item.key == "_step"]
-    nested = [item for record in records for item in record.history.item if item.nested_key == ["_step"]]
+    last = {
+        item.key or item.nested_key[0]: item.value_json
+        for record in records
+        for item in record.history.item
+    }
+    assert (
+        json.loads(last["loss"]) == 3.0 and {"lr", "eval_loss", "samples", "colours"} <= last.keys()
+    )
+    steps = [
+        json.loads(item.value_json)
+        for record in records
+        for item in record.history.item
+        if item.key == "_step"
+    ]
+    nested = [
+        item for record in records for item in record.history.item if item.nested_key == ["_step"]
+    ]
     assert steps + [json.loads(item.value_json) for item in nested] == [1, 2, 3]
     assert {item.key for record in records for item in record.run.config.update} >= CONFIG.keys()
-    assert len(list((tmp_path / "wandb").glob("offline-run-*/files/media/images/samples_*.png"))) == 2
+    assert (
+        len(list((tmp_path / "wandb").glob("offline-run-*/files/media/images/samples_*.png"))) == 2
+    )
 
 
 def finished_wandb_records(run):
@@ -122,8 +144,15 @@ def test_mlflow_goes_on_in_the_same_run_and_has_no_step_twice(tmp_path, monkeypa
     assert run.info.status == "FINISHED" and run.data.params["model.name"] == "mlp"
     assert run.data.params["optim.lr"] == "0.0002"
     history = client.get_metric_history(run.info.run_id, "loss")
-    assert [(point.step, point.value) for point in history] == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
-    assert all(np.isnan(point.value) for point in client.get_metric_history(run.info.run_id, "eval_loss"))
+    assert [(point.step, point.value) for point in history] == [
+        (1, 1.0),
+        (2, 2.0),
+        (3, 3.0),
+        (4, 4.0),
+    ]
+    assert all(
+        np.isnan(point.value) for point in client.get_metric_history(run.info.run_id, "eval_loss")
+    )
     assert "loss_at_log_snr__0.69" in run.data.metrics  # MLflow allows no plus
     (saved,) = (tmp_path / "mlflow").rglob("config.json")
     assert json.loads(saved.read_text()) == changed
@@ -147,7 +176,12 @@ def test_trackio_goes_on_in_the_same_run_and_has_no_step_twice(tmp_path, trackio
     write(TrackioWriter(tmp_path, CONFIG), [3, 4], at=2)
     name = json.loads((tmp_path / "trackers.json").read_text())["trackio"]
     logs = SQLiteStorage.get_logs("score_sde", name)
-    assert [(log["step"], log["loss"]) for log in logs if "loss" in log] == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
+    assert [(log["step"], log["loss"]) for log in logs if "loss" in log] == [
+        (1, 1.0),
+        (2, 2.0),
+        (3, 3.0),
+        (4, 4.0),
+    ]
     assert [log["step"] for log in logs if "samples" in log] == [3, 4]
     assert SQLiteStorage.get_run_config("score_sde", name)["model"]["name"] == "mlp"
 
@@ -157,9 +191,13 @@ def test_trackio_goes_on_in_the_same_run_and_has_no_step_twice(tmp_path, trackio
     [
         (
             "tensorbord",
-            "unknown training.trackers 'tensorbord', did you mean 'tensorboard'?; known: tensorboard,",
+            "unknown training.trackers 'tensorbord', did you mean 'tensorboard'?; known: "
+            "tensorboard,",
         ),
-        ("no_such_module:Name", "training.trackers 'no_such_module:Name': no module 'no_such_module'"),
+        (
+            "no_such_module:Name",
+            "training.trackers 'no_such_module:Name': no module 'no_such_module'",
+        ),
     ],
 )
 def test_an_unknown_tracker_is_refused_before_anything_is_made(tmp_path, name, words):
@@ -173,7 +211,10 @@ def test_a_missing_library_is_refused_with_a_hint(tmp_path, monkeypatch, name):
     monkeypatch.setattr("score_sde.training.writers.find_spec", lambda library: None)
     with pytest.raises(ValueError) as raised:
         make_writers([name], tmp_path, {})
-    assert str(raised.value) == f"training.trackers: {name} needs the extra {name}: pip install 'score-sde[{name}]'"
+    assert (
+        str(raised.value)
+        == f"training.trackers: {name} needs the extra {name}: pip install 'score-sde[{name}]'"
+    )
 
 
 def test_json_lines_are_always_written_and_nothing_before_the_first_call(tmp_path):
@@ -200,7 +241,9 @@ def test_a_writer_of_ones_own(tmp_path, monkeypatch):
 
 @real
 @pytest.mark.parametrize("name", ["wandb", "mlflow", "trackio"])
-def test_trackers_in_the_background_end_with_the_run(tmp_path, monkeypatch, capsys, trackio_folder, name):
+def test_trackers_in_the_background_end_with_the_run(
+    tmp_path, monkeypatch, capsys, trackio_folder, name
+):
     pytest.importorskip(name)
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
@@ -217,6 +260,8 @@ def test_a_server_that_is_not_there_is_told_of(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     told = []
     write(make_writers(["mlflow"], tmp_path, CONFIG, tell=told.append), [1, 2])
-    assert told[0].startswith("mlflow: cannot write (") and told[0].endswith("trying again every 300 s")
+    assert told[0].startswith("mlflow: cannot write (") and told[0].endswith(
+        "trying again every 300 s"
+    )
     assert told[1:] == ["mlflow: 5 writes are lost"]
     assert len(read_scalars(tmp_path / "metrics.jsonl")["loss"][0]) == 2

@@ -1,4 +1,6 @@
-"""A checkpoint that cannot be read is not damaged: one line, nothing moved, and it is resumed from later."""
+"""A checkpoint that cannot be read is not damaged: one line, nothing moved, and it is
+resumed from later.
+"""
 
 import errno
 import os
@@ -18,7 +20,8 @@ from score_sde.training import Checkpoints, newest_config, restore_for_sampling
 from score_sde.training.seal import DamagedError
 from score_sde.unreadable import UnreadableError
 
-# Arrays are read in many threads: where one read fails, the others answer to a loop that is gone.
+# Arrays are read in many threads: where one read fails, the others answer to a loop
+# that is gone.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
@@ -26,18 +29,23 @@ pytestmark = [
 ]
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-ON_LINUX = pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file that answers EIO is needed")
+ON_LINUX = pytest.mark.skipif(
+    not Path("/proc/self/mem").exists(), reason="a file that answers EIO is needed"
+)
 NOBODY = 65534
 
 BOUND_METHOD = (
-    "Encountered error while reading array index: (slice(0, 2, 1),). See full TensorStore details: <bound method"
+    "Encountered error while reading array index: (slice(0, 2, 1),). See full "
+    "TensorStore details: <bound method"
 )
 
 
 def state_at(toy, step):
     """Large enough that orbax puts the arrays into files of their own, and not into its index."""
     params = {"big": np.arange(3000, dtype=np.float32) + step}
-    return toy.state()._replace(step=jnp.int32(step), params=params, ema_params=params, opt_state=())
+    return toy.state()._replace(
+        step=jnp.int32(step), params=params, ema_params=params, opt_state=()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +55,9 @@ def saved(toy):
         Path(name).chmod(0o755)
         with Checkpoints(Path(name) / "saved") as checkpoints:
             for step in (10, 20):
-                checkpoints.save(state_at(toy, step), config={"a": 1}, metrics={"eval_loss": 1.0 / step})
+                checkpoints.save(
+                    state_at(toy, step), config={"a": 1}, metrics={"eval_loss": 1.0 / step}
+                )
         yield Path(name) / "saved"
 
 
@@ -84,7 +94,8 @@ def check_unreadable(folder, target, reason):
     """Neither a run nor sampling takes an older checkpoint, and nothing is touched."""
     before, notes = listing(folder), []
     line = (
-        rf"^cannot read the checkpoint {folder}/20: [^<>]*{reason}[^<>]*; nothing is moved or removed, run again once"
+        rf"^cannot read the checkpoint {folder}/20: [^<>]*{reason}[^<>]*; nothing is moved or "
+        r"removed, run again once"
     )
     with pytest.raises(UnreadableError, match=line), Checkpoints(folder) as checkpoints:
         checkpoints.restore(target, note=notes.append)
@@ -99,7 +110,9 @@ INJECTED = {
     "EIO": OSError(errno.EIO, "Input/output error", "file"),
     "EMFILE": OSError(errno.EMFILE, "Too many open files", "file"),
     "memory": MemoryError(),
-    "tensorstore": ValueError('RESOURCE_EXHAUSTED: Error reading local file "/d/1": Too many open files'),
+    "tensorstore": ValueError(
+        'RESOURCE_EXHAUSTED: Error reading local file "/d/1": Too many open files'
+    ),
     "jax": jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 80 bytes."),
 }
 
@@ -112,7 +125,11 @@ def test_an_error_of_the_system_is_no_damage(name, part, folder, target, monkeyp
             raise Exception(BOUND_METHOD) from INJECTED[name]
         raise INJECTED[name]
 
-    reason = {"memory": "not enough memory", "jax": "not enough memory for 80 bytes", "tensorstore": "Too many open"}
+    reason = {
+        "memory": "not enough memory",
+        "jax": "not enough memory for 80 bytes",
+        "tensorstore": "Too many open",
+    }
     with monkeypatch.context() as patch:
         patch.setattr(ocp.PyTreeCheckpointHandler, part, fail)
         check_unreadable(folder, target, reason.get(name) or INJECTED[name].strerror)
@@ -121,7 +138,9 @@ def test_an_error_of_the_system_is_no_damage(name, part, folder, target, monkeyp
 
 
 @ON_LINUX
-@pytest.mark.parametrize("name", ["seal/metadata", "config/metadata", "state/_METADATA", "ema_params/manifest.ocdbt"])
+@pytest.mark.parametrize(
+    "name", ["seal/metadata", "config/metadata", "state/_METADATA", "ema_params/manifest.ocdbt"]
+)
 def test_a_file_that_can_be_opened_and_not_read(name, folder, target):
     path = folder / "20" / name
     path.unlink()
@@ -135,7 +154,15 @@ def test_a_file_that_can_be_opened_and_not_read(name, folder, target):
 
 @AS_ROOT
 @pytest.mark.parametrize(
-    "name", ["", "seal/metadata", "ema_params/ocdbt.process_0", "ema_params/_METADATA", "ema_params/d", "config"]
+    "name",
+    [
+        "",
+        "seal/metadata",
+        "ema_params/ocdbt.process_0",
+        "ema_params/_METADATA",
+        "ema_params/d",
+        "config",
+    ],
 )
 def test_a_file_of_another_user_is_no_damage(name, folder, target):
     """The case of the report: readable by root alone, and read by another user."""
@@ -153,7 +180,8 @@ def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(folder, target):
     with another_user():
         for read in (Checkpoints, newest_config, restore_for_sampling):
             with pytest.raises(
-                UnreadableError, match=f"^cannot read the folder {folder}: Permission denied: {folder};"
+                UnreadableError,
+                match=f"^cannot read the folder {folder}: Permission denied: {folder};",
             ):
                 read(folder)
     folder.chmod(0o777)
@@ -166,7 +194,10 @@ def test_metrics_that_cannot_be_read_are_not_written_over(name, folder):
     """Else the best checkpoint would not be known as one, and be removed in its turn."""
     (folder / "10" / name).chmod(0o600)
     before = listing(folder)
-    with another_user(), pytest.raises(UnreadableError, match=f"the checkpoint {folder}/10: Permission denied: "):
+    with (
+        another_user(),
+        pytest.raises(UnreadableError, match=f"the checkpoint {folder}/10: Permission denied: "),
+    ):
         Checkpoints(folder)
     assert listing(folder) == before
     with Checkpoints(folder) as checkpoints:
@@ -178,10 +209,15 @@ def test_damaged_metrics_are_kept_beside_those_of_the_seal(folder):
     path.write_text("{torn")
     with Checkpoints(folder) as checkpoints:
         assert checkpoints.best_step() == 20
-    assert path.read_text() == '{"eval_loss": 0.1}' and path.with_name("metrics.damaged").read_text() == "{torn"
+    assert (
+        path.read_text() == '{"eval_loss": 0.1}'
+        and path.with_name("metrics.damaged").read_text() == "{torn"
+    )
 
 
-def test_an_older_checkpoint_that_cannot_be_read_keeps_the_damaged_newest_where_it_is(folder, target, monkeypatch):
+def test_an_older_checkpoint_that_cannot_be_read_keeps_the_damaged_newest_where_it_is(
+    folder, target, monkeypatch
+):
     """It is not known whether the run can go on: nothing is moved before that."""
     (folder / "20" / "seal" / "metadata").unlink()
     with monkeypatch.context() as patch, Checkpoints(folder) as checkpoints:
@@ -203,11 +239,15 @@ def no_memory(*args, **kwargs):
 def test_bytes_that_are_wrong_are_damage_still(folder, target):
     (folder / "20" / "ema_params" / "_METADATA").write_text("{")
     notes = []
-    with pytest.raises(DamagedError, match=f"^cannot read the checkpoint {folder}/20, remove it .*: it is no JSON$"):
+    with pytest.raises(
+        DamagedError, match=f"^cannot read the checkpoint {folder}/20, remove it .*: it is no JSON$"
+    ):
         restore_for_sampling(folder)
     with Checkpoints(folder) as checkpoints:
         assert checkpoints.restore(target, note=notes.append).step == 10
-    assert notes == [f"the checkpoint {folder}/20 is damaged: it is no JSON: moved to {folder}/damaged/20"]
+    assert notes == [
+        f"the checkpoint {folder}/20 is damaged: it is no JSON: moved to {folder}/damaged/20"
+    ]
 
 
 PROGRAM = """

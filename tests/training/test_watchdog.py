@@ -27,7 +27,8 @@ def test_it_says_what_hangs_and_where(tmp_path):
         assert barked.ended.wait(20)
     [line] = barked.lines
     assert line.startswith(
-        "no progress for 0 s while waiting for the data of step 7: the stacks of all threads are in "
+        "no progress for 0 s while waiting for the data of step 7: the stacks of all threads are "
+        "in "
     )
     assert "test_it_says_what_hangs_and_where" in (tmp_path / "stacks.txt").read_text()
 
@@ -64,6 +65,8 @@ with Watchdog(0.5) as watchdog:
     watchdog.beat("sleeping")
     time.sleep(60)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 75
     assert "no progress for" in done.stderr and 'File "<string>", line 6' in done.stderr

@@ -1,4 +1,6 @@
-"""Full disks, folders that are gone: training goes on and says so, or stops in one line; what was whole stays so."""
+"""Full disks, folders that are gone: training goes on and says so, or stops in one
+line; what was whole stays so.
+"""
 
 import builtins
 import errno
@@ -30,13 +32,21 @@ NUM_STEPS = 8
 def toy_run(toy, **options):
     """Eight steps of the toy on one device."""
     mesh = device_mesh(jax.devices()[:1])
-    parts = {"state": toy.state(), "step": toy.step(), "loader": toy.loader, "key": toy.key, "mesh": mesh}
+    parts = {
+        "state": toy.state(),
+        "step": toy.step(),
+        "loader": toy.loader,
+        "key": toy.key,
+        "mesh": mesh,
+    }
     return TrainingRun(num_steps=NUM_STEPS, **parts, **options)
 
 
 @pytest.fixture
 def train_in(toy):
-    """Trains eight steps with a checkpoint every two; returns the final state, the error, and what was shown."""
+    """Trains eight steps with a checkpoint every two; returns the final state, the
+    error, and what was shown.
+    """
 
     def run_it(folder, actions=None, writer=None, **options):
         stream = io.StringIO()
@@ -79,7 +89,10 @@ def assert_same(found, wanted):
 @pytest.fixture
 def small_files():
     """Lets no file grow beyond 100 bytes while it is on, as on a disk that is full."""
-    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before, handler = (
+        resource.getrlimit(resource.RLIMIT_FSIZE),
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+    )
 
     def switch(on):
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]) if on else before)
@@ -96,7 +109,9 @@ def test_training_goes_on_while_the_disk_is_full_and_saves_when_there_is_room(
     state, error, shown = train_in(tmp_path, actions)
     assert error is None
     assert_same(state, expected)
-    assert "is not saved (File too large): the last checkpoint is of step 2; training goes on" in shown
+    assert (
+        "is not saved (File too large): the last checkpoint is of step 2; training goes on" in shown
+    )
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.steps()[-1] == NUM_STEPS
         assert_same(checkpoints.restore(state), expected)
@@ -107,7 +122,9 @@ def test_a_disk_that_stays_full_stops_the_run_in_one_line_and_the_next_run_goes_
 ):
     state, error, _ = train_in(tmp_path, {2: lambda: small_files(True)})
     small_files(False)
-    assert state is None and error.startswith("step 8 is not saved (File too large): the last checkpoint is of step 2")
+    assert state is None and error.startswith(
+        "step 8 is not saved (File too large): the last checkpoint is of step 2"
+    )
     assert "\n" not in error
     state, error, shown = train_in(tmp_path)
     assert "found a checkpoint of step 2" in shown and error is None
@@ -119,7 +136,9 @@ def test_too_little_room_is_seen_before_anything_is_written(tmp_path, train_in, 
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10))
     _, error, shown = train_in(tmp_path / "run")
     assert "step 2 is not saved (a checkpoint takes 212 bytes and 10 are free in" in shown
-    assert error.startswith("step 8 is not saved (a checkpoint takes") and error.endswith("no checkpoint")
+    assert error.startswith("step 8 is not saved (a checkpoint takes") and error.endswith(
+        "no checkpoint"
+    )
     assert list((tmp_path / "run").iterdir()) == []
 
 
@@ -137,7 +156,10 @@ def test_a_file_in_the_place_of_the_folder_is_said(tmp_path, train_in):
         (tmp_path / "run").write_text("not a folder")
 
     _, error, shown = train_in(tmp_path / "run", {3: replace_it})
-    assert f"step 4 is not saved (File exists: {tmp_path / 'run'})" in shown and "training goes on" in shown
+    assert (
+        f"step 4 is not saved (File exists: {tmp_path / 'run'})" in shown
+        and "training goes on" in shown
+    )
     assert error.startswith(f"step 8 is not saved (File exists: {tmp_path / 'run'})")
 
 
@@ -148,7 +170,11 @@ class Failing:
         self.original, self.left, self.folder, self.failed = original, number, str(folder), False
 
     def __call__(self, *args, **kwargs):
-        if args and isinstance(args[0], (str, os.PathLike)) and os.fspath(args[0]).startswith(self.folder):
+        if (
+            args
+            and isinstance(args[0], (str, os.PathLike))
+            and os.fspath(args[0]).startswith(self.folder)
+        ):
             self.left -= 1
             if self.left == 0:
                 self.failed = True
@@ -171,7 +197,9 @@ CALLS = {
 
 
 def fail_once(folder, train_in, expected, monkeypatch, name, number):
-    """Whether the call was made so often; afterwards, however the run ended, the next one ends as it should."""
+    """Whether the call was made so often; afterwards, however the run ended, the next
+    one ends as it should.
+    """
     writer = JsonLinesWriter(folder / "metrics.jsonl")
     module, attribute = CALLS[name]
     failing = Failing(getattr(module, attribute), number, folder / "checkpoints")
@@ -194,10 +222,16 @@ def fail_once(folder, train_in, expected, monkeypatch, name, number):
 
 
 def waiting_threads():
-    """Those in which orbax writes, ten seconds later; a process does not end before they do, or give up in minutes."""
+    """Those in which orbax writes, ten seconds later; a process does not end before
+    they do, or give up in minutes.
+    """
     deadline = time.monotonic() + 10.0
     while True:
-        found = [thread for thread in threading.enumerate() if type(thread).__name__ == "_SignalingThread"]
+        found = [
+            thread
+            for thread in threading.enumerate()
+            if type(thread).__name__ == "_SignalingThread"
+        ]
         if not found or time.monotonic() > deadline:
             return found
         time.sleep(0.05)
@@ -215,5 +249,7 @@ def test_an_error_at_any_call_loses_nothing(tmp_path, train_in, expected, monkey
 
 
 @pytest.mark.parametrize(("name", "number"), [("mkdir", 3), ("rename", 2)])
-def test_an_error_at_one_call_loses_nothing(tmp_path, train_in, expected, monkeypatch, name, number):
+def test_an_error_at_one_call_loses_nothing(
+    tmp_path, train_in, expected, monkeypatch, name, number
+):
     assert fail_once(tmp_path, train_in, expected, monkeypatch, name, number)

@@ -1,4 +1,5 @@
-"""NCSN with the averaged parameters of NCSNv2 on CelebA 64 x 64: technique 5 of Song and Ermon 2020 alone.
+"""NCSN with the averaged parameters of NCSNv2 on CelebA 64 x 64: technique 5 of Song
+and Ermon 2020 alone.
 
 score-sde train --config=configs/ve/ncsn/celeba_5.py --workdir=runs/ve_ncsn_celeba_5
 """
@@ -10,4 +11,6 @@ from score_sde.configs import paper
 
 def get_config() -> ConfigDict:
     """The published experiment of this name."""
-    return paper.ncsn(paper.celeba(), sigma_max=1.0, num_scales=10, snr=0.316, steps=100, ema_decay=0.999)
+    return paper.ncsn(
+        paper.celeba(), sigma_max=1.0, num_scales=10, snr=0.316, steps=100, ema_decay=0.999
+    )

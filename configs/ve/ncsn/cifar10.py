@@ -10,4 +10,6 @@ from score_sde.configs import paper
 
 def get_config() -> ConfigDict:
     """The published experiment of this name."""
-    return paper.ncsn(paper.cifar10(), sigma_max=1.0, num_scales=10, snr=0.316, steps=100, ema_decay=0.0)
+    return paper.ncsn(
+        paper.cifar10(), sigma_max=1.0, num_scales=10, snr=0.316, steps=100, ema_decay=0.0
+    )

@@ -1,4 +1,5 @@
-"""NCSN with all of NCSNv2 but its network on CIFAR-10: techniques 1, 2, 4 and 5 of Song and Ermon 2020.
+"""NCSN with all of NCSNv2 but its network on CIFAR-10: techniques 1, 2, 4 and 5 of Song
+and Ermon 2020.
 
 score-sde train --config=configs/ve/ncsn/cifar10_1245.py --workdir=runs/ve_ncsn_cifar10_1245
 """
@@ -10,4 +11,6 @@ from score_sde.configs import paper
 
 def get_config() -> ConfigDict:
     """The published experiment of this name."""
-    return paper.ncsn(paper.cifar10(), sigma_max=50.0, num_scales=232, snr=0.176, steps=5, ema_decay=0.999)
+    return paper.ncsn(
+        paper.cifar10(), sigma_max=50.0, num_scales=232, snr=0.176, steps=5, ema_decay=0.999
+    )

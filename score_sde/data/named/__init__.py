@@ -1,4 +1,6 @@
-"""The data sets of the published experiments, read from disk in the forms in which they are distributed."""
+"""The data sets of the published experiments, read from disk in the forms in which they
+are distributed.
+"""
 
 from score_sde.data.named.celeba import celeba
 from score_sde.data.named.cifar import cifar10

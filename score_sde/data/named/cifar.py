@@ -18,29 +18,38 @@ REMEDY = "unpack cifar-10-binary.tar.gz there (the binary version)"
 
 
 def cifar10(path: Place = None, *, image_size: int = SIDE) -> DataSource:
-    """Return CIFAR-10: 50,000 images to train on and 10,000 held out, 32 × 32 RGB, with their 10 classes as labels.
+    """Return CIFAR-10: 50,000 images to train on and 10,000 held out, 32 × 32 RGB, with
+    their 10 classes as labels.
 
-    ``path`` has the files ``data_batch_1.bin`` to ``data_batch_5.bin`` and ``test_batch.bin``, or the folder
-    ``cifar-10-batches-bin`` with them. Another ``image_size`` is that of `score_sde.data.crops.plain`.
+    ``path`` has the files ``data_batch_1.bin`` to ``data_batch_5.bin`` and
+    ``test_batch.bin``, or the folder ``cifar-10-batches-bin`` with them. Another
+    ``image_size`` is that of `score_sde.data.crops.plain`.
 
     Raises:
         FileNotFoundError: where they are not there, with what to do.
-        ValueError: where a file is damaged, or there is only the python version, whose files are pickled.
+        ValueError: where a file is damaged, or there is only the python version, whose
+            files are pickled.
     """
     place = place_of("cifar10", path)
     files = files_by_name(place)
     if "data_batch_1.bin" not in files and "data_batch_1" in files:
         raise ValueError(
-            f"{files['data_batch_1'].parent} is the python version of CIFAR-10, whose pickled files could run code and "
+            f"{files['data_batch_1'].parent} is the python version of CIFAR-10, whose pickled "
+            "files could run code and "
             "are never read: take the binary version, cifar-10-binary.tar.gz"
         )
     for name in (*TRAIN_FILES, TEST_FILE):
         if name not in files:
-            raise missing(f"CIFAR-10 ({name})" if files.keys() & {*TRAIN_FILES} else "CIFAR-10", place, REMEDY)
+            raise missing(
+                f"CIFAR-10 ({name})" if files.keys() & {*TRAIN_FILES} else "CIFAR-10", place, REMEDY
+            )
     parts = [_read_batch(files[name]) for name in (*TRAIN_FILES, TEST_FILE)]
     for name, (images, _) in zip((*TRAIN_FILES, TEST_FILE), parts, strict=True):
         if len(images) != len(parts[0][0]):
-            raise ValueError(f"{files[name]} has {len(images)} images where {TRAIN_FILES[0]} has {len(parts[0][0])}")
+            raise ValueError(
+                f"{files[name]} has {len(images)} images where {TRAIN_FILES[0]} has "
+                f"{len(parts[0][0])}"
+            )
     return DataSource(
         train=crops.plain_all(np.concatenate([images for images, _ in parts[:-1]]), image_size),
         test=crops.plain_all(parts[-1][0], image_size),
@@ -53,10 +62,18 @@ def cifar10(path: Place = None, *, image_size: int = SIDE) -> DataSource:
 def _read_batch(file: Path) -> tuple[UInt8[np.ndarray, "n 32 32 3"], Int[np.ndarray, " n"]]:
     content = np.frombuffer(file.read_bytes(), np.uint8)
     if not content.size or content.size % RECORD:
-        raise ValueError(f"{file} is cut off or damaged: {content.size} bytes are not whole images of {RECORD} bytes")
+        raise ValueError(
+            f"{file} is cut off or damaged: {content.size} bytes are not whole images of {RECORD} "
+            "bytes"
+        )
     records = content.reshape(-1, RECORD)
     labels = records[:, 0].astype(np.int32)
     if labels.max() > 9:
         bad = int(np.argmax(labels > 9))
-        raise ValueError(f"{file} is damaged: image {bad} has the class {labels[bad]}, which is not one of 0 to 9")
-    return np.ascontiguousarray(records[:, 1:].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)), labels
+        raise ValueError(
+            f"{file} is damaged: image {bad} has the class {labels[bad]}, which is not one of 0 to "
+            "9"
+        )
+    return np.ascontiguousarray(
+        records[:, 1:].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
+    ), labels

@@ -1,4 +1,6 @@
-"""CRC-32C (Castagnoli), the checksum of TFRecords, in NumPy: an image of 256 × 256 takes three milliseconds."""
+"""CRC-32C (Castagnoli), the checksum of TFRecords, in NumPy: an image of 256 × 256
+takes three milliseconds.
+"""
 
 from functools import cache
 
@@ -29,10 +31,11 @@ def _of_few(data: bytes | memoryview) -> int:
 
 
 def _of_many(data: bytes | memoryview) -> int:
-    """The register after all bytes, by halving: that of two blocks is that of the first, moved on, xor the second.
+    """The register after all bytes, by halving: that of two blocks is that of the
+    first, moved on, xor the second.
 
-    The register is linear in the bytes and what starts with zeros has that of the rest, so blocks of equal length are
-    put together at once, level by level.
+    The register is linear in the bytes and what starts with zeros has that of the rest,
+    so blocks of equal length are put together at once, level by level.
     """
     stored = np.concatenate([np.frombuffer(_START, np.uint8), np.frombuffer(data, np.uint8)])
     stored = stored if not len(stored) % 2 else np.concatenate([np.zeros(1, np.uint8), stored])
@@ -71,7 +74,9 @@ def _pair_table() -> UInt32[np.ndarray, "65536"]:
 
 @cache
 def _moves(length: int) -> tuple[UInt32[np.ndarray, "65536"], UInt32[np.ndarray, "65536"]]:
-    """Tables of where ``length`` more zero bytes take the lower and the upper half of a register."""
+    """Tables of where ``length`` more zero bytes take the lower and the upper half of a
+    register.
+    """
     if length == 1:
         halves = np.arange(65536, dtype=np.uint32)
         return tuple(_table()[half & 0xFF] ^ half >> 8 for half in (halves, halves << 16))  # type: ignore[return-value]

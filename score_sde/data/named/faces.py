@@ -14,18 +14,21 @@ from score_sde.data.source import DataSource
 
 
 def ffhq(path: Place = None, *, image_size: int = 256, num_test: int = 10_000) -> DataSource:
-    """Return FFHQ: 70,000 faces of which the last ``num_test`` are held out; images are read when they are asked for.
+    """Return FFHQ: 70,000 faces of which the last ``num_test`` are held out; images are
+    read when they are asked for.
 
-    ``path`` has a file ``…-r08.tfrecords`` for an ``image_size`` of 256 (``-r10`` for 1024), or is such a file; or it
-    is a folder of pictures, whose sides are ``image_size`` or 2, 4, 8 … times that, as `score_sde.data.crops.halved`
-    takes them. Pictures are in the order of their names, records in that of the file.
+    ``path`` has a file ``…-r08.tfrecords`` for an ``image_size`` of 256 (``-r10`` for
+    1024), or is such a file; or it is a folder of pictures, whose sides are
+    ``image_size`` or 2, 4, 8 … times that, as `score_sde.data.crops.halved` takes them.
+    Pictures are in the order of their names, records in that of the file.
 
-    ``num_test=0`` trains on all images and evaluates on the same ones, as the published code does.
+    ``num_test=0`` trains on all images and evaluates on the same ones, as the published
+    code does.
 
     Raises:
         FileNotFoundError: where there is neither, with what to do.
-        ValueError: where the records are damaged or of another size, or no image is left to train on; for a damaged
-            image, when it is read.
+        ValueError: where the records are damaged or of another size, or no image is
+            left to train on; for a damaged image, when it is read.
     """
     return _source("FFHQ", place_of("ffhq", path), image_size, num_test)
 
@@ -46,7 +49,10 @@ def _source(title: str, place: Path, image_size: int, num_test: int) -> DataSour
         raise missing(f"{title} at {image_size} × {image_size}", place, remedy)
     num_train = len(examples) - num_test
     if num_test < 0 or num_train < 1:
-        raise ValueError(f"num_test must be from 0 to {len(examples) - 1} for the {len(examples)} images of {place}")
+        raise ValueError(
+            f"num_test must be from 0 to {len(examples) - 1} for the {len(examples)} images of "
+            f"{place}"
+        )
     order = np.arange(len(examples))
     test = examples if num_test == 0 else selected(examples, order[num_train:])
     return DataSource(train=selected(examples, order[:num_train]), test=test, num_levels=256)
@@ -59,7 +65,9 @@ def _record_file(place: Path, image_size: int) -> Path | None:
     suffix = _suffix(image_size)
     found = sorted(file for file in files_within(place, 2) if file.name.endswith(suffix))
     if len(found) > 1:
-        raise ValueError(f"{place} has {len(found)} files {suffix}: name one of them, as {found[0]}")
+        raise ValueError(
+            f"{place} has {len(found)} files {suffix}: name one of them, as {found[0]}"
+        )
     return found[0] if found else None
 
 
@@ -74,8 +82,12 @@ def _lazy_records(path: Path, image_size: int) -> LazyExamples:
     def read(row: int) -> np.ndarray:
         image = records.image(row)
         if image.shape != (image_size, image_size, 3):
-            found, wanted = (" × ".join(map(str, shape)) for shape in (image.shape, (image_size, image_size, 3)))
-            raise ValueError(f"{path} has images of {found} where image_size={image_size} takes {wanted}")
+            found, wanted = (
+                " × ".join(map(str, shape)) for shape in (image.shape, (image_size, image_size, 3))
+            )
+            raise ValueError(
+                f"{path} has images of {found} where image_size={image_size} takes {wanted}"
+            )
         return image
 
     read(0)  # another size is told now rather than while training

@@ -15,15 +15,20 @@ from score_sde.data.source import DataSource
 
 SIDE = 28
 SPLITS = ("train", "t10k")
-REMEDY = "put train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte there"
+REMEDY = (
+    "put train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
+    "t10k-labels-idx1-ubyte there"
+)
 FASHION_OF_DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 
 def mnist(path: Place = None, *, image_size: int = SIDE) -> DataSource:
-    """Return MNIST: 60,000 handwritten digits to train on and 10,000 held out, 28 × 28 grey, with their labels.
+    """Return MNIST: 60,000 handwritten digits to train on and 10,000 held out, 28 × 28
+    grey, with their labels.
 
-    ``path`` has ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and the two of ``t10k``, or these with
-    ``.gz``. Another ``image_size`` is that of `score_sde.data.crops.plain`.
+    ``path`` has ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and the two of
+    ``t10k``, or these with ``.gz``. Another ``image_size`` is that of
+    `score_sde.data.crops.plain`.
 
     Raises:
         FileNotFoundError: where they are not there, with what to do.
@@ -35,12 +40,18 @@ def mnist(path: Place = None, *, image_size: int = SIDE) -> DataSource:
 def fashion_mnist(path: Place = None, *, image_size: int = SIDE) -> DataSource:
     """Return Fashion-MNIST, 10 kinds of clothes (Xiao et al. 2017), in everything else as `mnist`.
 
-    Without a ``path`` it is also found where Debian's package ``dataset-fashion-mnist`` installs it.
+    Without a ``path`` it is also found where Debian's package ``dataset-fashion-mnist``
+    installs it.
     """
     place = place_of("fashion_mnist", path)
     if path is None and not place.exists() and FASHION_OF_DEBIAN.exists():
         place = FASHION_OF_DEBIAN
-    return _source("Fashion-MNIST", place, image_size, f"install Debian's package dataset-fashion-mnist, or {REMEDY}")
+    return _source(
+        "Fashion-MNIST",
+        place,
+        image_size,
+        f"install Debian's package dataset-fashion-mnist, or {REMEDY}",
+    )
 
 
 def _source(title: str, place: Path, image_size: int, remedy: str) -> DataSource:
@@ -48,7 +59,11 @@ def _source(title: str, place: Path, image_size: int, remedy: str) -> DataSource
     arrays = []
     for split in SPLITS:
         for kind, dimensions in (("images", 3), ("labels", 1)):
-            names = [f"{split}-{kind}{dot}idx{dimensions}-ubyte{zipped}" for dot in "-." for zipped in ("", ".gz")]
+            names = [
+                f"{split}-{kind}{dot}idx{dimensions}-ubyte{zipped}"
+                for dot in "-."
+                for zipped in ("", ".gz")
+            ]
             file = next((files[name] for name in names if name in files), None)
             if file is None:
                 raise missing(title, place, remedy)
@@ -67,20 +82,27 @@ def _source(title: str, place: Path, image_size: int, remedy: str) -> DataSource
 
 
 def _read_idx(file: Path, dimensions: int) -> UInt8[np.ndarray, "..."]:
-    """The array of a file: two zero bytes, the type (8: uint8), the number of dimensions, each as 4 bytes, the data."""
+    """The array of a file: two zero bytes, the type (8: uint8), the number of
+    dimensions, each as 4 bytes, the data.
+    """
     try:
         content = unzipped(file) if file.suffix == ".gz" else file.read_bytes()
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{file} is cut off or damaged ({type(error).__name__}: {error})") from error
+        raise ValueError(
+            f"{file} is cut off or damaged ({type(error).__name__}: {error})"
+        ) from error
     start = 4 + 4 * dimensions
     if content[:4] != bytes([0, 0, 8, dimensions]) or len(content) < start:
-        raise ValueError(f"{file} is damaged: it is no IDX file of bytes in {dimensions} dimensions")
+        raise ValueError(
+            f"{file} is damaged: it is no IDX file of bytes in {dimensions} dimensions"
+        )
     shape = np.frombuffer(content, ">u4", dimensions, offset=4).tolist()
     if len(content) != start + math.prod(shape):
         sizes = " × ".join(map(str, shape))
         raise ValueError(
-            f"{file} is cut off or damaged: {len(content) - start} bytes of data where {sizes} are promised"
+            f"{file} is cut off or damaged: {len(content) - start} bytes of data where {sizes} are "
+            "promised"
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

@@ -1,13 +1,17 @@
-"""The records of an LMDB database, as the archives of LSUN hold it, read by their place in the file.
+"""The records of an LMDB database, as the archives of LSUN hold it, read by their place
+in the file.
 
-LMDB's own library maps the file into memory and trusts what it finds: a file that is damaged or cut off, or a disk that
-fails, ends the process. Here each of these is an error with a name.
+LMDB's own library maps the file into memory and trusts what it finds: a file that is
+damaged or cut off, or a disk that fails, ends the process. Here each of these is an
+error with a name.
 
-The format is that of LMDB 0.9 on machines of 64 bits, little-endian. A page begins with its number (8 bytes), a field
-without meaning, flags, and the ends of its two halves (2 bytes each): the places of its nodes, which grow from the
-front, and the nodes, which grow from the back. A node is the low and high half of a number, flags, and the length of
-its key (2 bytes each), the key, and the value. In a branch the number and the flags are the page of a child; in a leaf
-the number is the length of the value, which lies on pages of its own where the flags say so.
+The format is that of LMDB 0.9 on machines of 64 bits, little-endian. A page begins with
+its number (8 bytes), a field without meaning, flags, and the ends of its two halves (2
+bytes each): the places of its nodes, which grow from the front, and the nodes, which
+grow from the back. A node is the low and high half of a number, flags, and the length
+of its key (2 bytes each), the key, and the value. In a branch the number and the flags
+are the page of a child; in a leaf the number is the length of the value, which lies on
+pages of its own where the flags say so.
 """
 
 import os
@@ -19,7 +23,11 @@ import numpy as np
 
 from score_sde.data.inflation import allowed
 
-_HEADER, _NODE, _META = struct.Struct("<QHHHH"), struct.Struct("<HHHH"), struct.Struct("<IIQQIHH5QIHH5QQQ")
+_HEADER, _NODE, _META = (
+    struct.Struct("<QHHHH"),
+    struct.Struct("<HHHH"),
+    struct.Struct("<IIQQIHH5QIHH5QQQ"),
+)
 _MAGIC, _VERSION, _EMPTY = 0xBEEFC0DE, 1, 2**64 - 1
 _BRANCH, _LEAF, _OVERFLOW = 1, 2, 4
 _SEVERAL_VALUES = 4
@@ -48,7 +56,8 @@ class Database(NamedTuple):
         keys: bytes.
         places: where each value begins in the file.
         sizes: how many bytes each value has.
-        pages: the page that each value begins on, where it has pages of its own; else 0.
+        pages: the page that each value begins on, where it has pages of its own; else
+            0.
     """
 
     path: Path
@@ -70,7 +79,9 @@ class Database(NamedTuple):
             found = os.pread(stream.fileno(), head + size, place - head)
         if len(found) != head + size:
             raise DamagedDatabaseError("the file ends before it does")
-        if page and (_HEADER.unpack_from(found)[0] != page or _HEADER.unpack_from(found)[2] != _OVERFLOW):
+        if page and (
+            _HEADER.unpack_from(found)[0] != page or _HEADER.unpack_from(found)[2] != _OVERFLOW
+        ):
             raise DamagedDatabaseError(f"page {page} is not what it should be")
         return found[head:]
 
@@ -96,8 +107,13 @@ class _Walk:
             raise DamagedDatabaseError(f"its pages cannot have {first.page_size} bytes")
         # Of the two, the one that was written last.
         self._meta_page = max(first, self._meta(first.page_size, 1))
-        if (self._meta_page.page_size, self._meta_page.flags & _SEVERAL_VALUES) != (first.page_size, 0):
-            raise DamagedDatabaseError("its keys may have several values, or its pages differ in size")
+        if (self._meta_page.page_size, self._meta_page.flags & _SEVERAL_VALUES) != (
+            first.page_size,
+            0,
+        ):
+            raise DamagedDatabaseError(
+                "its keys may have several values, or its pages differ in size"
+            )
         self._page_size = first.page_size
         self._seen = bytearray(self._end // self._page_size)
 
@@ -120,8 +136,12 @@ class _Walk:
             else:
                 raise DamagedDatabaseError(f"page {number} is no page of keys")
         if len(keys) != self._meta_page.entries:
-            raise DamagedDatabaseError(f"it has {len(keys)} records, and should have {self._meta_page.entries}")
-        if max(map(len, keys), default=0) * len(keys) > allowed(self._end):  # one long key would make all as long
+            raise DamagedDatabaseError(
+                f"it has {len(keys)} records, and should have {self._meta_page.entries}"
+            )
+        if max(map(len, keys), default=0) * len(keys) > allowed(
+            self._end
+        ):  # one long key would make all as long
             raise DamagedDatabaseError("its keys take more room than its file")
         places, sizes, pages = np.array(numbers, np.int64).reshape(-1, 3).T
         return Database(self._path, np.array(keys, np.bytes_), places, sizes, pages)
@@ -140,7 +160,9 @@ class _Walk:
         return _Meta(fields[21], fields[4], fields[13], fields[18], fields[19])
 
     def _page(self, number: int) -> tuple[int, bytes, tuple[int, ...]]:
-        """A page of keys that was not read before: its flags, its bytes, and where its nodes begin."""
+        """A page of keys that was not read before: its flags, its bytes, and where its
+        nodes begin.
+        """
         if not 1 < number < len(self._seen) or self._seen[number]:
             raise DamagedDatabaseError(f"page {number} is not where it should be")
         self._seen[number] = 1
@@ -169,5 +191,7 @@ class _Walk:
         (own,) = struct.unpack_from("<Q", page, start)
         value = own * self._page_size + _HEADER.size
         if not 1 < own < len(self._seen) or value + size > self._end:
-            raise DamagedDatabaseError(f"the file ends before the value of a record on page {number}")
+            raise DamagedDatabaseError(
+                f"the file ends before the value of a record on page {number}"
+            )
         return key, (value, size, own)

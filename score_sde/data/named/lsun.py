@@ -15,11 +15,13 @@ SPLITS = ("train", "val")
 
 
 def lsun(path: Place = None, *, category: str, image_size: int = 256) -> DataSource:
-    """Return a category of LSUN, such as ``bedroom`` or ``church_outdoor``; images are read when they are asked for.
+    """Return a category of LSUN, such as ``bedroom`` or ``church_outdoor``; images are
+    read when they are asked for.
 
-    ``path`` has the folders ``CATEGORY_train`` and ``CATEGORY_val`` of pictures, or ``CATEGORY_train_lmdb`` and
-    ``CATEGORY_val_lmdb`` as the archives hold them. The 300 images for validation are held out, as in the published
-    code. The images are those of `score_sde.data.crops.lsun`.
+    ``path`` has the folders ``CATEGORY_train`` and ``CATEGORY_val`` of pictures, or
+    ``CATEGORY_train_lmdb`` and ``CATEGORY_val_lmdb`` as the archives hold them. The 300
+    images for validation are held out, as in the published code. The images are those
+    of `score_sde.data.crops.lsun`.
 
     Raises:
         FileNotFoundError: where they are not there, with what to do.
@@ -37,7 +39,9 @@ def _examples(place: Path, category: str, split: str, image_size: int) -> LazyEx
     if names := picture_names(pictures):
         return lazy_pictures(pictures, names, crops.lsun, image_size)
     raise missing(
-        f"LSUN {category}", place, f"unpack {database.name}.zip there, or export it to pictures in {pictures}"
+        f"LSUN {category}",
+        place,
+        f"unpack {database.name}.zip there, or export it to pictures in {pictures}",
     )
 
 

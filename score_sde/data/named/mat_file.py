@@ -1,6 +1,8 @@
-"""Arrays of numbers in MATLAB's files of level 5 (MAT-File Format, The MathWorks), and nothing else.
+"""Arrays of numbers in MATLAB's files of level 5 (MAT-File Format, The MathWorks), and
+nothing else.
 
-The sizes that a file states are checked against its own size before memory is allocated; SciPy does not check them.
+The sizes that a file states are checked against its own size before memory is
+allocated; SciPy does not check them.
 """
 
 import struct
@@ -14,11 +16,35 @@ import numpy as np
 from score_sde.data.inflation import check_unfolded
 
 _HEADER, _MATRIX, _COMPRESSED = 128, 14, 15
-_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+_TYPES = {
+    1: "i1",
+    2: "u1",
+    3: "i2",
+    4: "u2",
+    5: "i4",
+    6: "u4",
+    7: "f4",
+    9: "f8",
+    12: "i8",
+    13: "u8",
+}
 """The types in which numbers are stored, by their codes there."""
 
-_CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
-"""The types of arrays, by the codes of their classes; others are texts, cells, structures, objects."""
+_CLASSES = {
+    6: "f8",
+    7: "f4",
+    8: "i1",
+    9: "u1",
+    10: "i2",
+    11: "u2",
+    12: "i4",
+    13: "u4",
+    14: "i8",
+    15: "u8",
+}
+"""The types of arrays, by the codes of their classes; others are texts, cells,
+structures, objects.
+"""
 
 _COMPLEX = 0x0800
 _NAMES = 4096
@@ -36,7 +62,8 @@ def read_mat(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
     """The arrays of a file by their names, of the ``wanted`` names that it has; others are skipped.
 
     Raises:
-        ValueError: in one line, where the file is damaged, of another level, or such an array is none of real numbers.
+        ValueError: in one line, where the file is damaged, of another level, or such an
+            array is none of real numbers.
         OSError: where it cannot be read.
     """
     data = path.read_bytes()
@@ -71,7 +98,9 @@ def _array(element: _Element, wanted: Collection[str], num_bytes: int) -> dict[s
 def _unfolded(data: memoryview, size: int) -> bytes:
     stream = zlib.decompressobj()
     found = stream.decompress(data, size)
-    if stream.decompress(stream.unconsumed_tail, 1) or not stream.eof:  # by which zlib reads its checksum
+    if (
+        stream.decompress(stream.unconsumed_tail, 1) or not stream.eof
+    ):  # by which zlib reads its checksum
         raise ValueError("it is cut off, or longer than it says")
     return found
 

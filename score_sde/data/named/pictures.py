@@ -1,8 +1,10 @@
-"""Pictures in files, read one at a time as the published code reads them: in RGB, and not turned by EXIF.
+"""Pictures in files, read one at a time as the published code reads them: in RGB, and
+not turned by EXIF.
 
-JPEG images are decoded by the accurate inverse cosine transform, as everywhere else. TensorFlow, with which the
-published experiments read them, takes the fast one unless it is told otherwise: its pixels are those of here up to a
-few levels (up to 4, and 1 in the mean, for a noisy image of quality 90).
+JPEG images are decoded by the accurate inverse cosine transform, as everywhere else.
+TensorFlow, with which the published experiments read them, takes the fast one unless it
+is told otherwise: its pixels are those of here up to a few levels (up to 4, and 1 in
+the mean, for a noisy image of quality 90).
 """
 
 import os
@@ -19,7 +21,9 @@ from score_sde.data.picture_files import converted, opened_picture
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 2**25
-"""Pixels of a picture, for it is resized in double precision; those of these data sets have a million at most."""
+"""Pixels of a picture, for it is resized in double precision; those of these data sets
+have a million at most.
+"""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -30,15 +34,21 @@ Crop = Callable[..., UInt8[np.ndarray, "s s c"]]
 def lazy_images(
     count: int, image_size: int, read: Callable[[int], np.ndarray], name: Callable[[int], str]
 ) -> LazyExamples:
-    """Square images of one size in RGB, each read whenever it is asked for, and called ``name(row)`` in errors."""
+    """Square images of one size in RGB, each read whenever it is asked for, and called
+    ``name(row)`` in errors.
+    """
     check_options(image_size)
     shape = (count, image_size, image_size, 3)
     return LazyExamples(shape=shape, dtype=np.dtype(np.uint8), read=read, name=name)
 
 
 def lazy_pictures(root: Path, names: Sequence[str], crop: Crop, image_size: int) -> LazyExamples:
-    """The pictures of these names below ``root``, each decoded and cropped whenever it is asked for."""
-    stored = np.array([os.fsencode(name) for name in names])  # three million names in a tenth of a gigabyte
+    """The pictures of these names below ``root``, each decoded and cropped whenever it
+    is asked for.
+    """
+    stored = np.array(
+        [os.fsencode(name) for name in names]
+    )  # three million names in a tenth of a gigabyte
 
     def file(row: int) -> Path:
         return root / os.fsdecode(bytes(stored[row]))
@@ -50,10 +60,12 @@ def lazy_pictures(root: Path, names: Sequence[str], crop: Crop, image_size: int)
 
 
 def picture_names(root: Path) -> list[str]:
-    """The names below ``root`` of all pictures in it and in the folders below, sorted; hidden ones are skipped.
+    """The names below ``root`` of all pictures in it and in the folders below, sorted;
+    hidden ones are skipped.
 
     Raises:
-        OSError: where one of the folders cannot be listed: without its pictures it would be another data set.
+        OSError: where one of the folders cannot be listed: without its pictures it
+            would be another data set.
     """
     found = []
     for folder, names in walked(root, hidden=False):

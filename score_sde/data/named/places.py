@@ -1,4 +1,6 @@
-"""Where the data sets that have a name are looked for, and the line that says how one gets there."""
+"""Where the data sets that have a name are looked for, and the line that says how one
+gets there.
+"""
 
 import os
 from pathlib import Path
@@ -6,7 +8,9 @@ from pathlib import Path
 from score_sde.data.listing import files_within
 
 ROOT_VARIABLE = "SCORE_SDE_DATA"
-"""The environment variable with the folder of all data sets; ``~/data/score_sde`` where there is none."""
+"""The environment variable with the folder of all data sets; ``~/data/score_sde`` where
+there is none.
+"""
 
 Place = str | Path | None
 """The folder of a data set; None for that of its name below the folder of all."""
@@ -24,11 +28,14 @@ def place_of(name: str, path: Place) -> Path:
 
 def missing(title: str, place: Path, remedy: str) -> FileNotFoundError:
     """The error that says in one line how to prepare a data set."""
-    return FileNotFoundError(f"no {title} in {place}: {remedy}, or name another folder: --config.data.path=FOLDER")
+    return FileNotFoundError(
+        f"no {title} in {place}: {remedy}, or name another folder: --config.data.path=FOLDER"
+    )
 
 
 def files_by_name(place: Path) -> dict[str, Path]:
-    """The files of a folder and of the folders in it, two deep; of two with one name, the first by path.
+    """The files of a folder and of the folders in it, two deep; of two with one name,
+    the first by path.
 
     Raises:
         OSError: where one of the folders cannot be listed.

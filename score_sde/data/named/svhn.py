@@ -15,10 +15,11 @@ FILES = ("train_32x32.mat", "test_32x32.mat")
 
 
 def svhn(path: Place = None, *, image_size: int = SIDE) -> DataSource:
-    """Return SVHN: 73,257 house-number digits to train on and 26,032 held out, 32 × 32 RGB, the labels being 0 to 9.
+    """Return SVHN: 73,257 house-number digits to train on and 26,032 held out, 32 × 32
+    RGB, the labels being 0 to 9.
 
-    ``path`` has ``train_32x32.mat`` and ``test_32x32.mat``. Another ``image_size`` is that of
-    `score_sde.data.crops.plain`.
+    ``path`` has ``train_32x32.mat`` and ``test_32x32.mat``. Another ``image_size`` is
+    that of `score_sde.data.crops.plain`.
 
     Raises:
         FileNotFoundError: where they are not there, with what to do.
@@ -28,7 +29,9 @@ def svhn(path: Place = None, *, image_size: int = SIDE) -> DataSource:
     files = files_by_name(place)
     for name in FILES:
         if name not in files:
-            raise missing("SVHN", place, f"put {FILES[0]} and {FILES[1]} there (the cropped digits)")
+            raise missing(
+                "SVHN", place, f"put {FILES[0]} and {FILES[1]} there (the cropped digits)"
+            )
     (train, train_labels), (test, test_labels) = (_read_mat(files[name]) for name in FILES)
     return DataSource(
         train=crops.plain_all(train, image_size),
@@ -45,11 +48,24 @@ def _read_mat(file: Path) -> tuple[UInt8[np.ndarray, "n 32 32 3"], Int[np.ndarra
     except ValueError as error:
         raise ValueError(f"{file} is damaged and cannot be read: {error}") from error
     images, labels = (np.asarray(found.get(name)) for name in ("X", "y"))
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[:3] != (SIDE, SIDE, 3) or not images.size:
+    if (
+        images.dtype != np.uint8
+        or images.ndim != 4
+        or images.shape[:3] != (SIDE, SIDE, 3)
+        or not images.size
+    ):
         raise ValueError(
-            f"{file} is not SVHN: its X is {images.dtype} of shape {images.shape}, not uint8 (32, 32, 3, n)"
+            f"{file} is not SVHN: its X is {images.dtype} of shape {images.shape}, not uint8 (32, "
+            "32, 3, n)"
         )
-    if labels.dtype.kind not in "iuf" or labels.size != images.shape[3] or not np.isin(labels, np.arange(1, 11)).all():
-        raise ValueError(f"{file} is damaged: its y is not a class from 1 to 10 for each of {images.shape[3]} images")
+    if (
+        labels.dtype.kind not in "iuf"
+        or labels.size != images.shape[3]
+        or not np.isin(labels, np.arange(1, 11)).all()
+    ):
+        raise ValueError(
+            f"{file} is damaged: its y is not a class from 1 to 10 for each of {images.shape[3]} "
+            "images"
+        )
     digits = labels.astype(np.int32).reshape(-1) % 10  # the class of the digit 0 is 10 there
     return np.ascontiguousarray(images.transpose(3, 0, 1, 2)), digits

@@ -12,7 +12,9 @@ from jaxtyping import Int64, UInt8
 
 from score_sde.data.named.crc32c import masked_crc32c
 
-_HEADER = struct.Struct("<QI")  # the length of a record and its checksum; the record and its checksum follow
+_HEADER = struct.Struct(
+    "<QI"
+)  # the length of a record and its checksum; the record and its checksum follow
 _FOOTER = struct.Struct("<I")
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _INT64_LIST, _BYTES_LIST = 3, 1
@@ -47,7 +49,10 @@ class RecordFile:
                     raise ValueError(f"{path} is cut off in record {len(offsets)}")
                 length, checksum = _HEADER.unpack(header)
                 if masked_crc32c(header[:8]) != checksum:
-                    raise ValueError(f"{path} is damaged: the length of record {len(offsets)} has another checksum")
+                    raise ValueError(
+                        f"{path} is damaged: the length of record {len(offsets)} has another "
+                        "checksum"
+                    )
                 if offset + _HEADER.size + length + _FOOTER.size > size:
                     raise ValueError(f"{path} is cut off in record {len(offsets)}")
                 offsets.append(offset + _HEADER.size)
@@ -56,7 +61,9 @@ class RecordFile:
                 stream.seek(offset)
         if not offsets:
             raise ValueError(f"{path} is empty")
-        return cls(path=path, offsets=np.array(offsets, np.int64), lengths=np.array(lengths, np.int64))
+        return cls(
+            path=path, offsets=np.array(offsets, np.int64), lengths=np.array(lengths, np.int64)
+        )
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -66,41 +73,55 @@ class RecordFile:
         return f"{self.path}: record {row}"
 
     def image(self, row: int) -> UInt8[np.ndarray, "h w c"]:
-        """The image of a record, whose features ``shape`` (channels, height, width) and ``data`` (bytes) it is.
+        """The image of a record, whose features ``shape`` (channels, height, width) and
+        ``data`` (bytes) it is.
 
         Raises:
-            ValueError: where the record does not have its checksum, or has no such image.
+            ValueError: where the record does not have its checksum, or has no such
+                image.
         """
         where = self.name(row)
         length = int(self.lengths[row])
         with self.path.open("rb", buffering=0) as stream:
             stream.seek(int(self.offsets[row]))
             stored = memoryview(stream.read(length + _FOOTER.size))
-        if len(stored) != length + _FOOTER.size or _FOOTER.unpack(stored[length:])[0] != masked_crc32c(stored[:length]):
+        if len(stored) != length + _FOOTER.size or _FOOTER.unpack(stored[length:])[
+            0
+        ] != masked_crc32c(stored[:length]):
             raise ValueError(f"{where} is damaged: it has another checksum")
         try:
             shape, data = _image_features(stored[:length])
         except (ValueError, KeyError, IndexError) as error:
             raise ValueError(f"{where} has no features shape and data of an image") from error
         if len(shape) != 3 or min(shape) < 1 or len(data) != shape[0] * shape[1] * shape[2]:
-            raise ValueError(f"{where} has {len(data)} bytes of data for an image of shape {tuple(shape)}")
+            raise ValueError(
+                f"{where} has {len(data)} bytes of data for an image of shape {tuple(shape)}"
+            )
         return np.frombuffer(data, np.uint8).reshape(shape).transpose(1, 2, 0)
 
 
 def _image_features(record: memoryview) -> tuple[list[int], memoryview]:
-    """The features of an ``Example``: a message with a map (field 1) from names (1) to features (2)."""
+    """The features of an ``Example``: a message with a map (field 1) from names (1) to
+    features (2).
+    """
     features: dict[bytes, memoryview] = {}
     for map_of_features in _messages(record, 1):
         for entry in _messages(map_of_features, 1):
             features[bytes(_messages(entry, 1)[0])] = _messages(entry, 2)[0]
-    numbers = (number for part in _messages(features[b"shape"], _INT64_LIST) for number in _integers(part))
+    numbers = (
+        number for part in _messages(features[b"shape"], _INT64_LIST) for number in _integers(part)
+    )
     shape = list(islice(numbers, 4))  # of which three are right
     return shape, _messages(_messages(features[b"data"], _BYTES_LIST)[0], 1)[0]
 
 
 def _messages(message: memoryview, wanted: int) -> list[memoryview]:
     """The values of a field that have a length: messages, strings, bytes."""
-    return [value for field, value in _fields(message) if field == wanted and isinstance(value, memoryview)]
+    return [
+        value
+        for field, value in _fields(message)
+        if field == wanted and isinstance(value, memoryview)
+    ]
 
 
 def _integers(message: memoryview) -> Iterator[int]:

@@ -1,4 +1,6 @@
-"""CelebA, LSUN, FFHQ, CelebA-HQ and ImageNet: read when they are asked for, every pixel, and one line for faults."""
+"""CelebA, LSUN, FFHQ, CelebA-HQ and ImageNet: read when they are asked for, every
+pixel, and one line for faults.
+"""
 
 import shutil
 from pathlib import Path
@@ -40,7 +42,11 @@ def everything(examples):
 def test_what_is_not_there_is_answered_by_how_to_prepare_it(tmp_path, monkeypatch, name, options):
     monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path))
     refused(
-        FileNotFoundError, lambda: load_source(name, **options), str(tmp_path / name), " there", "--config.data.path="
+        FileNotFoundError,
+        lambda: load_source(name, **options),
+        str(tmp_path / name),
+        " there",
+        "--config.data.path=",
     )
 
 
@@ -65,7 +71,10 @@ def stored(path):
 
 
 def test_celeba_is_cut_resized_and_split_as_published(faces):
-    images = [crops.celeba(stored(faces / "img_align_celeba" / f"{number:06}.jpg"), 64) for number in range(1, 7)]
+    images = [
+        crops.celeba(stored(faces / "img_align_celeba" / f"{number:06}.jpg"), 64)
+        for number in range(1, 7)
+    ]
     source = celeba(faces)
     assert source.shape == (64, 64, 3) and source.num_levels == 256
     np.testing.assert_array_equal(everything(source.train), [images[row] for row in (0, 1, 4)])
@@ -83,7 +92,9 @@ def test_nothing_is_read_before_it_is_asked_for(faces):
     write_picture(file, FACES[0][:100])
     refused(ValueError, lambda: source.train[np.array([1])], f"{file}: the image is 100 × 178")
     file.write_bytes(b"not an image")
-    refused(ValueError, lambda: source.train[np.array([1])], f"{file} is not a PNG, JPEG or WEBP image")
+    refused(
+        ValueError, lambda: source.train[np.array([1])], f"{file} is not a PNG, JPEG or WEBP image"
+    )
     file.unlink()
     with pytest.raises(FileNotFoundError, match=r"000002\.jpg"):
         source.train[np.array([1])]
@@ -109,7 +120,9 @@ SCENES = pixels(4, 40, 53, 3)
 
 def test_a_category_of_lsun_is_read_from_pictures(tmp_path):
     for name, image in zip(("a/b.png", "a/a.webp", "c.webp"), SCENES, strict=False):
-        write_picture(tmp_path / "tower_train" / name, image, **({"lossless": True} if "webp" in name else {}))
+        write_picture(
+            tmp_path / "tower_train" / name, image, **({"lossless": True} if "webp" in name else {})
+        )
     write_picture(tmp_path / "tower_val" / "a.png", SCENES[3])
     source = lsun(tmp_path, category="tower", image_size=40)
     np.testing.assert_array_equal(everything(source.train), SCENES[[1, 0, 2], :, 6:46])
@@ -137,16 +150,31 @@ def test_a_category_of_lsun_is_read_from_its_database(tmp_path, database):
     np.testing.assert_array_equal(source.test[np.array([89, 3])], images[order[[89, 3]]])
     content = database.read_bytes()
     database.write_bytes(content.replace(b"\x89PNG", b"?PNG"))
-    refused(ValueError, lambda: source.train[:], "tower_train_lmdb: image 000", "is not a PNG, JPEG or WEBP image")
+    refused(
+        ValueError,
+        lambda: source.train[:],
+        "tower_train_lmdb: image 000",
+        "is not a PNG, JPEG or WEBP image",
+    )
     database.write_bytes(content[:20_000])  # where a map of it would end the process
-    refused(ValueError, lambda: source.train[:], "tower_train_lmdb: image 000", "read: the file ends before it does")
+    refused(
+        ValueError,
+        lambda: source.train[:],
+        "tower_train_lmdb: image 000",
+        "read: the file ends before it does",
+    )
 
 
 def test_lmdb_itself_reads_the_same(database):
     lmdb = pytest.importorskip("lmdb")
     found = open_database(database)
-    with lmdb.open(str(database.parent), readonly=True, lock=False) as library, library.begin() as transaction:
-        assert list(transaction.cursor()) == [(bytes(key), found.read(row)) for row, key in enumerate(found.keys)]
+    with (
+        lmdb.open(str(database.parent), readonly=True, lock=False) as library,
+        library.begin() as transaction,
+    ):
+        assert list(transaction.cursor()) == [
+            (bytes(key), found.read(row)) for row, key in enumerate(found.keys)
+        ]
 
 
 def test_a_database_without_records(tmp_path):
@@ -157,9 +185,19 @@ def test_a_database_without_records(tmp_path):
 
 def test_a_damaged_database_of_lsun_is_refused(tmp_path, database):
     content, folder = database.read_bytes(), database.parent
-    for damaged in (b"not a database" * 1000, b"", content[:4096], content[:-4097], content[:20_000]):
+    for damaged in (
+        b"not a database" * 1000,
+        b"",
+        content[:4096],
+        content[:-4097],
+        content[:20_000],
+    ):
         database.write_bytes(damaged)
-        refused(ValueError, lambda: lsun(tmp_path, category="tower"), f"{folder} is damaged and cannot be read")
+        refused(
+            ValueError,
+            lambda: lsun(tmp_path, category="tower"),
+            f"{folder} is damaged and cannot be read",
+        )
 
 
 def test_whatever_is_changed_in_a_database_is_read_or_refused(tmp_path, database):
@@ -169,8 +207,12 @@ def test_whatever_is_changed_in_a_database_is_read_or_refused(tmp_path, database
     records = [whole.read(row) for row in range(90)]
     for _ in range(400):
         damaged = bytearray(content)
-        place = int(rng.integers(len(content) // 4096)) * 4096 + int(rng.choice([rng.integers(16), rng.integers(160)]))
-        damaged[place : place + 2] = int(rng.choice([0, 1, 16, 4095, 65535, rng.integers(65536)])).to_bytes(2, "little")
+        place = int(rng.integers(len(content) // 4096)) * 4096 + int(
+            rng.choice([rng.integers(16), rng.integers(160)])
+        )
+        damaged[place : place + 2] = int(
+            rng.choice([0, 1, 16, 4095, 65535, rng.integers(65536)])
+        ).to_bytes(2, "little")
         database.write_bytes(damaged)
         try:
             changed = open_database(database)
@@ -223,10 +265,18 @@ def test_faces_are_read_from_the_records_of_their_size(tmp_path, load, below):
 def test_faces_are_read_from_pictures_of_their_size_or_of_twice_that(tmp_path):
     for row, image in enumerate(PORTRAITS):
         write_picture(tmp_path / "images" / f"0{row}.png", image)
-    np.testing.assert_array_equal(everything(ffhq(tmp_path, image_size=16, num_test=1).train), PORTRAITS[:4])
+    np.testing.assert_array_equal(
+        everything(ffhq(tmp_path, image_size=16, num_test=1).train), PORTRAITS[:4]
+    )
     halves = [crops.halved(image, 8) for image in PORTRAITS]
-    np.testing.assert_array_equal(everything(ffhq(tmp_path, image_size=8, num_test=1).test), halves[4:])
-    refused(ValueError, lambda: ffhq(tmp_path, image_size=12, num_test=1).train[:], "00.png: the image is 16 × 16")
+    np.testing.assert_array_equal(
+        everything(ffhq(tmp_path, image_size=8, num_test=1).test), halves[4:]
+    )
+    refused(
+        ValueError,
+        lambda: ffhq(tmp_path, image_size=12, num_test=1).train[:],
+        "00.png: the image is 16 × 16",
+    )
 
 
 def test_all_faces_can_be_trained_on_as_published(tmp_path):
@@ -236,23 +286,38 @@ def test_all_faces_can_be_trained_on_as_published(tmp_path):
     np.testing.assert_array_equal(everything(source.test), PORTRAITS)
     for num_test in (5, -1):
         refused(
-            ValueError, lambda n=num_test: ffhq(tmp_path, image_size=16, num_test=n), "from 0 to 4 for the 5 images"
+            ValueError,
+            lambda n=num_test: ffhq(tmp_path, image_size=16, num_test=n),
+            "from 0 to 4 for the 5 images",
         )
 
 
 def test_faces_that_are_damaged_or_of_another_size_are_refused(tmp_path):
     file = write_portraits(tmp_path / "faces-r04.tfrecords")
     refused(
-        ValueError, lambda: ffhq(file, image_size=8), f"{file} has images of 16 × 16 × 3 where image_size=8 takes 8"
+        ValueError,
+        lambda: ffhq(file, image_size=8),
+        f"{file} has images of 16 × 16 × 3 where image_size=8 takes 8",
     )
-    refused(FileNotFoundError, lambda: ffhq(tmp_path, image_size=8), "no FFHQ at 8 × 8 in", "…-r03.tfrecords")
+    refused(
+        FileNotFoundError,
+        lambda: ffhq(tmp_path, image_size=8),
+        "no FFHQ at 8 × 8 in",
+        "…-r03.tfrecords",
+    )
     whole = file.read_bytes()
     file.write_bytes(whole[:-400] + b"??" + whole[-398:])
     source = ffhq(tmp_path, image_size=16, num_test=1)
     np.testing.assert_array_equal(source.train[:], PORTRAITS[:4])
-    refused(ValueError, lambda: source.test[:], f"{file}: record 4 is damaged: it has another checksum")
+    refused(
+        ValueError, lambda: source.test[:], f"{file}: record 4 is damaged: it has another checksum"
+    )
     write_portraits(tmp_path / "other-r04.tfrecords")
-    refused(ValueError, lambda: ffhq(tmp_path, image_size=16), "has 2 files -r04.tfrecords: name one of them")
+    refused(
+        ValueError,
+        lambda: ffhq(tmp_path, image_size=16),
+        "has 2 files -r04.tfrecords: name one of them",
+    )
 
 
 THUMBNAILS, CLASSES = pixels(26, 32, 32, 3), np.arange(26) * 39 + 1
@@ -264,7 +329,10 @@ def write_imagenet(folder, save=np.savez, **changes):
     for number in range(1, 14):
         rows = slice(2 * number - 2, 2 * number)
         name = f"train_data_batch_{number}" if number < 13 else "val_data"
-        arrays = {"data": THUMBNAILS[rows].transpose(0, 3, 1, 2).reshape(2, -1), "labels": CLASSES[rows]}
+        arrays = {
+            "data": THUMBNAILS[rows].transpose(0, 3, 1, 2).reshape(2, -1),
+            "labels": CLASSES[rows],
+        }
         save(folder / f"{name}.npz", **{**arrays, **changes}, mean=np.zeros(3072))
     return folder / "train_data_batch_1.npz"
 
@@ -303,7 +371,9 @@ def test_imagenet_is_read_from_pictures(tmp_path):
 def test_damaged_and_pickled_files_of_imagenet_are_refused(tmp_path):
     file = write_imagenet(tmp_path)
     refused(
-        ValueError, lambda: imagenet64(tmp_path), f"{file} is not ImageNet at 64 × 64: data is uint8 of shape (2, 3072)"
+        ValueError,
+        lambda: imagenet64(tmp_path),
+        f"{file} is not ImageNet at 64 × 64: data is uint8 of shape (2, 3072)",
     )
     whole = file.read_bytes()
     file.write_bytes(whole[:-100])
@@ -311,7 +381,10 @@ def test_damaged_and_pickled_files_of_imagenet_are_refused(tmp_path):
     for changes, words in (
         ({"labels": np.array([1, None])}, "has Python objects, which are never unpickled"),
         ({"data": np.array([[b""], [None]])}, "has Python objects, which are never unpickled"),
-        ({"labels": np.array([1, 1001])}, "labels are not a class from 1 to 1000 for each of 2 images"),
+        (
+            {"labels": np.array([1, 1001])},
+            "labels are not a class from 1 to 1000 for each of 2 images",
+        ),
         ({"labels": np.array([1])}, "labels are not a class from 1 to 1000 for each of 2 images"),
         ({"data": np.zeros((2, 3072))}, "data is float64"),
     ):
@@ -321,10 +394,17 @@ def test_damaged_and_pickled_files_of_imagenet_are_refused(tmp_path):
 
 def test_imagenet_as_pickles_is_refused(tmp_path):
     (tmp_path / "train_data_batch_1").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
-    refused(ValueError, lambda: imagenet32(tmp_path), "train_data_batch_1 is pickled", "Imagenet32_*_npz.zip")
+    refused(
+        ValueError,
+        lambda: imagenet32(tmp_path),
+        "train_data_batch_1 is pickled",
+        "Imagenet32_*_npz.zip",
+    )
 
 
 def test_sources_take_their_sizes_from_the_published_code(tmp_path):
-    file = write_records(tmp_path / "f-r08.tfrecords", [example((3, 256, 256), bytes(3 * 256 * 256))] * 2)
+    file = write_records(
+        tmp_path / "f-r08.tfrecords", [example((3, 256, 256), bytes(3 * 256 * 256))] * 2
+    )
     source = ffhq(file, num_test=1)
     assert source.shape == (256, 256, 3) and not isinstance(source.train, np.ndarray)

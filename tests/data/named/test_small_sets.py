@@ -1,4 +1,6 @@
-"""CIFAR-10, SVHN and the MNISTs: every pixel and label, and one line for what is damaged or not there."""
+"""CIFAR-10, SVHN and the MNISTs: every pixel and label, and one line for what is
+damaged or not there.
+"""
 
 import re
 
@@ -35,12 +37,16 @@ def test_cifar10_is_found_by_its_name_in_the_folder_of_all(tmp_path, monkeypatch
     images, _ = write_cifar10(tmp_path / "cifar10")
     np.testing.assert_array_equal(load_source("cifar10").train, images[:15])
     monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path / "elsewhere"))
-    np.testing.assert_array_equal(load_source("cifar10", path=str(tmp_path / "cifar10")).test, images[15:])
+    np.testing.assert_array_equal(
+        load_source("cifar10", path=str(tmp_path / "cifar10")).test, images[15:]
+    )
 
 
 def test_other_sizes_are_resized(tmp_path):
     images, _ = write_cifar10(tmp_path)
-    np.testing.assert_array_equal(cifar10(tmp_path, image_size=16).test[0], crops.plain(images[15], 16))
+    np.testing.assert_array_equal(
+        cifar10(tmp_path, image_size=16).test[0], crops.plain(images[15], 16)
+    )
 
 
 def test_what_is_damaged_in_cifar10_is_named(tmp_path):
@@ -51,19 +57,27 @@ def test_what_is_damaged_in_cifar10_is_named(tmp_path):
         (whole[:-1], "cut off or damaged: 9218 bytes are not whole images of 3073 bytes"),
         (b"", "cut off or damaged: 0 bytes"),
         (whole[:3073], "has 1 images where data_batch_1.bin has 3"),
-        (whole[:3073] + b"\x0a" + whole[3074:], "image 1 has the class 10, which is not one of 0 to 9"),
+        (
+            whole[:3073] + b"\x0a" + whole[3074:],
+            "image 1 has the class 10, which is not one of 0 to 9",
+        ),
     ):
         file.write_bytes(damaged)
         refused(ValueError, lambda: cifar10(tmp_path), str(file), words)
     file.unlink()
-    refused(FileNotFoundError, lambda: cifar10(tmp_path), f"no CIFAR-10 ({file.name}) in {tmp_path}")
+    refused(
+        FileNotFoundError, lambda: cifar10(tmp_path), f"no CIFAR-10 ({file.name}) in {tmp_path}"
+    )
 
 
 def test_the_python_version_of_cifar10_is_not_unpickled(tmp_path):
     (tmp_path / "cifar-10-batches-py").mkdir()
     (tmp_path / "cifar-10-batches-py" / "data_batch_1").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
     refused(
-        ValueError, lambda: cifar10(tmp_path), "cifar-10-batches-py is the python version", "cifar-10-binary.tar.gz"
+        ValueError,
+        lambda: cifar10(tmp_path),
+        "cifar-10-batches-py is the python version",
+        "cifar-10-binary.tar.gz",
     )
 
 
@@ -71,7 +85,13 @@ def test_the_python_version_of_cifar10_is_not_unpickled(tmp_path):
 def test_what_is_not_there_is_answered_by_how_to_prepare_it(tmp_path, monkeypatch, name):
     monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path))
     monkeypatch.setattr(idx, "FASHION_OF_DEBIAN", tmp_path / "nowhere")
-    refused(FileNotFoundError, lambda: load_source(name), str(tmp_path / name), "--config.data.path=FOLDER", " there")
+    refused(
+        FileNotFoundError,
+        lambda: load_source(name),
+        str(tmp_path / name),
+        "--config.data.path=FOLDER",
+        " there",
+    )
 
 
 def write_svhn(folder, **changes):
@@ -93,15 +113,28 @@ def test_svhn_is_what_its_files_hold_and_its_class_10_is_the_digit_0(tmp_path):
 
 def test_what_is_damaged_in_svhn_is_named(tmp_path):
     write_svhn(tmp_path, X=np.zeros((32, 32, 3, 3)))
-    refused(ValueError, lambda: svhn(tmp_path), "train_32x32.mat is not SVHN: its X is float64 of shape (32, 32, 3, 3)")
+    refused(
+        ValueError,
+        lambda: svhn(tmp_path),
+        "train_32x32.mat is not SVHN: its X is float64 of shape (32, 32, 3, 3)",
+    )
     write_svhn(tmp_path, y=np.array([[0], [1], [2]]))
-    refused(ValueError, lambda: svhn(tmp_path), "train_32x32.mat is damaged: its y is not a class from 1 to 10")
+    refused(
+        ValueError,
+        lambda: svhn(tmp_path),
+        "train_32x32.mat is damaged: its y is not a class from 1 to 10",
+    )
     write_svhn(tmp_path)
     file = tmp_path / "test_32x32.mat"
     file.write_bytes(file.read_bytes()[:-200])
     refused(ValueError, lambda: svhn(tmp_path), f"{file} is damaged and cannot be read")
     file.unlink()
-    refused(FileNotFoundError, lambda: svhn(tmp_path), f"no SVHN in {tmp_path}", "train_32x32.mat and test_32x32.mat")
+    refused(
+        FileNotFoundError,
+        lambda: svhn(tmp_path),
+        f"no SVHN in {tmp_path}",
+        "train_32x32.mat and test_32x32.mat",
+    )
 
 
 def write_mnist(folder, names="{split}-{kind}-idx{dimensions}-ubyte"):
@@ -112,7 +145,9 @@ def write_mnist(folder, names="{split}-{kind}-idx{dimensions}-ubyte"):
     return images
 
 
-@pytest.mark.parametrize("names", ["{split}-{kind}-idx{dimensions}-ubyte.gz", "{split}-{kind}.idx{dimensions}-ubyte"])
+@pytest.mark.parametrize(
+    "names", ["{split}-{kind}-idx{dimensions}-ubyte.gz", "{split}-{kind}.idx{dimensions}-ubyte"]
+)
 @pytest.mark.parametrize("load", [mnist, fashion_mnist])
 def test_mnist_is_what_its_files_hold(tmp_path, names, load):
     images = write_mnist(tmp_path, names)
@@ -130,7 +165,9 @@ def test_fashion_mnist_is_found_where_debian_installs_it(tmp_path, monkeypatch):
     np.testing.assert_array_equal(load_source("fashion_mnist").test[..., 0], images[4:])
 
 
-@pytest.mark.skipif(not idx.FASHION_OF_DEBIAN.exists(), reason="Debian's dataset-fashion-mnist is not installed")
+@pytest.mark.skipif(
+    not idx.FASHION_OF_DEBIAN.exists(), reason="Debian's dataset-fashion-mnist is not installed"
+)
 def test_the_fashion_mnist_of_debian_has_60000_images_to_train_on():
     source = fashion_mnist(idx.FASHION_OF_DEBIAN)
     assert source.train.shape == (60_000, 28, 28, 1) and len(source.test) == 10_000
@@ -151,15 +188,24 @@ def test_what_is_damaged_in_mnist_is_named(tmp_path):
     images.unlink()
     write_idx(tmp_path / f"{images.name}.gz", pixels(4, 28, 28))
     compressed = (tmp_path / f"{images.name}.gz").read_bytes()
-    for damaged in (compressed[:-9], b"not gzip" + compressed, compressed[:40] + b"??" + compressed[42:]):
+    for damaged in (
+        compressed[:-9],
+        b"not gzip" + compressed,
+        compressed[:40] + b"??" + compressed[42:],
+    ):
         (tmp_path / f"{images.name}.gz").write_bytes(damaged)
         refused(ValueError, lambda: mnist(tmp_path), f"{images.name}.gz is cut off or damaged (")
     images.write_bytes(whole)
     write_idx(tmp_path / "t10k-labels-idx1-ubyte", np.arange(3))
-    refused(ValueError, lambda: mnist(tmp_path), f"{tmp_path}: test_labels must be integers of shape (2,)")
+    refused(
+        ValueError,
+        lambda: mnist(tmp_path),
+        f"{tmp_path}: test_labels must be integers of shape (2,)",
+    )
 
 
 def test_no_hint_names_a_host():
     assert not re.search(
-        r"https?:|www\.|\.(org|com|edu)\b", idx.REMEDY + cifar10.__doc__ + svhn.__doc__ + mnist.__doc__
+        r"https?:|www\.|\.(org|com|edu)\b",
+        idx.REMEDY + cifar10.__doc__ + svhn.__doc__ + mnist.__doc__,
     )

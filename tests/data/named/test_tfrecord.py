@@ -15,7 +15,9 @@ IMAGES = pixels(3, 3, 4, 4)
 
 @pytest.fixture
 def file(tmp_path):
-    return write_records(tmp_path / "a-r02.tfrecords", [example((3, 4, 4), image.tobytes()) for image in IMAGES])
+    return write_records(
+        tmp_path / "a-r02.tfrecords", [example((3, 4, 4), image.tobytes()) for image in IMAGES]
+    )
 
 
 def test_the_checksum_has_its_published_values():
@@ -25,7 +27,10 @@ def test_the_checksum_has_its_published_values():
     assert crc32c(bytes(32)) == 0x8A9136AA
     assert crc32c(b"\xff" * 32) == 0x62A8AB43
     assert crc32c(bytes(range(32))) == 0x46DD794E
-    assert masked_crc32c(bytes(32)) == ((0x8A9136AA >> 15 | 0x8A9136AA << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    assert (
+        masked_crc32c(bytes(32))
+        == ((0x8A9136AA >> 15 | 0x8A9136AA << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    )
 
 
 @pytest.mark.parametrize("length", [64, 65, 66, 67, 1000, 4097])
@@ -40,7 +45,10 @@ def test_the_checksum_of_many_bytes_is_that_of_one_after_the_other(length):
 
 
 def test_what_tensorflow_has_written_is_read():
-    file, images = RecordFile.of(GOLDEN / "tf_faces-r03.tfrecords"), np.load(GOLDEN / "tf_faces.npy")
+    file, images = (
+        RecordFile.of(GOLDEN / "tf_faces-r03.tfrecords"),
+        np.load(GOLDEN / "tf_faces.npy"),
+    )
     assert len(file) == len(images) == 3
     for row, image in enumerate(images):
         np.testing.assert_array_equal(file.image(row), image.transpose(1, 2, 0))
@@ -53,14 +61,21 @@ def test_images_are_read_in_any_order(file):
 
 
 def test_numbers_may_be_packed_or_not_and_other_fields_are_passed_over(tmp_path):
-    others = field(2, b"unknown") + field(3, 2**63) + bytes([4 << 3 | 5, 1, 2, 3, 4]) + bytes([5 << 3 | 1, *range(8)])
+    others = (
+        field(2, b"unknown")
+        + field(3, 2**63)
+        + bytes([4 << 3 | 5, 1, 2, 3, 4])
+        + bytes([5 << 3 | 1, *range(8)])
+    )
     record = others + example((3, 4, 4), IMAGES[0].tobytes(), packed=False)
     records = RecordFile.of(write_records(tmp_path / "a.tfrecords", [record]))
     np.testing.assert_array_equal(records.image(0), IMAGES[0].transpose(1, 2, 0))
 
 
 def test_any_changed_byte_is_noticed(file):
-    """In each of 60 places, one in every part of the file among them, in one line that names the file."""
+    """In each of 60 places, one in every part of the file among them, in one line that
+    names the file.
+    """
     whole = file.read_bytes()
     for place in [*range(16), *range(16, len(whole), len(whole) // 44)]:
         changed = bytearray(whole)
@@ -76,7 +91,11 @@ def test_any_changed_byte_is_noticed(file):
 def test_a_file_that_is_cut_off_is_noticed(file):
     whole = file.read_bytes()
     size = len(whole) // 3
-    for length, message in ((size - 1, "cut off in record 0"), (size + 5, "cut off in record 1"), (0, "is empty")):
+    for length, message in (
+        (size - 1, "cut off in record 0"),
+        (size + 5, "cut off in record 1"),
+        (0, "is empty"),
+    ):
         file.write_bytes(whole[:length])
         with pytest.raises(ValueError, match=rf"^{file} is {message}|^{file} {message}"):
             RecordFile.of(file)
