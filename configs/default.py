@@ -1,7 +1,7 @@
 """Every default. An experiment imports ``get_default_config`` and changes a few lines.
 
 The keys of a section are the arguments of what its ``name`` chooses, listed in
-``score_sde/builders.py``.
+``score_sde/experiments/builders.py``.
 """
 
 from ml_collections import ConfigDict

@@ -7,18 +7,17 @@ chooses the values.
 
 from typing import TYPE_CHECKING, Any
 
-from score_sde.dequantization import (
+from score_sde.divergence import ExactTrace, Hutchinson, HutchPP
+from score_sde.likelihood.bound import VariationalBound, variational_bound
+from score_sde.likelihood.dequantization import (
     Bins,
     TruncatedNormalDequantizer,
     UniformDequantizer,
     VariationalDequantizer,
     importance_weighted_log_prob,
 )
-from score_sde.discrete_evidence import ddpm_vlb
-from score_sde.divergence import ExactTrace, Hutchinson, HutchPP
-from score_sde.evidence import VariationalBound, variational_bound
-from score_sde.latents import slerp
-from score_sde.likelihood import LogLikelihood, bits_per_dim, log_likelihood
+from score_sde.likelihood.discrete_bound import ddpm_vlb
+from score_sde.likelihood.flow import LogLikelihood, bits_per_dim, log_likelihood
 from score_sde.objectives import (
     DDPM,
     DenoisingScoreMatching,
@@ -34,7 +33,6 @@ from score_sde.parameterization import (
     ScorePrediction,
     VelocityPrediction,
 )
-from score_sde.reverse import denoise, probability_flow, reverse_diffusion, reverse_drift
 from score_sde.sampling import (
     DDIM,
     DEIS,
@@ -68,6 +66,7 @@ from score_sde.sampling import (
     sample,
     thresholded,
 )
+from score_sde.sampling.latents import slerp
 from score_sde.sdes import (
     EDMSDE,
     SDE,
@@ -83,14 +82,20 @@ from score_sde.sdes import (
     prior_log_prob,
     prior_sample,
 )
-from score_sde.simulation import Simulation, simulate
+from score_sde.sdes.reverse import denoise, probability_flow, reverse_diffusion, reverse_drift
+from score_sde.sdes.simulation import Simulation, simulate
 
 if TYPE_CHECKING:
-    from score_sde.builders import build, build_classifier, build_dequantizer, build_model
-    from score_sde.classifier import ClassifierExperiment, NoisyClassifier
-    from score_sde.dequantizer import DequantizerExperiment, LearnedDequantizer
-    from score_sde.experiment import Experiment, Model
-    from score_sde.loading import (
+    from score_sde.experiments.builders import (
+        build,
+        build_classifier,
+        build_dequantizer,
+        build_model,
+    )
+    from score_sde.experiments.classifier import ClassifierExperiment, NoisyClassifier
+    from score_sde.experiments.dequantizer import DequantizerExperiment, LearnedDequantizer
+    from score_sde.experiments.experiment import Experiment, Model
+    from score_sde.experiments.loading import (
         config_from_reference,
         load,
         load_classifier,
@@ -101,21 +106,21 @@ if TYPE_CHECKING:
     from score_sde.training import TrainState
 
 _LATER = {
-    "build": "score_sde.builders",
-    "build_classifier": "score_sde.builders",
-    "build_dequantizer": "score_sde.builders",
-    "build_model": "score_sde.builders",
-    "config_from_reference": "score_sde.loading",
-    "load": "score_sde.loading",
-    "load_classifier": "score_sde.loading",
-    "load_dequantizer": "score_sde.loading",
-    "saved_config": "score_sde.loading",
-    "ClassifierExperiment": "score_sde.classifier",
-    "NoisyClassifier": "score_sde.classifier",
-    "DequantizerExperiment": "score_sde.dequantizer",
-    "LearnedDequantizer": "score_sde.dequantizer",
-    "Experiment": "score_sde.experiment",
-    "Model": "score_sde.experiment",
+    "build": "score_sde.experiments.builders",
+    "build_classifier": "score_sde.experiments.builders",
+    "build_dequantizer": "score_sde.experiments.builders",
+    "build_model": "score_sde.experiments.builders",
+    "config_from_reference": "score_sde.experiments.loading",
+    "load": "score_sde.experiments.loading",
+    "load_classifier": "score_sde.experiments.loading",
+    "load_dequantizer": "score_sde.experiments.loading",
+    "saved_config": "score_sde.experiments.loading",
+    "ClassifierExperiment": "score_sde.experiments.classifier",
+    "NoisyClassifier": "score_sde.experiments.classifier",
+    "DequantizerExperiment": "score_sde.experiments.dequantizer",
+    "LearnedDequantizer": "score_sde.experiments.dequantizer",
+    "Experiment": "score_sde.experiments.experiment",
+    "Model": "score_sde.experiments.experiment",
     "ScoreNetwork": "score_sde.models",
     "make_score_fn": "score_sde.models",
     "TrainState": "score_sde.training",

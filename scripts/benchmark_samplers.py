@@ -21,8 +21,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import score_sde as ss
+from score_sde.runtime.progress import Progress
 from score_sde.solvers import CauchyGrid, EDMGrid
-from score_sde.training import Progress
 
 NFES = (5, 10, 20, 50, 100, 1000)
 DIM, NUM_LATENTS, NUM_SAMPLES, NUM_PATHS = 8, 256, 4096, 64

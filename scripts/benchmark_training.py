@@ -27,6 +27,7 @@ from score_sde.cli.local_processes import free_port
 from score_sde.cli.training_run import training_run
 from score_sde.configs.digits import vp
 from score_sde.configs.vp import cifar10_ddpmpp_continuous
+from score_sde.runtime.processes import GIVEN
 from score_sde.training import (
     Checkpoints,
     Hook,
@@ -37,7 +38,6 @@ from score_sde.training import (
     shard_batch,
     train,
 )
-from score_sde.training.processes import GIVEN
 
 WINDOWS = 8
 """How often a run is measured from one checkpoint to the next."""

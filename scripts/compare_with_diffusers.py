@@ -31,7 +31,7 @@ import numpy as np
 from scipy import integrate
 
 import score_sde as ss
-from score_sde.evaluation.mixture import Mixture
+from score_sde.sdes.mixture import Mixture
 from score_sde.solvers import CauchyGrid, EDMGrid
 from score_sde.typing import ScoreFn
 

@@ -46,7 +46,7 @@ LONGEST = 2000
 WARM = (
     "score_sde",
     "score_sde.data",
-    "score_sde.loading",
+    "score_sde.experiments.loading",
     "score_sde.cli.reference_config",
     "scipy.io",
     "PIL.Image",

@@ -137,7 +137,7 @@ def _newest(folder: Path) -> Path:
 
 def _seal_again(checkpoint: Path, config: object, **changes: object) -> None:
     """Write a config and its seal, as whoever sends a model may."""
-    from score_sde.training.seal import digest
+    from score_sde.training.checkpoints.seal import digest
 
     (checkpoint / "config" / "metadata").write_text(json.dumps(config))
     path = checkpoint / "seal" / "metadata"
@@ -230,7 +230,7 @@ def _write_snapshots(rng: Random, folder: Path) -> None:
 
 def _spoil_snapshots(rng: Random, folder: Path) -> None:
     """Another card of a file, whose checksum is right, or another header of its tensors."""
-    from score_sde.interop.tensor_file import CARD, _checksum
+    from score_sde.export.tensor_file import CARD, _checksum
 
     path = rng.choice(sorted((folder / "snapshots").iterdir()))
     data = path.read_bytes()
@@ -426,7 +426,7 @@ def _spoil_database(rng: Random, folder: Path) -> None:
 
 
 def _read_database(folder: Path) -> object:
-    from score_sde.data.named import lsun
+    from score_sde.data.named.lsun import lsun
 
     return _examples_of(lsun(folder, category="tower", image_size=4))
 

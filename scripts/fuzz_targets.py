@@ -311,7 +311,7 @@ def _read_flax(folder: Path) -> object:
 
 def _write_exported(rng: Random, folder: Path) -> None:
     from score_sde.configs.default import get_default_config
-    from score_sde.interop.exported import export_model
+    from score_sde.export.model import export_model
 
     config = get_default_config().to_dict()
     config["model"] = {"name": "mlp", "hidden_sizes": [4, 4], "embedding_dim": 4}
@@ -511,7 +511,7 @@ def _spoil_idx(rng: Random, folder: Path) -> None:
 
 
 def _read_idx(folder: Path) -> object:
-    from score_sde.data.named import mnist
+    from score_sde.data.named.idx import mnist
 
     return _examples_of(mnist(folder))
 
@@ -524,7 +524,7 @@ def _write_cifar(rng: Random, folder: Path) -> None:
 
 
 def _read_cifar(folder: Path) -> object:
-    from score_sde.data.named import cifar10
+    from score_sde.data.named.cifar import cifar10
 
     return _examples_of(cifar10(folder))
 
@@ -564,7 +564,7 @@ def _spoil_svhn(rng: Random, folder: Path) -> None:
 
 
 def _read_svhn(folder: Path) -> object:
-    from score_sde.data.named import svhn
+    from score_sde.data.named.svhn import svhn
 
     return _examples_of(svhn(folder))
 
@@ -596,7 +596,7 @@ def _spoil_records(rng: Random, folder: Path) -> None:
 
 
 def _read_records(folder: Path) -> object:
-    from score_sde.data.named import ffhq
+    from score_sde.data.named.faces import ffhq
 
     return _examples_of(ffhq(folder, image_size=8, num_test=1))
 
@@ -652,7 +652,7 @@ def _read_folder(folder: Path) -> object:
 
 
 def _read_faces(folder: Path) -> object:
-    from score_sde.data.named import celebahq
+    from score_sde.data.named.faces import celebahq
 
     return _examples_of(celebahq(folder, image_size=8, num_test=1))
 
@@ -665,7 +665,7 @@ def _write_celeba(rng: Random, folder: Path) -> None:
 
 
 def _read_celeba(folder: Path) -> object:
-    from score_sde.data.named import celeba
+    from score_sde.data.named.celeba import celeba
 
     return _examples_of(celeba(folder, image_size=16))
 
@@ -683,7 +683,7 @@ def _spoil_imagenet(rng: Random, folder: Path) -> None:
 
 
 def _read_imagenet(folder: Path) -> object:
-    from score_sde.data.named import imagenet32
+    from score_sde.data.named.imagenet import imagenet32
 
     return _examples_of(imagenet32(folder))
 
@@ -716,8 +716,8 @@ def _spoil_metrics(rng: Random, folder: Path) -> None:
 
 
 def _read_metrics(folder: Path) -> object:
-    from score_sde.evaluation.curves import read_metrics as curves
-    from score_sde.training.logging import read_scalars
+    from score_sde.evaluation.plots.loss import read_metrics as curves
+    from score_sde.training.tracking.metrics import read_scalars
 
     return curves(folder / "metrics.jsonl"), read_scalars(folder / "metrics.jsonl")
 

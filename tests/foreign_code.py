@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from score_sde.cli import main
-from score_sde.code_names import CHOICES
-from score_sde.interop.exported import CARD, is_exported
-from score_sde.training.seal import digest
+from score_sde.experiments.code_names import CHOICES
+from score_sde.export.model import CARD, is_exported
+from score_sde.training.checkpoints.seal import digest
 
 MODULE = """
 from pathlib import Path

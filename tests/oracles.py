@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from score_sde import builders
-from score_sde.evaluation import Mixture
+from score_sde.experiments import builders
 from score_sde.sampling import (
     DDIM,
     EDM,
@@ -26,17 +25,15 @@ from score_sde.sampling import (
     PredictorCorrector,
     ProbabilityFlow,
     Sampler,
-)
-from score_sde.sdes import SDE
-from score_sde.solvers import (
     ancestral,
     euler_maruyama,
-    geometric,
     langevin,
-    log_snr,
     no_corrector,
     no_predictor,
 )
+from score_sde.sdes import SDE
+from score_sde.sdes.mixture import Mixture
+from score_sde.solvers import geometric, log_snr
 from score_sde.typing import ScalarLike, ScoreFn
 
 SDE_OPTIONS = {
@@ -200,3 +197,15 @@ def order(errors: list[float], sizes: list[int]) -> float:
     least squares.
     """
     return float(-np.polyfit(np.log(sizes), np.log(errors), 1)[0])
+
+
+def decoder_gap(alpha, sigma, mean, std, x, decoder_variance):
+    """``E log (q(x | x_t) / p(x | x_t))`` for normal data, with ``x_t`` from ``x`` and
+    Tweedie's mean in both.
+    """
+    v = alpha**2 * std**2 + sigma**2
+    posterior, gain = (std * sigma) ** 2 / v, alpha * std**2 / v
+    distance = ((x - mean) * (1.0 - gain * alpha)) ** 2 + (gain * sigma) ** 2
+    return 0.5 * np.sum(
+        np.log(decoder_variance / posterior) + distance * (1.0 / decoder_variance - 1.0 / posterior)
+    )

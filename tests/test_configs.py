@@ -8,13 +8,18 @@ import pytest
 import tiny
 from data_sets import write_cifar10
 from oracles import slow_but
-from test_builders import abstract_init
 
 import score_sde.configs
-from score_sde.builders import build, build_classifier, build_dequantizer, build_model, load_data
 from score_sde.cli.config_file import read_config
 from score_sde.configs.paper import PARAMETERS
-from score_sde.loading import load
+from score_sde.experiments.builders import (
+    build,
+    build_classifier,
+    build_dequantizer,
+    build_model,
+    load_data,
+)
+from score_sde.experiments.loading import load
 
 FOLDER = Path(score_sde.configs.__file__).parent
 NAMES = sorted(
@@ -37,7 +42,7 @@ def test_there_are_the_promised_configs():
 
 @pytest.mark.parametrize("name", OURS)
 def test_a_config_builds_and_its_loss_and_sampler_fit_its_data(name):
-    with abstract_init():
+    with tiny.abstract_init():
         experiment = build(read_config(name))
     model, key = experiment.model, jax.random.key(0)
     loss, _ = jax.eval_shape(
@@ -61,7 +66,7 @@ def test_a_classifier_builds_and_its_loss_fits_its_data(name, parameters, tmp_pa
     if name == "classifier/cifar10_ve":
         write_cifar10(tmp_path)
         config.data.path = str(tmp_path)
-    with abstract_init():
+    with tiny.abstract_init():
         experiment = build_classifier(config)
     count = sum(leaf.size for leaf in jax.tree.leaves(experiment.model.params))
     assert count == parameters
@@ -79,7 +84,7 @@ def test_a_classifier_builds_and_its_loss_fits_its_data(name, parameters, tmp_pa
 
 @pytest.mark.parametrize("name", DEQUANTIZERS)
 def test_a_dequantizer_builds_and_its_loss_fits_its_data(name):
-    with abstract_init():
+    with tiny.abstract_init():
         score_model = build(read_config("digits/vp")).model
         experiment = build_dequantizer(read_config(name), score_model)
     params, example = experiment.model.params, experiment.source.train[0]
@@ -163,7 +168,7 @@ def test_a_published_config_builds_at_full_size(name):
     are not needed.
     """
     config = read_config(name)
-    with abstract_init():
+    with tiny.abstract_init():
         model = build_model(config, None, step=0)
     count = sum(leaf.size for leaf in jax.tree.leaves(model.params))
     assert count == PARAMETERS[name]
@@ -198,7 +203,7 @@ def test_a_published_experiment_builds_with_its_data(tmp_path):
     images, _ = write_cifar10(tmp_path / "cifar-10-batches-bin")
     config = read_config("ve/cifar10_ncsnpp_continuous")
     config.data.path = str(tmp_path)
-    with abstract_init():
+    with tiny.abstract_init():
         experiment = build(config)
     np.testing.assert_array_equal(experiment.source.train, images[:15])
     assert experiment.augmentation.flip and experiment.model.shape == tuple(config.example.shape)
@@ -224,7 +229,7 @@ def test_a_published_network_runs_at_full_size(name):
     """One image through every distinct network; small random parameters, for most start
     with zeros in places.
     """
-    with abstract_init():
+    with tiny.abstract_init():
         model = build_model(read_config(name), None, step=0)
     rng = np.random.default_rng(0)
     params = jax.tree.map(

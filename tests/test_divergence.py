@@ -9,8 +9,8 @@ import pytest
 from oracles import PLANE, SLOW, keys, slow_but
 
 from score_sde.divergence import ExactTrace, Hutchinson, HutchPP, value_and_divergence
-from score_sde.reverse import probability_flow
 from score_sde.sdes import VPSDE
+from score_sde.sdes.reverse import probability_flow
 
 KEY = jax.random.key(0)
 MEMBERS = {

@@ -11,11 +11,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from score_sde.cli import main
+from score_sde.experiments import builders
 
 TOY = """
 from ml_collections import ConfigDict
@@ -95,6 +98,18 @@ def config_of(text: str) -> ConfigDict:
     names: dict[str, Any] = {}
     exec(text, names)
     return names["get_config"]()
+
+
+def abstract_init() -> Any:
+    """Networks start with zeros of the right shapes, which takes no compilation."""
+
+    def init(network: Any, seed: int) -> Any:
+        return jax.tree.map(
+            lambda leaf: np.zeros(leaf.shape, leaf.dtype),
+            jax.eval_shape(network.init, jax.random.key(0)),
+        )
+
+    return mock.patch.object(builders, "_init", init)
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 import score_sde.configs
 from score_sde.cli.own_code import look_in_current_folder
-from score_sde.naming import did_you_mean
+from score_sde.runtime.naming import did_you_mean
 
 PUBLISHED = Path(score_sde.configs.__file__).parent
 

@@ -6,15 +6,15 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from score_sde.cli import report
 from score_sde.cli.encoding_run import decoded, encoded, output_folder
 from score_sde.cli.flags import MAX_SEED
 from score_sde.cli.workdir import check_places, check_split, load_model, load_split, workdir_flags
+from score_sde.evaluation import report
 from score_sde.evaluation.encoding import Encoded
-from score_sde.evaluation.latent_pictures import picture_of_latents
-from score_sde.experiment import Model
-from score_sde.latents import mean_square
-from score_sde.replacing import write_arrays
+from score_sde.evaluation.plots.latents import picture_of_latents
+from score_sde.experiments.experiment import Model
+from score_sde.runtime.atomic_files import write_arrays
+from score_sde.sampling.latents import mean_square
 
 
 def main(argv: Sequence[str]) -> int:

@@ -10,14 +10,14 @@ from typing import Any
 
 from jaxtyping import Array
 
-from score_sde.cli import report
 from score_sde.cli.flags import Refusal, refusals
 from score_sde.cli.own_code import command_line
 from score_sde.cli.workdir import load_model, workdir_flags
+from score_sde.evaluation import report
 from score_sde.evaluation.generation import draw_batch
-from score_sde.experiment import Model
-from score_sde.interop.exported import CARD, WEIGHTS, check_free, export_model
-from score_sde.interop.stablehlo import NO_CALLBACKS, can_export, export_sampler
+from score_sde.experiments.experiment import Model
+from score_sde.export.model import CARD, WEIGHTS, check_free, export_model
+from score_sde.export.stablehlo import NO_CALLBACKS, can_export, export_sampler
 
 
 def main(argv: Sequence[str]) -> int:

@@ -9,13 +9,13 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from score_sde.builders import NAMED, SECTIONS
 from score_sde.cli.config_file import read_config
 from score_sde.cli.leftovers import drop_leftovers
 from score_sde.cli.own_code import look_in_current_folder, trust_of
-from score_sde.code_names import check_code, named_code
-from score_sde.naming import did_you_mean
-from score_sde.unreadable import TRANSIENT, UnreadableError
+from score_sde.experiments.builders import NAMED, SECTIONS
+from score_sde.experiments.code_names import check_code, named_code
+from score_sde.runtime.naming import did_you_mean
+from score_sde.runtime.unreadable import TRANSIENT, UnreadableError
 
 MAX_SEED = 2**32 - 1
 

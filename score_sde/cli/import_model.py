@@ -5,16 +5,16 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from score_sde.cli import report
 from score_sde.cli.config_file import read_config
 from score_sde.cli.flags import Flags, Refusal, config_help, refusals, require, take, value_of
 from score_sde.cli.reference_config import read_reference_config
 from score_sde.configs.paper import PARAMETERS
-from score_sde.experiment import Model
+from score_sde.evaluation import report
+from score_sde.experiments.experiment import Model
+from score_sde.experiments.loading import load, saved_config
+from score_sde.export.model import check_free, export_model
 from score_sde.interop.diffusers_folder import is_diffusers
-from score_sde.interop.exported import check_free, export_model
 from score_sde.interop.foreign import count_parameters
-from score_sde.loading import load, saved_config
 
 EXAMPLE = "checkpoint_24.pth"
 

@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from score_sde.cli import report
 from score_sde.cli.encoding_run import encoded, output_folder
 from score_sde.cli.flags import MAX_SEED, Refusal
 from score_sde.cli.interpolation_results import results, ways_of
 from score_sde.cli.workdir import check_places, check_split, load_model, load_split, workdir_flags
+from score_sde.evaluation import report
 
 PAIRS = 8
 

@@ -12,10 +12,10 @@ from jaxtyping import Array, Float, Int
 from score_sde.cli.encoding_run import decoded
 from score_sde.data import Examples
 from score_sde.evaluation.encoding import Encoded
-from score_sde.evaluation.latent_pictures import picture_of_interpolation
-from score_sde.experiment import Model
-from score_sde.latents import slerp, with_temperature
-from score_sde.replacing import write_arrays
+from score_sde.evaluation.plots.latents import picture_of_interpolation
+from score_sde.experiments.experiment import Model
+from score_sde.runtime.atomic_files import write_arrays
+from score_sde.sampling.latents import slerp, with_temperature
 
 
 class Ways(NamedTuple):

@@ -6,11 +6,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from score_sde.builders import NAMED, NOT_OF_THE_SOURCE
 from score_sde.data import is_function, source_options
-from score_sde.experiment import Drawing
-from score_sde.naming import lookup
-from score_sde.trust import EVERYTHING
+from score_sde.experiments.builders import NAMED, NOT_OF_THE_SOURCE
+from score_sde.experiments.experiment import Drawing
+from score_sde.runtime.naming import lookup
+from score_sde.runtime.trust import EVERYTHING
 
 CHOSEN_FOR_ONE = {"sampling": {"grid"}}
 """Keys that suit the name they were chosen for: a grid that is good for one sampler can

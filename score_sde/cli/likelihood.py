@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from score_sde.cli import report
 from score_sde.cli.flags import MAX_SEED
 from score_sde.cli.likelihood_run import evaluate_missing, pieces_of, with_dequantizer
 from score_sde.cli.workdir import check_places, check_split, load_model, load_split, workdir_flags
 from score_sde.data.examples import first
+from score_sde.evaluation import report
 from score_sde.evaluation.likelihoods import Likelihoods
-from score_sde.replacing import write_arrays
-from score_sde.training import meet
+from score_sde.runtime.atomic_files import write_arrays
+from score_sde.runtime.processes import meet
 
 
 def main(argv: Sequence[str]) -> int:

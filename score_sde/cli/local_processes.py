@@ -14,8 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, NamedTuple
 
-from score_sde.training.processes import GIVEN
-from score_sde.training.watchdog import STOPPED
+from score_sde.runtime.processes import GIVEN
+from score_sde.runtime.watchdog import STOPPED
 
 REFUSED = 2
 """That of one that was asked for what cannot be: asking again would not help."""

@@ -10,10 +10,10 @@ from pathlib import Path
 from types import TracebackType
 
 from score_sde.cli.flags import HELP, Refusal, refusals, sentence
-from score_sde.devices import NoDeviceError, check_devices
-from score_sde.memory import lack_of_memory
-from score_sde.naming import did_you_mean
-from score_sde.unreadable import UNREADABLE, UnreadableError
+from score_sde.runtime.devices import NoDeviceError, check_devices
+from score_sde.runtime.memory import lack_of_memory
+from score_sde.runtime.naming import did_you_mean
+from score_sde.runtime.unreadable import UNREADABLE, UnreadableError
 
 VERBS = {
     "train": "train a model from a config; run again on the same workdir, it goes on",
@@ -122,7 +122,7 @@ def _prepare_devices(verb: str, arguments: Sequence[str]) -> None:
     if verb == "launch" or any(argument in HELP for argument in arguments):
         return
     if verb in SHARING:
-        from score_sde.training.processes import join_processes
+        from score_sde.runtime.processes import join_processes
 
         with refusals():
             join_processes()

@@ -7,8 +7,8 @@ from typing import Any
 
 from ml_collections import config_flags
 
-from score_sde.code_names import leaves
-from score_sde.trust import Trust, is_code
+from score_sde.experiments.code_names import leaves
+from score_sde.runtime.trust import Trust, is_code
 
 ALLOW_CODE = (
     "code that the workdir may name, which is then run: by commas, mypkg (and all below), "

@@ -7,26 +7,26 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from score_sde.builders import SDES, build_sde
-from score_sde.cli import report
 from score_sde.cli.flags import Flags, Refusal, config_help, named_config, refusals
 from score_sde.cli.own_code import ALLOW_CODE, look_in_current_folder, patterns_of
 from score_sde.cli.own_files import OVERWRITE, check_results
 from score_sde.cli.workdir import EXAMPLE, check_places, existing_workdir
-from score_sde.code_names import check_code
 from score_sde.evaluation import (
-    Mixture,
     plot_loss,
     plot_loss_by_level,
     plot_sde,
     plot_sdes,
     read_metrics,
+    report,
 )
-from score_sde.interop.exported import is_exported
-from score_sde.loading import saved_config
+from score_sde.experiments.builders import SDES, build_sde
+from score_sde.experiments.code_names import check_code
+from score_sde.experiments.loading import saved_config
+from score_sde.export.model import is_exported
 from score_sde.objectives.noise_levels import log_snr_of
+from score_sde.runtime.trust import ALL, NOTHING, Trust
 from score_sde.sdes import SDE, BrownianMotion
-from score_sde.trust import ALL, NOTHING, Trust
+from score_sde.sdes.mixture import Mixture
 
 PICTURES = ("sde.png", "loss.png", "loss_by_level.png")
 """Those of a workdir."""

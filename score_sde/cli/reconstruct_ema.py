@@ -5,14 +5,14 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from score_sde.cli import report
 from score_sde.cli.flags import Flags, refusals, require
 from score_sde.cli.workdir import EXAMPLE, existing_workdir
-from score_sde.interop.exported import check_free, export_model
-from score_sde.loading import saved_config
+from score_sde.evaluation import report
+from score_sde.experiments.loading import saved_config
+from score_sde.export.model import check_free, export_model
+from score_sde.runtime.trust import ALL
 from score_sde.training import reconstruct
 from score_sde.training.snapshots import FOLDER
-from score_sde.trust import ALL
 
 
 def main(argv: Sequence[str]) -> int:

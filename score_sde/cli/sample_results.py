@@ -13,10 +13,10 @@ import numpy as np
 from score_sde.data import DataSource, Scaling
 from score_sde.evaluation import sample_distances
 from score_sde.evaluation.generation import generate, make_draw
-from score_sde.evaluation.pictures import is_image, picture_of_samples, pictures_of_path
 from score_sde.evaluation.pieces import Pieces
+from score_sde.evaluation.plots.samples import is_image, picture_of_samples, pictures_of_path
 from score_sde.evaluation.sample_files import write_npz, write_pngs
-from score_sde.experiment import Model
+from score_sde.experiments.experiment import Model
 from score_sde.typing import Key
 
 FRAMES = 49

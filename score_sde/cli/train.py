@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from score_sde.builders import CLASSIFIER, DEQUANTIZER, build, build_classifier, kind_of
 from score_sde.cli.flags import Flags, Refusal, config_help, refusals, require, required_config
 from score_sde.cli.own_files import OVERWRITE
-from score_sde.cli.resume import continued
 from score_sde.cli.training_run import train_in
 from score_sde.cli.workdir import EXAMPLE
-from score_sde.training import StopRequest
+from score_sde.experiments.builders import CLASSIFIER, DEQUANTIZER, build, build_classifier, kind_of
+from score_sde.experiments.resume import continued
+from score_sde.runtime.signals import StopRequest
 
 
 def main(argv: Sequence[str]) -> int:

@@ -12,18 +12,22 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from score_sde.classifier import ClassifierExperiment
-from score_sde.cli import report
 from score_sde.cli.flags import Refusal, refusals, sentence
 from score_sde.cli.own_files import check_run_folder
-from score_sde.cli.resume import check_resumes
 from score_sde.data import BatchLoader, make_loader, statistics
-from score_sde.evaluation import image_grid
+from score_sde.evaluation import image_grid, report
 from score_sde.evaluation.generation import generate, make_draw
-from score_sde.evaluation.pictures import is_image, picture_of_samples
-from score_sde.experiment import AnyExperiment, Experiment, Training
-from score_sde.naming import errors_of
-from score_sde.replacing import replacing
+from score_sde.evaluation.plots.samples import is_image, picture_of_samples
+from score_sde.experiments.classifier import ClassifierExperiment
+from score_sde.experiments.experiment import AnyExperiment, Experiment, Training
+from score_sde.experiments.resume import check_resumes
+from score_sde.runtime.atomic_files import replacing
+from score_sde.runtime.lock import held
+from score_sde.runtime.naming import errors_of
+from score_sde.runtime.processes import by_first
+from score_sde.runtime.signals import StopRequest
+from score_sde.runtime.versions import versions
+from score_sde.runtime.watchdog import STOPPED, Watchdog
 from score_sde.sdes.data_scale import scale_mismatch
 from score_sde.training import (
     Checkpoints,
@@ -31,10 +35,8 @@ from score_sde.training import (
     Hook,
     MetricWriter,
     MultiWriter,
-    StopRequest,
     TrainingRun,
     TrainState,
-    by_first,
     check_agreement,
     check_batch_size,
     device_mesh,
@@ -44,14 +46,11 @@ from score_sde.training import (
     make_writers,
     snapshot_hook,
     train,
-    versions,
 )
-from score_sde.training.lock import held
+from score_sde.training.checkpoints.seal import CheckpointError, fingerprints
 from score_sde.training.mesh import gathered, step_axes
-from score_sde.training.seal import CheckpointError, fingerprints
 from score_sde.training.snapshots import FOLDER
 from score_sde.training.step import AxisName
-from score_sde.training.watchdog import STOPPED, Watchdog
 from score_sde.typing import Key
 
 NUM_MEASURED = 10_000

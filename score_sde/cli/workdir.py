@@ -6,17 +6,17 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from score_sde.builders import load_data
 from score_sde.cli.flags import Flags, Refusal, refusals, require, take, value_of
 from score_sde.cli.own_code import ALLOW_CODE, trust_of
 from score_sde.cli.own_files import OVERWRITE, check_report, check_results
-from score_sde.cli.report import make_folder
 from score_sde.data import DataSource, Examples
-from score_sde.experiment import Model
-from score_sde.interop.exported import is_exported
-from score_sde.loading import load_trusting, saved_config
-from score_sde.naming import did_you_mean
-from score_sde.trust import ALL
+from score_sde.evaluation.report import make_folder
+from score_sde.experiments.builders import load_data
+from score_sde.experiments.experiment import Model
+from score_sde.experiments.loading import load_trusting, saved_config
+from score_sde.export.model import is_exported
+from score_sde.runtime.naming import did_you_mean
+from score_sde.runtime.trust import ALL
 
 EXAMPLE = "runs/digits"
 

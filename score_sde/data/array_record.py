@@ -21,7 +21,7 @@ from score_sde.data.images import check_options, encoded_images
 from score_sde.data.listing import matching
 from score_sde.data.source import DataSource
 from score_sde.data.splits import Split, first_line, imported_extra, load_splits
-from score_sde.unreadable import system_error
+from score_sde.runtime.unreadable import system_error
 
 _NPY_MAGIC = b"\x93NUMPY"
 _SUFFIX = ".array_record"

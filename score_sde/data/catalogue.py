@@ -10,23 +10,18 @@ from score_sde.data.digits import digits
 from score_sde.data.files import npy, npz
 from score_sde.data.folder import folder
 from score_sde.data.hugging_face import hf
-from score_sde.data.named import (
-    celeba,
-    celebahq,
-    cifar10,
-    fashion_mnist,
-    ffhq,
-    imagenet32,
-    imagenet64,
-    lsun,
-    mnist,
-    svhn,
-)
+from score_sde.data.named.celeba import celeba
+from score_sde.data.named.cifar import cifar10
+from score_sde.data.named.faces import celebahq, ffhq
+from score_sde.data.named.idx import fashion_mnist, mnist
+from score_sde.data.named.imagenet import imagenet32, imagenet64
+from score_sde.data.named.lsun import lsun
+from score_sde.data.named.svhn import svhn
 from score_sde.data.source import DataSource
 from score_sde.data.tfds_source import tfds
 from score_sde.data.toy import checkerboard, mixture, moons, swiss_roll
-from score_sde.naming import check_arguments, did_you_mean, imported
-from score_sde.trust import EVERYTHING, Trust, is_code
+from score_sde.runtime.naming import check_arguments, did_you_mean, imported
+from score_sde.runtime.trust import EVERYTHING, Trust, is_code
 
 SOURCES: Mapping[str, Callable[..., DataSource]] = MappingProxyType(
     {

@@ -12,7 +12,7 @@ import numpy as np
 from score_sde.data.array_files import rows_of, stored_array
 from score_sde.data.examples import Examples, LazyExamples, is_lazy
 from score_sde.data.source import DataSource
-from score_sde.unreadable import is_of_system, message_of
+from score_sde.runtime.unreadable import is_of_system, message_of
 
 _NPY_MAGIC = b"\x93NUMPY"
 

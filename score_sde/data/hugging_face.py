@@ -10,7 +10,7 @@ from score_sde.data.images import check_options, encoded_images
 from score_sde.data.listing import walked
 from score_sde.data.source import DataSource
 from score_sde.data.splits import Split, chosen_column, first_line, imported_extra, load_splits
-from score_sde.unreadable import TRANSIENT, system_error
+from score_sde.runtime.unreadable import TRANSIENT, system_error
 
 _SAVED = ("dataset_dict.json", "state.json")  # what save_to_disk leaves in the folder
 _LABELS = ("label", "labels")

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from glob import has_magic
 from pathlib import Path
 
-from score_sde.unreadable import raise_error
+from score_sde.runtime.unreadable import raise_error
 
 _OF_THE_FILE_SYSTEM = ("lost+found",)
 """Folders of the file system itself at the root of a disk, which root alone may list."""

@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from score_sde.unreadable import is_of_system, message_of
+from score_sde.runtime.unreadable import is_of_system, message_of
 
 GREY_MODES = ("1", "L", "LA")
 COLOR_MODES = ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")

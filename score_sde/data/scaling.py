@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real, Shaped
 
 from score_sde.data.source import check_num_levels
-from score_sde.dequantization import Bins
+from score_sde.likelihood.dequantization import Bins
 from score_sde.precision import wide
 from score_sde.typing import Key
 

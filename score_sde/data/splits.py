@@ -10,8 +10,8 @@ import numpy as np
 
 from score_sde.data.examples import Examples, in_memory_or_lazy
 from score_sde.data.source import DataSource
-from score_sde.naming import did_you_mean
-from score_sde.unreadable import message_of
+from score_sde.runtime.naming import did_you_mean
+from score_sde.runtime.unreadable import message_of
 
 _HELD_OUT = ("test", "validation", "valid", "val")
 

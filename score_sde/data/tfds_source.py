@@ -12,7 +12,7 @@ from score_sde.data.images import check_options, encoded_images
 from score_sde.data.listing import files_within, walked
 from score_sde.data.source import DataSource
 from score_sde.data.splits import Split, chosen_column, first_line, imported_extra, load_splits
-from score_sde.unreadable import system_error
+from score_sde.runtime.unreadable import system_error
 
 _CLASS_NAMES = ("pythonClassName", "python_class_name", "type")
 """The keys under which ``features.json`` names the class of a feature."""

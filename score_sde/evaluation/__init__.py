@@ -1,6 +1,5 @@
 """Pictures and distances: what a trained model is judged by."""
 
-from score_sde.evaluation.curves import plot_loss, read_metrics
 from score_sde.evaluation.distance import (
     energy_kernel,
     gaussian_kernel,
@@ -11,21 +10,20 @@ from score_sde.evaluation.distance import (
     sliced_wasserstein,
 )
 from score_sde.evaluation.frechet import GaussianStatistics, frechet_distance, gaussian_statistics
-from score_sde.evaluation.images import (
+from score_sde.evaluation.plots.images import (
     denoising_strip,
     frames_to_unit,
     image_grid,
     save_gif,
     save_png,
 )
-from score_sde.evaluation.level_curves import plot_loss_by_level
-from score_sde.evaluation.mixture import Mixture
-from score_sde.evaluation.scatter import plot_samples
-from score_sde.evaluation.sde_pictures import plot_sde, plot_sdes
+from score_sde.evaluation.plots.loss import plot_loss, read_metrics
+from score_sde.evaluation.plots.loss_by_level import plot_loss_by_level
+from score_sde.evaluation.plots.points import plot_samples
+from score_sde.evaluation.plots.sdes import plot_sde, plot_sdes
 
 __all__ = [
     "GaussianStatistics",
-    "Mixture",
     "denoising_strip",
     "energy_kernel",
     "frames_to_unit",

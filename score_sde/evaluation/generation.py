@@ -8,9 +8,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 
-from score_sde.integrate import Progress
 from score_sde.sampling import Sample, Sampler, Threshold, sample
 from score_sde.sdes import SDE
+from score_sde.solvers.integrate import Progress
 from score_sde.typing import Key, Params, ScoreFn
 
 AXIS = "batch"

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from score_sde.data import Examples, Scaling
-from score_sde.dequantization import Dequantizer
-from score_sde.estimators import Estimate, Estimator, dequantized
 from score_sde.evaluation.generation import AXIS, index_keys, over_devices
-from score_sde.likelihood import bits_per_dim
+from score_sde.likelihood.dequantization import Dequantizer
+from score_sde.likelihood.estimators import Estimate, Estimator, dequantized
+from score_sde.likelihood.flow import bits_per_dim
 from score_sde.sdes.base import SDE, starting_at
 from score_sde.typing import Key, Params, ScoreFn
 

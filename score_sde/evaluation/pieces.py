@@ -18,9 +18,9 @@ from typing import Any, TypeAlias
 import jax
 import numpy as np
 
-from score_sde.replacing import replacing
+from score_sde.runtime.atomic_files import replacing
+from score_sde.runtime.unreadable import opening, set_aside, telling_damage
 from score_sde.typing import Params
-from score_sde.unreadable import opening, set_aside, telling_damage
 
 _NAME = re.compile(r"(\d+)-(\d+)\.npz")
 

@@ -10,8 +10,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from score_sde.evaluation.images import save_png, to_uint8
-from score_sde.replacing import MARK
+from score_sde.evaluation.plots.images import save_png, to_uint8
+from score_sde.runtime.atomic_files import MARK
 
 Levels: TypeAlias = Iterable[np.ndarray]
 """Samples as levels or points, a few at a time."""

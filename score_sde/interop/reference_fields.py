@@ -8,7 +8,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from score_sde.naming import did_you_mean
+from score_sde.runtime.naming import did_you_mean
 
 UNET = {
     "nf": 128,

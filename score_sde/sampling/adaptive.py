@@ -5,12 +5,12 @@ from typing import Literal
 
 from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
-from score_sde.integrate import ErrorNorm, Noise, Progress, Solution, solve_adaptively
 from score_sde.precision import wide
-from score_sde.reverse import probability_flow, reverse_diffusion, reverse_drift
 from score_sde.sampling.base import Sample, Sampler, carried_wide, required, sample_of
 from score_sde.sdes.base import SDE
+from score_sde.sdes.reverse import probability_flow, reverse_diffusion, reverse_drift
 from score_sde.solvers import AbstractSolver, Dopri5, ShARK, Tsit5
+from score_sde.solvers.integrate import ErrorNorm, Noise, Progress, Solution, solve_adaptively
 from score_sde.typing import Key, ScoreFn
 
 ADAPTIVE_SOLVERS: dict[str, type[AbstractSolver]] = {"tsit5": Tsit5, "dopri5": Dopri5}
@@ -114,7 +114,7 @@ class AdaptiveSDE(AdaptiveSampler):
     The path is a Brownian tree: the same key gives refinements of the same sample as
     the tolerances fall. The tolerances are those of the path, not of the density, and
     are worth 1e-2 or 1e-3. ``noise_scale`` is the ``lambda`` of the family in
-    :mod:`score_sde.reverse`.
+    :mod:`score_sde.sdes.reverse`.
     """
 
     rtol: float = 1e-2

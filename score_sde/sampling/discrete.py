@@ -13,17 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from score_sde.integrate import Progress, run_table
 from score_sde.sampling.base import Sample, Sampler, carried_wide, required, sample_of
+from score_sde.sampling.discrete_solver import DiscreteSteps, StepTable
 from score_sde.sdes.base import SDE
-from score_sde.solvers import (
-    DiscreteSteps,
-    NoiseLevels,
-    StepNoise,
-    StepTable,
-    log_snr,
-    noise_levels,
-)
+from score_sde.solvers import NoiseLevels, StepNoise, log_snr, noise_levels
+from score_sde.solvers.integrate import Progress, run_table
 from score_sde.typing import Key, ScoreFn
 
 Spacing: TypeAlias = Literal["leading", "trailing", "linspace"]

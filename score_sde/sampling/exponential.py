@@ -1,7 +1,7 @@
 """Samplers that solve the linear part of the reverse process exactly, with one evaluation a step.
 
 All are tables of weights over the last denoised images, made by
-:mod:`score_sde.solvers.exponential`. With ``last_ratio`` the last evaluation is at the
+:mod:`score_sde.sampling.multistep_weights`. With ``last_ratio`` the last evaluation is at the
 noise level ``sigma / alpha = last_ratio``, whence one step leads to the data
 themselves; else a sampler ends at ``t_min``. Few steps are best spent that way.
 """
@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from score_sde.integrate import Progress, run_table
 from score_sde.sampling.base import (
     GridSampler,
     Path,
@@ -25,24 +24,27 @@ from score_sde.sampling.base import (
     required,
     sample_of,
 )
+from score_sde.sampling.multistep import Multistep
+from score_sde.sampling.multistep_weights import (
+    LARGEST_STEP_SUM,
+    ExtendedReverse,
+    MultistepTable,
+    Power,
+    adams_table,
+    noise_adams_table,
+)
 from score_sde.sdes.base import SDE, starting_at
 from score_sde.solvers import (
-    LARGEST_STEP_SUM,
     CauchyGrid,
-    ExtendedReverse,
-    Multistep,
-    MultistepTable,
     NoiseLevels,
-    Power,
     StepNoise,
     TimeGrid,
-    adams_table,
     log_snr,
-    noise_adams_table,
     noise_levels,
     times_of_ratio,
     told_apart,
 )
+from score_sde.solvers.integrate import Progress, run_table
 from score_sde.typing import Key, ScoreFn
 
 Ratios = Float[np.ndarray, " nodes"]
@@ -172,7 +174,7 @@ class AdamsBashforth(ExponentialSampler):
     ``scale`` of the data the denoised image depends on the noise level as a function of
     ``s^2`` alone, and so does ``u``: the polynomials then hold down to ``s = 0``, and
     with ``last_ratio`` the last step is of full order too. ``noise_scale`` is the
-    ``lambda`` of the family in :mod:`score_sde.reverse`: 0 for the ODE, 1 for the SDE.
+    ``lambda`` of the family in :mod:`score_sde.sdes.reverse`: 0 for the ODE, 1 for the SDE.
     ``corrected`` steps of the ODE are repeated by Adams-Moulton, of one order more,
     when the next evaluation is known, at no cost (as UniPC does it).
     """

@@ -7,25 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from score_sde.integrate import Progress, run_table, solve_on_grid
-from score_sde.reverse import reverse_drift
+from score_sde.sampling.annealed_langevin import AnnealedLangevinSolver
 from score_sde.sampling.base import GridSampler, Sample, carried_wide, nodes_of, required, sample_of
+from score_sde.sampling.correctors import Corrector, annealed_langevin, no_corrector
+from score_sde.sampling.predictor_corrector_solver import PredictorCorrectorSolver
+from score_sde.sampling.predictors import Predictor, no_predictor, reverse_diffusion_step
 from score_sde.sdes.base import SDE
-from score_sde.solvers import (
-    AnnealedLangevinSolver,
-    Clock,
-    Corrector,
-    Predictor,
-    PredictorCorrectorSolver,
-    StepNoise,
-    TimeGrid,
-    annealed_langevin,
-    geometric,
-    no_corrector,
-    no_predictor,
-    noise_levels,
-    reverse_diffusion_step,
-)
+from score_sde.sdes.reverse import reverse_drift
+from score_sde.solvers import Clock, StepNoise, TimeGrid, geometric, noise_levels
+from score_sde.solvers.integrate import Progress, run_table, solve_on_grid
 from score_sde.typing import Key, ScoreFn
 
 

@@ -9,8 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from score_sde.integrate import Noise, Progress, solve_on_grid
-from score_sde.reverse import denoise, probability_flow, reverse_diffusion, reverse_drift
 from score_sde.sampling.base import (
     GridSampler,
     Path,
@@ -22,6 +20,7 @@ from score_sde.sampling.base import (
     sample_of,
 )
 from score_sde.sdes.base import SDE
+from score_sde.sdes.reverse import denoise, probability_flow, reverse_diffusion, reverse_drift
 from score_sde.solvers import (
     AbstractSolver,
     Euler,
@@ -32,6 +31,7 @@ from score_sde.solvers import (
 )
 from score_sde.solvers import Heun as HeunSolver
 from score_sde.solvers import ShARK as ShARKSolver
+from score_sde.solvers.integrate import Noise, Progress, solve_on_grid
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
 
@@ -39,7 +39,7 @@ from score_sde.typing import Key, ScalarLike, ScoreFn
 class ReverseSDESampler(GridSampler):
     """A diffrax solver on the reverse SDE.
 
-    ``noise_scale`` is the ``lambda`` of the family in :mod:`score_sde.reverse`. With
+    ``noise_scale`` is the ``lambda`` of the family in :mod:`score_sde.sdes.reverse`. With
     ``path="tree"`` the same key at 20, 40 and 80 steps gives refinements of the same
     sample, at the price of a Brownian tree.
     """

@@ -9,23 +9,18 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from score_sde.integrate import Progress, run_table
 from score_sde.sampling.base import GridSampler, Sample, carried_wide, required, rescaled, sample_of
-from score_sde.sdes.base import SDE
-from score_sde.solvers import (
-    EDMGrid,
+from score_sde.sampling.singlestep_solver import (
     MakeTableau,
     SingleStep,
-    StepNoise,
-    TimeGrid,
     dpm_solver_2,
     dpm_solver_3,
     euler,
     heun,
-    log_snr,
-    noise_levels,
-    times_of_ratio,
 )
+from score_sde.sdes.base import SDE
+from score_sde.solvers import EDMGrid, StepNoise, TimeGrid, log_snr, noise_levels, times_of_ratio
+from score_sde.solvers.integrate import Progress, run_table
 from score_sde.typing import Key, ScoreFn
 
 Ratios = Float[np.ndarray, " steps"]

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from score_sde.sdes.base import SDE
-from score_sde.solvers.noise_levels import noise_levels, times_of_ratio, times_of_sigma
+from score_sde.solvers.marginal_levels import noise_levels, times_of_ratio, times_of_sigma
 
 TimeGrid: TypeAlias = Callable[[SDE, int], Float[np.ndarray, " nodes"]]
 """``(sde, num_steps) ->`` decreasing times."""

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from score_sde.runtime.signals import StopRequest
 from score_sde.training.mesh import replicated, split
-from score_sde.training.signals import StopRequest
 
 
 def check_agreement(facts: Mapping[str, str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from score_sde.training.seal import path_of
+from score_sde.training.checkpoints.seal import path_of
 from score_sde.training.state import TrainState
 from score_sde.training.step import Metrics
 

@@ -13,11 +13,14 @@ from jax.sharding import Mesh
 
 from score_sde.data.loader import BatchLoader
 from score_sde.objectives.noise_levels import log_snr_of
+from score_sde.runtime.progress import Progress, Stream
+from score_sde.runtime.signals import StopRequest
+from score_sde.runtime.watchdog import Watchdog
 from score_sde.training.agreement import StopVote
-from score_sde.training.checkpoint import Checkpoints
+from score_sde.training.checkpoints.manager import Checkpoints
+from score_sde.training.checkpoints.seal import CheckpointError
 from score_sde.training.feed import Feed
 from score_sde.training.health import DivergedError, Health
-from score_sde.training.logging import MetricWriter, MultiWriter, mean_of_those_there, those_there
 from score_sde.training.mesh import (
     check_batch_size,
     compile_eval_step,
@@ -27,13 +30,15 @@ from score_sde.training.mesh import (
     place,
     shard_batch,
 )
-from score_sde.training.progress import Progress, Stream
-from score_sde.training.seal import CheckpointError
-from score_sde.training.signals import StopRequest
 from score_sde.training.speed import Speed
 from score_sde.training.state import TrainState
 from score_sde.training.step import EvalStep, Metrics, StepFunction, TrainStep, Updated
-from score_sde.training.watchdog import Watchdog
+from score_sde.training.tracking.metrics import (
+    MetricWriter,
+    MultiWriter,
+    mean_of_those_there,
+    those_there,
+)
 from score_sde.typing import Key
 
 

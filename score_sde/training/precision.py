@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, ArrayLike
 
 from score_sde.precision import wide
-from score_sde.training.seal import path_of
+from score_sde.training.checkpoints.seal import path_of
 
 Tree = TypeVar("Tree")
 

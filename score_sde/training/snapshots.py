@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import jax
 
-from score_sde.interop.tensor_file import TensorFile, open_tensors, remove_unfinished, write_tensors
+from score_sde.export.tensor_file import TensorFile, open_tensors, remove_unfinished, write_tensors
+from score_sde.runtime.unreadable import opening
 from score_sde.training.ema import Average, PowerEMA
 from score_sde.training.loop import Hook
 from score_sde.training.state import TrainState
 from score_sde.typing import Params
-from score_sde.unreadable import opening
 
 FOLDER = "snapshots"
 """The folder of a workdir that they are in."""

@@ -9,9 +9,9 @@ import pytest
 import tiny
 from PIL import Image
 
-from score_sde.builders import load_data
 from score_sde.cli import encoding_run, main
-from score_sde.loading import load
+from score_sde.experiments.builders import load_data
+from score_sde.experiments.loading import load
 
 PRECISELY = ("--config.eval.rtol=1e-5", "--config.eval.atol=1e-5")
 DIGITS = pytest.param(tiny.digits_run, id="digits", marks=pytest.mark.slow)

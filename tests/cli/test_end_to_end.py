@@ -7,8 +7,8 @@ import pytest
 import tiny
 from PIL import Image
 
-from score_sde.builders import load_data
-from score_sde.loading import load
+from score_sde.experiments.builders import load_data
+from score_sde.experiments.loading import load
 
 RUNS = {"toy": tiny.toy_run, "digits": tiny.digits_run}
 

@@ -21,11 +21,11 @@ from foreign_code import (
 
 from score_sde import Heun, load, load_classifier, load_dequantizer, saved_config
 from score_sde.cli.own_code import command_line, look_in_current_folder
-from score_sde.code_names import CHOICES
-from score_sde.experiment import Model
-from score_sde.interop.exported import export_model
-from score_sde.loading import load_trusting
-from score_sde.trust import NOTHING
+from score_sde.experiments.code_names import CHOICES
+from score_sde.experiments.experiment import Model
+from score_sde.experiments.loading import load_trusting
+from score_sde.export.model import export_model
+from score_sde.runtime.trust import NOTHING
 
 LOADERS = {"load": load, "load_classifier": load_classifier, "load_dequantizer": load_dequantizer}
 
@@ -109,7 +109,9 @@ def test_each_place_that_is_looked_up_is_refused_by_every_loader(exported, spy):
 
 def test_what_is_looked_up_is_refused_without_the_check_at_the_door(exported, spy, monkeypatch):
     """So that a section which the door does not know cannot be forgotten."""
-    monkeypatch.setattr("score_sde.loading.check_code", lambda *arguments, **options: None)
+    monkeypatch.setattr(
+        "score_sde.experiments.loading.check_code", lambda *arguments, **options: None
+    )
     for what, config in itertools.islice(choices_of(config_of(exported)).items(), 0, None, 17):
         put_config(exported, config)
         runs_nothing(spy, what, lambda: load(exported))

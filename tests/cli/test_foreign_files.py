@@ -11,15 +11,16 @@ import pytest
 import tiny
 from PIL import Image
 
-from score_sde.cli import main, report
+from score_sde.cli import main
 from score_sde.cli.own_files import RUN_FILES, check_report, check_results, check_run_folder, is_run
-from score_sde.evaluation.files import save_figure
-from score_sde.evaluation.images import save_gif, save_png
+from score_sde.evaluation import report
+from score_sde.evaluation.plots.figure import save_figure
+from score_sde.evaluation.plots.images import save_gif, save_png
 from score_sde.evaluation.sample_files import write_npz, write_pngs
-from score_sde.interop.exported import export_model
-from score_sde.loading import load
-from score_sde.replacing import MARK, is_marked, write_arrays
-from score_sde.unreadable import UnreadableError
+from score_sde.experiments.loading import load
+from score_sde.export.model import export_model
+from score_sde.runtime.atomic_files import MARK, is_marked, write_arrays
+from score_sde.runtime.unreadable import UnreadableError
 
 IMAGE = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 

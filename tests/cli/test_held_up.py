@@ -15,9 +15,9 @@ import tiny
 from launched import ROOT, finished, started
 
 from score_sde.cli import main, training_run
-from score_sde.loading import load
+from score_sde.experiments.loading import load
+from score_sde.runtime.watchdog import Watchdog
 from score_sde.training import loop
-from score_sde.training.watchdog import Watchdog
 
 GATED = """
 import itertools

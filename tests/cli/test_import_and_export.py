@@ -14,7 +14,7 @@ import tiny
 
 from score_sde.cli import main
 from score_sde.cli.reference_config import read_reference_config
-from score_sde.loading import load
+from score_sde.experiments.loading import load
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

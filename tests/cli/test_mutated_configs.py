@@ -14,10 +14,9 @@ import tiny
 from hypothesis import HealthCheck, given, settings
 from mutations import Mutated, mutated
 from refusals import check_refusal
-from test_builders import abstract_init
 
 from score_sde.cli import main, train, training_run
-from score_sde.experiment import Experiment
+from score_sde.experiments.experiment import Experiment
 from score_sde.sampling import sample
 from score_sde.training import TrainResult, compile_eval_step, compile_step
 
@@ -60,7 +59,7 @@ def outcome(config: Mutated) -> tuple[int, str, str]:
     text, errors = io.StringIO(), io.StringIO()
     with (
         tempfile.TemporaryDirectory() as folder,
-        abstract_init(),
+        tiny.abstract_init(),
         mock.patch.object(training_run, "train", trace_steps),
         mock.patch.object(train, "train_in", train_in),
         contextlib.redirect_stdout(text),

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from score_sde.cli.generation_run import _Reports
-from score_sde.training import Progress
+from score_sde.runtime.progress import Progress
 
 
 @pytest.mark.parametrize("parts", [[0.1, 0.5, 1.0], [0.5, 0.1, 1.0, 0.9], [], [0.7]])

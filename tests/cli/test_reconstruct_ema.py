@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tiny
 
-from score_sde.interop.exported import is_exported
-from score_sde.loading import load
+from score_sde.experiments.loading import load
+from score_sde.export.model import is_exported
 from score_sde.training.snapshots import FOLDER
 
 OVERRIDES = (

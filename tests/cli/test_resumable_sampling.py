@@ -14,7 +14,7 @@ from launched import ROOT, finished, started
 from PIL import Image
 
 from score_sde.cli import generation_run, main, sample_results
-from score_sde.loading import load
+from score_sde.experiments.loading import load
 
 TWENTY = ("--num_samples=20", "--batch=8")
 """Three batches: the size is a multiple of the eight devices."""

@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from score_sde.cli import main
-from score_sde.training.signals import StopRequest
+from score_sde.runtime.signals import StopRequest
 
 
 @pytest.fixture

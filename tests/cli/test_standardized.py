@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import tiny
 from scipy import stats
-from test_builders import abstract_init
 
 import score_sde.configs.toy
-from score_sde.builders import build, build_model, load_data
 from score_sde.cli.config_file import read_config
 from score_sde.cli.training_run import scale_warning
 from score_sde.configs.default import section
-from score_sde.loading import load, saved_config
+from score_sde.experiments.builders import build, build_model, load_data
+from score_sde.experiments.loading import load, saved_config
 
 MEAN, STD = np.array([50000.0, 0.001]), np.array([12000.0, 0.0001])
 TABLE = np.random.default_rng(0).normal(MEAN, STD, (1000, 2))
@@ -329,14 +328,14 @@ def test_data_of_another_scale_are_warned_of_before_training(tmp_path):
 
 @pytest.mark.parametrize("name", ["default", *(f"toy/{name}" for name in toy_names())])
 def test_our_own_configs_are_not_warned_of(name):
-    with abstract_init():
+    with tiny.abstract_init():
         assert scale_warning(build(read_config(name))) is None
 
 
 def test_standardised_data_have_a_scale_too(tmp_path):
     np.save(tmp_path / "table.npy", TABLE)
     config = tiny.config_of(config_text(tmp_path / "table.npy"))
-    with abstract_init():
+    with tiny.abstract_init():
         assert scale_warning(build(config)) is None
         config.sde = section("brownian")
         assert "standardised data do not suit the SDE: column 0 has mean 0 and" in scale_warning(

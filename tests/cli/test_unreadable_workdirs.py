@@ -20,15 +20,15 @@ import tiny
 from launched import ROOT
 from refusals import INTERNALS
 
-from score_sde.cli import local_processes, main, report, shared_work
+from score_sde.cli import local_processes, main, shared_work
 from score_sde.cli.flags import Refusal, refusals
 from score_sde.cli.main import VERBS
-from score_sde.devices import NoDeviceError
-from score_sde.evaluation import pieces
+from score_sde.evaluation import pieces, report
 from score_sde.evaluation.pieces import Pieces
-from score_sde.loading import load
-from score_sde.training.checkpoint_files import quiet_orbax
-from score_sde.unreadable import UnreadableError
+from score_sde.experiments.loading import load
+from score_sde.runtime.devices import NoDeviceError
+from score_sde.runtime.unreadable import UnreadableError
+from score_sde.training.checkpoints.files import quiet_orbax
 
 # Arrays are read in many threads: where one read fails, the others answer to a loop
 # that is gone.

@@ -7,7 +7,7 @@ import os
 import pytest
 import tiny
 
-from score_sde.loading import load
+from score_sde.experiments.loading import load
 
 VERBS = ("sample", "likelihood", "encode", "interpolate", "plot")
 

@@ -15,8 +15,8 @@ import pytest
 from oracles import SDES, SLOW
 
 import score_sde.configs
-from score_sde import builders
 from score_sde.cli.config_file import read_config
+from score_sde.experiments import builders
 from score_sde.sampling import EulerMaruyama, ExponentialShARK, PredictorCorrector, ShARK
 from score_sde.sdes import EDMSDE, SDE, BrownianMotion, Marginal
 from score_sde.solvers import adapted, noise_levels, uniform

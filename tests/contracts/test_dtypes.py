@@ -17,11 +17,11 @@ import pytest
 from oracles import CENTRED, SAMPLERS, SDES, SLOW, keys, shortened, slow_but, tuned, two_modes_score
 
 import score_sde as ss
-from score_sde import tables
 from score_sde.data import Scaling
-from score_sde.latents import mean_square, with_temperature
+from score_sde.experiments import tables
 from score_sde.objectives import ScoreMatching
 from score_sde.precision import wide_dtype
+from score_sde.sampling.latents import mean_square, with_temperature
 from score_sde.sdes import ddpm_marginals
 
 KEY = jax.random.key(5)

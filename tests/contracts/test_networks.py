@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from oracles import slow_but
 
-from score_sde.builders import CLASSIFIERS, FLOWS, FUNCTIONS, NETWORKS, PARAMETERIZATIONS, SDES
+from score_sde.experiments.builders import (
+    CLASSIFIERS,
+    FLOWS,
+    FUNCTIONS,
+    NETWORKS,
+    PARAMETERIZATIONS,
+    SDES,
+)
 from score_sde.models import (
     coupling_flow,
     ddpm,

@@ -20,11 +20,10 @@ from oracles import (
     two_modes_score,
 )
 
-from score_sde import builders
-from score_sde.reverse import denoise as tweedie
-from score_sde.sampling import PredictorCorrector, ProbabilityFlow, sample
+from score_sde.experiments import builders
+from score_sde.sampling import PredictorCorrector, ProbabilityFlow, langevin, sample
 from score_sde.sdes import prior_sample
-from score_sde.solvers import langevin
+from score_sde.sdes.reverse import denoise as tweedie
 
 SHAPE = (2, 3, 1)
 ALL = {**SAMPLERS, **VARIANTS}

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 from oracles import SAMPLERS, SDES, SLOW, VARIANTS, shortened, two_modes_score
 
-from score_sde import builders
-from score_sde.evidence import variational_bound
-from score_sde.likelihood import log_likelihood
-from score_sde.reverse import denoise as tweedie
+from score_sde.experiments import builders
+from score_sde.likelihood.bound import variational_bound
+from score_sde.likelihood.flow import log_likelihood
 from score_sde.sampling import (
     DDIM,
     EDM,
@@ -32,7 +31,8 @@ from score_sde.sampling import (
 )
 from score_sde.sampling.base import nodes_of
 from score_sde.sdes import EDMSDE, SDE, VESDE, VPSDE, BrownianMotion, Marginal, RectifiedFlowSDE
-from score_sde.simulation import simulate
+from score_sde.sdes.reverse import denoise as tweedie
+from score_sde.sdes.simulation import simulate
 from score_sde.solvers import Nodes, noise_levels
 
 ALL = {**SAMPLERS, **VARIANTS}

@@ -15,16 +15,16 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from oracles import SAMPLERS, SDES, SLOW, keys, shortened, slow_but, tuned, two_modes_score
 
-from score_sde.dequantization import UniformDequantizer, importance_weighted_log_prob
-from score_sde.discrete_evidence import ddpm_vlb
 from score_sde.divergence import ExactTrace, Hutchinson, HutchPP
-from score_sde.evidence import variational_bound
-from score_sde.latents import slerp
-from score_sde.likelihood import log_likelihood
+from score_sde.likelihood.bound import variational_bound
+from score_sde.likelihood.dequantization import UniformDequantizer, importance_weighted_log_prob
+from score_sde.likelihood.discrete_bound import ddpm_vlb
+from score_sde.likelihood.flow import log_likelihood
 from score_sde.objectives import DenoisingScoreMatching
 from score_sde.sampling import ProbabilityFlow, decode, encode, sample
+from score_sde.sampling.latents import slerp
 from score_sde.sdes import ddpm_marginals
-from score_sde.simulation import simulate
+from score_sde.sdes.simulation import simulate
 
 SHAPE = (2, 2, 1)
 

@@ -13,8 +13,9 @@ from score_sde.data import arrayrecord, hf, tfds
 from score_sde.data.folder import _image_files
 from score_sde.data.images import read_header
 from score_sde.data.listing import files_within, matching, walked
-from score_sde.data.named import cifar10, ffhq, imagenet32
-from score_sde.data.named.imagenet import _read_npz
+from score_sde.data.named.cifar import cifar10
+from score_sde.data.named.faces import ffhq
+from score_sde.data.named.imagenet import _read_npz, imagenet32
 from score_sde.data.named.pictures import picture_names
 from score_sde.data.named.places import files_by_name
 from score_sde.data.named.svhn import _read_mat

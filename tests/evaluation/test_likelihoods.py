@@ -10,15 +10,15 @@ from scipy import stats
 
 from score_sde import VPSDE, ExactTrace, Hutchinson
 from score_sde.data import Scaling
-from score_sde.dequantization import TruncatedNormalDequantizer, UniformDequantizer
-from score_sde.estimators import (
+from score_sde.evaluation.likelihoods import Likelihoods, evaluate_range, make_evaluate
+from score_sde.likelihood.dequantization import TruncatedNormalDequantizer, UniformDequantizer
+from score_sde.likelihood.estimators import (
     DDPMEstimator,
     Estimate,
     Estimator,
     FlowEstimator,
     VariationalEstimator,
 )
-from score_sde.evaluation.likelihoods import Likelihoods, evaluate_range, make_evaluate
 
 SDE, KEY, VARIANCE = VPSDE(), jax.random.key(1), 0.25
 

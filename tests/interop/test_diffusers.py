@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from score_sde.builders import construct
+from score_sde.experiments.builders import construct
+from score_sde.experiments.loading import load, saved_config
 from score_sde.interop.diffusers_folder import is_diffusers, read_diffusers
 from score_sde.interop.diffusers_scheduler import vp_sections
-from score_sde.loading import load, saved_config
 from score_sde.sampling import DiscreteDDIM, DiscreteDDPM, DiscreteSampler
 from score_sde.sdes import DiscreteVPSDE, ddpm_marginals
 from score_sde.solvers import noise_levels

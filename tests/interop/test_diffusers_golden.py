@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from oracles import SLOW
 
-from score_sde.loading import load
+from score_sde.experiments.loading import load
 from score_sde.models import make_score_fn
 from score_sde.solvers import StepNoise
 

@@ -11,16 +11,16 @@ from oracles import SLOW, slow_but
 from scipy.integrate import solve_ivp
 
 from score_sde.divergence import Hutchinson, value_and_divergence
-from score_sde.integrate import solve_adaptively
+from score_sde.experiments.loading import config_from_reference, load
 from score_sde.interop.foreign import read_foreign
 from score_sde.interop.ncsn_names import params_from_ncsn, params_from_ncsnv2
 from score_sde.interop.torch_file import read_torch
-from score_sde.likelihood import bits_per_dim
-from score_sde.loading import config_from_reference, load
+from score_sde.likelihood.flow import bits_per_dim
 from score_sde.models import ncsn, ncsnv2
-from score_sde.reverse import probability_flow
 from score_sde.sdes import prior_log_prob
+from score_sde.sdes.reverse import probability_flow
 from score_sde.solvers import Dopri5
+from score_sde.solvers.integrate import solve_adaptively
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TORCH = ["ddpm_vp", "ddpmpp_subvp", "ncsnpp_ve", "ncsnpp_ve_highres", "ncsnpp_vp_discrete"]

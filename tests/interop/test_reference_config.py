@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from score_sde.builders import build_sde, construct
 from score_sde.cli.config_file import read_config
+from score_sde.experiments.builders import build_sde, construct
+from score_sde.experiments.loading import config_from_reference
 from score_sde.interop.reference_fields import IDLE
-from score_sde.loading import config_from_reference
 from score_sde.objectives import ScoreMatching
 
 GOLDEN = Path(__file__).parents[1] / "golden"

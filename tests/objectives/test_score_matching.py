@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from oracles import GAUSSIAN, PLANE, SDES, keys, slow_but
 
-from score_sde.builders import CLASSIFICATION, DEQUANTIZATION, OBJECTIVES
 from score_sde.divergence import ExactTrace, Hutchinson, HutchPP
+from score_sde.experiments.builders import CLASSIFICATION, DEQUANTIZATION, OBJECTIVES
 from score_sde.objectives import (
     DDPM,
     DenoisingScoreMatching,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from oracles import SDES
 
-from score_sde.builders import FUNCTIONS
+from score_sde.experiments.builders import FUNCTIONS
 from score_sde.objectives import P2, EDMWeighting, MinSNR, Sigmoid
-from score_sde.reverse import probability_flow
+from score_sde.sdes.reverse import probability_flow
 
 WEIGHTINGS = FUNCTIONS["weighting"]
 OF_NOISE = {

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from oracles import PLANE
 
-from score_sde.reverse import denoise
 from score_sde.sampling import DynamicThreshold, EulerMaruyama, StaticThreshold, sample, thresholded
 from score_sde.sdes import VPSDE
+from score_sde.sdes.reverse import denoise
 
 
 def test_a_static_threshold_cuts():

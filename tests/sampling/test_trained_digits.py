@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 import score_sde as ss
-from score_sde.builders import load_data
 from score_sde.cli import main
 from score_sde.evaluation import sample_distances
 from score_sde.evaluation.generation import generate, make_draw
-from score_sde.solvers import no_corrector, uniform
+from score_sde.experiments.builders import load_data
+from score_sde.sampling import no_corrector
+from score_sde.solvers import uniform
 
 NUM = 297
 """As many samples as there are held-out digits."""

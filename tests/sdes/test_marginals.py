@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from oracles import SDE_OPTIONS, SDES
 from scipy import stats
 
-from score_sde import builders
+from score_sde.experiments import builders
 from score_sde.sdes import (
     EDMSDE,
     SDE,

@@ -3,7 +3,8 @@
 import pytest
 from launched import finished, together
 
-from score_sde.training import StopRequest, check_agreement, device_mesh
+from score_sde.runtime.signals import StopRequest
+from score_sde.training import check_agreement, device_mesh
 from score_sde.training.agreement import StopVote
 
 PROGRAM = """

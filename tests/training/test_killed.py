@@ -15,7 +15,7 @@ import tiny
 from launched import finished, together
 from ml_collections import ConfigDict
 
-from score_sde.builders import build
+from score_sde.experiments.builders import build
 from score_sde.training import Checkpoints, init_state
 from score_sde.training.speed import Speed
 

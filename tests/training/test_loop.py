@@ -12,6 +12,7 @@ import pytest
 
 from score_sde.data.loader import Loader
 from score_sde.objectives.noise_levels import name_of
+from score_sde.runtime.watchdog import Watchdog
 from score_sde.training import (
     EMA,
     Checkpoints,
@@ -29,7 +30,6 @@ from score_sde.training import (
 )
 from score_sde.training.health import Health
 from score_sde.training.speed import Speed
-from score_sde.training.watchdog import Watchdog
 
 NUM_STEPS = 12
 

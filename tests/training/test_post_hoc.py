@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from score_sde.interop.tensor_file import write_tensors
+from score_sde.export.tensor_file import write_tensors
 from score_sde.training import PowerEMA, fit_profile, reconstruct
 from score_sde.training.ema import PLAIN_MEAN, gamma_of
 from score_sde.training.post_hoc import inner_product

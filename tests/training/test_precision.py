@@ -10,9 +10,9 @@ import pytest
 import tiny
 
 import score_sde.training.step
-from score_sde.builders import build, build_model
 from score_sde.data.loader import Batch
-from score_sde.interop.tensor_file import write_tensors
+from score_sde.experiments.builders import build, build_model
+from score_sde.export.tensor_file import write_tensors
 from score_sde.models import ScoreNetwork, mlp
 from score_sde.training import (
     EMA,
@@ -28,7 +28,7 @@ from score_sde.training import (
     restore_for_sampling,
     shard_batch,
 )
-from score_sde.training.seal import arrays_of
+from score_sde.training.checkpoints.seal import arrays_of
 
 HALVES = ["bfloat16", "float16"]
 

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from score_sde.interop.tensor_file import write_tensors
+from score_sde.export.tensor_file import write_tensors
+from score_sde.runtime.unreadable import UnreadableError
 from score_sde.training import (
     EMA,
     Checkpoints,
@@ -22,7 +23,6 @@ from score_sde.training import (
     train,
 )
 from score_sde.training.snapshots import open_snapshot
-from score_sde.unreadable import UnreadableError
 
 RULES = (HalfLifeEMA(half_life=3.0), PowerEMA(sigma_rel=0.05), PowerEMA(sigma_rel=0.1))
 

@@ -6,8 +6,8 @@ import pytest
 import tiny
 from jax.sharding import PartitionSpec as P
 
-from score_sde.builders import build
 from score_sde.data import Batch, Loader
+from score_sde.experiments.builders import build
 from score_sde.training import (
     EMA,
     PowerEMA,

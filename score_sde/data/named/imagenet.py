@@ -12,7 +12,7 @@ from score_sde.data.listing import walked
 from score_sde.data.named.pictures import lazy_images, lazy_pictures, picture_names
 from score_sde.data.named.places import Place, missing, place_of
 from score_sde.data.source import DataSource
-from score_sde.unreadable import is_of_system, message_of
+from score_sde.runtime.unreadable import is_of_system, message_of
 
 ARCHIVES = ("train_data_batch_*.npz", "val_data.npz")
 PARTS = ("train_data_batch_", "val_data")

@@ -10,8 +10,11 @@ import pytest
 from data_sets import example, pixels, write_picture, write_records
 
 from score_sde.data import crops, load_source
-from score_sde.data.named import celeba, celebahq, ffhq, imagenet32, imagenet64, lsun
+from score_sde.data.named.celeba import celeba
+from score_sde.data.named.faces import celebahq, ffhq
+from score_sde.data.named.imagenet import imagenet32, imagenet64
 from score_sde.data.named.lmdb_file import DamagedDatabaseError, open_database
+from score_sde.data.named.lsun import lsun
 from score_sde.data.named.places import ROOT_VARIABLE
 
 

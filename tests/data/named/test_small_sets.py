@@ -10,8 +10,11 @@ from data_sets import CIFAR10_FILES, pixels, write_cifar10, write_idx
 from scipy.io import savemat
 
 from score_sde.data import crops, load_source
-from score_sde.data.named import cifar10, fashion_mnist, idx, mnist, svhn
+from score_sde.data.named import idx
+from score_sde.data.named.cifar import cifar10
+from score_sde.data.named.idx import fashion_mnist, mnist
 from score_sde.data.named.places import ROOT_VARIABLE
+from score_sde.data.named.svhn import svhn
 
 
 def refused(error, load, *parts):

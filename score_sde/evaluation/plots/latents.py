@@ -1,0 +1,154 @@
+"""Pictures of latents: examples beside their latents and reconstructions, and ways from
+one example to another.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from score_sde.data import Examples, Scaling
+from score_sde.evaluation.encoding import Encoded
+from score_sde.evaluation.plots.figure import save_figure
+from score_sde.evaluation.plots.images import image_grid, save_png
+from score_sde.evaluation.plots.points import set_style, square_about
+from score_sde.evaluation.plots.samples import is_image, model_points
+
+COLUMNS = 12
+"""How many images a picture of latents shows."""
+
+POINTS = 4000
+"""How many points a picture shows."""
+
+
+Draw = Callable[[Any], object]
+"""Draws on the axes of a panel."""
+
+
+def latents_to_unit(
+    latents: Float[np.ndarray, "*shape"], prior_std: float
+) -> Float[np.ndarray, "*shape"]:
+    """Latents for display: within three standard deviations of the prior becomes ``[0,
+    1]``; the rest is clipped.
+    """
+    return np.clip(0.5 + latents / (6.0 * prior_std), 0.0, 1.0)
+
+
+def picture_of_latents(
+    path: Path,
+    found: Encoded,
+    reconstruction: Float[np.ndarray, "n *shape"],
+    *,
+    scaling: Scaling,
+    prior_std: float,
+) -> Path | None:
+    """Draw examples, latents and reconstructions: three rows of images, or three panels of points.
+
+    Points have the colour of the direction in which they lie from the mean of the data,
+    in all panels. None for other kinds of data.
+    """
+    x, latent = (np.asarray(values) for values in found)
+    if is_image(x.shape[1:], scaling):
+        rows = (
+            np.asarray(scaling.to_unit(x)),
+            latents_to_unit(latent, prior_std),
+            scaling.to_unit(reconstruction),
+        )
+        columns = min(COLUMNS, len(x))
+        save_png(
+            path,
+            image_grid(
+                np.concatenate([row[:columns] for row in rows]), num_columns=columns, width=900
+            ),
+        )
+        return path
+    if x.shape[1:] != (2,):
+        return None
+    offset = x - x.mean(axis=0)
+    colours = np.arctan2(offset[:, 1], offset[:, 0])[:POINTS]
+
+    def scattered(points: Float[np.ndarray, "n 2"]) -> Draw:
+        return lambda axis: axis.scatter(
+            *points[:POINTS].T, s=4, c=colours, cmap="twilight_shifted", linewidths=0
+        )
+
+    panels = {"data": x, "latents": latent / prior_std, "reconstructions": reconstruction}
+    _save_panels(
+        path, {title: (points, scattered(points)) for title, points in panels.items()}, scaling
+    )
+    return path
+
+
+def picture_of_interpolation(
+    path: Path,
+    originals: Float[np.ndarray, "pairs 2 *shape"],
+    way: Float[np.ndarray, "pairs steps *shape"],
+    latents: Float[np.ndarray, "pairs steps *shape"],
+    data: Examples,
+    *,
+    scaling: Scaling,
+    prior_std: float,
+) -> Path | None:
+    """Draw a row of images for each pair, or lines among the data and among the
+    latents; None for other kinds of data.
+
+    A row begins and ends with the originals themselves, and has what is decoded between
+    them.
+    """
+    if is_image(way.shape[2:], scaling):
+        row = np.concatenate([originals[:, :1], way[:, 1:-1], originals[:, 1:]], axis=1)
+        images = np.asarray(scaling.to_unit(row.reshape(-1, *row.shape[2:])))
+        save_png(path, image_grid(images, num_columns=row.shape[1], width=900))
+        return path
+    if way.shape[2:] != (2,):
+        return None
+    points_of_data = model_points(data, scaling)
+
+    def lines(
+        points: Float[np.ndarray, "pairs steps 2"],
+        ends: Float[np.ndarray, "pairs 2 2"],
+        behind: bool,
+    ) -> Draw:
+        def draw(axis: Any) -> None:
+            if behind:
+                axis.scatter(*points_of_data[:POINTS].T, s=2, color="#bbbbbb", linewidths=0)
+            for number, (line, end) in enumerate(zip(points, ends, strict=True)):
+                axis.plot(*line.T, color=f"C{number % 10}", linewidth=1.2, marker=".", markersize=4)
+                axis.scatter(
+                    *end.T, s=30, facecolors="none", edgecolors=f"C{number % 10}", linewidths=1.2
+                )
+
+        return draw
+
+    scaled = latents / prior_std
+    around = np.concatenate([points_of_data, way.reshape(-1, 2)])
+    panels = {
+        "latents": (scaled.reshape(-1, 2), lines(scaled, scaled[:, [0, -1]], behind=False)),
+        "decoded, among the data": (around, lines(way, originals, behind=True)),
+    }
+    _save_panels(path, panels, scaling)
+    return path
+
+
+def _save_panels(
+    path: Path, panels: dict[str, tuple[Float[np.ndarray, "n 2"], Draw]], scaling: Scaling
+) -> None:
+    """Panels side by side, each with axes that suit its points; all but the latents are
+    labelled in data units.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.1 * len(panels) + 0.3, 3.4), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, (title, (points, draw)) in zip(axes, panels.items(), strict=True):
+        draw(axis)
+        set_style(
+            axis,
+            square_about(np.asarray(points, np.float64)),
+            None if title == "latents" else scaling,
+        )
+        axis.set_xlabel("")
+        axis.set_title(title, fontsize=10, color="#333333")
+    save_figure(path, figure)

@@ -1,0 +1,120 @@
+"""Loss curves from the JSON lines that training writes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from score_sde.evaluation.plots.figure import save_figure
+from score_sde.runtime.atomic_files import PathLike
+
+_TRAINING, _HELD_OUT, _INK = "#0072B2", "#D55E00", "#333333"
+
+
+def read_metrics(path: PathLike) -> dict[str, Float64[np.ndarray, "num 2"]]:
+    """Every number of a JSON-lines file, by name, as rows ``(step, value)`` in ascending steps.
+
+    A step that a resumed run wrote again counts as written last. A last line cut short
+    by a crash is passed over.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a line other than the last is not an object with a number ``step``.
+    """
+    lines = [line for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    series: dict[str, dict[float, float]] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+            step = float(record["step"])
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            if number == len(lines):
+                break
+            raise ValueError(
+                f'line {number} of {path} is not a record of metrics such as {{"step": 1, ...}}'
+            ) from None
+        for name, value in record.items():
+            if name != "step" and (
+                isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**1000)
+            ):
+                series.setdefault(name, {})[step] = float(value)
+    return {name: np.array(sorted(values.items()), np.float64) for name, values in series.items()}
+
+
+def smooth(values: Float64[np.ndarray, " num"], *, window: int) -> Float64[np.ndarray, " num"]:
+    """Centred moving average that leaves out values that are not finite.
+
+    The window shrinks towards both ends; at the beginning, where a loss falls fastest,
+    to two thirds of the index.
+    """
+    finite = np.isfinite(values)
+    sums = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(finite)])
+    index = np.arange(len(values))
+    reach = np.minimum(np.minimum(index // 3, len(values) - 1 - index), window // 2)
+    low, high = index - reach, index + reach + 1
+    count = counts[high] - counts[low]
+    return np.where(count > 0, (sums[high] - sums[low]) / np.maximum(count, 1), np.nan)
+
+
+def plot_loss(
+    path: PathLike,
+    metrics: PathLike,
+    *,
+    training: str = "loss",
+    held_out: str = "eval_loss",
+    label: str = "loss",
+) -> None:
+    """Write the curve of the training loss (thin: as logged; thick: smoothed) and of
+    the held-out loss.
+
+    The axis of the loss is logarithmic where all of it is positive, that of the step
+    where it spans two decades.
+
+    Args:
+        path: the picture to write.
+        metrics: the JSON-lines file, ``{"step": 100, "loss": 0.1, "eval_loss": 0.2}`` a
+            line.
+        training: the name of the training loss in it.
+        held_out: the name of the held-out loss; it may be absent.
+        label: what the vertical axis says.
+
+    Raises:
+        FileNotFoundError: no metrics file.
+        ValueError: a broken metrics file, or one without a finite training loss.
+    """
+    series = read_metrics(metrics)
+    curve = series.get(training, np.zeros((0, 2)))
+    if not np.isfinite(curve[:, 1]).any():
+        raise ValueError(
+            f"{metrics} holds no finite {training!r}; its names are: "
+            f"{', '.join(sorted(series)) or 'none'}"
+        )
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.0, 3.4), layout="constrained")
+    axis = figure.add_subplot()
+    smoothed = smooth(curve[:, 1], window=max(1, len(curve) // 20))
+    axis.plot(*curve.T, color=_TRAINING, linewidth=0.5, alpha=0.3)
+    axis.plot(curve[:, 0], smoothed, color=_TRAINING, linewidth=1.6, label="training")
+    shown = [curve]
+    if held_out in series:
+        shown.append(series[held_out])
+        axis.plot(
+            *shown[1].T, color=_HELD_OUT, linewidth=1.2, marker="o", markersize=3, label="held-out"
+        )
+    everything = np.concatenate(shown)
+    finite = everything[np.isfinite(everything[:, 1])]
+    if (finite[:, 1] > 0).all():
+        axis.set_yscale("log")
+    steps = finite[:, 0]
+    if steps.min() > 0 and steps.max() >= 100 * steps.min():
+        axis.set_xscale("log")
+    axis.set_xlabel("training step", color=_INK)
+    axis.set_ylabel(label, color=_INK)
+    axis.grid(which="both", color="#e6e6e6", linewidth=0.5)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(colors=_INK, labelsize=9)
+    axis.legend(frameon=False)
+    save_figure(path, figure)

@@ -1,0 +1,88 @@
+"""The pictures that suit the data: grids, strips and animations of images, scatter
+plots of points.
+"""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from score_sde.data import Examples, Scaling
+from score_sde.evaluation.plots.images import (
+    denoising_strip,
+    frames_to_unit,
+    image_grid,
+    save_gif,
+    save_png,
+)
+from score_sde.evaluation.plots.points import plot_samples
+from score_sde.typing import ScoreFn
+
+MAX_POINTS = 100_000
+"""More points of the data than these are not read for a picture."""
+
+
+def is_image(shape: tuple[int, ...], scaling: Scaling) -> bool:
+    """Whether examples of ``shape`` can be shown as images: levels, and one or three channels."""
+    return scaling.num_levels is not None and len(shape) == 3 and shape[-1] in (1, 3)
+
+
+def picture_of_samples(
+    folder: Path,
+    name: str,
+    samples: Float[Array | np.ndarray, "n *shape"],
+    data: Examples | None,
+    scaling: Scaling,
+    *,
+    score_fn: ScoreFn | None = None,
+) -> Path | None:
+    """Write ``name.png``: a grid of images, or points beside the data; None for other
+    kinds of data.
+
+    Args:
+        folder: where; made if missing.
+        name: the name of the picture.
+        samples: in model units.
+        data: raw examples ``[m, *shape]`` to compare points with, of which the first
+            ``MAX_POINTS`` are taken; without them there is no picture of points.
+        scaling: the map between the two.
+        score_fn: drawn as arrows beside points.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.png"
+    if is_image(samples.shape[1:], scaling):
+        save_png(path, image_grid(np.asarray(scaling.to_unit(samples[:100]))))
+    elif samples.shape[1:] == (2,) and data is not None:
+        plot_samples(path, samples, model_points(data, scaling), score_fn=score_fn, scaling=scaling)
+    else:
+        return None
+    return path
+
+
+def model_points(data: Examples, scaling: Scaling) -> Float[np.ndarray, "m *shape"]:
+    """The first ``MAX_POINTS`` of continuous raw examples in model units."""
+    return np.asarray(scaling.to_model(jax.random.key(0), np.asarray(data[:MAX_POINTS])))
+
+
+def pictures_of_path(
+    folder: Path,
+    frames: Float[np.ndarray, "k n h w c"],
+    scaling: Scaling,
+    *,
+    rows: int = 8,
+    columns: int = 12,
+) -> dict[str, Path]:
+    """Write the way from noise to image as ``denoising.png``, a strip, and
+    ``denoising.gif``, an animation.
+
+    ``frames`` are states in model units, the latent first.
+    """
+    unit = frames_to_unit(frames, centered=scaling.centered)
+    # Closer together towards the data: most of the way is noise to the eye.
+    back = np.square(np.linspace(1.0, 0.0, min(columns, len(unit))))
+    chosen = np.unique(np.rint((len(unit) - 1) * (1.0 - back)).astype(int))
+    strip, animation = folder / "denoising.png", folder / "denoising.gif"
+    save_png(strip, denoising_strip(unit[chosen][:, :rows]))
+    save_gif(animation, unit)
+    return {"strip": strip, "animation": animation}

@@ -1,0 +1,283 @@
+"""The central picture: what an SDE does to data, and how its reverse and its
+probability flow undo it.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from score_sde.evaluation.plots.figure import save_figure
+from score_sde.evaluation.plots.trajectories import (
+    Trajectories,
+    density,
+    flow_trajectories,
+    forward_trajectories,
+    reach,
+    reverse_trajectories,
+)
+from score_sde.runtime.atomic_files import PathLike
+from score_sde.sampling import SDEDPMSolverPP
+from score_sde.sdes import SDE
+from score_sde.sdes.mixture import Mixture
+from score_sde.solvers import uniform
+from score_sde.typing import Key
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.gridspec import GridSpec
+
+COMPONENT_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""The colour-blind safe palette of Okabe & Ito, in the order in which the components of
+the data take them.
+"""
+
+TITLES = (
+    "forward SDE  $\\longrightarrow$\n$dx = f\\,dt + g\\,dw$",
+    "reverse SDE  $\\longleftarrow$\n$dx = [f - g^2\\,\\nabla\\log p_t]\\,dt + g\\,d\\bar{w}$",
+    "probability-flow ODE  $\\longleftarrow$\n$dx = [f - \\frac{1}{2}g^2\\,\\nabla\\log p_t]\\,dt$",
+)
+"""What the three panels show; the arrow is the way of time in it."""
+
+REVERSE = SDEDPMSolverPP(num_steps=1000, grid=uniform)
+"""Equal steps in ``t`` are wanted for the picture, whatever the SDE; with the linear
+part exact they are good ones.
+"""
+
+_INK = "#333333"
+_SHADE = "#8c8c8c"
+_POINTS = 400
+_WIDE = 10.0  # a prior so many times wider than the data is drawn on an asinh axis
+
+
+def plot_sde(
+    path: PathLike,
+    sde: SDE,
+    mixture: Mixture,
+    *,
+    key: Key,
+    num_trajectories: int = 100,
+    name: str | None = None,
+) -> None:
+    """Write the picture of one SDE, as ``plot_sdes`` with a single row."""
+    plot_sdes(
+        path, {name or type(sde).__name__: sde}, mixture, key=key, num_trajectories=num_trajectories
+    )
+
+
+def plot_sdes(
+    path: PathLike,
+    sdes: Mapping[str, SDE],
+    mixture: Mixture,
+    *,
+    key: Key,
+    num_trajectories: int = 100,
+) -> None:
+    """Write one row of panels for each SDE: forward SDE, reverse SDE, probability-flow
+    ODE, over the exact ``p_t(x)``.
+
+    The data's density stands at the left edge; at the right edge, ``p_t`` at ``t_max``
+    (filled) and the prior that samplers start from (dashed). Reverse and flow have the
+    exact score and the same starting points. A trajectory has the colour of the
+    component at its clean end. Each column of the shading is scaled by its own maximum.
+    Where the prior is many times wider than the data, the axis is linear about the data
+    and logarithmic beyond (asinh).
+
+    Args:
+        path: the file to write; its suffix chooses the format.
+        sdes: the SDEs by the names to print.
+        mixture: the data, in one dimension.
+        key: the source of all randomness; the picture repeats exactly.
+        num_trajectories: lines in every panel.
+
+    Raises:
+        ValueError: no SDE, no trajectory, or data that are not one-dimensional.
+    """
+    if mixture.dim != 1:
+        raise ValueError(
+            f"trajectories are drawn in 1 dimension, but the mixture has {mixture.dim}"
+        )
+    if not sdes or num_trajectories < 1:
+        raise ValueError("a picture of trajectories needs at least one SDE and one trajectory")
+    from matplotlib.figure import Figure
+
+    height = 0.95 + 2.0 * len(sdes)
+    figure = Figure(figsize=(9.0, height))
+    grid = figure.add_gridspec(
+        len(sdes),
+        5,
+        width_ratios=(0.4, 3, 3, 3, 0.4),
+        wspace=0.05,
+        hspace=0.08,
+        left=0.075,
+        right=0.985,
+        top=1 - 0.5 / height,
+        bottom=0.45 / height,
+    )
+    rows = [
+        _draw_row(figure, grid, row, name, sde, mixture, key, num_trajectories)
+        for row, (name, sde) in enumerate(sdes.items())
+    ]
+    ends = {sde.t_max for sde in sdes.values()}
+    _label_bottom(rows[-1], f"{ends.pop():g}" if len(ends) == 1 else "$T$")
+    save_figure(path, figure)
+
+
+def _draw_row(
+    figure: "Figure",
+    grid: "GridSpec",
+    row: int,
+    name: str,
+    sde: SDE,
+    mixture: Mixture,
+    key: Key,
+    num: int,
+) -> "list[Axes]":
+    """One SDE: the data's density, three panels, the prior's density, on one axis for ``x``."""
+    first = figure.add_subplot(grid[row, 0])
+    axes = [first, *(figure.add_subplot(grid[row, column], sharey=first) for column in range(1, 5))]
+    x = _set_space(first, sde, mixture)
+    forward_key, reverse_key = jax.random.split(key)
+    motions = (
+        forward_trajectories(forward_key, sde, mixture, num),
+        reverse_trajectories(reverse_key, sde, mixture, num, sampler=REVERSE),
+        flow_trajectories(reverse_key, sde, mixture, num),
+    )
+    shade = density(sde, mixture, x)
+    for panel, title, motion in zip(axes[1:4], TITLES, motions, strict=True):
+        _draw_density(panel, shade.times, shade.x, shade.values)
+        _draw_trajectories(panel, motion)
+        panel.set_xlim(0.0, sde.t_max)
+        _set_style(panel)
+        if row == 0:
+            panel.set_title(title, fontsize=9, color=_INK, linespacing=1.5)
+    _draw_edges(axes[0], axes[4], sde, mixture, x, shade.values[:, -1])
+    box = axes[1].get_position()
+    figure.text(
+        0.005,
+        box.y0 + box.height / 2,
+        rf"{name}   $x_t$",
+        rotation=90,
+        va="center",
+        fontsize=10,
+        color=_INK,
+    )
+    return axes
+
+
+def _set_space(axis: "Axes", sde: SDE, mixture: Mixture) -> Float[np.ndarray, " points"]:
+    """Choose the axis for ``x``, and return points that are evenly spread over it."""
+    ends = np.array([reach(sde, mixture, t) for t in np.linspace(sde.t_min, sde.t_max, 9)])
+    low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
+    unit = float(np.abs(ends[0]).max()) / 2
+    if high - low < _WIDE * (ends[0, 1] - ends[0, 0]):
+        points = np.linspace(low, high, _POINTS)
+    else:
+        points = unit * np.sinh(
+            np.linspace(np.arcsinh(low / unit), np.arcsinh(high / unit), _POINTS)
+        )
+        axis.set_yscale("asinh", linear_width=unit)
+        decades = 10.0 ** np.arange(
+            np.rint(np.log10(unit)), np.floor(np.log10(max(-low, high))) + 1
+        )
+        ticks = [*-decades[::-1], 0.0, *decades]
+        axis.set_yticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
+        axis.minorticks_off()
+    axis.set_ylim(low, high)
+    return points
+
+
+def _draw_density(
+    axis: "Axes",
+    times: Float[np.ndarray, " frames"],
+    x: Float[np.ndarray, " points"],
+    values: Float[np.ndarray, "points frames"],
+) -> None:
+    """``p_t(x)`` as shading, every instant scaled by its own maximum."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    shades = LinearSegmentedColormap.from_list("density", ["#ffffff", "#a0a0a0"])
+    axis.pcolormesh(
+        times,
+        x,
+        values / values.max(axis=0),
+        cmap=shades,
+        shading="gouraud",
+        rasterized=True,
+        zorder=0,
+    )
+
+
+def _draw_trajectories(axis: "Axes", motion: Trajectories) -> None:
+    """Thin lines in the colours of their components."""
+    from matplotlib.collections import LineCollection
+
+    lines = [np.column_stack([motion.times, line]) for line in motion.x]
+    colours = [
+        COMPONENT_COLOURS[component % len(COMPONENT_COLOURS)] for component in motion.component
+    ]
+    axis.add_collection(
+        LineCollection(lines, colors=colours, linewidths=0.5, alpha=0.45), autolim=False
+    )
+
+
+def _draw_edges(
+    left: "Axes",
+    right: "Axes",
+    sde: SDE,
+    mixture: Mixture,
+    x: Float[np.ndarray, " points"],
+    last: Float[np.ndarray, " points"],
+) -> None:
+    """The density of the data, by components, at the left; ``p_t`` at ``t_max`` and the
+    prior at the right.
+    """
+    weights = mixture.weights or (1 / mixture.num_components,) * mixture.num_components
+    deviations = np.broadcast_to(np.asarray(mixture.std), (mixture.num_components,))
+    for index, (mean, deviation, weight) in enumerate(
+        zip(mixture.means, deviations, weights, strict=True)
+    ):
+        fine = np.linspace(mean[0] - 4 * deviation, mean[0] + 4 * deviation, 101)
+        colour = COMPONENT_COLOURS[index % len(COMPONENT_COLOURS)]
+        left.fill_betweenx(
+            fine, weight * _normal(fine, mean[0], deviation), color=colour, alpha=0.75, linewidth=0
+        )
+    left.invert_xaxis()
+    right.fill_betweenx(x, last, color=_SHADE, alpha=0.6, linewidth=0)
+    right.plot(
+        _normal(x, 0.0, sde.prior_std()), x, color=_INK, linewidth=1.0, linestyle=(0, (3, 2))
+    )
+    for axis in (left, right):
+        axis.margins(x=0.0)
+        axis.set_xticks([])
+        for side in ("top", "bottom", "left", "right"):
+            axis.spines[side].set_visible(False)
+    left.tick_params(labelsize=8, colors=_INK, length=2)
+    right.tick_params(left=False, labelleft=False)
+
+
+def _normal(
+    x: Float[np.ndarray, " points"], mean: float, std: float
+) -> Float[np.ndarray, " points"]:
+    """The normal density."""
+    return np.exp(-0.5 * ((x - mean) / std) ** 2) / (std * np.sqrt(2 * np.pi))
+
+
+def _set_style(axis: "Axes") -> None:
+    """A thin frame, without numbers."""
+    axis.tick_params(left=False, labelleft=False, bottom=False, labelbottom=False)
+    for spine in axis.spines.values():
+        spine.set(color="#bbbbbb", linewidth=0.6)
+
+
+def _label_bottom(axes: "list[Axes]", end: str) -> None:
+    """Time under the panels, and what the edges show."""
+    label = {"y": -0.04, "va": "top", "color": _INK, "fontsize": 8}
+    for panel in axes[1:4]:
+        for place, text, align in ((0.0, "0", "left"), (0.5, "$t$", "center"), (1.0, end, "right")):
+            panel.text(place, s=text, ha=align, transform=panel.transAxes, **label)
+    for axis, text in ((axes[0], "$p_0$\ndata"), (axes[4], "$p_T$\n╌ prior")):
+        axis.text(0.5, s=text, ha="center", transform=axis.transAxes, **label)

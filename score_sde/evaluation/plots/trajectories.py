@@ -1,0 +1,132 @@
+"""Trajectories of a 1-D SDE, of its reverse and of its probability flow, and the
+density they move through.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Shaped
+
+from score_sde.sampling import DPMSolverPP, Sampler, sample
+from score_sde.sdes import SDE
+from score_sde.sdes.mixture import Mixture
+from score_sde.sdes.simulation import simulate
+from score_sde.solvers import uniform
+from score_sde.typing import Key
+
+
+class Trajectories(NamedTuple):
+    """Trajectories ``x`` at ascending ``times``, and the component of the data at which
+    each has its clean end.
+    """
+
+    times: Float[np.ndarray, " frames"]
+    x: Float[np.ndarray, "num frames"]
+    component: Int[np.ndarray, " num"]
+
+
+class Density(NamedTuple):
+    """``p_t(x)`` on a grid: ``values[i, j]`` belongs to ``x[i]`` and ``times[j]``."""
+
+    times: Float[np.ndarray, " frames"]
+    x: Float[np.ndarray, " points"]
+    values: Float[np.ndarray, "points frames"]
+
+
+def forward_trajectories(
+    key: Key, sde: SDE, mixture: Mixture, num: int, *, num_frames: int = 101
+) -> Trajectories:
+    """Points of the data, carried to ``t_max`` by the forward SDE ``dx = f dt + g dw``."""
+    data_key, noise_key = jax.random.split(key)
+    x0 = mixture.sample(data_key, num)
+    path = _forward(jax.random.split(noise_key, num), x0, sde, num_frames)
+    return _trajectories(sde, mixture, path, x0)
+
+
+def reverse_trajectories(
+    key: Key,
+    sde: SDE,
+    mixture: Mixture,
+    num: int,
+    *,
+    sampler: Sampler,
+    num_frames: int = 101,
+) -> Trajectories:
+    """Points of the prior, carried to ``t_min`` by ``sampler`` with the exact score;
+    equal keys, equal points.
+    """
+    x0, path = _reverse(jax.random.split(key, num), sde, mixture, sampler, num_frames)
+    return _trajectories(sde, mixture, path, x0)
+
+
+def flow_trajectories(
+    key: Key, sde: SDE, mixture: Mixture, num: int, *, num_frames: int = 101
+) -> Trajectories:
+    """Points of the prior, carried to ``t_min`` by the probability-flow ODE with the
+    exact score.
+    """
+    flow = DPMSolverPP(num_steps=400, grid=uniform)
+    return reverse_trajectories(key, sde, mixture, num, sampler=flow, num_frames=num_frames)
+
+
+def density(
+    sde: SDE, mixture: Mixture, x: Float[np.ndarray, " points"], *, num_frames: int = 101
+) -> Density:
+    """The exact density ``p_t(x)`` of the SDE's marginals, from ``t_min`` to ``t_max``."""
+    times = np.linspace(sde.t_min, sde.t_max, num_frames)
+
+    def log_prob(point: Float[Array, ""], t: Float[Array, ""]) -> Float[Array, ""]:
+        return mixture.log_prob(sde, point[None], t)
+
+    over_times = jax.vmap(log_prob, in_axes=(None, 0))
+    values = jnp.exp(
+        jax.jit(jax.vmap(over_times, in_axes=(0, None)))(jnp.asarray(x), jnp.asarray(times))
+    )
+    return Density(times, x, np.asarray(values))
+
+
+def reach(sde: SDE, mixture: Mixture, t: float, *, deviations: float = 3.3) -> tuple[float, float]:
+    """The interval that holds nearly all of ``p_t``: every component's mean, give or
+    take so many deviations.
+    """
+    alpha, sigma = np.asarray(sde.marginal(t), np.float64)
+    means = alpha * np.asarray(mixture.means)[:, 0]
+    spread = deviations * np.sqrt((alpha * np.asarray(mixture.std)) ** 2 + sigma**2)
+    return float((means - spread).min()), float((means + spread).max())
+
+
+@partial(jax.jit, static_argnames=("sde", "num_frames"))
+def _forward(
+    keys: Shaped[Array, " num"], x0: Float[Array, "num 1"], sde: SDE, num_frames: int
+) -> Float[Array, "num frames 1"]:
+    """Forward paths in ascending time."""
+
+    def run(key: Key, x0: Float[Array, "1"]) -> Float[Array, "frames 1"]:
+        return jnp.asarray(simulate(key, sde, x0, save_path=num_frames).path)
+
+    return jax.vmap(run)(keys, x0)
+
+
+@partial(jax.jit, static_argnames=("sde", "mixture", "sampler", "num_frames"))
+def _reverse(
+    keys: Shaped[Array, " num"], sde: SDE, mixture: Mixture, sampler: Sampler, num_frames: int
+) -> tuple[Float[Array, "num 1"], Float[Array, "num frames 1"]]:
+    """Samples, and their paths in ascending time."""
+
+    def run(key: Key) -> tuple[Float[Array, "1"], Float[Array, "frames 1"]]:
+        result = sample(key, sde, mixture.score_fn(sde), sampler, (1,), save_path=num_frames)
+        return result.x, jnp.asarray(result.path)[::-1]
+
+    return jax.vmap(run)(keys)
+
+
+def _trajectories(
+    sde: SDE, mixture: Mixture, path: Float[Array, "num frames 1"], x0: Float[Array, "num 1"]
+) -> Trajectories:
+    """Paths in ascending time, with the component most likely to have made each clean end."""
+    component = jnp.argmax(jax.vmap(mixture.responsibilities)(x0), axis=-1)
+    times = np.linspace(sde.t_min, sde.t_max, path.shape[1])
+    return Trajectories(times, np.asarray(path[..., 0]), np.asarray(component))

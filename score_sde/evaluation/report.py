@@ -1,0 +1,59 @@
+"""The folder of results, and a short table of what it holds: every verb adds its rows,
+``plot`` shows them all.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from score_sde.runtime.atomic_files import replacing
+from score_sde.runtime.bounds import read_json
+from score_sde.runtime.unreadable import set_aside
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for results, if it is not there.
+
+    Raises:
+        OSError: where there is a file in its place, or nothing can be written there.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file where a folder is needed")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"cannot write in {folder}")
+
+
+def record(workdir: Path, rows: Mapping[str, str]) -> None:
+    """Add rows, each a name and what was found, to ``report.json``; a damaged one stays
+    as ``report.json.damaged``.
+    """
+    file = workdir / "report.json"
+    if file.exists() and _rows(file) is None:
+        set_aside(file)
+    with replacing(workdir / "report.json") as temporary:
+        text = json.dumps({**read(workdir), **rows}, indent=2, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read(workdir: Path) -> dict[str, str]:
+    """The rows recorded so far; a damaged file counts as none."""
+    try:
+        return _rows(workdir / "report.json") or {}
+    except FileNotFoundError:
+        return {}
+
+
+def _rows(file: Path) -> dict[str, str] | None:
+    """The rows in a file; None where it is damaged."""
+    try:
+        rows = read_json(file)
+    except ValueError:
+        return None
+    return rows if isinstance(rows, dict) else None
+
+
+def show(title: str, rows: Mapping[str, str]) -> None:
+    """Print rows as a table of two columns."""
+    max(map(len, rows), default=0)

@@ -1,0 +1,77 @@
+"""A classifier of noisy examples, as a config describes it: to train, and to guide samples with."""
+
+from dataclasses import dataclass
+
+import jax
+from jaxtyping import Array
+
+from score_sde.data import Augmentation
+from score_sde.experiments.experiment import AnyExperiment, TrainedModel
+from score_sde.models.wideresnet import Classifier, make_log_prob_fn
+from score_sde.objectives.classification import LogProbFn, NoisyClassification
+from score_sde.training import LossFn
+from score_sde.typing import Key, Params, Scalar, ScalarLike
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NoisyClassifier(TrainedModel):
+    """A classifier and everything a script needs to guide samples with it, besides what
+    every `TrainedModel` has.
+
+    ``sde`` is the one whose noise it knows; ``network``: the network, as pure functions
+    of its parameters.
+    """
+
+    network: Classifier
+
+    @property
+    def log_prob_fn(self) -> LogProbFn:
+        """``(x, t) -> log p(y | x_t = x)`` for every class ``y``, of one example."""
+        return make_log_prob_fn(self.sde, self.network, self.params)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClassifierExperiment(AnyExperiment):
+    """Everything that the config of a classifier chooses: what `AnyExperiment` has, and more.
+
+    ``objective`` is the loss, ``augmentation`` what training does to the examples
+    first, which keep their labels. Its ``source`` has the class of each example.
+    """
+
+    model: NoisyClassifier
+    objective: NoisyClassification
+    augmentation: Augmentation = Augmentation()  # noqa: RUF009 - a frozen value
+
+    def __post_init__(self) -> None:
+        self.objective.check(self.model.sde)
+        labels = self.source.train_labels
+        if labels is None or self.source.test_labels is None:
+            raise ValueError("a classifier needs data with labels, and these have none")
+        x, t = (jax.ShapeDtypeStruct(shape, "float32") for shape in (self.model.shape, ()))
+        (num_classes,) = jax.eval_shape(self.model.log_prob_fn, x, t).shape
+        if labels.min() < 0 or labels.max() >= num_classes:
+            found = f"labels from {labels.min()} to {labels.max()}"
+            raise ValueError(
+                f"model.num_classes={num_classes} takes labels from 0 to {num_classes - 1}, the "
+                f"data have {found}"
+            )
+
+    def loss_fn(self, *, train: bool) -> LossFn:
+        """``(params, key, u, raw example, label) -> (loss, {"accuracy": …})``; ``u`` is
+        not used.
+        """
+        model, augmentation = self.model, self.augmentation if train else Augmentation()
+
+        def loss(
+            params: Params, key: Key, u: ScalarLike, example: Array, label: Array
+        ) -> tuple[Scalar, dict[str, Scalar]]:
+            del u
+            data_key, network_key, objective_key, augmentation_key = jax.random.split(key, 4)
+            log_prob_fn = make_log_prob_fn(
+                model.sde, model.network, params, key=network_key, train=train
+            )
+            x0 = model.scaling.to_model(data_key, augmentation(augmentation_key, example))
+            value, accuracy = self.objective(objective_key, model.sde, log_prob_fn, x0, label)
+            return value, {"accuracy": accuracy}
+
+        return loss

@@ -1,0 +1,126 @@
+"""A learned dequantizer, as a config describes it: to train for a score model, and to
+evaluate likelihoods with.
+"""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Real, Shaped
+
+from score_sde.experiments.experiment import AnyExperiment, Model, TrainedModel
+from score_sde.likelihood.dequantization import Bins, Dequantizer, VariationalDequantizer
+from score_sde.likelihood.estimators import VariationalEstimator, dequantized
+from score_sde.likelihood.flow import bits_per_dim
+from score_sde.models.coupling_flow import ConditionalFlow
+from score_sde.sdes.base import SDE, starting_at
+from score_sde.training import LossFn
+from score_sde.typing import Key, Params, Scalar, ScalarLike, ScoreFn
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariationalDequantization:
+    """Minus the variational bound of the log probability of levels, in bits per
+    dimension, as the dequantizer has it.
+
+    ``-E [L(x) - log q(u | levels) + dim log width]`` with the bound ``L`` of the
+    reverse SDE (Song, Durkan, Murray and Ermon 2021): its minimiser is the ``q``
+    nearest to the density of the model on the bins, in ``KL(q || p)``.
+
+    ``num_times``, ``num_decodings``: evaluations of the score for one example, as in
+    `variational_bound`.
+    """
+
+    num_times: int = 8
+    num_decodings: int = 1
+
+    def __post_init__(self) -> None:
+        _ = self._estimator  # which refuses wrong numbers
+
+    def __call__(
+        self,
+        key: Key,
+        sde: SDE,
+        score_fn: ScoreFn,
+        dequantizer: Dequantizer,
+        levels: Shaped[ArrayLike, "*shape"],
+        bins: Bins,
+    ) -> Scalar:
+        """An unbiased estimate for one example."""
+        options = {"estimator": self._estimator, "dequantizer": dequantizer, "bins": bins}
+        return bits_per_dim(
+            dequantized(key, sde, score_fn, levels, **options).log_prob,
+            jnp.size(levels),
+            bin_width=1.0,
+        )
+
+    @property
+    def _estimator(self) -> VariationalEstimator:
+        return VariationalEstimator(num_times=self.num_times, num_decodings=self.num_decodings)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LearnedDequantizer(TrainedModel):
+    """A dequantizer and what it is made of, besides what every `TrainedModel` has.
+
+    ``sde`` is that of its score model; ``network``: the flow, as pure functions of its
+    parameters.
+    """
+
+    network: ConditionalFlow
+
+    @property
+    def dequantizer(self) -> VariationalDequantizer:
+        """The density on the bins of one example."""
+        return self.dequantizer_of(self.params)
+
+    def dequantizer_of(self, params: Params) -> VariationalDequantizer:
+        """That of other parameters."""
+        return VariationalDequantizer(flow=self._flow, params=params)
+
+    def _flow(
+        self, params: Params, noise: Float[Array, "*shape"], levels: Real[Array, "*shape"]
+    ) -> tuple[Float[Array, "*shape"], Scalar]:
+        z, log_det = self.network.apply(
+            params, noise[None], self.scaling.bins.at(levels, 0.5)[None]
+        )
+        return z[0], log_det[0]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DequantizerExperiment(AnyExperiment):
+    """Everything that the config of a dequantizer chooses, besides what `AnyExperiment` has.
+
+    Attributes:
+        score_model: the score model whose bound it is to raise, which stays as it is.
+        objective: the loss.
+    """
+
+    score_model: Model
+    model: LearnedDequantizer
+    objective: VariationalDequantization
+
+    @property
+    def frozen(self) -> Params:
+        """Those of the score model."""
+        return self.score_model.params
+
+    def __post_init__(self) -> None:
+        if self.source.num_levels is None:
+            raise ValueError("a dequantizer needs data with levels, and these are continuous")
+
+    def loss_fn(self, *, train: bool) -> LossFn:
+        """``(params, key, u, raw example, frozen=parameters of the score model) ->
+        (bits/dim, {})``.
+        """
+        del train  # nothing is dropped out
+        model, score_model = self.model, self.score_model
+        sde = starting_at(score_model.sde, score_model.evaluating.t_min)
+
+        def loss(
+            params: Params, key: Key, u: ScalarLike, example: Array, *, frozen: Params
+        ) -> tuple[Scalar, dict[str, Scalar]]:
+            del u
+            dequantizer, score_fn = model.dequantizer_of(params), score_model.score_fn_of(frozen)
+            return self.objective(key, sde, score_fn, dequantizer, example, model.scaling.bins), {}
+
+        return loss

@@ -1,0 +1,285 @@
+"""A trained model from what is on disk."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from score_sde.configs.default import get_default_config
+from score_sde.experiments.builders import (
+    Config,
+    ConfigDict,
+    as_mapping,
+    build_classifier_model,
+    build_dequantizer_model,
+    build_model,
+    construct,
+    plain_config,
+)
+from score_sde.experiments.classifier import NoisyClassifier
+from score_sde.experiments.code_names import check_code
+from score_sde.experiments.dequantizer import LearnedDequantizer
+from score_sde.experiments.experiment import Model
+from score_sde.experiments.sections import as_begun, with_former_options
+from score_sde.export.model import is_exported, read_exported
+from score_sde.interop.diffusers_folder import Diffusers, is_diffusers, read_diffusers
+from score_sde.interop.diffusers_names import params_from_diffusers
+from score_sde.interop.foreign import open_foreign, params_of
+from score_sde.interop.reference_config import sections_of_reference
+from score_sde.models import ScoreNetwork
+from score_sde.runtime.bounds import check_counts
+from score_sde.runtime.trust import EVERYTHING, Allow, Trust, is_code
+from score_sde.training import SamplingCheckpoint, restore_for_sampling
+
+
+def load(
+    path: str | Path,
+    *,
+    step: int | None = None,
+    config: Config | None = None,
+    average: str | None = None,
+    allow: Allow = (),
+) -> Model:
+    """A trained model: its averaged parameters, and the objects of its config.
+
+    Args:
+        path: the workdir of a run, its folder of checkpoints, or one checkpoint; the
+            folder of an exported model, or of a ``UNet2DModel`` of diffusers (DDPM or
+            NCSN++), alone or in a pipeline; or, with ``config``, a checkpoint of
+            Score-SDE (PyTorch ``.pth`` or JAX), ScoreFlow, NCSN or NCSNv2. No code is
+            run from any of these.
+        step: which checkpoint; the latest unless given.
+        config: a config to use in place of the saved one, as from ``saved_config`` with
+            changes, or from `config_from_reference`. What it names is the caller's own
+            choice.
+        average: which of ``training.averages``, such as ``"power:0.05"``; that of
+            ``training.ema_decay`` unless given.
+        allow: the code that the saved config may name, as ``["mypkg"]``: ``"mypkg"`` or
+            ``"mypkg.*"`` is whatever the package and the modules below it define,
+            ``"mypkg.module:Name"`` one function or class, ``"*"`` all code. Without it
+            the saved config chooses from the tables of this package alone. To import a
+            module is to run it, with the rights of the user who loads the model.
+
+    Raises:
+        FileNotFoundError: where there is no checkpoint.
+        ValueError: where the checkpoint is damaged, its parameters are not those of the
+            config's network, the run has no such average, or the saved config names
+            code that is not allowed; nothing is imported before.
+    """
+    trust = Trust.of(allow)
+    return load_trusting(
+        EVERYTHING if config is not None else trust, path, step=step, config=config, average=average
+    )
+
+
+def load_trusting(
+    trust: Trust,
+    path: str | Path,
+    *,
+    step: int | None = None,
+    config: Config | None = None,
+    average: str | None = None,
+) -> Model:
+    """As `load`, where ``trust`` says which code may be named by the config, a given one too."""
+    path = Path(path)
+    if average is not None and (is_exported(path) or is_diffusers(path) or path.is_file()):
+        raise ValueError(
+            f"{path} has one average of its parameters, and no {average!r}: a run's checkpoints "
+            "have more"
+        )
+    if is_diffusers(path):
+        return _load_diffusers(path, config, trust)
+    if path.is_file():
+        if config is None:
+            raise ValueError(
+                f"{path} does not say what it holds: give its config, as load(path, config=...)"
+            )
+        return _load_foreign(path, plain_config(config), trust)
+    found = _saved(path, step, average)
+    chosen = _chosen_config(path, found, config, trust)
+    return build_model(chosen, found.ema_params, step=found.step, trust=trust)
+
+
+def load_classifier(
+    path: str | Path, *, step: int | None = None, config: Config | None = None, allow: Allow = ()
+) -> NoisyClassifier:
+    """A trained classifier of noisy examples, from the workdir of its run, as `load`
+    does for a score model.
+    """
+    allowed = Trust.of(allow)
+    trust = EVERYTHING if config is not None else allowed
+    found = _saved(Path(path), step)
+    chosen = _chosen_config(path, found, config, trust)
+    return build_classifier_model(chosen, found.ema_params, step=found.step, trust=trust)
+
+
+def load_dequantizer(
+    path: str | Path, *, step: int | None = None, allow: Allow = ()
+) -> LearnedDequantizer:
+    """A learned dequantizer, from the folder that ``score-sde train-dequantizer`` has
+    trained it in.
+
+    ``allow``: the code that its saved config may name, as in `load`.
+    """
+    trust, found = Trust.of(allow), _saved(Path(path), step)
+    chosen = _chosen_config(path, found, None, trust)
+    return build_dequantizer_model(chosen, found.ema_params, step=found.step, trust=trust)
+
+
+def saved_config(path: str | Path, *, step: int | None = None, allow: Allow = ()) -> ConfigDict:
+    """The resolved config that was saved with a checkpoint or an exported model, or
+    that of a diffusers folder.
+
+    The caller may build it without further checks, so it must name no code but what
+    ``allow`` says, as in `load`. To look at any config, ``allow="*"``; nothing is
+    imported.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        ValueError: where it is damaged, or names code that is not allowed.
+    """
+    trust, where = Trust.of(allow), Path(path)
+    config = (
+        _config_of_diffusers(read_diffusers(where))
+        if is_diffusers(where)
+        else _saved(where, step).config
+    )
+    plain = as_mapping(config)
+    check_code(plain, trust, str(path))
+    return ConfigDict(_with_tuples(plain))
+
+
+def config_from_reference(fields: Config) -> ConfigDict:
+    """A config of this package from the fields of a config of the 2021 code: Score-SDE
+    in JAX or PyTorch, or ScoreFlow.
+
+    Args:
+        fields: ``{"model.ch_mult": [1, 2, 2, 2], "training.sde": "vesde", …}``, or the
+            config itself with its sections nested. What it leaves out keeps the default
+            of this package.
+
+    Raises:
+        ValueError: where a needed field is missing, or a value or a field is unknown.
+    """
+    plain = as_mapping(fields)
+    sections = {name: values for name, values in plain.items() if isinstance(values, Mapping)}
+    flat = {
+        f"{section}.{key}": value
+        for section, values in sections.items()
+        for key, value in values.items()
+    }
+    rest = {name: value for name, value in plain.items() if name not in sections}
+    config = get_default_config()
+    config.seed = plain.get("seed", config.seed)
+    for section, values in sections_of_reference({**rest, **flat}).items():
+        if section in config and "name" not in values and section != "data":
+            config[section].update(values)
+        else:
+            config[section] = ConfigDict(values)
+    return config
+
+
+def _check_counts(path: str | Path, config: Mapping[str, Any], arrays: Iterable[Any]) -> None:
+    """Refuse options of a network that do not suit the arrays of its file; allowed code
+    has options of its own.
+    """
+    model = config.get("model")
+    if isinstance(model, Mapping) and is_code(model.get("name")):
+        return
+    try:
+        check_counts(config, arrays)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _with_tuples(value: Any) -> Any:
+    """A value from JSON with tuples for its lists, as configs have them and flags can
+    change them.
+    """
+    if isinstance(value, Mapping):
+        return {key: _with_tuples(item) for key, item in value.items()}
+    return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _chosen_config(
+    path: str | Path, found: SamplingCheckpoint, given: Config | None, trust: Trust
+) -> dict[str, Any]:
+    """The given config, or that of the saved parameters, with the section ``example``
+    of the saved one.
+    """
+    saved = found.config
+    check_code(saved if given is None else as_mapping(given), trust, str(path))
+    if not isinstance(saved, Mapping) or "example" not in saved:
+        raise ValueError(f"{path} is damaged: its config lacks the section example")
+    own = as_mapping(saved if given is None else given)
+    chosen = as_begun(plain_config({**own, "example": saved["example"]}), saved)
+    _check_counts(path, chosen, jax.tree.leaves(found.ema_params))
+    return chosen
+
+
+def _load_foreign(path: Path, config: dict[str, Any], trust: Trust) -> Model:
+    if "example" not in config:
+        raise ValueError(
+            "the config needs the section example, with the shape of an image and its num_levels"
+        )
+    config, shape = with_former_options(config), tuple(config["example"]["shape"])
+    opened = open_foreign(path)
+    _check_counts(path, config, opened.arrays)
+    network = construct("model", ScoreNetwork, config["model"], trust=trust, shape=shape)
+    options = {key: value for key, value in config["model"].items() if key != "name"}
+    found = params_of(opened, network, name=config["model"]["name"], options=options, shape=shape)
+    return build_model(config, found.params, step=found.step, trust=trust)
+
+
+def _load_diffusers(path: Path, given: Config | None, trust: Trust) -> Model:
+    found = read_diffusers(path, scheduler=given is None)
+    # A given config that leaves out the number of groups, on which no weight depends,
+    # has that of the folder.
+    config = as_begun(
+        plain_config(_config_of_diffusers(found) if given is None else given),
+        {"model": found.options},
+    )
+    check_code(config, trust, str(path))
+    _check_counts(path, config, found.tensors.values())
+    shape = tuple(config["example"]["shape"])
+    try:
+        network = construct("model", ScoreNetwork, config["model"], trust=trust, shape=shape)
+        params = params_from_diffusers(network, found.tensors)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return build_model(config, params, step=0, trust=trust)
+
+
+def _config_of_diffusers(found: Diffusers) -> ConfigDict:
+    config = config_from_reference(found.fields)
+    config.model.update(found.options)
+    for name, values in found.sections.items():
+        section: Any = config[name]
+        config[name] = ConfigDict(values if "name" in values else {**section, **values})
+    return config
+
+
+def _saved(path: Path, step: int | None, average: str | None = None) -> SamplingCheckpoint:
+    """The parameters and the config in an exported model, or in a checkpoint of a run."""
+    if not is_exported(path):
+        directory, named_step = _checkpoint_directory(path)
+        saved = restore_for_sampling(
+            directory, step=named_step if step is None else step, average=average
+        )
+        return saved._replace(config=with_former_options(saved.config))
+    found = read_exported(path)
+    if step not in (None, found.step):
+        raise FileNotFoundError(
+            f"no checkpoint of step {step} in {path}: it is a model exported at step {found.step}"
+        )
+    return SamplingCheckpoint(
+        step=found.step, ema_params=found.params, config=with_former_options(found.config)
+    )
+
+
+def _checkpoint_directory(path: Path) -> tuple[Path, int | None]:
+    """The folder of checkpoints, and the step if ``path`` is one of them."""
+    if path.name.isdigit() and (path / "_CHECKPOINT_METADATA").exists():
+        return path.parent, int(path.name)
+    return (path, None) if path.name == "checkpoints" else (path / "checkpoints", None)

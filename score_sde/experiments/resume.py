@@ -1,0 +1,58 @@
+"""Whether a run may go on with another config: its lengths may change, what is learned may not."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from score_sde.experiments.builders import Config, as_mapping
+from score_sde.experiments.sections import as_begun, with_former_options
+from score_sde.runtime.trust import shortened
+from score_sde.training import newest_config
+
+FIXED = ("data", "example", "sde", "parameterization", "model", "objective", "seed")
+"""The sections that a run keeps; ``optim``, ``sampling``, ``training`` and ``eval`` may change."""
+
+AVERAGES = "training.averages"
+"""What of ``training`` may not: the state has an average for each."""
+
+
+def continued(workdir: Path, config: Config) -> Config:
+    """The config for a run in ``workdir``, with the former defaults where an earlier
+    run in it goes on.
+    """
+    saved = newest_config(workdir / "checkpoints")
+    return config if saved is None else as_begun(as_mapping(config), saved)
+
+
+def check_resumes(workdir: Path, config: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` where ``workdir`` holds a run of another model, naming the
+    first key that differs.
+    """
+    saved = newest_config(workdir / "checkpoints")
+    if saved is None:
+        return
+    if not isinstance(saved, Mapping):
+        raise ValueError(f"{workdir} holds a run without a config: choose another --workdir")
+    saved = with_former_options(saved)
+    sections = [(section, saved.get(section), config.get(section)) for section in FIXED]
+    sections.append((AVERAGES, *(_averages(each.get("training")) for each in (saved, config))))
+    for section, then, since in sections:
+        for key, was, now in _differences(section, then, since):
+            raise ValueError(
+                f"{workdir} holds a run with {key}={shortened(repr(was))} where this config has "
+                f"{shortened(repr(now))}: choose another --workdir (only optim, sampling, training "
+                "and eval may change "
+                f"when a run goes on, but for {AVERAGES})"
+            )
+
+
+def _averages(training: Any) -> Any:
+    return training.get("averages", []) if isinstance(training, Mapping) else []
+
+
+def _differences(path: str, saved: Any, config: Any) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(saved, Mapping) and isinstance(config, Mapping):
+        for key in sorted(saved.keys() | config.keys(), key=lambda key: (key != "name", key)):
+            yield from _differences(f"{path}.{key}", saved.get(key), config.get(key))
+    elif saved != config:
+        yield path, saved, config

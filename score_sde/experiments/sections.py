@@ -1,0 +1,193 @@
+"""What a config consists of: its sections, and the plain values that are saved with
+each checkpoint.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from score_sde.data import DataSource, standardization
+from score_sde.runtime.naming import did_you_mean, errors_of, fits
+
+SECTIONS = (
+    "seed", "sde", "model", "parameterization", "objective", "optim", "sampling", "data",
+    "training", "eval"
+)  # fmt: skip
+
+SCORE_MODEL, CLASSIFIER, DEQUANTIZER = "score model", "classifier", "dequantizer"
+"""The kinds of models, each trained by a config of its own."""
+
+_WITHOUT_SAMPLES = ("seed", "sde", "model", "objective", "optim", "data", "training")
+
+SECTIONS_OF = {SCORE_MODEL: SECTIONS, CLASSIFIER: _WITHOUT_SAMPLES, DEQUANTIZER: _WITHOUT_SAMPLES}
+"""The sections of the config of each kind: what has no samples has no likelihood either."""
+
+STANDARDIZE = "standardize"
+"""The key of the section ``data`` that has continuous data standardised."""
+
+
+FORMER: Mapping[str, Mapping[str, Any]] = {"ddpm": {"num_groups": 32}}
+"""Options of networks whose default has changed, and the former default, which a config
+saved before that relies on.
+"""
+
+
+def with_former_options(config: Any) -> Any:
+    """A saved config that says what its network was, whatever the defaults are now;
+    what is no config stays itself.
+    """
+    return _with_options(config, _changed(config)) if isinstance(config, Mapping) else config
+
+
+def as_begun(config: Mapping[str, Any], saved: Any) -> dict[str, Any]:
+    """A config for the network of a saved one, with the options of `FORMER` that one
+    has or had by default.
+    """
+    begun = saved.get("model") if isinstance(saved, Mapping) else None
+    begun = begun if isinstance(begun, Mapping) else {}
+    return _with_options(
+        config, {key: begun.get(key, former) for key, former in _changed(config).items()}
+    )
+
+
+def with_explicit_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config of the caller's own, in which options whose default has changed are
+    explicit: None unless given.
+    """
+    return _with_options(config, dict.fromkeys(_changed(config)))
+
+
+def _changed(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options of the network of a config whose default has changed, and what it was."""
+    model = config.get("model")
+    return FORMER.get(str(model.get("name")), {}) if isinstance(model, Mapping) else {}
+
+
+def _with_options(config: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    return {**config, "model": {**options, **config["model"]}} if options else dict(config)
+
+
+def checked_sections(plain: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """The sections of a config of a ``kind``, with values as JSON knows them.
+
+    Raises:
+        ValueError: where a section is missing, unknown or no section, or a value is
+            none that JSON knows.
+    """
+    sections = SECTIONS_OF[kind]
+    for section in plain:
+        if section not in (*sections, "example"):
+            hint = did_you_mean(str(section), sections)
+            known = ", ".join(sections)
+            raise ValueError(
+                f"{_owner(section, kind)} has an unknown section {section!r:.200}{hint}; sections: "
+                f"{known}"
+            )
+    for section in sections:
+        if section not in plain:
+            lacks = f"{_owner(section, kind)} lacks the section {section!r:.200}"
+            raise ValueError(f"{lacks}; start from the defaults of configs/default.py")
+        if section != "seed" and not isinstance(plain[section], Mapping):
+            raise ValueError(
+                f"{section} must be a section of keys and values, got {plain[section]!r:.200}"
+            )
+    found = {section: _plain_value(section, values) for section, values in plain.items()}
+    if "example" in found:
+        _check_example(found["example"])
+    return found
+
+
+def _check_example(example: Any) -> None:
+    """Refuse a section ``example``, which files have, that does not say what an example is."""
+    shape = example.get("shape") if isinstance(example, dict) else None
+    levels = example.get("num_levels", "missing") if isinstance(example, dict) else None
+    are_sizes = (
+        isinstance(shape, list)
+        and 0 < len(shape) <= 8
+        and all(type(n) is int and 0 < n < 2**31 for n in shape)
+    )
+    if not are_sizes or not (levels is None or type(levels) is int):
+        raise ValueError(
+            "example needs shape, the positive whole numbers of an example's axes, and num_levels, "
+            "a whole number or "
+            f"None; got {example!r:.200}"
+        )
+
+
+def _owner(section: str, kind: str) -> str:
+    """What has or lacks a section; it says of which kind the config is where another
+    kind has that section.
+    """
+    of_some_kinds = set(SECTIONS) - set(_WITHOUT_SAMPLES)
+    return (
+        f"the config of a {kind}, which its objective makes it,"
+        if section in of_some_kinds
+        else "the config"
+    )
+
+
+def _plain_value(path: str, value: Any) -> Any:
+    """A value as JSON knows it, so that what is saved with a checkpoint is what was built."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain_value(f"{path}.{key}", item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain_value(path, item) for item in value]
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{path} must be a finite number, got {value}")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(
+        f"{path} must be a plain value, got {type(value).__name__}; code is named as "
+        "package.module:Name"
+    )
+
+
+def fitted_standardization(data: dict[str, Any], source: DataSource) -> dict[str, list[float]]:
+    """The section ``example``'s ``mean`` and ``std`` of the training data, if
+    ``data.standardize`` asks for them.
+
+    Where it does not, the key is taken out of ``data``, so that such a config is the
+    same with it and without.
+
+    Raises:
+        ValueError: in one line, where the data cannot be standardised.
+    """
+    chosen = data.pop(STANDARDIZE, False)
+    if not isinstance(chosen, bool):
+        raise ValueError(f"data.{STANDARDIZE} must be True or False, got {chosen!r:.200}")
+    if not chosen:
+        return {}
+    if source.num_levels is not None:
+        raise ValueError(
+            f"data.{STANDARDIZE}=True is for continuous data, these have {source.num_levels} levels"
+        )
+    data[STANDARDIZE] = True
+    with errors_of("data"):
+        return standardization(source.train)
+
+
+def saved_standardization(
+    data: Mapping[str, Any], example: Mapping[str, Any]
+) -> dict[str, tuple[float, ...]]:
+    """The ``mean`` and ``std`` that a model was trained with, from its section
+    ``example``; none if it had none.
+
+    Raises:
+        ValueError: where they are no numbers, or the section ``data`` asks for the
+            contrary.
+    """
+    found = {key: example[key] for key in ("mean", "std") if key in example}
+    for key, values in found.items():
+        if not fits(values, tuple[float, ...]):
+            raise ValueError(
+                f"example.{key} must be a sequence of finite numbers, got {values!r:.100}"
+            )
+    if bool(found) != (data.get(STANDARDIZE, False) is True):
+        raise ValueError(
+            f"data.{STANDARDIZE} cannot be changed: the model was trained with "
+            f"{STANDARDIZE}={bool(found)}"
+        )
+    return {key: tuple(map(float, values)) for key, values in found.items()}

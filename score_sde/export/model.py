@@ -1,0 +1,178 @@
+"""A trained model as two files that any language can read: the weights as safetensors,
+all else as JSON.
+"""
+
+import json
+import secrets
+import shutil
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save_file
+
+from score_sde.runtime.bounds import MAX_DEPTH, one_line, read_json
+from score_sde.runtime.unreadable import opening
+from score_sde.typing import Params
+
+WEIGHTS, CARD = "model.safetensors", "model.json"
+"""The averaged parameters by their paths; and the resolved config, the step and a
+fingerprint of each tensor.
+"""
+
+FORMAT = "score_sde 1"
+
+
+class Exported(NamedTuple):
+    """What is in the folder of an exported model.
+
+    Attributes:
+        step: after how many updates the parameters were saved.
+        params: the averaged parameters, as NumPy arrays in nested dictionaries.
+        config: the resolved config, as plain values.
+    """
+
+    step: int
+    params: Params
+    config: dict[str, Any]
+
+
+def is_exported(folder: str | Path) -> bool:
+    """Whether a folder holds an exported model."""
+    return (Path(folder) / CARD).is_file()
+
+
+def check_free(folder: str | Path) -> None:
+    """Raise ``FileExistsError`` where something is in the way of a new folder."""
+    path = Path(folder)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise FileExistsError(
+            f"{path} is there already: choose another place, nothing is written over"
+        )
+
+
+def export_model(
+    folder: str | Path, params: Params, config: Mapping[str, Any], *, step: int
+) -> None:
+    """Write a model to a new folder, which appears whole or not at all.
+
+    ``model.safetensors`` holds each parameter under its path, such as
+    ``conv_in/kernel``; ``model.json`` the resolved config, the step, and for each
+    parameter the CRC-32 of its type, shape and bytes.
+
+    Args:
+        folder: where; it must not exist, or be empty.
+        params: the parameters, in nested dictionaries.
+        config: the resolved config, as plain values.
+        step: after how many updates the parameters were saved.
+
+    Raises:
+        FileExistsError: where ``folder`` holds something.
+    """
+    check_free(folder)
+    target, tensors = Path(folder), named(params)
+    fingerprints = {name: fingerprint(value) for name, value in tensors.items()}
+    card = {"format": FORMAT, "step": step, "config": dict(config), "fingerprints": fingerprints}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
+    try:
+        temporary.mkdir()
+        save_file(tensors, temporary / WEIGHTS)
+        (temporary / CARD).write_text(
+            json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        temporary.replace(target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def read_exported(folder: str | Path) -> Exported:
+    """Read a model back, bit for bit.
+
+    Raises:
+        OSError: where a file is missing, or cannot be read (`UnreadableError`).
+        ValueError: in one line, where a file is damaged, or a tensor is not the one
+            that was written.
+    """
+    path = Path(folder)
+    card = _read_card(path / CARD)
+    with opening("the model", path):
+        weights = (path / WEIGHTS).read_bytes()
+    try:
+        tensors = load(weights)
+    except SafetensorError as error:
+        raise ValueError(f"{path / WEIGHTS} is damaged: {one_line(error)}") from None
+    expected = card["fingerprints"]
+    for name in sorted(tensors.keys() | expected.keys()):
+        if name not in tensors or name not in expected:
+            raise ValueError(
+                f"{path} is damaged: {name} is missing in {CARD if name in tensors else WEIGHTS}"
+            )
+        if fingerprint(tensors[name]) != expected[name]:
+            raise ValueError(
+                f"{path / WEIGHTS} is damaged: {name} has another fingerprint than {CARD} says"
+            )
+    try:
+        return Exported(step=card["step"], params=nested(tensors), config=card["config"])
+    except ValueError as error:
+        raise ValueError(f"{path / WEIGHTS} is damaged: {error}") from None
+
+
+def fingerprint(value: np.ndarray) -> int:
+    """The CRC-32 of an array's type, shape and bytes, an unsigned number of 32 bits."""
+    head = f"{value.dtype.name}{list(value.shape)}".encode()
+    return zlib.crc32(value.tobytes(), zlib.crc32(head))
+
+
+def named(params: Params) -> dict[str, np.ndarray]:
+    """The arrays in nested dictionaries by their paths, such as ``conv_in/kernel``."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf, order="C")
+        for path, leaf in leaves
+    }
+
+
+def nested(tensors: Mapping[str, np.ndarray]) -> Params:
+    """Nested dictionaries of arrays from their paths.
+
+    Raises:
+        ValueError: where a path is that of a dictionary of others, or has too many
+            parts.
+    """
+    params: dict[str, Any] = {}
+    for name, value in tensors.items():
+        *parents, last = name.split("/")
+        if len(parents) > MAX_DEPTH:
+            raise ValueError(f"the name of a tensor has more than {MAX_DEPTH} parts")
+        place = params
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise ValueError(f"{name!r:.200} lies below another tensor")
+        if last in place:
+            raise ValueError(f"{name!r:.200} lies above another tensor")
+        place[last] = value
+    return params
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        with opening("the model", path.parent):
+            card = read_json(path)
+    except ValueError:
+        raise ValueError(f"{path} is damaged: it is no JSON") from None
+    kinds = {"format": str, "step": int, "config": dict, "fingerprints": dict}
+    for key, kind in kinds.items():
+        if not isinstance(card, dict) or not isinstance(card.get(key), kind):
+            raise ValueError(f"{path} is no card of an exported model: it needs {', '.join(kinds)}")
+    if card["format"] != FORMAT:
+        raise ValueError(
+            f"{path} has the format {card['format']!r:.100}, this version reads {FORMAT!r}"
+        )
+    return card

@@ -1,0 +1,1 @@
+"""The process and its machine: names, files, processes, signals, progress."""

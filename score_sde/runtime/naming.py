@@ -1,0 +1,234 @@
+"""Names and keyword arguments that people write in configs: looked up, checked, and
+explained where they are wrong.
+"""
+
+import ast
+import contextlib
+import difflib
+import importlib
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from score_sde.runtime.memory import lack_of_memory
+from score_sde.runtime.trust import Trust, is_code
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``, did you mean 'x'?`` for the nearest known name, or nothing where none is near."""
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f", did you mean {close[0]!r:.200}?" if close else ""
+
+
+def lookup(kind: str, name: Any, table: Mapping[str, Any], *, trust: Trust) -> Any:
+    """The entry of ``table`` called ``name``, or the object of a dotted
+    ``"package.module:Name"`` that is trusted.
+
+    Raises:
+        ValueError: where there is no such entry; it suggests the nearest and lists all.
+            And as for `imported`.
+    """
+    if isinstance(name, str) and name in table:
+        return table[name]
+    if isinstance(name, str) and ":" in name:
+        return imported(kind, name, table, trust=trust)
+    known = f"known: {', '.join(table)}, or package.module:Name"
+    raise ValueError(f"unknown {kind} {name!r:.200}{did_you_mean(str(name), table)}; {known}")
+
+
+def imported(kind: str, name: str, known: Iterable[str] = (), *, trust: Trust) -> Any:
+    """The object that a dotted ``"package.module:Name"`` names; ``known`` are the plain
+    names that may have been meant.
+
+    Nothing else imports what a config names. ``trust`` says which modules may be.
+
+    Raises:
+        ValueError: where the name is not trusted, which is found out before anything is
+            imported; where there is no such module or object, or the module cannot be
+            imported.
+    """
+    module_name, _, attribute = name.partition(":")
+    hint = did_you_mean(module_name, known)
+    if not is_code(name):
+        raise ValueError(
+            f"unknown {kind} {name!r:.200}{hint}; known: "
+            f"{', '.join([*known, 'package.module:Name'])}"
+        )
+    trust.check(kind, name)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever the code of a module may raise
+        if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(
+            f"{error.name}."
+        ):
+            raise ValueError(
+                f"{kind} {name!r:.200}: no module {module_name!r:.200}{hint}"
+            ) from error
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(
+            f"{kind} {name!r:.200}: module {module_name!r:.200} cannot be imported ({reason})"
+        ) from error
+    if not callable(found := getattr(module, attribute, None)):
+        hint = did_you_mean(
+            attribute, [key for key, value in vars(module).items() if callable(value)]
+        )
+        raise ValueError(
+            f"{kind} {name!r:.200}: module {module_name!r:.200} has no function or class "
+            f"{attribute!r:.200}{hint}"
+        )
+    trust.check_definition(kind, name, found)
+    return found
+
+
+def check_arguments(
+    section: str,
+    function: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    given: Iterable[str] = (),
+    *,
+    name: Any = None,
+) -> dict[str, Any]:
+    """The keyword arguments, whole numbers made floats where ``function`` wants those.
+
+    ``given`` names parameters that are filled elsewhere; ``name`` is what chose the
+    function for the section. Annotations that are not plain Python types are not
+    checked.
+
+    Raises:
+        ValueError: unless ``function`` takes these arguments, in name and in simple
+            type.
+    """
+    title = section if name is None else f"{section} {name!r:.200}"
+    parameters = inspect.signature(function).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return dict(arguments)
+    known = [key for key in parameters if key not in given]
+    for key, value in arguments.items():
+        if key not in known:
+            keys = ", ".join(known) or "none"
+            raise ValueError(
+                f"{title} has no key {key!r:.200}{did_you_mean(key, known)}; keys: {keys}"
+            )
+        if not fits(value, annotation := parameters[key].annotation):
+            raise ValueError(f"{section}.{key} must be {describe(annotation)}, got {value!r:.200}")
+    missing = [
+        key
+        for key in known
+        if parameters[key].default is inspect.Parameter.empty and key not in arguments
+    ]
+    if missing:
+        raise ValueError(f"{title} needs {', '.join(missing)}")
+    return {
+        key: _as_annotated(value, parameters[key].annotation) for key, value in arguments.items()
+    }
+
+
+@contextlib.contextmanager
+def errors_of(section: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Raise what a value of a section leads to as a ``ValueError`` that names the section.
+
+    That is a value out of range, or too large for numbers or memory; and errors of
+    further ``kinds``.
+    """
+    try:
+        yield
+    except (ValueError, OverflowError, MemoryError, RuntimeError, *kinds) as error:
+        lack = lack_of_memory(error)
+        if isinstance(error, RuntimeError) and lack is None:
+            raise
+        message = lack or str(error)
+        raise ValueError(
+            message if message.startswith(section) else f"{section}: {message}"
+        ) from error
+
+
+def from_text(section: str, text: Any, table: Mapping[str, Callable[..., Any]]) -> Any:
+    """What a text ``"NAME:VALUE"`` makes by a table; ``VALUE`` is the first argument,
+    others come as ``,key=value``.
+
+    Raises:
+        ValueError: where the name, a key or a value is wrong, in one line that has the
+            text.
+    """
+    name, colon, rest = text.partition(":") if isinstance(text, str) else ("", "", "")
+    if not colon:
+        raise ValueError(
+            f"{section} must be texts NAME:VALUE, with NAME one of {', '.join(table)}, got "
+            f"{text!r:.200}"
+        )
+    if name not in table:
+        raise ValueError(
+            f"unknown {section} {text!r:.200}{did_you_mean(name, table)}; known: {', '.join(table)}"
+        )
+    function = table[name]
+    first = next(iter(inspect.signature(function).parameters))
+    arguments: dict[str, Any] = {}
+    for number, part in enumerate(rest.split(",")):
+        key, equals, value = part.rpartition("=")
+        key = key.strip() or first
+        if bool(equals) != bool(number) or key in arguments:
+            raise ValueError(
+                f"{section} {text!r:.200} must be {name}:VALUE and then, after commas, key=value "
+                "once each"
+            )
+        arguments[key] = _literal(value.strip())
+    arguments = check_arguments(section, function, arguments, name=text)
+    try:
+        return function(**arguments)
+    except ValueError as error:
+        raise ValueError(f"{section} {text!r:.200}: {error}") from error
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
+
+
+def fits(value: Any, annotation: Any) -> bool:
+    """Whether ``value`` is of a plain Python type; true for annotations that say nothing plain."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return value in arguments
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, argument) for argument in arguments)
+    if origin in (tuple, list, Sequence):
+        return isinstance(value, (tuple, list)) and all(fits(item, arguments[0]) for item in value)
+    if annotation is float:
+        return (
+            isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        )
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if annotation in (str, bool, types.NoneType):
+        return isinstance(value, annotation)
+    return True
+
+
+def describe(annotation: Any) -> str:
+    """A plain annotation in words: ``a whole number``, ``one of 'a', 'b'``."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(repr(argument) for argument in arguments)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(describe(argument) for argument in arguments)
+    if origin in (tuple, list, Sequence):
+        return f"a sequence, each {describe(arguments[0])}"
+    words = {
+        float: "a finite number",
+        int: "a whole number",
+        str: "a string",
+        bool: "True or False",
+        types.NoneType: "None",
+    }
+    return words.get(annotation, str(annotation))
+
+
+def _as_annotated(value: Any, annotation: Any) -> Any:
+    wants_float = annotation is float or float in typing.get_args(annotation)
+    wants_int = annotation is int or int in typing.get_args(annotation)
+    return float(value) if wants_float and not wants_int and type(value) is int else value

@@ -1,0 +1,320 @@
+"""The one place where diffrax integrates, always on a clock that runs forward.
+
+Clocks and states are in float32 at least; results have the types of the states that
+were given.
+
+A fixed grid costs what a hand-written loop costs; adaptive solves control the error of
+every sample by itself.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from score_sde.precision import as_state, wide
+from score_sde.solvers.brownian import (
+    TREE_TOLERANCE,
+    AdditiveNoise,
+    IndexedBrownianPath,
+    brownian_tree,
+)
+from score_sde.solvers.clock import Clock
+from score_sde.solvers.lattice import OnLattice
+from score_sde.solvers.progress import ProgressMeter
+from score_sde.typing import Key, Scalar, ScalarLike
+
+State: TypeAlias = PyTree[Float[Array, "..."]]
+StateField: TypeAlias = Callable[[Any, ScalarLike], Any]
+"""``(y, t) -> dy/dt`` for a pytree ``y``."""
+
+Differentiate: TypeAlias = Literal["forward", "reverse"]
+"""How a solve may be differentiated: ``forward`` (jvp alone; the cheapest) or
+``reverse`` (grad, by checkpoints).
+"""
+
+
+ErrorNorm: TypeAlias = Literal["rms", "max"]
+"""How the error of a state is measured: its root mean square, or its largest number."""
+
+Progress: TypeAlias = Callable[[float], None]
+"""Is told, on the host, which part of a solve is done."""
+
+REPORTS = 20
+"""How often it is told, about. A report takes a CPU half a millisecond or more: as long
+as a step of a tiny network.
+"""
+
+
+class Noise(NamedTuple):
+    """Additive noise ``diffusion(t) dw``, drawn from ``key`` by the index of the step.
+
+    With ``tree``, from one Brownian path, which every grid and every adaptive solve on
+    the same times shares.
+    """
+
+    key: Key
+    diffusion: Callable[[ScalarLike], ScalarLike]
+    tree: bool = False
+
+
+class Solution(NamedTuple):
+    """What a solve arrives at.
+
+    ``y``: the state at the last time, NaN where the solve failed. ``path``:
+    ``[save_path, ...]`` frames from the first time to the last, or None. ``num_steps``:
+    steps tried, rejected ones included. ``success``: false if ``max_steps`` ran out or
+    the state left the finite numbers.
+    """
+
+    y: State
+    path: State | None
+    num_steps: Int[Array, ""]
+    success: Bool[Array, ""]
+
+
+def solve_on_grid(
+    drift: StateField,
+    y0: State,
+    times: Float[np.ndarray, " nodes"],
+    solver: diffrax.AbstractSolver,
+    *,
+    noise: Noise | None = None,
+    save_path: int = 0,
+    differentiate: Differentiate = "forward",
+    progress: Progress | None = None,
+) -> Solution:
+    """Integrate ``dy = drift(y, t) dt + diffusion(t) dw`` with one step of ``solver``
+    per interval of ``times``.
+
+    Args:
+        drift: the vector field; times may decrease, in which case ``dy = -drift ds`` on
+            the forward clock.
+        y0: the state at ``times[0]``.
+        times: strictly monotonic times, rising or falling.
+        solver: a diffrax solver.
+        noise: adds the noise term; None solves an ODE.
+        save_path: the number of frames to keep, at nodes of the grid spread evenly by
+            index.
+        differentiate: which derivatives the solve must support.
+        progress: called on the host now and then, with the part of the steps that is
+            done.
+    """
+    # A Brownian tree begins at 0. Every other clock reads t itself, which has more
+    # digits near the data.
+    make_clock = Clock.between if noise is not None and noise.tree else Clock.signed
+    clock, state = make_clock(float(times[0]), float(times[-1])), _carried(y0)
+    nodes = jnp.asarray(clock.elapsed(times), dtype=_dtype(state))
+    terms = _terms(drift, clock, noise, nodes, state)
+    return _like(_solve(terms, state, nodes, solver, save_path, differentiate, progress), y0)
+
+
+def run_table(
+    solver: diffrax.AbstractSolver,
+    y0: State,
+    num_steps: int,
+    *,
+    save_path: int = 0,
+    differentiate: Differentiate = "forward",
+    progress: Progress | None = None,
+) -> Solution:
+    """Carry out the ``num_steps`` steps of a solver that has a table of them, on a
+    clock that counts the steps.
+    """
+    terms = diffrax.ODETerm(lambda s, y, args: jax.tree.map(jnp.zeros_like, y))
+    state = _carried(y0)
+    nodes = jnp.arange(num_steps + 1, dtype=_dtype(state))
+    return _like(_solve(terms, state, nodes, solver, save_path, differentiate, progress), y0)
+
+
+def _solve(
+    terms: Any,
+    y0: State,
+    nodes: Float[Array, " nodes"],
+    solver: diffrax.AbstractSolver,
+    save_path: int,
+    differentiate: Differentiate,
+    progress: Progress | None,
+) -> Solution:
+    """One step of ``solver`` per interval of ``nodes``."""
+    num_steps = len(nodes) - 1
+    frames = nodes[frame_indices(num_steps, save_path)] if save_path else None
+    solution = diffrax.diffeqsolve(
+        terms,
+        solver,
+        t0=nodes[0],
+        t1=nodes[-1],
+        dt0=None,
+        y0=y0,
+        stepsize_controller=diffrax.StepTo(nodes),
+        saveat=_save_at(frames),
+        adjoint=_adjoint(differentiate),
+        max_steps=num_steps,
+        progress_meter=_meter(progress, num_steps),
+        throw=False,
+    )
+    return _solution(solution, frames)
+
+
+def frame_indices(num_steps: int, save_path: int) -> Int[np.ndarray, " frames"]:
+    """The nodes of a grid at which ``save_path`` frames are kept: the first, the last,
+    and evenly by index between.
+    """
+    return np.rint(np.linspace(0, num_steps, save_path)).astype(int)
+
+
+def solve_adaptively(
+    drift: StateField,
+    y0: State,
+    t_start: float,
+    t_stop: float,
+    solver: diffrax.AbstractSolver,
+    *,
+    rtol: float,
+    atol: float,
+    max_steps: int,
+    norm: ErrorNorm = "rms",
+    axis_name: str | None = None,
+    noise: Noise | None = None,
+    save_path: int = 0,
+    differentiate: Differentiate = "forward",
+    progress: Progress | None = None,
+) -> Solution:
+    """Integrate ``dy = drift(y, t) dt + diffusion(t) dw`` with steps chosen to keep the
+    local error in tolerance.
+
+    The noise, if any, must be a ``tree``: a rejected step looks at its path once more.
+
+    The error norm is the largest root-mean-square, or the largest number, over the
+    leaves of ``y``. With ``axis_name``, the name of an enclosing ``jax.vmap``, ``pmap``
+    or ``shard_map`` axis, it is the largest over that axis too: all samples then take
+    the same steps, which is cheaper than waiting for the slowest at every step, but
+    lets a sample's last digits depend on its batch.
+    """
+    clock, state = Clock.between(t_start, t_stop), _carried(y0)
+    stop = jnp.asarray(clock.elapsed(t_stop), dtype=_dtype(state))
+    frames = jnp.linspace(0.0, stop, save_path) if save_path else None
+    solution = diffrax.diffeqsolve(
+        _terms(drift, clock, noise, jnp.stack([jnp.zeros_like(stop), stop]), state),
+        solver,
+        t0=jnp.zeros_like(stop),
+        t1=stop,
+        # diffrax's own choice would be 0.01, whatever the length: it does not see the
+        # equation through its wrapper.
+        dt0=0.01 * stop,
+        y0=state,
+        stepsize_controller=_controller(
+            rtol, atol, _error_norm(norm, axis_name), stop, on_tree=noise is not None
+        ),
+        saveat=_save_at(frames),
+        adjoint=_adjoint(differentiate),
+        max_steps=max_steps,
+        progress_meter=_meter(progress, None),
+        throw=False,
+    )
+    return _like(_solution(solution, frames), y0)
+
+
+def _terms(drift: StateField, clock: Clock, noise: Noise | None, nodes: Any, y0: State) -> Any:
+    """The diffrax terms of the equation on the forward clock."""
+
+    def field(s: Any, y: Any, args: Any) -> Any:
+        velocity = drift(y, clock.time(s))
+        # In the type of the state, which a loop must keep, whatever the drift is
+        # computed in.
+        return jax.tree.map(lambda v, leaf: (clock.direction * v).astype(leaf.dtype), velocity, y)
+
+    ode = diffrax.ODETerm(field)
+    if noise is None:
+        return ode
+    like = jax.ShapeDtypeStruct(y0.shape, y0.dtype)
+    if noise.tree:
+        path = brownian_tree(noise.key, nodes[-1], like, diffrax.SpaceTimeLevyArea)
+    else:
+        path = IndexedBrownianPath(key=noise.key, nodes=nodes, noise_like=like)
+    return diffrax.MultiTerm(
+        ode, AdditiveNoise(lambda s: jnp.asarray(noise.diffusion(clock.time(s)), y0.dtype), path)
+    )
+
+
+def _controller(
+    rtol: float, atol: float, norm: Callable[[State], Scalar], length: Scalar, *, on_tree: bool
+) -> diffrax.AbstractAdaptiveStepSizeController:
+    """Steps by the size of the last error; where the noise is a tree's, from one of its
+    nodes to another.
+    """
+    if not on_tree:
+        return diffrax.PIDController(rtol=rtol, atol=atol, norm=norm)
+    # A tree has no finer detail: where the tolerance asks for it, the step is taken all
+    # the same.
+    spacing = 4.0 * TREE_TOLERANCE * length
+    # diffrax does not know our noise for one: strong order 1.5 and a half.
+    steps = diffrax.PIDController(rtol=rtol, atol=atol, norm=norm, error_order=2.0, dtmin=spacing)
+    return OnLattice(steps, spacing)
+
+
+def _error_norm(kind: ErrorNorm, axis_name: str | None) -> Callable[[State], Scalar]:
+    """The largest norm over the leaves, so that a small leaf is not drowned by a large one."""
+
+    def size(leaf: Any) -> Any:
+        return jnp.sqrt(jnp.mean(jnp.square(leaf))) if kind == "rms" else jnp.max(jnp.abs(leaf))
+
+    def norm(error: State) -> Scalar:
+        largest = jnp.max(jnp.stack([size(leaf) for leaf in jax.tree.leaves(error)]))
+        return largest if axis_name is None else jax.lax.pmax(largest, axis_name)
+
+    return norm
+
+
+def _save_at(frames: Any) -> diffrax.SaveAt:
+    last = diffrax.SubSaveAt(t1=True)
+    return diffrax.SaveAt(subs=(last,) if frames is None else (last, diffrax.SubSaveAt(ts=frames)))
+
+
+def _adjoint(differentiate: Differentiate) -> diffrax.AbstractAdjoint:
+    return (
+        diffrax.ForwardMode()
+        if differentiate == "forward"
+        else diffrax.RecursiveCheckpointAdjoint()
+    )
+
+
+def _meter(progress: Progress | None, num_steps: int | None) -> diffrax.AbstractProgressMeter:
+    """Of all steps, about ``REPORTS`` are reported; where their number is not known
+    before, each.
+    """
+    if progress is None:
+        return diffrax.NoProgressMeter()
+    return ProgressMeter(
+        report=progress, every=max(1, (num_steps or 0) // REPORTS), num_steps=num_steps
+    )
+
+
+def _carried(y0: State) -> State:
+    """The state as it is carried, and so its clock: bfloat16 counts to 256, and loses
+    increments below 1/256.
+    """
+    return jax.tree.map(wide, y0)
+
+
+def _like(solution: Solution, y0: State) -> Solution:
+    """The solution in the types of the state that was given."""
+    path = None if solution.path is None else jax.tree.map(as_state, solution.path, y0)
+    return solution._replace(y=jax.tree.map(as_state, solution.y, y0), path=path)
+
+
+def _dtype(y0: State) -> Any:
+    return jnp.result_type(*jax.tree.leaves(y0))
+
+
+def _solution(solution: diffrax.Solution, frames: Any) -> Solution:
+    success = solution.result == diffrax.RESULTS.successful
+    last, *rest = cast(tuple[Any, ...], solution.ys)
+    y = jax.tree.map(lambda leaf: jnp.where(success, leaf[0], jnp.nan), last)
+    return Solution(
+        y, rest[0] if rest else None, jnp.asarray(solution.stats["num_steps"]), jnp.asarray(success)
+    )

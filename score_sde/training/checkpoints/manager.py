@@ -1,0 +1,405 @@
+"""Checkpoints: the state of a run and the config that made it, written in the
+background by orbax.
+"""
+
+import errno
+import itertools
+import json
+import logging
+import math
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+
+from score_sde.runtime.processes import by_first, meet, worst
+from score_sde.runtime.unreadable import UnreadableError, reason_of
+from score_sde.training.checkpoints.files import (
+    DAMAGED,
+    Config,
+    all_damaged,
+    check_startable,
+    choose_step,
+    mend_metrics,
+    plain_metrics,
+    quiet_orbax,
+    read_config,
+    read_seal,
+    reading,
+    remove_unfinished,
+    steps_in,
+)
+from score_sde.training.checkpoints.retention import Retention
+from score_sde.training.checkpoints.seal import (
+    CheckpointError,
+    DamagedError,
+    Seal,
+    arrays_of,
+    check_arrays,
+    seal_of,
+)
+from score_sde.training.precision import as_saved
+from score_sde.training.state import TrainState
+
+_log = logging.getLogger(__name__)
+
+
+class Checkpoints:
+    """The checkpoints of one run, in one folder; a context manager that waits for what
+    is still being written.
+
+    Each holds the state, split so that the averaged parameters can be read alone, the
+    config, and the metrics that it is judged by. Writing goes on in the background
+    after ``save`` has returned, and a checkpoint appears in the folder only when it is
+    whole. What an interrupted run has left half-written is removed on opening, so only
+    the run that trains may open the folder this way; others read it by
+    ``restore_for_sampling``.
+
+    Args:
+        directory: The folder, made if missing.
+        keep_last: How many of the latest are kept, at least 1.
+        keep_best: How many of the best by ``best_metric`` are kept besides.
+        keep_every: Those of the multiples of this many steps are kept for good; 0 for
+            none.
+        best_metric: The name of the metric given to ``save``; a checkpoint without it
+            is never among the best.
+        best_mode: Whether the best metric is the smallest or the largest.
+
+    Raises:
+        ValueError: For a count or mode that makes no sense.
+        UnreadableError: Where the folder or what is judged by in it cannot be read; an
+            ``OSError``.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        keep_last: int = 2,
+        keep_best: int = 1,
+        keep_every: int = 0,
+        best_metric: str = "eval_loss",
+        best_mode: str = "min",
+    ) -> None:
+        self.directory = Path(directory).resolve()
+        self._retention = Retention(
+            keep_last=keep_last,
+            keep_best=keep_best,
+            keep_every=keep_every,
+            best_metric=best_metric,
+            best_mode=best_mode,
+        )
+        by_first(self._prepare)
+        self._manager = _manager(
+            self.directory,
+            best_fn=self._retention.merit,
+            preservation_policy=self._retention,
+        )
+
+    def _prepare(self) -> None:
+        steps_in(self.directory)  # before anything is removed
+        remove_unfinished(self.directory)
+        mend_metrics(self.directory)
+
+    def check_startable(self) -> None:
+        """Raise ``CheckpointError`` where a run would begin from the first step though
+        it had checkpoints.
+
+        All that is left of them are damaged ones, moved aside: the folder has to be
+        moved away to begin again.
+        """
+        check_startable(self.directory)
+
+    def latest_step(self) -> int | None:
+        """The step of the latest checkpoint; ``None`` where there is none."""
+        return self._manager.latest_step()
+
+    def steps(self) -> list[int]:
+        """The steps of all checkpoints that are kept, in order."""
+        return sorted(self._manager.all_steps())
+
+    def best_step(self) -> int | None:
+        """The step of the best checkpoint by ``best_metric``; ``None`` where none was measured."""
+        self.wait()
+        merits = [
+            (self._retention.merit(self._manager.metrics(step)), step) for step in self.steps()
+        ]
+        merit, step = max(merits, default=(-math.inf, None))
+        return None if merit == -math.inf else step
+
+    def save(
+        self,
+        state: TrainState,
+        *,
+        config: Mapping[str, Any] | str,
+        metrics: Mapping[str, float] | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write a checkpoint of ``state`` under its step, in the background; nothing if
+        that step is there already.
+
+        Args:
+            state: The state; it may be donated to the next step at once.
+            config: The resolved config, as plain values or as a JSON text of them.
+            metrics: What the checkpoint is judged by.
+            about: What else is to be kept with it, as plain values.
+
+        Raises:
+            OSError: Where there is no room for it, or the one before could not be
+                written; this one then is not.
+        """
+        step = int(state.step)
+        if step in self._manager.all_steps():
+            return
+        trees, plain, scores = _items(state), _plain(config), plain_metrics(metrics)
+        items = ocp.args.Composite(
+            **{name: ocp.args.PyTreeSave(tree) for name, tree in trees.items()},
+            config=ocp.args.JsonSave(plain),
+            seal=ocp.args.JsonSave(seal_of(trees, plain, scores, about or {})),
+        )
+        with self._writing():
+            self.directory.mkdir(parents=True, exist_ok=True)
+            _check_room(self.directory, trees)
+            self._manager.save(step, args=items, metrics=scores, force=True)
+
+    def restore(
+        self,
+        target: TrainState,
+        *,
+        step: int | None = None,
+        note: Callable[[str], None] | None = None,
+    ) -> TrainState:
+        """Read a state, bit for bit as it was saved.
+
+        Without ``step`` it is the newest that is sound. Newer ones that are damaged are
+        then moved aside, into the folder ``damaged``, with a note. Nothing is moved
+        where none is sound, or where one cannot be read, which is not damage.
+
+        Args:
+            target: A state of the same structure, of arrays or of
+                ``jax.ShapeDtypeStruct`` with shardings: where its leaves lie is where
+                the restored ones will, on whatever devices they were saved from.
+            step: Which checkpoint.
+            note: Told in a line of each that is damaged; a warning of the log unless
+                given.
+
+        Raises:
+            FileNotFoundError: Where there is no such checkpoint.
+            DamagedError: Where the one that was asked for is damaged, or all are; a
+                ``ValueError``.
+            CheckpointError: Where it holds other arrays than ``target``; a
+                ``ValueError``.
+            UnreadableError: Where one cannot be read, for whatever reason but its own
+                bytes; an ``OSError``.
+        """
+        self.wait()
+        wanted = choose_step(self.steps(), step, self.directory)
+        if step is not None:
+            return self._read(target, wanted)
+        damaged: dict[int, str] = {}  # not the errors, whose frames hold the arrays
+        for candidate in reversed(self.steps()):
+            try:
+                found = self._read(target, candidate)
+            except DamagedError as error:
+                damaged[candidate] = reason_of(error.__cause__ or error)
+                continue
+            for number, reason in damaged.items():
+                line = f"the checkpoint {self.directory / str(number)} is damaged: {reason}"
+                (note or _log.warning)(f"{line}: moved to {self._set_aside(number)}")
+            return found
+        raise all_damaged(self.directory, wanted, damaged[wanted])
+
+    def about(self, step: int) -> dict[str, Any]:
+        """What was saved about a checkpoint besides its state.
+
+        Raises:
+            DamagedError: Where it is damaged.
+            UnreadableError: Where it cannot be read.
+        """
+        return self._seal(step)["about"]
+
+    def _read(self, target: TrainState, step: int) -> TrainState:
+        path, wanted = self.directory / str(step), _items(target)
+        with _all_alike(path):
+            seal = self._seal(step)
+            trees = as_saved(wanted, seal["arrays"])
+            _check_same(seal["arrays"], arrays_of(trees), path)
+            with reading(path):
+                found = _restored(path, trees, seal)
+        with reading(path):
+            check_arrays(seal, found)  # by all processes together
+        found = jax.tree.map(lambda array, like: array.astype(like.dtype), found, wanted)
+        return target._replace(ema_params=found["ema_params"], **found["state"])
+
+    def _seal(self, step: int) -> Seal:
+        with reading(self.directory / str(step)):
+            return read_seal(self.directory / str(step))
+
+    def _set_aside(self, step: int) -> Path:
+        """Move a checkpoint out of the way, without losing what is in it."""
+        aside = self.directory / DAMAGED
+        place = next(
+            path
+            for n in itertools.count()
+            if not (path := aside / f"{step}{f'-{n}' if n else ''}").exists()
+        )
+        if jax.process_index() == 0:
+            aside.mkdir(exist_ok=True)
+            (self.directory / str(step)).rename(place)
+        meet(f"checkpoint {step} is moved aside")
+        self._manager.reload()
+        return place
+
+    def wait(self) -> None:
+        """Return when everything saved so far is on the disk.
+
+        Raises:
+            OSError: Where something could not be written; what is left of it is
+                removed.
+        """
+        with self._writing():
+            self._manager.wait_until_finished()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            with suppress(
+                Exception
+            ):  # what was still being written has failed too, or is whole now
+                self._manager.wait_until_finished()
+            if jax.process_index() == 0:
+                remove_unfinished(self.directory)
+            raise OSError(reason_of(error)) from error
+
+    def close(self) -> None:
+        """Wait, and let go of the folder.
+
+        Raises:
+            OSError: Where something could not be written.
+        """
+        try:
+            self.wait()
+        finally:
+            with suppress(Exception):  # what went wrong was raised where it was waited for
+                self._manager.close()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
+    quiet_orbax()
+    registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
+    for item, handler, arguments in (
+        ("state", ocp.PyTreeCheckpointHandler(), (ocp.args.PyTreeSave, ocp.args.PyTreeRestore)),
+        (
+            "ema_params",
+            ocp.PyTreeCheckpointHandler(),
+            (ocp.args.PyTreeSave, ocp.args.PyTreeRestore),
+        ),
+        ("seal", ocp.JsonCheckpointHandler(), (ocp.args.JsonSave, ocp.args.JsonRestore)),
+        ("config", ocp.JsonCheckpointHandler(), (ocp.args.JsonSave, ocp.args.JsonRestore)),
+    ):
+        for argument in arguments:
+            registry.add(item, argument, handler)
+    # Threads that wait for a folder which could not be made keep a process from ending
+    # for minutes.
+    in_order = ocp.options.AsyncOptions(create_directories_asynchronously=False)
+    return ocp.CheckpointManager(
+        directory,
+        options=ocp.CheckpointManagerOptions(
+            save_root_metadata=False, async_options=in_order, **options
+        ),
+        handler_registry=registry,
+    )
+
+
+def _items(state: TrainState) -> dict[str, Any]:
+    """The state as the items of a checkpoint: the averaged parameters can be read alone."""
+    rest = state._asdict()
+    del rest["frozen"]
+    if not rest["averages"]:
+        del rest["averages"]
+    return {"ema_params": rest.pop("ema_params"), "state": rest}
+
+
+def _restored(path: Path, trees: Mapping[str, Any], seal: Seal) -> dict[str, Any]:
+    """The arrays of a checkpoint, of the types of ``trees`` and where those lie.
+
+    By the handler of orbax itself: its manager keeps some errors to itself, and waits
+    for other processes.
+    """
+    handler = ocp.PyTreeCheckpointHandler()
+    stored = {name: handler.metadata(epath.Path(path / name)).tree for name in trees}
+    if arrays_of(stored) != seal["arrays"]:
+        raise DamagedError("its arrays are not those that were saved")
+    read_config(path, seal)
+    found = {}
+    for name, tree in trees.items():
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree
+        )
+        arguments = ocp.checkpoint_utils.construct_restore_args(abstract)
+        wanted = ocp.args.PyTreeRestore(item=abstract, restore_args=arguments)
+        found[name] = handler.restore(epath.Path(path / name), args=wanted)
+    return found
+
+
+@contextmanager
+def _all_alike(path: Path) -> Iterator[None]:
+    """Raise the same error in all processes where one of them cannot read its part, so
+    that none waits for it.
+    """
+    kinds = (DamagedError, CheckpointError, UnreadableError)
+    failure: Exception | None = None
+    try:
+        yield
+    except kinds as error:
+        failure = error
+    mine = (
+        0
+        if failure is None
+        else 1 + next(n for n, kind in enumerate(kinds) if isinstance(failure, kind))
+    )
+    all_of_them = worst(mine)
+    if failure is not None and mine == all_of_them:
+        raise failure
+    if all_of_them:
+        raise kinds[all_of_them - 1](f"cannot read the checkpoint {path}: another process says why")
+
+
+def _check_room(directory: Path, trees: Mapping[str, Any]) -> None:
+    needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trees))
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise OSError(
+            errno.ENOSPC,
+            f"a checkpoint takes {needed:,} bytes and {free:,} are free in {directory}",
+        )
+
+
+def _plain(config: Mapping[str, Any] | str) -> Config:
+    return json.loads(config if isinstance(config, str) else json.dumps(dict(config)))
+
+
+def _check_same(theirs: Mapping[str, str], ours: Mapping[str, str], path: Path) -> None:
+    """Stop where the arrays of a checkpoint are not those that are asked for; orbax
+    would cast some silently.
+    """
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            was, wanted = theirs.get(name, "missing"), ours.get(name, "missing")
+            name = name.removeprefix("state/")
+            raise CheckpointError(
+                f"{path} does not fit this config: {name} is {was} there and {wanted} here"
+            )

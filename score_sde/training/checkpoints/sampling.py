@@ -1,0 +1,152 @@
+"""What sampling needs of a checkpoint: averaged parameters and the config, and no
+device of those that trained it.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+
+from score_sde.runtime.inflation import allowed
+from score_sde.runtime.naming import did_you_mean
+from score_sde.training.checkpoints.files import (
+    Config,
+    all_damaged,
+    check_startable,
+    choose_step,
+    quiet_orbax,
+    read_config,
+    read_seal,
+    reading,
+    steps_in,
+)
+from score_sde.training.checkpoints.seal import DamagedError, check_arrays
+from score_sde.typing import Params
+
+
+class SamplingCheckpoint(NamedTuple):
+    """What sampling needs of a checkpoint.
+
+    Attributes:
+        step: After how many updates it was written.
+        ema_params: The averaged parameters, as NumPy arrays in nested dictionaries.
+        config: The resolved config of the run.
+    """
+
+    step: int
+    ema_params: Params
+    config: Config
+
+
+def restore_for_sampling(
+    directory: str | Path, *, step: int | None = None, average: str | None = None
+) -> SamplingCheckpoint:
+    """Read the averaged parameters and the config; nothing is written, and no device
+    needs to match the saved ones.
+
+    Args:
+        directory: The folder of the checkpoints.
+        step: Which checkpoint; the latest unless given.
+        average: Which of ``training.averages`` in the config; that of
+            ``training.ema_decay`` unless given.
+
+    Raises:
+        FileNotFoundError: Where there is no such checkpoint.
+        ValueError: Where the checkpoint is damaged, or the run has no such average.
+        UnreadableError: Where it cannot be read, for whatever reason but its own bytes;
+            an ``OSError``.
+    """
+    path = Path(directory).resolve()
+    step = choose_step(steps_in(path), step, path)
+    checkpoint = path / str(step)
+    with reading(checkpoint):
+        seal = read_seal(checkpoint)
+        config = read_config(checkpoint, seal)
+    number = None if average is None else _number_of(average, config)
+    with reading(checkpoint):
+        params = _read_params(checkpoint, number)
+        # As they are named in the seal, where the parameters may be one average of
+        # several.
+        where = (
+            {"ema_params": params} if number is None else {"state": {"averages": {number: params}}}
+        )
+        check_arrays(seal, where)
+    return SamplingCheckpoint(step=step, ema_params=params, config=config)
+
+
+def newest_config(directory: str | Path) -> Config | None:
+    """The config of the newest checkpoint whose config is sound, as a run will go on
+    from; None where there is none.
+
+    Raises:
+        CheckpointError: Where there are checkpoints and all are damaged; a
+            ``ValueError``.
+        UnreadableError: Where one cannot be read, for whatever reason but its own
+            bytes; an ``OSError``.
+    """
+    path = Path(directory)
+    steps, reason = steps_in(path), ""
+    for step in reversed(steps):
+        try:
+            return read_config(path / str(step), read_seal(path / str(step)))
+        except DamagedError as error:
+            reason = reason or str(error)
+    if steps:
+        raise all_damaged(path, steps[-1], reason)
+    check_startable(path)
+    return None
+
+
+def _read_params(checkpoint: Path, number: int | None) -> Params:
+    """The averaged parameters, or those of the further average of a number, as NumPy arrays."""
+    quiet_orbax()
+    path = checkpoint / ("ema_params" if number is None else "state")
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        # By the handler itself, for a checkpointer keeps some errors to itself.
+        saved = ocp.PyTreeCheckpointHandler().metadata(epath.Path(path)).tree
+        check_promised(path, saved)
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
+        if number is None:
+            return checkpointer.restore(path, restore_args=as_numpy)
+        wanted = _that_average(saved, number)
+        return checkpointer.restore(path, item=wanted, restore_args=as_numpy)["averages"][number]
+
+
+def check_promised(path: Path, saved: Any) -> None:
+    """Refuse arrays that would take much more room than the files in which they are:
+    what is not there reads as zeros.
+
+    Raises:
+        DamagedError: Where they would.
+    """
+    arrays = [leaf for leaf in jax.tree.leaves(saved) if getattr(leaf, "shape", None)]
+    promised = sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in arrays)
+    there = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    if promised > allowed(there):
+        raise DamagedError(f"its arrays would take {promised} bytes, and {there} are there")
+
+
+def _number_of(average: str, config: Config) -> int:
+    training = config.get("training") if isinstance(config, Mapping) else None
+    found = training.get("averages") if isinstance(training, Mapping) else None
+    names = [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+    if average not in names:
+        others = (
+            f"it has {', '.join(names)}" if names else "it has none but that of training.ema_decay"
+        )
+        raise ValueError(
+            f"the run has no average {average!r}{did_you_mean(average, names)}: {others}"
+        )
+    return names.index(average)
+
+
+def _that_average(saved: Any, number: int) -> Any:
+    """The saved arrays, all but those of one average to be left out."""
+    left_out = jax.tree.map(lambda _: ocp.PLACEHOLDER, saved)
+    left_out["averages"][number] = saved["averages"][number]
+    return left_out

@@ -1,0 +1,1 @@
+"""Where the metrics and figures of a run go."""

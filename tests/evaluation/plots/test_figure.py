@@ -1,0 +1,33 @@
+"""Files appear whole or not at all."""
+
+import pytest
+
+from score_sde.evaluation.plots.figure import replacing
+
+
+def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path):
+    target = tmp_path / "new" / "folder" / "a.png"
+    for content in ("first", "second"):
+        with replacing(target) as temporary:
+            assert temporary.parent == target.parent and temporary.suffix == ".png"
+            temporary.write_text(content)
+        assert target.read_text() == content
+    assert [path.name for path in target.parent.iterdir()] == ["a.png"]
+
+
+def test_an_error_leaves_the_old_file_and_no_other(tmp_path):
+    target = tmp_path / "a.png"
+    target.write_text("old")
+    with pytest.raises(KeyboardInterrupt), replacing(target) as temporary:
+        temporary.write_text("half of the n")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_the_file_has_the_permissions_of_any_new_file(tmp_path):
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    with replacing(tmp_path / "made") as temporary:
+        temporary.write_text("")
+    assert (tmp_path / "made").stat().st_mode == plain.stat().st_mode

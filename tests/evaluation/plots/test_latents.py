@@ -1,0 +1,79 @@
+"""Pictures of latents and of the ways between them."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from score_sde.data import Scaling
+from score_sde.evaluation.encoding import Encoded
+from score_sde.evaluation.plots.latents import (
+    latents_to_unit,
+    picture_of_interpolation,
+    picture_of_latents,
+)
+
+RANDOM = np.random.default_rng(0)
+IMAGES, POINTS = (
+    {"scaling": Scaling(num_levels=16), "prior_std": 2.0},
+    {"scaling": Scaling(num_levels=None), "prior_std": 1.0},
+)
+
+
+def normal(*shape):
+    return RANDOM.normal(size=shape).astype(np.float32)
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_three_standard_deviations_of_the_prior_are_the_range():
+    np.testing.assert_allclose(
+        latents_to_unit(np.array([-9.0, -6.0, 0.0, 6.0]), 2.0), [0, 0, 0.5, 1]
+    )
+
+
+def test_images_latents_and_reconstructions_are_three_rows(tmp_path):
+    x = np.full((15, 4, 4, 1), -1, np.float32)
+    path = picture_of_latents(tmp_path / "a.png", Encoded(x, 0 * x), 0 * x + 0.99, **IMAGES)
+    found = pixels(path)
+    factor = (found.shape[1] - 3) // 12
+    middle = [found[3 + row * factor + factor // 2, 3 + factor // 2] for row in range(3)]
+    assert found.shape[0] == 3 * factor + 3 and middle == [0, 128, 255]
+
+
+def test_points_are_panels(tmp_path):
+    x = normal(30, 2)
+    path = picture_of_latents(tmp_path / "a.png", Encoded(x, -x), x, **POINTS)
+    assert pixels(path).shape[1] > 2.5 * pixels(path).shape[0]
+    ways = normal(3, 5, 2)
+    path = picture_of_interpolation(tmp_path / "b.png", ways[:, [0, -1]], ways, ways, x, **POINTS)
+    assert pixels(path).shape[1] > 1.5 * pixels(path).shape[0]
+
+
+def test_a_way_between_images_is_a_row_that_begins_and_ends_with_the_originals(tmp_path):
+    ends = np.stack([np.full((2, 4, 4, 1), -1.0), np.full((2, 4, 4, 1), 0.99)], 1).astype(
+        np.float32
+    )
+    ways = np.zeros((2, 5, 4, 4, 1), np.float32)
+    found = pixels(
+        picture_of_interpolation(tmp_path / "a.png", ends, ways, ways, ways[0], **IMAGES)
+    )
+    factor = (found.shape[1] - 3) // 5
+    for row in range(2):
+        values = [
+            found[3 + row * factor + factor // 2, 3 + column * factor + factor // 2]
+            for column in range(5)
+        ]
+        assert values == [0, 136, 136, 136, 255]
+
+
+@pytest.mark.parametrize("shape", [(3,), (4, 4, 2)])
+def test_of_other_data_there_is_no_picture(shape, tmp_path):
+    x, ways = normal(4, *shape), normal(2, 3, *shape)
+    assert picture_of_latents(tmp_path / "a.png", Encoded(x, x), x, **POINTS) is None
+    assert (
+        picture_of_interpolation(tmp_path / "a.png", ways[:, :2], ways, ways, x, **POINTS) is None
+    )
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,72 @@
+"""Reading metrics and drawing the loss."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from score_sde.evaluation import plot_loss, read_metrics
+from score_sde.evaluation.plots.loss import smooth
+
+
+def write(path, records, end="\n"):
+    path.write_text(
+        "\n".join(record if isinstance(record, str) else json.dumps(record) for record in records)
+        + end
+    )
+    return path
+
+
+def test_a_resumed_record_is_put_in_order_and_the_last_word_counts(tmp_path):
+    records = [
+        {"step": 10, "loss": 3},
+        {"step": 20, "loss": 2.0, "eval_loss": 2.5, "device": "cpu"},
+    ]
+    records += [{"step": 20, "loss": 1.5}, {"step": 15, "loss": 9.0}, '{"step": 30, "lo']
+    metrics = read_metrics(write(tmp_path / "m.jsonl", records, end=""))
+    assert set(metrics) == {"loss", "eval_loss"}
+    assert metrics["loss"].tolist() == [[10, 3], [15, 9], [20, 1.5]]
+    assert metrics["eval_loss"].tolist() == [[20, 2.5]]
+
+
+@pytest.mark.parametrize("line", ["nonsense", "[1, 2]", '{"loss": 1.0}', '{"step": null}'])
+def test_a_broken_line_is_named(tmp_path, line):
+    path = write(tmp_path / "m.jsonl", [{"step": 1, "loss": 1.0}, line, {"step": 2, "loss": 1.0}])
+    with pytest.raises(ValueError, match=r"line 2 of .*m\.jsonl"):
+        read_metrics(path)
+
+
+def test_smoothing_is_a_centred_mean_that_passes_over_nan():
+    values = np.arange(30.0)
+    np.testing.assert_allclose(smooth(values, window=7), values)
+    values[15] = np.nan
+    smoothed = smooth(values, window=6)
+    np.testing.assert_allclose(smoothed[15], 15.0)
+    np.testing.assert_allclose(smoothed[14], np.mean([11, 12, 13, 14, 16, 17]))
+    assert np.isnan(smooth(np.array([np.nan, 1.0]), window=1)[0])
+
+
+@pytest.mark.parametrize("losses", [[3.0, 1.0, 0.5], [1.0, -1.0, -2.0], [1.0, float("nan"), 0.5]])
+def test_loss_picture(tmp_path, losses):
+    records = [
+        {"step": 10**index, "loss": loss, "eval_loss": 1.0} for index, loss in enumerate(losses)
+    ]
+    plot_loss(tmp_path / "loss.png", write(tmp_path / "m.jsonl", records))
+    with Image.open(tmp_path / "loss.png") as picture:
+        assert picture.size == (900, 510)
+        assert len(np.unique(np.asarray(picture))) > 50
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["loss.png", "m.jsonl"]
+
+
+def test_a_record_without_a_loss_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        plot_loss(tmp_path / "loss.png", tmp_path / "missing.jsonl")
+    for record in (
+        {"step": 1, "accuracy": 1.0},
+        {"step": 1, "loss": float("nan"), "accuracy": 1.0},
+    ):
+        path = write(tmp_path / "m.jsonl", [record])
+        with pytest.raises(ValueError, match="no finite 'loss'; its names are: accuracy"):
+            plot_loss(tmp_path / "loss.png", path)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.jsonl"]

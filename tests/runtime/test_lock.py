@@ -1,0 +1,56 @@
+"""One run at a time in a folder, and the next as soon as the first has ended, however it ended."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from score_sde.runtime.lock import HeldError, held
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from score_sde.training.lock import held
+with held(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_writer_is_told_who_the_first_is(tmp_path):
+    with held(tmp_path), pytest.raises(HeldError) as caught, held(tmp_path):
+        pass
+    assert str(caught.value).startswith(f"{tmp_path} is being written by process {os.getpid()} on ")
+    assert "\n" not in str(caught.value)
+
+
+def test_it_is_free_again_after_the_block_and_after_an_error(tmp_path):
+    with pytest.raises(KeyError), held(tmp_path):
+        raise KeyError
+    with held(tmp_path):
+        pass
+
+
+def test_a_holder_that_does_not_say_who_it_is_holds_it_all_the_same(tmp_path):
+    with held(tmp_path):
+        (tmp_path / "run.lock.json").write_text("{")
+        with (
+            pytest.raises(HeldError, match="is being written by another process: "),
+            held(tmp_path),
+        ):
+            pass
+
+
+def test_a_killed_process_holds_nothing(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        with pytest.raises(HeldError, match=f"process {process.pid} on "), held(tmp_path):
+            pass
+        process.send_signal(signal.SIGKILL)
+    with held(tmp_path):
+        pass
