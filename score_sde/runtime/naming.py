@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from score_sde.runtime.memory import lack_of_memory
+from score_sde.runtime.moved import MOVED
 from score_sde.runtime.trust import Trust, is_code
 
 
@@ -58,6 +59,10 @@ def imported(kind: str, name: str, known: Iterable[str] = (), *, trust: Trust) -
             f"{', '.join([*known, 'package.module:Name'])}"
         )
     trust.check(kind, name)
+    if moved := _moved(module_name, attribute):
+        if not moved.__module__.startswith("score_sde."):
+            trust.check_definition(kind, name, moved)
+        return moved
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever the code of a module may raise
@@ -81,6 +86,15 @@ def imported(kind: str, name: str, known: Iterable[str] = (), *, trust: Trust) -
         )
     trust.check_definition(kind, name, found)
     return found
+
+
+def _moved(module: str, attribute: str) -> Any:
+    """The function or class of this package that version 0.1 had in another module."""
+    for place in MOVED.get(module, ()):
+        found = getattr(importlib.import_module(place), attribute, None)
+        if callable(found):
+            return found
+    return None
 
 
 def check_arguments(
