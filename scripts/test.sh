@@ -16,5 +16,6 @@ if [ "${1:-}" = --slow ]; then
 fi
 .venv/bin/python -m ruff check .
 .venv/bin/python -m ruff format --check .
+.venv/bin/python -m pyright
 .venv/bin/python -m pytest --doctest-modules score_sde -q
 .venv/bin/python -m pytest -n 2 --dist loadfile "${marks[@]}" --durations=15 "$@"
