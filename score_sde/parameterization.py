@@ -14,10 +14,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from score_sde.precision import wide_time
-from score_sde.sdes.base import SDE
+from score_sde.sdes import SDE, ddpm_marginals
 from score_sde.sdes.discrete_vp import whole_if_near
-from score_sde.sdes.discretization import ddpm_marginals
 from score_sde.typing import Scalar, ScalarLike
+
+Values: TypeAlias = Float[Array, "*shape"]
+"""Numbers of the shape of one sample: the sample itself, a score, or what a network predicts."""
 
 TimeLabel: TypeAlias = Callable[[SDE, ScalarLike], Scalar]
 """``(sde, t) ->`` the number by which a network is told the noise level."""
@@ -97,27 +99,19 @@ class Parameterization(abc.ABC):
         """
         return False
 
-    def network_input(
-        self, sde: SDE, x: Float[Array, "*shape"], t: ScalarLike
-    ) -> tuple[Float[Array, "*shape"], Scalar]:
+    def network_input(self, sde: SDE, x: Values, t: ScalarLike) -> tuple[Values, Scalar]:
         """``(input, label)`` for the network; by default ``x`` unscaled."""
         return x, self.time_label(sde, t)
 
     @abc.abstractmethod
-    def score(
-        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
-    ) -> Float[Array, "*shape"]:
+    def score(self, sde: SDE, output: Values, x: Values, t: ScalarLike) -> Values:
         """``grad_x log p_t(x)`` from the network's output."""
 
     @abc.abstractmethod
-    def output(
-        self, sde: SDE, score: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
-    ) -> Float[Array, "*shape"]:
+    def output(self, sde: SDE, score: Values, x: Values, t: ScalarLike) -> Values:
         """The output that a network should have for ``score``: the inverse of `score`."""
 
-    def denoised(
-        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
-    ) -> Float[Array, "*shape"]:
+    def denoised(self, sde: SDE, output: Values, x: Values, t: ScalarLike) -> Values:
         """``E[x_0 | x_t]`` from the network's output: ``(x + sigma^2 score) / alpha``."""
         alpha, sigma = sde.marginal(t)
         return (x + jnp.square(sigma) * self.score(sde, output, x, t)) / alpha
@@ -127,23 +121,17 @@ class Parameterization(abc.ABC):
 class NoisePrediction(Parameterization):
     """The network predicts ``eps``: ``score = -output / sigma`` (Ho et al. 2020, eq. 12)."""
 
-    def score(
-        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
-    ) -> Float[Array, "*shape"]:
+    def score(self, sde: SDE, output: Values, x: Values, t: ScalarLike) -> Values:
         """``-output / sigma``."""
         del x
         return -output / sde.marginal(t).sigma
 
-    def output(
-        self, sde: SDE, score: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
-    ) -> Float[Array, "*shape"]:
+    def output(self, sde: SDE, score: Values, x: Values, t: ScalarLike) -> Values:
         """``-sigma score``."""
         del x
         return -sde.marginal(t).sigma * score
 
-    def denoised(
-        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
-    ) -> Float[Array, "*shape"]:
+    def denoised(self, sde: SDE, output: Values, x: Values, t: ScalarLike) -> Values:
         """``(x - sigma output) / alpha``."""
         alpha, sigma = sde.marginal(t)
         return (x - sigma * output) / alpha
@@ -155,16 +143,12 @@ class ScorePrediction(Parameterization):
 
     time_label: TimeLabel = noise_level
 
-    def score(
-        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
-    ) -> Float[Array, "*shape"]:
+    def score(self, sde: SDE, output: Values, x: Values, t: ScalarLike) -> Values:
         """``output``."""
         del sde, x, t
         return output
 
-    def output(
-        self, sde: SDE, score: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
-    ) -> Float[Array, "*shape"]:
+    def output(self, sde: SDE, score: Values, x: Values, t: ScalarLike) -> Values:
         """``score``."""
         del sde, x, t
         return score
@@ -194,22 +178,16 @@ class DiscreteNoisePrediction(Parameterization):
         """False: the label is an index."""
         return False
 
-    def network_input(
-        self, sde: SDE, x: Float[Array, "*shape"], t: ScalarLike
-    ) -> tuple[Float[Array, "*shape"], Scalar]:
+    def network_input(self, sde: SDE, x: Values, t: ScalarLike) -> tuple[Values, Scalar]:
         """``(x, index)``; ``time_label`` is not used."""
         return x, self._index(sde, t)
 
-    def score(
-        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
-    ) -> Float[Array, "*shape"]:
+    def score(self, sde: SDE, output: Values, x: Values, t: ScalarLike) -> Values:
         """``-output / sigma_i``."""
         del x
         return -output / self._sigma(sde, t)
 
-    def output(
-        self, sde: SDE, score: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
-    ) -> Float[Array, "*shape"]:
+    def output(self, sde: SDE, score: Values, x: Values, t: ScalarLike) -> Values:
         """``-sigma_i score``."""
         del x
         return -self._sigma(sde, t) * score
@@ -251,22 +229,16 @@ class DiscreteScorePrediction(Parameterization):
         """False: the label is an index."""
         return False
 
-    def network_input(
-        self, sde: SDE, x: Float[Array, "*shape"], t: ScalarLike
-    ) -> tuple[Float[Array, "*shape"], Scalar]:
+    def network_input(self, sde: SDE, x: Values, t: ScalarLike) -> tuple[Values, Scalar]:
         """``(x, level)``; ``time_label`` is not used."""
         return x, jnp.round((1.0 - jnp.asarray(t) / sde.t_max) * (self.num_scales - 1))
 
-    def score(
-        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
-    ) -> Float[Array, "*shape"]:
+    def score(self, sde: SDE, output: Values, x: Values, t: ScalarLike) -> Values:
         """``output``."""
         del sde, x, t
         return output
 
-    def output(
-        self, sde: SDE, score: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
-    ) -> Float[Array, "*shape"]:
+    def output(self, sde: SDE, score: Values, x: Values, t: ScalarLike) -> Values:
         """``score``."""
         del sde, x, t
         return score
@@ -283,23 +255,17 @@ class DenoisedPrediction(Parameterization):
         """True."""
         return True
 
-    def score(
-        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
-    ) -> Float[Array, "*shape"]:
+    def score(self, sde: SDE, output: Values, x: Values, t: ScalarLike) -> Values:
         """``(alpha output - x) / sigma^2``."""
         alpha, sigma = sde.marginal(t)
         return (alpha * output - x) / jnp.square(sigma)
 
-    def output(
-        self, sde: SDE, score: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
-    ) -> Float[Array, "*shape"]:
+    def output(self, sde: SDE, score: Values, x: Values, t: ScalarLike) -> Values:
         """``(x + sigma^2 score) / alpha``."""
         alpha, sigma = sde.marginal(t)
         return (x + jnp.square(sigma) * score) / alpha
 
-    def denoised(
-        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
-    ) -> Float[Array, "*shape"]:
+    def denoised(self, sde: SDE, output: Values, x: Values, t: ScalarLike) -> Values:
         """``output``."""
         del sde, x, t
         return output
@@ -319,25 +285,19 @@ class VelocityPrediction(Parameterization):
         """True."""
         return True
 
-    def score(
-        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
-    ) -> Float[Array, "*shape"]:
+    def score(self, sde: SDE, output: Values, x: Values, t: ScalarLike) -> Values:
         """``-(sigma x / r + alpha output) / (r sigma)``."""
         alpha, sigma = sde.marginal(t)
         radius = jnp.hypot(alpha, sigma)
         return -(sigma * x / radius + alpha * output) / (radius * sigma)
 
-    def output(
-        self, sde: SDE, score: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
-    ) -> Float[Array, "*shape"]:
+    def output(self, sde: SDE, score: Values, x: Values, t: ScalarLike) -> Values:
         """``-sigma (r score + x / r) / alpha``."""
         alpha, sigma = sde.marginal(t)
         radius = jnp.hypot(alpha, sigma)
         return -sigma * (radius * score + x / radius) / alpha
 
-    def denoised(
-        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
-    ) -> Float[Array, "*shape"]:
+    def denoised(self, sde: SDE, output: Values, x: Values, t: ScalarLike) -> Values:
         """``(alpha x / r - sigma output) / r``, which holds at ``alpha = 0`` too."""
         alpha, sigma = sde.marginal(t)
         radius = jnp.hypot(alpha, sigma)
@@ -353,15 +313,11 @@ class FlowPrediction(Parameterization):
     the rectified flow ``eps - x_0``.
     """
 
-    def score(
-        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
-    ) -> Float[Array, "*shape"]:
+    def score(self, sde: SDE, output: Values, x: Values, t: ScalarLike) -> Values:
         """``2 (f - output) / g^2``."""
         return 2.0 * (sde.drift(x, t) - output) / jnp.square(sde.diffusion(t))
 
-    def output(
-        self, sde: SDE, score: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
-    ) -> Float[Array, "*shape"]:
+    def output(self, sde: SDE, score: Values, x: Values, t: ScalarLike) -> Values:
         """``f - 1/2 g^2 score``."""
         return sde.drift(x, t) - 0.5 * jnp.square(sde.diffusion(t)) * score
 
@@ -386,16 +342,12 @@ class EDMPreconditioning(Parameterization):
                 f"sigma_data={self.sigma_data} must be positive: the standard deviation of the data"
             )
 
-    def network_input(
-        self, sde: SDE, x: Float[Array, "*shape"], t: ScalarLike
-    ) -> tuple[Float[Array, "*shape"], Scalar]:
+    def network_input(self, sde: SDE, x: Values, t: ScalarLike) -> tuple[Values, Scalar]:
         """``(c_in x / alpha, label)``."""
         alpha, sigma = sde.marginal(t)
         return x / jnp.hypot(sigma, alpha * self.sigma_data), self.time_label(sde, t)
 
-    def score(
-        self, sde: SDE, output: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
-    ) -> Float[Array, "*shape"]:
+    def score(self, sde: SDE, output: Values, x: Values, t: ScalarLike) -> Values:
         """``sigma_data alpha output / (sigma r) - x / r^2`` with ``r^2 = sigma^2 +
         alpha^2 sigma_data^2``.
         """
@@ -404,9 +356,7 @@ class EDMPreconditioning(Parameterization):
         radius = jnp.hypot(sigma, alpha * self.sigma_data)
         return self.sigma_data * alpha * output / (sigma * radius) - x / jnp.square(radius)
 
-    def output(
-        self, sde: SDE, score: Float[Array, "*shape"], x: Float[Array, "*shape"], t: ScalarLike
-    ) -> Float[Array, "*shape"]:
+    def output(self, sde: SDE, score: Values, x: Values, t: ScalarLike) -> Values:
         """``sigma (r score + x / r) / (sigma_data alpha)``."""
         alpha, sigma = sde.marginal(t)
         radius = jnp.hypot(sigma, alpha * self.sigma_data)

@@ -7,7 +7,7 @@ Every key of a scheduler's config is used, known to be idle, or refused.
 from collections.abc import Mapping
 from typing import Any
 
-from score_sde.sdes.noise_schedule import MAX_LEVELS, scheduled_betas
+from score_sde.sdes.discretization import MAX_LEVELS, scheduled_betas
 
 Options = Mapping[str, Any]
 Sections = dict[str, dict[str, Any]]

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from score_sde.chunking import check_chunk_size, map_in_chunks
-from score_sde.likelihood.normal import log_interval_probability
+from score_sde.likelihood.dequantization import log_interval_probability
 from score_sde.precision import wide, wide_score
-from score_sde.sdes.base import SDE, Marginal
+from score_sde.sdes import SDE, Marginal
 from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
 
 

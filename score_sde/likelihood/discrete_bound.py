@@ -17,8 +17,7 @@ from score_sde.likelihood.bound import (
     prior_cost,
 )
 from score_sde.precision import wide, wide_score
-from score_sde.sdes.base import Marginal
-from score_sde.sdes.discretization import DiscreteMarginals
+from score_sde.sdes import DiscreteMarginals, Marginal
 from score_sde.typing import Key, Scalar, ScoreFn
 
 

@@ -17,8 +17,7 @@ from score_sde.likelihood.dequantization import Bins, Dequantizer, log_mean_exp,
 from score_sde.likelihood.discrete_bound import ddpm_vlb, step_costs
 from score_sde.likelihood.flow import log_likelihood
 from score_sde.parameterization import DiscreteNoisePrediction, Parameterization, StepIndex
-from score_sde.sdes.base import SDE
-from score_sde.sdes.discretization import DiscreteMarginals, ddpm_marginals
+from score_sde.sdes import SDE, DiscreteMarginals, ddpm_marginals
 from score_sde.solvers import noise_levels
 from score_sde.typing import Key, Scalar, ScoreFn
 

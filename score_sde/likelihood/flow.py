@@ -16,8 +16,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 from score_sde.divergence import Divergence, Hutchinson, value_and_divergence
 from score_sde.precision import as_state, wide
 from score_sde.sampling import ProbabilityFlow, adaptive_nfe
-from score_sde.sdes.base import SDE, prior_log_prob
-from score_sde.sdes.reverse import probability_flow
+from score_sde.sdes import SDE, prior_log_prob, probability_flow
 from score_sde.solvers.integrate import Differentiate, solve_adaptively
 from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 from score_sde.models.labels import Labels, check_labels
 from score_sde.parameterization import Parameterization
 from score_sde.precision import real, whole, wide, wide_time
-from score_sde.sdes.base import SDE
+from score_sde.sdes import SDE
 from score_sde.solvers import noise_levels
 from score_sde.typing import Key, Params, ScalarLike, ScoreFn
 

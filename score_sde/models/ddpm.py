@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -18,9 +17,9 @@ from score_sde.models.blocks import (
     Style,
     Upsample,
     conv,
+    tell,
 )
-from score_sde.models.conditioning import descending_sigmas, tell
-from score_sde.models.labels import LevelLabels
+from score_sde.models.labels import LevelLabels, descending_sigmas
 
 
 class DDPM(nn.Module):
@@ -108,34 +107,16 @@ class DDPM(nn.Module):
 
 
 def ddpm(
-    shape: Sequence[int],
-    *,
-    nf: int = 128,
-    ch_mult: Sequence[int] = (1, 2, 2, 2),
-    num_res_blocks: int = 2,
-    attn_resolutions: Sequence[int] = (16,),
-    dropout: float = 0.1,
-    resamp_with_conv: bool = True,
-    conditional: bool = True,
-    nonlinearity: str = "swish",
-    scale_by_sigma: bool = False,
-    sigma_min: float = 0.01,
-    sigma_max: float = 50.0,
-    num_scales: int = 1000,
-    rescale_input: bool = False,
-    num_classes: int | None = None,
-    num_groups: int | None = None,
-    attend_every_block: bool = False,
-    attend_in_middle: bool = True,
-    attention_head_dim: int | None = None,
-    norm_eps: float = 1e-6,
-    pad_both_sides: bool = False,
-    freq_shift: float = 1.0,
-    cosine_first: bool = False,
-    label_required: bool = False,
-    dtype: str = "float32",
-    remat: bool = False,
-) -> ScoreNetwork:
+    shape: Sequence[int], *, nf: int = 128, ch_mult: Sequence[int] = (1, 2, 2, 2),
+    num_res_blocks: int = 2, attn_resolutions: Sequence[int] = (16,), dropout: float = 0.1,
+    resamp_with_conv: bool = True, conditional: bool = True, nonlinearity: str = "swish",
+    scale_by_sigma: bool = False, sigma_min: float = 0.01, sigma_max: float = 50.0,
+    num_scales: int = 1000, rescale_input: bool = False, num_classes: int | None = None,
+    num_groups: int | None = None, attend_every_block: bool = False, attend_in_middle: bool = True,
+    attention_head_dim: int | None = None, norm_eps: float = 1e-6, pad_both_sides: bool = False,
+    freq_shift: float = 1.0, cosine_first: bool = False, label_required: bool = False,
+    dtype: str = "float32", remat: bool = False,
+) -> ScoreNetwork:  # fmt: skip
     """Build a `DDPM` for images of ``shape`` ``(height, width, channels)``.
 
     Args:
@@ -181,17 +162,6 @@ def ddpm(
     """
     nf, ch_mult = options.even("nf", nf, 4), options.all_at_least("ch_mult", ch_mult, 1)
     groups = _num_groups(num_groups, nf, ch_mult)
-    switches: dict[str, Any] = {
-        "resamp_with_conv": resamp_with_conv,
-        "conditional": conditional,
-        "remat": remat,
-    }
-    switches |= {"attend_every_block": attend_every_block, "attend_in_middle": attend_in_middle}
-    switches |= {
-        "cosine_first": cosine_first,
-        "label_required": label_required,
-        "rescale_input": rescale_input,
-    }
     module = DDPM(
         style=_style(
             nonlinearity, dropout, groups, norm_eps, attention_head_dim, pad_both_sides, dtype
@@ -199,31 +169,28 @@ def ddpm(
         nf=nf,
         ch_mult=ch_mult,
         num_res_blocks=options.at_least("num_res_blocks", num_res_blocks, 1),
-        attn_resolutions=tuple(
-            options.at_least("attn_resolutions", r, 1) for r in attn_resolutions
-        ),
-        sigmas=tuple(descending_sigmas(num_scales, sigma_min, sigma_max))
-        if scale_by_sigma
-        else None,
-        num_classes=None
-        if num_classes is None
-        else options.at_least("num_classes", num_classes, 1),
+        attn_resolutions=options.each_at_least("attn_resolutions", attn_resolutions, 1),
+        resamp_with_conv=resamp_with_conv,
+        conditional=conditional,
+        sigmas=descending_sigmas(num_scales, sigma_min, sigma_max) if scale_by_sigma else None,
+        rescale_input=rescale_input,
+        num_classes=options.at_least_or_none("num_classes", num_classes, 1),
+        attend_every_block=attend_every_block,
+        attend_in_middle=attend_in_middle,
         freq_shift=options.less("freq_shift", freq_shift, nf / 2),
-        **switches,
+        cosine_first=cosine_first,
+        label_required=label_required,
+        remat=remat,
     )
     size = options.image("DDPM", shape, levels=len(module.ch_mult), key="ch_mult")
-    return from_linen(
-        module, size, conditional=num_classes is not None, labels=_labels(module.sigmas)
-    )
+    return from_linen(module, size, conditional=num_classes is not None, labels=_labels(module))
 
 
-def _labels(levels: tuple[float, ...] | None) -> LevelLabels | None:
+def _labels(module: DDPM) -> LevelLabels | None:
     """The time labels that a network takes which looks its noise levels up in a table."""
-    return (
-        None
-        if levels is None
-        else LevelLabels(network="DDPM with scale_by_sigma", num_levels=len(levels))
-    )
+    if module.sigmas is None:
+        return None
+    return LevelLabels(network="DDPM with scale_by_sigma", num_levels=len(module.sigmas))
 
 
 MOST_GROUPS, LEAST_CHANNELS = 32, 4
@@ -264,7 +231,7 @@ def _style(
         dropout=options.rate("dropout", dropout),
         num_groups=num_groups,
         norm_eps=options.positive("norm_eps", norm_eps),
-        head_dim=None if head_dim is None else options.at_least("attention_head_dim", head_dim, 1),
+        head_dim=options.at_least_or_none("attention_head_dim", head_dim, 1),
         pad_both_sides=pad_both_sides,
         dtype=options.one_of("dtype", dtype, options.DTYPES),
     )

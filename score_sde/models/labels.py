@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from score_sde.parameterization import Parameterization
-from score_sde.sdes.base import SDE
+from score_sde.sdes import SDE, smld_sigmas
 from score_sde.typing import Scalar
 
 
@@ -117,6 +118,13 @@ class LevelLabels(Labels):
             "parameterization "
             f"discrete_score with num_scales={self.num_levels}"
         )
+
+
+def descending_sigmas(
+    num_scales: int, sigma_min: float, sigma_max: float
+) -> tuple[np.float64, ...]:
+    """The noise levels in the order of their labels: label 0 is the greatest."""
+    return tuple(smld_sigmas(num_scales, sigma_min=sigma_min, sigma_max=sigma_max)[::-1])
 
 
 def check_labels(

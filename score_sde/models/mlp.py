@@ -102,9 +102,7 @@ def mlp(
         fourier_scale=options.positive("fourier_scale", fourier_scale),
         activation=options.one_of("activation", activation, ACTIVATIONS),
         dropout=options.rate("dropout", dropout),
-        num_classes=None
-        if num_classes is None
-        else options.at_least("num_classes", num_classes, 1),
+        num_classes=options.at_least_or_none("num_classes", num_classes, 1),
         dtype=options.one_of("dtype", dtype, options.DTYPES),
     )
     return from_linen(

@@ -1,6 +1,7 @@
 """NCSN++ and DDPM++ (Song et al. 2021), one network with many options."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,9 +17,9 @@ from score_sde.models.blocks import (
     Style,
     Upsample,
     conv,
+    tell,
 )
-from score_sde.models.conditioning import descending_sigmas, tell
-from score_sde.models.labels import Labels, LevelLabels, PositiveLabels
+from score_sde.models.labels import Labels, LevelLabels, PositiveLabels, descending_sigmas
 
 
 class NCSNpp(nn.Module):
@@ -184,19 +185,16 @@ class NCSNpp(nn.Module):
 
 
 def ncsnpp(
-    shape: Sequence[int], *,
-    nf: int = 128, ch_mult: Sequence[int] = (1, 2, 2, 2), num_res_blocks: int = 4,
-    dropout: float = 0.1, attn_resolutions: Sequence[int] = (16,), resamp_with_conv: bool = True,
-    conditional: bool = True, fir: bool = True, fir_kernel: Sequence[int | float] = (1, 3, 3, 1),
-    skip_rescale: bool = True, resblock_type: str = "biggan", progressive: str = "none",
-    progressive_input: str = "residual", progressive_combine: str = "sum",
-    embedding_type: str = "fourier",
-    fourier_scale: float = 16.0, init_scale: float = 0.0, nonlinearity: str = "swish",
-    scale_by_sigma: bool = False,
+    shape: Sequence[int], *, nf: int = 128, ch_mult: Sequence[int] = (1, 2, 2, 2),
+    num_res_blocks: int = 4, dropout: float = 0.1, attn_resolutions: Sequence[int] = (16,),
+    resamp_with_conv: bool = True, conditional: bool = True, fir: bool = True,
+    fir_kernel: Sequence[int | float] = (1, 3, 3, 1), skip_rescale: bool = True,
+    resblock_type: str = "biggan", progressive: str = "none", progressive_input: str = "residual",
+    progressive_combine: str = "sum", embedding_type: str = "fourier", fourier_scale: float = 16.0,
+    init_scale: float = 0.0, nonlinearity: str = "swish", scale_by_sigma: bool = False,
     sigma_min: float = 0.01, sigma_max: float = 50.0, num_scales: int = 1000,
-    rescale_input: bool = False,
-    num_classes: int | None = None, diffusers_groups: bool = False, dtype: str = "float32",
-    remat: bool = False,
+    rescale_input: bool = False, num_classes: int | None = None, diffusers_groups: bool = False,
+    dtype: str = "float32", remat: bool = False,
 ) -> ScoreNetwork:  # fmt: skip
     """Build an `NCSNpp` for images of ``shape`` ``(height, width, channels)``; the
     defaults are NCSN++ for CIFAR-10.
@@ -248,10 +246,41 @@ def ncsnpp(
         ValueError: an argument is out of its range, or the image does not fit the
             levels.
     """
-    fourier = (
-        options.one_of("embedding_type", embedding_type, ("fourier", "positional")) == "fourier"
+    fourier = options.one_of("embedding_type", embedding_type, EMBEDDING_TYPES) == "fourier"
+    has_table = scale_by_sigma and not fourier
+    module = NCSNpp(
+        style=_style(nonlinearity, dropout, fir, fir_kernel, skip_rescale, init_scale, dtype),
+        **_sizes(nf, ch_mult, num_res_blocks, attn_resolutions),
+        **_kinds(resblock_type, progressive, progressive_input, progressive_combine),
+        resamp_with_conv=resamp_with_conv,
+        conditional=conditional,
+        fourier_scale=options.positive("fourier_scale", fourier_scale) if fourier else None,
+        sigmas=descending_sigmas(num_scales, sigma_min, sigma_max) if has_table else None,
+        scale_by_sigma=scale_by_sigma,
+        rescale_input=rescale_input,
+        num_classes=options.at_least_or_none("num_classes", num_classes, 1),
+        diffusers_groups=diffusers_groups,
+        remat=remat,
     )
-    style = Style(
+    shape = options.image("NCSN++", shape, levels=len(module.ch_mult), key="ch_mult")
+    return from_linen(module, shape, conditional=num_classes is not None, labels=_labels(module))
+
+
+EMBEDDING_TYPES = ("fourier", "positional")
+"""The time embeddings that this network may be built with, by name."""
+
+
+def _style(
+    nonlinearity: str,
+    dropout: float,
+    fir: bool,
+    fir_kernel: Sequence[int | float],
+    skip_rescale: bool,
+    init_scale: float,
+    dtype: str,
+) -> Style:
+    """What all layers of a network share."""
+    return Style(
         nonlinearity=options.one_of("nonlinearity", nonlinearity, NONLINEARITIES),
         dropout=options.rate("dropout", dropout),
         fir_kernel=options.fir_kernel("fir_kernel", fir_kernel) if fir else None,
@@ -259,38 +288,36 @@ def ncsnpp(
         init_scale=options.not_negative("init_scale", init_scale),
         dtype=options.one_of("dtype", dtype, options.DTYPES),
     )
-    module = NCSNpp(
-        style=style,
-        nf=options.even("nf", nf, 4),
-        ch_mult=options.all_at_least("ch_mult", ch_mult, 1),
-        num_res_blocks=options.at_least("num_res_blocks", num_res_blocks, 1),
-        attn_resolutions=tuple(
-            options.at_least("attn_resolutions", r, 1) for r in attn_resolutions
+
+
+def _sizes(
+    nf: int, ch_mult: Sequence[int], num_res_blocks: int, attn_resolutions: Sequence[int]
+) -> dict[str, Any]:
+    """The fields of a network that say how large it is."""
+    return {
+        "nf": options.even("nf", nf, 4),
+        "ch_mult": options.all_at_least("ch_mult", ch_mult, 1),
+        "num_res_blocks": options.at_least("num_res_blocks", num_res_blocks, 1),
+        "attn_resolutions": options.each_at_least("attn_resolutions", attn_resolutions, 1),
+    }
+
+
+def _kinds(
+    resblock_type: str, progressive: str, progressive_input: str, progressive_combine: str
+) -> dict[str, Any]:
+    """The fields of a network that choose its blocks and its pyramids."""
+    return {
+        "resblock_type": options.one_of("resblock_type", resblock_type, ("ddpm", "biggan")),
+        "progressive": options.one_of(
+            "progressive", progressive, ("none", "output_skip", "residual")
         ),
-        resamp_with_conv=resamp_with_conv,
-        conditional=conditional,
-        resblock_type=options.one_of("resblock_type", resblock_type, ("ddpm", "biggan")),
-        progressive=options.one_of("progressive", progressive, ("none", "output_skip", "residual")),
-        progressive_input=options.one_of(
+        "progressive_input": options.one_of(
             "progressive_input", progressive_input, ("none", "input_skip", "residual")
         ),
-        progressive_combine=options.one_of(
+        "progressive_combine": options.one_of(
             "progressive_combine", progressive_combine, ("sum", "cat")
         ),
-        fourier_scale=options.positive("fourier_scale", fourier_scale) if fourier else None,
-        sigmas=tuple(descending_sigmas(num_scales, sigma_min, sigma_max))
-        if scale_by_sigma and not fourier
-        else None,
-        scale_by_sigma=scale_by_sigma,
-        rescale_input=rescale_input,
-        num_classes=None
-        if num_classes is None
-        else options.at_least("num_classes", num_classes, 1),
-        diffusers_groups=diffusers_groups,
-        remat=remat,
-    )
-    shape = options.image("NCSN++", shape, levels=len(module.ch_mult), key="ch_mult")
-    return from_linen(module, shape, conditional=num_classes is not None, labels=_labels(module))
+    }
 
 
 def _labels(module: NCSNpp) -> Labels | None:

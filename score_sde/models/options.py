@@ -22,6 +22,11 @@ def at_least(name: str, value: int, least: int) -> int:
     return int(value)
 
 
+def at_least_or_none(name: str, value: int | None, least: int) -> int | None:
+    """Return ``value`` if it is None, or a whole number, ``least`` or more."""
+    return None if value is None else at_least(name, value, least)
+
+
 def even(name: str, value: int, least: int) -> int:
     """Return ``value`` if it is an even whole number, ``least`` or more."""
     if at_least(name, value, least) % 2:
@@ -43,6 +48,13 @@ def all_at_least(name: str, values: Sequence[int], least: int) -> tuple[int, ...
     if not values:
         raise ValueError(f"{name} must have at least one number, got {values!r}")
     return tuple(at_least(f"each number of {name}", value, least) for value in values)
+
+
+def each_at_least(name: str, values: Iterable[int], least: int) -> tuple[int, ...]:
+    """Return ``values`` as a tuple, if each is a whole number, ``least`` or more; there
+    may be none.
+    """
+    return tuple(at_least(name, value, least) for value in values)
 
 
 def rate(name: str, value: float) -> float:

@@ -154,16 +154,14 @@ def unet(
         channels=options.even("channels", channels, 4),
         channel_mult=options.all_at_least("channel_mult", channel_mult, 1),
         num_res_blocks=options.at_least("num_res_blocks", num_res_blocks, 1),
-        attention_resolutions=tuple(
-            options.at_least("attention_resolutions", r, 1) for r in attention_resolutions
+        attention_resolutions=options.each_at_least(
+            "attention_resolutions", attention_resolutions, 1
         ),
         embedding=options.one_of("embedding", embedding, EMBEDDINGS),
         fourier_scale=options.positive("fourier_scale", fourier_scale),
         activation=options.one_of("activation", activation, ACTIVATIONS),
         dropout=options.rate("dropout", dropout),
-        num_classes=None
-        if num_classes is None
-        else options.at_least("num_classes", num_classes, 1),
+        num_classes=options.at_least_or_none("num_classes", num_classes, 1),
         dtype=options.one_of("dtype", dtype, options.DTYPES),
     )
     size = options.image("a U-Net", shape, levels=len(module.channel_mult), key="channel_mult")

@@ -15,7 +15,7 @@ from score_sde.models.embeddings import FourierEmbedding
 from score_sde.models.layers import GroupNorm
 from score_sde.objectives.classification import LogProbFn
 from score_sde.precision import real, wide, wide_time
-from score_sde.sdes.base import SDE
+from score_sde.sdes import SDE
 from score_sde.typing import Key, Params, ScalarLike
 
 

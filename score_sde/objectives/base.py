@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, Shaped
 from score_sde.objectives.time_sampling import TimeSampling, UniformTime
 from score_sde.objectives.weighting import Weighting, variance
 from score_sde.precision import wide
-from score_sde.sdes.base import SDE
+from score_sde.sdes import SDE
 from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, Shaped
 from score_sde.objectives.base import check_noise
 from score_sde.objectives.time_sampling import TimeSampling, UniformTime
 from score_sde.precision import whole, wide, wide_time
-from score_sde.sdes.base import SDE, perturb
+from score_sde.sdes import SDE, perturb
 from score_sde.typing import Key, Scalar, ScalarLike
 
 LogProbFn: TypeAlias = Callable[[Float[Array, "*shape"], ScalarLike], Float[Array, " classes"]]

@@ -11,8 +11,7 @@ from jaxtyping import ArrayLike, Float, Shaped
 from score_sde.objectives.base import ScoreMatching, half_square
 from score_sde.objectives.time_sampling import DiscreteTime
 from score_sde.precision import wide, wide_score, wide_time
-from score_sde.sdes.base import SDE
-from score_sde.sdes.discretization import DiscreteMarginals, ddpm_betas, ddpm_marginals
+from score_sde.sdes import SDE, DiscreteMarginals, ddpm_betas, ddpm_marginals
 from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
 
 

@@ -11,7 +11,7 @@ from score_sde.objectives.base import WeightedScoreMatching, check_noise, half_s
 from score_sde.objectives.time_sampling import DiscreteTime
 from score_sde.objectives.weighting import variance
 from score_sde.precision import wide, wide_score, wide_time
-from score_sde.sdes.base import SDE, perturb
+from score_sde.sdes import SDE, perturb
 from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from score_sde.objectives.time_sampling import TimeSampling
-from score_sde.sdes.base import SDE
+from score_sde.sdes import SDE
 from score_sde.typing import Scalar
 
 NUM_LEVELS = 10

@@ -9,7 +9,7 @@ from jaxtyping import ArrayLike, Shaped
 from score_sde.divergence import Hutchinson, ProbeKind
 from score_sde.objectives.base import WeightedScoreMatching, half_square
 from score_sde.precision import wide, wide_score, wide_time
-from score_sde.sdes.base import SDE, perturb
+from score_sde.sdes import SDE, perturb
 from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
 
 

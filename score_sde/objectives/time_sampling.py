@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtri
 
 from score_sde.precision import wide
-from score_sde.sdes.base import SDE
+from score_sde.sdes import SDE
 from score_sde.typing import Scalar, ScalarLike
 
 

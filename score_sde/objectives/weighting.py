@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from score_sde.precision import wide_time
-from score_sde.sdes.base import SDE
+from score_sde.sdes import SDE
 from score_sde.typing import Scalar, ScalarLike
 
 Weighting: TypeAlias = Callable[[SDE, ScalarLike], Scalar]

@@ -7,11 +7,10 @@ depends on ``keys[i]`` alone.
 """
 
 from score_sde.sampling.adaptive import AdaptiveSDE, ProbabilityFlow, adaptive_nfe
-from score_sde.sampling.annealed_langevin import AnnealedLangevinSolver
+from score_sde.sampling.annealed_langevin import AnnealedLangevin
 from score_sde.sampling.base import GridSampler, Sample, Sampler
 from score_sde.sampling.correctors import Corrector, annealed_langevin, langevin, no_corrector
 from score_sde.sampling.discrete import DiscreteDDIM, DiscreteDDPM, DiscreteSampler
-from score_sde.sampling.discrete_solver import DiscreteSteps, StepTable
 from score_sde.sampling.drawing import decode, encode, sample
 from score_sde.sampling.exponential import (
     DDIM,
@@ -20,22 +19,13 @@ from score_sde.sampling.exponential import (
     IPNDM,
     AdamsBashforth,
     DPMSolverPP,
-    ExponentialSampler,
     SDEDPMSolverPP,
     UniPC,
     default_sampler,
 )
-from score_sde.sampling.multistep import Multistep
-from score_sde.sampling.multistep_weights import (
-    LARGEST_STEP_SUM,
-    ExtendedReverse,
-    MultistepTable,
-    Power,
-    adams_table,
-    noise_adams_table,
-)
-from score_sde.sampling.predictor_corrector import AnnealedLangevin, PredictorCorrector
-from score_sde.sampling.predictor_corrector_solver import PredictorCorrectorSolver
+from score_sde.sampling.multistep import ExponentialSampler
+from score_sde.sampling.multistep_weights import ExtendedReverse, Power, adams_table
+from score_sde.sampling.predictor_corrector import PredictorCorrector
 from score_sde.sampling.predictors import (
     Predictor,
     ancestral,
@@ -46,14 +36,6 @@ from score_sde.sampling.predictors import (
 )
 from score_sde.sampling.runge_kutta import SRA1, EulerMaruyama, ExponentialShARK, Heun, ShARK
 from score_sde.sampling.singlestep import EDM, DPMSolver, Restart
-from score_sde.sampling.singlestep_solver import (
-    MakeTableau,
-    SingleStep,
-    dpm_solver_2,
-    dpm_solver_3,
-    euler,
-    heun,
-)
 from score_sde.sampling.thresholding import (
     DynamicThreshold,
     StaticThreshold,
@@ -67,19 +49,16 @@ __all__ = [
     "EDM",
     "ERSDE",
     "IPNDM",
-    "LARGEST_STEP_SUM",
     "SRA1",
     "AdamsBashforth",
     "AdaptiveSDE",
     "AnnealedLangevin",
-    "AnnealedLangevinSolver",
     "Corrector",
     "DPMSolver",
     "DPMSolverPP",
     "DiscreteDDIM",
     "DiscreteDDPM",
     "DiscreteSampler",
-    "DiscreteSteps",
     "DynamicThreshold",
     "EulerMaruyama",
     "ExponentialSampler",
@@ -87,22 +66,16 @@ __all__ = [
     "ExtendedReverse",
     "GridSampler",
     "Heun",
-    "MakeTableau",
-    "Multistep",
-    "MultistepTable",
     "Power",
     "Predictor",
     "PredictorCorrector",
-    "PredictorCorrectorSolver",
     "ProbabilityFlow",
     "Restart",
     "SDEDPMSolverPP",
     "Sample",
     "Sampler",
     "ShARK",
-    "SingleStep",
     "StaticThreshold",
-    "StepTable",
     "Threshold",
     "UniPC",
     "adams_table",
@@ -112,16 +85,11 @@ __all__ = [
     "annealed_langevin",
     "decode",
     "default_sampler",
-    "dpm_solver_2",
-    "dpm_solver_3",
     "encode",
-    "euler",
     "euler_maruyama",
-    "heun",
     "langevin",
     "no_corrector",
     "no_predictor",
-    "noise_adams_table",
     "reverse_diffusion_step",
     "sample",
     "thresholded",

@@ -7,8 +7,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
 from score_sde.precision import wide
 from score_sde.sampling.base import Sample, Sampler, carried_wide, required, sample_of
-from score_sde.sdes.base import SDE
-from score_sde.sdes.reverse import probability_flow, reverse_diffusion, reverse_drift
+from score_sde.sdes import SDE, probability_flow, reverse_diffusion, reverse_drift
 from score_sde.solvers import AbstractSolver, Dopri5, ShARK, Tsit5
 from score_sde.solvers.integrate import ErrorNorm, Noise, Progress, Solution, solve_adaptively
 from score_sde.typing import Key, ScoreFn

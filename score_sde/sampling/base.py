@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
 from score_sde.precision import as_state, wide, wide_score
-from score_sde.sdes.base import SDE
+from score_sde.sdes import SDE
 from score_sde.solvers import TimeGrid, adapted, told_apart
 from score_sde.solvers.integrate import Progress, Solution, frame_indices
 from score_sde.typing import Key, ScalarLike, ScoreFn

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from score_sde.precision import keeps_type
-from score_sde.sdes.base import SDE
+from score_sde.sdes import SDE
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
 Corrector: TypeAlias = Callable[..., Float[Array, "*shape"]]

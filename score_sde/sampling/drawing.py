@@ -7,8 +7,8 @@ from score_sde.precision import as_state, wide
 from score_sde.sampling.adaptive import ProbabilityFlow
 from score_sde.sampling.base import Sample, Sampler
 from score_sde.sampling.thresholding import Threshold, thresholded
-from score_sde.sdes.base import SDE, prior_sample
-from score_sde.sdes.reverse import denoise as tweedie
+from score_sde.sdes import SDE, prior_sample
+from score_sde.sdes import denoise as tweedie
 from score_sde.solvers.integrate import Progress
 from score_sde.typing import Key, ScoreFn
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from score_sde.precision import as_state, real, wide, wide_time
-from score_sde.sdes.base import SDE
+from score_sde.sdes import SDE
 from score_sde.typing import Scalar, ScalarLike
 
 _ANTIPODAL = 1e-3

@@ -1,21 +1,20 @@
-"""The samplers of Song et al. 2021 and of NCSN."""
+"""Predictor-corrector sampling (Song et al. 2021), and the diffrax solver of its steps."""
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
+import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
-from score_sde.sampling.annealed_langevin import AnnealedLangevinSolver
-from score_sde.sampling.base import GridSampler, Sample, carried_wide, nodes_of, required, sample_of
+from score_sde.sampling.base import GridSampler, Sample, carried_wide, required, sample_of
 from score_sde.sampling.correctors import Corrector, annealed_langevin, no_corrector
-from score_sde.sampling.predictor_corrector_solver import PredictorCorrectorSolver
 from score_sde.sampling.predictors import Predictor, no_predictor, reverse_diffusion_step
-from score_sde.sdes.base import SDE
-from score_sde.sdes.reverse import reverse_drift
-from score_sde.solvers import Clock, StepNoise, TimeGrid, geometric, noise_levels
-from score_sde.solvers.integrate import Progress, run_table, solve_on_grid
+from score_sde.sdes import SDE, reverse_drift
+from score_sde.solvers import Clock
+from score_sde.solvers.integrate import Progress, solve_on_grid
 from score_sde.typing import Key, ScoreFn
 
 
@@ -89,61 +88,71 @@ class PredictorCorrector(GridSampler):
         return sample_of(solution, self.num_steps * self.evaluations)
 
 
-@dataclass(frozen=True, kw_only=True)
-class AnnealedLangevin(GridSampler):
-    """Annealed Langevin dynamics, the sampler of NCSN and NCSNv2 (Song & Ermon 2019,
-    algorithm 1; 2020, algorithm 1).
+class PredictorCorrectorSolver(diffrax.AbstractSolver):
+    """``corrector_steps`` of the corrector and one step of the predictor (Song et al.
+    2021, algorithm 1).
 
-    At every noise level, ``num_steps`` of them from the prior down to ``t_min``,
-    ``steps_each`` steps of
-
-        ``x + eps score + sqrt(2 eps) z``,   ``eps = step_size (sigma / sigma_last)^2``
-
-    The defaults are NCSN's: 10 levels, 100 steps each and 2e-5, half the ``alpha`` of
-    its algorithm; NCSNv2's for CIFAR-10 are 232, 5 and 6.2e-6. NCSNv2's final denoising
-    is that of `score_sde.sample`.
+    With ``corrector_first``, as in the published code, the corrector acts at the time
+    that the predictor leaves; else at the time where it arrives. The solver state is
+    the index of the step, from which the step's noise is keyed. ``order`` means nothing
+    here: the step converges in distribution, not to a path.
     """
 
-    num_steps: int = 10
-    grid: TimeGrid = geometric
-    steps_each: int = 100
-    step_size: float = 2e-5
+    term_structure: ClassVar = diffrax.AbstractTerm
+    interpolation_cls: ClassVar = diffrax.LocalLinearInterpolation
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.steps_each < 1:
-            raise ValueError(f"steps_each={self.steps_each} must be at least 1")
-        if not self.step_size > 0.0:
-            raise ValueError(f"step_size={self.step_size} must be positive")
+    key: Key
+    sde: SDE = eqx.field(static=True)
+    score_fn: ScoreFn = eqx.field(static=True)
+    clock: Clock = eqx.field(static=True)
+    predictor: Predictor = eqx.field(static=True)
+    corrector: Corrector = eqx.field(static=True)
+    corrector_steps: int = eqx.field(static=True)
+    noise_scale: float = eqx.field(static=True)
+    snr: float = eqx.field(static=True)
+    axis_name: str | None = eqx.field(static=True)
+    corrector_first: bool = eqx.field(static=True)
 
-    def times(self, sde: SDE) -> Float[np.ndarray, " levels"]:
-        """The times of the ``num_steps`` levels."""
-        return (
-            nodes_of(self.grid, sde, self.num_steps - 1)
-            if self.num_steps > 1
-            else np.array([sde.t_min])
+    def order(self, terms: Any) -> None:
+        """Undefined."""
+
+    def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> Any:
+        """The index of the first step."""
+        return jnp.zeros((), jnp.int32)
+
+    def step(
+        self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any
+    ) -> Any:
+        """Predict from ``t`` to ``t_next``, and correct before or after."""
+        t, t_next = self.clock.time(t0), self.clock.time(t1)
+        predictor_key, *corrector_keys = jax.random.split(
+            jax.random.fold_in(self.key, solver_state), 1 + self.corrector_steps
         )
 
-    @carried_wide
-    def solve(
-        self,
-        key: Key | None,
-        sde: SDE,
-        score_fn: ScoreFn,
-        latent: Float[Array, "*shape"],
-        *,
-        save_path: int = 0,
-        progress: Progress | None = None,
-    ) -> Sample:
-        """``steps_each`` Langevin steps at every level; a frame of the path is a step."""
-        times = self.times(sde)
-        sigma = noise_levels(sde, times).sigma
-        steps = np.repeat(np.arange(self.num_steps), self.steps_each)
-        solver = AnnealedLangevinSolver(
-            score_fn=score_fn,
-            times=jnp.asarray(times[steps], latent.dtype),
-            step_sizes=jnp.asarray(self.step_size * (sigma[steps] / sigma[-1]) ** 2, latent.dtype),
-            noise=StepNoise(required(key, self), jax.ShapeDtypeStruct(latent.shape, latent.dtype)),
+        def corrected(y: Any, at: Any) -> Any:
+            for key in corrector_keys:
+                # The scale of a step of the grid is that from t_next to t, wherever the
+                # corrector acts.
+                before = jnp.maximum(at - (t - t_next), self.sde.t_min)
+                y = self.corrector(
+                    key,
+                    self.sde,
+                    self.score_fn,
+                    y,
+                    at,
+                    before,
+                    snr=self.snr,
+                    axis_name=self.axis_name,
+                )
+            return y
+
+        y = corrected(y0, t) if self.corrector_first else y0
+        y = self.predictor(
+            predictor_key, self.sde, self.score_fn, y, t, t_next, noise_scale=self.noise_scale
         )
-        solution = run_table(solver, latent, len(steps), save_path=save_path, progress=progress)
-        return sample_of(solution, len(steps))
+        y = y if self.corrector_first else corrected(y, t_next)
+        return y, None, {"y0": y0, "y1": y}, solver_state + 1, diffrax.RESULTS.successful
+
+    def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
+        """The vector field of the first term."""
+        return terms.vf(t0, y0, args)

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from score_sde.precision import keeps_type
-from score_sde.sdes.base import SDE
-from score_sde.sdes.reverse import reverse_diffusion, reverse_drift
+from score_sde.sdes import SDE, reverse_diffusion, reverse_drift
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
 Predictor: TypeAlias = Callable[..., Float[Array, "*shape"]]

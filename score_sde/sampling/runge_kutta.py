@@ -19,8 +19,7 @@ from score_sde.sampling.base import (
     rescaled,
     sample_of,
 )
-from score_sde.sdes.base import SDE
-from score_sde.sdes.reverse import denoise, probability_flow, reverse_diffusion, reverse_drift
+from score_sde.sdes import SDE, denoise, probability_flow, reverse_diffusion, reverse_drift
 from score_sde.solvers import (
     AbstractSolver,
     Euler,

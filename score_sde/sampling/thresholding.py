@@ -10,8 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from score_sde.precision import as_state, wide, wide_time
-from score_sde.sdes.base import SDE
-from score_sde.sdes.reverse import denoise
+from score_sde.sdes import SDE, denoise
 from score_sde.typing import ScalarLike, ScoreFn
 
 

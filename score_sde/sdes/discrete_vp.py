@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from score_sde.precision import wide, wide_time
 from score_sde.sdes.base import SDE, Marginal, check_times
-from score_sde.sdes.noise_schedule import MAX_LEVELS, log_alphas, scheduled_betas
+from score_sde.sdes.discretization import MAX_LEVELS, log_alphas, scheduled_betas
 from score_sde.typing import Scalar, ScalarLike
 
 

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Float
 
-from score_sde.sdes.base import SDE
+from score_sde.sdes import SDE
 from score_sde.solvers.marginal_levels import noise_levels, times_of_ratio, times_of_sigma
 
 TimeGrid: TypeAlias = Callable[[SDE, int], Float[np.ndarray, " nodes"]]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from score_sde.sdes.base import SDE
+from score_sde.sdes import SDE
 
 BISECTIONS = 80
 """More than the 52 bits of a float64 have use for."""

@@ -15,8 +15,8 @@ from score_sde.likelihood.dequantization import (
     UniformDequantizer,
     VariationalDequantizer,
     importance_weighted_log_prob,
+    log_interval_probability,
 )
-from score_sde.likelihood.normal import log_interval_probability
 
 LEVELS = jnp.array([[0, 3], [5, 2]], jnp.uint8)
 MEAN, STD, WIDTH = 0.1, 0.2, 0.25
