@@ -28,7 +28,7 @@ from score_sde.interop.diffusers_names import params_from_diffusers
 from score_sde.interop.foreign import open_foreign, params_of
 from score_sde.interop.reference_config import sections_of_reference
 from score_sde.models import ScoreNetwork
-from score_sde.runtime.bounds import check_counts
+from score_sde.runtime.bounded_reading import check_counts
 from score_sde.runtime.trust import EVERYTHING, Allow, Trust, is_code
 from score_sde.training import SamplingCheckpoint, restore_for_sampling
 

@@ -15,7 +15,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
-from score_sde.runtime.bounds import MAX_DEPTH, one_line, read_json
+from score_sde.runtime.bounded_reading import MAX_DEPTH, one_line, read_json
 from score_sde.runtime.unreadable import opening
 from score_sde.typing import Params
 

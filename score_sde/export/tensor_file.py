@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from score_sde.export.model import fingerprint, named
-from score_sde.runtime.bounds import one_line, parsed_json
+from score_sde.runtime.bounded_reading import one_line, parsed_json
 from score_sde.runtime.unreadable import opening
 from score_sde.typing import Params
 

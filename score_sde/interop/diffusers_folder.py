@@ -13,7 +13,7 @@ import numpy as np
 from score_sde.interop.diffusers_network import read_network
 from score_sde.interop.diffusers_scheduler import FILE, ve_fields, vp_sections
 from score_sde.interop.diffusers_weights import WEIGHTS, read_weights
-from score_sde.runtime.bounds import one_line, read_json
+from score_sde.runtime.bounded_reading import one_line, read_json
 
 CONFIG, INDEX = "config.json", "model_index.json"
 

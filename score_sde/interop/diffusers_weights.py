@@ -8,7 +8,7 @@ import numpy as np
 from safetensors import SafetensorError, deserialize
 
 from score_sde.interop.torch_file import read_torch
-from score_sde.runtime.bounds import one_line, read_json
+from score_sde.runtime.bounded_reading import one_line, read_json
 
 STEM = "diffusion_pytorch_model"
 SINGLE = tuple(f"{STEM}{variant}.safetensors" for variant in ("", ".fp16", ".bf16"))

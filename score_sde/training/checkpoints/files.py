@@ -16,7 +16,7 @@ from typing import Any
 import jax
 
 from score_sde.runtime.atomic_files import replacing
-from score_sde.runtime.bounds import read_json
+from score_sde.runtime.bounded_reading import read_json
 from score_sde.runtime.unreadable import opening, raise_error, set_aside, telling_damage
 from score_sde.training.checkpoints.seal import (
     CheckpointError,
