@@ -10,9 +10,8 @@ from pathlib import Path
 from types import TracebackType
 
 from score_sde.cli.flags import HELP, Refusal, refusals, sentence
-from score_sde.runtime.devices import NoDeviceError, check_devices
-from score_sde.runtime.memory import lack_of_memory
 from score_sde.runtime.naming import did_you_mean
+from score_sde.runtime.resources import NoDeviceError, check_devices, lack_of_memory
 from score_sde.runtime.unreadable import UNREADABLE, UnreadableError
 
 VERBS = {

@@ -12,7 +12,7 @@ from pathlib import Path
 from score_sde.evaluation.sample_files import check_replaceable
 from score_sde.experiments.sections import SECTIONS_OF
 from score_sde.runtime.atomic_files import is_marked
-from score_sde.runtime.bounds import read_json
+from score_sde.runtime.bounded_reading import read_json
 from score_sde.runtime.unreadable import opening
 
 OVERWRITE = "write over files of other programs that lie where results go"

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from score_sde.cli.config_file import read_config
 from score_sde.experiments.loading import config_from_reference
-from score_sde.runtime.bounds import read_json
+from score_sde.runtime.bounded_reading import read_json
 
 
 def read_reference_config(name: str) -> ConfigDict:

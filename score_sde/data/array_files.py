@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from score_sde.data.examples import LazyExamples
-from score_sde.runtime.inflation import check_member
+from score_sde.runtime.bounded_reading import check_member
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,

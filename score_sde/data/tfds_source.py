@@ -66,26 +66,8 @@ def tfds(
     title = f"tfds:{path}"
     library = imported_extra("tensorflow_datasets", "tfds", title)
     builder = _prepared(library, path, data_dir, title)
-    features = builder.info.features
-    images = [
-        name for name, feature in features.items() if isinstance(feature, library.features.Image)
-    ]
-    classes = [
-        name
-        for name, feature in features.items()
-        if isinstance(feature, library.features.ClassLabel)
-    ]
-    column = chosen_column(title, "image", image, images, features)
-    if column not in images:
-        raise ValueError(
-            f"{title}: feature {column!r} is no image; images: {', '.join(images) or 'none'}"
-        )
+    column, label_column = _columns(library, builder.info.features, image, label, title)
     decoders = {column: library.decode.SkipDecoding()}
-    label_column = (
-        None
-        if label is None and len(classes) != 1
-        else chosen_column(title, "label", label, classes, features)
-    )
 
     def load(split: str) -> Split:
         num, record, name = _records(builder, split, decoders, f"{title}, split {split}")
@@ -109,6 +91,28 @@ def tfds(
         seed=seed,
         in_memory=in_memory,
     )
+
+
+def _columns(
+    library: Any, features: Any, image: str | None, label: str | None, title: str
+) -> tuple[str, str | None]:
+    """The features of images and of classes, the latter None where there is none to read."""
+    images = [
+        name for name, feature in features.items() if isinstance(feature, library.features.Image)
+    ]
+    classes = [
+        name
+        for name, feature in features.items()
+        if isinstance(feature, library.features.ClassLabel)
+    ]
+    column = chosen_column(title, "image", image, images, features)
+    if column not in images:
+        raise ValueError(
+            f"{title}: feature {column!r} is no image; images: {', '.join(images) or 'none'}"
+        )
+    if label is None and len(classes) != 1:
+        return column, None
+    return column, chosen_column(title, "label", label, classes, features)
 
 
 class _Records(NamedTuple):

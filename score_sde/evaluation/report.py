@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from score_sde.runtime.atomic_files import replacing
-from score_sde.runtime.bounds import read_json
+from score_sde.runtime.bounded_reading import read_json
 from score_sde.runtime.unreadable import set_aside
 
 

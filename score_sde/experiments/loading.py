@@ -24,11 +24,11 @@ from score_sde.experiments.experiment import Model
 from score_sde.experiments.sections import as_begun, with_former_options
 from score_sde.export.model import is_exported, read_exported
 from score_sde.interop.diffusers_folder import Diffusers, is_diffusers, read_diffusers
-from score_sde.interop.diffusers_names import params_from_diffusers
+from score_sde.interop.diffusers_network import params_from_diffusers
 from score_sde.interop.foreign import open_foreign, params_of
 from score_sde.interop.reference_config import sections_of_reference
 from score_sde.models import ScoreNetwork
-from score_sde.runtime.bounds import check_counts
+from score_sde.runtime.bounded_reading import check_counts
 from score_sde.runtime.trust import EVERYTHING, Allow, Trust, is_code
 from score_sde.training import SamplingCheckpoint, restore_for_sampling
 

@@ -5,17 +5,15 @@ all else as JSON.
 import json
 import secrets
 import shutil
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
-from score_sde.runtime.bounds import MAX_DEPTH, one_line, read_json
+from score_sde.export.tensor_file import fingerprint, named, nested
+from score_sde.runtime.bounded_reading import one_line, read_json
 from score_sde.runtime.unreadable import opening
 from score_sde.typing import Params
 
@@ -121,44 +119,6 @@ def read_exported(folder: str | Path) -> Exported:
         return Exported(step=card["step"], params=nested(tensors), config=card["config"])
     except ValueError as error:
         raise ValueError(f"{path / WEIGHTS} is damaged: {error}") from None
-
-
-def fingerprint(value: np.ndarray) -> int:
-    """The CRC-32 of an array's type, shape and bytes, an unsigned number of 32 bits."""
-    head = f"{value.dtype.name}{list(value.shape)}".encode()
-    return zlib.crc32(value.tobytes(), zlib.crc32(head))
-
-
-def named(params: Params) -> dict[str, np.ndarray]:
-    """The arrays in nested dictionaries by their paths, such as ``conv_in/kernel``."""
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf, order="C")
-        for path, leaf in leaves
-    }
-
-
-def nested(tensors: Mapping[str, np.ndarray]) -> Params:
-    """Nested dictionaries of arrays from their paths.
-
-    Raises:
-        ValueError: where a path is that of a dictionary of others, or has too many
-            parts.
-    """
-    params: dict[str, Any] = {}
-    for name, value in tensors.items():
-        *parents, last = name.split("/")
-        if len(parents) > MAX_DEPTH:
-            raise ValueError(f"the name of a tensor has more than {MAX_DEPTH} parts")
-        place = params
-        for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
-                raise ValueError(f"{name!r:.200} lies below another tensor")
-        if last in place:
-            raise ValueError(f"{name!r:.200} lies above another tensor")
-        place[last] = value
-    return params
 
 
 def _read_card(path: Path) -> dict[str, Any]:

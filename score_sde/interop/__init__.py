@@ -1,1 +1,1 @@
-"""Checkpoints of other projects, read without executing code, and our own exports."""
+"""Checkpoints of other projects, read without executing code."""

@@ -11,7 +11,7 @@ import ml_dtypes
 import msgpack
 import numpy as np
 
-from score_sde.runtime.bounds import check_tree
+from score_sde.runtime.bounded_reading import check_tree
 
 ARRAY, COMPLEX, SCALAR = 1, 2, 3
 """The extension types of flax's msgpack."""

@@ -12,7 +12,7 @@ from score_sde.interop.ncsn_names import params_from_ncsn, params_from_ncsnv2
 from score_sde.interop.score_sde_names import params_from_flax, params_from_torch
 from score_sde.interop.torch_file import read_torch
 from score_sde.models.base import ScoreNetwork
-from score_sde.runtime.bounds import arrays_in
+from score_sde.runtime.bounded_reading import arrays_in
 from score_sde.typing import Params
 
 TORCH_BEGINNINGS = (b"PK\x03\x04", b"\x80")

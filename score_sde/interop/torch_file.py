@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from score_sde.runtime.bounds import check_tree
+from score_sde.runtime.bounded_reading import check_tree
 
 MAGIC = 0x1950A86A20F9469CFC6C
 """The first pickle of a checkpoint written before torch 1.6."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from score_sde.runtime.bounds import read_json
+from score_sde.runtime.bounded_reading import read_json
 
 
 class HeldError(OSError):

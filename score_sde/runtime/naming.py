@@ -13,8 +13,8 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from score_sde.runtime.memory import lack_of_memory
 from score_sde.runtime.moved import MOVED
+from score_sde.runtime.resources import lack_of_memory
 from score_sde.runtime.trust import Trust, is_code
 
 

@@ -18,8 +18,7 @@ from pathlib import Path
 
 import jax
 
-from score_sde.runtime.devices import check_devices
-from score_sde.runtime.memory import lack_of_memory
+from score_sde.runtime.resources import check_devices, lack_of_memory
 
 UNREADABLE = 74
 """The exit code of a command that could not read a file and has changed nothing (EX_IOERR)."""

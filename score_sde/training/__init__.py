@@ -8,7 +8,7 @@ from score_sde.training.checkpoints.sampling import (
     restore_for_sampling,
 )
 from score_sde.training.ema import EMA, Average, HalfLifeEMA, PowerEMA
-from score_sde.training.loop import Evaluation, Hook, TrainingRun, TrainResult, train
+from score_sde.training.loop import train
 from score_sde.training.mesh import (
     check_batch_size,
     compile_eval_step,
@@ -21,6 +21,7 @@ from score_sde.training.mesh import (
 )
 from score_sde.training.optimizer import adam
 from score_sde.training.post_hoc import Fit, Reconstruction, fit_profile, reconstruct
+from score_sde.training.run import Evaluation, Hook, TrainingRun, TrainResult
 from score_sde.training.snapshots import Snapshot, find_snapshots, snapshot_hook
 from score_sde.training.state import TrainState, init_state
 from score_sde.training.step import LossFn, make_eval_step, make_train_step

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from score_sde.export.model import nested
+from score_sde.export.tensor_file import nested
 from score_sde.training.ema import gamma_of
 from score_sde.training.snapshots import Snapshot, find_snapshots, open_snapshot
 from score_sde.typing import Params

@@ -12,7 +12,7 @@ import jax
 from score_sde.export.tensor_file import TensorFile, open_tensors, remove_unfinished, write_tensors
 from score_sde.runtime.unreadable import opening
 from score_sde.training.ema import Average, PowerEMA
-from score_sde.training.loop import Hook
+from score_sde.training.run import Hook
 from score_sde.training.state import TrainState
 from score_sde.typing import Params
 

@@ -26,7 +26,7 @@ from score_sde.cli.main import VERBS
 from score_sde.evaluation import pieces, report
 from score_sde.evaluation.pieces import Pieces
 from score_sde.experiments.loading import load
-from score_sde.runtime.devices import NoDeviceError
+from score_sde.runtime.resources import NoDeviceError
 from score_sde.runtime.unreadable import UnreadableError
 from score_sde.training.checkpoints.files import quiet_orbax
 

@@ -12,7 +12,7 @@ from score_sde.runtime.lock import HeldError, held
 HOLD = """
 import sys, time
 from pathlib import Path
-from score_sde.training.lock import held
+from score_sde.runtime.lock import held
 with held(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -60,7 +60,7 @@ def test_stacks_that_cannot_be_written_do_not_keep_it_from_ending(tmp_path):
 def test_the_process_ends_with_the_code_of_what_can_be_run_again():
     program = """
 import time
-from score_sde.training.watchdog import Watchdog
+from score_sde.runtime.watchdog import Watchdog
 with Watchdog(0.5) as watchdog:
     watchdog.beat("sleeping")
     time.sleep(60)

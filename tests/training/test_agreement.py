@@ -9,7 +9,9 @@ from score_sde.training.agreement import StopVote
 
 PROGRAM = """
 import jax
-from score_sde.training import StopRequest, by_first, check_agreement, device_mesh, join_processes
+from score_sde.runtime.processes import by_first, join_processes
+from score_sde.runtime.signals import StopRequest
+from score_sde.training import check_agreement, device_mesh
 from score_sde.training.agreement import StopVote
 
 join_processes()

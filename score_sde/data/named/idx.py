@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from score_sde.data import crops
 from score_sde.data.named.places import Place, files_by_name, missing, place_of
 from score_sde.data.source import DataSource
-from score_sde.runtime.inflation import unzipped
+from score_sde.runtime.bounded_reading import unzipped
 
 SIDE = 28
 SPLITS = ("train", "t10k")

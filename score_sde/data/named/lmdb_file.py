@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from score_sde.runtime.inflation import allowed
+from score_sde.runtime.bounded_reading import allowed
 
 _HEADER, _NODE, _META = (
     struct.Struct("<QHHHH"),

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from score_sde.runtime.inflation import check_unfolded
+from score_sde.runtime.bounded_reading import check_unfolded
 
 _HEADER, _MATRIX, _COMPRESSED = 128, 14, 15
 _TYPES = {

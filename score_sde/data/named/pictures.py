@@ -15,9 +15,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from score_sde.data.examples import LazyExamples
-from score_sde.data.images import check_options
+from score_sde.data.images import check_options, converted, opened_picture
 from score_sde.data.listing import walked
-from score_sde.data.picture_files import converted, opened_picture
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 2**25

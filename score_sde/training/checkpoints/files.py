@@ -1,18 +1,22 @@
 """What lies in the folder of checkpoints beside arrays: which there are, JSON files,
-and what reading them may find.
+the room for another, and what reading them may find.
 """
 
+import errno
 import json
 import logging
 import math
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from score_sde.runtime.atomic_files import replacing
-from score_sde.runtime.bounds import read_json
+from score_sde.runtime.bounded_reading import read_json
 from score_sde.runtime.unreadable import opening, raise_error, set_aside, telling_damage
 from score_sde.training.checkpoints.seal import (
     CheckpointError,
@@ -95,6 +99,17 @@ def read_config(checkpoint: Path, seal: Seal) -> Any:
     config = _read(checkpoint / "config" / "metadata")
     check_config(seal, config)
     return config
+
+
+def check_room(directory: Path, trees: Mapping[str, Any]) -> None:
+    """Raise ``OSError`` where a disk has no room for the arrays of a checkpoint."""
+    needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trees))
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise OSError(
+            errno.ENOSPC,
+            f"a checkpoint takes {needed:,} bytes and {free:,} are free in {directory}",
+        )
 
 
 def remove_unfinished(directory: Path) -> None:

@@ -2,12 +2,10 @@
 background by orbax.
 """
 
-import errno
 import itertools
 import json
 import logging
 import math
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +21,7 @@ from score_sde.training.checkpoints.files import (
     DAMAGED,
     Config,
     all_damaged,
+    check_room,
     check_startable,
     choose_step,
     mend_metrics,
@@ -41,6 +40,7 @@ from score_sde.training.checkpoints.seal import (
     Seal,
     arrays_of,
     check_arrays,
+    check_same,
     seal_of,
 )
 from score_sde.training.precision import as_saved
@@ -164,7 +164,7 @@ class Checkpoints:
         )
         with self._writing():
             self.directory.mkdir(parents=True, exist_ok=True)
-            _check_room(self.directory, trees)
+            check_room(self.directory, trees)
             self._manager.save(step, args=items, metrics=scores, force=True)
 
     def restore(
@@ -228,7 +228,7 @@ class Checkpoints:
         with _all_alike(path):
             seal = self._seal(step)
             trees = as_saved(wanted, seal["arrays"])
-            _check_same(seal["arrays"], arrays_of(trees), path)
+            check_same(seal["arrays"], arrays_of(trees), path)
             with reading(path):
                 found = _restored(path, trees, seal)
         with reading(path):
@@ -378,28 +378,5 @@ def _all_alike(path: Path) -> Iterator[None]:
         raise kinds[all_of_them - 1](f"cannot read the checkpoint {path}: another process says why")
 
 
-def _check_room(directory: Path, trees: Mapping[str, Any]) -> None:
-    needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trees))
-    free = shutil.disk_usage(directory).free
-    if free < needed:
-        raise OSError(
-            errno.ENOSPC,
-            f"a checkpoint takes {needed:,} bytes and {free:,} are free in {directory}",
-        )
-
-
 def _plain(config: Mapping[str, Any] | str) -> Config:
     return json.loads(config if isinstance(config, str) else json.dumps(dict(config)))
-
-
-def _check_same(theirs: Mapping[str, str], ours: Mapping[str, str], path: Path) -> None:
-    """Stop where the arrays of a checkpoint are not those that are asked for; orbax
-    would cast some silently.
-    """
-    for name in sorted(ours.keys() | theirs.keys()):
-        if ours.get(name) != theirs.get(name):
-            was, wanted = theirs.get(name, "missing"), ours.get(name, "missing")
-            name = name.removeprefix("state/")
-            raise CheckpointError(
-                f"{path} does not fit this config: {name} is {was} there and {wanted} here"
-            )

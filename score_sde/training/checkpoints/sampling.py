@@ -12,7 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from score_sde.runtime.inflation import allowed
+from score_sde.runtime.bounded_reading import allowed
 from score_sde.runtime.naming import did_you_mean
 from score_sde.training.checkpoints.files import (
     Config,

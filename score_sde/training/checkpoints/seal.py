@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import jax
@@ -64,6 +65,27 @@ def check_arrays(seal: Seal, trees: Mapping[str, Any]) -> None:
     for path, found in fingerprints(trees).items():
         if seal["prints"].get(path) != found:
             raise DamagedError(f"{path} is not what was saved")
+
+
+def check_same(theirs: Mapping[str, str], ours: Mapping[str, str], path: Path) -> None:
+    """Stop where the arrays of a checkpoint are not those that are asked for; orbax
+    would cast some silently.
+
+    Args:
+        theirs: The type and shape of each array of the checkpoint, as in its seal.
+        ours: Those that are asked for.
+        path: The checkpoint.
+
+    Raises:
+        CheckpointError: Where one differs; it is named.
+    """
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            was, wanted = theirs.get(name, "missing"), ours.get(name, "missing")
+            name = name.removeprefix("state/")
+            raise CheckpointError(
+                f"{path} does not fit this config: {name} is {was} there and {wanted} here"
+            )
 
 
 def check_config(seal: Seal, config: Any) -> None:

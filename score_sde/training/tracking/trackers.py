@@ -23,7 +23,7 @@ from typing import Any, final
 import numpy as np
 
 from score_sde.runtime.atomic_files import replacing
-from score_sde.runtime.bounds import read_json
+from score_sde.runtime.bounded_reading import read_json
 from score_sde.runtime.unreadable import set_aside
 from score_sde.training.tracking.guarded import plain_numbers
 from score_sde.training.tracking.metrics import MetricWriter

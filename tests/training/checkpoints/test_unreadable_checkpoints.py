@@ -254,9 +254,9 @@ PROGRAM = """
 import errno, sys
 import jax, jax.numpy as jnp
 import orbax.checkpoint as ocp
-from score_sde.training import Checkpoints, TrainState, device_mesh, join_processes, place
-from score_sde.training.seal import DamagedError
-from score_sde.unreadable import UnreadableError
+from score_sde.runtime.processes import join_processes
+from score_sde.runtime.unreadable import UnreadableError
+from score_sde.training import Checkpoints, TrainState, device_mesh, place
 
 join_processes()
 index, folder = jax.process_index(), sys.argv[1]

@@ -1,4 +1,4 @@
-"""Whether jax can start the platform that it is asked for."""
+"""What the machine lacks: the platform that jax is asked for, or memory."""
 
 import re
 
@@ -20,10 +20,26 @@ def check_devices() -> None:
     try:
         jax.local_devices()
     except Exception as error:  # an assertion of jax's own where the machine has no GPU
-        raise NoDeviceError(_line(error)) from error
+        raise NoDeviceError(_no_device(error)) from error
 
 
-def _line(error: Exception) -> str:
+def lack_of_memory(error: BaseException) -> str | None:
+    """What could not be allocated, in one line; None for every other error.
+
+    NumPy raises a ``MemoryError`` for it, XLA its own error with many lines.
+    """
+    text = str(error)
+    from_xla = isinstance(error, jax.errors.JaxRuntimeError) and re.search(
+        "RESOURCE_EXHAUSTED|out of memory", text, re.I
+    )
+    if not (isinstance(error, MemoryError) or from_xla):
+        return None
+    amount = re.search(r"[\d.]+ ?(bytes|[KMGTPE]i?B)", text)
+    found = f" for {amount.group()}" if amount else ""
+    return f"not enough memory{found}: a smaller batch, model or data set takes less"
+
+
+def _no_device(error: Exception) -> str:
     asked = jax.config.values["jax_platforms"] or ""
     text = re.split(r" \((?:set JAX_PLATFORMS|you may need)", " ".join(str(error).split()))[0]
     named = re.search(r"backend:? '?(\w+)'?", text)

@@ -9,12 +9,11 @@ import pytest
 from PIL import Image
 
 from score_sde.data import arrayrecord, folder
-from score_sde.data.images import encoded_images
+from score_sde.data.images import MAX_PIXELS, encoded_images
 from score_sde.data.named.celeba import celeba
 from score_sde.data.named.faces import celebahq, ffhq
 from score_sde.data.named.imagenet import imagenet32
 from score_sde.data.named.lsun import lsun
-from score_sde.data.picture_files import MAX_PIXELS
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
 """The colour types of PNG."""

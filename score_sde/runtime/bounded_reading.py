@@ -1,7 +1,9 @@
-"""Bounds on what a foreign file may ask for, by its own size."""
+"""Bounds on what a foreign file may make its reader allocate, by its own size."""
 
+import gzip
 import json
 import math
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,14 @@ MAX_DEPTH = 64
 """Levels of nested dictionaries and lists; those of a published checkpoint or config
 are ten at most.
 """
+
+MAX_RATIO = 200
+"""Bytes that a byte of a compressed file may stand for: zlib reaches a thousand, for
+nothing but zeros; data sets of drawn shapes reach a hundred.
+"""
+
+ALWAYS = 2**26
+"""Bytes that any file may unfold to."""
 
 MAX_SCALES = 10**6
 """Noise levels of a table; published models have a few thousand at most."""
@@ -109,6 +119,48 @@ def parsed_json(text: str | bytes) -> Any:
 def read_json(path: Path) -> Any:
     """The value in a file of JSON, as `parsed_json` reads it."""
     return parsed_json(path.read_bytes().decode("utf-8"))
+
+
+def allowed(num_bytes: int) -> int:
+    """How many bytes a compressed file of ``num_bytes`` may unfold to."""
+    return max(ALWAYS, MAX_RATIO * num_bytes)
+
+
+def check_unfolded(unfolded: int, num_bytes: int) -> None:
+    """Refuse data that unfold to more than that.
+
+    Raises:
+        ValueError: in one line.
+    """
+    if unfolded > allowed(num_bytes):
+        raise ValueError(
+            f"{num_bytes} compressed bytes unfold to {unfolded}, which is more than {MAX_RATIO} "
+            "times as many: "
+            "if it is to be so, save it without compression"
+        )
+
+
+def unzipped(path: Path) -> bytes:
+    """The bytes of a file compressed by gzip.
+
+    Raises:
+        ValueError: where they are more than it may unfold to.
+        EOFError, OSError, zlib.error: where it is damaged.
+    """
+    most = allowed(path.stat().st_size)
+    with gzip.open(path) as stream:
+        found = stream.read(most + 1)
+    check_unfolded(len(found), path.stat().st_size)
+    return found
+
+
+def check_member(entry: zipfile.ZipInfo, path: Path) -> None:
+    """Refuse a member of an archive that unfolds to more than it may.
+
+    Raises:
+        ValueError: in one line.
+    """
+    check_unfolded(entry.file_size, min(entry.compress_size, path.stat().st_size))
 
 
 def check_counts(config: Mapping[str, Any], arrays: Iterable[Any]) -> None:

@@ -9,8 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from score_sde.experiments.loading import load
-from score_sde.interop.diffusers_folder import is_diffusers, read_diffusers
-from score_sde.interop.diffusers_weights import read_weights
+from score_sde.interop.diffusers_folder import is_diffusers, read_diffusers, read_weights
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "diffusers_unets"
 SINGLE, INDEX = (
