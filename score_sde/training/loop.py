@@ -49,14 +49,15 @@ class Hook:
     Attributes:
         every: Between how many steps.
         run: A function of the state and the step; it must not keep the state, whose
-            arrays the next step overwrites.
+            arrays the next step overwrites. Images that it returns, by name, are
+            written with the metrics.
         first: Whether it comes before the checkpoint of the step, and also where the
             run is stopped there: what it writes belongs to the run, which does not make
             that step again.
     """
 
     every: int
-    run: Callable[[TrainState, int], None]
+    run: Callable[[TrainState, int], Mapping[str, np.ndarray] | None]
     first: bool = False
 
     def __post_init__(self) -> None:
@@ -320,9 +321,10 @@ def _run_from(run: TrainingRun, tools: _Tools, state: TrainState) -> tuple[Train
 
 
 def _run_hooks(run: TrainingRun, state: TrainState, step: int, *, first: bool) -> None:
-    for hook in run.hooks:
-        if hook.first == first and _is_due(step, hook.every):
-            hook.run(state, step)
+    due = [hook for hook in run.hooks if hook.first == first and _is_due(step, hook.every)]
+    for hook in due:
+        if images := hook.run(state, step):
+            run.writer.write_images(step, images)
 
 
 def _sizes(run: TrainingRun, step: int) -> Iterator[int]:
