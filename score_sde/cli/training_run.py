@@ -18,9 +18,11 @@ from score_sde.data import BatchLoader, make_loader, statistics
 from score_sde.evaluation import image_grid, report
 from score_sde.evaluation.generation import generate, make_draw
 from score_sde.evaluation.plots.samples import is_image, picture_of_samples
+from score_sde.experiments.base import AnyExperiment
 from score_sde.experiments.classifier import ClassifierExperiment
-from score_sde.experiments.experiment import AnyExperiment, Experiment, Training
 from score_sde.experiments.resume import check_resumes
+from score_sde.experiments.score_model import Experiment
+from score_sde.experiments.settings import Training
 from score_sde.runtime.atomic_files import replacing
 from score_sde.runtime.lock import held
 from score_sde.runtime.naming import errors_of

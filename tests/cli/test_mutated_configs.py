@@ -16,7 +16,7 @@ from mutations import Mutated, mutated
 from refusals import check_refusal
 
 from score_sde.cli import main, train, training_run
-from score_sde.experiments.experiment import Experiment
+from score_sde.experiments.score_model import Experiment
 from score_sde.sampling import sample
 from score_sde.training import TrainResult, compile_eval_step, compile_step
 
