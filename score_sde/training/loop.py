@@ -57,7 +57,7 @@ class Hook:
     """
 
     every: int
-    run: Callable[[TrainState, int], Mapping[str, np.ndarray] | None]
+    run: Callable[[TrainState, int], Mapping[str, jax.Array | np.ndarray] | None]
     first: bool = False
 
     def __post_init__(self) -> None:
