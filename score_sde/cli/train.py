@@ -5,7 +5,7 @@ from pathlib import Path
 
 from score_sde.cli.flags import Flags, Refusal, config_help, refusals, require, required_config
 from score_sde.cli.own_files import OVERWRITE
-from score_sde.cli.training_run import train_in
+from score_sde.cli.training import train_in
 from score_sde.cli.workdir import EXAMPLE
 from score_sde.experiments.builders import build, build_classifier, kind_of
 from score_sde.experiments.resume import continued
