@@ -94,7 +94,6 @@ if TYPE_CHECKING:
     )
     from score_sde.experiments.classifier import ClassifierExperiment, NoisyClassifier
     from score_sde.experiments.dequantizer import DequantizerExperiment, LearnedDequantizer
-    from score_sde.experiments.experiment import Experiment, Model
     from score_sde.experiments.loading import (
         config_from_reference,
         load,
@@ -102,6 +101,7 @@ if TYPE_CHECKING:
         load_dequantizer,
         saved_config,
     )
+    from score_sde.experiments.score_model import Experiment, Model
     from score_sde.models import ScoreNetwork, make_score_fn
     from score_sde.training import TrainState
 
@@ -119,8 +119,8 @@ _LATER = {
     "NoisyClassifier": "score_sde.experiments.classifier",
     "DequantizerExperiment": "score_sde.experiments.dequantizer",
     "LearnedDequantizer": "score_sde.experiments.dequantizer",
-    "Experiment": "score_sde.experiments.experiment",
-    "Model": "score_sde.experiments.experiment",
+    "Experiment": "score_sde.experiments.score_model",
+    "Model": "score_sde.experiments.score_model",
     "ScoreNetwork": "score_sde.models",
     "make_score_fn": "score_sde.models",
     "TrainState": "score_sde.training",

@@ -33,8 +33,8 @@ from score_sde.configs.toy import swiss_roll
 from score_sde.configs.ve import cifar10_ncsnpp_continuous
 from score_sde.configs.vp import cifar10_ddpmpp_continuous
 from score_sde.data import Loader
-from score_sde.experiments.builders import SAMPLERS
-from score_sde.experiments.experiment import Experiment
+from score_sde.experiments.score_model import Experiment
+from score_sde.experiments.tables import SAMPLERS
 from score_sde.training import init_state, make_train_step
 
 

@@ -24,9 +24,9 @@ from PIL import Image
 
 import score_sde as ss
 from score_sde.cli.local_processes import free_port
-from score_sde.cli.training_run import training_run
 from score_sde.configs.digits import vp
 from score_sde.configs.vp import cifar10_ddpmpp_continuous
+from score_sde.experiments.train import training_run
 from score_sde.runtime.processes import GIVEN
 from score_sde.training import (
     Checkpoints,

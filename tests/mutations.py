@@ -13,7 +13,7 @@ import tiny
 from hypothesis import strategies as st
 
 from score_sde.cli.config_file import read_config
-from score_sde.experiments.builders import FUNCTIONS, NAMED
+from score_sde.experiments.tables import FUNCTIONS, NAMED
 
 Keys: TypeAlias = tuple[str, ...]
 """Where a value is: the keys that lead to it."""

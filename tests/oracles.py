@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from score_sde.experiments import builders
+from score_sde.experiments import tables
 from score_sde.sampling import (
     DDIM,
     EDM,
@@ -75,10 +75,10 @@ SAMPLER_OPTIONS = {
 SLOW = pytest.mark.slow
 
 SDES: dict[str, SDE] = {
-    name: make(**SDE_OPTIONS.get(name, {})) for name, make in builders.SDES.items()
+    name: make(**SDE_OPTIONS.get(name, {})) for name, make in tables.SDES.items()
 }
 SAMPLERS: dict[str, Sampler] = {
-    name: make(**SAMPLER_OPTIONS.get(name, {})) for name, make in builders.SAMPLERS.items()
+    name: make(**SAMPLER_OPTIONS.get(name, {})) for name, make in tables.SAMPLERS.items()
 }
 VARIANTS: dict[str, Sampler] = {
     "euler_maruyama_half": EulerMaruyama(num_steps=300, noise_scale=0.5),

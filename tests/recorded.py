@@ -14,9 +14,9 @@ import numpy as np
 import tiny
 from ml_collections import ConfigDict
 
-from score_sde.cli.training_run import training_run
 from score_sde.evaluation.generation import draw_batch, index_keys
 from score_sde.experiments.builders import build
+from score_sde.experiments.train import training_run
 from score_sde.runtime.processes import join_processes
 from score_sde.training import device_mesh, train
 from score_sde.training.mesh import gathered

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import SDES
 
-from score_sde.experiments.builders import PARAMETERIZATIONS
+from score_sde.experiments.tables import PARAMETERIZATIONS
 from score_sde.parameterization import (
     DiscreteNoisePrediction,
     DiscreteScorePrediction,

@@ -12,7 +12,7 @@ from score_sde.cli.workdir import check_places, check_split, load_model, load_sp
 from score_sde.evaluation import report
 from score_sde.evaluation.encoding import Encoded
 from score_sde.evaluation.plots.latents import picture_of_latents
-from score_sde.experiments.experiment import Model
+from score_sde.experiments.score_model import Model
 from score_sde.runtime.atomic_files import write_arrays
 from score_sde.sampling.latents import mean_square
 

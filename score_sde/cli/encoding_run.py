@@ -14,7 +14,7 @@ from score_sde.cli.flags import refusals
 from score_sde.evaluation.encoding import Encoded, in_batches, make_decode, make_encode
 from score_sde.evaluation.generation import index_keys
 from score_sde.evaluation.report import make_folder
-from score_sde.experiments.experiment import Model
+from score_sde.experiments.score_model import Model
 from score_sde.runtime.progress import Progress
 from score_sde.sampling import ProbabilityFlow
 from score_sde.typing import Key

@@ -15,7 +15,7 @@ from score_sde.cli.own_code import command_line
 from score_sde.cli.workdir import load_model, workdir_flags
 from score_sde.evaluation import report
 from score_sde.evaluation.generation import draw_batch
-from score_sde.experiments.experiment import Model
+from score_sde.experiments.score_model import Model
 from score_sde.export.model import CARD, WEIGHTS, check_free, export_model
 from score_sde.export.stablehlo import NO_CALLBACKS, can_export, export_sampler
 

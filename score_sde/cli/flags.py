@@ -12,8 +12,9 @@ from ml_collections import ConfigDict, config_flags
 from score_sde.cli.config_file import read_config
 from score_sde.cli.leftovers import drop_leftovers
 from score_sde.cli.own_code import look_in_current_folder, trust_of
-from score_sde.experiments.builders import NAMED, SECTIONS
 from score_sde.experiments.code_names import check_code, named_code
+from score_sde.experiments.sections import SECTIONS
+from score_sde.experiments.tables import NAMED
 from score_sde.runtime.naming import did_you_mean
 from score_sde.runtime.unreadable import TRANSIENT, UnreadableError
 

@@ -8,7 +8,7 @@ import numpy as np
 from score_sde.cli import shared_work
 from score_sde.evaluation.generation import draw_range, make_draw
 from score_sde.evaluation.pieces import Piece, Pieces
-from score_sde.experiments.experiment import Model
+from score_sde.experiments.score_model import Model
 from score_sde.runtime.progress import Progress
 from score_sde.typing import Key
 

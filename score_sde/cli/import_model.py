@@ -10,8 +10,8 @@ from score_sde.cli.flags import Flags, Refusal, config_help, refusals, require, 
 from score_sde.cli.reference_config import read_reference_config
 from score_sde.configs.paper import PARAMETERS
 from score_sde.evaluation import report
-from score_sde.experiments.experiment import Model
 from score_sde.experiments.loading import load, saved_config
+from score_sde.experiments.score_model import Model
 from score_sde.export.model import check_free, export_model
 from score_sde.interop.diffusers_folder import is_diffusers
 from score_sde.interop.foreign import count_parameters

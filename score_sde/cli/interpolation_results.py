@@ -13,7 +13,7 @@ from score_sde.cli.encoding_run import decoded
 from score_sde.data import Examples
 from score_sde.evaluation.encoding import Encoded
 from score_sde.evaluation.plots.latents import picture_of_interpolation
-from score_sde.experiments.experiment import Model
+from score_sde.experiments.score_model import Model
 from score_sde.runtime.atomic_files import write_arrays
 from score_sde.sampling.latents import slerp, with_temperature
 

@@ -7,8 +7,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from score_sde.data import is_function, source_options
-from score_sde.experiments.builders import NAMED, NOT_OF_THE_SOURCE
-from score_sde.experiments.experiment import Drawing
+from score_sde.experiments.settings import Drawing
+from score_sde.experiments.tables import NAMED, NOT_OF_THE_SOURCE
 from score_sde.runtime.naming import lookup
 from score_sde.runtime.trust import EVERYTHING
 

@@ -15,8 +15,8 @@ from score_sde.data import Examples
 from score_sde.data.examples import is_array
 from score_sde.evaluation.likelihoods import Likelihoods, evaluate_range, make_evaluate
 from score_sde.evaluation.pieces import Piece, Pieces, fingerprint
-from score_sde.experiments.experiment import Model
 from score_sde.experiments.loading import load_dequantizer
+from score_sde.experiments.score_model import Model
 from score_sde.runtime.progress import Progress
 from score_sde.typing import Key
 

@@ -19,9 +19,10 @@ from score_sde.evaluation import (
     read_metrics,
     report,
 )
-from score_sde.experiments.builders import SDES, build_sde
+from score_sde.experiments.builders import build_sde
 from score_sde.experiments.code_names import check_code
 from score_sde.experiments.loading import saved_config
+from score_sde.experiments.tables import SDES
 from score_sde.export.model import is_exported
 from score_sde.objectives.noise_levels import log_snr_of
 from score_sde.runtime.trust import ALL, NOTHING, Trust

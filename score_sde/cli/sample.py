@@ -13,7 +13,7 @@ from score_sde.cli.workdir import check_places, load_examples, load_model, workd
 from score_sde.data import DataSource
 from score_sde.evaluation import report
 from score_sde.evaluation.plots.samples import is_image
-from score_sde.experiments.experiment import Model
+from score_sde.experiments.score_model import Model
 from score_sde.runtime.processes import meet
 
 TARGETS = {"npz": "samples.npz", "png": "samples"}

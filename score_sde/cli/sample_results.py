@@ -16,7 +16,7 @@ from score_sde.evaluation.generation import generate, make_draw
 from score_sde.evaluation.pieces import Pieces
 from score_sde.evaluation.plots.samples import is_image, picture_of_samples, pictures_of_path
 from score_sde.evaluation.sample_files import write_npz, write_pngs
-from score_sde.experiments.experiment import Model
+from score_sde.experiments.score_model import Model
 from score_sde.typing import Key
 
 FRAMES = 49

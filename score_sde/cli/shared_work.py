@@ -17,7 +17,7 @@ import numpy as np
 from score_sde.cli.flags import refusals
 from score_sde.evaluation.generation import even_batch_size
 from score_sde.evaluation.pieces import Piece, Pieces, fingerprint
-from score_sde.experiments.experiment import Model
+from score_sde.experiments.score_model import Model
 from score_sde.experiments.tables import SCALING
 from score_sde.runtime.processes import by_first, meet
 from score_sde.runtime.progress import Progress

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from score_sde.cli.flags import Flags, Refusal, config_help, refusals, require, required_config
 from score_sde.cli.own_files import OVERWRITE
-from score_sde.cli.training_run import train_in
+from score_sde.cli.training import train_in
 from score_sde.cli.workdir import EXAMPLE
-from score_sde.experiments.builders import CLASSIFIER, DEQUANTIZER, build, build_classifier, kind_of
+from score_sde.experiments.builders import build, build_classifier, kind_of
 from score_sde.experiments.resume import continued
+from score_sde.experiments.sections import CLASSIFIER, DEQUANTIZER
 from score_sde.runtime.signals import StopRequest
 
 

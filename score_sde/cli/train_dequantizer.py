@@ -9,7 +9,7 @@ from pathlib import Path
 from score_sde.cli.flags import Flags, config_help, refusals, required_config
 from score_sde.cli.own_code import ALLOW_CODE, look_in_current_folder, patterns_of
 from score_sde.cli.own_files import OVERWRITE
-from score_sde.cli.training_run import train_in
+from score_sde.cli.training import train_in
 from score_sde.cli.workdir import EXAMPLE, existing_workdir
 from score_sde.experiments.builders import build_dequantizer
 from score_sde.experiments.loading import load

@@ -10,11 +10,11 @@ from score_sde.cli.flags import Flags, Refusal, refusals, require, take, value_o
 from score_sde.cli.own_code import ALLOW_CODE, trust_of
 from score_sde.cli.own_files import OVERWRITE, check_report, check_results
 from score_sde.data import DataSource, Examples
-from score_sde.evaluation.report import make_folder
 from score_sde.experiments.builders import load_data
-from score_sde.experiments.experiment import Model
 from score_sde.experiments.loading import load_trusting, saved_config
+from score_sde.experiments.score_model import Model
 from score_sde.export.model import is_exported
+from score_sde.runtime.atomic_files import make_folder
 from score_sde.runtime.naming import did_you_mean
 from score_sde.runtime.trust import ALL
 

@@ -3,26 +3,14 @@
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from score_sde.runtime.atomic_files import replacing
+from score_sde.runtime.atomic_files import make_folder, replacing
 from score_sde.runtime.bounded_reading import read_json
 from score_sde.runtime.unreadable import set_aside
 
-
-def make_folder(folder: Path) -> None:
-    """Make a folder for results, if it is not there.
-
-    Raises:
-        OSError: where there is a file in its place, or nothing can be written there.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file where a folder is needed")
-    folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"cannot write in {folder}")
+__all__ = ["make_folder", "read", "record", "show"]
 
 
 def record(workdir: Path, rows: Mapping[str, str]) -> None:

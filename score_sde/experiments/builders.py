@@ -6,9 +6,8 @@ is ``VESDE(sigma_max=90.0)``, and a misspelt key is refused before anything comp
 ``"package.module:Name"`` instead of a name takes code that lives elsewhere.
 """
 
-import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import jax
@@ -16,7 +15,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from score_sde import objectives, parameterization, sampling, sdes, solvers
+from score_sde import objectives, parameterization, sampling, sdes
 from score_sde.data import (
     DATA_SETS,
     FILE_SOURCES,
@@ -27,89 +26,38 @@ from score_sde.data import (
     load_source,
 )
 from score_sde.experiments.classifier import ClassifierExperiment, NoisyClassifier
+from score_sde.experiments.construction import call, construct
 from score_sde.experiments.dequantizer import (
     DequantizerExperiment,
     LearnedDequantizer,
     VariationalDequantization,
 )
-from score_sde.experiments.experiment import Drawing, Evaluating, Experiment, Model, Training
+from score_sde.experiments.score_model import Experiment, Model
 from score_sde.experiments.sections import (
     CLASSIFIER,
     DEQUANTIZER,
     SCORE_MODEL,
-    SECTIONS,
-    STANDARDIZE,
     checked_sections,
     fitted_standardization,
     saved_standardization,
     with_explicit_options,
 )
+from score_sde.experiments.settings import Drawing, Evaluating, Training
 from score_sde.experiments.tables import (
     AUGMENTATION,
-    AVERAGES,
     CLASSIFICATION,
-    CLASSIFIERS,
     DEQUANTIZATION,
-    FLOWS,
-    FUNCTIONS,
-    NAMED,
     NETWORKS,
-    OBJECTIVES,
-    OPTIMIZERS,
-    OPTIONAL,
-    PARAMETERIZATIONS,
-    SAMPLERS,
+    NOT_OF_THE_SOURCE,
     SCALING,
-    SDES,
-    VALUES,
-    Table,
 )
 from score_sde.models import Classifier, ConditionalFlow, ScoreNetwork
-from score_sde.runtime.naming import check_arguments, errors_of, from_text, lookup
+from score_sde.runtime.naming import errors_of
 from score_sde.runtime.trust import EVERYTHING, Trust
 from score_sde.typing import Params
 
-__all__ = [
-    "AUGMENTATION",
-    "AVERAGES",
-    "CLASSIFICATION",
-    "CLASSIFIERS",
-    "DEQUANTIZATION",
-    "FLOWS",
-    "FUNCTIONS",
-    "NAMED",
-    "NETWORKS",
-    "NOT_OF_THE_SOURCE",
-    "OBJECTIVES",
-    "OPTIMIZERS",
-    "OPTIONAL",
-    "PARAMETERIZATIONS",
-    "SAMPLERS",
-    "SCALING",
-    "SDES",
-    "SECTIONS",
-    "VALUES",
-    "Config",
-    "Table",
-    "as_mapping",
-    "build",
-    "build_classifier",
-    "build_classifier_model",
-    "build_dequantizer",
-    "build_dequantizer_model",
-    "build_model",
-    "build_sde",
-    "construct",
-    "kind_of",
-    "load_data",
-    "plain_config",
-]
-
 Config: TypeAlias = ConfigDict | Mapping[str, Any]
 """A config, or its sections as plain dictionaries."""
-
-NOT_OF_THE_SOURCE = (*SCALING, STANDARDIZE, *AUGMENTATION)
-"""The keys of the section ``data`` that are not options of its source."""
 
 
 def build(config: Config) -> Experiment:
@@ -198,7 +146,7 @@ def _training_parts(
         "objective": construct("objective", objective, plain["objective"]),
         "source": load_data(plain, trust=data_trust),
         "optimizer": construct("optim", optax.GradientTransformation, plain["optim"]),
-        "training": _call("training", Training, plain["training"], trust=EVERYTHING),
+        "training": call("training", Training, plain["training"], trust=EVERYTHING),
     }
     plain["example"] = {
         "shape": list(parts["source"].shape),
@@ -226,7 +174,7 @@ def _check_unconditional(model: Mapping[str, Any]) -> None:
 def _augmentation(plain: Mapping[str, Any]) -> Augmentation:
     """What training does to the data of a config."""
     values = {key: plain["data"][key] for key in AUGMENTATION if key in plain["data"]}
-    augmentation = _call("data", Augmentation, values, trust=EVERYTHING)
+    augmentation = call("data", Augmentation, values, trust=EVERYTHING)
     augmentation.check(tuple(plain["example"]["shape"]))
     return augmentation
 
@@ -268,8 +216,8 @@ def build_model(
             "parameterization", predicted, plain["parameterization"], trust=trust
         ),
         sampler=construct("sampling", sampling.Sampler, sampler, trust=trust),
-        drawing=_call("sampling", Drawing, drawing, trust=trust),
-        evaluating=_call("eval", Evaluating, plain["eval"], trust=trust),
+        drawing=call("sampling", Drawing, drawing, trust=trust),
+        evaluating=call("eval", Evaluating, plain["eval"], trust=trust),
         step=step,
         config=plain,
     )
@@ -334,7 +282,7 @@ def _model_parts(
 def _scaling(data: Mapping[str, Any], example: Mapping[str, Any], trust: Trust) -> Scaling:
     """The scaling of the data of a resolved config, which is that of its training."""
     given = {"num_levels": example["num_levels"], **saved_standardization(data, example)}
-    scaling = _call(
+    scaling = call(
         "data", Scaling, {key: data[key] for key in SCALING if key in data}, trust=trust, **given
     )
     with errors_of("example"):
@@ -345,93 +293,6 @@ def _scaling(data: Mapping[str, Any], example: Mapping[str, Any], trust: Trust) 
 def build_sde(config: Config, *, trust: Trust = EVERYTHING) -> sdes.SDE:
     """The SDE alone of a config, which may name any code unless ``trust`` restricts it."""
     return construct("sde", sdes.SDE, plain_config(config)["sde"], trust=trust)
-
-
-def construct(
-    section: str, kind: type, values: Any, *, trust: Trust = EVERYTHING, **given: Any
-) -> Any:
-    """The object of a ``kind`` that ``values["name"]`` chooses for a section, made with
-    the other values and ``given``.
-
-    The values may name any code unless ``trust`` restricts it.
-
-    Raises:
-        ValueError: where the name or a key is unknown, or the object is of another
-            kind.
-    """
-    table = NAMED[section]
-    if not isinstance(values, Mapping) or "name" not in values:
-        raise ValueError(
-            f"{section} needs a name: one of {', '.join(table)}, or package.module:Name"
-        )
-    rest = {key: value for key, value in values.items() if key != "name"}
-    function = lookup(section, values["name"], table, trust=trust)
-    found = _call(section, function, rest, trust=trust, name=values["name"], **given)
-    if not isinstance(found, kind):
-        raise ValueError(
-            f"{section} {values['name']!r:.200} gives {type(found).__name__} where {kind.__name__} "
-            "is expected"
-        )
-    return found
-
-
-def _call(
-    section: str,
-    function: Callable[..., Any],
-    values: Mapping[str, Any],
-    *,
-    trust: Trust,
-    name: Any = None,
-    **given: Any,
-) -> Any:
-    arguments = {key: _argument(section, key, value, trust) for key, value in values.items()}
-    arguments = check_arguments(section, function, arguments, given=given, name=name)
-    with errors_of(section, TypeError):
-        return function(**given, **arguments)
-
-
-def _argument(section: str, key: str, value: Any, trust: Trust) -> Any:
-    """A value of a config as the constructor takes it: functions and nested sections by
-    their tables.
-    """
-    if key == "grid" and isinstance(value, list):
-        return _call(f"{section}.{key}", solvers.Nodes, {"times": value}, trust=trust)
-    if key == "averages":
-        if not isinstance(value, list):
-            raise ValueError(
-                f"{section}.{key} must be a tuple of texts such as ('power:0.05','power:0.1'), got "
-                f"{value!r:.200}"
-            )
-        return tuple(from_text(f"{section}.{key}", text, AVERAGES) for text in value)
-    if key in FUNCTIONS:
-        return _function(f"{section}.{key}", value, FUNCTIONS[key], trust)
-    if key in VALUES and f"{section}.{key}" in NAMED:
-        values = {"name": value} if isinstance(value, str) else value
-        if key in OPTIONAL and values in (None, {"name": "none"}):
-            return None
-        return construct(f"{section}.{key}", VALUES[key][1], values, trust=trust)
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _function(path: str, value: Any, table: Table, trust: Trust) -> Callable[..., Any]:
-    """The function of a name; or, where there are parameters beside its name, one like
-    it that has them.
-    """
-    if not isinstance(value, Mapping):
-        return lookup(path, value, table, trust=trust)
-    if "name" not in value:
-        raise ValueError(f"{path} needs a name: one of {', '.join(table)}, or package.module:Name")
-    function = lookup(path, value["name"], table, trust=trust)
-    parameters = {key: parameter for key, parameter in value.items() if key != "name"}
-    if not dataclasses.is_dataclass(function):
-        if parameters:
-            raise ValueError(
-                f"{path} {value['name']!r:.200} is a function without parameters, got "
-                f"{', '.join(parameters)}"
-            )
-        return function
-    make = function if isinstance(function, type) else type(function)
-    return _call(path, make, parameters, trust=trust, name=value["name"])
 
 
 def _init(network: ScoreNetwork | Classifier | ConditionalFlow, seed: int) -> Params:

@@ -6,7 +6,7 @@ import jax
 from jaxtyping import Array
 
 from score_sde.data import Augmentation
-from score_sde.experiments.experiment import AnyExperiment, TrainedModel
+from score_sde.experiments.base import AnyExperiment, TrainedModel
 from score_sde.models.wideresnet import Classifier, make_log_prob_fn
 from score_sde.objectives.classification import LogProbFn, NoisyClassification
 from score_sde.training import LossFn

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real, Shaped
 
-from score_sde.experiments.experiment import AnyExperiment, Model, TrainedModel
+from score_sde.experiments.base import AnyExperiment, TrainedModel
+from score_sde.experiments.score_model import Model
 from score_sde.likelihood.dequantization import Bins, Dequantizer, VariationalDequantizer
 from score_sde.likelihood.estimators import VariationalEstimator, dequantized
 from score_sde.likelihood.flow import bits_per_dim

@@ -14,13 +14,13 @@ from score_sde.experiments.builders import (
     build_classifier_model,
     build_dequantizer_model,
     build_model,
-    construct,
     plain_config,
 )
 from score_sde.experiments.classifier import NoisyClassifier
 from score_sde.experiments.code_names import check_code
+from score_sde.experiments.construction import construct
 from score_sde.experiments.dequantizer import LearnedDequantizer
-from score_sde.experiments.experiment import Model
+from score_sde.experiments.score_model import Model
 from score_sde.experiments.sections import as_begun, with_former_options
 from score_sde.export.model import is_exported, read_exported
 from score_sde.interop.diffusers_folder import Diffusers, is_diffusers, read_diffusers

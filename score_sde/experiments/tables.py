@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from score_sde import objectives, parameterization, sampling, sdes, solvers
 from score_sde.divergence import Divergence, ExactTrace, Hutchinson, HutchPP
 from score_sde.experiments.dequantizer import VariationalDequantization
+from score_sde.experiments.sections import STANDARDIZE
 from score_sde.likelihood.dequantization import (
     Dequantizer,
     TruncatedNormalDequantizer,
@@ -100,6 +101,9 @@ SCALING = ("centered", "dequantize")
 
 AUGMENTATION = ("flip",)
 """The keys of the section ``data`` that are for training alone, and not the source's own."""
+
+NOT_OF_THE_SOURCE = (*SCALING, STANDARDIZE, *AUGMENTATION)
+"""The keys of the section ``data`` that are not options of its source."""
 
 FUNCTIONS: Mapping[str, Table] = {
     "time_label": {

@@ -32,6 +32,19 @@ def replacing(path: PathLike) -> Iterator[Path]:
         raise
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder to write in, if it is not there.
+
+    Raises:
+        OSError: where there is a file in its place, or nothing can be written there.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file where a folder is needed")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"cannot write in {folder}")
+
+
 MARK = "score_sde"
 """The mark in pictures, animations and archives of arrays that this package has written."""
 

@@ -177,9 +177,10 @@ def _run_from(run: TrainingRun, tools: _Tools, state: TrainState) -> tuple[Train
 
 
 def _run_hooks(run: TrainingRun, state: TrainState, step: int, *, first: bool) -> None:
-    for hook in run.hooks:
-        if hook.first == first and _is_due(step, hook.every):
-            hook.run(state, step)
+    due = [hook for hook in run.hooks if hook.first == first and _is_due(step, hook.every)]
+    for hook in due:
+        if images := hook.run(state, step):
+            run.writer.write_images(step, images)
 
 
 def _sizes(run: TrainingRun, step: int) -> Iterator[int]:

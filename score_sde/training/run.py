@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from score_sde.data.loader import BatchLoader
@@ -24,14 +26,15 @@ class Hook:
     Attributes:
         every: Between how many steps.
         run: A function of the state and the step; it must not keep the state, whose
-            arrays the next step overwrites.
+            arrays the next step overwrites. Images that it returns, by name, are
+            written with the metrics.
         first: Whether it comes before the checkpoint of the step, and also where the
             run is stopped there: what it writes belongs to the run, which does not make
             that step again.
     """
 
     every: int
-    run: Callable[[TrainState, int], None]
+    run: Callable[[TrainState, int], Mapping[str, jax.Array | np.ndarray] | None]
     first: bool = False
 
     def __post_init__(self) -> None:

@@ -22,8 +22,8 @@ from foreign_code import (
 from score_sde import Heun, load, load_classifier, load_dequantizer, saved_config
 from score_sde.cli.own_code import command_line, look_in_current_folder
 from score_sde.experiments.code_names import CHOICES
-from score_sde.experiments.experiment import Model
 from score_sde.experiments.loading import load_trusting
+from score_sde.experiments.score_model import Model
 from score_sde.export.model import export_model
 from score_sde.runtime.trust import NOTHING
 

@@ -12,12 +12,13 @@ import tiny
 from PIL import Image
 
 from score_sde.cli import main
-from score_sde.cli.own_files import RUN_FILES, check_report, check_results, check_run_folder, is_run
+from score_sde.cli.own_files import check_report, check_results
 from score_sde.evaluation import report
 from score_sde.evaluation.plots.figure import save_figure
 from score_sde.evaluation.plots.images import save_gif, save_png
 from score_sde.evaluation.sample_files import write_npz, write_pngs
 from score_sde.experiments.loading import load
+from score_sde.experiments.workdir import RUN_FILES, check_run_folder, is_run
 from score_sde.export.model import export_model
 from score_sde.runtime.atomic_files import MARK, is_marked, write_arrays
 from score_sde.runtime.unreadable import UnreadableError

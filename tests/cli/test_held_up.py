@@ -14,7 +14,8 @@ import pytest
 import tiny
 from launched import ROOT, finished, started
 
-from score_sde.cli import main, training_run
+from score_sde.cli import main
+from score_sde.experiments import train
 from score_sde.experiments.loading import load
 from score_sde.runtime.watchdog import Watchdog
 from score_sde.training import loop
@@ -84,11 +85,9 @@ def test_a_run_whose_data_do_not_come_ends_in_one_line_and_goes_on_when_run_agai
 
 def test_a_start_that_waits_for_others_is_watched_too(tmp_path, monkeypatch, capfd):
     """Here the end of the process is the end of the wait."""
-    ended, by_first = threading.Event(), training_run.by_first
-    monkeypatch.setattr(
-        training_run, "by_first", lambda action: ended.wait(60) and by_first(action)
-    )
-    monkeypatch.setattr(training_run, "Watchdog", functools.partial(Watchdog, end=ended.set))
+    ended, by_first = threading.Event(), train.by_first
+    monkeypatch.setattr(train, "by_first", lambda action: ended.wait(60) and by_first(action))
+    monkeypatch.setattr(train, "Watchdog", functools.partial(Watchdog, end=ended.set))
     monkeypatch.setattr(loop, "Watchdog", lambda timeout, dump: Watchdog(0.0))
     flags = [
         "--config.training.hang_timeout=0.5",

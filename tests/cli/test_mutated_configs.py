@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from mutations import Mutated, mutated
 from refusals import check_refusal
 
-from score_sde.cli import main, train, training_run
-from score_sde.experiments.experiment import Experiment
+from score_sde.cli import main, train, training
+from score_sde.experiments.score_model import Experiment
 from score_sde.sampling import sample
 from score_sde.training import TrainResult, compile_eval_step, compile_step
 
@@ -60,7 +60,7 @@ def outcome(config: Mutated) -> tuple[int, str, str]:
     with (
         tempfile.TemporaryDirectory() as folder,
         tiny.abstract_init(),
-        mock.patch.object(training_run, "train", trace_steps),
+        mock.patch.object(training, "train", trace_steps),
         mock.patch.object(train, "train_in", train_in),
         contextlib.redirect_stdout(text),
         contextlib.redirect_stderr(errors),

@@ -13,10 +13,10 @@ from scipy import stats
 
 import score_sde.configs.toy
 from score_sde.cli.config_file import read_config
-from score_sde.cli.training_run import scale_warning
 from score_sde.configs.default import section
 from score_sde.experiments.builders import build, build_model, load_data
 from score_sde.experiments.loading import load, saved_config
+from score_sde.experiments.train import scale_warning
 
 MEAN, STD = np.array([50000.0, 0.001]), np.array([12000.0, 0.0001])
 TABLE = np.random.default_rng(0).normal(MEAN, STD, (1000, 2))

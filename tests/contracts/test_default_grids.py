@@ -16,7 +16,7 @@ from oracles import SDES, SLOW
 
 import score_sde.configs
 from score_sde.cli.config_file import read_config
-from score_sde.experiments import builders
+from score_sde.experiments import tables
 from score_sde.sampling import EulerMaruyama, ExponentialShARK, PredictorCorrector, ShARK
 from score_sde.sdes import EDMSDE, SDE, BrownianMotion, Marginal
 from score_sde.solvers import adapted, noise_levels, uniform
@@ -47,14 +47,14 @@ class SineSDE(SDE):
 
 
 ALL_SDES = {**SDES, "edm_80": EDMSDE(), "own": SineSDE()}
-ON_GRID = [name for name in builders.SAMPLERS if name not in ("probability_flow", "adaptive_sde")]
+ON_GRID = [name for name in tables.SAMPLERS if name not in ("probability_flow", "adaptive_sde")]
 ONLY_VE = ("annealed_langevin",)
 STEPS = (20, 50, 100)
 
 
 def with_steps(name, num_steps):
     """A sampler with its default options."""
-    return builders.SAMPLERS[name](**{"nfe" if name == "default" else "num_steps": num_steps})
+    return tables.SAMPLERS[name](**{"nfe" if name == "default" else "num_steps": num_steps})
 
 
 def gaussian_score(sde):
@@ -202,7 +202,7 @@ def test_the_configs_name_the_grid_they_were_made_with():
         ):
             continue
         sampling = read_config(name).sampling
-        sampler = builders.SAMPLERS[sampling.name]
+        sampler = tables.SAMPLERS[sampling.name]
         fields = (
             {field.name: field.default for field in dataclasses.fields(sampler)}
             if isinstance(sampler, type)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from oracles import slow_but
 
-from score_sde.experiments.builders import (
+from score_sde.experiments.tables import (
     CLASSIFIERS,
     FLOWS,
     FUNCTIONS,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from oracles import PLANE, keys
 
-from score_sde.experiments.builders import CLASSIFICATION, OBJECTIVES
+from score_sde.experiments.tables import CLASSIFICATION, OBJECTIVES
 from score_sde.objectives import (
     DiscreteTime,
     FixedTime,

@@ -20,7 +20,7 @@ from oracles import (
     two_modes_score,
 )
 
-from score_sde.experiments import builders
+from score_sde.experiments import tables
 from score_sde.sampling import PredictorCorrector, ProbabilityFlow, langevin, sample
 from score_sde.sdes import prior_sample
 from score_sde.sdes.reverse import denoise as tweedie
@@ -118,7 +118,7 @@ def test_only_deterministic_samplers_do_without_a_key(name):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samplers_are_hashable_values(name):
-    make = builders.SAMPLERS[name]
+    make = tables.SAMPLERS[name]
     assert make() == make() and hash(make()) == hash(make())
     changed = (
         {"nfe": 7} if name == "default" else {"num_steps": 7} if name in ON_GRID else {"rtol": 1e-3}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from oracles import SAMPLERS, SDES, SLOW, VARIANTS, shortened, two_modes_score
 
-from score_sde.experiments import builders
+from score_sde.experiments import tables
 from score_sde.likelihood.bound import variational_bound
 from score_sde.likelihood.flow import log_likelihood
 from score_sde.sampling import (
@@ -156,7 +156,7 @@ def test_likelihoods_bounds_and_encodings_stay_within_the_times_too(sde_name):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(everything()))
 
 
-GRIDS = builders.FUNCTIONS["grid"]
+GRIDS = tables.FUNCTIONS["grid"]
 
 
 @pytest.mark.parametrize("sde_name", SDES)
@@ -331,7 +331,7 @@ def test_the_default_sampler_does_not_multiply_rounding(t_min, nfe):
 )
 def test_2000_steps_in_float32_give_the_right_answer(name, sde, t_min):
     """Four standard errors of the deviation of 4,096 numbers are 0.044."""
-    make = builders.SAMPLERS[name]
+    make = tables.SAMPLERS[name]
     sampler = make(nfe=2000) if name == "default" else make(num_steps=2000)
     assert abs(answer(dataclasses.replace(sde, t_min=t_min), sampler) - 1.0) < 0.05
 

@@ -6,83 +6,31 @@ import json
 
 import jax
 import numpy as np
-import optax
 import pytest
 import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
-from score_sde import SDE, VESDE, VPSDE, ExactTrace, Hutchinson, HutchPP, Sampler
+from score_sde import VPSDE, ExactTrace, Hutchinson, HutchPP
 from score_sde.cli.config_file import read_config
-from score_sde.cli.leftovers import drop_leftovers
-from score_sde.experiments import builders
-from score_sde.experiments.builders import build, build_model, build_sde, construct, load_data
-from score_sde.likelihood.dequantization import Dequantizer, TruncatedNormalDequantizer
+from score_sde.experiments import sections, tables
+from score_sde.experiments.builders import build, build_model, build_sde, load_data
+from score_sde.experiments.construction import construct
+from score_sde.experiments.settings import Drawing, Evaluating, Training
+from score_sde.likelihood.dequantization import TruncatedNormalDequantizer
 from score_sde.likelihood.estimators import (
     DDPMEstimator,
-    Estimator,
     FlowEstimator,
     VariationalEstimator,
 )
-from score_sde.models import Classifier, ConditionalFlow, ScoreNetwork, mlp
-from score_sde.objectives import TimeSampling
-from score_sde.parameterization import Parameterization
+from score_sde.models import ScoreNetwork, mlp
 from score_sde.training import EMA, HalfLifeEMA, PowerEMA
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> ConfigDict:
     return read_config(str(tiny.config_file(tiny.TOY, tmp_path_factory.mktemp("config"))))
-
-
-KINDS = {
-    "sde": (SDE, {}, {}),
-    "model": (ScoreNetwork, {}, {"shape": (8, 8, 1)}),
-    "parameterization": (Parameterization, {}, {}),
-    "objective": (object, {}, {}),
-    "objective.time_sampling": (TimeSampling, {}, {}),
-    "objective.divergence": (object, {}, {}),
-    "optim": (optax.GradientTransformation, {"lr": 1e-3}, {}),
-    "sampling": (Sampler, {}, {}),
-    "sampling.threshold": (object, {}, {}),
-    "eval.divergence": (object, {}, {}),
-    "eval.bound": (Estimator, {}, {}),
-    "eval.dequantizer": (Dequantizer, {}, {}),
-}
-
-
-@pytest.mark.parametrize(
-    ("section", "name"), [(section, name) for section in KINDS for name in builders.NAMED[section]]
-)
-def test_every_entry_of_every_table_is_made_with_its_defaults(section, name):
-    kind, values, given = KINDS[section]
-    kind = {
-        **dict.fromkeys(builders.CLASSIFIERS, Classifier),
-        **dict.fromkeys(builders.FLOWS, ConditionalFlow),
-    }.get(name, kind)
-    assert isinstance(construct(section, kind, {"name": name, **values}, **given), kind)
-
-
-def test_every_table_is_covered():
-    assert KINDS.keys() == builders.NAMED.keys()
-    assert builders.SDES["ve"] is VESDE
-
-
-@pytest.mark.parametrize("key", builders.FUNCTIONS)
-def test_functions_are_chosen_by_name(key):
-    section = {"weighting": "objective", "time_label": "parameterization"}.get(key, "sampling")
-    name = {
-        "objective": "denoising",
-        "parameterization": "noise",
-        "sampling": "predictor_corrector",
-    }[section]
-    for choice, function in builders.FUNCTIONS[key].items():
-        assert getattr(construct(section, object, {"name": name, key: choice}), key) is function
-        if not inspect.isfunction(function):
-            continue  # a value that can be called, such as a grid with its parameters
-        dotted = f"{function.__module__}:{function.__name__}"
-        assert getattr(construct(section, object, {"name": name, key: dotted}), key) is function
 
 
 def test_a_value_may_be_a_name_or_a_section_of_its_own(config):
@@ -196,29 +144,20 @@ def test_code_that_lives_elsewhere_is_named_with_its_module(config):
         )
 
 
-def test_what_is_no_sde_is_refused_where_one_is_expected():
-    with pytest.raises(
-        ValueError, match=r"^sde 'score_sde:Heun' gives Heun where SDE is expected$"
-    ):
-        construct("sde", SDE, {"name": "score_sde:Heun"})
-
-
 def test_every_key_of_the_default_config_is_an_argument():
     config = read_config("default").to_dict()
-    for section, table in builders.NAMED.items():
+    for section, table in tables.NAMED.items():
         values = config
         for part in section.split("."):
             values = values.get(part)
         if values is None:
             continue
         own = set(inspect.signature(table[values["name"]]).parameters)
-        shared = (
-            set(inspect.signature(builders.Drawing).parameters) if section == "sampling" else set()
-        )
+        shared = set(inspect.signature(Drawing).parameters) if section == "sampling" else set()
         assert values.keys() - {"name"} <= own | shared, section
-    assert config["training"].keys() == set(inspect.signature(builders.Training).parameters)
-    assert config["eval"].keys() <= set(inspect.signature(builders.Evaluating).parameters)
-    assert config.keys() == set(builders.SECTIONS)
+    assert config["training"].keys() == set(inspect.signature(Training).parameters)
+    assert config["eval"].keys() <= set(inspect.signature(Evaluating).parameters)
+    assert config.keys() == set(sections.SECTIONS)
 
 
 def test_averages_are_named_by_texts(config):
@@ -239,7 +178,7 @@ def test_averages_are_named_by_texts(config):
         EMA(decay=0.9),
     )
     assert {type(average) for average in experiment.training.averages} == set(
-        builders.AVERAGES.values()
+        tables.AVERAGES.values()
     )
     assert experiment.model.config["training"]["averages"] == list(config.training.averages)
 
@@ -367,7 +306,7 @@ def mutated(draw, config):
     "name",
     [
         name
-        for name, make in builders.NETWORKS.items()
+        for name, make in tables.NETWORKS.items()
         if "num_classes" in inspect.signature(make).parameters
     ],
 )
@@ -403,11 +342,6 @@ def own_conditional_network(shape, *, num_classes: int):
     return mlp(shape, hidden_sizes=(num_classes,), embedding_dim=4)
 
 
-def test_only_a_threshold_may_be_none():
-    with pytest.raises(ValueError, match=r"objective\.time_sampling needs a name"):
-        construct("objective", object, {"name": "denoising", "time_sampling": None})
-
-
 @given(st.data())
 @settings(max_examples=150)
 def test_a_spoilt_config_is_refused_in_one_line_or_is_a_good_one(config, data):
@@ -426,75 +360,6 @@ def test_a_spoilt_config_is_refused_in_one_line_or_is_a_good_one(config, data):
         experiment.loss_fn(train=True), experiment.model.params, jax.random.key(0), 0.5, example
     )
     assert loss.shape == ()
-
-
-def test_leftovers_of_another_name_are_dropped_and_what_was_asked_for_stays():
-    before = {
-        "sampling": {"name": "heun", "num_steps": 5, "grid": "uniform", "num_samples": 3, "typo": 1}
-    }
-    config = ConfigDict(before)
-    config.sampling.name = "probability_flow"
-    drop_leftovers(config, before, given={"sampling.name"})
-    assert config.sampling.to_dict() == {"name": "probability_flow", "num_samples": 3, "typo": 1}
-    config = ConfigDict(before)
-    config.sampling.name = "probability_flow"
-    drop_leftovers(config, before, given={"sampling.name", "sampling.num_steps"})
-    assert "num_steps" in config.sampling and "grid" not in config.sampling
-    config = ConfigDict({"sampling": {"name": "probability_flow", "num_steps": 5}})
-    drop_leftovers(config, before, given={"sampling"})
-    assert "num_steps" in config.sampling
-    nested = {"eval": {"divergence": {"name": "hutchinson", "num_probes": 3, "kind": "gaussian"}}}
-    config = ConfigDict(nested)
-    config.eval.divergence.name = "exact"
-    drop_leftovers(config, nested, given=())
-    assert config.eval.divergence.to_dict() == {"name": "exact"}
-
-
-def test_another_sampler_takes_its_own_default_grid():
-    """The grid of Euler-Maruyama, uniform in t, ruins samplers in the noise level."""
-    before = {"sampling": {"name": "euler_maruyama", "num_steps": 5, "grid": "uniform"}}
-    config = ConfigDict(before)
-    config.sampling.name = "exponential_shark"
-    drop_leftovers(config, before, given={"sampling.name"})
-    assert config.sampling.to_dict() == {"name": "exponential_shark", "num_steps": 5}
-    config = ConfigDict({"sampling": {"name": "exponential_shark", "num_steps": 5, "grid": "edm"}})
-    drop_leftovers(config, before, given={"sampling.name", "sampling.grid"})
-    assert config.sampling.grid == "edm"
-
-
-def test_another_source_takes_away_the_options_of_the_one_before():
-    before = {
-        "data": {
-            "source": "lsun",
-            "category": "bedroom",
-            "image_size": 64,
-            "flip": True,
-            "path": "lsun",
-        }
-    }
-    for source, kept in (
-        ("folder:photos", {"image_size"}),
-        ("svhn", {"image_size", "path"}),
-        ("no source", set()),
-    ):
-        config = ConfigDict(before)
-        config.data.source = source
-        drop_leftovers(config, before, given={"data.source"})
-        assert set(config.data) == {"source", "flip", *kept}
-    config = ConfigDict(before)
-    config.data.source = "folder:photos"
-    drop_leftovers(config, before, given={"data.source", "data.category"})
-    assert "category" in config.data
-
-
-def test_nothing_is_dropped_for_the_same_name_and_an_unknown_one_is_refused():
-    before = {"sampling": {"name": "heun", "num_steps": 5}, "sde": {"name": "vp", "beta_max": 3.0}}
-    config = ConfigDict(before)
-    drop_leftovers(config, before, given=())
-    assert config.to_dict() == before
-    config.sampling.name = "huen"
-    with pytest.raises(ValueError, match="unknown sampling 'huen', did you mean 'heun'"):
-        drop_leftovers(config, before, given=())
 
 
 def test_parts_of_a_config_can_be_built_alone(config):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from score_sde.experiments.builders import construct
+from score_sde.experiments.construction import construct
 from score_sde.experiments.loading import load, saved_config
 from score_sde.interop.diffusers_folder import is_diffusers, read_diffusers
 from score_sde.interop.diffusers_scheduler import vp_sections

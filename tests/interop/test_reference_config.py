@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from score_sde.cli.config_file import read_config
-from score_sde.experiments.builders import build_sde, construct
+from score_sde.experiments.builders import build_sde
+from score_sde.experiments.construction import construct
 from score_sde.experiments.loading import config_from_reference
 from score_sde.interop.reference_fields import IDLE
 from score_sde.objectives import ScoreMatching

@@ -7,7 +7,7 @@ import pytest
 from oracles import GAUSSIAN, SDES, SLOW, keys, slow_but
 from scipy import stats
 
-from score_sde.experiments.builders import FUNCTIONS
+from score_sde.experiments.tables import FUNCTIONS
 from score_sde.objectives import DenoisingScoreMatching, UniformTime, likelihood, variance
 from score_sde.sdes import VPSDE
 

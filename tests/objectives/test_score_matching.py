@@ -11,7 +11,7 @@ import pytest
 from oracles import GAUSSIAN, PLANE, SDES, keys, slow_but
 
 from score_sde.divergence import ExactTrace, Hutchinson, HutchPP
-from score_sde.experiments.builders import CLASSIFICATION, DEQUANTIZATION, OBJECTIVES
+from score_sde.experiments.tables import CLASSIFICATION, DEQUANTIZATION, OBJECTIVES
 from score_sde.objectives import (
     DDPM,
     DenoisingScoreMatching,

@@ -7,7 +7,7 @@ import pytest
 from oracles import SDES
 from scipy import stats
 
-from score_sde.experiments.builders import VALUES
+from score_sde.experiments.tables import VALUES
 from score_sde.objectives import (
     DiscreteTime,
     FixedTime,

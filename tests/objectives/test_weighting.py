@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from oracles import SDES
 
-from score_sde.experiments.builders import FUNCTIONS
+from score_sde.experiments.tables import FUNCTIONS
 from score_sde.objectives import P2, EDMWeighting, MinSNR, Sigmoid
 from score_sde.sdes.reverse import probability_flow
 

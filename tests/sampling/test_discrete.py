@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from oracles import SLOW
 
-from score_sde.experiments.builders import PARAMETERIZATIONS
+from score_sde.experiments.tables import PARAMETERIZATIONS
 from score_sde.models import ScoreNetwork, make_score_fn
 from score_sde.parameterization import VelocityPrediction
 from score_sde.sampling import DiscreteDDIM, DiscreteDDPM, StaticThreshold, thresholded

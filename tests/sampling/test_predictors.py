@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from oracles import CENTRED, GAUSSIAN, PLANE, SDES, SLOW, keys, marginal_std, order, slow_but
 
-from score_sde.experiments.builders import FUNCTIONS
+from score_sde.experiments.tables import FUNCTIONS
 from score_sde.sampling import (
     ancestral,
     ancestral_large,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from oracles import SDE_OPTIONS, SDES
 from scipy import stats
 
-from score_sde.experiments import builders
+from score_sde.experiments import tables
 from score_sde.sdes import (
     EDMSDE,
     SDE,
@@ -53,7 +53,7 @@ each_sde = pytest.mark.parametrize("name", SDES)
 
 
 def built(data, name):
-    return builders.SDES[name](**data.draw(PARAMETERS.get(name, st.just({}))))
+    return tables.SDES[name](**data.draw(PARAMETERS.get(name, st.just({}))))
 
 
 def between(sde, unit):
@@ -242,13 +242,13 @@ def test_the_falling_ratio_is_the_rate_of_the_noise(name):
 @each_sde
 def test_equal_parameters_make_equal_hashable_values(name):
     options = SDE_OPTIONS.get(name, {})
-    one, two = builders.SDES[name](**options), builders.SDES[name](**options)
+    one, two = tables.SDES[name](**options), tables.SDES[name](**options)
     assert one == two and hash(one) == hash(two) and one is not two
     assert one != dataclasses.replace(one, t_min=2e-4)
     with pytest.raises(dataclasses.FrozenInstanceError):
         one.t_min = 0.1
     with pytest.raises(TypeError):
-        builders.SDES[name](0.1)
+        tables.SDES[name](0.1)
 
 
 def test_the_smallest_times_are_those_of_the_reference():
@@ -261,7 +261,7 @@ def test_the_smallest_times_are_those_of_the_reference():
 )
 def test_times_out_of_order_are_refused_in_one_line(name, times):
     with pytest.raises(ValueError, match="0 < t_min < t_max") as error:
-        builders.SDES[name](**times)
+        tables.SDES[name](**times)
     assert "\n" not in str(error.value)
 
 

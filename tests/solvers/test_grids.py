@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from oracles import SDES, SLOW
 
-from score_sde.experiments.builders import FUNCTIONS
+from score_sde.experiments.tables import FUNCTIONS
 from score_sde.sdes import VPSDE
 from score_sde.solvers import (
     CauchyGrid,

@@ -18,6 +18,7 @@ from score_sde.training import (
     Evaluation,
     Hook,
     JsonLinesWriter,
+    MultiWriter,
     TrainingRun,
     device_mesh,
     loop,
@@ -211,6 +212,22 @@ def test_hooks_see_the_state_of_their_step(tmp_path, train_in):
     ]
     train_in(tmp_path, num_steps=6, hooks=hooks)
     assert seen == [(2, 2), (3, 3), (4, 4), (6, 6), (6, 6)]
+
+
+def test_the_images_of_a_hook_go_where_the_metrics_go(tmp_path, train_in):
+    class Images(MultiWriter):
+        def write_images(self, step, images):
+            shown.append((step, images))
+
+    shown, image = [], np.zeros((2, 2, 3))
+    hooks = [
+        Hook(every=2, run=lambda state, step: {"samples": image + step}),
+        Hook(every=1, run=lambda state, step: None),
+    ]
+    train_in(tmp_path, num_steps=5, hooks=hooks, writer=Images())
+    assert [step for step, _ in shown] == [2, 4]
+    for step, images in shown:
+        np.testing.assert_array_equal(images["samples"], image + step)
 
 
 def spoilt(toy, steps):

@@ -1,42 +1,40 @@
-"""What ``score-sde train`` and ``score-sde train-dequantizer`` set going."""
+"""Training in a folder: a run is made there, or resumed, as an experiment describes it."""
 
 import functools
 import io
 import json
-import sys
-from collections.abc import Mapping
-from contextlib import ExitStack, closing, nullcontext
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from score_sde.cli.flags import Refusal, refusals, sentence
-from score_sde.cli.own_files import check_run_folder
+from score_sde import training as loop
 from score_sde.data import BatchLoader, make_loader, statistics
-from score_sde.evaluation import image_grid, report
-from score_sde.evaluation.generation import generate, make_draw
-from score_sde.evaluation.plots.samples import is_image, picture_of_samples
+from score_sde.experiments.base import AnyExperiment
 from score_sde.experiments.classifier import ClassifierExperiment
-from score_sde.experiments.experiment import AnyExperiment, Experiment, Training
 from score_sde.experiments.resume import check_resumes
-from score_sde.runtime.atomic_files import replacing
+from score_sde.experiments.settings import Training
+from score_sde.experiments.workdir import check_run_folder
+from score_sde.runtime.atomic_files import make_folder, replacing
 from score_sde.runtime.lock import held
 from score_sde.runtime.naming import errors_of
 from score_sde.runtime.processes import by_first
 from score_sde.runtime.signals import StopRequest
 from score_sde.runtime.versions import versions
-from score_sde.runtime.watchdog import STOPPED, Watchdog
+from score_sde.runtime.watchdog import Watchdog
 from score_sde.sdes.data_scale import scale_mismatch
 from score_sde.training import (
     Checkpoints,
     Evaluation,
     Hook,
-    MetricWriter,
     MultiWriter,
     TrainingRun,
-    TrainState,
+    TrainResult,
     check_agreement,
     check_batch_size,
     device_mesh,
@@ -45,9 +43,8 @@ from score_sde.training import (
     make_train_step,
     make_writers,
     snapshot_hook,
-    train,
 )
-from score_sde.training.checkpoints.seal import CheckpointError, fingerprints
+from score_sde.training.checkpoints.seal import fingerprints
 from score_sde.training.mesh import gathered, step_axes
 from score_sde.training.snapshots import FOLDER
 from score_sde.training.step import AxisName
@@ -56,38 +53,68 @@ from score_sde.typing import Key
 NUM_MEASURED = 10_000
 """How many training examples, evenly spaced, tell the scale of the data."""
 
+Warn = Callable[[str], object]
+"""Shows a warning to the user."""
 
-def train_in(
-    workdir: Path, experiment: AnyExperiment, stop: StopRequest, *, overwrite: bool = False
-) -> int:
-    """Train, or go on training, and say so: the exit code.
 
-    ``overwrite``: whether a new run may write over files that are no run's.
+def train(
+    experiment: AnyExperiment,
+    workdir: str | Path,
+    hooks: Sequence[Hook] = (),
+    *,
+    stop: StopRequest | None = None,
+    overwrite: bool = False,
+    warn: Warn = warnings.warn,
+) -> TrainResult:
+    """Train in a folder, or resume the run that is there, as ``score-sde train`` does.
+
+    It draws no samples: ``training.sample_every`` is for a hook of the caller's, such
+    as that of ``score_sde.evaluation.sample_grids``.
+
+    Args:
+        experiment: what to train.
+        workdir: the folder, made if missing.
+        hooks: what else to do between steps.
+        stop: the wish to stop, for a caller that has watched for signals since before.
+        overwrite: whether a new run may write over files that are no run's.
+        warn: shows a warning, of data whose scale the SDE does not suit.
 
     Raises:
-        Refusal: where the folder holds another run or files of other programs, another
-            process writes in it, or nothing can be written there.
+        ValueError: where the folder holds a run of another model, the devices do not
+            suit the settings, or no checkpoint is sound (`CheckpointError`).
+        OSError: where the folder holds files of other programs, another process writes
+            in it, or nothing can be written there.
+        FloatingPointError: where gradients are not finite any more.
     """
+    with prepared(experiment, workdir, hooks, overwrite=overwrite, warn=warn) as run:
+        return loop.train(run, stop=stop)
+
+
+@contextmanager
+def prepared(
+    experiment: AnyExperiment,
+    workdir: str | Path,
+    hooks: Sequence[Hook] = (),
+    *,
+    overwrite: bool = False,
+    warn: Warn = warnings.warn,
+) -> Iterator[TrainingRun]:
+    """The run of an experiment in a folder, which is kept for it until the block ends;
+    arguments and errors are those of `train`.
+    """
+    folder = Path(workdir)
     with ExitStack() as stack:
-        with refusals(), Watchdog(experiment.training.hang_timeout):
+        with Watchdog(experiment.training.hang_timeout):
             mesh = _checked_mesh(experiment.training)
-            by_first(lambda: _take(workdir, experiment, stack, overwrite=overwrite))
+            by_first(lambda: _take(folder, experiment, stack, overwrite=overwrite, warn=warn))
             code = versions()
             if jax.process_count() > 1:  # one need not compile what takes the fingerprints
                 check_agreement(_facts(experiment, code))
-            run = training_run(experiment, workdir, mesh, code)
+            run = training_run(experiment, folder, mesh, code, hooks)
         for thing in (run.writer, run.loader, *([run.evaluation.loader] if run.evaluation else [])):
             stack.enter_context(closing(thing))
         stack.enter_context(run.checkpoints or nullcontext())
-        try:
-            result = train(run, stop=stop)
-        except CheckpointError as error:
-            raise Refusal(sentence(error)) from error
-    if jax.process_index() == 0:
-        rows = {"trained": f"{int(result.state.step)} steps, {workdir / 'checkpoints'}"}
-        report.record(workdir, rows)
-        report.show(f"training in {workdir}", rows)
-    return 0 if result.signum is None else STOPPED
+        yield run
 
 
 def _checked_mesh(training: Training) -> Mesh:
@@ -98,21 +125,22 @@ def _checked_mesh(training: Training) -> Mesh:
     return mesh
 
 
-def _take(workdir: Path, experiment: AnyExperiment, stack: ExitStack, *, overwrite: bool) -> None:
+def _take(
+    workdir: Path, experiment: AnyExperiment, stack: ExitStack, *, overwrite: bool, warn: Warn
+) -> None:
     """Make the folder, keep it for this run, and write its ``config.json``, once
     nothing speaks against it.
     """
     check_run_folder(workdir, overwrite=overwrite)
     check_resumes(workdir, experiment.model.config)
-    warning = scale_warning(
-        experiment
-    )  # reads data, which may be damaged: before anything is written
-    report.make_folder(workdir)
+    # This reads data, which may be damaged: before anything is written.
+    warning = scale_warning(experiment)
+    make_folder(workdir)
     stack.enter_context(held(workdir))
     with replacing(workdir / "config.json") as temporary:
         temporary.write_text(json.dumps(experiment.model.config, indent=2) + "\n", encoding="utf-8")
     if warning:
-        print(f"warning: {warning}", file=sys.stderr, flush=True)
+        warn(warning)
 
 
 def scale_warning(experiment: AnyExperiment) -> str | None:
@@ -147,14 +175,32 @@ def _facts(experiment: AnyExperiment, code: Mapping[str, str]) -> dict[str, str]
     }
 
 
+class RunKeys(NamedTuple):
+    """The random keys of a run: of its steps, of the held-out loss, and of samples that
+    are drawn on the way.
+    """
+
+    train: Key
+    evaluation: Key
+    samples: Key
+
+
+def run_keys(seed: int) -> RunKeys:
+    """The keys of a run with this seed."""
+    return RunKeys(*jax.random.split(jax.random.key(seed), 3))
+
+
 def training_run(
-    experiment: AnyExperiment, workdir: Path, mesh: Mesh, code: Mapping[str, str]
+    experiment: AnyExperiment,
+    workdir: Path,
+    mesh: Mesh,
+    code: Mapping[str, str],
+    hooks: Sequence[Hook] = (),
 ) -> TrainingRun:
     """The run of an experiment in a folder: loaders, steps, writers, checkpoints and
-    sample grids.
+    snapshots.
     """
-    training, model = experiment.training, experiment.model
-    train_key, eval_key, sample_key = jax.random.split(jax.random.key(model.seed), 3)
+    training, model, keys = experiment.training, experiment.model, run_keys(experiment.model.seed)
     axes, is_first = step_axes(mesh), jax.process_index() == 0
     writer = make_writers(training.trackers, workdir, model.config) if is_first else MultiWriter()
     return TrainingRun(
@@ -173,7 +219,7 @@ def training_run(
             axis_name=axes,
         ),
         loader=_loader(experiment, "train", seed=model.seed),
-        key=train_key,
+        key=keys.train,
         num_steps=training.num_steps,
         mesh=mesh,
         n_jitted_steps=training.n_jitted_steps,
@@ -188,8 +234,8 @@ def training_run(
         about={"versions": code},
         log_every=training.log_every,
         writer=writer,
-        evaluation=_evaluation(experiment, eval_key, axes) if training.eval_every else None,
-        hooks=_hooks(experiment, workdir, mesh, sample_key, writer),
+        evaluation=_evaluation(experiment, keys.evaluation, axes) if training.eval_every else None,
+        hooks=(*hooks, *_snapshots(training, workdir, mesh)),
         max_skipped=training.max_skipped,
         max_taken_back=training.max_taken_back,
         hang_timeout=training.hang_timeout,
@@ -219,38 +265,9 @@ def _evaluation(experiment: AnyExperiment, key: Key, axis_name: AxisName) -> Eva
     )
 
 
-def _hooks(
-    experiment: AnyExperiment, workdir: Path, mesh: Mesh, key: Key, writer: MetricWriter
-) -> tuple[Hook, ...]:
-    training, hooks = experiment.training, []
-    if training.snapshot_every:
-        gather = functools.partial(gathered, mesh)
-        hooks.append(
-            snapshot_hook(
-                workdir / FOLDER, training.averages, every=training.snapshot_every, gather=gather
-            )
-        )
-    if isinstance(experiment, Experiment) and training.sample_every:
-        hooks.append(_sample_grids(experiment, workdir, mesh, key, writer))
-    return tuple(hooks)
-
-
-def _sample_grids(
-    experiment: Experiment, workdir: Path, mesh: Mesh, key: Key, writer: MetricWriter
-) -> Hook:
-    """64 samples from the same latents each time, drawn by the first process on its devices."""
-    model, data = experiment.model, experiment.source.test
-    draw = make_draw(
-        model.sde, model.score_fn_of, model.sampler, model.shape, **model.drawing.options
-    )
-
-    def draw_samples(state: TrainState, step: int) -> None:
-        params = gathered(mesh, state.ema_params)
-        if jax.process_index() != 0:
-            return
-        samples = next(generate(draw, params, key, 64, 64)).x
-        picture_of_samples(workdir / "samples", f"step_{step:07d}", samples, data, model.scaling)
-        if is_image(model.shape, model.scaling):
-            writer.write_images(step, {"samples": image_grid(model.scaling.to_unit(samples))})
-
-    return Hook(every=experiment.training.sample_every, run=draw_samples)
+def _snapshots(training: Training, workdir: Path, mesh: Mesh) -> tuple[Hook, ...]:
+    """The hook that keeps snapshots of the power averages, if there is to be one."""
+    if not training.snapshot_every:
+        return ()
+    gather, every = functools.partial(gathered, mesh), training.snapshot_every
+    return (snapshot_hook(workdir / FOLDER, training.averages, every=every, gather=gather),)

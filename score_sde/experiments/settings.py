@@ -1,26 +1,13 @@
-"""What a config describes, as objects: an experiment to train, and a trained model to draw from."""
+"""The settings of a config, as values: how to draw, how to train, and how to evaluate."""
 
-import abc
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-import optax
-from jaxtyping import Array
-
-from score_sde.data import Augmentation, DataSource, Scaling
 from score_sde.divergence import Divergence, Hutchinson
 from score_sde.likelihood.dequantization import Dequantizer, UniformDequantizer
 from score_sde.likelihood.estimators import Estimator, FlowEstimator
-from score_sde.models.base import ScoreNetwork, make_score_fn
-from score_sde.models.labels import check_labels
-from score_sde.objectives import NoiseLevels, ScoreMatching
-from score_sde.parameterization import Parameterization
-from score_sde.sampling import Sampler, Threshold
-from score_sde.sdes import SDE
-from score_sde.training import EMA, Average, LossFn, PowerEMA
-from score_sde.typing import Key, Params, Scalar, ScalarLike, ScoreFn
+from score_sde.sampling import Threshold
+from score_sde.training import EMA, Average, PowerEMA
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,160 +196,7 @@ class Evaluating:
         return self.bound or FlowEstimator(divergence=self.divergence, **options)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TrainedModel:
-    """What a model has that training has made, of whatever kind.
-
-    Attributes:
-        sde: the forward SDE.
-        params: the averaged parameters.
-        shape: the shape of one example.
-        scaling: the map between data and model space: ``to_model``, ``to_data``, and
-            ``log_det`` of densities. Score, samplers and likelihoods live in model
-            space.
-        seed: the seed of the config.
-        step: after how many training steps the parameters were saved.
-        config: the resolved config, as plain values.
-    """
-
-    sde: SDE
-    params: Params
-    shape: tuple[int, ...]
-    scaling: Scaling
-    seed: int
-    step: int
-    config: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Model(TrainedModel):
-    """A score model and everything a script needs to draw from it, besides what every
-    `TrainedModel` has.
-
-    Attributes:
-        network: the network, as pure functions of its parameters.
-        parameterization: what the network predicts.
-        sampler: the sampler of the config.
-        drawing: how many samples are asked for, and how.
-        evaluating: how likelihoods are computed.
-    """
-
-    network: ScoreNetwork
-    parameterization: Parameterization
-    sampler: Sampler
-    drawing: Drawing
-    evaluating: Evaluating
-
-    def __post_init__(self) -> None:
-        check_labels(self.sde, self.network.labels, self.parameterization, first=self.sde.t_min)
-        evaluating = self.evaluating
-        _before_end("eval.t_min", evaluating.t_min, self.sde)
-        evaluating.estimator.check_model(self.sde, self.parameterization)
-        if (
-            self.scaling.num_levels is not None
-            and evaluating.dequantizer is None
-            and evaluating.bound is None
-        ):
-            raise ValueError(
-                "eval.dequantizer none needs eval.bound: the probability flow has a density, and "
-                "no probabilities"
-            )
-
-    @property
-    def score_fn(self) -> ScoreFn:
-        """The score ``(x, t) -> grad_x log p_t(x)`` of one sample."""
-        return self.score_fn_of(self.params)
-
-    def score_fn_of(self, params: Params) -> ScoreFn:
-        """The score with other parameters, for functions that take them as an argument."""
-        return make_score_fn(self.sde, self.network, self.parameterization, params)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class AnyExperiment(abc.ABC):
-    """What a config chooses for training, of whatever kind.
-
-    Attributes:
-        model: the model with its initial parameters.
-        source: the data.
-        optimizer: an optax transformation.
-        training: how long, how often, how much.
-    """
-
-    model: TrainedModel
-    source: DataSource
-    optimizer: optax.GradientTransformation
-    training: Training
-
-    @abc.abstractmethod
-    def loss_fn(self, *, train: bool) -> LossFn:
-        """The loss of one example."""
-
-    @property
-    def frozen(self) -> Params | None:
-        """Parameters that the loss takes and training does not change, if there are any."""
-        return None
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Experiment(AnyExperiment):
-    """Everything that a config chooses, ready to train: what `AnyExperiment` has, and more.
-
-    ``objective`` is the loss, ``augmentation`` what training does to the examples
-    first.
-    """
-
-    model: Model
-    objective: ScoreMatching
-    augmentation: Augmentation = Augmentation()  # noqa: RUF009 - a frozen value
-
-    def __post_init__(self) -> None:
-        model, objective = self.model, self.objective
-        objective.check(model.sde)
-        first = objective.times.first(model.sde)
-        check_labels(
-            model.sde, model.network.labels, model.parameterization, first=first, trained=True
-        )
-
-    def loss_fn(self, *, train: bool) -> LossFn:
-        """``(params, key, u, raw example) -> (loss, loss by noise level)``.
-
-        Augmentation (in training), scaling, dequantisation, network and objective in
-        one; ``u`` decides the time where the objective is stratified.
-        """
-        model, objective = self.model, self.objective
-        augmentation = self.augmentation if train else Augmentation()
-        levels = NoiseLevels.of(model.sde, objective.times)
-
-        def loss(
-            params: Params, key: Key, u: ScalarLike, example: Array
-        ) -> tuple[Scalar, dict[str, Scalar]]:
-            data_key, network_key, objective_key, augmentation_key = jax.random.split(key, 4)
-            score_fn = make_score_fn(
-                model.sde,
-                model.network,
-                model.parameterization,
-                params,
-                key=network_key,
-                train=train,
-            )
-            x0 = model.scaling.to_model(data_key, augmentation(augmentation_key, example))
-            time_key, noise_key = jax.random.split(objective_key)
-            t, weight = objective.times(
-                u if objective.stratified else jax.random.uniform(time_key), model.sde
-            )
-            value = objective.at_time(noise_key, model.sde, score_fn, x0, t)
-            return weight * value, levels.sort(value, model.sde.log_snr(t))
-
-        return loss
-
-
 def _positive(section: str, **values: int) -> None:
     for name, value in values.items():
         if value < 1:
             raise ValueError(f"{section}.{name} must be at least 1, got {value}")
-
-
-def _before_end(name: str, t_min: float, sde: SDE) -> None:
-    if not t_min < sde.t_max:
-        raise ValueError(f"{name}={t_min} must be less than sde.t_max={sde.t_max}")

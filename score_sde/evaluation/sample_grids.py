@@ -1,0 +1,46 @@
+"""Pictures of samples while a model trains."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from score_sde.evaluation.generation import generate, make_draw
+from score_sde.evaluation.plots.images import image_grid
+from score_sde.evaluation.plots.samples import is_image, picture_of_samples
+from score_sde.experiments.base import AnyExperiment
+from score_sde.experiments.score_model import Experiment
+from score_sde.experiments.train import run_keys
+from score_sde.training import Hook, TrainState, device_mesh
+from score_sde.training.mesh import gathered
+
+
+def sample_grids(experiment: AnyExperiment, workdir: str | Path) -> tuple[Hook, ...]:
+    """The hook that ``training.sample_every`` asks for; none where it is 0, or where
+    what is trained draws no samples.
+
+    It draws 64 samples from the same latents each time, by the first process on its
+    devices, and writes them to ``samples/`` in the folder of the run. Grids of images
+    go to the trackers too.
+    """
+    if not isinstance(experiment, Experiment) or not experiment.training.sample_every:
+        return ()
+    model, training, data = experiment.model, experiment.training, experiment.source.test
+    key, folder = run_keys(model.seed).samples, Path(workdir) / "samples"
+    draw = make_draw(
+        model.sde, model.score_fn_of, model.sampler, model.shape, **model.drawing.options
+    )
+
+    def draw_samples(state: TrainState, step: int) -> Mapping[str, Array | np.ndarray] | None:
+        params = gathered(device_mesh(fsdp=training.fsdp), state.ema_params)
+        if jax.process_index() != 0:
+            return None
+        samples = next(generate(draw, params, key, 64, 64)).x
+        picture_of_samples(folder, f"step_{step:07d}", samples, data, model.scaling)
+        if not is_image(model.shape, model.scaling):
+            return None
+        return {"samples": image_grid(model.scaling.to_unit(samples))}
+
+    return (Hook(every=training.sample_every, run=draw_samples),)

@@ -1,0 +1,68 @@
+"""The folder of a training run: what it holds, and whether a new run may begin in it."""
+
+from pathlib import Path
+
+from score_sde.experiments.sections import SECTIONS_OF
+from score_sde.runtime.bounded_reading import read_json
+from score_sde.runtime.unreadable import opening
+
+RUN_FILES = (
+    *(
+        "config.json",
+        "metrics.jsonl",
+        "report.json",
+        "trackers.json",
+        "run.lock",
+        "run.lock.json",
+        "hang_*.txt",
+    ),
+    *("checkpoints", "snapshots", "samples", "tensorboard"),
+)
+"""What a training run writes in its folder."""
+
+
+def check_run_folder(workdir: Path, *, overwrite: bool) -> None:
+    """Raise ``FileExistsError`` where a new run would overwrite files that no run has written."""
+    if overwrite or not workdir.is_dir() or is_run(workdir):
+        return
+    for path in sorted(found for name in RUN_FILES for found in workdir.glob(name)):
+        if not is_empty(path) and not (
+            path.name == "run.lock.json" and _keys_of(path) == {"process", "host"}
+        ):
+            raise FileExistsError(
+                f"{path} is there, and {workdir} is not the folder of a run: choose another "
+                "--workdir, or write over "
+                f"it by --overwrite"
+            )
+
+
+def is_run(workdir: Path) -> bool:
+    """Whether a folder belongs to a training run: it has a config or a checkpoint of
+    this program.
+    """
+    if _keys_of(workdir / "config.json") >= set.intersection(*map(set, SECTIONS_OF.values())):
+        return True
+    return any(workdir.glob("checkpoints/*/seal/metadata")) or any(
+        workdir.glob("checkpoints/*/config/metadata")
+    )
+
+
+def is_empty(path: Path) -> bool:
+    """Whether a file or folder is missing or empty."""
+    if path.is_dir():
+        return not any(path.iterdir())
+    return not path.exists() or not path.stat().st_size
+
+
+def json_in(path: Path) -> object:
+    """What a file of JSON holds; None where there is no such file."""
+    try:
+        with opening("the file", path):  # what cannot be read may be ours
+            return read_json(path)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
+        return None
+
+
+def _keys_of(path: Path) -> set[str]:
+    found = json_in(path)
+    return set(found) if isinstance(found, dict) else set()
