@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from matplotlib.patches import Rectangle
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "score_sde"
@@ -84,7 +85,7 @@ def main() -> None:
         color = MATHEMATICS if y <= FLOORS["likelihood"] else AROUND
         color = OTHER if name in (*ASIDE, "cli") else color
         corner = (x - width / 2, y - HEIGHT / 2)
-        axes.add_patch(plt.Rectangle(corner, width, HEIGHT, fc=color, ec="0.3", zorder=2))
+        axes.add_patch(Rectangle(corner, width, HEIGHT, fc=color, ec="0.3", zorder=2))
         axes.text(x, y + 0.1, name, ha="center", va="center", fontsize=9, weight="bold")
         axes.text(x, y - 0.16, f"{lines[name]:,} lines", ha="center", va="center", fontsize=7)
     axes.set_xlim(-4.3, 5.0)

@@ -1,8 +1,7 @@
 """NCSN++ under the sub-VP SDE on CIFAR-10. No published number.
 
-score-sde train --config=configs/subvp/cifar10_ncsnpp_continuous.py
-    --workdir=runs/subvp_cifar10_ncsnpp_continuous
-"""
+score-sde train --config=configs/subvp/cifar10_ncsnpp_continuous.py --workdir=runs/subvp_cifar10_ncsnpp_continuous
+"""  # noqa: E501
 
 from ml_collections import ConfigDict
 

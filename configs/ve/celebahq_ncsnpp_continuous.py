@@ -1,8 +1,7 @@
 """NCSN++ under the VE SDE on CelebA-HQ 1024 x 1024, 8 images a step. Published: samples, no FID.
 
-score-sde train --config=configs/ve/celebahq_ncsnpp_continuous.py
-    --workdir=runs/ve_celebahq_ncsnpp_continuous
-"""
+score-sde train --config=configs/ve/celebahq_ncsnpp_continuous.py --workdir=runs/ve_celebahq_ncsnpp_continuous
+"""  # noqa: E501
 
 from ml_collections import ConfigDict
 

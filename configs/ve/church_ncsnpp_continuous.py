@@ -1,8 +1,7 @@
 """NCSN++ under the VE SDE on LSUN church 256 x 256. Published: samples, no FID.
 
-score-sde train --config=configs/ve/church_ncsnpp_continuous.py
-    --workdir=runs/ve_church_ncsnpp_continuous
-"""
+score-sde train --config=configs/ve/church_ncsnpp_continuous.py --workdir=runs/ve_church_ncsnpp_continuous
+"""  # noqa: E501
 
 from ml_collections import ConfigDict
 

@@ -1,8 +1,7 @@
 """NCSN++ under the VE SDE on CIFAR-10. Published: FID 2.38, IS 9.83 (2,000 evaluations).
 
-score-sde train --config=configs/ve/cifar10_ncsnpp_continuous.py
-    --workdir=runs/ve_cifar10_ncsnpp_continuous
-"""
+score-sde train --config=configs/ve/cifar10_ncsnpp_continuous.py --workdir=runs/ve_cifar10_ncsnpp_continuous
+"""  # noqa: E501
 
 from ml_collections import ConfigDict
 

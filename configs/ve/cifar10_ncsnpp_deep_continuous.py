@@ -1,8 +1,7 @@
 """NCSN++ deep under the VE SDE on CIFAR-10. Published: FID 2.20, IS 9.89 (2,000 evaluations).
 
-score-sde train --config=configs/ve/cifar10_ncsnpp_deep_continuous.py
-    --workdir=runs/ve_cifar10_ncsnpp_deep_continuous
-"""
+score-sde train --config=configs/ve/cifar10_ncsnpp_deep_continuous.py --workdir=runs/ve_cifar10_ncsnpp_deep_continuous
+"""  # noqa: E501
 
 from ml_collections import ConfigDict
 

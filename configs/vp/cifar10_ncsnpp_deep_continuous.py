@@ -1,8 +1,7 @@
 """NCSN++ deep under the VP SDE on CIFAR-10. No published number.
 
-score-sde train --config=configs/vp/cifar10_ncsnpp_deep_continuous.py
-    --workdir=runs/vp_cifar10_ncsnpp_deep_continuous
-"""
+score-sde train --config=configs/vp/cifar10_ncsnpp_deep_continuous.py --workdir=runs/vp_cifar10_ncsnpp_deep_continuous
+"""  # noqa: E501
 
 from ml_collections import ConfigDict
 

@@ -1,8 +1,7 @@
 """DDPM on CIFAR-10, the network not told the noise level. No published number.
 
-score-sde train --config=configs/vp/ddpm/cifar10_unconditional.py
-    --workdir=runs/vp_ddpm_cifar10_unconditional
-"""
+score-sde train --config=configs/vp/ddpm/cifar10_unconditional.py --workdir=runs/vp_ddpm_cifar10_unconditional
+"""  # noqa: E501
 
 from ml_collections import ConfigDict
 
