@@ -13,7 +13,6 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from score_sde import training as loop
 from score_sde.data import BatchLoader, make_loader, statistics
 from score_sde.experiments.base import AnyExperiment
 from score_sde.experiments.classifier import ClassifierExperiment
@@ -44,6 +43,7 @@ from score_sde.training import (
     make_writers,
     snapshot_hook,
 )
+from score_sde.training import train as train_run
 from score_sde.training.checkpoints.seal import fingerprints
 from score_sde.training.mesh import gathered, step_axes
 from score_sde.training.snapshots import FOLDER
@@ -87,7 +87,7 @@ def train(
         FloatingPointError: where gradients are not finite any more.
     """
     with prepared(experiment, workdir, hooks, overwrite=overwrite, warn=warn) as run:
-        return loop.train(run, stop=stop)
+        return train_run(run, stop=stop)
 
 
 @contextmanager

@@ -3,7 +3,6 @@ as they are.
 """
 
 import errno
-import json
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from score_sde.evaluation.plots.figure import save_figure
 from score_sde.evaluation.plots.images import save_gif, save_png
 from score_sde.evaluation.sample_files import write_npz, write_pngs
 from score_sde.experiments.loading import load
-from score_sde.experiments.workdir import RUN_FILES, check_run_folder, is_run
+from score_sde.experiments.workdir import check_run_folder
 from score_sde.export.model import export_model
 from score_sde.runtime.atomic_files import MARK, is_marked, write_arrays
 from score_sde.runtime.unreadable import UnreadableError
@@ -35,25 +34,6 @@ def listing(folder):
 @pytest.fixture(scope="module")
 def toy_file(tmp_path_factory):
     return tiny.config_file(tiny.TOY, tmp_path_factory.mktemp("toy"))
-
-
-@pytest.mark.parametrize("name", [*RUN_FILES[:5], "hang_0.txt", *RUN_FILES[-4:], "run.lock.json"])
-def test_a_new_run_takes_no_file_for_its_own(name, tmp_path):
-    workdir = tmp_path / "run"
-    check_run_folder(workdir, overwrite=False)
-    path = workdir / name
-    path = path / "x" if name in RUN_FILES[-4:] else path
-    path.parent.mkdir(parents=True)
-    path.touch()
-    if path.parent == workdir:
-        check_run_folder(workdir, overwrite=False)  # nothing is lost with what is empty
-    path.write_text('{"name": "of another program"}')
-    (workdir / "notes.txt").write_text("mine")
-    with pytest.raises(
-        FileExistsError, match=rf"/{name} is there, and .*run is not the folder of a run: choose"
-    ):
-        check_run_folder(workdir, overwrite=False)
-    check_run_folder(workdir, overwrite=True)
 
 
 def test_a_file_that_cannot_be_read_is_not_called_that_of_another_program(tmp_path, monkeypatch):
@@ -79,26 +59,6 @@ def test_training_leaves_files_of_others_alone(tmp_path, toy_file, refused):
     line = refused("train", f"--config={toy_file}", f"--workdir={tmp_path}")
     assert f"{tmp_path}/config.json is there, and {tmp_path} is not the folder of a run" in line
     assert "--overwrite" in line and listing(tmp_path) == before
-
-
-def test_the_folder_of_a_run_is_known_by_its_config_or_its_checkpoints(tmp_path):
-    workdir = tiny.copy_of(tiny.toy_run(), tmp_path)
-    assert is_run(workdir)
-    (workdir / "config.json").write_text('{"model_type": "bert"}')
-    assert is_run(workdir)
-    check_run_folder(workdir, overwrite=False)
-    early = tmp_path / "early"  # killed before its first checkpoint
-    early.mkdir()
-    (early / "run.lock").touch()
-    (early / "run.lock.json").write_text(json.dumps({"process": 1, "host": "x"}))
-    check_run_folder(early, overwrite=False)  # and before it has written anything
-    (early / "config.json").write_bytes((tiny.toy_run() / "config.json").read_bytes())
-    (early / "metrics.jsonl").write_text('{"step": 1, "loss": 0.1}\n')
-    assert is_run(early)
-    check_run_folder(early, overwrite=False)
-    for folder in ("checkpoints/100", "checkpoints/seal"):  # of another program
-        (tmp_path / "other" / folder).mkdir(parents=True)
-    assert not is_run(tmp_path / "other") and not is_run(tmp_path / "none")
 
 
 @pytest.mark.slow
