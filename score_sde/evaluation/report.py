@@ -56,4 +56,6 @@ def _rows(file: Path) -> dict[str, str] | None:
 
 def show(title: str, rows: Mapping[str, str]) -> None:
     """Print rows as a table of two columns."""
-    max(map(len, rows), default=0)
+    width = max(map(len, rows), default=0)
+    table = "\n".join([title, *(f"  {name:<{width}}  {value}" for name, value in rows.items())])
+    print(table)  # noqa: T201 - for the commands, which show it
