@@ -8,11 +8,11 @@ import jax
 
 from score_sde.cli.flags import MAX_SEED, Refusal, refusals
 from score_sde.cli.generation_run import draw_missing, pieces_of
-from score_sde.cli.sample_results import publish, results
 from score_sde.cli.workdir import check_places, load_examples, load_model, workdir_flags
 from score_sde.data import DataSource
 from score_sde.evaluation import report
 from score_sde.evaluation.plots.samples import is_image
+from score_sde.evaluation.samples import publish, results
 from score_sde.experiments.experiment import Model
 from score_sde.runtime.processes import meet
 

@@ -13,7 +13,8 @@ import tiny
 from launched import ROOT, finished, started
 from PIL import Image
 
-from score_sde.cli import generation_run, main, sample_results
+from score_sde.cli import generation_run, main
+from score_sde.evaluation import samples as sample_results
 from score_sde.experiments.loading import load
 
 TWENTY = ("--num_samples=20", "--batch=8")
