@@ -1,5 +1,5 @@
-"""What ``score-sde sample`` leaves behind: the samples in one place, their pictures and
-distances.
+"""Many samples of a trained model: drawn in pieces, each process its share; published
+in one place; shown in pictures and compared with held-out data.
 """
 
 import dataclasses
@@ -9,15 +9,28 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Array
 
 from score_sde.data import DataSource, Scaling
-from score_sde.evaluation import sample_distances
-from score_sde.evaluation.generation import generate, make_draw
-from score_sde.evaluation.pieces import Pieces
+from score_sde.evaluation import shared_work
+from score_sde.evaluation.distance import sample_distances
+from score_sde.evaluation.generation import draw_batch, draw_range, generate, make_draw
+from score_sde.evaluation.pieces import Piece, Pieces
 from score_sde.evaluation.plots.samples import is_image, picture_of_samples, pictures_of_path
 from score_sde.evaluation.sample_files import write_npz, write_pngs
+from score_sde.evaluation.shared_work import Remaining
 from score_sde.experiments.experiment import Model
+from score_sde.runtime.progress import Progress
 from score_sde.typing import Key
+
+NOT_THE_NUMBERS = ("num_samples", "batch_size")
+"""The keys of the section ``sampling`` on which no sample depends."""
+
+TARGETS = {"npz": "samples.npz", "png": "samples"}
+"""The names of the file or folder of all samples, by format."""
+
+PICTURES = ("samples.png", "denoising.png", "denoising.gif")
+"""The pictures that lie beside the samples."""
 
 FRAMES = 49
 
@@ -25,12 +38,55 @@ HEAD = 10_000
 """How many of the samples are kept in memory, for pictures and distances."""
 
 
+def pieces_of(model: Model, key: Key, folder: Path) -> Pieces:
+    """The pieces of the request: all that sample ``i`` depends on is the model, its
+    sampler and the key.
+    """
+    sampling = {
+        name: value
+        for name, value in model.config["sampling"].items()
+        if name not in NOT_THE_NUMBERS
+    }
+    return shared_work.pieces_of(model, key, folder, sampling=sampling)
+
+
+def draw_missing(model: Model, left: Remaining, key: Key) -> None:
+    """Draw what no piece holds, each process its share on its own devices.
+
+    A piece holds ``samples``, as levels or points, and the evaluations ``nfe`` that
+    each has cost.
+
+    Raises:
+        FloatingPointError: where some samples are not finite; the finite pieces stay.
+        FileNotFoundError: where another process has not done its share.
+    """
+    reports = _Reports()
+    parts = model.sde, model.score_fn_of, model.sampler, model.shape
+    draw = make_draw(*parts, progress=reports, **model.drawing.options)
+
+    def compute(indices: range, size: int, bar: Progress) -> Piece:
+        reports.begin(bar, len(indices))
+        batch = draw_range(draw, model.params, key, indices, size)
+        reports.end()
+        if not np.isfinite(batch.x).all():
+            raise FloatingPointError(
+                "some samples are not finite: more steps (num_steps, max_steps) or a longer "
+                "training"
+            )
+        return {"samples": np.asarray(model.scaling.to_data(batch.x)), "nfe": np.asarray(batch.nfe)}
+
+    shared_work.finish(
+        shared_work.Work("sample", "samples", model.drawing.batch_size), left, compute
+    )
+
+
 class Published(NamedTuple):
-    """Where all samples are; the first ``HEAD`` of them, in data units; and the mean
-    number of evaluations.
+    """Where all samples are, and how many; the first ``HEAD`` of them, in data units;
+    and the mean number of evaluations.
     """
 
     path: Path
+    num_samples: int
     head: np.ndarray
     nfe: int
 
@@ -53,22 +109,18 @@ def publish(model: Model, pieces: Pieces, num_samples: int, path: Path) -> Publi
             write_npz(draft, levels(), num_samples)
         else:
             write_pngs(draft, levels(), model.scaling.num_levels or 256)
-    return Published(path, np.concatenate(head), round(float(np.mean(np.concatenate(nfe)))))
+    mean = round(float(np.mean(np.concatenate(nfe))))
+    return Published(path, num_samples, np.concatenate(head), mean)
 
 
 def results(
-    model: Model,
-    found: Published,
-    key: Key,
-    num_samples: int,
-    source: DataSource | None,
-    missing: str,
+    model: Model, found: Published, key: Key, source: DataSource | None, missing: str
 ) -> dict[str, str]:
-    """The rows of the report, and their pictures."""
+    """The rows of the report, and their pictures; ``missing``: why there is no source of data."""
     folder = found.path.parent
     rows = {
-        "samples": f"{num_samples} of {type(model.sampler).__name__}, {found.nfe} evaluations "
-        f"each, {found.path}"
+        "samples": f"{found.num_samples} of {type(model.sampler).__name__}, {found.nfe} "
+        f"evaluations each, {found.path}"
     }
     data = None if source is None else source.test
     samples = shown(model, key, found.head)
@@ -133,3 +185,32 @@ def distances(key: Key, levels: np.ndarray, source: DataSource, scaling: Scaling
         f"each{unit}"
         for name, value in found.items()
     }
+
+
+def draw_data(model: Model, keys: Array) -> Array:
+    """A batch of samples in data units, one of each key."""
+    parts = model.sde, model.score_fn, model.sampler, model.shape
+    return model.scaling.to_data(draw_batch(keys, *parts, **model.drawing.options).x)
+
+
+class _Reports:
+    """Shows on a bar how far a batch is: never back, in whatever order the reports come."""
+
+    def __init__(self) -> None:
+        self._bar: Progress | None = None
+        self._done, self._size, self._part = 0, 0, 0.0
+
+    def begin(self, bar: Progress, size: int) -> None:
+        """A batch of a size begins."""
+        self._bar, self._done, self._size, self._part = bar, bar.done, size, 0.0
+
+    def __call__(self, part: float) -> None:
+        if self._bar is not None and part > self._part:
+            self._part = part
+            self._bar.update(self._done + int(part * self._size), batch=f"{part:.0%}")
+
+    def end(self) -> None:
+        """The batch is done, and its last report has come."""
+        jax.effects_barrier()
+        if self._bar is not None:
+            self._bar.update(self._done + self._size, batch="100%")
