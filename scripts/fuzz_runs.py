@@ -395,9 +395,9 @@ def _fonts() -> None:
 
 
 def _plot_losses(folder: Path) -> object:
-    from score_sde.cli.plot import _plot_losses
+    from score_sde.evaluation.plots.overview import draw_losses
 
-    return _plot_losses(folder, folder / "metrics.jsonl")
+    return draw_losses(folder, folder / "metrics.jsonl")
 
 
 # --- further folders ---

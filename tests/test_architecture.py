@@ -170,6 +170,25 @@ def test_modules_and_functions_are_short():
             assert length <= 110, f"{path.relative_to(ROOT)}: {function.name} has {length} lines"
 
 
+LONG_COMMANDS = {
+    "launch.py": "two commands, local and slurm, with their flags",
+    "main.py": "no command: it chooses the command, and turns errors into exit codes",
+}
+
+
+def test_commands_are_flags_messages_and_exit_codes():
+    """What they set going is elsewhere, where it can be called without them."""
+    commands = [
+        path
+        for path in (ROOT / "cli").glob("*.py")
+        if "main" in {function.name for function in functions(path)}
+    ]
+    assert len(commands) >= 12
+    for path in commands:
+        if path.name not in LONG_COMMANDS:
+            assert path.read_text().count("\n") <= 80, path.name
+
+
 def test_everything_is_annotated():
     bare = []
     for path in MODULES:

@@ -6,15 +6,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from score_sde.cli.encoding_run import decoded, encoded, output_folder
-from score_sde.cli.flags import MAX_SEED
+from score_sde.cli.flags import MAX_SEED, refusals
 from score_sde.cli.workdir import check_places, check_split, load_model, load_split, workdir_flags
 from score_sde.evaluation import report
-from score_sde.evaluation.encoding import Encoded
-from score_sde.evaluation.plots.latents import picture_of_latents
-from score_sde.experiments.score_model import Model
+from score_sde.evaluation.encoding import decoded, encoded, results
 from score_sde.runtime.atomic_files import write_arrays
-from score_sde.sampling.latents import mean_square
 
 
 def main(argv: Sequence[str]) -> int:
@@ -34,7 +30,9 @@ def main(argv: Sequence[str]) -> int:
     check_split(values.split)
     model, workdir = load_model(values)
     examples = np.asarray(load_split(model, values)[: model.evaluating.max_examples])
-    folder = output_folder(values.output, workdir / "latents")
+    folder = Path(values.output or workdir / "latents").expanduser()
+    with refusals():
+        report.make_folder(folder)
     check_places(values, workdir, [folder / "latents.npz", folder / "latents.png"])
     found = encoded(model, jax.random.key(values.seed), examples, np.arange(len(examples)))
     path = folder / "latents.npz"
@@ -44,29 +42,3 @@ def main(argv: Sequence[str]) -> int:
     report.record(workdir, rows)
     report.show(f"latents of {workdir}, step {model.step}", rows)
     return 0
-
-
-def results(
-    model: Model, found: Encoded, reconstruction: np.ndarray, folder: Path
-) -> dict[str, str]:
-    """How near the latents are to the prior, and the reconstructions to the examples;
-    and a picture of all.
-    """
-    squares = np.asarray(jax.vmap(lambda latent: mean_square(model.sde, latent))(found.latent))
-    error = np.sqrt(np.mean(np.square(reconstruction - np.asarray(found.x)), dtype=np.float64))
-    size, unit = error, "in the units of the data"
-    if model.scaling.num_levels is not None:
-        size, unit = error / model.scaling.bin_width, "levels"
-    elif model.scaling.standardized:
-        unit = "standard deviations of the data"
-    spread = squares.std(ddof=1) / np.sqrt(len(squares)) if len(squares) > 1 else np.nan
-    rows = {
-        "mean square of the latents": f"{squares.mean():.4f} ± {spread:.4f} (the prior's is 1)",
-        "reconstruction error": f"{size:.2g} {unit}, root mean square",
-    }
-    path, units = (
-        folder / "latents.png",
-        {"scaling": model.scaling, "prior_std": model.sde.prior_std()},
-    )
-    picture = picture_of_latents(path, found, reconstruction, **units)
-    return rows | ({} if picture is None else {"picture of latents": str(picture)})

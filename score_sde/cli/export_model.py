@@ -5,16 +5,15 @@ this package to be read.
 import os
 import subprocess
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from jaxtyping import Array
 
 from score_sde.cli.flags import Refusal, refusals
 from score_sde.cli.own_code import command_line
 from score_sde.cli.workdir import load_model, workdir_flags
 from score_sde.evaluation import report
-from score_sde.evaluation.generation import draw_batch
+from score_sde.evaluation.samples import draw_data
 from score_sde.experiments.score_model import Model
 from score_sde.export.model import CARD, WEIGHTS, check_free, export_model
 from score_sde.export.stablehlo import NO_CALLBACKS, can_export, export_sampler
@@ -24,9 +23,8 @@ def main(argv: Sequence[str]) -> int:
     """Write the averaged parameters and the resolved config, or the sampler as one program."""
     description = (
         "Write a trained model as safetensors and JSON (--output), to be loaded without its run; "
-        "or its sampler,\n"
-        "parameters included, as one file of StableHLO (--sampler), to be run where there is jax "
-        "and nothing else."
+        "or its sampler,\nparameters included, as one file of StableHLO (--sampler), to be run "
+        "where there is jax and nothing else."
     )
     flags = workdir_flags("export", description)
     flags.string("output", None, "new folder for the model (default: none)")
@@ -76,11 +74,7 @@ def _export_model(folder: Path, model: Model) -> dict[str, str]:
 
 
 def _export_sampler(path: Path, model: Model) -> dict[str, str]:
-    def draw(keys: Array) -> Array:
-        parts = model.sde, model.score_fn, model.sampler, model.shape
-        return model.scaling.to_data(draw_batch(keys, *parts, **model.drawing.options).x)
-
-    export_sampler(path, draw)
+    export_sampler(path, partial(draw_data, model))
     return {
         "sampler": f"{type(model.sampler).__name__}, {path.stat().st_size / 1e6:.1f} MB, {path}"
     }

@@ -8,10 +8,9 @@ from ml_collections import ConfigDict
 from score_sde.cli.config_file import read_config
 from score_sde.cli.flags import Flags, Refusal, config_help, refusals, require, take, value_of
 from score_sde.cli.reference_config import read_reference_config
-from score_sde.configs.paper import PARAMETERS
 from score_sde.evaluation import report
-from score_sde.experiments.loading import load, saved_config
-from score_sde.experiments.score_model import Model
+from score_sde.experiments.loading import saved_config
+from score_sde.experiments.published import load_published, nearest_config
 from score_sde.export.model import check_free, export_model
 from score_sde.interop.diffusers_folder import is_diffusers
 from score_sde.interop.foreign import count_parameters
@@ -45,8 +44,8 @@ def main(argv: Sequence[str]) -> int:
     with refusals():
         check_free(workdir)
         if "config" not in values:
-            raise Refusal(f"--config is missing{_nearest(count_parameters(checkpoint))}")
-        model = _load(checkpoint, values.config)
+            raise Refusal(f"--config is missing{nearest_config(count_parameters(checkpoint))}")
+        model = load_published(checkpoint, values.config)
         export_model(workdir, model.params, model.config, step=model.step)
     rows = {"imported": f"{checkpoint}, step {model.step}"}
     report.record(workdir, rows)
@@ -70,29 +69,3 @@ def _config(argv: Sequence[str]) -> tuple[ConfigDict | None, list[str]]:
     if checkpoint is None or not is_diffusers(folder := Path(checkpoint).expanduser()):
         return None, rest
     return saved_config(folder), rest
-
-
-def _load(checkpoint: Path, config: ConfigDict) -> Model:
-    """The model; where the checkpoint does not fit, the error says which published config might."""
-    try:
-        return load(checkpoint, config=config)
-    except ValueError as error:
-        if checkpoint.is_dir():
-            raise
-        try:
-            count = count_parameters(checkpoint)
-        except ValueError:
-            raise error from None
-        raise ValueError(f"{error}{_nearest(count)}") from error
-
-
-def _nearest(count: int) -> str:
-    """The published configs whose networks have this many parameters, or the nearest one."""
-    same = [name for name, parameters in PARAMETERS.items() if parameters == count]
-    if same:
-        return f"; the file's {count:,} parameters are those of {', '.join(same)}"
-    name = min(PARAMETERS, key=lambda name: abs(PARAMETERS[name] - count))
-    return (
-        f"; the file has {count:,} parameters, the nearest published config {name} has "
-        f"{PARAMETERS[name]:,}"
-    )

@@ -1,29 +1,26 @@
 """``score-sde interpolate``: from one held-out example to another, through the latent space."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from score_sde.cli.encoding_run import encoded, output_folder
-from score_sde.cli.flags import MAX_SEED, Refusal
-from score_sde.cli.interpolation_results import results, ways_of
+from score_sde.cli.flags import MAX_SEED, Refusal, refusals
 from score_sde.cli.workdir import check_places, check_split, load_model, load_split, workdir_flags
 from score_sde.evaluation import report
+from score_sde.evaluation.interpolation import results, ways_of
 
 PAIRS = 8
 
 
 def main(argv: Sequence[str]) -> int:
-    """Encode pairs of examples, go from latent to latent on the sphere, decode, and
-    draw the ways.
-    """
+    """Encode pairs of examples, go on the sphere between their latents, decode, draw the ways."""
     description = (
         "Interpolate between held-out examples: encode both by the probability-flow ODE, go from "
-        "latent to latent by\n"
-        "spherical interpolation, and decode. Either the first pairs of the data (0 and 1, 2 and "
-        "3, …), or one pair."
+        "latent to latent by\nspherical interpolation, and decode. Either the first pairs of the "
+        "data (0 and 1, 2 and 3, …), or one pair."
     )
     flags = workdir_flags("interpolate", description)
     flags.string("split", "test", "test (held out) or train")
@@ -51,17 +48,14 @@ def main(argv: Sequence[str]) -> int:
     model, workdir = load_model(values)
     examples = load_split(model, values)
     pairs = pairs_of(values, len(examples))
-    folder = output_folder(values.output, workdir / "interpolation")
+    folder = Path(values.output or workdir / "interpolation").expanduser()
+    with refusals():
+        report.make_folder(folder)
     check_places(values, workdir, [folder / "interpolation.npz", folder / "interpolation.png"])
-    found = encoded(
-        model, jax.random.key(values.seed), np.asarray(examples[pairs.ravel()]), pairs.ravel()
-    )
-    ways = ways_of(model, found, pairs, num_steps=values.num_steps, temperature=values.temperature)
+    options = {"num_steps": values.num_steps, "temperature": values.temperature}
+    ways = ways_of(model, jax.random.key(values.seed), examples, pairs, **options)
     rows = results(model, ways, examples, folder)
-    rows = {
-        f"interpolation, {values.split}": f"{ways.summary}, temperature {values.temperature:g}",
-        **rows,
-    }
+    rows = {f"interpolation, {values.split}": ways.summary, **rows}
     report.record(workdir, rows)
     report.show(f"interpolation of {workdir}, step {model.step}", rows)
     return 0
@@ -69,23 +63,18 @@ def main(argv: Sequence[str]) -> int:
 
 def pairs_of(values: Any, num_examples: int) -> np.ndarray:
     """The indices ``[pairs, 2]`` of the examples that the flags ask for, checked to be there."""
+    there = f"{values.split} has {num_examples}"
     if values.first is None and values.second is None:
         num_pairs = values.num_pairs or max(1, min(PAIRS, num_examples // 2))
         if 2 * num_pairs > num_examples:
-            raise Refusal(
-                f"--num_pairs={num_pairs} needs {2 * num_pairs} examples, {values.split} has "
-                f"{num_examples}"
-            )
+            raise Refusal(f"--num_pairs={num_pairs} needs {2 * num_pairs} examples, {there}")
         return np.arange(2 * num_pairs).reshape(num_pairs, 2)
     if values.num_pairs is not None:
         raise Refusal("--num_pairs and --first, --second exclude each other")
     chosen = {"first": values.first or 0, "second": 1 if values.second is None else values.second}
     for name, index in chosen.items():
         if index >= num_examples:
-            raise Refusal(
-                f"--{name}={index} is too large: {values.split} has {num_examples} examples, "
-                "counted from 0"
-            )
+            raise Refusal(f"--{name}={index} is too large: {there} examples, counted from 0")
     if chosen["first"] == chosen["second"]:
         raise Refusal(f"--first and --second must be two examples, got {chosen['first']} twice")
     return np.array([list(chosen.values())])

@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 
 import jax
-import numpy as np
 
-from score_sde.cli.flags import MAX_SEED
-from score_sde.cli.likelihood_run import evaluate_missing, pieces_of, with_dequantizer
+from score_sde.cli.flags import MAX_SEED, refusals
+from score_sde.cli.own_code import trust_of
 from score_sde.cli.workdir import check_places, check_split, load_model, load_split, workdir_flags
 from score_sde.data.examples import first
-from score_sde.evaluation import report
-from score_sde.evaluation.likelihoods import Likelihoods
-from score_sde.runtime.atomic_files import write_arrays
+from score_sde.evaluation import likelihoods, report
+from score_sde.evaluation.shared_work import remaining
 from score_sde.runtime.processes import meet
 
 
@@ -41,20 +39,20 @@ def main(argv: Sequence[str]) -> int:
     model, workdir = load_model(values)
     path = workdir / f"likelihood_{values.split}.npz"
     check_places(values, workdir, [path])
-    model = with_dequantizer(model, values.dequantizer, values)
+    if values.dequantizer is not None:
+        with refusals():
+            allowed = trust_of(values).patterns
+            model = likelihoods.with_dequantizer(model, values.dequantizer, allow=allowed)
     key, examples = jax.random.key(values.seed), load_split(model, values)
     total = min(len(examples), model.evaluating.max_examples or len(examples))
-    pieces = pieces_of(model, key, workdir, values.split, examples)
-    evaluate_missing(model, pieces, key, first(examples, total))
+    pieces = likelihoods.pieces_of(model, key, workdir, values.split, examples)
+    with refusals():
+        left = remaining(pieces, total)
+    likelihoods.evaluate_missing(model, left, key, first(examples, total))
     try:
         if jax.process_index() == 0:
-            found = Likelihoods.concatenated(pieces.read(total))
-            write_arrays(path, **found._asdict())
-            num_points = (
-                None if model.scaling.num_levels is None else model.evaluating.num_dequantizations
-            )
             rows = {
-                f"likelihood, {values.split}": summary(found, num_points),
+                f"likelihood, {values.split}": likelihoods.publish(model, pieces, total, path),
                 "likelihoods": str(path),
             }
             report.record(workdir, rows)
@@ -64,30 +62,3 @@ def main(argv: Sequence[str]) -> int:
     finally:
         meet("the results are written")
     return 0
-
-
-def summary(found: Likelihoods, num_points: int | None) -> str:
-    """Mean and standard error over the examples, their cost, and what tolerance and
-    noise have moved the mean by.
-
-    ``num_points``: those in the bins of an example, or None for continuous data.
-    """
-    discrete = num_points is not None
-    values, unit = (found.bits_per_dim, "bits/dim") if discrete else (found.log_prob, "nats")
-    error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-    text = f"{np.mean(values):.4f} ± {error:.4f} {unit} over {len(values)} examples, "
-    text += f"{np.mean(found.nfe):.0f} evaluations"
-    scale = np.abs(np.mean(values) / np.mean(found.log_prob))
-    if np.isfinite(found.solver_error).all():
-        text += f", moved by {scale * np.mean(found.solver_error):.2g} by the tolerance"
-    # The weighted mean of n points has at least an n-th of the variance of one, which
-    # lifts a logarithm by half of it.
-    lift = scale * 0.5 * (num_points or 1) * np.mean(np.square(found.std_error))
-    if discrete and num_points > 1 and lift != 0.0:
-        amount = (
-            f"up to {lift:.2g}"
-            if np.isfinite(lift)
-            else "an unknown amount (of a single probe no error is known)"
-        )
-        text += f", no bound, for the noise of the points makes it better by {amount}"
-    return text

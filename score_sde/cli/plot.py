@@ -4,36 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 from score_sde.cli.flags import Flags, Refusal, config_help, named_config, refusals
 from score_sde.cli.own_code import ALLOW_CODE, look_in_current_folder, patterns_of
 from score_sde.cli.own_files import OVERWRITE, check_results
 from score_sde.cli.workdir import EXAMPLE, check_places, existing_workdir
-from score_sde.evaluation import (
-    plot_loss,
-    plot_loss_by_level,
-    plot_sde,
-    plot_sdes,
-    read_metrics,
-    report,
-)
+from score_sde.evaluation import report
+from score_sde.evaluation.plots.overview import PICTURES, draw_every_sde, draw_losses, draw_sde
 from score_sde.experiments.builders import build_sde
 from score_sde.experiments.code_names import check_code
 from score_sde.experiments.loading import saved_config
-from score_sde.experiments.tables import SDES
 from score_sde.export.model import is_exported
-from score_sde.objectives.noise_levels import log_snr_of
 from score_sde.runtime.trust import ALL, NOTHING, Trust
-from score_sde.sdes import SDE, BrownianMotion
-from score_sde.sdes.mixture import Mixture
-
-PICTURES = ("sde.png", "loss.png", "loss_by_level.png")
-"""Those of a workdir."""
-
-DATA = Mixture(means=((-1.5,), (0.3,), (1.5,)), std=0.15, weights=(0.4, 0.2, 0.4))
-"""The one-dimensional data of the trajectories."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -67,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
         report.make_folder(folder)
         path = folder / ("sdes.png" if named is None else "sde.png")
         check_results([path], own=False, overwrite=values.overwrite)
-    rows = _plot_every_sde(path) if named is None else _plot_sde(path, named)
+    rows = draw_every_sde(path) if named is None else draw_sde(path, named)
     report.show(f"pictures in {folder}", rows)
     return 0
 
@@ -80,51 +63,16 @@ def _plot_workdir(values: Any, config: ConfigDict | None) -> int:
             raise ValueError(
                 "--workdir and --config exclude each other: a workdir has the config of its run"
             )
-        sde = _saved_sde(workdir, Trust.of(patterns_of(values.allow_code)))
+        trust, saved = Trust.of(patterns_of(values.allow_code)), saved_config(workdir, allow=ALL)
+        check_code(saved.to_dict(), trust, str(workdir), sections=["sde"])  # no other is built
+        if trust != NOTHING:
+            look_in_current_folder()
+        sde = build_sde(saved, trust=trust)
         report.make_folder(workdir)
         report.make_folder(folder)
         check_places(values, workdir, [folder / name for name in PICTURES])
-        rows = {} if is_exported(workdir) else _plot_losses(folder, workdir / "metrics.jsonl")
-    rows |= _plot_sde(folder / "sde.png", sde)
+        rows = {} if is_exported(workdir) else draw_losses(folder, workdir / "metrics.jsonl")
+    rows |= draw_sde(folder / "sde.png", sde)
     report.record(workdir, rows)
     report.show(f"what {workdir} holds", report.read(workdir))
     return 0
-
-
-def _saved_sde(workdir: Path, trust: Trust) -> SDE:
-    """The SDE of a workdir, the only section that is built."""
-    config = saved_config(workdir, allow=ALL)
-    check_code(config.to_dict(), trust, str(workdir), sections=["sde"])
-    if trust != NOTHING:
-        look_in_current_folder()
-    return build_sde(config, trust=trust)
-
-
-def _plot_losses(folder: Path, metrics: Path) -> dict[str, str]:
-    """The loss over the steps; and by noise level, which the training of a classifier
-    or of old has not.
-    """
-    path, by_level = folder / "loss.png", folder / "loss_by_level.png"
-    plot_loss(path, metrics)
-    if not any(log_snr_of(name) is not None for name in read_metrics(metrics)):
-        return {"loss": str(path)}
-    plot_loss_by_level(by_level, metrics)
-    return {"loss": str(path), "loss by noise level": str(by_level)}
-
-
-def _plot_sde(path: Path, sde: SDE) -> dict[str, str]:
-    """100 trajectories forward, by the reverse SDE and by the probability-flow ODE,
-    over the density.
-    """
-    plot_sde(path, sde, DATA, key=jax.random.key(0))
-    return {"trajectories": str(path)}
-
-
-def _plot_every_sde(path: Path) -> dict[str, str]:
-    # The VP SDE through discrete levels looks like the VP SDE.
-    sdes = {name: make() for name, make in SDES.items() if name not in ("brownian", "discrete_vp")}
-    # Wide enough for its prior to stand for the data's last marginal.
-    plot_sdes(
-        path, {"Brownian motion": BrownianMotion(scale=4.0), **sdes}, DATA, key=jax.random.key(0)
-    )
-    return {"trajectories": str(path)}

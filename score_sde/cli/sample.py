@@ -7,27 +7,21 @@ from typing import Any
 import jax
 
 from score_sde.cli.flags import MAX_SEED, Refusal, refusals
-from score_sde.cli.generation_run import draw_missing, pieces_of
-from score_sde.cli.sample_results import publish, results
 from score_sde.cli.workdir import check_places, load_examples, load_model, workdir_flags
 from score_sde.data import DataSource
-from score_sde.evaluation import report
+from score_sde.evaluation import report, samples
 from score_sde.evaluation.plots.samples import is_image
+from score_sde.evaluation.shared_work import remaining
 from score_sde.experiments.score_model import Model
 from score_sde.runtime.processes import meet
-
-TARGETS = {"npz": "samples.npz", "png": "samples"}
-
-PICTURES = ("samples.png", "denoising.png", "denoising.gif")
 
 
 def main(argv: Sequence[str]) -> int:
     """Draw samples, save them, and compare them with held-out data."""
     description = (
         "Draw samples from a trained model. Sample i depends on the seed and i alone. A run that "
-        "was interrupted goes\n"
-        "on where it was if it is asked for the same; processes of one launcher (srun, mpirun) "
-        "share the work."
+        "was interrupted goes\non where it was if it is asked for the same; processes of one "
+        "launcher (srun, mpirun) share the work."
     )
     flags = workdir_flags("sample", description)
     flags.shorthand("sampler", "sampling.name", "how to sample, as ddim or package.module:Name")
@@ -43,18 +37,14 @@ def main(argv: Sequence[str]) -> int:
     source, missing = examples_if_there(model, values)
     target = target_of(values, model, workdir)
     key, num_samples = jax.random.key(values.seed), values.num_samples or model.drawing.num_samples
-    pieces = pieces_of(model, key, target.parent)
-    draw_missing(model, pieces, key, num_samples)
+    pieces = samples.pieces_of(model, key, target.parent)
+    with refusals():
+        left = remaining(pieces, num_samples)
+    samples.draw_missing(model, left, key)
     try:
         if jax.process_index() == 0:
-            rows = results(
-                model,
-                publish(model, pieces, num_samples, target),
-                key,
-                num_samples,
-                source,
-                missing,
-            )
+            found = samples.publish(model, pieces, num_samples, target)
+            rows = samples.results(model, found, key, source, missing)
             report.record(workdir, rows)
             pieces.remove(num_samples)
             report.show(f"samples of {workdir}, step {model.step}", rows)
@@ -65,24 +55,23 @@ def main(argv: Sequence[str]) -> int:
 
 def target_of(values: Any, model: Model, workdir: Path) -> Path:
     """The file or folder of all samples, checked to be possible before any is drawn."""
-    if values.format not in TARGETS:
+    if values.format not in samples.TARGETS:
         raise Refusal(f"--format must be npz or png, got {values.format!r}")
-    target = Path(values.output or workdir / "samples").expanduser() / TARGETS[values.format]
+    folder = Path(values.output or workdir / "samples").expanduser()
+    target = folder / samples.TARGETS[values.format]
     if values.format == "png" and not is_image(model.shape, model.scaling):
         raise Refusal(
             f"--format=png is for images; this model draws samples of shape {model.shape}: take "
             "--format=npz"
         )
     with refusals():
-        report.make_folder(target.parent)
-    check_places(values, workdir, [target, *(target.parent / name for name in PICTURES)])
+        report.make_folder(folder)
+    check_places(values, workdir, [target, *(folder / name for name in samples.PICTURES)])
     return target
 
 
 def examples_if_there(model: Model, values: Any) -> tuple[DataSource | None, str]:
-    """The data of a model, or None and what is missing: a model from elsewhere can be
-    drawn from without them.
-    """
+    """The data of a model, or None and what is missing: samples can be drawn without them."""
     try:
         return load_examples(model, values), ""
     except Refusal as refusal:

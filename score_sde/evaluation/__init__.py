@@ -17,8 +17,7 @@ from score_sde.evaluation.plots.images import (
     save_gif,
     save_png,
 )
-from score_sde.evaluation.plots.loss import plot_loss, read_metrics
-from score_sde.evaluation.plots.loss_by_level import plot_loss_by_level
+from score_sde.evaluation.plots.loss import plot_loss, plot_loss_by_level, read_metrics
 from score_sde.evaluation.plots.points import plot_samples
 from score_sde.evaluation.plots.sdes import plot_sde, plot_sdes
 

@@ -3,15 +3,20 @@ batches, over all local devices.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, Shaped
 
 from score_sde.data import Scaling
-from score_sde.evaluation.generation import AXIS, even_batch_size, over_devices
+from score_sde.evaluation.generation import AXIS, even_batch_size, index_keys, over_devices
+from score_sde.evaluation.plots.latents import picture_of_latents
+from score_sde.experiments.score_model import Model
+from score_sde.runtime.progress import Progress
 from score_sde.sampling import ProbabilityFlow, decode, encode
+from score_sde.sampling.latents import mean_square
 from score_sde.sdes.base import SDE, starting_at
 from score_sde.typing import Key, Params, ScoreFn
 
@@ -97,3 +102,78 @@ def in_batches(
         batch = (over_devices(jax.numpy.asarray(array[rows])) for array in arrays)
         found = jax.device_get(function(params, *batch))
         yield jax.tree.map(lambda leaf: leaf[: total - start], found)  # noqa: B023 - called before the next turn
+
+
+def encoded(
+    model: Model, key: Key, examples: Shaped[np.ndarray, "n *shape"], indices: Int[np.ndarray, " n"]
+) -> Encoded:
+    """The examples, of the given indices in their split, and their latents.
+
+    They are taken to live at ``eval.t_min``, and the ODE is solved to ``eval.rtol`` and
+    ``eval.atol``, as in the likelihood.
+
+    Raises:
+        FloatingPointError: where a solve has not reached its end.
+    """
+    parts = model.sde, model.score_fn_of, model.scaling
+    encode = make_encode(*parts, flow=_flow(model), t_min=model.evaluating.t_min)
+    found = _with_bar("encode", encode, model, [index_keys(key, indices), examples])
+    return Encoded(*(np.concatenate(field) for field in zip(*found, strict=True)))
+
+
+def decoded(model: Model, latents: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n *shape"]:
+    """The examples of latents in model units, at ``eval.t_min``.
+
+    Raises:
+        FloatingPointError: where a solve has not reached its end.
+    """
+    decode = make_decode(
+        model.sde, model.score_fn_of, flow=_flow(model), t_min=model.evaluating.t_min
+    )
+    return np.concatenate(_with_bar("decode", decode, model, [latents]))
+
+
+def results(
+    model: Model, found: Encoded, reconstruction: np.ndarray, folder: Path
+) -> dict[str, str]:
+    """How near the latents are to the prior, and the reconstructions to the examples;
+    and a picture of all.
+    """
+    squares = np.asarray(jax.vmap(lambda latent: mean_square(model.sde, latent))(found.latent))
+    error = np.sqrt(np.mean(np.square(reconstruction - np.asarray(found.x)), dtype=np.float64))
+    size, unit = error, "in the units of the data"
+    if model.scaling.num_levels is not None:
+        size, unit = error / model.scaling.bin_width, "levels"
+    elif model.scaling.standardized:
+        unit = "standard deviations of the data"
+    spread = squares.std(ddof=1) / np.sqrt(len(squares)) if len(squares) > 1 else np.nan
+    rows = {
+        "mean square of the latents": f"{squares.mean():.4f} ± {spread:.4f} (the prior's is 1)",
+        "reconstruction error": f"{size:.2g} {unit}, root mean square",
+    }
+    path = folder / "latents.png"
+    units = {"scaling": model.scaling, "prior_std": model.sde.prior_std()}
+    picture = picture_of_latents(path, found, reconstruction, **units)
+    return rows | ({} if picture is None else {"picture of latents": str(picture)})
+
+
+def _flow(model: Model) -> ProbabilityFlow:
+    return ProbabilityFlow(rtol=model.evaluating.rtol, atol=model.evaluating.atol)
+
+
+def _with_bar(
+    name: str, function: Callable[..., Any], model: Model, arrays: Sequence[Array | np.ndarray]
+) -> list[Any]:
+    """What a function makes of all rows, a batch at a time."""
+    found = []
+    total, size = len(arrays[0]), model.evaluating.batch_size
+    with Progress(name, total, unit="examples") as bar:
+        for batch in in_batches(function, model.params, arrays, size):
+            leaves = jax.tree.leaves(batch)
+            if not all(np.isfinite(leaf).all() for leaf in leaves):
+                raise FloatingPointError(
+                    "some results are not finite: the adaptive solve did not reach its end"
+                )
+            found.append(batch)
+            bar.update(bar.done + len(leaves[0]))
+    return found

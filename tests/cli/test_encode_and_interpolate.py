@@ -9,7 +9,8 @@ import pytest
 import tiny
 from PIL import Image
 
-from score_sde.cli import encoding_run, main
+from score_sde.cli import main
+from score_sde.evaluation import encoding
 from score_sde.experiments.builders import load_data
 from score_sde.experiments.loading import load
 
@@ -112,7 +113,7 @@ def test_one_pair_of_the_training_data_at_a_lower_temperature(workdir):
 
 @pytest.mark.parametrize("verb", ["encode", "interpolate"])
 def test_a_latent_that_is_not_finite_fails_in_one_line(verb, workdir, monkeypatch, capsys):
-    monkeypatch.setattr(encoding_run, "in_batches", lambda *args: iter([np.full((8, 2), np.nan)]))
+    monkeypatch.setattr(encoding, "in_batches", lambda *args: iter([np.full((8, 2), np.nan)]))
     with tiny.quick_compilation():
         assert main([verb, f"--workdir={workdir}"]) == 1
     errors = capsys.readouterr().err.splitlines()

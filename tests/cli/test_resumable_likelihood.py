@@ -11,7 +11,8 @@ import pytest
 import tiny
 from launched import finished, started
 
-from score_sde.cli import likelihood_run, main
+from score_sde.cli import main
+from score_sde.evaluation import likelihoods as runner
 
 BATCH = ("--batch=8",)
 """Two batches: 12 examples are held out."""
@@ -75,8 +76,8 @@ def evaluated(monkeypatch):
                 else found
             )
 
-    real, found = likelihood_run.evaluate_range, Evaluated()
-    monkeypatch.setattr(likelihood_run, "evaluate_range", found)
+    real, found = runner.evaluate_range, Evaluated()
+    monkeypatch.setattr(runner, "evaluate_range", found)
     return found
 
 

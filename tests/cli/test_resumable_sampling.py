@@ -13,7 +13,8 @@ import tiny
 from launched import ROOT, finished, started
 from PIL import Image
 
-from score_sde.cli import generation_run, main, sample_results
+from score_sde.cli import main
+from score_sde.evaluation import samples as runner
 from score_sde.experiments.loading import load
 
 TWENTY = ("--num_samples=20", "--batch=8")
@@ -23,9 +24,9 @@ TWENTY = ("--num_samples=20", "--batch=8")
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
     """Pictures and distances take longer than these samples."""
-    monkeypatch.setattr(sample_results, "picture_of_samples", lambda *args, **kwargs: None)
-    monkeypatch.setattr(sample_results, "pictures_of_path", lambda *args: {})
-    monkeypatch.setattr(sample_results, "distances", lambda *args: {})
+    monkeypatch.setattr(runner, "picture_of_samples", lambda *args, **kwargs: None)
+    monkeypatch.setattr(runner, "pictures_of_path", lambda *args: {})
+    monkeypatch.setattr(runner, "distances", lambda *args: {})
 
 
 @pytest.fixture
@@ -65,8 +66,8 @@ def drawn(monkeypatch):
             batch = real(draw, params, key, indices, batch_size)
             return batch._replace(x=batch.x * np.nan) if indices.start == self.spoil else batch
 
-    real, found = generation_run.draw_range, Drawn()
-    monkeypatch.setattr(generation_run, "draw_range", found)
+    real, found = runner.draw_range, Drawn()
+    monkeypatch.setattr(runner, "draw_range", found)
     return found
 
 
@@ -162,7 +163,7 @@ def test_a_run_killed_after_the_last_batch_only_puts_the_pieces_together(
     workdir, drawn, wanted, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(sample_results, "write_npz", interrupt)
+        patch.setattr(runner, "write_npz", interrupt)
         with tiny.quick_compilation():
             assert main(["sample", f"--workdir={workdir}", *TWENTY]) == 130
     assert not (workdir / "samples" / "samples.npz").exists()

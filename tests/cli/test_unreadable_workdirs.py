@@ -7,9 +7,6 @@ import logging
 import os
 import subprocess
 import sys
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -20,11 +17,12 @@ import tiny
 from launched import ROOT
 from refusals import INTERNALS
 
-from score_sde.cli import local_processes, main, shared_work
+from score_sde.cli import local_processes, main
 from score_sde.cli.flags import Refusal, refusals
 from score_sde.cli.main import VERBS
 from score_sde.evaluation import pieces, report
 from score_sde.evaluation.pieces import Pieces
+from score_sde.evaluation.shared_work import remaining
 from score_sde.experiments.loading import load
 from score_sde.runtime.resources import NoDeviceError
 from score_sde.runtime.unreadable import UnreadableError
@@ -124,104 +122,50 @@ def test_a_run_does_not_begin_anew_beside_its_damaged_checkpoints(workdir, refus
     assert listing(workdir) == before
 
 
+RUNNERS = {"sample": "samples", "likelihood": "likelihoods"}
+
+
 @pytest.fixture
 def parts(tmp_path):
     """Two finished parts of 8 and 4 rows."""
     found = Pieces(tmp_path, "0123456789abcdef")
     for start, stop in ((0, 8), (8, 12)):
-        found.write(start, rows(range(start, stop)))
+        found.write(start, {"samples": np.arange(start, stop)})
     return found
 
 
-def rows(indices, *rest):
-    return {"samples": np.asarray(indices, np.float32)[:, None]}
-
-
-def finish(parts):
-    """What is computed, each batch as it is written."""
-    computed = []
-    work = shared_work.Work("sample", "samples", 12, 8)
-    shared_work.finish(
-        work, parts, lambda indices, *rest: computed.append(indices) or rows(indices)
-    )
-    return computed
-
-
-@pytest.mark.parametrize("verb", ["sample", "likelihood"])
+@pytest.mark.parametrize("verb", RUNNERS)
 def test_finished_parts_that_cannot_be_read_stay(verb, parts, workdir, capsys, monkeypatch):
     path, before = parts.folder / "00000000-00000008.npz", listing(parts.folder)
     with monkeypatch.context() as patch, tiny.quick_compilation():
-        patch.setattr(f"score_sde.cli.{verb}.pieces_of", lambda *args: parts)
+        patch.setattr(f"score_sde.evaluation.{RUNNERS[verb]}.pieces_of", lambda *args: parts)
         patch.setattr(pieces.np, "load", fail)
         line = unreadable(capsys, verb, f"--workdir={workdir}")
     assert f"the finished part {path}: Stale file handle: /a/file; nothing is moved" in line
-    assert listing(parts.folder) == before and finish(parts) == []
+    assert listing(parts.folder) == before
+    left = remaining(parts, 12)
+    assert not left.missing and not left.damaged
 
 
-def test_a_finished_part_that_is_damaged_is_renamed_and_never_removed(parts, capsys):
-    path = parts.folder / "00000000-00000008.npz"
-    torn = path.read_bytes()[:200]
-    path.write_bytes(torn)
-    assert finish(parts) == [range(8)]
-    assert (
-        f"damaged, to be made anew: {path} (kept as {path.name}.damaged)" in capsys.readouterr().err
-    )
-    assert np.concatenate([part["samples"] for part in parts.read(12)])[:, 0].tolist() == list(
-        range(12)
-    )
-    parts.remove(12)
-    assert [entry.name for entry in parts.folder.iterdir()] == [f"{path.name}.damaged"]
-    assert (parts.folder / f"{path.name}.damaged").read_bytes() == torn
-
-
-def test_one_that_is_damaged_later_fails_in_one_line(parts):
-    (parts.folder / "00000008-00000012.npz").write_bytes(b"")
-    with pytest.raises(
-        OSError,
-        match=r"00000008-00000012\.npz is damaged \(.*\): run again, and its rows are computed "
-        r"anew$",
-    ):
-        list(parts.read(12))
-
-
-def test_a_header_that_asks_for_memory_without_bound_is_damage(tmp_path, parts):
+@pytest.mark.parametrize("verb", RUNNERS)
+@pytest.mark.parametrize(("number", "code"), [(errno.EACCES, 2), (errno.EIO, 74)])
+def test_damaged_parts_that_cannot_be_renamed_stay(
+    verb, number, code, parts, workdir, capsys, monkeypatch
+):
+    """As where the folder is another user's, or the disk fails: nothing is computed."""
     path = parts.folder / "00000008-00000012.npz"
-    data = path.read_bytes()
-    path.write_bytes(data.replace(b"(4, 1), }        ", b"(4, 9000000000)} "))
-    assert path.read_bytes() != data and parts.drop_damaged() == [path]
+    path.write_bytes(b"")
 
+    def fail_to_rename(path):
+        raise OSError(number, os.strerror(number), str(path))
 
-@contextmanager
-def another_user():
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_parts_of_another_user_stay():
-    """The case of the report: mode 600, and another user."""
-    with tempfile.TemporaryDirectory(prefix="score_sde_") as name:
-        parts = Pieces(Path(name), "0123456789abcdef")
-        for start in range(5):
-            parts.write(start, rows([start]))
-        for path in (Path(name), parts.folder):
-            path.chmod(0o777)
-        for path in parts.folder.iterdir():
-            path.chmod(0o600)
-        before = listing(Path(name))
-        message = (
-            r"^cannot read the finished part .*: Permission denied: .*; nothing is moved or removed"
-        )
-        with another_user(), pytest.raises(UnreadableError, match=message):
-            finish(parts)
-        assert listing(Path(name)) == before
-        parts.folder.chmod(0o700)
-        message = r"^cannot read the folder .*: Permission denied: .*; nothing is moved or removed"
-        with another_user(), pytest.raises(UnreadableError, match=message):
-            parts.missing(5)
+    monkeypatch.setattr(pieces, "set_aside", fail_to_rename)
+    monkeypatch.setattr(f"score_sde.evaluation.{RUNNERS[verb]}.pieces_of", lambda *args: parts)
+    with tiny.quick_compilation():
+        assert main([verb, f"--workdir={workdir}"]) == code
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line == f"score-sde {verb}: {os.strerror(number)}: {path}"
+    assert path.exists() and len(list(parts.folder.iterdir())) == 2
 
 
 WITH_DEVICES = [verb for verb in VERBS if verb != "launch"]

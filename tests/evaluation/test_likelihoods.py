@@ -10,7 +10,7 @@ from scipy import stats
 
 from score_sde import VPSDE, ExactTrace, Hutchinson
 from score_sde.data import Scaling
-from score_sde.evaluation.likelihoods import Likelihoods, evaluate_range, make_evaluate
+from score_sde.evaluation.likelihoods import Likelihoods, evaluate_range, make_evaluate, summary
 from score_sde.likelihood.dequantization import TruncatedNormalDequantizer, UniformDequantizer
 from score_sde.likelihood.estimators import (
     DDPMEstimator,
@@ -197,3 +197,43 @@ def test_bounds_of_the_probability_itself(estimator, images):
     assert (found.nfe == estimator.num_draws + estimator.num_decodings).all() and np.isnan(
         found.solver_error
     ).all()
+
+
+NATS = np.array([-10.0, -20.0, -30.0])
+
+
+def known(*, std_error=0.0, solver_error=np.nan, num_dims=10):
+    fields = (np.full(3, std_error), np.full(3, solver_error), np.array([100, 200, 300]))
+    return Likelihoods(NATS, -NATS / (num_dims * np.log(2.0)), *fields)
+
+
+@pytest.mark.parametrize(
+    ("found", "num_points", "text"),
+    [
+        (known(std_error=1.0), None, "-20.0000 ± 5.7735 nats over 3 examples, 200 evaluations"),
+        (known(), 1, "2.8854 ± 0.8329 bits/dim over 3 examples, 200 evaluations"),
+        (known(), 4, "2.8854 ± 0.8329 bits/dim over 3 examples, 200 evaluations"),
+        (
+            known(solver_error=0.01),
+            1,
+            "2.8854 ± 0.8329 bits/dim over 3 examples, 200 evaluations, moved by 0.0014 by the "
+            "tolerance",
+        ),
+        (
+            known(std_error=0.5),
+            4,
+            "2.8854 ± 0.8329 bits/dim over 3 examples, 200 evaluations, no bound, for the noise of "
+            "the points makes it "
+            "better by up to 0.072",
+        ),
+        (
+            known(std_error=np.nan),
+            4,
+            "2.8854 ± 0.8329 bits/dim over 3 examples, 200 evaluations, no bound, for the noise of "
+            "the points makes it "
+            "better by an unknown amount (of a single probe no error is known)",
+        ),
+    ],
+)
+def test_what_is_known_of_the_mean(found, num_points, text):
+    assert summary(found, num_points) == text

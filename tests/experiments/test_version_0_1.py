@@ -15,7 +15,7 @@ import pytest
 import tiny
 
 import score_sde as ss
-from score_sde.cli import generation_run
+from score_sde.evaluation import samples
 from score_sde.runtime.naming import imported
 from score_sde.runtime.trust import EVERYTHING
 
@@ -89,7 +89,7 @@ def test_every_dotted_name_is_found(files):
 @pytest.mark.parametrize("name", ["points", "exported"])
 def test_finished_samples_of_an_interrupted_run_are_found_again(name, files):
     folder = json.loads((files / "pieces.json").read_text())[name]
-    pieces = generation_run.pieces_of(loaded(files / name), jax.random.key(0), files)
+    pieces = samples.pieces_of(loaded(files / name), jax.random.key(0), files)
     assert pieces.folder.name == folder
 
 

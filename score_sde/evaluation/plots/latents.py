@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from score_sde.data import Examples, Scaling
-from score_sde.evaluation.encoding import Encoded
 from score_sde.evaluation.plots.figure import save_figure
 from score_sde.evaluation.plots.images import image_grid, save_png
 from score_sde.evaluation.plots.points import set_style, square_about
@@ -38,7 +37,7 @@ def latents_to_unit(
 
 def picture_of_latents(
     path: Path,
-    found: Encoded,
+    found: tuple[Float[Array | np.ndarray, "n *shape"], Float[Array | np.ndarray, "n *shape"]],
     reconstruction: Float[np.ndarray, "n *shape"],
     *,
     scaling: Scaling,
@@ -46,8 +45,9 @@ def picture_of_latents(
 ) -> Path | None:
     """Draw examples, latents and reconstructions: three rows of images, or three panels of points.
 
-    Points have the colour of the direction in which they lie from the mean of the data,
-    in all panels. None for other kinds of data.
+    ``found``: the examples and their latents. Points have the colour of the direction
+    in which they lie from the mean of the data, in all panels. None for other kinds of
+    data.
     """
     x, latent = (np.asarray(values) for values in found)
     if is_image(x.shape[1:], scaling):

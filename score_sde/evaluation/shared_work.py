@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from score_sde.cli.flags import refusals
 from score_sde.evaluation.generation import even_batch_size
 from score_sde.evaluation.pieces import Piece, Pieces, fingerprint
 from score_sde.experiments.score_model import Model
@@ -32,14 +31,26 @@ no further.
 
 
 class Work(NamedTuple):
-    """What is to be done: ``total`` indices, at most ``largest`` at a time; and what
-    verb and indices are called.
+    """What the verb and its indices are called, and how many of them are computed at a
+    time, at most.
     """
 
     verb: str
     unit: str
-    total: int
     largest: int
+
+
+class Remaining(NamedTuple):
+    """What of ``total`` indices is to be computed, on which all processes agree.
+
+    ``missing``: the indices that no piece holds. ``damaged``: the former paths of the
+    pieces that were set aside.
+    """
+
+    pieces: Pieces
+    total: int
+    missing: list[range]
+    damaged: list[Path]
 
 
 def pieces_of(model: Model, key: Key, folder: Path, **request: Any) -> Pieces:
@@ -57,57 +68,62 @@ def pieces_of(model: Model, key: Key, folder: Path, **request: Any) -> Pieces:
     return Pieces(folder, fingerprint({**common, **request}, model.params))
 
 
-def finish(work: Work, pieces: Pieces, compute: Compute) -> None:
+def remaining(pieces: Pieces, total: int) -> Remaining:
+    """Set the damaged pieces aside, and find what is missing.
+
+    Raises:
+        UnreadableError: where a finished piece cannot be read; nothing is computed,
+            renamed or removed.
+        OSError, ValueError: where the first process cannot rename a damaged piece, as
+            where the folder is another user's.
+    """
+    damaged: list[Path] = []
+    by_first(lambda: damaged.extend(pieces.drop_damaged()))
+    missing = pieces.missing(total)
+    meet("what is missing is known")
+    return Remaining(pieces, total, missing, damaged)
+
+
+def finish(work: Work, left: Remaining, compute: Compute) -> None:
     """Compute what no piece holds, each process its share on its own devices.
 
     Raises:
         FloatingPointError: where some rows are not finite; the finite pieces stay.
         FileNotFoundError: where another process has not done its share.
-        UnreadableError: where a finished piece cannot be read; nothing is computed,
-            renamed or removed.
+        UnreadableError: where the folder of the pieces cannot be read.
     """
-    damaged, missing = _what_is_there(pieces, work.total)
-    share, size = _share(missing, work)
+    pieces, total = left.pieces, left.total
+    share, size = _share(left, work.largest)
     failure: FloatingPointError | None = None
     try:
         with _bar(work, share) as bar:
-            for path in damaged:
+            for path in left.damaged:
                 bar.note(f"damaged, to be made anew: {path} (kept as {path.name}.damaged)")
-            if found := work.total - sum(map(len, missing)):
-                bar.note(f"found {found} of {work.total} {work.unit} in {pieces.folder}")
+            if found := total - sum(map(len, left.missing)):
+                bar.note(f"found {found} of {total} {work.unit} in {pieces.folder}")
             for indices in share:
                 pieces.write(indices.start, compute(indices, size, bar))
     except FloatingPointError as error:
         failure = error
     finally:
         meet("all pieces are written")
-    left = pieces.missing(work.total)
+    gaps = pieces.missing(total)
     meet("what is left is known")  # before the first process takes the pieces away
     if failure is not None:
         raise failure
-    if left:
+    if gaps:
         raise FileNotFoundError(
-            f"the {work.unit} from {left[0].start} on are not there: another process has failed"
+            f"the {work.unit} from {gaps[0].start} on are not there: another process has failed"
         )
 
 
-def _what_is_there(pieces: Pieces, total: int) -> tuple[list[Path], list[range]]:
-    """The damaged pieces, now set aside, and what is missing, on which all processes agree."""
-    damaged: list[Path] = []
-    with refusals():  # as where the folder is another user's
-        by_first(lambda: damaged.extend(pieces.drop_damaged()))
-    missing = pieces.missing(total)
-    meet("what is missing is known")
-    return damaged, missing
-
-
-def _share(missing: list[range], work: Work) -> tuple[list[range], int]:
+def _share(left: Remaining, largest: int) -> tuple[list[range], int]:
     """The batches of this process, and their size."""
     # As if all were missing: on equal devices, a resumed run then ends with equal bits.
-    size = even_batch_size(work.total, min(work.largest, -(-work.total // jax.process_count())))
+    size = even_batch_size(left.total, min(largest, -(-left.total // jax.process_count())))
     batches = [
         range(i, min(i + size, gap.stop))
-        for gap in missing
+        for gap in left.missing
         for i in range(gap.start, gap.stop, size)
     ]
     return batches[jax.process_index() :: jax.process_count()], size

@@ -1,4 +1,4 @@
-"""What ``score-sde interpolate`` leaves behind: the ways from example to example, and
+"""From one example to another through the latent space: the ways, in one file, and
 their picture.
 """
 
@@ -9,13 +9,13 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from score_sde.cli.encoding_run import decoded
 from score_sde.data import Examples
-from score_sde.evaluation.encoding import Encoded
+from score_sde.evaluation.encoding import decoded, encoded
 from score_sde.evaluation.plots.latents import picture_of_interpolation
 from score_sde.experiments.score_model import Model
 from score_sde.runtime.atomic_files import write_arrays
 from score_sde.sampling.latents import slerp, with_temperature
+from score_sde.typing import Key
 
 
 class Ways(NamedTuple):
@@ -23,7 +23,8 @@ class Ways(NamedTuple):
 
     ``pairs``: the indices of the examples. ``ends``: the examples themselves.
     ``weights``: of the second example at each step. ``latents`` and ``x``: the steps,
-    and what is decoded from them. All but ``weights`` in model units.
+    and what is decoded from them. All but ``weights`` in model units. ``temperature``:
+    the factor of the latents.
     """
 
     pairs: Int[np.ndarray, "pairs 2"]
@@ -31,27 +32,32 @@ class Ways(NamedTuple):
     weights: Float[np.ndarray, " steps"]
     latents: Float[np.ndarray, "pairs steps *shape"]
     x: Float[np.ndarray, "pairs steps *shape"]
+    temperature: float
 
     @property
     def summary(self) -> str:
         """How many, in words."""
-        return f"{len(self.pairs)} pairs, {len(self.weights)} steps each"
+        numbers = f"{len(self.pairs)} pairs, {len(self.weights)} steps each"
+        return f"{numbers}, temperature {self.temperature:g}"
 
 
 def ways_of(
     model: Model,
-    found: Encoded,
+    key: Key,
+    data: Examples,
     pairs: Int[np.ndarray, "pairs 2"],
     *,
     num_steps: int,
     temperature: float,
 ) -> Ways:
-    """The ways between the latents of encoded pairs: spherical interpolation, scaled by
-    the temperature, and decoded.
+    """The ways between the latents of pairs of examples: spherical interpolation,
+    scaled by the temperature, and decoded.
 
     Raises:
         FloatingPointError: where a solve has not reached its end.
     """
+    indices = pairs.ravel()
+    found = encoded(model, key, np.asarray(data[indices]), indices)
     shape = (len(pairs), 2, *model.shape)
     weights = np.linspace(0.0, 1.0, num_steps, dtype=np.float32)
 
@@ -62,7 +68,8 @@ def ways_of(
 
     latents = np.asarray(jax.jit(jax.vmap(way))(np.asarray(found.latent).reshape(shape)))
     x = decoded(model, latents.reshape(-1, *model.shape)).reshape(latents.shape)
-    return Ways(pairs, np.asarray(found.x).reshape(shape), weights, latents, x)
+    ends = np.asarray(found.x).reshape(shape)
+    return Ways(pairs, ends, weights, latents, x, temperature)
 
 
 def results(model: Model, ways: Ways, data: Examples, folder: Path) -> dict[str, str]:
