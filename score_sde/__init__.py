@@ -235,11 +235,11 @@ def train(
     ``training.sample_every`` steps, a grid of samples; ``load`` and the commands take
     it from there. Ctrl-C, SIGTERM and SIGUSR1 end the run after the step on the way,
     which is saved. Where nothing moves for ``training.hang_timeout`` seconds, the
-    process ends.
+    process ends. ::
 
-        >>> experiment = score_sde.build(config)
-        >>> score_sde.train(experiment, "runs/digits")
-        >>> model = score_sde.load("runs/digits")
+        experiment = ss.build(config)
+        ss.train(experiment, "runs/digits")
+        model = ss.load("runs/digits")
 
     Args:
         experiment: what to train, as from `build`, `build_classifier` or
