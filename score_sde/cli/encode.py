@@ -1,13 +1,12 @@
 """``score-sde encode``: the latents of held-out data, and what is decoded from them."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 import numpy as np
 
-from score_sde.cli.flags import MAX_SEED, refusals
-from score_sde.cli.workdir import check_places, check_split, load_model, load_split, workdir_flags
+from score_sde.cli.flags import MAX_SEED
+from score_sde.cli.workdir import check_split, load_model, load_split, result_folder, workdir_flags
 from score_sde.evaluation import report
 from score_sde.evaluation.encoding import decoded, encoded, results
 from score_sde.runtime.atomic_files import write_arrays
@@ -30,10 +29,7 @@ def main(argv: Sequence[str]) -> int:
     check_split(values.split)
     model, workdir = load_model(values)
     examples = np.asarray(load_split(model, values)[: model.evaluating.max_examples])
-    folder = Path(values.output or workdir / "latents").expanduser()
-    with refusals():
-        report.make_folder(folder)
-    check_places(values, workdir, [folder / "latents.npz", folder / "latents.png"])
+    folder = result_folder(values, workdir, "latents", ["latents.npz", "latents.png"])
     found = encoded(model, jax.random.key(values.seed), examples, np.arange(len(examples)))
     path = folder / "latents.npz"
     write_arrays(path, latent=found.latent, levels=examples)

@@ -1,14 +1,13 @@
 """``score-sde interpolate``: from one held-out example to another, through the latent space."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from score_sde.cli.flags import MAX_SEED, Refusal, refusals
-from score_sde.cli.workdir import check_places, check_split, load_model, load_split, workdir_flags
+from score_sde.cli.flags import MAX_SEED, Refusal
+from score_sde.cli.workdir import check_split, load_model, load_split, result_folder, workdir_flags
 from score_sde.evaluation import report
 from score_sde.evaluation.interpolation import results, ways_of
 
@@ -48,10 +47,8 @@ def main(argv: Sequence[str]) -> int:
     model, workdir = load_model(values)
     examples = load_split(model, values)
     pairs = pairs_of(values, len(examples))
-    folder = Path(values.output or workdir / "interpolation").expanduser()
-    with refusals():
-        report.make_folder(folder)
-    check_places(values, workdir, [folder / "interpolation.npz", folder / "interpolation.png"])
+    files = ["interpolation.npz", "interpolation.png"]
+    folder = result_folder(values, workdir, "interpolation", files)
     options = {"num_steps": values.num_steps, "temperature": values.temperature}
     ways = ways_of(model, jax.random.key(values.seed), examples, pairs, **options)
     rows = results(model, ways, examples, folder)

@@ -13,8 +13,7 @@ from score_sde.cli.main import SHARING
 from score_sde.cli.own_code import command_line
 from score_sde.cli.own_files import OVERWRITE, check_results
 from score_sde.cli.slurm_script import SlurmJob, batch_script, escaped
-from score_sde.evaluation.report import make_folder
-from score_sde.runtime.atomic_files import replacing
+from score_sde.runtime.atomic_files import make_folder, replacing
 from score_sde.runtime.naming import did_you_mean
 
 MODES = ("local", "slurm")

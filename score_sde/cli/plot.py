@@ -16,6 +16,7 @@ from score_sde.experiments.builders import build_sde
 from score_sde.experiments.code_names import check_code
 from score_sde.experiments.loading import saved_config
 from score_sde.export.model import is_exported
+from score_sde.runtime.atomic_files import make_folder
 from score_sde.runtime.trust import ALL, NOTHING, Trust
 
 
@@ -47,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     folder = Path(values.output or "pictures").expanduser()
     with refusals():
         named = None if config is None else build_sde(config)
-        report.make_folder(folder)
+        make_folder(folder)
         path = folder / ("sdes.png" if named is None else "sde.png")
         check_results([path], own=False, overwrite=values.overwrite)
     rows = draw_every_sde(path) if named is None else draw_sde(path, named)
@@ -68,8 +69,8 @@ def _plot_workdir(values: Any, config: ConfigDict | None) -> int:
         if trust != NOTHING:
             look_in_current_folder()
         sde = build_sde(saved, trust=trust)
-        report.make_folder(workdir)
-        report.make_folder(folder)
+        make_folder(workdir)
+        make_folder(folder)
         check_places(values, workdir, [folder / name for name in PICTURES])
         rows = {} if is_exported(workdir) else draw_losses(folder, workdir / "metrics.jsonl")
     rows |= draw_sde(folder / "sde.png", sde)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from score_sde.cli.flags import MAX_SEED, Refusal, refusals
-from score_sde.cli.workdir import check_places, load_examples, load_model, workdir_flags
+from score_sde.cli.workdir import load_examples, load_model, result_folder, workdir_flags
 from score_sde.data import DataSource
 from score_sde.evaluation import report, samples
 from score_sde.evaluation.plots.samples import is_image
@@ -57,17 +57,13 @@ def target_of(values: Any, model: Model, workdir: Path) -> Path:
     """The file or folder of all samples, checked to be possible before any is drawn."""
     if values.format not in samples.TARGETS:
         raise Refusal(f"--format must be npz or png, got {values.format!r}")
-    folder = Path(values.output or workdir / "samples").expanduser()
-    target = folder / samples.TARGETS[values.format]
     if values.format == "png" and not is_image(model.shape, model.scaling):
         raise Refusal(
             f"--format=png is for images; this model draws samples of shape {model.shape}: take "
             "--format=npz"
         )
-    with refusals():
-        report.make_folder(folder)
-    check_places(values, workdir, [target, *(folder / name for name in samples.PICTURES)])
-    return target
+    name = samples.TARGETS[values.format]
+    return result_folder(values, workdir, "samples", [name, *samples.PICTURES]) / name
 
 
 def examples_if_there(model: Model, values: Any) -> tuple[DataSource | None, str]:

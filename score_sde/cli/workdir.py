@@ -73,6 +73,17 @@ def check_places(values: Any, workdir: Path, paths: Iterable[Path]) -> None:
         check_results(paths, own=is_runs and not elsewhere, overwrite=values.overwrite)
 
 
+def result_folder(values: Any, workdir: Path, default: str, names: Iterable[str]) -> Path:
+    """The folder of ``--output``, or ``default`` in the workdir, made and checked: results of
+    these names may be written there.
+    """
+    folder = Path(values.output or workdir / default).expanduser()
+    with refusals():
+        make_folder(folder)
+    check_places(values, workdir, [folder / name for name in names])
+    return folder
+
+
 def load_examples(model: Model, values: Any) -> DataSource:
     """The data of a model, checked to be of the kind that it was trained on; ``values``
     are those of the flags.

@@ -6,11 +6,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from score_sde.runtime.atomic_files import make_folder, replacing
+from score_sde.runtime.atomic_files import replacing
 from score_sde.runtime.bounded_reading import read_json
 from score_sde.runtime.unreadable import set_aside
-
-__all__ = ["make_folder", "read", "record", "show"]
 
 
 def record(workdir: Path, rows: Mapping[str, str]) -> None:

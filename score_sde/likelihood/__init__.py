@@ -19,7 +19,6 @@ from score_sde.likelihood.dequantization import (
 from score_sde.likelihood.discrete_bound import ddpm_vlb
 from score_sde.likelihood.estimators import (
     DDPMEstimator,
-    Estimate,
     Estimator,
     FlowEstimator,
     VariationalEstimator,
@@ -31,7 +30,6 @@ __all__ = [
     "Bins",
     "DDPMEstimator",
     "Dequantizer",
-    "Estimate",
     "Estimator",
     "FlowEstimator",
     "LogLikelihood",

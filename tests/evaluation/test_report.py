@@ -1,7 +1,6 @@
 """The folder of results and its table."""
 
 import json
-import os
 
 import pytest
 
@@ -28,17 +27,3 @@ def test_the_table_has_two_columns(capsys):
     assert capsys.readouterr().out == "title\n  a          1\n  long name  2\n"
     report.show("empty", {})
     assert capsys.readouterr().out == "empty\n"
-
-
-def test_a_folder_is_made_or_refused(tmp_path, monkeypatch):
-    report.make_folder(tmp_path / "a" / "b")
-    report.make_folder(tmp_path / "a" / "b")
-    assert (tmp_path / "a" / "b").is_dir()
-    (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="file is a file where a folder is needed"):
-        report.make_folder(tmp_path / "file")
-    monkeypatch.setattr(
-        os, "access", lambda path, mode: False
-    )  # as root, every folder can be written in
-    with pytest.raises(PermissionError, match="cannot write in"):
-        report.make_folder(tmp_path / "a")

@@ -1,8 +1,10 @@
 """Files appear whole or not at all."""
 
+import os
+
 import pytest
 
-from score_sde.evaluation.plots.figure import replacing
+from score_sde.runtime.atomic_files import make_folder, replacing
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path):
@@ -31,3 +33,17 @@ def test_the_file_has_the_permissions_of_any_new_file(tmp_path):
     with replacing(tmp_path / "made") as temporary:
         temporary.write_text("")
     assert (tmp_path / "made").stat().st_mode == plain.stat().st_mode
+
+
+def test_a_folder_is_made_or_refused(tmp_path, monkeypatch):
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file is a file where a folder is needed"):
+        make_folder(tmp_path / "file")
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: False
+    )  # as root, every folder can be written in
+    with pytest.raises(PermissionError, match="cannot write in"):
+        make_folder(tmp_path / "a")
