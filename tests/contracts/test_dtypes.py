@@ -163,8 +163,8 @@ HAS_NO_NUMBERS = {
     *(name for name in ss.__all__ if isinstance(getattr(ss, name), type)),
     # These take no arrays of examples.
     "build", "build_classifier", "build_dequantizer", "build_model", "config_from_reference",
-    "default_sampler", "load",
-    "load_classifier", "load_dequantizer", "prior_sample", "sample", "saved_config",
+    "default_sampler", "load", "load_classifier", "load_dequantizer", "prior_sample", "sample",
+    "saved_config", "train",
 }  # fmt: skip
 
 
