@@ -58,7 +58,7 @@ def contents(folder):
     }
 
 
-@pytest.fixture(scope="module", params=RUNS)
+@pytest.fixture(scope="module", params=["toy", pytest.param("digits", marks=pytest.mark.slow)])
 def both(request, tmp_path_factory):
     """The folders of a run by the library and by the command, and what the first returned."""
     text, by_command = RUNS[request.param]

@@ -51,7 +51,7 @@ def drawn(model):
     return jax.jit(jax.vmap(draw))(np.arange(4))
 
 
-@pytest.mark.parametrize("name", [*RUNS, "exported"])
+@pytest.mark.parametrize("name", [*RUNS, pytest.param("exported", marks=pytest.mark.slow)])
 def test_a_model_draws_the_samples_that_it_drew(name, files, expected):
     samples = drawn(loaded(files / name))
     np.testing.assert_allclose(samples, expected[f"{name}_samples"], rtol=1e-4, atol=1e-5)
@@ -99,7 +99,7 @@ def test_an_exported_sampler_still_draws(files):
     assert samples.shape == (4, 2) and np.isfinite(samples).all()
 
 
-@pytest.mark.parametrize("name", ["points", "names"])
+@pytest.mark.parametrize("name", [pytest.param("points", marks=pytest.mark.slow), "names"])
 def test_a_run_goes_on_with_its_config_file(name, files, tmp_path):
     workdir = tiny.copy_of(files / name, tmp_path)
     tiny.run(
