@@ -219,6 +219,7 @@ def get_config():
     config = cifar10.get_config()
     config.example.shape = (16, 16, 3)
     config.model.update(nf=8, num_scales=10)
+    config.parameterization.num_scales = 10
     return config
 """
 
