@@ -89,11 +89,16 @@ def imported(kind: str, name: str, known: Iterable[str] = (), *, trust: Trust) -
 
 
 def _moved(module: str, attribute: str) -> Any:
-    """The function or class of this package that version 0.1 had in another module."""
-    for place in MOVED.get(module, ()):
-        found = getattr(importlib.import_module(place), attribute, None)
-        if callable(found):
-            return found
+    """A function or class of a module of version 0.1: where it was if it is still there,
+    else where it is now.
+    """
+    if module not in MOVED:
+        return None
+    for place in (module, *MOVED[module]):
+        with contextlib.suppress(ModuleNotFoundError):
+            found = getattr(importlib.import_module(place), attribute, None)
+            if callable(found):
+                return found
     return None
 
 

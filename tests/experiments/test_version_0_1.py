@@ -9,6 +9,7 @@ import json
 import tarfile
 from pathlib import Path
 
+import diffrax
 import jax
 import numpy as np
 import pytest
@@ -84,6 +85,13 @@ def test_every_dotted_name_is_found(files):
     assert len(names) > 700
     for name in names:
         assert callable(imported("sde", name, trust=EVERYTHING)), name
+
+
+@pytest.mark.parametrize("name", ["Heun", "ShARK"])
+def test_a_name_that_did_not_move_is_not_looked_for_elsewhere(name):
+    assert imported("solver", f"score_sde.solvers:{name}", trust=EVERYTHING) is getattr(
+        diffrax, name
+    )
 
 
 @pytest.mark.parametrize("name", ["points", "exported"])
