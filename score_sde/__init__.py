@@ -13,22 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from score_sde.divergence import ExactTrace, Hutchinson, HutchPP
-    from score_sde.experiments.base import AnyExperiment
-    from score_sde.experiments.builders import (
-        build,
-        build_classifier,
-        build_dequantizer,
-        build_model,
-    )
+    from score_sde.experiments.base import AnyExperiment, TrainedModel
+    from score_sde.experiments.builders import build, build_model
     from score_sde.experiments.classifier import ClassifierExperiment, NoisyClassifier
     from score_sde.experiments.dequantizer import DequantizerExperiment, LearnedDequantizer
-    from score_sde.experiments.loading import (
-        config_from_reference,
-        load,
+    from score_sde.experiments.former import (
+        build_classifier,
+        build_dequantizer,
         load_classifier,
         load_dequantizer,
-        saved_config,
     )
+    from score_sde.experiments.loading import config_from_reference, load, saved_config
     from score_sde.experiments.score_model import Experiment, Model
     from score_sde.likelihood.bound import VariationalBound, variational_bound
     from score_sde.likelihood.dequantization import (
@@ -113,9 +108,11 @@ _MODULES = {
     "ExactTrace": "score_sde.divergence",
     "HutchPP": "score_sde.divergence",
     "Hutchinson": "score_sde.divergence",
+    "AnyExperiment": "score_sde.experiments.base",
+    "TrainedModel": "score_sde.experiments.base",
     "build": "score_sde.experiments.builders",
-    "build_classifier": "score_sde.experiments.builders",
-    "build_dequantizer": "score_sde.experiments.builders",
+    "build_classifier": "score_sde.experiments.former",
+    "build_dequantizer": "score_sde.experiments.former",
     "build_model": "score_sde.experiments.builders",
     "ClassifierExperiment": "score_sde.experiments.classifier",
     "NoisyClassifier": "score_sde.experiments.classifier",
@@ -123,8 +120,8 @@ _MODULES = {
     "LearnedDequantizer": "score_sde.experiments.dequantizer",
     "config_from_reference": "score_sde.experiments.loading",
     "load": "score_sde.experiments.loading",
-    "load_classifier": "score_sde.experiments.loading",
-    "load_dequantizer": "score_sde.experiments.loading",
+    "load_classifier": "score_sde.experiments.former",
+    "load_dequantizer": "score_sde.experiments.former",
     "saved_config": "score_sde.experiments.loading",
     "Experiment": "score_sde.experiments.score_model",
     "Model": "score_sde.experiments.score_model",
@@ -242,8 +239,7 @@ def train(
         model = ss.load("runs/digits")
 
     Args:
-        experiment: what to train, as from `build`, `build_classifier` or
-            `build_dequantizer`.
+        experiment: what to train, as from `build`.
         workdir: the folder, made if missing. A run of the same model that is there
             resumes, bit for bit.
         hooks: what else to do between steps.
@@ -281,6 +277,7 @@ __all__ = [
     "AdamsBashforth",
     "AdaptiveSDE",
     "AnnealedLangevin",
+    "AnyExperiment",
     "Bins",
     "BrownianMotion",
     "ClassifierExperiment",
@@ -326,6 +323,7 @@ __all__ = [
     "StaticThreshold",
     "SubVPSDE",
     "TrainState",
+    "TrainedModel",
     "TruncatedNormalDequantizer",
     "UniPC",
     "UniformDequantizer",

@@ -37,7 +37,7 @@ TRAINING = """
 import json, sys, jax
 from pathlib import Path
 import numpy as np
-from score_sde import load, load_dequantizer
+from score_sde import LearnedDequantizer, load
 from score_sde.cli import main
 
 folder, own = Path(sys.argv[1]), {own!r}
@@ -66,7 +66,7 @@ else:
         "--config.objective.num_times=2", "--overwrite")
     import shutil
     shutil.rmtree(model)
-    params = load_dequantizer(folder).params
+    params = load(folder, LearnedDequantizer).params
 leaves = {{jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}}
 np.savez(sys.argv[2], **leaves)
 """  # noqa: E501
@@ -216,7 +216,7 @@ def _read_averages(folder: Path) -> object:
 def _read_dequantizer(folder: Path) -> object:
     import score_sde as ss
 
-    found = ss.load_dequantizer(folder / "run")
+    found = ss.load(folder / "run", ss.LearnedDequantizer)
     _check_same("dequantizer", found.params)
     return found
 

@@ -14,7 +14,7 @@ import numpy as np
 import tiny
 from ml_collections import ConfigDict
 
-from score_sde.evaluation.generation import draw_batch, index_keys
+from score_sde.evaluation.generation import index_keys
 from score_sde.experiments.builders import build
 from score_sde.experiments.train import training_run
 from score_sde.runtime.processes import join_processes
@@ -69,13 +69,8 @@ def record(name, folder, *, num_devices=None, fsdp=1, **training):
         state = gathered(mesh, train(replace(run, loader=recorder)).state)
     run.writer.close()
     model = experiment.model
-    samples = draw_batch(
-        index_keys(jax.random.key(0), np.arange(8)),
-        model.sde,
-        model.score_fn_of(state.ema_params),
-        model.sampler,
-        model.shape,
-    )
+    keys = index_keys(jax.random.key(0), np.arange(8))
+    samples = jax.vmap(lambda key: model.draw(state.ema_params, key))(keys)
     arrays = {f"state_{number:04d}": leaf for number, leaf in enumerate(jax.tree.leaves(state))}
     np.savez(
         folder / f"end_{jax.process_index()}.npz",

@@ -12,13 +12,9 @@ from oracles import slow_but
 import score_sde.configs
 from score_sde.cli.config_file import read_config
 from score_sde.configs.paper import PARAMETERS
-from score_sde.experiments.builders import (
-    build,
-    build_classifier,
-    build_dequantizer,
-    build_model,
-    load_data,
-)
+from score_sde.experiments.builders import build, build_model, load_data
+from score_sde.experiments.classifier import ClassifierExperiment
+from score_sde.experiments.dequantizer import DequantizerExperiment
 from score_sde.experiments.loading import load
 
 FOLDER = Path(score_sde.configs.__file__).parent
@@ -46,7 +42,7 @@ def test_a_config_builds_and_its_loss_and_sampler_fit_its_data(name):
         experiment = build(read_config(name))
     model, key = experiment.model, jax.random.key(0)
     loss, _ = jax.eval_shape(
-        experiment.loss_fn(train=True), model.params, key, 0.5, experiment.source.train[0]
+        tiny.loss_of(experiment, train=True), model.params, key, 0.5, experiment.source.train[0]
     )
     assert loss.shape == ()
     drawn = jax.eval_shape(
@@ -67,12 +63,12 @@ def test_a_classifier_builds_and_its_loss_fits_its_data(name, parameters, tmp_pa
         write_cifar10(tmp_path)
         config.data.path = str(tmp_path)
     with tiny.abstract_init():
-        experiment = build_classifier(config)
+        experiment = build(config, ClassifierExperiment)
     count = sum(leaf.size for leaf in jax.tree.leaves(experiment.model.params))
     assert count == parameters
     key, source = jax.random.key(0), experiment.source
     loss, aux = jax.eval_shape(
-        experiment.loss_fn(train=True),
+        tiny.loss_of(experiment, train=True),
         experiment.model.params,
         key,
         0.5,
@@ -86,11 +82,11 @@ def test_a_classifier_builds_and_its_loss_fits_its_data(name, parameters, tmp_pa
 def test_a_dequantizer_builds_and_its_loss_fits_its_data(name):
     with tiny.abstract_init():
         score_model = build(read_config("digits/vp")).model
-        experiment = build_dequantizer(read_config(name), score_model)
+        experiment = build(read_config(name), DequantizerExperiment, score_model=score_model)
     params, example = experiment.model.params, experiment.source.train[0]
     frozen, key = score_model.params, jax.random.key(0)
     loss, aux = jax.eval_shape(
-        lambda params, example: experiment.loss_fn(train=True)(
+        lambda params, example: tiny.loss_of(experiment, train=True)(
             params, key, 0.5, example, frozen=frozen
         ),
         params,

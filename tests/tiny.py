@@ -18,7 +18,15 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from score_sde.cli import main
+from score_sde.data import Example, Scaling
 from score_sde.experiments import builders
+from score_sde.experiments.score_model import Model
+from score_sde.experiments.settings import Drawing, Evaluating
+from score_sde.models import ScoreNetwork
+from score_sde.parameterization import ScorePrediction
+from score_sde.sampling import Heun
+from score_sde.sdes import SDE
+from score_sde.training import Context
 
 TOY = """
 from ml_collections import ConfigDict
@@ -127,6 +135,37 @@ def digits_run() -> Path:
 def copy_of(workdir: Path, folder: Path) -> Path:
     """A copy of a workdir that a test may change."""
     return Path(shutil.copytree(workdir, folder / workdir.name))
+
+
+def loss_of(experiment: Any, *, train: bool) -> Any:
+    """``(params, key, u, x, condition=None, frozen=None) -> (loss, aux)`` of an experiment."""
+    loss_fn = experiment.loss_fn(train=train)
+
+    def loss(params, key, u, x, condition=None, frozen=None):
+        context = Context(np.int32(0), params, frozen)
+        return loss_fn(params, key, u, Example(x, condition), context)
+
+    return loss
+
+
+def model_of(sde: SDE, score_fn_of: Any, shape: tuple[int, ...], params: Any = None, **parts: Any):
+    """A model whose score is ``score_fn_of(params)``, of no network."""
+    nothing = ScoreNetwork(init=lambda key: {}, apply=lambda params, x, t, **options: x)
+    values = {
+        "params": params,
+        "scaling": Scaling(num_levels=None),
+        "network": nothing,
+        "parameterization": ScorePrediction(),
+        "sampler": Heun(num_steps=5),
+        "drawing": Drawing(),
+        "evaluating": Evaluating(),
+        "seed": 0,
+        "step": 0,
+        "config": None,
+        **parts,
+    }
+    model = Model(sde=sde, shape=shape, **values)
+    return model.with_score(lambda _, params, condition: score_fn_of(params))
 
 
 def _trained(name: str, text: str) -> Path:

@@ -5,7 +5,6 @@ this package to be read.
 import os
 import subprocess
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,9 @@ from score_sde.cli.flags import Refusal, refusals
 from score_sde.cli.own_code import command_line
 from score_sde.cli.workdir import load_model, workdir_flags
 from score_sde.evaluation import report
-from score_sde.evaluation.samples import draw_data
 from score_sde.experiments.score_model import Model
-from score_sde.export.model import CARD, WEIGHTS, check_free, export_model
-from score_sde.export.stablehlo import NO_CALLBACKS, can_export, export_sampler
+from score_sde.export.model import CARD, WEIGHTS, check_free
+from score_sde.export.stablehlo import NO_CALLBACKS, can_export
 
 
 def main(argv: Sequence[str]) -> int:
@@ -69,12 +67,12 @@ def _again(argv: Sequence[str]) -> int:
 
 
 def _export_model(folder: Path, model: Model) -> dict[str, str]:
-    export_model(folder, model.params, model.config, step=model.step)
+    model.save(folder)
     return {"weights": str(folder / WEIGHTS), "config and fingerprints": str(folder / CARD)}
 
 
 def _export_sampler(path: Path, model: Model) -> dict[str, str]:
-    export_sampler(path, partial(draw_data, model))
+    model.export_sampler(path)
     return {
         "sampler": f"{type(model.sampler).__name__}, {path.stat().st_size / 1e6:.1f} MB, {path}"
     }

@@ -45,11 +45,12 @@ def main(argv: Sequence[str]) -> int:
     if not 0.0 < values.temperature < float("inf"):
         raise Refusal(f"--temperature must be positive and finite, got {values.temperature}")
     model, workdir = load_model(values)
-    examples = load_split(model, values)
+    examples, conditions = load_split(model, values)
     pairs = pairs_of(values, len(examples))
     files = ["interpolation.npz", "interpolation.png"]
     folder = result_folder(values, workdir, "interpolation", files)
     options = {"num_steps": values.num_steps, "temperature": values.temperature}
+    options["conditions"] = conditions
     ways = ways_of(model, jax.random.key(values.seed), examples, pairs, **options)
     rows = results(model, ways, examples, folder)
     rows = {f"interpolation, {values.split}": ways.summary, **rows}

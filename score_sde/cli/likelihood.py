@@ -43,12 +43,12 @@ def main(argv: Sequence[str]) -> int:
         with refusals():
             allowed = trust_of(values).patterns
             model = likelihoods.with_dequantizer(model, values.dequantizer, allow=allowed)
-    key, examples = jax.random.key(values.seed), load_split(model, values)
+    key, (examples, conditions) = jax.random.key(values.seed), load_split(model, values)
     total = min(len(examples), model.evaluating.max_examples or len(examples))
-    pieces = likelihoods.pieces_of(model, key, workdir, values.split, examples)
+    pieces = likelihoods.pieces_of(model, key, workdir, values.split, examples, conditions)
     with refusals():
         left = remaining(pieces, total)
-    likelihoods.evaluate_missing(model, left, key, first(examples, total))
+    likelihoods.evaluate_missing(model, left, key, first(examples, total), conditions)
     try:
         if jax.process_index() == 0:
             rows = {

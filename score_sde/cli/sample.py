@@ -28,6 +28,7 @@ def main(argv: Sequence[str]) -> int:
     flags.integer(
         "num_samples", None, "how many (default: sampling.num_samples of the config)", at_least=1
     )
+    flags.shorthand("classes", "sampling.classes", "classes of the samples in turn, as 0,1,2")
     flags.shorthand("batch", "sampling.batch_size", "how many at a time, in each process")
     flags.integer("seed", 0, "seed of the samples", at_most=MAX_SEED)
     flags.string("format", "npz", "npz, one file, or png, a folder of images")

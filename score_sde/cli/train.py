@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from score_sde.cli.flags import Flags, Refusal, config_help, refusals, require, required_config
+from score_sde.cli.flags import Flags, config_help, refusals, require, required_config
 from score_sde.cli.own_files import OVERWRITE
 from score_sde.cli.training import train_in
 from score_sde.cli.workdir import EXAMPLE
-from score_sde.experiments.builders import build, build_classifier, kind_of
+from score_sde.experiments.base import AnyExperiment
+from score_sde.experiments.builders import build
 from score_sde.experiments.resume import continued
-from score_sde.experiments.sections import CLASSIFIER, DEQUANTIZER
 from score_sde.runtime.signals import StopRequest
 
 
@@ -26,15 +26,7 @@ def main(argv: Sequence[str]) -> int:
     flags.boolean("overwrite", False, OVERWRITE)
     values = flags.parse(argv)
     workdir = Path(require(values.workdir, "workdir", EXAMPLE)).expanduser()
-    kind = kind_of(values.config)
-    if kind == DEQUANTIZER:
-        raise Refusal(
-            "its objective makes this a config of a dequantizer: score-sde train-dequantizer "
-            "trains it"
-        )
     with StopRequest() as stop:
         with refusals():
-            experiment = (build_classifier if kind == CLASSIFIER else build)(
-                continued(workdir, values.config)
-            )
+            experiment = build(continued(workdir, values.config), AnyExperiment)
         return train_in(workdir, experiment, stop, overwrite=values.overwrite)

@@ -11,7 +11,8 @@ from score_sde.cli.own_code import ALLOW_CODE, look_in_current_folder, patterns_
 from score_sde.cli.own_files import OVERWRITE
 from score_sde.cli.training import train_in
 from score_sde.cli.workdir import EXAMPLE, existing_workdir
-from score_sde.experiments.builders import build_dequantizer
+from score_sde.experiments.builders import build
+from score_sde.experiments.dequantizer import DequantizerExperiment
 from score_sde.experiments.loading import load
 from score_sde.runtime.signals import StopRequest
 from score_sde.runtime.trust import NOTHING, Trust
@@ -48,5 +49,6 @@ def main(argv: Sequence[str]) -> int:
             if trust != NOTHING:
                 look_in_current_folder()
             model = load(workdir, step=values.checkpoint, allow=trust.patterns)
-            experiment = build_dequantizer(values.config, model, trust=trust)
+            options = {"score_model": model, "data_trust": trust}
+            experiment = build(values.config, DequantizerExperiment, **options)
         return train_in(folder, experiment, stop, overwrite=values.overwrite)

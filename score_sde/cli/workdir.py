@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from score_sde.cli.flags import Flags, Refusal, refusals, require, take, value_of
 from score_sde.cli.own_code import ALLOW_CODE, trust_of
 from score_sde.cli.own_files import OVERWRITE, check_report, check_results
-from score_sde.data import DataSource, Examples
+from score_sde.data import DataSource, Example
 from score_sde.experiments.builders import load_data
 from score_sde.experiments.loading import load_trusting, saved_config
 from score_sde.experiments.score_model import Model
@@ -52,13 +52,6 @@ def load_model(values: Any) -> tuple[Model, Path]:
         make_folder(path)
         chosen = {"step": values.checkpoint, "config": values.config, "average": values.average}
         model = load_trusting(trust_of(values), path, **chosen)
-        if model.config["model"].get("label_required"):
-            raise ValueError(
-                f"{path} has a network of classes, and the commands have no class to give it: in "
-                "Python, "
-                "make_score_fn(model.sde, model.network, model.parameterization, model.params, "
-                "label=0) is the score"
-            )
         return model, path
 
 
@@ -89,7 +82,7 @@ def load_examples(model: Model, values: Any) -> DataSource:
     are those of the flags.
     """
     with refusals():
-        source = load_data(model.config, trust=trust_of(values))
+        source = load_data(model.saved_config, trust=trust_of(values))
         if source.shape != model.shape or source.num_levels != model.scaling.num_levels:
             found, wanted = (
                 (source.shape, source.num_levels),
@@ -107,9 +100,12 @@ def check_split(split: str) -> None:
         raise Refusal(f"--split must be {' or '.join(SPLITS)}, got {split!r}")
 
 
-def load_split(model: Model, values: Any) -> Examples:
-    """The raw examples of the split ``--split`` of the data of a model."""
-    return getattr(load_examples(model, values), values.split)
+def load_split(model: Model, values: Any) -> Example:
+    """The raw examples of the split ``--split`` of the data of a model, and their conditions."""
+    source = load_examples(model, values)
+    with refusals():
+        conditions = model.conditions_of(source, values.split)
+    return Example(getattr(source, values.split), conditions)
 
 
 def existing_workdir(name: str | None) -> Path:

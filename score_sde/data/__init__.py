@@ -15,7 +15,7 @@ from score_sde.data.examples import Examples, LazyExamples
 from score_sde.data.files import npy, npz
 from score_sde.data.folder import folder
 from score_sde.data.hugging_face import hf
-from score_sde.data.loader import Batch, BatchLoader, Loader
+from score_sde.data.loader import Batch, BatchLoader, Example, Loader
 from score_sde.data.moments import Statistics, standardization, statistics
 from score_sde.data.read_ahead import ReadAheadLoader, make_loader
 from score_sde.data.scaling import Scaling
@@ -31,6 +31,7 @@ __all__ = [
     "Batch",
     "BatchLoader",
     "DataSource",
+    "Example",
     "Examples",
     "LazyExamples",
     "Loader",

@@ -17,7 +17,7 @@ from score_sde.data.named.idx import fashion_mnist, mnist
 from score_sde.data.named.imagenet import imagenet32, imagenet64
 from score_sde.data.named.lsun import lsun
 from score_sde.data.named.svhn import svhn
-from score_sde.data.source import DataSource
+from score_sde.data.source import IN_MEMORY, DataSource, in_memory
 from score_sde.data.tfds_source import tfds
 from score_sde.data.toy import checkerboard, mixture, moons, swiss_roll
 from score_sde.runtime.naming import check_arguments, did_you_mean, imported
@@ -30,6 +30,7 @@ SOURCES: Mapping[str, Callable[..., DataSource]] = MappingProxyType(
         "swiss_roll": swiss_roll,
         "checkerboard": checkerboard,
         "moons": moons,
+        IN_MEMORY: in_memory,
     }
 )
 """Sources chosen by their name alone."""

@@ -3,26 +3,43 @@
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import jax
 import numpy as np
-from jaxtyping import Array, Int, Shaped
+from jaxtyping import Array, Int, PyTree, Shaped
 
 from score_sde.data.examples import Examples
 from score_sde.data.source import check_seed, permutation
 
 
+class Example(NamedTuple):
+    """One example, or several along a first axis, before any scaling.
+
+    ``x``: levels or float32 vectors, as they are stored. ``condition``: what a network
+    is conditioned on (a class label, a vector, an image, a pytree of these), or None.
+    """
+
+    x: Shaped[Array | np.ndarray, "*shape"]
+    condition: PyTree[Shaped[Array | np.ndarray, "..."]] | None = None
+
+
 class Batch(NamedTuple):
-    """A batch as it leaves the loader, before any scaling."""
+    """A batch as it leaves the loader, before any scaling.
+
+    ``x``: examples as they are stored, ``[b, *shape]``. ``index``: the position of each
+    row in the global batch, int32 ``0 .. b - 1``, with which a sample's random key is
+    folded. ``condition``: the condition of each row, where the network takes one.
+    """
 
     x: Shaped[Array | np.ndarray, "b *shape"]
-    """Examples as they are stored: levels or float32 vectors."""
     index: Int[Array | np.ndarray, " b"]  # pyright: ignore[reportIncompatibleMethodOverride]
-    """Position of each row in the global batch, int32 ``0 .. b - 1``: what a sample's
-    random key is folded with.
-    """
-    label: Int[Array | np.ndarray, " b"] | None = None
-    """Classes, where they are asked for."""
+    condition: PyTree[Shaped[Array | np.ndarray, "b ..."]] | None = None
+
+    @property
+    def examples(self) -> Example:
+        """The rows without their positions."""
+        return Example(self.x, self.condition)
 
 
 @runtime_checkable
@@ -58,25 +75,27 @@ class Loader:
             batch is asked for.
         batch_size: rows of a batch.
         seed: seed of the permutations.
-        labels: the class of each example, int32 ``[n]``, for batches with labels.
+        conditions: the condition of each example, a pytree of arrays ``[n, ...]``, for
+            batches with conditions.
 
     Raises:
         ValueError: where ``array`` has no rows, ``batch_size`` is not positive,
-            ``seed`` is negative, or there are not as many labels as examples.
+            ``seed`` is negative, or there are not as many conditions as examples.
     """
 
     array: Examples
     batch_size: int
     seed: int = 0
-    labels: np.ndarray | None = None
+    conditions: Any = None
 
     def __post_init__(self) -> None:
         _check(self.array, self.batch_size)
-        if self.labels is not None and len(self.labels) != len(self.array):
-            raise ValueError(
-                f"a loader needs a label for each of {len(self.array)} examples, got "
-                f"{len(self.labels)}"
-            )
+        for values in jax.tree.leaves(self.conditions):
+            if len(values) != len(self.array):
+                raise ValueError(
+                    f"a loader needs a condition for each of {len(self.array)} examples, got "
+                    f"{len(values)}"
+                )
         check_seed(self.seed)
 
     def batch(self, step: int, part: slice = slice(None)) -> Batch:
@@ -86,10 +105,15 @@ class Loader:
             ValueError: where ``step`` is negative.
         """
         rows = self.rows(step)[part]
-        label = None if self.labels is None else self.labels[rows]
         return Batch(
-            x=self.array[rows], index=np.arange(self.batch_size, dtype=np.int32)[part], label=label
+            x=self.array[rows],
+            index=np.arange(self.batch_size, dtype=np.int32)[part],
+            condition=self.conditions_of(rows),
         )
+
+    def conditions_of(self, rows: Int[np.ndarray, " b"]) -> Any:
+        """The conditions of some rows of ``array``, or None."""
+        return jax.tree.map(lambda values: values[rows], self.conditions)
 
     def close(self) -> None:
         """Nothing is open here; a loader that reads ahead has threads to end."""

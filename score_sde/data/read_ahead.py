@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, SupportsIndex, final
 
 import numpy as np
-from jaxtyping import Shaped
 
 from score_sde.data.examples import Examples, is_array
 from score_sde.data.loader import Batch, Loader
@@ -21,17 +20,17 @@ def make_loader(
     *,
     batch_size: int,
     seed: int = 0,
-    labels: Shaped[np.ndarray, " n"] | None = None,
+    conditions: Any = None,
     num_threads: int = NUM_THREADS,
     num_workers: int = 0,
 ) -> "Loader | ReadAheadLoader":
     """The loader of examples: of an array in memory a ``Loader``, of others a
-    ``ReadAheadLoader`` with its batches.
+    ``ReadAheadLoader`` with its batches; the arguments are those of `Loader`.
 
     Raises:
         ValueError: as both do.
     """
-    loader = Loader(array=examples, batch_size=batch_size, seed=seed, labels=labels)
+    loader = Loader(array=examples, batch_size=batch_size, seed=seed, conditions=conditions)
     if is_array(examples):
         return loader
     return ReadAheadLoader(loader, num_threads=num_threads, num_workers=num_workers)
@@ -86,9 +85,9 @@ class ReadAheadLoader:
         """
         rows = self._loader.rows(step)[part]
         index = np.arange(self.batch_size, dtype=np.int32)[part]
-        label = None if self._loader.labels is None else self._loader.labels[rows]
+        condition = self._loader.conditions_of(rows)
         if len(rows) == 0:
-            return Batch(x=self.array[0:0], index=index, label=label)
+            return Batch(x=self.array[0:0], index=index, condition=condition)
         if self._reading is None or self._reading.place != (step, part):
             self.close()
             self._reading = self._start(step, part)
@@ -98,7 +97,7 @@ class ReadAheadLoader:
             self.close()
             raise
         self._reading.place = (step + 1, part)
-        return Batch(x=x, index=index, label=label)
+        return Batch(x=x, index=index, condition=condition)
 
     def close(self) -> None:
         """End the threads and processes; the loader starts new ones where it is asked

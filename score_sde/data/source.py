@@ -3,12 +3,17 @@ split and shuffle them.
 """
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
+import jax
 import numpy as np
 from jaxtyping import Int, Shaped
 
 from score_sde.data.checking import check_num_levels, checked_examples, checked_labels
 from score_sde.data.examples import Examples, is_array, selected
+
+IN_MEMORY = "in_memory"
+"""The name of the source of data that were arrays."""
 
 _SPLIT_EPOCH = 2**64 - 1  # a stream of its own: no epoch of a loader has this number
 
@@ -46,11 +51,14 @@ class DataSource:
         shape: shape of one example; left out, it is read from ``train``.
         train_labels: class of each training example, int32 ``[n]``, or None.
         test_labels: class of each held-out example, int32 ``[m]``, or None.
+        train_conditions: other conditions of the training examples in place of their
+            classes, a pytree of arrays ``[n, ...]``, or None.
+        test_conditions: those of the held-out examples, ``[m, ...]``, or None.
 
     Raises:
         ValueError: where a split is empty, shapes differ, a value is NaN or infinite
             (names the first such example), a level lies outside ``0 .. num_levels -
-            1``, or labels do not match their examples.
+            1``, or labels or conditions do not match their examples.
     """
 
     train: Examples
@@ -59,6 +67,8 @@ class DataSource:
     shape: tuple[int, ...] = ()
     train_labels: np.ndarray | None = None
     test_labels: np.ndarray | None = None
+    train_conditions: Any = None
+    test_conditions: Any = None
 
     def __post_init__(self) -> None:
         check_num_levels(self.num_levels)
@@ -67,6 +77,12 @@ class DataSource:
             labels = checked_labels(getattr(self, f"{split}_labels"), len(examples), split)
             object.__setattr__(self, split, examples)
             object.__setattr__(self, f"{split}_labels", labels)
+            for values in jax.tree.leaves(getattr(self, f"{split}_conditions")):
+                if np.shape(values)[:1] != (len(examples),):
+                    raise ValueError(
+                        f"{split} conditions must be arrays with a row for each of "
+                        f"{len(examples)} examples, got shape {np.shape(values)}"
+                    )
         object.__setattr__(self, "shape", self.shape or self.train.shape[1:])
         for split in ("train", "test"):
             found = getattr(self, split).shape[1:]
@@ -75,6 +91,14 @@ class DataSource:
                     f"{split} examples have shape {found} where {self.shape} was expected"
                 )
 
+    def conditions(self, split: Literal["train", "test"]) -> Any:
+        """What a network may be conditioned on, of each example of a split: the
+        conditions, else the class labels; None where there are neither.
+        """
+        given = self.train_conditions if split == "train" else self.test_conditions
+        labels = self.train_labels if split == "train" else self.test_labels
+        return labels if given is None else given
+
     @classmethod
     def from_examples(
         cls,
@@ -82,6 +106,7 @@ class DataSource:
         *,
         num_levels: int | None,
         labels: Shaped[np.ndarray, " n"] | None = None,
+        conditions: Any = None,
         test_fraction: float = 0.1,
         seed: int = 0,
     ) -> "DataSource":
@@ -113,7 +138,20 @@ class DataSource:
             num_levels=num_levels,
             train_labels=None if labels is None else labels[train],
             test_labels=None if labels is None else labels[test],
+            train_conditions=jax.tree.map(lambda values: np.asarray(values)[train], conditions),
+            test_conditions=jax.tree.map(lambda values: np.asarray(values)[test], conditions),
         )
+
+
+def in_memory() -> DataSource:
+    """The source of a model that was trained on arrays, which no file holds.
+
+    Raises:
+        FileNotFoundError: always.
+    """
+    raise FileNotFoundError(
+        "this model was trained on arrays in memory: name data by --config.data.source, as npz:PATH"
+    )
 
 
 def check_seed(seed: int) -> None:

@@ -10,15 +10,12 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
-from score_sde.data import Scaling
 from score_sde.evaluation.generation import AXIS, even_batch_size, index_keys, over_devices
 from score_sde.evaluation.plots.latents import picture_of_latents
 from score_sde.experiments.score_model import Model
 from score_sde.runtime.progress import Progress
-from score_sde.sampling import ProbabilityFlow, decode, encode
 from score_sde.sampling.latents import mean_square
-from score_sde.sdes.base import SDE, starting_at
-from score_sde.typing import Key, Params, ScoreFn
+from score_sde.typing import Key, Params
 
 
 class Encoded(NamedTuple):
@@ -28,69 +25,44 @@ class Encoded(NamedTuple):
     latent: Float[Array | np.ndarray, "n *shape"]
 
 
-Encode = Callable[[Params, Array, Array], Encoded]
-"""``(params, keys [b], raw examples [b, *shape]) ->`` the examples in model units and
-their latents.
+Encode = Callable[[Params, Array, Array, Any], Encoded]
+"""``(params, keys [b], raw examples [b, *shape], conditions) ->`` the examples in model
+units and their latents; ``conditions`` are a pytree of arrays ``[b, ...]``, or None.
 """
 
-Decode = Callable[[Params, Array], Array]
-"""``(params, latents [b, *shape]) ->`` examples in model units."""
+Decode = Callable[[Params, Array, Any], Array]
+"""``(params, latents [b, *shape], conditions) ->`` examples in model units."""
 
 
-def make_encode(
-    sde: SDE,
-    score_fn_of: Callable[[Params], ScoreFn],
-    scaling: Scaling,
-    *,
-    flow: ProbabilityFlow,
-    t_min: float,
-) -> Encode:
-    """The compiled function from raw examples, taken to live at ``t_min``, to their
-    latents at ``t_max``.
+def make_encode(model: Model) -> Encode:
+    """The compiled function from raw examples to their latents, as `Model.encode` finds
+    them.
 
     Examples with levels are dequantised, as in training: in the middle of their levels
     all those that look alike would have one latent, and one nearer to zero than the
     prior's are.
     """
-    sde = starting_at(sde, t_min)
 
-    def encode_batch(params: Params, keys: Array, examples: Array) -> Encoded:
-        score_fn = score_fn_of(params)
+    def one(params: Params, key: Key, example: Array, condition: Any) -> Encoded:
+        x = model.scaling.to_model(key, example)
+        return Encoded(x, model.encode(params, x, condition))
 
-        def one(key: Key, example: Array) -> Encoded:
-            x = scaling.to_model(key, example)
-            return Encoded(x, encode(sde, score_fn, x, sampler=flow))
-
-        return jax.vmap(one, axis_name=AXIS)(keys, examples)
-
-    return jax.jit(encode_batch)
+    return jax.jit(jax.vmap(one, (None, 0, 0, 0), axis_name=AXIS))
 
 
-def make_decode(
-    sde: SDE, score_fn_of: Callable[[Params], ScoreFn], *, flow: ProbabilityFlow, t_min: float
-) -> Decode:
-    """The compiled function from latents to examples at ``t_min``, the inverse of the
-    encoding with the same flow.
-    """
-    sde = starting_at(sde, t_min)
-
-    def decode_batch(params: Params, latents: Array) -> Array:
-        score_fn = score_fn_of(params)
-        return jax.vmap(lambda latent: decode(sde, score_fn, latent, sampler=flow), axis_name=AXIS)(
-            latents
-        )
-
-    return jax.jit(decode_batch)
+def make_decode(model: Model) -> Decode:
+    """The compiled function from latents to examples, as `Model.decode` finds them."""
+    return jax.jit(jax.vmap(model.decode, (None, 0, 0), axis_name=AXIS))
 
 
 def in_batches(
     function: Callable[..., Any],
     params: Params,
-    arrays: Sequence[Array | np.ndarray],
+    arrays: Sequence[Any],
     batch_size: int,
 ) -> Iterator[Any]:
-    """What ``function(params, *rows)`` makes of the rows of equally long arrays, a
-    batch at a time, as NumPy arrays.
+    """What ``function(params, *rows)`` makes of the rows of equally long arrays (or
+    pytrees of them), a batch at a time, as NumPy arrays.
 
     All batches are of one shape, at most ``batch_size``: the last is filled up with the
     last row, and cut again.
@@ -99,13 +71,17 @@ def in_batches(
     size = even_batch_size(total, batch_size)
     for start in range(0, total, size):
         rows = np.minimum(np.arange(start, start + size), total - 1)
-        batch = (over_devices(jax.numpy.asarray(array[rows])) for array in arrays)
+        batch = jax.tree.map(lambda array: over_devices(jax.numpy.asarray(array[rows])), arrays)  # noqa: B023 - called before the next turn
         found = jax.device_get(function(params, *batch))
         yield jax.tree.map(lambda leaf: leaf[: total - start], found)  # noqa: B023 - called before the next turn
 
 
 def encoded(
-    model: Model, key: Key, examples: Shaped[np.ndarray, "n *shape"], indices: Int[np.ndarray, " n"]
+    model: Model,
+    key: Key,
+    examples: Shaped[np.ndarray, "n *shape"],
+    indices: Int[np.ndarray, " n"],
+    conditions: Any = None,
 ) -> Encoded:
     """The examples, of the given indices in their split, and their latents.
 
@@ -115,22 +91,20 @@ def encoded(
     Raises:
         FloatingPointError: where a solve has not reached its end.
     """
-    parts = model.sde, model.score_fn_of, model.scaling
-    encode = make_encode(*parts, flow=_flow(model), t_min=model.evaluating.t_min)
-    found = _with_bar("encode", encode, model, [index_keys(key, indices), examples])
+    arrays = [index_keys(key, indices), examples, conditions]
+    found = _with_bar("encode", make_encode(model), model, arrays)
     return Encoded(*(np.concatenate(field) for field in zip(*found, strict=True)))
 
 
-def decoded(model: Model, latents: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n *shape"]:
+def decoded(
+    model: Model, latents: Float[np.ndarray, "n *shape"], conditions: Any = None
+) -> Float[np.ndarray, "n *shape"]:
     """The examples of latents in model units, at ``eval.t_min``.
 
     Raises:
         FloatingPointError: where a solve has not reached its end.
     """
-    decode = make_decode(
-        model.sde, model.score_fn_of, flow=_flow(model), t_min=model.evaluating.t_min
-    )
-    return np.concatenate(_with_bar("decode", decode, model, [latents]))
+    return np.concatenate(_with_bar("decode", make_decode(model), model, [latents, conditions]))
 
 
 def results(
@@ -157,12 +131,8 @@ def results(
     return rows | ({} if picture is None else {"picture of latents": str(picture)})
 
 
-def _flow(model: Model) -> ProbabilityFlow:
-    return ProbabilityFlow(rtol=model.evaluating.rtol, atol=model.evaluating.atol)
-
-
 def _with_bar(
-    name: str, function: Callable[..., Any], model: Model, arrays: Sequence[Array | np.ndarray]
+    name: str, function: Callable[..., Any], model: Model, arrays: Sequence[Any]
 ) -> list[Any]:
     """What a function makes of all rows, a batch at a time."""
     found = []

@@ -1,75 +1,130 @@
 """Drawing many samples: in batches, over all local devices, in the order of their index."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Int
+from jaxtyping import Array, ArrayLike, Int, PyTree, Shaped
 
-from score_sde.sampling import Sample, Sampler, Threshold, sample
-from score_sde.sdes import SDE
+from score_sde.experiments.score_model import AXIS, Model, ScoreTransform
+from score_sde.sampling import Sample, Sampler
 from score_sde.solvers.integrate import Progress
-from score_sde.typing import Key, Params, ScoreFn
+from score_sde.typing import Key, Params
 
-AXIS = "batch"
-"""The name of the batch axis, for samplers that couple its samples."""
-
-Draw = Callable[[Params, Array], Sample]
-"""``(params, keys [b]) ->`` a batch of samples."""
+Draw = Callable[[Params, Array, Any], Sample]
+"""``(params, keys [b], conditions) ->`` a batch of samples; ``conditions`` is a pytree of
+arrays ``[b, ...]``, or None for an unconditional model.
+"""
 
 
 def make_draw(
-    sde: SDE,
-    score_fn_of: Callable[[Params], ScoreFn],
-    sampler: Sampler,
-    shape: tuple[int, ...],
+    model: Model,
     *,
-    denoise: bool = True,
+    sampler: Sampler | None = None,
+    guidance: ScoreTransform | None = None,
     save_path: int = 0,
-    threshold: Threshold | None = None,
     progress: Progress | None = None,
 ) -> Draw:
-    """The compiled function ``(params, keys [b]) -> Sample``, a batch of samples split
-    over all local devices.
+    """The compiled function ``(params, keys [b], conditions) -> Sample``, a batch of
+    samples split over all local devices.
+
+    The options are those of `Model.draw`, which draws one.
     """
+
     options: dict[str, Any] = {
-        "denoise": denoise,
+        "sampler": sampler,
+        "guidance": guidance,
         "save_path": save_path,
-        "threshold": threshold,
         "progress": progress,
     }
 
-    def draw(params: Params, keys: Array) -> Sample:
-        return draw_batch(keys, sde, score_fn_of(params), sampler, shape, **options)
+    def draw(params: Params, keys: Array, conditions: Any) -> Sample:
+        return jax.vmap(
+            lambda key, condition: model.draw(params, key, condition, **options), axis_name=AXIS
+        )(keys, conditions)
 
     compiled = jax.jit(draw)
-    return lambda params, keys: compiled(params, over_devices(keys))
+    return lambda params, keys, conditions: compiled(
+        params, over_devices(keys), jax.tree.map(over_devices, conditions)
+    )
 
 
-def draw_batch(
-    keys: Array,
-    sde: SDE,
-    score_fn: ScoreFn,
-    sampler: Sampler,
-    shape: tuple[int, ...],
+def sample_many(
+    key: Key,
+    model: Model,
+    num_samples: int,
     *,
-    denoise: bool = True,
-    save_path: int = 0,
-    threshold: Threshold | None = None,
-    progress: Progress | None = None,
-) -> Sample:
-    """A batch of samples, one of each key; the options are those of `sample`."""
-    options: dict[str, Any] = {
-        "denoise": denoise,
-        "save_path": save_path,
-        "threshold": threshold,
-        "progress": progress,
-    }
-    return jax.vmap(
-        lambda key: sample(key, sde, score_fn, sampler, shape, **options), axis_name=AXIS
-    )(keys)
+    condition: PyTree[Shaped[ArrayLike, "..."]] | None = None,
+    batch: int = 256,
+    sampler: Sampler | None = None,
+    guidance: ScoreTransform | None = None,
+) -> Shaped[np.ndarray, "num_samples *shape"]:
+    """Many samples in data units, compiled once, in batches over all local devices.
+
+    Sample ``i`` is ``model.draw`` with the key ``fold_in(key, i)``, as ``score-sde
+    sample --seed=SEED`` draws it with ``jax.random.key(SEED)``, whatever the batch.
+
+    Args:
+        key: the only source of randomness.
+        model: the model, as of `fit` or `load`.
+        num_samples: how many.
+        condition: of a conditional model, one condition for all samples, or a pytree of
+            arrays ``[num_samples, ...]`` with one for each; of a model of classes, all
+            classes in turn unless given.
+        batch: how many are drawn at a time.
+        sampler: how to integrate; that of the model unless given.
+        guidance: what is made of the score first, as in `Model.draw`.
+
+    Returns:
+        uint8 or int32 levels where the data have levels, else floats.
+
+    Raises:
+        ValueError: in one line, where a condition is missing or of a wrong form.
+        FloatingPointError: where a sample is not finite.
+    """
+    if num_samples < 1 or batch < 1:
+        raise ValueError(f"num_samples={num_samples} and batch={batch} must be at least 1")
+    draw = _compiled_draw(model, sampler, guidance)
+    conditions_of = _conditions_by_index(model, condition, num_samples)
+    batches = generate(draw, model.params, key, num_samples, batch, conditions_of)
+    x = np.concatenate([found.x for found in batches])
+    if not np.isfinite(x).all():
+        raise FloatingPointError(
+            "some samples are not finite: more steps of the sampler or a longer training"
+        )
+    return np.asarray(model.scaling.to_data(x))
+
+
+@lru_cache(maxsize=8)
+def _compiled_draw(model: Model, sampler: Sampler | None, guidance: ScoreTransform | None) -> Draw:
+    """One compiled function for all calls with one model."""
+    return make_draw(model, sampler=sampler, guidance=guidance)
+
+
+def _conditions_by_index(model: Model, condition: Any, num_samples: int) -> ConditionsOf:
+    if condition is None:
+        return model.conditions_of_samples
+    wanted = condition if model.condition is None else model.condition.shapes()
+    given = jax.tree.map(np.asarray, condition)
+    ranks = [np.ndim(leaf) for leaf in jax.tree.leaves(given)]
+    if ranks == [len(leaf.shape) for leaf in jax.tree.leaves(wanted)]:
+        if model.condition is not None:
+            model.condition.check(given)
+        return lambda indices: jax.tree.map(
+            lambda leaf: np.broadcast_to(leaf, (len(indices), *leaf.shape)), given
+        )
+    if model.condition is not None:
+        model.condition.check_all(given, "the conditions")
+    for leaf in jax.tree.leaves(given):
+        if len(leaf) != num_samples:
+            raise ValueError(
+                f"condition has {len(leaf)} rows for num_samples={num_samples}: give one for "
+                "each sample, or one for all"
+            )
+    return lambda indices: jax.tree.map(lambda leaf: leaf[indices % num_samples], given)
 
 
 def index_keys(key: Key, indices: Int[np.ndarray, " n"]) -> Array:
@@ -79,24 +134,46 @@ def index_keys(key: Key, indices: Int[np.ndarray, " n"]) -> Array:
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(indices.astype(np.uint32))
 
 
+ConditionsOf: TypeAlias = Callable[[Int[np.ndarray, " b"]], Any]
+"""``indices ->`` the conditions of samples ``[b, ...]``, or None: what each index is
+conditioned on, however many are drawn.
+"""
+
+
+def unconditional(indices: Int[np.ndarray, " b"]) -> None:
+    """No conditions."""
+
+
 def generate(
-    draw: Draw, params: Params, key: Key, num_samples: int, batch_size: int
+    draw: Draw,
+    params: Params,
+    key: Key,
+    num_samples: int,
+    batch_size: int,
+    conditions_of: ConditionsOf = unconditional,
 ) -> Iterator[Sample]:
     """Batches of NumPy samples, ``num_samples`` in all, of at most ``batch_size``; all
     are compiled to one shape.
     """
-    batch_size = even_batch_size(num_samples, batch_size)
-    for start in range(0, num_samples, batch_size):
-        yield draw_range(
-            draw, params, key, range(start, min(start + batch_size, num_samples)), batch_size
-        )
+    size = even_batch_size(num_samples, batch_size)
+    for start in range(0, num_samples, size):
+        indices = range(start, min(start + size, num_samples))
+        yield draw_range(draw, params, key, indices, size, conditions_of)
 
 
-def draw_range(draw: Draw, params: Params, key: Key, indices: range, batch_size: int) -> Sample:
+def draw_range(
+    draw: Draw,
+    params: Params,
+    key: Key,
+    indices: range,
+    batch_size: int,
+    conditions_of: ConditionsOf = unconditional,
+) -> Sample:
     """The samples of at most ``batch_size`` indices, of NumPy; as many are drawn, so
     that all batches are one shape.
     """
-    batch = jax.device_get(draw(params, index_keys(key, indices.start + np.arange(batch_size))))
+    drawn = indices.start + np.arange(batch_size)
+    batch = jax.device_get(draw(params, index_keys(key, drawn), conditions_of(drawn)))
     return jax.tree.map(lambda leaf: leaf[: len(indices)], batch)
 
 

@@ -3,7 +3,7 @@ their picture.
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -49,15 +49,20 @@ def ways_of(
     *,
     num_steps: int,
     temperature: float,
+    conditions: Any = None,
 ) -> Ways:
     """The ways between the latents of pairs of examples: spherical interpolation,
     scaled by the temperature, and decoded.
+
+    With ``conditions`` of all data, a step is decoded with the condition of the nearer
+    end, the first in the middle: so both ends are what was encoded.
 
     Raises:
         FloatingPointError: where a solve has not reached its end.
     """
     indices = pairs.ravel()
-    found = encoded(model, key, np.asarray(data[indices]), indices)
+    ends_of = jax.tree.map(lambda values: values[indices], conditions)
+    found = encoded(model, key, np.asarray(data[indices]), indices, ends_of)
     shape = (len(pairs), 2, *model.shape)
     weights = np.linspace(0.0, 1.0, num_steps, dtype=np.float32)
 
@@ -67,7 +72,9 @@ def ways_of(
         )(weights)
 
     latents = np.asarray(jax.jit(jax.vmap(way))(np.asarray(found.latent).reshape(shape)))
-    x = decoded(model, latents.reshape(-1, *model.shape)).reshape(latents.shape)
+    nearer = pairs[:, (weights > 0.5).astype(int)].ravel()
+    along = jax.tree.map(lambda values: values[nearer], conditions)
+    x = decoded(model, latents.reshape(-1, *model.shape), along).reshape(latents.shape)
     ends = np.asarray(found.x).reshape(shape)
     return Ways(pairs, ends, weights, latents, x, temperature)
 

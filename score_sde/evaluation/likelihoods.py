@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,24 +19,26 @@ from score_sde.evaluation import shared_work
 from score_sde.evaluation.generation import AXIS, index_keys, over_devices
 from score_sde.evaluation.pieces import Piece, Pieces, fingerprint
 from score_sde.evaluation.shared_work import Remaining
-from score_sde.experiments.loading import load_dequantizer
+from score_sde.experiments.dequantizer import LearnedDequantizer
+from score_sde.experiments.loading import load
 from score_sde.experiments.score_model import Model
 from score_sde.likelihood.dequantization import Dequantizer
-from score_sde.likelihood.estimators import Estimate, Estimator, dequantized
+from score_sde.likelihood.estimators import Estimate
 from score_sde.likelihood.flow import bits_per_dim
 from score_sde.runtime.atomic_files import write_arrays
 from score_sde.runtime.progress import Progress
 from score_sde.runtime.trust import Allow
-from score_sde.sdes.base import SDE, starting_at
-from score_sde.typing import Key, Params, ScoreFn
+from score_sde.typing import Key, Params
 
 NOT_THE_NUMBERS = ("max_examples", "batch_size")
 """The keys of the section ``eval`` on which no likelihood depends."""
 
 NUM_WITNESSES = 1024
 
-Evaluate = Callable[[Params, Array, Array], Estimate]
-"""``(params, keys [b], raw examples [b, *shape]) ->`` what is known of their log-likelihoods."""
+Evaluate = Callable[[Params, Array, Array, Any], Estimate]
+"""``(params, keys [b], raw examples [b, *shape], conditions) ->`` estimates of their
+log-likelihoods; ``conditions`` are a pytree of arrays ``[b, ...]``, or None.
+"""
 
 
 class Likelihoods(NamedTuple):
@@ -61,48 +63,30 @@ class Likelihoods(NamedTuple):
         return cls(**{name: np.concatenate([part[name] for part in parts]) for name in cls._fields})
 
 
-def make_evaluate(
-    sde: SDE,
-    score_fn_of: Callable[[Params], ScoreFn],
-    scaling: Scaling,
-    *,
-    estimator: Estimator,
-    dequantizer: Dequantizer | None,
-    num_dequantizations: int = 1,
-    t_min: float,
-) -> Evaluate:
-    """The compiled function from raw examples, taken to live at ``t_min``, to their
-    log-likelihoods.
-
-    Data with levels are dequantised ``num_dequantizations`` times; without a
-    dequantizer the estimator is asked for their probability. The density of continuous
-    data is that in their own units, standardised or not.
+def make_evaluate(model: Model) -> Evaluate:
+    """The compiled function from raw examples and their conditions to their
+    log-likelihoods, each as `Model.log_likelihood` computes it.
     """
-    sde = starting_at(sde, t_min)
 
     def evaluate(
-        params: Params, dequantizer: Dequantizer | None, keys: Array, examples: Array
+        params: Params,
+        dequantizer: Dequantizer | None,
+        keys: Array,
+        examples: Array,
+        conditions: Any,
     ) -> Estimate:
-        score_fn = score_fn_of(params)
+        # An argument, for a learned dequantizer has parameters.
+        chosen = replace(model, evaluating=replace(model.evaluating, dequantizer=dequantizer))
+        return jax.vmap(
+            lambda key, example, condition: chosen.log_likelihood(params, key, example, condition),
+            axis_name=AXIS,
+        )(keys, examples, conditions)
 
-        def one(key: Key, example: Array) -> Estimate:
-            if scaling.num_levels is None:
-                found = estimator.density(key, sde, score_fn, scaling.to_model(key, example))
-                return found._replace(log_prob=found.log_prob + scaling.log_det(example.shape))
-            if dequantizer is None:
-                return estimator.probability(
-                    key, sde, score_fn, example, scaling.bins, scaling.num_levels
-                )
-            options = {"estimator": estimator, "dequantizer": dequantizer, "bins": scaling.bins}
-            return dequantized(
-                key, sde, score_fn, example, num_samples=num_dequantizations, **options
-            )
-
-        return jax.vmap(one, axis_name=AXIS)(keys, examples)
-
-    compiled = jax.jit(evaluate)
-    return lambda params, keys, examples: compiled(
-        params, dequantizer, over_devices(keys), over_devices(examples)
+    compiled, dequantizer = jax.jit(evaluate), model.evaluating.dequantizer
+    return lambda params, keys, examples, conditions: compiled(
+        params,
+        dequantizer,
+        *(jax.tree.map(over_devices, part) for part in (keys, examples, conditions)),
     )
 
 
@@ -114,15 +98,18 @@ def evaluate_range(
     scaling: Scaling,
     indices: range,
     batch_size: int,
+    conditions: Any = None,
 ) -> Likelihoods:
     """The likelihoods of at most ``batch_size`` examples; the batch is filled up, so
     that all are of one shape.
 
-    Example ``i`` is evaluated with ``fold_in(key, i)``, whatever its batch.
+    Example ``i`` is evaluated with ``fold_in(key, i)``, whatever its batch, and with the
+    ``i``-th of the ``conditions``.
     """
     rows = np.arange(indices.start, indices.start + batch_size)
-    batch = examples[np.where(rows < indices.stop, rows, 0)]
-    found = jax.device_get(evaluate(params, index_keys(key, rows), jnp.asarray(batch)))
+    there = np.where(rows < indices.stop, rows, 0)
+    batch = jnp.asarray(examples[there]), jax.tree.map(lambda each: each[there], conditions)
+    found = jax.device_get(evaluate(params, index_keys(key, rows), *batch))
     num_dims, discrete = int(np.prod(examples.shape[1:])), scaling.num_levels is not None
     bits = (
         bits_per_dim(found.log_prob, num_dims, bin_width=1.0)
@@ -136,14 +123,14 @@ def evaluate_range(
 def with_dequantizer(model: Model, folder: str | Path, *, allow: Allow = ()) -> Model:
     """The model with the trained dequantizer of a folder in place of its config's.
 
-    ``allow``: the code that the config in the folder may name, as in `load_dequantizer`.
+    ``allow``: the code that the config in the folder may name, as in `load`.
 
     Raises:
         FileNotFoundError: where there is none in the folder.
         ValueError: where it is damaged, names code that is not allowed, or is for other
             data.
     """
-    found = load_dequantizer(Path(folder).expanduser(), allow=allow)
+    found = load(Path(folder).expanduser(), LearnedDequantizer, allow=allow)
     ours, theirs = (
         (part.shape, part.scaling.num_levels, part.scaling.bins) for part in (model, found)
     )
@@ -155,7 +142,9 @@ def with_dequantizer(model: Model, folder: str | Path, *, allow: Allow = ()) -> 
     return replace(model, evaluating=replace(model.evaluating, dequantizer=found.dequantizer))
 
 
-def pieces_of(model: Model, key: Key, folder: Path, split: str, examples: Examples) -> Pieces:
+def pieces_of(
+    model: Model, key: Key, folder: Path, split: str, examples: Examples, conditions: Any = None
+) -> Pieces:
     """The pieces of the request: the likelihood of example ``i`` depends on the model,
     how, the key and the example.
 
@@ -164,7 +153,9 @@ def pieces_of(model: Model, key: Key, folder: Path, split: str, examples: Exampl
     all.
     """
     options = {
-        name: value for name, value in model.config["eval"].items() if name not in NOT_THE_NUMBERS
+        name: value
+        for name, value in model.saved_config["eval"].items()
+        if name not in NOT_THE_NUMBERS
     }
     data = hashlib.sha256(f"{examples.dtype.name}{list(examples.shape)}".encode())
     if not is_array(examples):
@@ -175,6 +166,8 @@ def pieces_of(model: Model, key: Key, folder: Path, split: str, examples: Exampl
         )
         examples = examples[rows]
     data.update(np.ascontiguousarray(examples).data)
+    for values in jax.tree.leaves(conditions):
+        data.update(np.ascontiguousarray(values).data)
     dequantizer = model.evaluating.dequantizer
     learned = fingerprint({"dequantizer": type(dequantizer).__name__}, jax.tree.leaves(dequantizer))
     request = {
@@ -186,7 +179,9 @@ def pieces_of(model: Model, key: Key, folder: Path, split: str, examples: Exampl
     return shared_work.pieces_of(model, key, folder, fields=Likelihoods._fields, **request)
 
 
-def evaluate_missing(model: Model, left: Remaining, key: Key, examples: Examples) -> None:
+def evaluate_missing(
+    model: Model, left: Remaining, key: Key, examples: Examples, conditions: Any = None
+) -> None:
     """Compute the likelihoods that no piece holds, each process its share on its own devices.
 
     Raises:
@@ -194,19 +189,12 @@ def evaluate_missing(model: Model, left: Remaining, key: Key, examples: Examples
             stay.
         FileNotFoundError: where another process has not done its share.
     """
-    options = model.evaluating
-    evaluate = make_evaluate(
-        model.sde,
-        model.score_fn_of,
-        model.scaling,
-        estimator=options.estimator,
-        dequantizer=options.dequantizer,
-        num_dequantizations=options.num_dequantizations,
-        t_min=options.t_min,
-    )
+    evaluate = make_evaluate(model)
 
     def compute(indices: range, size: int, bar: Progress) -> Piece:
-        found = evaluate_range(evaluate, model.params, key, examples, model.scaling, indices, size)
+        found = evaluate_range(
+            evaluate, model.params, key, examples, model.scaling, indices, size, conditions
+        )
         if not np.isfinite(found.log_prob).all():
             raise FloatingPointError(
                 "some likelihoods are not finite: the adaptive solve did not reach its end"
@@ -215,7 +203,7 @@ def evaluate_missing(model: Model, left: Remaining, key: Key, examples: Examples
         return found._asdict()
 
     shared_work.finish(
-        shared_work.Work("likelihood", "examples", options.batch_size), left, compute
+        shared_work.Work("likelihood", "examples", model.evaluating.batch_size), left, compute
     )
 
 

@@ -17,18 +17,22 @@ Levels: TypeAlias = Iterable[np.ndarray]
 """Samples as levels or points, a few at a time."""
 
 
-def write_npz(path: Path, pieces: Levels, num_samples: int) -> None:
-    """Write the array ``samples`` of ``num_samples`` in all, as ``np.savez_compressed``
-    does of a whole array.
+def write_npz(path: Path, pieces: Levels, num_samples: int, **others: np.ndarray) -> None:
+    """Write the array ``samples`` of ``num_samples`` in all, and ``others``, as
+    ``np.savez_compressed`` does of whole arrays.
     """
-    archive = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED)
-    with archive, archive.open("samples.npy", "w", force_zip64=True) as file:
-        for number, piece in enumerate(pieces):
-            if number == 0:
-                head = np.lib.format.header_data_from_array_1_0(piece)
-                whole = {**head, "shape": (num_samples, *piece.shape[1:]), "fortran_order": False}
-                np.lib.format.write_array_header_1_0(file, whole)
-            file.write(piece.tobytes())
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("samples.npy", "w", force_zip64=True) as file:
+            for number, piece in enumerate(pieces):
+                if number == 0:
+                    head = np.lib.format.header_data_from_array_1_0(piece)
+                    shape = (num_samples, *piece.shape[1:])
+                    whole = {**head, "shape": shape, "fortran_order": False}
+                    np.lib.format.write_array_header_1_0(file, whole)
+                file.write(piece.tobytes())
+        for name, array in others.items():
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
         archive.comment = MARK.encode()
 
 

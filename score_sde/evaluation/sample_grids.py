@@ -10,6 +10,7 @@ from jaxtyping import Array
 from score_sde.evaluation.generation import generate, make_draw
 from score_sde.evaluation.plots.images import image_grid
 from score_sde.evaluation.plots.samples import is_image, picture_of_samples
+from score_sde.evaluation.samples import shown_indices
 from score_sde.experiments.base import AnyExperiment
 from score_sde.experiments.score_model import Experiment
 from score_sde.experiments.train import run_keys
@@ -29,18 +30,18 @@ def sample_grids(experiment: AnyExperiment, workdir: str | Path) -> tuple[Hook, 
         return ()
     model, training, data = experiment.model, experiment.training, experiment.source.test
     key, folder = run_keys(model.seed).samples, Path(workdir) / "samples"
-    draw = make_draw(
-        model.sde, model.score_fn_of, model.sampler, model.shape, **model.drawing.options
-    )
+    draw = make_draw(model)
 
     def draw_samples(state: TrainState, step: int) -> Mapping[str, Array | np.ndarray] | None:
         params = gathered(device_mesh(fsdp=training.fsdp), state.ema_params)
         if jax.process_index() != 0:
             return None
-        samples = next(generate(draw, params, key, 64, 64)).x
-        picture_of_samples(folder, f"step_{step:07d}", samples, data, model.scaling)
+        samples = next(generate(draw, params, key, 64, 64, model.conditions_of_samples)).x
+        indices, columns = shown_indices(model, len(samples))
+        samples, name = samples[indices], f"step_{step:07d}"
+        picture_of_samples(folder, name, samples, data, model.scaling, num_columns=columns)
         if not is_image(model.shape, model.scaling):
             return None
-        return {"samples": image_grid(model.scaling.to_unit(samples))}
+        return {"samples": image_grid(model.scaling.to_unit(samples), num_columns=columns)}
 
     return (Hook(every=training.sample_every, run=draw_samples),)

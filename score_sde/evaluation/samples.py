@@ -9,12 +9,11 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array
 
 from score_sde.data import DataSource, Scaling
 from score_sde.evaluation import shared_work
 from score_sde.evaluation.distance import sample_distances
-from score_sde.evaluation.generation import draw_batch, draw_range, generate, make_draw
+from score_sde.evaluation.generation import draw_range, generate, make_draw
 from score_sde.evaluation.pieces import Piece, Pieces
 from score_sde.evaluation.plots.samples import is_image, picture_of_samples, pictures_of_path
 from score_sde.evaluation.sample_files import write_npz, write_pngs
@@ -34,6 +33,9 @@ PICTURES = ("samples.png", "denoising.png", "denoising.gif")
 
 FRAMES = 49
 
+IN_A_ROW = 10
+"""A picture has room for so many rows of as many images."""
+
 HEAD = 10_000
 """How many of the samples are kept in memory, for pictures and distances."""
 
@@ -44,7 +46,7 @@ def pieces_of(model: Model, key: Key, folder: Path) -> Pieces:
     """
     sampling = {
         name: value
-        for name, value in model.config["sampling"].items()
+        for name, value in model.saved_config["sampling"].items()
         if name not in NOT_THE_NUMBERS
     }
     return shared_work.pieces_of(model, key, folder, sampling=sampling)
@@ -61,12 +63,11 @@ def draw_missing(model: Model, left: Remaining, key: Key) -> None:
         FileNotFoundError: where another process has not done its share.
     """
     reports = _Reports()
-    parts = model.sde, model.score_fn_of, model.sampler, model.shape
-    draw = make_draw(*parts, progress=reports, **model.drawing.options)
+    draw = make_draw(model, progress=reports)
 
     def compute(indices: range, size: int, bar: Progress) -> Piece:
         reports.begin(bar, len(indices))
-        batch = draw_range(draw, model.params, key, indices, size)
+        batch = draw_range(draw, model.params, key, indices, size, model.conditions_of_samples)
         reports.end()
         if not np.isfinite(batch.x).all():
             raise FloatingPointError(
@@ -106,7 +107,9 @@ def publish(model: Model, pieces: Pieces, num_samples: int, path: Path) -> Publi
 
     with pieces.publishing(path) as draft:
         if path.suffix:
-            write_npz(draft, levels(), num_samples)
+            classes = model.conditions_of_samples(np.arange(num_samples))
+            others = {} if classes is None else {"classes": classes}
+            write_npz(draft, levels(), num_samples, **others)
         else:
             write_pngs(draft, levels(), model.scaling.num_levels or 256)
     mean = round(float(np.mean(np.concatenate(nfe))))
@@ -123,9 +126,16 @@ def results(
         f"evaluations each, {found.path}"
     }
     data = None if source is None else source.test
-    samples = shown(model, key, found.head)
+    indices, num_columns = shown_indices(model, len(found.head))
+    score_fn = model.score_fn if model.condition is None else None
     picture = picture_of_samples(
-        folder, "samples", samples, data, model.scaling, score_fn=model.score_fn
+        folder,
+        "samples",
+        shown(model, key, found.head[indices]),
+        data,
+        model.scaling,
+        score_fn=score_fn,
+        num_columns=num_columns,
     )
     rows |= {} if picture is None else {"picture": str(picture)}
     rows |= draw_path(model, key, folder)
@@ -134,24 +144,31 @@ def results(
 
 
 def shown(model: Model, key: Key, levels: np.ndarray) -> jax.Array:
-    """Samples in model units, in the middle of their level: those that a picture has room for."""
-    scaling = dataclasses.replace(model.scaling, dequantize=False)
-    return scaling.to_model(key, levels if scaling.num_levels is None else levels[:100])
+    """Samples in model units, in the middle of their level."""
+    return dataclasses.replace(model.scaling, dequantize=False).to_model(key, levels)
+
+
+def shown_indices(model: Model, num_samples: int) -> tuple[np.ndarray, int | None]:
+    """The samples that a picture has room for, and the number of its columns where it
+    is not as square as can be: of a model of classes each row of images is one class.
+    """
+    if not is_image(model.shape, model.scaling):
+        return np.arange(num_samples), None
+    classes = model.conditions_of_samples(np.arange(num_samples))
+    num_classes = 1 if classes is None else len(np.unique(classes))
+    num_rows, num_columns = min(num_classes, IN_A_ROW), min(num_samples // num_classes, IN_A_ROW)
+    if num_rows == 1 or num_columns < 1:
+        return np.arange(min(num_samples, IN_A_ROW**2)), None
+    rows = np.arange(num_rows)[:, None] + num_classes * np.arange(num_columns)
+    return rows.ravel(), num_columns
 
 
 def draw_path(model: Model, key: Key, folder: Path) -> dict[str, str]:
     """The way from noise to image of the first samples, as a strip and an animation."""
     if not is_image(model.shape, model.scaling):
         return {}
-    draw = make_draw(
-        model.sde,
-        model.score_fn_of,
-        model.sampler,
-        model.shape,
-        save_path=FRAMES,
-        **model.drawing.options,
-    )
-    batch = next(generate(draw, model.params, key, 16, 16))
+    draw = make_draw(model, save_path=FRAMES)
+    batch = next(generate(draw, model.params, key, 16, 16, model.conditions_of_samples))
     frames = np.concatenate([np.moveaxis(np.asarray(batch.path), 1, 0), batch.x[None]])
     return {
         name: str(path) for name, path in pictures_of_path(folder, frames, model.scaling).items()
@@ -185,12 +202,6 @@ def distances(key: Key, levels: np.ndarray, source: DataSource, scaling: Scaling
         f"each{unit}"
         for name, value in found.items()
     }
-
-
-def draw_data(model: Model, keys: Array) -> Array:
-    """A batch of samples in data units, one of each key."""
-    parts = model.sde, model.score_fn, model.sampler, model.shape
-    return model.scaling.to_data(draw_batch(keys, *parts, **model.drawing.options).x)
 
 
 class _Reports:

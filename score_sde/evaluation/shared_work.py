@@ -58,7 +58,7 @@ def pieces_of(model: Model, key: Key, folder: Path, **request: Any) -> Pieces:
     alone: plain values by name.
     """
     sections = {
-        name: model.config[name] for name in ("sde", "model", "parameterization", "example")
+        name: model.saved_config[name] for name in ("sde", "model", "parameterization", "example")
     }
     seed = [str(jax.random.key_impl(key)), np.asarray(jax.random.key_data(key)).tolist()]
     scaling = {

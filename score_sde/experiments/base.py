@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import optax
 
@@ -12,6 +12,9 @@ from score_sde.experiments.settings import Training
 from score_sde.sdes import SDE
 from score_sde.training import LossFn
 from score_sde.typing import Params
+
+Split: TypeAlias = Literal["train", "test"]
+"""A split of the data."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,7 +30,8 @@ class TrainedModel:
             space.
         seed: the seed of the config.
         step: after how many training steps the parameters were saved.
-        config: the resolved config, as plain values.
+        config: the resolved config, as plain values; None for a model that was made
+            without one.
     """
 
     sde: SDE
@@ -36,7 +40,21 @@ class TrainedModel:
     scaling: Scaling
     seed: int
     step: int
-    config: Mapping[str, Any]
+    config: Mapping[str, Any] | None
+
+    @property
+    def saved_config(self) -> Mapping[str, Any]:
+        """The config, for what cannot be done without.
+
+        Raises:
+            ValueError: in one line, where the model was made without one.
+        """
+        if self.config is None:
+            raise ValueError(
+                "this needs a model with a config, as build and load make it; fit made this one "
+                "of objects that no config names"
+            )
+        return self.config
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,6 +76,13 @@ class AnyExperiment(abc.ABC):
     @abc.abstractmethod
     def loss_fn(self, *, train: bool) -> LossFn:
         """The loss of one example."""
+
+    def conditions(self, split: Split) -> Any:
+        """What comes with each example of a split besides its values, a pytree of arrays
+        ``[n, ...]``; None where the loss takes nothing else.
+        """
+        del split
+        return None
 
     @property
     def frozen(self) -> Params | None:

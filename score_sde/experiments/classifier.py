@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import jax
 from jaxtyping import Array
 
-from score_sde.data import Augmentation
-from score_sde.experiments.base import AnyExperiment, TrainedModel
+from score_sde.data import Augmentation, Example
+from score_sde.experiments.base import AnyExperiment, Split, TrainedModel
 from score_sde.models.wideresnet import Classifier, make_log_prob_fn
 from score_sde.objectives.classification import LogProbFn, NoisyClassification
-from score_sde.training import LossFn
+from score_sde.training import Context, LossFn
 from score_sde.typing import Key, Params, Scalar, ScalarLike
 
 
@@ -56,22 +56,28 @@ class ClassifierExperiment(AnyExperiment):
                 f"data have {found}"
             )
 
+    def conditions(self, split: Split) -> Array:
+        """The class of each example, which is to be found."""
+        return self.source.conditions(split)
+
     def loss_fn(self, *, train: bool) -> LossFn:
-        """``(params, key, u, raw example, label) -> (loss, {"accuracy": …})``; ``u`` is
-        not used.
+        """``(params, key, u, raw example, context) -> (loss, {"accuracy": …})``; ``u``
+        is not used.
         """
         model, augmentation = self.model, self.augmentation if train else Augmentation()
 
         def loss(
-            params: Params, key: Key, u: ScalarLike, example: Array, label: Array
+            params: Params, key: Key, u: ScalarLike, example: Example, context: Context
         ) -> tuple[Scalar, dict[str, Scalar]]:
-            del u
+            del u, context
             data_key, network_key, objective_key, augmentation_key = jax.random.split(key, 4)
             log_prob_fn = make_log_prob_fn(
                 model.sde, model.network, params, key=network_key, train=train
             )
-            x0 = model.scaling.to_model(data_key, augmentation(augmentation_key, example))
-            value, accuracy = self.objective(objective_key, model.sde, log_prob_fn, x0, label)
+            x0 = model.scaling.to_model(data_key, augmentation(augmentation_key, example.x))
+            value, accuracy = self.objective(
+                objective_key, model.sde, log_prob_fn, x0, example.condition
+            )
             return value, {"accuracy": accuracy}
 
         return loss

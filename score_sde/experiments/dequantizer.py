@@ -3,18 +3,20 @@ evaluate likelihoods with.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real, Shaped
 
-from score_sde.experiments.base import AnyExperiment, TrainedModel
+from score_sde.data import Example
+from score_sde.experiments.base import AnyExperiment, Split, TrainedModel
 from score_sde.experiments.score_model import Model
 from score_sde.likelihood.dequantization import Bins, Dequantizer, VariationalDequantizer
 from score_sde.likelihood.estimators import VariationalEstimator, dequantized
 from score_sde.likelihood.flow import bits_per_dim
 from score_sde.models.coupling_flow import ConditionalFlow
 from score_sde.sdes.base import SDE, starting_at
-from score_sde.training import LossFn
+from score_sde.training import Context, LossFn
 from score_sde.typing import Key, Params, Scalar, ScalarLike, ScoreFn
 
 
@@ -109,19 +111,24 @@ class DequantizerExperiment(AnyExperiment):
         if self.source.num_levels is None:
             raise ValueError("a dequantizer needs data with levels, and these are continuous")
 
+    def conditions(self, split: Split) -> Any:
+        """The conditions of the score model."""
+        return self.score_model.conditions_of(self.source, split)
+
     def loss_fn(self, *, train: bool) -> LossFn:
-        """``(params, key, u, raw example, frozen=parameters of the score model) ->
-        (bits/dim, {})``.
+        """``(params, key, u, raw example, context) -> (bits/dim, {})``; the frozen
+        parameters of the context are the score model's.
         """
         del train  # nothing is dropped out
         model, score_model = self.model, self.score_model
         sde = starting_at(score_model.sde, score_model.evaluating.t_min)
 
         def loss(
-            params: Params, key: Key, u: ScalarLike, example: Array, *, frozen: Params
+            params: Params, key: Key, u: ScalarLike, example: Example, context: Context
         ) -> tuple[Scalar, dict[str, Scalar]]:
             del u
-            dequantizer, score_fn = model.dequantizer_of(params), score_model.score_fn_of(frozen)
-            return self.objective(key, sde, score_fn, dequantizer, example, model.scaling.bins), {}
+            score_fn = score_model.score_fn_of(context.frozen, example.condition)
+            dequantizer, bins = model.dequantizer_of(params), model.scaling.bins
+            return self.objective(key, sde, score_fn, dequantizer, example.x, bins), {}
 
         return loss

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import jax
 
@@ -10,16 +10,15 @@ from score_sde.configs.default import get_default_config
 from score_sde.experiments.builders import (
     Config,
     ConfigDict,
+    Normalized,
+    SomeModel,
     as_mapping,
-    build_classifier_model,
-    build_dequantizer_model,
-    build_model,
-    plain_config,
+    check_kind,
+    model_of,
+    normalized,
 )
-from score_sde.experiments.classifier import NoisyClassifier
 from score_sde.experiments.code_names import check_code
 from score_sde.experiments.construction import construct
-from score_sde.experiments.dequantizer import LearnedDequantizer
 from score_sde.experiments.score_model import Model
 from score_sde.experiments.sections import as_begun, with_former_options
 from score_sde.export.model import is_exported, read_exported
@@ -31,16 +30,18 @@ from score_sde.models import ScoreNetwork
 from score_sde.runtime.bounded_reading import check_counts
 from score_sde.runtime.trust import EVERYTHING, Allow, Trust, is_code
 from score_sde.training import SamplingCheckpoint, restore_for_sampling
+from score_sde.typing import Params
 
 
 def load(
     path: str | Path,
+    kind: type[SomeModel] = Model,
     *,
     step: int | None = None,
     config: Config | None = None,
     average: str | None = None,
     allow: Allow = (),
-) -> Model:
+) -> SomeModel:
     """A trained model: its averaged parameters, and the objects of its config.
 
     Args:
@@ -49,6 +50,8 @@ def load(
             NCSN++), alone or in a pipeline; or, with ``config``, a checkpoint of
             Score-SDE (PyTorch ``.pth`` or JAX), ScoreFlow, NCSN or NCSNv2. No code is
             run from any of these.
+        kind: the class of model that is expected: ``Model``, ``NoisyClassifier`` or
+            ``LearnedDequantizer``; ``TrainedModel`` for any.
         step: which checkpoint; the latest unless given.
         config: a config to use in place of the saved one, as from ``saved_config`` with
             changes, or from `config_from_reference`. What it names is the caller's own
@@ -63,24 +66,24 @@ def load(
 
     Raises:
         FileNotFoundError: where there is no checkpoint.
-        ValueError: where the checkpoint is damaged, its parameters are not those of the
-            config's network, the run has no such average, or the saved config names
-            code that is not allowed; nothing is imported before.
+        ValueError: where the checkpoint is damaged, its model is of another kind, its
+            parameters are not those of the config's network, the run has no such
+            average, or the saved config names code that is not allowed; nothing is
+            imported before.
     """
-    trust = Trust.of(allow)
-    return load_trusting(
-        EVERYTHING if config is not None else trust, path, step=step, config=config, average=average
-    )
+    trust = EVERYTHING if config is not None else Trust.of(allow)
+    return load_trusting(trust, path, kind, step=step, config=config, average=average)
 
 
 def load_trusting(
     trust: Trust,
     path: str | Path,
+    kind: type[SomeModel] = Model,
     *,
     step: int | None = None,
     config: Config | None = None,
     average: str | None = None,
-) -> Model:
+) -> SomeModel:
     """As `load`, where ``trust`` says which code may be named by the config, a given one too."""
     path = Path(path)
     if average is not None and (is_exported(path) or is_diffusers(path) or path.is_file()):
@@ -89,42 +92,27 @@ def load_trusting(
             "have more"
         )
     if is_diffusers(path):
-        return _load_diffusers(path, config, trust)
-    if path.is_file():
+        found = _read_diffusers(path, config, trust)
+    elif path.is_file():
         if config is None:
             raise ValueError(
                 f"{path} does not say what it holds: give its config, as load(path, config=...)"
             )
-        return _load_foreign(path, plain_config(config), trust)
-    found = _saved(path, step, average)
-    chosen = _chosen_config(path, found, config, trust)
-    return build_model(chosen, found.ema_params, step=found.step, trust=trust)
+        found = _read_foreign(path, normalized(with_former_options(as_mapping(config))), trust)
+    else:
+        saved = _saved(path, step, average)
+        chosen = _chosen_config(path, saved, config, trust)
+        found = _Found(chosen, saved.ema_params, saved.step)
+    check_kind(found.config.kind, kind, of="model")
+    return cast("SomeModel", model_of(found.config, found.params, step=found.step, trust=trust))
 
 
-def load_classifier(
-    path: str | Path, *, step: int | None = None, config: Config | None = None, allow: Allow = ()
-) -> NoisyClassifier:
-    """A trained classifier of noisy examples, from the workdir of its run, as `load`
-    does for a score model.
-    """
-    allowed = Trust.of(allow)
-    trust = EVERYTHING if config is not None else allowed
-    found = _saved(Path(path), step)
-    chosen = _chosen_config(path, found, config, trust)
-    return build_classifier_model(chosen, found.ema_params, step=found.step, trust=trust)
+class _Found(NamedTuple):
+    """What a file or folder holds: a config and the parameters of its network."""
 
-
-def load_dequantizer(
-    path: str | Path, *, step: int | None = None, allow: Allow = ()
-) -> LearnedDequantizer:
-    """A learned dequantizer, from the folder that ``score-sde train-dequantizer`` has
-    trained it in.
-
-    ``allow``: the code that its saved config may name, as in `load`.
-    """
-    trust, found = Trust.of(allow), _saved(Path(path), step)
-    chosen = _chosen_config(path, found, None, trust)
-    return build_dequantizer_model(chosen, found.ema_params, step=found.step, trust=trust)
+    config: Normalized
+    params: Params
+    step: int
 
 
 def saved_config(path: str | Path, *, step: int | None = None, allow: Allow = ()) -> ConfigDict:
@@ -204,51 +192,52 @@ def _with_tuples(value: Any) -> Any:
 
 def _chosen_config(
     path: str | Path, found: SamplingCheckpoint, given: Config | None, trust: Trust
-) -> dict[str, Any]:
+) -> Normalized:
     """The given config, or that of the saved parameters, with the section ``example``
     of the saved one.
     """
     saved = found.config
-    check_code(saved if given is None else as_mapping(given), trust, str(path))
+    own = saved if given is None else as_mapping(given)
+    check_code(own, trust, str(path))
     if not isinstance(saved, Mapping) or "example" not in saved:
         raise ValueError(f"{path} is damaged: its config lacks the section example")
-    own = as_mapping(saved if given is None else given)
-    chosen = as_begun(plain_config({**own, "example": saved["example"]}), saved)
-    _check_counts(path, chosen, jax.tree.leaves(found.ema_params))
+    chosen = normalized(as_begun({**own, "example": saved["example"]}, saved))
+    _check_counts(path, chosen.plain, jax.tree.leaves(found.ema_params))
     return chosen
 
 
-def _load_foreign(path: Path, config: dict[str, Any], trust: Trust) -> Model:
-    if "example" not in config:
+def _read_foreign(path: Path, config: Normalized, trust: Trust) -> _Found:
+    plain = config.plain
+    if "example" not in plain:
         raise ValueError(
             "the config needs the section example, with the shape of an image and its num_levels"
         )
-    config, shape = with_former_options(config), tuple(config["example"]["shape"])
     opened = open_foreign(path)
-    _check_counts(path, config, opened.arrays)
-    network = construct("model", ScoreNetwork, config["model"], trust=trust, shape=shape)
-    options = {key: value for key, value in config["model"].items() if key != "name"}
-    found = params_of(opened, network, name=config["model"]["name"], options=options, shape=shape)
-    return build_model(config, found.params, step=found.step, trust=trust)
+    _check_counts(path, plain, opened.arrays)
+    shape = tuple(plain["example"]["shape"])
+    network = construct("model", ScoreNetwork, plain["model"], trust=trust, shape=shape)
+    name, options = plain["model"]["name"], dict(plain["model"])
+    del options["name"]
+    found = params_of(opened, network, name=name, options=options, shape=shape)
+    return _Found(config, found.params, found.step)
 
 
-def _load_diffusers(path: Path, given: Config | None, trust: Trust) -> Model:
+def _read_diffusers(path: Path, given: Config | None, trust: Trust) -> _Found:
     found = read_diffusers(path, scheduler=given is None)
+    own = _config_of_diffusers(found) if given is None else given
     # A given config that leaves out the number of groups, on which no weight depends,
     # has that of the folder.
-    config = as_begun(
-        plain_config(_config_of_diffusers(found) if given is None else given),
-        {"model": found.options},
-    )
-    check_code(config, trust, str(path))
-    _check_counts(path, config, found.tensors.values())
-    shape = tuple(config["example"]["shape"])
+    config = normalized(as_begun(as_mapping(own), {"model": found.options}))
+    plain = config.plain
+    check_code(plain, trust, str(path))
+    _check_counts(path, plain, found.tensors.values())
+    shape = tuple(plain["example"]["shape"])
     try:
-        network = construct("model", ScoreNetwork, config["model"], trust=trust, shape=shape)
+        network = construct("model", ScoreNetwork, plain["model"], trust=trust, shape=shape)
         params = params_from_diffusers(network, found.tensors)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return build_model(config, params, step=0, trust=trust)
+    return _Found(config, params, 0)
 
 
 def _config_of_diffusers(found: Diffusers) -> ConfigDict:

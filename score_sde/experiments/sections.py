@@ -3,7 +3,7 @@ each checkpoint.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,8 @@ SECTIONS = (
     "training", "eval"
 )  # fmt: skip
 
-SCORE_MODEL, CLASSIFIER, DEQUANTIZER = "score model", "classifier", "dequantizer"
-"""The kinds of models, each trained by a config of its own."""
-
-_WITHOUT_SAMPLES = ("seed", "sde", "model", "objective", "optim", "data", "training")
-
-SECTIONS_OF = {SCORE_MODEL: SECTIONS, CLASSIFIER: _WITHOUT_SAMPLES, DEQUANTIZER: _WITHOUT_SAMPLES}
-"""The sections of the config of each kind: what has no samples has no likelihood either."""
+WITHOUT_SAMPLES = ("seed", "sde", "model", "objective", "optim", "data", "training")
+"""The sections of a config whose model draws no samples, and has no likelihood either."""
 
 STANDARDIZE = "standardize"
 """The key of the section ``data`` that has continuous data standardised."""
@@ -69,14 +64,16 @@ def _with_options(config: Mapping[str, Any], options: Mapping[str, Any]) -> dict
     return {**config, "model": {**options, **config["model"]}} if options else dict(config)
 
 
-def checked_sections(plain: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """The sections of a config of a ``kind``, with values as JSON knows them.
+def checked_sections(
+    plain: Mapping[str, Any], sections: Sequence[str], kind: str
+) -> dict[str, Any]:
+    """A config of these sections, with values as JSON knows them; ``kind`` is what
+    messages call its model.
 
     Raises:
         ValueError: where a section is missing, unknown or no section, or a value is
             none that JSON knows.
     """
-    sections = SECTIONS_OF[kind]
     for section in plain:
         if section not in (*sections, "example"):
             hint = did_you_mean(str(section), sections)
@@ -103,6 +100,7 @@ def _check_example(example: Any) -> None:
     """Refuse a section ``example``, which files have, that does not say what an example is."""
     shape = example.get("shape") if isinstance(example, dict) else None
     levels = example.get("num_levels", "missing") if isinstance(example, dict) else None
+    conditional = example.get("conditional", False) if isinstance(example, dict) else None
     are_sizes = (
         isinstance(shape, list)
         and 0 < len(shape) <= 8
@@ -111,16 +109,17 @@ def _check_example(example: Any) -> None:
     if not are_sizes or not (levels is None or type(levels) is int):
         raise ValueError(
             "example needs shape, the positive whole numbers of an example's axes, and num_levels, "
-            "a whole number or "
-            f"None; got {example!r:.200}"
+            f"a whole number or None; got {example!r:.200}"
         )
+    if not isinstance(conditional, bool):
+        raise ValueError(f"example.conditional must be True or False, got {conditional!r:.200}")
 
 
 def _owner(section: str, kind: str) -> str:
     """What has or lacks a section; it says of which kind the config is where another
     kind has that section.
     """
-    of_some_kinds = set(SECTIONS) - set(_WITHOUT_SAMPLES)
+    of_some_kinds = set(SECTIONS) - set(WITHOUT_SAMPLES)
     return (
         f"the config of a {kind}, which its objective makes it,"
         if section in of_some_kinds

@@ -3,11 +3,17 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from jaxtyping import ArrayLike, Shaped
+
+from score_sde.data import Scaling
 from score_sde.divergence import Divergence, Hutchinson
 from score_sde.likelihood.dequantization import Dequantizer, UniformDequantizer
-from score_sde.likelihood.estimators import Estimator, FlowEstimator
+from score_sde.likelihood.estimators import Estimate, Estimator, FlowEstimator, dequantized
 from score_sde.sampling import Threshold
+from score_sde.sdes.base import SDE, starting_at
 from score_sde.training import EMA, Average, PowerEMA
+from score_sde.typing import Key, ScoreFn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,16 +22,26 @@ class Drawing:
 
     ``denoise`` ends every sample with Tweedie's formula, unless its sampler ends with
     the data; ``threshold`` keeps the denoised image in the range of the data;
-    ``batch_size`` samples are drawn at a time.
+    ``batch_size`` samples are drawn at a time. ``classes``: the classes of the samples
+    of a class-conditional model, sample ``i`` of class ``classes[i % len(classes)]``;
+    all in turn unless given.
     """
 
     num_samples: int = 256
     batch_size: int = 256
     denoise: bool = True
     threshold: Threshold | None = None
+    classes: tuple[int, ...] | int | None = None
 
     def __post_init__(self) -> None:
         _positive("sampling", num_samples=self.num_samples, batch_size=self.batch_size)
+        if self.classes == ():
+            raise ValueError("sampling.classes must have a class, or be None for all in turn")
+
+    @property
+    def chosen_classes(self) -> tuple[int, ...] | None:
+        """``classes`` as a tuple."""
+        return (self.classes,) if isinstance(self.classes, int) else self.classes
 
     @property
     def options(self) -> dict[str, Any]:
@@ -194,6 +210,33 @@ class Evaluating:
         """The bound, or the likelihood under the probability flow."""
         options = {"rtol": self.rtol, "atol": self.atol, "check_tolerance": self.check_tolerance}
         return self.bound or FlowEstimator(divergence=self.divergence, **options)
+
+    def log_likelihood(
+        self,
+        key: Key,
+        sde: SDE,
+        score_fn: ScoreFn,
+        scaling: Scaling,
+        example: Shaped[ArrayLike, "*shape"],
+    ) -> Estimate:
+        """The log-likelihood of one example in data units, taken to live at ``t_min``.
+
+        Data with levels are dequantised ``num_dequantizations`` times; without a
+        dequantizer the estimator is asked for their probability. The density of
+        continuous data is that in their own units, standardised or not.
+        """
+        sde, estimator = starting_at(sde, self.t_min), self.estimator
+        if scaling.num_levels is None:
+            found = estimator.density(key, sde, score_fn, scaling.to_model(key, example))
+            return found._replace(log_prob=found.log_prob + scaling.log_det(np.shape(example)))
+        if self.dequantizer is None:
+            return estimator.probability(
+                key, sde, score_fn, example, scaling.bins, scaling.num_levels
+            )
+        options = {"dequantizer": self.dequantizer, "num_samples": self.num_dequantizations}
+        return dequantized(
+            key, sde, score_fn, example, estimator=estimator, bins=scaling.bins, **options
+        )
 
 
 def _positive(section: str, **values: int) -> None:

@@ -53,16 +53,14 @@ PARAMETERIZATIONS: Table = {
     "discrete_noise": parameterization.DiscreteNoisePrediction,
     "discrete_score": parameterization.DiscreteScorePrediction,
 }
-CLASSIFICATION = "classification"
-DEQUANTIZATION = "dequantization"
 OBJECTIVES: Table = {
     "denoising": objectives.DenoisingScoreMatching,
     "explicit": objectives.ExplicitScoreMatching,
     "sliced": objectives.SlicedScoreMatching,
     "ncsn": objectives.ncsn,
     "ddpm": objectives.DDPM,
-    CLASSIFICATION: objectives.NoisyClassification,
-    DEQUANTIZATION: VariationalDequantization,
+    "classification": objectives.NoisyClassification,
+    "dequantization": VariationalDequantization,
 }
 OPTIMIZERS: Table = {"adam": adam}
 AVERAGES: Table = {"decay": EMA, "half_life": HalfLifeEMA, "power": PowerEMA}

@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from score_sde.data import BatchLoader, make_loader, statistics
-from score_sde.experiments.base import AnyExperiment
-from score_sde.experiments.classifier import ClassifierExperiment
+from score_sde.experiments.base import AnyExperiment, Split
 from score_sde.experiments.resume import check_resumes
 from score_sde.experiments.settings import Training
 from score_sde.experiments.workdir import check_run_folder
@@ -132,13 +132,15 @@ def _take(
     nothing speaks against it.
     """
     check_run_folder(workdir, overwrite=overwrite)
-    check_resumes(workdir, experiment.model.config)
+    check_resumes(workdir, experiment.model.saved_config)
     # This reads data, which may be damaged: before anything is written.
     warning = scale_warning(experiment)
     make_folder(workdir)
     stack.enter_context(held(workdir))
     with replacing(workdir / "config.json") as temporary:
-        temporary.write_text(json.dumps(experiment.model.config, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(
+            json.dumps(experiment.model.saved_config, indent=2) + "\n", encoding="utf-8"
+        )
     if warning:
         warn(warning)
 
@@ -185,9 +187,9 @@ class RunKeys(NamedTuple):
     samples: Key
 
 
-def run_keys(seed: int) -> RunKeys:
-    """The keys of a run with this seed."""
-    return RunKeys(*jax.random.split(jax.random.key(seed), 3))
+def run_keys(key: Key | int) -> RunKeys:
+    """The keys of a run with this key or seed."""
+    return RunKeys(*jax.random.split(jax.random.key(key) if isinstance(key, int) else key, 3))
 
 
 def training_run(
@@ -197,12 +199,36 @@ def training_run(
     code: Mapping[str, str],
     hooks: Sequence[Hook] = (),
 ) -> TrainingRun:
-    """The run of an experiment in a folder: loaders, steps, writers, checkpoints and
-    snapshots.
+    """The run of an experiment in a folder: that of `run_in_memory`, with writers,
+    checkpoints and snapshots.
     """
-    training, model, keys = experiment.training, experiment.model, run_keys(experiment.model.seed)
-    axes, is_first = step_axes(mesh), jax.process_index() == 0
-    writer = make_writers(training.trackers, workdir, model.config) if is_first else MultiWriter()
+    training, config = experiment.training, experiment.model.saved_config
+    is_first = jax.process_index() == 0
+    return replace(
+        run_in_memory(experiment, mesh, experiment.model.seed),
+        checkpoints=Checkpoints(
+            workdir / "checkpoints",
+            keep_last=training.keep_last,
+            keep_best=training.keep_best,
+            keep_every=training.keep_every,
+        ),
+        config=config,
+        about={"versions": code},
+        writer=make_writers(training.trackers, workdir, config) if is_first else MultiWriter(),
+        hooks=(*hooks, *_snapshots(training, workdir, mesh)),
+        hang_timeout=training.hang_timeout,
+        hang_dump=workdir / f"hang_{jax.process_index()}.txt",
+    )
+
+
+def run_in_memory(
+    experiment: AnyExperiment, mesh: Mesh, key: Key | int, hooks: Sequence[Hook] = ()
+) -> TrainingRun:
+    """The run of an experiment without a folder: loaders and steps. ``key``, or a seed,
+    is where its randomness comes from.
+    """
+    training, model, keys = experiment.training, experiment.model, run_keys(key)
+    axes = step_axes(mesh)
     return TrainingRun(
         state=init_state(
             model.params,
@@ -223,34 +249,24 @@ def training_run(
         num_steps=training.num_steps,
         mesh=mesh,
         n_jitted_steps=training.n_jitted_steps,
-        checkpoints=Checkpoints(
-            workdir / "checkpoints",
-            keep_last=training.keep_last,
-            keep_best=training.keep_best,
-            keep_every=training.keep_every,
-        ),
         checkpoint_every=training.checkpoint_every,
-        config=model.config,
-        about={"versions": code},
         log_every=training.log_every,
-        writer=writer,
         evaluation=_evaluation(experiment, keys.evaluation, axes) if training.eval_every else None,
-        hooks=(*hooks, *_snapshots(training, workdir, mesh)),
+        hooks=tuple(hooks),
         max_skipped=training.max_skipped,
         max_taken_back=training.max_taken_back,
-        hang_timeout=training.hang_timeout,
-        hang_dump=workdir / f"hang_{jax.process_index()}.txt",
-        stream=None if is_first else io.StringIO(),
+        stream=None if jax.process_index() == 0 else io.StringIO(),
     )
 
 
-def _loader(experiment: AnyExperiment, split: str, *, seed: int = 0) -> BatchLoader:
-    """The examples of a split; with their labels, if they are to be classified."""
-    source, batch_size = experiment.source, experiment.training.batch_size
-    labels = (
-        getattr(source, f"{split}_labels") if isinstance(experiment, ClassifierExperiment) else None
+def _loader(experiment: AnyExperiment, split: Split, *, seed: int = 0) -> BatchLoader:
+    """The examples of a split, with what the loss takes besides."""
+    return make_loader(
+        getattr(experiment.source, split),
+        batch_size=experiment.training.batch_size,
+        seed=seed,
+        conditions=experiment.conditions(split),
     )
-    return make_loader(getattr(source, split), batch_size=batch_size, seed=seed, labels=labels)
 
 
 def _evaluation(experiment: AnyExperiment, key: Key, axis_name: AxisName) -> Evaluation:

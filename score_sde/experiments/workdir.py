@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from score_sde.experiments.sections import SECTIONS_OF
+from score_sde.experiments.sections import WITHOUT_SAMPLES
 from score_sde.runtime.bounded_reading import read_json
 from score_sde.runtime.unreadable import opening
 
@@ -40,7 +40,7 @@ def is_run(workdir: Path) -> bool:
     """Whether a folder belongs to a training run: it has a config or a checkpoint of
     this program.
     """
-    if _keys_of(workdir / "config.json") >= set.intersection(*map(set, SECTIONS_OF.values())):
+    if _keys_of(workdir / "config.json") >= set(WITHOUT_SAMPLES):
         return True
     return any(workdir.glob("checkpoints/*/seal/metadata")) or any(
         workdir.glob("checkpoints/*/config/metadata")

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
@@ -18,17 +19,21 @@ class StopRequest:
     already, and have SIGKILL for those that do not end. Outside the main thread, where
     Python allows no handlers, it watches nothing.
 
+    Args:
+        signals: which signals are watched.
+
     Attributes:
         signum: The signal that came first; ``None`` while there was none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, signals: Sequence[int] = _WATCHED) -> None:
+        self._watched = signals
         self.signum: int | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            self._before = {signum: signal.signal(signum, self._handle) for signum in _WATCHED}
+            self._before = {signum: signal.signal(signum, self._handle) for signum in self._watched}
         return self
 
     def __exit__(self, *error: object) -> None:

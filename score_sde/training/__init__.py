@@ -24,7 +24,7 @@ from score_sde.training.post_hoc import Fit, Reconstruction, fit_profile, recons
 from score_sde.training.run import Evaluation, Hook, TrainingRun, TrainResult
 from score_sde.training.snapshots import Snapshot, find_snapshots, snapshot_hook
 from score_sde.training.state import TrainState, init_state
-from score_sde.training.step import LossFn, make_eval_step, make_train_step
+from score_sde.training.step import Context, LossFn, make_eval_step, make_train_step
 from score_sde.training.tracking.guarded import BackgroundWriter, GuardedWriter
 from score_sde.training.tracking.metrics import (
     JsonLinesWriter,
@@ -41,6 +41,7 @@ __all__ = [
     "Average",
     "BackgroundWriter",
     "Checkpoints",
+    "Context",
     "Evaluation",
     "Fit",
     "GuardedWriter",

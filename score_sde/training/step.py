@@ -12,19 +12,35 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
-from score_sde.data.loader import Batch
+from score_sde.data.loader import Batch, Example
 from score_sde.training.ema import Average, update_averages
 from score_sde.training.precision import in_float32, widened
 from score_sde.training.state import TrainState
 from score_sde.typing import Key, Params, Scalar
 
-LossFn: TypeAlias = Callable[..., tuple[Scalar, dict[str, Scalar]]]
-"""``(params, key, u, one raw example[, its label][, frozen=...]) -> (loss, other scalars to log)``.
+
+class Context(NamedTuple):
+    """What a loss may know of the run besides the parameters being trained; no gradient
+    flows into it.
+
+    ``step``: how many updates have been made. ``ema_params``: the averaged parameters
+    (as the target of a consistency objective). ``frozen``: the frozen parameters of the
+    state, or None.
+    """
+
+    step: Scalar
+    ema_params: Params
+    frozen: Params | None = None
+
+
+LossFn: TypeAlias = Callable[
+    [Params, Key, Scalar, Example, Context], tuple[Scalar, dict[str, Scalar]]
+]
+"""``(params, key, u, one raw example, context) -> (loss, other scalars to log)``.
 
 ``u`` in [0, 1) is uniform, and the ``u`` of a batch are spread evenly, for a loss that
-draws its times so. A scalar that is NaN is not there for this example, and left out of
-the mean. The label is where the batch has labels, and ``frozen`` where the state has
-frozen parameters.
+draws its times so. A scalar that is NaN is missing for this example, and skipped in
+the mean.
 """
 
 Metrics: TypeAlias = dict[str, Array]
@@ -112,7 +128,7 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch, train_key: Key) -> Updated:
         rows = _rows(jax.random.fold_in(train_key, state.step), batch, axis_name)
-        mean_loss = functools.partial(_mean_loss, _with_frozen(loss_fn, state))
+        mean_loss = functools.partial(_mean_loss, loss_fn, _context(state))
         gradient = _with_wide_results(jax.value_and_grad(mean_loss, has_aux=True))
         own = _accumulated(
             gradient, _of_each_device(state.params, axis_name), rows, num_microbatches, axis_name
@@ -161,15 +177,15 @@ def make_eval_step(loss_fn: LossFn, *, axis_name: AxisName = None) -> EvalStep:
 
     def eval_step(state: TrainState, batch: Batch, key: Key) -> Metrics:
         rows = _rows(key, batch, axis_name)
-        own = _mean_loss(_with_frozen(loss_fn, state), state.ema_params, rows)
+        own = _mean_loss(loss_fn, _context(state), state.ema_params, rows)
         loss, aux = _mean_over_devices(own, axis_name)
         return {**_means(aux), "loss": loss}
 
     return Step(eval_step, axis_name)
 
 
-def _with_frozen(loss_fn: LossFn, state: TrainState) -> LossFn:
-    return loss_fn if state.frozen is None else functools.partial(loss_fn, frozen=state.frozen)
+def _context(state: TrainState) -> Context:
+    return Context(state.step, state.ema_params, state.frozen)
 
 
 def _bad_leaf(grads: Params) -> Scalar:
@@ -182,7 +198,7 @@ class _Rows(NamedTuple):
 
     key: Array
     u: Float[Array, " b"]
-    example: tuple[Any, ...]
+    example: Example
 
 
 class _There(NamedTuple):
@@ -194,14 +210,16 @@ class _There(NamedTuple):
 
 def _rows(key: Key, batch: Batch, axis_name: AxisName) -> _Rows:
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(batch.index)
-    example = (batch.x,) if batch.label is None else (batch.x, batch.label)
-    return _Rows(keys, _spread(key, batch.index, axis_name), example)
+    return _Rows(keys, _spread(key, batch.index, axis_name), batch.examples)
 
 
-def _mean_loss(loss_fn: LossFn, params: Params, rows: _Rows) -> tuple[Scalar, dict[str, _There]]:
-    losses, aux = widened(
-        jax.vmap(functools.partial(loss_fn, params))(rows.key, rows.u, *rows.example)
-    )
+def _mean_loss(
+    loss_fn: LossFn, context: Context, params: Params, rows: _Rows
+) -> tuple[Scalar, dict[str, _There]]:
+    def loss(row: _Rows) -> tuple[Scalar, dict[str, Scalar]]:
+        return loss_fn(params, row.key, row.u, row.example, context)
+
+    losses, aux = widened(jax.vmap(loss)(rows))
     return jnp.mean(losses), {name: _those_there(values) for name, values in aux.items()}
 
 

@@ -2,6 +2,7 @@
 it, in every place.
 """
 
+import functools
 import itertools
 import json
 import sys
@@ -19,7 +20,7 @@ from foreign_code import (
     witness,
 )
 
-from score_sde import Heun, load, load_classifier, load_dequantizer, saved_config
+from score_sde import Heun, LearnedDequantizer, NoisyClassifier, TrainedModel, load, saved_config
 from score_sde.cli.own_code import command_line, look_in_current_folder
 from score_sde.experiments.code_names import CHOICES
 from score_sde.experiments.loading import load_trusting
@@ -27,7 +28,13 @@ from score_sde.experiments.score_model import Model
 from score_sde.export.model import export_model
 from score_sde.runtime.trust import NOTHING
 
-LOADERS = {"load": load, "load_classifier": load_classifier, "load_dequantizer": load_dequantizer}
+LOADERS = {
+    "load": load,
+    **{
+        kind.__name__: functools.partial(load, kind=kind)
+        for kind in (NoisyClassifier, LearnedDequantizer, TrainedModel)
+    },
+}
 
 ISSUE = [
     ("sampling", {"name": "os:system", "command": "echo RAN > PWNED"}),

@@ -102,19 +102,19 @@ def test_bad_arguments_are_answered_in_one_line(call, message):
 
 def test_labels_go_with_their_examples():
     array = np.arange(7, dtype=np.float32)[:, None]
-    labelled = Loader(array=array, batch_size=3, labels=np.arange(7, dtype=np.int32))
+    labelled = Loader(array=array, batch_size=3, conditions=np.arange(7, dtype=np.int32))
     for step in range(5):
         batch = labelled.batch(step)
-        np.testing.assert_array_equal(batch.x[:, 0], batch.label)
-    assert Loader(array=array, batch_size=3).batch(0).label is None
-    with pytest.raises(ValueError, match="a label for each of 7 examples, got 6"):
-        Loader(array=array, batch_size=3, labels=np.arange(6))
+        np.testing.assert_array_equal(batch.x[:, 0], batch.condition)
+    assert Loader(array=array, batch_size=3).batch(0).condition is None
+    with pytest.raises(ValueError, match="a condition for each of 7 examples, got 6"):
+        Loader(array=array, batch_size=3, conditions=np.arange(6))
 
 
 def test_the_parts_of_a_batch_are_the_batch():
     labels = np.arange(10, dtype=np.int32)
-    whole = Loader(array=np.arange(10, dtype=np.int32), batch_size=6, labels=labels)
+    whole = Loader(array=np.arange(10, dtype=np.int32), batch_size=6, conditions=labels)
     parts = [whole.batch(3, slice(start, start + 2)) for start in (0, 2, 4)]
-    for name in ("x", "index", "label"):
+    for name in ("x", "index", "condition"):
         joined = np.concatenate([getattr(part, name) for part in parts])
         np.testing.assert_array_equal(joined, getattr(whole.batch(3), name))

@@ -38,7 +38,7 @@ def opened():
 
 
 def assert_same(found, expected):
-    for name in ("x", "index", "label"):
+    for name in ("x", "index", "condition"):
         one, other = getattr(found, name), getattr(expected, name)
         assert (one is None) == (other is None)
         if one is not None:
@@ -48,7 +48,7 @@ def assert_same(found, expected):
 
 @pytest.mark.parametrize("steps", [range(6), [3, 4, 5], [5, 0, 1, 7, 7, 2], [10**6, 10**6 + 1]])
 def test_batches_are_those_of_the_loader_in_memory(opened, steps):
-    options = {"batch_size": 16, "seed": 3, "labels": LABELS}
+    options = {"batch_size": 16, "seed": 3, "conditions": LABELS}
     ahead, expected = opened(lazy(), **options), Loader(array=ARRAY, **options)
     assert isinstance(ahead, ReadAheadLoader) and ahead.batch_size == 16
     for step in steps:
@@ -59,8 +59,10 @@ def test_batches_are_those_of_the_loader_in_memory(opened, steps):
 def test_the_parts_of_all_processes_are_the_batch(opened, num_processes):
     size = 16 // num_processes
     parts = [slice(start, start + size) for start in range(0, 16, size)]
-    loaders = [opened(lazy(), batch_size=16, seed=1, labels=LABELS, num_threads=2) for _ in parts]
-    expected = Loader(array=ARRAY, batch_size=16, seed=1, labels=LABELS)
+    loaders = [
+        opened(lazy(), batch_size=16, seed=1, conditions=LABELS, num_threads=2) for _ in parts
+    ]
+    expected = Loader(array=ARRAY, batch_size=16, seed=1, conditions=LABELS)
     for step in (0, 1, 2, 3, 9):
         found = [loader.batch(step, part) for loader, part in zip(loaders, parts, strict=True)]
         assert_same(
@@ -221,7 +223,7 @@ def test_what_a_worker_process_cannot_read_is_named(opened):
         ),
         ({"num_workers": -1}, "not by 16 and -1"),
         ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
-        ({"labels": LABELS[:4]}, "a label for each of 50 examples, got 4"),
+        ({"conditions": LABELS[:4]}, "a condition for each of 50 examples, got 4"),
     ],
 )
 def test_bad_arguments_are_answered_in_one_line(options, message):

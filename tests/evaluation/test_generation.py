@@ -5,6 +5,7 @@ whatever the batches and devices.
 import jax
 import numpy as np
 import pytest
+import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import SLOW
@@ -18,6 +19,7 @@ from score_sde.evaluation.generation import (
     make_draw,
     over_devices,
 )
+from score_sde.experiments.settings import Drawing
 from score_sde.sampling import StaticThreshold
 
 SDE, STEPS, KEY = VPSDE(), EulerMaruyama(num_steps=5), jax.random.key(3)
@@ -30,9 +32,13 @@ def score_fn_of(params):
 PARAMS = {"scale": np.float32(1.0)}
 
 
+def model_of(score_fn_of=score_fn_of, **parts):
+    return tiny.model_of(SDE, score_fn_of, (3,), **{"sampler": STEPS, **parts})
+
+
 @pytest.fixture(scope="module")
 def draw():
-    return make_draw(SDE, score_fn_of, STEPS, (3,))
+    return make_draw(model_of())
 
 
 def drawn(draw, num_samples, batch_size):
@@ -67,7 +73,7 @@ def test_a_sample_is_that_of_its_own_key(draw):
 
 
 def test_results_are_of_numpy_with_their_evaluations_and_path():
-    draw = make_draw(SDE, score_fn_of, STEPS, (3,), denoise=False, save_path=4)
+    draw = make_draw(model_of(drawing=Drawing(denoise=False)), save_path=4)
     (batch,) = generate(draw, PARAMS, KEY, 5, 8)
     assert isinstance(batch.x, np.ndarray) and batch.x.shape == (5, 3)
     assert batch.path.shape == (5, 4, 3) and (batch.path[:, -1] == batch.x).all()
@@ -81,7 +87,7 @@ def test_all_batches_are_one_program_and_parameters_are_its_argument():
         traces.append(1)
         return score_fn_of(params)
 
-    draw = make_draw(SDE, counting, STEPS, (3,))
+    draw = make_draw(model_of(counting))
     list(generate(draw, PARAMS, KEY, 20, 8))
     list(generate(draw, {"scale": np.float32(2.0)}, KEY, 8, 8))
     assert len(traces) == 1
@@ -89,14 +95,14 @@ def test_all_batches_are_one_program_and_parameters_are_its_argument():
 
 def test_samples_are_split_over_the_devices(draw):
     assert len(jax.devices()) == 8
-    assert len(draw(PARAMS, index_keys(KEY, np.arange(16))).x.sharding.device_set) == 8
+    assert len(draw(PARAMS, index_keys(KEY, np.arange(16)), None).x.sharding.device_set) == 8
     keys = index_keys(KEY, np.arange(9))
     assert over_devices(keys) is keys
 
 
 def test_a_sampler_may_couple_the_samples_of_a_batch():
     sampler = ProbabilityFlow(rtol=1e-2, atol=1e-2, axis_name=AXIS)
-    (batch,) = generate(make_draw(SDE, score_fn_of, sampler, (3,)), PARAMS, KEY, 8, 8)
+    (batch,) = generate(make_draw(model_of(sampler=sampler)), PARAMS, KEY, 8, 8)
     assert np.isfinite(batch.x).all() and len(set(batch.nfe.tolist())) == 1
 
 
@@ -106,10 +112,10 @@ def test_a_sampler_may_couple_the_samples_of_a_batch():
 @pytest.mark.parametrize("num_samples", [16, pytest.param(9, marks=SLOW)])
 def test_a_batch_on_all_devices_or_one_reports_rising_parts_of_the_whole(sampler, num_samples):
     told = []
-    draw = make_draw(SDE, score_fn_of, sampler, (3,), progress=told.append)
+    draw = make_draw(model_of(), sampler=sampler, progress=told.append)
     for _ in range(2):
         told.clear()
-        jax.block_until_ready(draw(PARAMS, index_keys(KEY, np.arange(num_samples))))
+        jax.block_until_ready(draw(PARAMS, index_keys(KEY, np.arange(num_samples)), None))
         jax.effects_barrier()
         assert (
             told == sorted(told)
@@ -121,7 +127,7 @@ def test_a_batch_on_all_devices_or_one_reports_rising_parts_of_the_whole(sampler
 
 def test_a_threshold_cuts():
     low, high = -0.1, 0.2
-    draw = make_draw(SDE, score_fn_of, STEPS, (3,), threshold=StaticThreshold(low=low, high=high))
+    draw = make_draw(model_of(drawing=Drawing(threshold=StaticThreshold(low=low, high=high))))
     (batch,) = generate(draw, PARAMS, KEY, 8, 8)
     assert low - 1e-5 <= batch.x.min() and 0.1 < batch.x.max() <= high + 1e-5
 

@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 from scipy import stats
 
 from score_sde import VPSDE, ExactTrace, Hutchinson
 from score_sde.data import Scaling
 from score_sde.evaluation.likelihoods import Likelihoods, evaluate_range, make_evaluate, summary
+from score_sde.experiments.settings import Evaluating
 from score_sde.likelihood.dequantization import TruncatedNormalDequantizer, UniformDequantizer
 from score_sde.likelihood.estimators import (
     DDPMEstimator,
@@ -37,8 +39,13 @@ PARAMS = np.float32(VARIANCE)
 
 
 def evaluate(scaling, estimator, **options):
-    options = {"dequantizer": UniformDequantizer(), "t_min": 1e-5, **options}
-    return make_evaluate(SDE, score_fn_of, scaling, estimator=estimator, **options)
+    return make_evaluate(model_of(score_fn_of, scaling, estimator, **options))
+
+
+def model_of(score_fn_of, scaling, estimator, **options):
+    shape = (2,) if scaling.num_levels is None else (2, 2, 1)
+    evaluating = Evaluating(bound=estimator, t_min=1e-5, **options)
+    return tiny.model_of(SDE, score_fn_of, shape, scaling=scaling, evaluating=evaluating)
 
 
 EXACT = FlowEstimator(divergence=ExactTrace())
@@ -91,9 +98,7 @@ def unit_score_fn_of(params):
 def test_the_density_of_standardised_data_is_that_in_their_own_units():
     table = np.random.default_rng(0).normal(MEAN, STD, (16, 2)).astype(np.float32)
     scaling = Scaling(num_levels=None, mean=MEAN, std=STD)
-    evaluate = make_evaluate(
-        SDE, unit_score_fn_of, scaling, estimator=EXACT, dequantizer=None, t_min=1e-5
-    )
+    evaluate = make_evaluate(model_of(unit_score_fn_of, scaling, EXACT))
     found = evaluate_range(evaluate, PARAMS, KEY, table, scaling, range(16), 16)
     np.testing.assert_allclose(
         found.log_prob, stats.norm.logpdf(table, MEAN, STD).sum(axis=1), atol=1e-3
@@ -112,10 +117,8 @@ class Total(Estimator):
 def test_every_estimator_works_in_model_space_and_counts_the_units():
     scaling = Scaling(num_levels=None, mean=(1.0, -1.0), std=(2.0, 3.0))
     pictures = np.random.default_rng(0).normal(size=(4, 3, 2, 2)).astype(np.float32)
-    evaluate = make_evaluate(
-        SDE, unit_score_fn_of, scaling, estimator=Total(), dequantizer=None, t_min=1e-5
-    )
-    found = evaluate(PARAMS, jax.random.split(KEY, 4), jnp.asarray(pictures))
+    evaluate = make_evaluate(model_of(unit_score_fn_of, scaling, Total()))
+    found = evaluate(PARAMS, jax.random.split(KEY, 4), jnp.asarray(pictures), None)
     total = ((pictures - [1.0, -1.0]) / [2.0, 3.0]).sum(axis=(1, 2, 3))
     np.testing.assert_allclose(found.std_error, total, rtol=1e-4)
     np.testing.assert_allclose(found.log_prob, total - 6 * np.log(2.0 * 3.0), rtol=1e-4)

@@ -7,7 +7,8 @@ import tiny
 from score_sde.cli.config_file import read_config
 from score_sde.evaluation.generation import generate, make_draw
 from score_sde.evaluation.sample_grids import sample_grids
-from score_sde.experiments.builders import build, build_classifier
+from score_sde.experiments.builders import build
+from score_sde.experiments.classifier import ClassifierExperiment
 from score_sde.training import init_state
 
 
@@ -17,7 +18,7 @@ def test_samples_are_drawn_where_the_config_says_how_often(tmp_path):
         assert sample_grids(build(config), tmp_path) == ()
         config.training.sample_every = 10
         (hook,) = sample_grids(build(config), tmp_path)
-        classifier = build_classifier(read_config("classifier/digits"))
+        classifier = build(read_config("classifier/digits"), ClassifierExperiment)
     assert hook.every == 10 and not hook.first
     assert classifier.training.sample_every and sample_grids(classifier, tmp_path) == ()
 
@@ -28,7 +29,9 @@ def test_the_samples_are_those_of_the_third_key_of_the_run(tmp_path, monkeypatch
     drawn = []
     monkeypatch.setattr(
         "score_sde.evaluation.sample_grids.picture_of_samples",
-        lambda folder, name, samples, data, scaling: drawn.append((folder, name, samples)),
+        lambda folder, name, samples, data, scaling, num_columns: drawn.append(
+            (folder, name, samples)
+        ),
     )
     with tiny.quick_compilation():
         experiment = build(config)
@@ -37,9 +40,7 @@ def test_the_samples_are_those_of_the_third_key_of_the_run(tmp_path, monkeypatch
         state = init_state(model.params, experiment.optimizer)
         assert hook.run(state, 10) is None  # points are no image
         key = jax.random.split(jax.random.key(model.seed), 3)[2]
-        draw = make_draw(
-            model.sde, model.score_fn_of, model.sampler, model.shape, **model.drawing.options
-        )
+        draw = make_draw(model)
         expected = next(generate(draw, model.params, key, 64, 64)).x
     ((folder, name, samples),) = drawn
     assert (folder, name) == (tmp_path / "samples", "step_0000010")

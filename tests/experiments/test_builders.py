@@ -357,7 +357,11 @@ def test_a_spoilt_config_is_refused_in_one_line_or_is_a_good_one(config, data):
         return
     example = experiment.source.train[0]
     loss, _ = jax.eval_shape(
-        experiment.loss_fn(train=True), experiment.model.params, jax.random.key(0), 0.5, example
+        tiny.loss_of(experiment, train=True),
+        experiment.model.params,
+        jax.random.key(0),
+        0.5,
+        example,
     )
     assert loss.shape == ()
 

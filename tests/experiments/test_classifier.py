@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 
-from score_sde import VPSDE, build, build_classifier, load, load_classifier
+from score_sde import VPSDE, ClassifierExperiment, NoisyClassifier, build, load
 from score_sde.cli import main
 from score_sde.cli.config_file import read_config
 
@@ -27,20 +27,21 @@ def test_a_classifier_is_trained_and_loaded(tmp_path):
     assert "trained  4 steps" in text
     metrics = (tmp_path / "run" / "metrics.jsonl").read_text()
     assert '"accuracy"' in metrics and '"eval_accuracy"' in metrics
-    classifier = load_classifier(tmp_path / "run")
+    classifier = load(tmp_path / "run", NoisyClassifier)
     assert classifier.step == 4 and classifier.sde == VPSDE() and classifier.shape == (8, 8, 1)
     with tiny.quick_compilation():
         log_prob = jax.jit(classifier.log_prob_fn)(jnp.zeros((8, 8, 1)), 0.5)
     np.testing.assert_allclose(jax.nn.logsumexp(log_prob), 0.0, atol=1e-5)
     with pytest.raises(
-        ValueError, match="this is a classifier, not a score model: load_classifier loads it"
+        ValueError,
+        match=r"this is a classifier, not a score model: load\(path, NoisyClassifier\) takes it",
     ):
         load(tmp_path / "run")
 
 
 def test_a_score_model_is_no_classifier():
     with pytest.raises(ValueError, match="this is a score model, not a classifier"):
-        load_classifier(tiny.toy_run())
+        load(tiny.toy_run(), NoisyClassifier)
 
 
 @pytest.mark.parametrize(("path", "value", "message"), [
@@ -64,7 +65,7 @@ def test_what_makes_no_classifier_is_refused(path, value, message):
     if value == "unet":
         del config.model.num_classes
     with pytest.raises(ValueError, match=message), tiny.abstract_init():
-        build_classifier(config)
+        build(config, ClassifierExperiment)
 
 
 def test_data_without_labels_are_refused(tmp_path):
@@ -75,7 +76,7 @@ def test_data_without_labels_are_refused(tmp_path):
         pytest.raises(ValueError, match="a classifier needs data with labels"),
         tiny.abstract_init(),
     ):
-        build_classifier(config)
+        build(config, ClassifierExperiment)
 
 
 def test_a_score_model_takes_no_classifier():
@@ -93,8 +94,8 @@ def test_a_trained_classifier_knows_clean_digits_and_doubts_noise(tmp_path):
     far below.
     """
     assert main(["train", "--config=classifier/digits", f"--workdir={tmp_path / 'run'}"]) == 0
-    classifier = load_classifier(tmp_path / "run")
-    source = build_classifier(classifier.config).source
+    classifier = load(tmp_path / "run", NoisyClassifier)
+    source = build(classifier.config, ClassifierExperiment).source
     x0 = classifier.scaling.to_model(jax.random.key(0), jnp.asarray(source.test))
     log_prob = jax.jit(jax.vmap(classifier.log_prob_fn, (0, None)))
     clean = log_prob(x0, 1e-3)

@@ -11,7 +11,15 @@ import tiny
 from oracles import keys
 from scipy import stats
 
-from score_sde import VPSDE, build, build_classifier, build_dequantizer, load, load_dequantizer
+from score_sde import (
+    VPSDE,
+    AnyExperiment,
+    ClassifierExperiment,
+    DequantizerExperiment,
+    Experiment,
+    build,
+    load,
+)
 from score_sde.cli import main
 from score_sde.cli.config_file import read_config
 from score_sde.data import Scaling
@@ -97,7 +105,7 @@ def trained(tmp_path_factory):
 @pytest.mark.slow
 def test_a_dequantizer_is_trained_loaded_and_taken(trained, tmp_path):
     workdir = tiny.copy_of(trained, tmp_path)
-    found, score_model = load_dequantizer(workdir / "dequantizer"), load(workdir)
+    found, score_model = load(workdir / "dequantizer", LearnedDequantizer), load(workdir)
     assert (found.step, found.sde, found.scaling) == (4, score_model.sde, score_model.scaling)
     assert found.config["data"] == score_model.config["data"]
     offset, log_prob = found.dequantizer.sample(jax.random.key(0), jnp.zeros((8, 8, 1), jnp.uint8))
@@ -130,7 +138,7 @@ def test_its_training_goes_on_where_it_was(trained, tmp_path):
     text = tiny.run(*TRAIN, f"--workdir={workdir}", *SMALLER)
     assert "found a checkpoint of step 2, going on to step 4" in text
     ours, theirs = (
-        load_dequantizer(folder / "dequantizer").params for folder in (workdir, trained)
+        load(folder / "dequantizer", LearnedDequantizer).params for folder in (workdir, trained)
     )
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
     assert "loss" in tiny.run("plot", f"--workdir={workdir / 'dequantizer'}")
@@ -175,12 +183,14 @@ def test_what_is_no_dequantizer_is_refused(trained, capsys):
     assert "is for (shape, levels, bins)" in refusal(
         capsys, *likelihood, other, "--config.data.centered=false"
     )
-    with pytest.raises(
-        ValueError, match="this is a dequantizer, not a score model: load_dequantizer loads it"
-    ):
+    with pytest.raises(ValueError, match="this is a dequantizer, not a score model"):
         load(trained / "dequantizer")
     with tiny.abstract_init(), pytest.raises(ValueError, match="the coupling flow takes images"):
-        build_dequantizer(read_config("dequantizer/digits"), load(tiny.toy_run()))
-    for build_other in (build, build_classifier):
-        with pytest.raises(ValueError):
-            build_other(read_config("dequantizer/digits"))
+        build(
+            read_config("dequantizer/digits"),
+            DequantizerExperiment,
+            score_model=load(tiny.toy_run()),
+        )
+    for kind in (Experiment, ClassifierExperiment, AnyExperiment):
+        with pytest.raises(ValueError, match="dequantizer"):
+            build(read_config("dequantizer/digits"), kind)

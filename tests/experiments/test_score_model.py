@@ -10,7 +10,8 @@ import tiny
 from score_sde import VPSDE, make_score_fn
 from score_sde.cli.config_file import read_config
 from score_sde.data import Augmentation
-from score_sde.experiments.builders import build, build_classifier
+from score_sde.experiments.base import AnyExperiment
+from score_sde.experiments.builders import build
 from score_sde.models import Classifier, ScoreNetwork
 
 
@@ -48,7 +49,7 @@ def test_the_score_of_a_model_is_that_of_its_parts(experiment):
 
 
 def test_the_loss_of_an_example_is_a_pure_function_of_its_key(experiment):
-    loss_fn, params = experiment.loss_fn(train=True), experiment.model.params
+    loss_fn, params = tiny.loss_of(experiment, train=True), experiment.model.params
     example = jax.numpy.asarray(experiment.source.train[0])
     values = [loss_fn(params, jax.random.key(seed), 0.5, example)[0] for seed in (0, 0, 1)]
     assert values[0] == values[1] != values[2]
@@ -65,15 +66,15 @@ def test_a_network_that_predicts_nothing_has_the_loss_of_pure_noise(experiment):
     """
     assert experiment.model.sde == VPSDE()
     keys = jax.random.split(jax.random.key(0), 4000)
-    loss_fn, x = experiment.loss_fn(train=False), jax.numpy.zeros(2)
+    loss_fn, x = tiny.loss_of(experiment, train=False), jax.numpy.zeros(2)
     losses = jax.jit(jax.vmap(lambda key: loss_fn(experiment.model.params, key, 0.5, x)[0]))(keys)
     assert abs(losses.mean() - 1.0) < 5 * losses.std() / np.sqrt(len(keys))
 
 
 def with_network(config, network):
-    """A score model or classifier of digits whose network tells left from right."""
+    """A score model or classifier of digits whose network distinguishes left from right."""
     with tiny.abstract_init():
-        experiment = (build_classifier if isinstance(network, Classifier) else build)(config)
+        experiment = build(config, AnyExperiment)
     model = dataclasses.replace(experiment.model, network=network, params={})
     return dataclasses.replace(experiment, model=model)
 
@@ -106,7 +107,7 @@ def test_training_alone_sees_images_from_either_side(make, label):
     """
 
     def compiled(flip, train):
-        loss_fn = make(flip).loss_fn(train=train)
+        loss_fn = tiny.loss_of(make(flip), train=train)
         return jax.jit(lambda key, x: loss_fn({}, key, 0.5, x, *label)[0])
 
     straight, flipping, evaluating = (

@@ -67,10 +67,10 @@ def test_an_average_gives_the_same_scores(files, expected):
 
 def test_a_classifier_and_a_dequantizer_give_the_same_numbers(files, expected):
     x = np.random.default_rng(0).standard_normal((2, 8, 8, 1)).astype(np.float32)
-    log_prob_fn = ss.load_classifier(files / "classifier").log_prob_fn
+    log_prob_fn = ss.load(files / "classifier", ss.NoisyClassifier).log_prob_fn
     found = jax.jit(jax.vmap(log_prob_fn, (0, None)))(x, 0.3)
     np.testing.assert_allclose(found, expected["classifier_log_probs"], rtol=1e-4, atol=1e-4)
-    dequantizer = ss.load_dequantizer(files / "digits" / "dequantizer").dequantizer
+    dequantizer = ss.load(files / "digits" / "dequantizer", ss.LearnedDequantizer).dequantizer
     offset = dequantizer.sample(jax.random.key(0), np.full((8, 8, 1), 3.0, np.float32)).offset
     np.testing.assert_allclose(offset, expected["dequantizer_offsets"], rtol=1e-4, atol=1e-5)
 

@@ -37,7 +37,7 @@ def model_of(name, folder):
 
 def distance(model, sampler):
     """The Fréchet distance of pixels to the held-out digits."""
-    draw = make_draw(model.sde, model.score_fn_of, sampler, model.shape)
+    draw = make_draw(model, sampler=sampler)
     (batch,) = generate(draw, model.params, jax.random.key(1), NUM, NUM)
     levels, scale = np.asarray(model.scaling.to_data(batch.x)), model.scaling.num_levels - 1
     found = sample_distances(

@@ -13,9 +13,10 @@ from score_sde.data.loader import Loader
 from score_sde.training import EMA, TrainState, adam, init_state, make_eval_step, make_train_step
 
 
-def loss_fn(params, key, u, x):
+def loss_fn(params, key, u, example, context):
     """Squared error of a one-layer network that sees ``x`` under noise."""
-    del u
+    del u, context
+    x = example.x
     prediction = (
         jnp.tanh((x + jax.random.normal(key, x.shape)) @ params["layer"]["w"]) + params["b"]
     )

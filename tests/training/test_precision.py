@@ -37,10 +37,10 @@ def batch_of(x):
     return Batch(x=np.asarray(x, np.float32), index=np.arange(len(x), dtype=np.int32))
 
 
-def linear(params, key, u, x):
+def linear(params, key, u, example, context):
     """A loss whose gradient is ``x``."""
-    del key, u
-    return jnp.sum(params["w"] * x), {}
+    del key, u, context
+    return jnp.sum(params["w"] * example.x), {}
 
 
 def after(num_steps, step, state, x):
@@ -110,7 +110,8 @@ def test_parts_of_a_batch_and_devices_add_up_in_float32(monkeypatch):
 def test_losses_in_half_precision_are_averaged_in_float32():
     """The mean of 1,000 losses, of which 999 count: in bfloat16 their number would be 1,000."""
 
-    def loss(params, key, u, x):
+    def loss(params, key, u, example, context):
+        x = example.x
         value = params["w"][0] * x[0].astype(jnp.bfloat16)
         return value, {"there": jnp.where(x[0] > 0, value, jnp.nan)}
 

@@ -6,7 +6,7 @@ import pytest
 import tiny
 from jax.sharding import PartitionSpec as P
 
-from score_sde.data import Batch, Loader
+from score_sde.data import Batch, Example, Loader
 from score_sde.experiments.builders import build
 from score_sde.training import (
     EMA,
@@ -105,7 +105,8 @@ def test_one_update_written_out(toy):
     def mean_loss(params):
         key = jax.random.fold_in(toy.key, 0)
         losses = [
-            toy.loss_fn(params, jax.random.fold_in(key, i), 0.0, batch.x[i])[0] for i in range(8)
+            toy.loss_fn(params, jax.random.fold_in(key, i), 0.0, Example(batch.x[i]), None)[0]
+            for i in range(8)
         ]
         return sum(losses) / 8
 
@@ -154,8 +155,8 @@ def test_parts_take_less_memory(monkeypatch):
     """
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
 
-    def loss(params, key, u, x):
-        return jnp.sum(jnp.tanh(x @ params["in"]) @ params["out"]) ** 2, {}
+    def loss(params, key, u, example, context):
+        return jnp.sum(jnp.tanh(example.x @ params["in"]) @ params["out"]) ** 2, {}
 
     params = {"in": jnp.ones((3, 1000)), "out": jnp.ones((1000, 3))}
     optimizer = optax.sgd(0.1)
@@ -251,9 +252,9 @@ def test_evaluation_uses_the_average_and_the_same_noise_at_any_step(toy):
 def test_one_trace_for_all_steps(toy):
     traces = []
 
-    def counting(params, key, u, x):
+    def counting(*args):
         traces.append(None)
-        return toy.loss_fn(params, key, u, x)
+        return toy.loss_fn(*args)
 
     mesh = device_mesh()
     step = compile_step(make_train_step(counting, toy.optimizer(), EMA()), mesh, toy.state())
@@ -261,7 +262,7 @@ def test_one_trace_for_all_steps(toy):
     assert len(traces) == 1
 
 
-def quantiles(params, key, u, x):
+def quantiles(params, key, u, example, context):
     """The number of each of eight rows, as scalars of their own; the first row's alone
     is not NaN.
     """

@@ -36,6 +36,7 @@ def picture_of_samples(
     scaling: Scaling,
     *,
     score_fn: ScoreFn | None = None,
+    num_columns: int | None = None,
 ) -> Path | None:
     """Write ``name.png``: a grid of images, or points beside the data; None for other
     kinds of data.
@@ -48,11 +49,14 @@ def picture_of_samples(
             ``MAX_POINTS`` are taken; without them there is no picture of points.
         scaling: the map between the two.
         score_fn: drawn as arrows beside points.
+        num_columns: images in a row; the grid is as square as can be unless given.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.png"
     if is_image(samples.shape[1:], scaling):
-        save_png(path, image_grid(np.asarray(scaling.to_unit(samples[:100]))))
+        save_png(
+            path, image_grid(np.asarray(scaling.to_unit(samples[:100])), num_columns=num_columns)
+        )
     elif samples.shape[1:] == (2,) and data is not None:
         plot_samples(path, samples, model_points(data, scaling), score_fn=score_fn, scaling=scaling)
     else:

@@ -1,0 +1,97 @@
+"""From objects to the config that would build them: the inverse of the builders."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from score_sde.data.source import IN_MEMORY
+from score_sde.experiments.score_model import Model
+from score_sde.experiments.tables import FUNCTIONS, NAMED, VALUES, Table
+from score_sde.objectives import ScoreMatching
+
+
+def described(model: Model, *, objective: ScoreMatching) -> dict[str, Any] | None:
+    """The resolved config of a model that was made of objects; None where one of them
+    is in no table, such as a network of the user's own.
+
+    It says how to load the model and what to do with it, and not how to train it once
+    more: the optimizer and the data were objects of the caller's.
+    """
+    try:
+        return {
+            "seed": model.seed % 2**32,
+            "sde": _section("sde", model.sde),
+            "model": _network(model),
+            "parameterization": _section("parameterization", model.parameterization),
+            "objective": _section("objective", objective),
+            "optim": {"name": "given"},
+            "sampling": {
+                **_section("sampling", model.sampler),
+                **_options("sampling", model.drawing),
+            },
+            "data": {"source": IN_MEMORY, **_scaling(model)},
+            "training": {},
+            "eval": _options("eval", model.evaluating),
+            "example": _example(model),
+        }
+    except _Unnamed:
+        return None
+
+
+class _Unnamed(Exception):
+    """No table has a name for an object."""
+
+
+def _network(model: Model) -> dict[str, Any]:
+    if model.network.section is None:
+        raise _Unnamed
+    return dict(model.network.section)
+
+
+def _scaling(model: Model) -> dict[str, Any]:
+    scaling = model.scaling
+    return {} if scaling.num_levels is None else {"centered": scaling.centered}
+
+
+def _example(model: Model) -> dict[str, Any]:
+    found: dict[str, Any] = {"shape": list(model.shape), "num_levels": model.scaling.num_levels}
+    return found if model.condition is None else {**found, "conditional": True}
+
+
+def _section(section: str, value: Any) -> dict[str, Any]:
+    """The section of a config whose ``name`` and keys construct a value."""
+    return {"name": _name(NAMED[section], type(value)), **_options(section, value)}
+
+
+def _options(section: str, value: Any) -> dict[str, Any]:
+    """The attributes of a frozen value as keys of a section."""
+    if not dataclasses.is_dataclass(value):
+        raise _Unnamed
+    return {
+        field.name: _plain(section, field.name, getattr(value, field.name))
+        for field in dataclasses.fields(value)
+    }
+
+
+def _plain(section: str, key: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, tuple):
+        return [_plain(section, "", item) for item in value]
+    if key in FUNCTIONS:
+        table = FUNCTIONS[key]
+        if value in table.values():
+            return _name(table, value)
+        for name, found in table.items():
+            if dataclasses.is_dataclass(found) and type(found) is type(value):
+                return {"name": name, **_options(section, value)}
+    if key in VALUES and f"{section}.{key}" in NAMED:
+        return _section(f"{section}.{key}", value)
+    raise _Unnamed
+
+
+def _name(table: Table | Mapping[str, Any], value: Any) -> str:
+    for name, found in table.items():
+        if found == value:
+            return name
+    raise _Unnamed

@@ -1,0 +1,186 @@
+"""Training from arrays, without a config and without a folder."""
+
+import io
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import ArrayLike, PyTree, Shaped
+
+from score_sde.data import DataSource, Scaling, statistics
+from score_sde.experiments.describe import described
+from score_sde.experiments.score_model import Experiment, Model
+from score_sde.experiments.settings import Drawing, Evaluating, Training
+from score_sde.experiments.train import run_in_memory
+from score_sde.models import ScoreNetwork
+from score_sde.objectives import DenoisingScoreMatching, ScoreMatching
+from score_sde.parameterization import EDMPreconditioning, Parameterization
+from score_sde.runtime.signals import StopRequest
+from score_sde.sampling import Sampler, default_sampler
+from score_sde.sdes import SDE
+from score_sde.training import Hook, adam, device_mesh
+from score_sde.training import train as train_run
+from score_sde.training.mesh import check_batch_size, gathered
+from score_sde.typing import Key, Params
+
+NUM_MEASURED = 10_000
+"""How many examples, evenly spaced, tell the scale of the data."""
+
+Network = ScoreNetwork | tuple[Callable[..., Params], Callable[..., Any]]
+"""A `ScoreNetwork`, as of `mlp` or `from_linen`, or a pair ``(init, apply)``."""
+
+
+def fit(
+    key: Key,
+    sde: SDE,
+    network: Network,
+    data: Shaped[ArrayLike, "n *shape"] | DataSource,
+    *,
+    condition: PyTree[Shaped[ArrayLike, "n ..."]] | None = None,
+    num_steps: int = 10_000,
+    batch_size: int = 128,
+    optimizer: optax.GradientTransformation | None = None,
+    objective: ScoreMatching | None = None,
+    parameterization: Parameterization | None = None,
+    sampler: Sampler | None = None,
+    params: Params | None = None,
+    ema_decay: float = 0.999,
+    hooks: Sequence[Hook] = (),
+    progress: bool = True,
+) -> Model:
+    """Train a score network on arrays, by the step and the loop of ``score-sde train``.
+
+    ::
+
+        moons = ss.fit(jax.random.key(0), ss.VPSDE(), ss.mlp(dim=2), x, num_steps=2000)
+        samples = ss.sample_many(jax.random.key(1), moons, 1000)
+
+    Nothing is written, and the model is in memory alone: `Model.save` keeps it.
+    Ctrl-C ends the training after the step on the way, and the model so far is
+    returned; a second one interrupts as usual.
+
+    Args:
+        key: the only source of randomness. ``fit(jax.random.key(seed), ...)`` trains the
+            same model, bit for bit, as ``score-sde train`` with the same settings and
+            that seed.
+        sde: the forward SDE.
+        network: the network: of `mlp` and the like, of `from_linen`, `from_nnx` or
+            `from_equinox`, or any pair of functions ``init(key) -> params`` and
+            ``apply(params, x, t) -> output``, with ``x`` and ``output`` ``[b, *shape]``
+            and the time labels ``t`` ``[b]``. By the default parameterization the label
+            is ``log(sigma / alpha) / 4`` and the input has unit variance.
+        data: the examples, ``[n, *shape]``. Floats are taken as they are. uint8 images are
+            dequantised and scaled to [-1, 1], as by the commands, and come back as
+            uint8. Or a `DataSource`, whose held-out loss is then logged.
+        condition: what each example is conditioned on, a pytree of arrays ``[n, ...]``,
+            such as class labels; for a network that takes a condition.
+        num_steps: how many updates.
+        batch_size: examples of one, over all devices.
+        optimizer: an optax transformation; Adam with a learning rate of 1e-3, warm-up
+            and clipping unless given.
+        objective: the loss; denoising score matching unless given.
+        parameterization: what the network predicts; by default that of Karras et al.
+            2022, with the standard deviation of the data.
+        sampler: how the model samples; `default_sampler` unless given.
+        params: parameters to start from, in place of ``network.init(key)``.
+        ema_decay: of the average of the parameters, which the model has in the end.
+        hooks: what else to do between steps.
+        progress: whether progress is shown: a bar on a terminal, lines elsewhere.
+
+    Raises:
+        ValueError: in one line, for data, conditions or settings that do not fit.
+        FloatingPointError: where gradients are not finite any more.
+    """
+    source = _source(data, condition)
+    scaling, seed = Scaling(num_levels=source.num_levels), _seed(key)
+    network = network if isinstance(network, ScoreNetwork) else ScoreNetwork(*network)
+    model = Model(
+        sde=sde,
+        params=jax.jit(network.init)(key) if params is None else params,
+        shape=source.shape,
+        scaling=scaling,
+        seed=seed,
+        step=0,
+        config=None,
+        network=network,
+        parameterization=parameterization or EDMPreconditioning(sigma_data=_std(source, scaling)),
+        sampler=sampler or default_sampler(),
+        drawing=Drawing(),
+        evaluating=Evaluating(),
+        condition=network.condition,
+    )
+    _check_network(model)
+    experiment = Experiment(
+        model=model,
+        source=source,
+        objective=objective or DenoisingScoreMatching(),
+        optimizer=optimizer or adam(lr=1e-3, warmup=min(100, num_steps // 10)),
+        training=Training(
+            num_steps=num_steps,
+            batch_size=batch_size,
+            ema_decay=ema_decay,
+            eval_every=500 if isinstance(data, DataSource) else 0,
+        ),
+    )
+    mesh = device_mesh()
+    check_batch_size(mesh, batch_size)
+    run = run_in_memory(experiment, mesh, key, hooks)
+    run = run if progress else replace(run, stream=io.StringIO())
+    with StopRequest([signal.SIGINT]) as stop:
+        result = train_run(run, stop=stop)
+    trained = replace(
+        model, params=gathered(mesh, result.state.ema_params), step=int(result.state.step)
+    )
+    return replace(trained, config=described(trained, objective=experiment.objective))
+
+
+def _source(data: Any, condition: Any) -> DataSource:
+    if isinstance(data, DataSource):
+        if condition is not None:
+            raise ValueError(
+                "condition is for data as an array: a DataSource has train_conditions of its own"
+            )
+        return data
+    array = np.asarray(data)
+    if array.dtype != np.uint8 and array.dtype.kind != "f" and array.dtype != jnp.bfloat16:
+        raise ValueError(
+            f"data must be floating-point numbers, or uint8 images, got {array.dtype}: give "
+            "data.astype(float), or a DataSource with num_levels"
+        )
+    levels = 256 if array.dtype == np.uint8 else None
+    own = {"train_conditions": condition, "test_conditions": condition}
+    return DataSource(train=array, test=array, num_levels=levels, **own)
+
+
+def _std(source: DataSource, scaling: Scaling) -> float:
+    """The standard deviation of the data in model space, over all their values."""
+    rows = np.linspace(0, len(source.train) - 1, min(NUM_MEASURED, len(source.train)))
+    examples = np.asarray(source.train[rows.round().astype(np.int64)])
+    return float(np.std(scaling.to_model(jax.random.key(0), examples))) or 1.0
+
+
+def _check_network(model: Model) -> None:
+    """Raise ``ValueError`` unless the output has the shape of an example."""
+    network, shape = model.network, model.shape
+    x, t = (jax.ShapeDtypeStruct((1, *part), jnp.float32) for part in (shape, ()))
+    options = {} if model.condition is None else {"condition": model.condition.zeros(1)}
+    output = jax.eval_shape(
+        lambda params, x, t: network.apply(params, x, t, **options), model.params, x, t
+    )
+    if output.shape != (1, *shape):
+        raise ValueError(
+            f"the network must keep the shape of a batch of examples, [b, "
+            f"{', '.join(map(str, shape))}]: of {(1, *shape)} it makes {output.shape}"
+        )
+
+
+def _seed(key: Key) -> int:
+    """The seed of a key: of ``jax.random.key(seed)`` it is ``seed``."""
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    words = np.asarray(jax.random.key_data(key) if typed else key).ravel()[-2:]
+    return int(words[0]) << 32 | int(words[1])

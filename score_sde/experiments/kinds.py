@@ -1,0 +1,126 @@
+"""The kinds of models that a config may describe, in one table.
+
+`build`, `load` and the commands look a kind up here; a new kind of model is one more
+entry.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from score_sde import objectives, parameterization, sampling
+from score_sde.experiments.base import AnyExperiment, TrainedModel
+from score_sde.experiments.classifier import ClassifierExperiment, NoisyClassifier
+from score_sde.experiments.construction import call, construct
+from score_sde.experiments.dequantizer import (
+    DequantizerExperiment,
+    LearnedDequantizer,
+    VariationalDequantization,
+)
+from score_sde.experiments.score_model import Experiment, Model
+from score_sde.experiments.sections import SECTIONS, WITHOUT_SAMPLES
+from score_sde.experiments.settings import Drawing, Evaluating
+from score_sde.experiments.tables import OBJECTIVES
+from score_sde.models import Classifier, ConditionalFlow, ScoreNetwork
+from score_sde.runtime.trust import Trust
+
+Plain: TypeAlias = dict[str, Any]
+"""A config as plain dictionaries, its sections checked."""
+
+Parts: TypeAlias = Mapping[str, Any]
+"""Keyword arguments of the class of a model or of an experiment."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of model, which has a config of its own.
+
+    Attributes:
+        name: what messages call it.
+        model: the class of its models, the ``kind`` of `load`.
+        experiment: the class of its experiments, the ``kind`` of `build`.
+        sections: the sections of its config.
+        objective: the class of its objectives.
+        network: the class of its networks.
+        augments: whether training may change the examples first (``data.flip``).
+        for_score_model: whether it is trained for a score model.
+        parts: ``(config, network, trust) ->`` what its models have besides the
+            attributes of a `TrainedModel` and a network.
+    """
+
+    name: str
+    model: type[TrainedModel]
+    experiment: type[AnyExperiment]
+    sections: tuple[str, ...]
+    objective: type
+    network: type
+    augments: bool = False
+    for_score_model: bool = False
+    parts: Callable[[Plain, Any, Trust], Parts] = field(default=lambda plain, network, trust: {})
+
+
+def _parts_of_score_model(plain: Plain, network: ScoreNetwork, trust: Trust) -> Parts:
+    sampler = dict(plain["sampling"])
+    drawing = {
+        key: sampler.pop(key) for key in inspect.signature(Drawing).parameters if key in sampler
+    }
+    # A network may have a table of classes that its training has never used.
+    conditional = plain["example"].get("conditional") or plain["model"].get("label_required")
+    return {
+        "parameterization": construct(
+            "parameterization",
+            parameterization.Parameterization,
+            plain["parameterization"],
+            trust=trust,
+        ),
+        "sampler": construct("sampling", sampling.Sampler, sampler, trust=trust),
+        "drawing": call("sampling", Drawing, drawing, trust=trust),
+        "evaluating": call("eval", Evaluating, plain["eval"], trust=trust),
+        "condition": network.condition if conditional else None,
+    }
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind(
+        name="score model",
+        model=Model,
+        experiment=Experiment,
+        sections=SECTIONS,
+        objective=objectives.ScoreMatching,
+        network=ScoreNetwork,
+        augments=True,
+        parts=_parts_of_score_model,
+    ),
+    Kind(
+        name="classifier",
+        model=NoisyClassifier,
+        experiment=ClassifierExperiment,
+        sections=WITHOUT_SAMPLES,
+        objective=objectives.NoisyClassification,
+        network=Classifier,
+        augments=True,
+    ),
+    Kind(
+        name="dequantizer",
+        model=LearnedDequantizer,
+        experiment=DequantizerExperiment,
+        sections=WITHOUT_SAMPLES,
+        objective=VariationalDequantization,
+        network=ConditionalFlow,
+        for_score_model=True,
+    ),
+)
+
+
+def kind_of(config: Mapping[str, Any]) -> Kind:
+    """The kind of a config: that whose objective it names; else, as for an objective of
+    the user's own, a score model.
+    """
+    objective = config.get("objective")
+    name = objective.get("name") if isinstance(objective, Mapping) else None
+    found = OBJECTIVES.get(name) if isinstance(name, str) else None
+    chosen = [
+        kind for kind in KINDS if isinstance(found, type) and issubclass(found, kind.objective)
+    ]
+    return chosen[0] if chosen else KINDS[0]
