@@ -57,7 +57,7 @@ def load_model(values: Any) -> tuple[Model, Path]:
                 f"{path} has a network of classes, and the commands have no class to give it: in "
                 "Python, "
                 "make_score_fn(model.sde, model.network, model.parameterization, model.params, "
-                "label=0) is the score"
+                "condition=0) is the score"
             )
         return model, path
 

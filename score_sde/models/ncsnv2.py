@@ -53,7 +53,7 @@ def ncsnv2(
     dtype: str = "float32",
     remat: bool = False,
 ) -> ScoreNetwork:
-    """Build a `RefineNet` that is told of the noise level by the division of its output alone.
+    """Build a `RefineNet` that depends on the noise level by the division of its output alone.
 
     The time label is the index of a noise level in the geometric table that falls from
     ``sigma_max`` to ``sigma_min``.
