@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
         if "config" not in values:
             raise Refusal(f"--config is missing{nearest_config(count_parameters(checkpoint))}")
         model = load_published(checkpoint, values.config)
-        export_model(workdir, model.params, model.config, step=model.step)
+        export_model(workdir, model.params, model.saved_config, step=model.step)
     rows = {"imported": f"{checkpoint}, step {model.step}"}
     report.record(workdir, rows)
     report.show(f"model in {workdir}: score-sde sample --workdir={workdir}", rows)

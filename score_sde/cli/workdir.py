@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from score_sde.cli.flags import Flags, Refusal, refusals, require, take, value_of
 from score_sde.cli.own_code import ALLOW_CODE, trust_of
 from score_sde.cli.own_files import OVERWRITE, check_report, check_results
-from score_sde.data import DataSource, Example
+from score_sde.data import DataSource, Examples
 from score_sde.experiments.builders import load_data
 from score_sde.experiments.loading import load_trusting, saved_config
 from score_sde.experiments.score_model import Model
@@ -100,12 +100,12 @@ def check_split(split: str) -> None:
         raise Refusal(f"--split must be {' or '.join(SPLITS)}, got {split!r}")
 
 
-def load_split(model: Model, values: Any) -> Example:
+def load_split(model: Model, values: Any) -> tuple[Examples, Any]:
     """The raw examples of the split ``--split`` of the data of a model, and their conditions."""
     source = load_examples(model, values)
     with refusals():
         conditions = model.conditions_of(source, values.split)
-    return Example(getattr(source, values.split), conditions)
+    return getattr(source, values.split), conditions
 
 
 def existing_workdir(name: str | None) -> Path:

@@ -3,7 +3,7 @@
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import jax
 import numpy as np
@@ -20,8 +20,8 @@ class Example(NamedTuple):
     is conditioned on (a class label, a vector, an image, a pytree of these), or None.
     """
 
-    x: Shaped[Array | np.ndarray, "*shape"]
-    condition: PyTree[Shaped[Array | np.ndarray, "..."]] | None = None
+    x: Shaped[Array, "*shape"]
+    condition: Any = None
 
 
 class Batch(NamedTuple):
@@ -39,7 +39,7 @@ class Batch(NamedTuple):
     @property
     def examples(self) -> Example:
         """The rows without their positions."""
-        return Example(self.x, self.condition)
+        return Example(cast("Array", self.x), self.condition)
 
 
 @runtime_checkable

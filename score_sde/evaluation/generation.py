@@ -20,6 +20,12 @@ arrays ``[b, ...]``, or None for an unconditional model.
 """
 
 
+ConditionsOf: TypeAlias = Callable[[Int[np.ndarray, " b"]], Any]
+"""``indices ->`` the conditions of samples ``[b, ...]``, or None: what each index is
+conditioned on, however many are drawn.
+"""
+
+
 def make_draw(
     model: Model,
     *,
@@ -33,7 +39,6 @@ def make_draw(
 
     The options are those of `Model.draw`, which draws one.
     """
-
     options: dict[str, Any] = {
         "sampler": sampler,
         "guidance": guidance,
@@ -132,12 +137,6 @@ def index_keys(key: Key, indices: Int[np.ndarray, " n"]) -> Array:
     whatever its batch.
     """
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(indices.astype(np.uint32))
-
-
-ConditionsOf: TypeAlias = Callable[[Int[np.ndarray, " b"]], Any]
-"""``indices ->`` the conditions of samples ``[b, ...]``, or None: what each index is
-conditioned on, however many are drawn.
-"""
 
 
 def unconditional(indices: Int[np.ndarray, " b"]) -> None:

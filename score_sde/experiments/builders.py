@@ -218,7 +218,8 @@ def model_of(
     # Last, for it compiles.
     params = _init(network, seed) if params is None else _checked(network, params)
     own = {"shape": shape, "seed": seed, "step": step, "config": plain}
-    return kind.model(sde=sde, network=network, scaling=scaling, params=params, **own, **parts)
+    own |= {"sde": sde, "network": network, "scaling": scaling, "params": params, **parts}
+    return kind.model(**own)
 
 
 def _scaling(data: Mapping[str, Any], example: Mapping[str, Any], trust: Trust) -> Scaling:

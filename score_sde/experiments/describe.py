@@ -34,18 +34,21 @@ def described(model: Model, *, objective: ScoreMatching) -> dict[str, Any] | Non
             "eval": _options("eval", model.evaluating),
             "example": _example(model),
         }
-    except _Unnamed:
+    except UnnamedError:
         return None
 
 
-class _Unnamed(Exception):
+class UnnamedError(Exception):
     """No table has a name for an object."""
 
 
 def _network(model: Model) -> dict[str, Any]:
     if model.network.section is None:
-        raise _Unnamed
-    return dict(model.network.section)
+        raise UnnamedError
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in model.network.section
+    }
 
 
 def _scaling(model: Model) -> dict[str, Any]:
@@ -66,7 +69,7 @@ def _section(section: str, value: Any) -> dict[str, Any]:
 def _options(section: str, value: Any) -> dict[str, Any]:
     """The attributes of a frozen value as keys of a section."""
     if not dataclasses.is_dataclass(value):
-        raise _Unnamed
+        raise UnnamedError
     return {
         field.name: _plain(section, field.name, getattr(value, field.name))
         for field in dataclasses.fields(value)
@@ -87,11 +90,11 @@ def _plain(section: str, key: str, value: Any) -> Any:
                 return {"name": name, **_options(section, value)}
     if key in VALUES and f"{section}.{key}" in NAMED:
         return _section(f"{section}.{key}", value)
-    raise _Unnamed
+    raise UnnamedError
 
 
 def _name(table: Table | Mapping[str, Any], value: Any) -> str:
     for name, found in table.items():
         if found == value:
             return name
-    raise _Unnamed
+    raise UnnamedError

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from jaxtyping import ArrayLike, PyTree, Shaped
 
-from score_sde.data import DataSource, Scaling, statistics
+from score_sde.data import DataSource, Scaling
 from score_sde.experiments.describe import described
 from score_sde.experiments.score_model import Experiment, Model
 from score_sde.experiments.settings import Drawing, Evaluating, Training

@@ -3,6 +3,7 @@ border to the mathematics.
 """
 
 from score_sde.models.base import ScoreNetwork, call_order, from_linen, make_score_fn
+from score_sde.models.conditions import Arrays, ClassLabel, Condition
 from score_sde.models.coupling_flow import ConditionalFlow, coupling_flow
 from score_sde.models.ddpm import DDPM, ddpm
 from score_sde.models.embeddings import ACTIVATIONS, EMBEDDINGS
@@ -18,7 +19,10 @@ __all__ = [
     "DDPM",
     "EMBEDDINGS",
     "MLP",
+    "Arrays",
+    "ClassLabel",
     "Classifier",
+    "Condition",
     "ConditionalFlow",
     "NCSNpp",
     "ScoreNetwork",

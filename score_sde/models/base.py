@@ -1,38 +1,70 @@
 """The border between networks, which take a batch, and the mathematics, which takes one sample."""
 
+import functools
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.errors import InvalidRngError
-from jaxtyping import Array, ArrayLike, Float, Int, Shaped
+from jaxtyping import Array, ArrayLike, Float, PyTree, Shaped
 
+from score_sde.models.conditions import Condition, checked_present, conditioned
+from score_sde.models.former import former_conditional, former_label, warn_of_module
 from score_sde.models.labels import Labels, check_labels
 from score_sde.parameterization import Parameterization
-from score_sde.precision import real, whole, wide, wide_time
+from score_sde.precision import real, wide, wide_time
 from score_sde.sdes import SDE
 from score_sde.solvers import noise_levels
 from score_sde.typing import Key, Params, ScalarLike, ScoreFn
 
+Options = ParamSpec("Options")
+
 
 class ScoreNetwork(NamedTuple):
-    """A network as two pure functions and its time labels; nothing else is known of how
-    it was written.
+    """A network as two pure functions, its time labels and its condition; nothing else is
+    known of how it was written.
 
     Attributes:
         init: ``init(key) -> params``.
-        apply: ``apply(params, x, t, *, label=None, key=None, train=False) -> output``
-            with ``x`` and ``output`` of shape ``[b, *shape]``, ``t`` and ``label`` of
-            shape ``[b]``. ``train`` switches dropout on, fed by ``key``.
-        labels: what it needs of the time labels ``t``; None where every number is one.
+        apply: ``apply(params, x, t, *, condition=None, present=None, key=None,
+            train=False) -> output`` with ``x`` and ``output`` of shape ``[b, *shape]``
+            and ``t`` of shape ``[b]``. ``condition`` has a row for each example, an
+            array ``[b, ...]`` or a nest of them; ``present``, Boolean ``[b]``, is False
+            where the condition of a row is absent, and None means that all are present.
+            ``train`` switches dropout on, fed by ``key``.
+        labels: the time labels ``t`` that it takes; None where every number is one.
+        condition: what it may be conditioned on; None for an unconditional network.
+        section: the name and the options that make it in a config, as pairs; None for a
+            network that no config can name.
     """
 
     init: Callable[[Key], Params]
     apply: Callable[..., Array]
     labels: Labels | None = None
+    condition: Condition | None = None
+    section: tuple[tuple[str, Any], ...] | None = None
+
+
+def named(make: Callable[Options, ScoreNetwork]) -> Callable[Options, ScoreNetwork]:
+    """A function that makes networks, as a decorator: they remember by which options, so
+    that a model of theirs can be saved and loaded.
+    """
+
+    @functools.wraps(make)
+    def wrapped(*args: Options.args, **options: Options.kwargs) -> ScoreNetwork:
+        pairs = {"name": make.__name__, **options}
+        return make(*args, **options)._replace(
+            section=tuple(
+                (key, tuple(value) if isinstance(value, list) else value)
+                for key, value in pairs.items()
+            )
+        )
+
+    return wrapped
 
 
 def from_linen(
@@ -41,26 +73,39 @@ def from_linen(
     *,
     conditional: bool = False,
     labels: Labels | None = None,
+    condition: Condition | None = None,
 ) -> ScoreNetwork:
     """Make a `ScoreNetwork` of a flax.linen module for samples of ``shape``.
 
-    The module is called as ``module(x, t, label=None, train=False)`` with ``x [b,
-    *shape]`` and ``t [b]``. It keeps its state in the collection ``params`` alone, and
-    draws dropout from the stream ``dropout``. With ``conditional`` it is initialised
-    with a label too, so that the parameters of its label embedding are made. ``labels``
-    says which time labels it takes.
+    The module is called as ``module(x, t, condition=..., present=..., train=False)`` with
+    ``x [b, *shape]`` and ``t [b]``; ``condition`` and ``present`` are passed only if they
+    are given, so that an unconditional module needs no such arguments. The module keeps
+    its state in the collection ``params`` alone, and draws dropout from the stream
+    ``dropout``.
+
+    Args:
+        module: the module.
+        shape: the shape of one sample.
+        conditional: the former name of ``condition``, for class labels of an unknown
+            number; deprecated.
+        labels: the time labels that it takes; None for every number.
+        condition: what it may be conditioned on. The module is then initialised with a
+            condition too, and with ``present`` if it has that argument, so that the
+            parameters of both are made.
 
     Raises:
-        ValueError: at ``init``, if the module has other collections than ``params``; at
-            ``apply``, if ``x`` or ``t`` has a wrong shape, or if the module draws
-            random numbers and no key is given.
+        ValueError: if the module has no argument for the condition; at ``init``, if it
+            has other collections than ``params``; at ``apply``, if ``x``, ``t``,
+            ``condition`` or ``present`` has a wrong shape or type, or if the module
+            draws random numbers and no key is given.
     """
     shape = tuple(shape)
+    kind = former_conditional() if conditional and condition is None else condition
+    call = Call.of(module, conditional=kind is not None)
 
     def init(key: Key) -> Params:
         x, t = jnp.zeros((1, *shape), jnp.float32), jnp.zeros((1,), jnp.float32)
-        label = jnp.zeros((1,), jnp.int32) if conditional else None
-        variables = module.init(key, x, t, label=label, train=False)
+        variables = module.init(key, x, t, **call.keywords_of_init(kind), train=False)
         if extra := sorted(set(variables) - {"params"}):
             raise ValueError(
                 "a score network may only have the collection 'params', this module also has "
@@ -73,9 +118,11 @@ def from_linen(
         x: Shaped[ArrayLike, "..."],
         t: Shaped[ArrayLike, "..."],
         *,
-        label: Int[Array, " b"] | None = None,
+        condition: PyTree[Any] = None,
+        present: Shaped[ArrayLike, "..."] | None = None,
         key: Key | None = None,
         train: bool = False,
+        label: Shaped[ArrayLike, "..."] | None = None,
     ) -> Float[Array, "..."]:
         x, t = real(x), wide(t, "t")
         # The shapes are checked here rather than by the annotations, so that the answer
@@ -85,16 +132,81 @@ def from_linen(
             raise ValueError(
                 f"the network takes x [{wanted}] and t [b], got x {x.shape} and t {t.shape}"
             )
+        if label is not None:
+            condition, present = former_label(kind, label, condition)
+        if condition is not None:
+            condition = conditioned(kind).stacked(condition, len(x))
+        present = checked_present(present, condition, (len(x),))
         rngs = {"dropout": key} if train and key is not None else None
+        given = call.keywords(condition, present)
         try:
-            output = module.apply({"params": params}, x, t, label=label, train=train, rngs=rngs)
+            output = module.apply({"params": params}, x, t, **given, train=train, rngs=rngs)
         except InvalidRngError:
             raise ValueError(
                 "this network has dropout: train=True needs a key, as apply(..., key=key)"
             ) from None
         return jnp.asarray(output)
 
-    return ScoreNetwork(init, apply, labels)
+    return ScoreNetwork(init, apply, labels, kind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """The arguments by which a flax.linen module is given a condition.
+
+    Attributes:
+        names: the names of the arguments of its ``__call__``; None for any.
+    """
+
+    names: frozenset[str] | None
+
+    @classmethod
+    def of(cls, module: nn.Module, *, conditional: bool) -> "Call":
+        """The arguments of a module.
+
+        Raises:
+            ValueError: the module is conditional and has no argument for its condition.
+        """
+        arguments = inspect.signature(type(module).__call__).parameters
+        takes_any = any(a.kind is a.VAR_KEYWORD for a in arguments.values())
+        call = cls(names=None if takes_any else frozenset(arguments))
+        if conditional and call.is_former:
+            warn_of_module(type(module).__name__)
+        elif conditional and not call.has("condition"):
+            raise ValueError(
+                f"{type(module).__name__} has no argument 'condition', by which it would be given "
+                "its condition: def __call__(self, x, t, *, condition=None, present=None, "
+                "train=False)"
+            )
+        return call
+
+    def has(self, name: str) -> bool:
+        """Whether the module has this argument."""
+        return self.names is None or name in self.names
+
+    @property
+    def is_former(self) -> bool:
+        """Whether the module was written for version 0.1: its condition is ``label``."""
+        return self.names is not None and "label" in self.names and not self.has("condition")
+
+    def keywords(self, condition: PyTree[Any], present: Array | None) -> dict[str, Any]:
+        """The keywords of a call."""
+        if present is not None and not self.has("present"):
+            raise ValueError(
+                "the module of this network has no argument 'present', so that its condition "
+                "cannot be absent"
+            )
+        if self.is_former:
+            return {"label": condition}
+        given = {"condition": condition, "present": present}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def keywords_of_init(self, kind: Condition | None) -> dict[str, Any]:
+        """The keywords of the call that makes the parameters."""
+        if kind is None:
+            return self.keywords(None, None)
+        present = jnp.ones((1,), bool) if self.has("present") else None
+        return self.keywords(kind.zeros(1), present)
 
 
 def call_order(network: ScoreNetwork) -> tuple[str, ...]:
@@ -123,23 +235,45 @@ def make_score_fn(
     parameterization: Parameterization,
     params: Params,
     *,
-    label: Shaped[Array, ""] | int | None = None,
+    condition: PyTree[Any] = None,
+    present: Shaped[ArrayLike, "..."] | None = None,
     key: Key | None = None,
     train: bool = False,
+    label: Shaped[ArrayLike, ""] | None = None,
 ) -> ScoreFn:
-    """The score ``(x, t) -> grad_x log p_t(x)`` of one sample, from a network and what
-    its output means.
+    """The score ``(x, t) -> grad_x log p_t(x)``, or ``grad_x log p_t(x | condition)``, of
+    one sample, from a network and what its output means.
 
     The sample passes through the network as a batch of one; under ``jax.vmap`` the two
-    batch axes fuse, and the cost is that of the batched network. ``label``, ``key`` and
-    ``train`` go to the network. The score is float32 at least.
+    batch axes fuse, and the cost is that of the batched network. The score is float32
+    at least.
+
+    Args:
+        sde: the forward SDE.
+        network: the network.
+        parameterization: what the network predicts.
+        params: the parameters of the network.
+        condition: ONE example's condition, as a class label; None for the unconditional
+            score. Of many examples, map over their conditions too.
+        present: one Boolean, which may be traced: False for the unconditional score of
+            a network that is given a condition.
+        key: feeds the dropout of the network.
+        train: switches that dropout on.
+        label: the former name of ``condition``; deprecated.
 
     Raises:
         ValueError: in one line, where the network cannot take the time labels of the
-            parameterization.
+            parameterization, or the condition.
     """
     check_labels(sde, network.labels, parameterization, first=sde.t_min)
-    labels = None if label is None else whole(label, "label").astype(jnp.int32)[None]
+    if label is not None:
+        condition, present = former_label(network.condition, label, condition)
+    given = dict[str, Any]()
+    if condition is not None:
+        conditioned(network.condition).check(condition)
+        given["condition"] = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], condition)
+    if (present := checked_present(present, condition, ())) is not None:
+        given["present"] = present[None]
 
     def evaluate(x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
         x_in, t_label = parameterization.network_input(sde, x, t)
@@ -148,7 +282,7 @@ def make_score_fn(
                 jnp.asarray(t_label), is_logarithm=parameterization.label_is_logarithm
             )
         output = network.apply(
-            params, x_in[None], jnp.asarray(t_label)[None], label=labels, key=key, train=train
+            params, x_in[None], jnp.asarray(t_label)[None], **given, key=key, train=train
         )[0]
         return wide(output, "the output of the network")
 

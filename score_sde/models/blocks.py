@@ -1,5 +1,5 @@
 """The blocks of DDPM, DDPM++ and NCSN++: residual blocks, attention, resampling, on
-``[b, h, w, c]``; and the embedding of noise level and class that they are given.
+``[b, h, w, c]``; and the embedding of noise level and class that conditions them.
 """
 
 import math
@@ -9,9 +9,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Integer
 
-from score_sde.models.embeddings import FourierEmbedding, positional_embedding
+from score_sde.models.embeddings import FourierEmbedding, class_embedding, positional_embedding
 from score_sde.models.fir import fir_downsample, fir_filter, fir_upsample
 from score_sde.models.layers import GroupNorm, attend_by_heads, downsample, upsample
 
@@ -103,10 +103,11 @@ def dense(channels: int, style: Style, name: str, *, scale: float = 1.0) -> nn.D
     return nn.Dense(channels, kernel_init=scaled_init(scale), dtype=style.dtype, name=name)
 
 
-def tell(
+def time_and_class_embedding(
     style: Style,
     t: Float[Array, " b"],
-    label: Int[Array, " b"] | None,
+    label: Integer[Array, " b"] | None,
+    present: Bool[Array, " b"] | None,
     *,
     nf: int,
     fourier_scale: float | None,
@@ -118,8 +119,8 @@ def tell(
     made in the module that calls.
 
     ``fourier_scale`` None embeds ``t`` itself by sines and cosines of fixed
-    frequencies; a number embeds ``log t`` by random ones. A class outside ``0 ..
-    num_classes - 1`` adds nothing. ``freq_shift`` and ``cosine_first`` are those of
+    frequencies; a number embeds ``log t`` by random ones. The class is added as in
+    `class_embedding`. ``freq_shift`` and ``cosine_first`` are those of
     `positional_embedding`.
 
     Raises:
@@ -131,26 +132,23 @@ def tell(
     else:
         features = FourierEmbedding(2 * nf, fourier_scale, name="fourier")(jnp.log(t))
     hidden = dense(4 * nf, style, "time_0")(features.astype(style.dtype))
-    condition = dense(4 * nf, style, "time_1")(style.act(hidden))
+    of_time = dense(4 * nf, style, "time_1")(style.act(hidden))
     if label is None:
-        return condition
-    if num_classes is None:
-        raise ValueError(
-            "a label was given to a network built without classes; build it with num_classes"
-        )
-    one_hot = jax.nn.one_hot(label, num_classes, dtype=style.dtype)
-    return condition + nn.Dense(4 * nf, use_bias=False, dtype=style.dtype, name="label")(one_hot)
+        return of_time
+    return of_time + class_embedding(
+        label, present, num_classes=num_classes, dim=4 * nf, dtype=style.dtype
+    )
 
 
 class ResBlock(nn.Module):
-    """``skip(r(x)) + conv(drop(act(norm(conv(r(act(norm(x)))) + Dense(act(condition))))))``.
+    """``skip(r(x)) + conv(drop(act(norm(conv(r(act(norm(x)))) + Dense(act(embedded))))))``.
 
     ``r`` halves or doubles the size where ``resample`` is ``down`` or ``up``, as in
     BigGAN, and else does nothing; ``skip`` is linear where the channels or the size
-    change. ``condition`` None tells the block nothing. The first normalisation is in
-    ``num_groups_in`` groups, None for as many as the style's. Sources: Ho et al. 2020,
-    appendix B; Brock et al. 2019 (https://arxiv.org/abs/1809.11096); Song et al. 2021,
-    appendix H.
+    change. ``embedded`` is the embedding of time and class, None for an unconditional
+    block. The first normalisation is in ``num_groups_in`` groups, None for as many as
+    the style's. Sources: Ho et al. 2020, appendix B; Brock et al. 2019
+    (https://arxiv.org/abs/1809.11096); Song et al. 2021, appendix H.
     """
 
     style: Style
@@ -160,7 +158,7 @@ class ResBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], condition: Float[Array, "b d"] | None, train: bool = False
+        self, x: Float[Array, "b h w c"], embedded: Float[Array, "b d"] | None, train: bool = False
     ) -> Float[Array, "b h2 w2 channels"]:
         """Transform ``x``; ``train`` switches dropout on."""
         style, channels = self.style, self.channels
@@ -169,8 +167,8 @@ class ResBlock(nn.Module):
             resampled = style.upsampled if self.resample == "up" else style.downsampled
             x, h = resampled(x), resampled(h)
         h = conv(channels, style, "conv_in")(h)
-        if condition is not None:
-            h = h + dense(channels, style, "condition")(style.act(condition))[:, None, None, :]
+        if embedded is not None:
+            h = h + dense(channels, style, "condition")(style.act(embedded))[:, None, None, :]
         h = style.act(style.norm("norm_out")(h))
         h = nn.Dropout(style.dropout, deterministic=not train)(h)
         h = conv(channels, style, "conv_out", scale=style.init_scale)(h)

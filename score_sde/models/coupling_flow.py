@@ -1,4 +1,4 @@
-"""An invertible map of noise that is told an image: affine couplings on a checkerboard."""
+"""An invertible map of noise, conditioned on an image: affine couplings on a checkerboard."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

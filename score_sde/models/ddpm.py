@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Integer
 
 from score_sde.models import options
-from score_sde.models.base import ScoreNetwork, from_linen
+from score_sde.models.base import ScoreNetwork, from_linen, named
 from score_sde.models.blocks import (
     NONLINEARITIES,
     Attention,
@@ -17,8 +17,9 @@ from score_sde.models.blocks import (
     Style,
     Upsample,
     conv,
-    tell,
+    time_and_class_embedding,
 )
+from score_sde.models.conditions import class_label
 from score_sde.models.labels import LevelLabels, descending_sigmas
 
 
@@ -52,36 +53,35 @@ class DDPM(nn.Module):
         x: Float[Array, "b h w c"],
         t: Float[Array, " b"],
         *,
-        label: Int[Array, " b"] | None = None,
+        condition: Integer[Array, " b"] | None = None,
+        present: Bool[Array, " b"] | None = None,
         train: bool = False,
     ) -> Float[Array, "b h w c"]:
         """Evaluate the network on a batch; ``train`` switches dropout on."""
-        if self.label_required and label is None:
+        if self.label_required and condition is None:
             raise ValueError(
-                "this network has learned images of classes alone: give it a label, as "
+                "this network has learned images of classes alone: give it a condition, as "
                 "make_score_fn(model.sde, "
-                "model.network, model.parameterization, model.params, label=0)"
+                "model.network, model.parameterization, model.params, condition=0)"
             )
-        told = {"nf": self.nf, "fourier_scale": None, "num_classes": self.num_classes}
-        told |= {"freq_shift": self.freq_shift, "cosine_first": self.cosine_first}
-        condition = tell(self.style, t, label, **told) if self.conditional else None
+        embedded = self._embedded(t, condition, present) if self.conditional else None
         image = (2.0 * x - 1.0 if self.rescale_input else x).astype(self.style.dtype)
         skips = [conv(self.nf, self.style, "conv_in")(image)]
         for level, mult in enumerate(self.ch_mult):
             for i in range(self.num_res_blocks):
-                h = self._block(self.nf * mult, f"down_{level}_{i}")(skips[-1], condition, train)
+                h = self._block(self.nf * mult, f"down_{level}_{i}")(skips[-1], embedded, train)
                 skips.append(self._attend(h, f"down_{level}_{i}_attention"))
             if level < len(self.ch_mult) - 1:
                 skips.append(self._resampled(skips[-1], f"shrink_{level}", Downsample))
         h = skips[-1]
-        h = self._block(h.shape[-1], "middle_0")(h, condition, train)
+        h = self._block(h.shape[-1], "middle_0")(h, embedded, train)
         h = Attention(self.style, name="middle_attention")(h) if self.attend_in_middle else h
-        h = self._block(h.shape[-1], "middle_1")(h, condition, train)
+        h = self._block(h.shape[-1], "middle_1")(h, embedded, train)
         for level in reversed(range(len(self.ch_mult))):
             for i in range(self.num_res_blocks + 1):
                 h = jnp.concatenate([h, skips.pop()], axis=-1)
                 h = self._block(self.nf * self.ch_mult[level], f"up_{level}_{i}")(
-                    h, condition, train
+                    h, embedded, train
                 )
                 h = self._attend(h, f"up_{level}_{i}_attention") if self.attend_every_block else h
             h = h if self.attend_every_block else self._attend(h, f"up_{level}_attention")
@@ -92,6 +92,24 @@ class DDPM(nn.Module):
         if self.sigmas is None:
             return out
         return out / jnp.asarray(self.sigmas, t.dtype)[t.astype(jnp.int32)][:, None, None, None]
+
+    def _embedded(
+        self,
+        t: Float[Array, " b"],
+        condition: Integer[Array, " b"] | None,
+        present: Bool[Array, " b"] | None,
+    ) -> Float[Array, "b d"]:
+        return time_and_class_embedding(
+            self.style,
+            t,
+            condition,
+            present,
+            nf=self.nf,
+            fourier_scale=None,
+            num_classes=self.num_classes,
+            freq_shift=self.freq_shift,
+            cosine_first=self.cosine_first,
+        )
 
     def _resampled(self, h: Array, name: str, kind: type[Downsample] | type[Upsample]) -> Array:
         if self.resamp_with_conv:
@@ -106,6 +124,7 @@ class DDPM(nn.Module):
         return Attention(self.style, name=name)(h) if h.shape[1] in self.attn_resolutions else h
 
 
+@named
 def ddpm(
     shape: Sequence[int], *, nf: int = 128, ch_mult: Sequence[int] = (1, 2, 2, 2),
     num_res_blocks: int = 2, attn_resolutions: Sequence[int] = (16,), dropout: float = 0.1,
@@ -129,7 +148,8 @@ def ddpm(
         attn_resolutions: the heights of the image at which there is attention.
         dropout: the rate of dropout in each residual block.
         resamp_with_conv: whether levels are resampled by convolutions.
-        conditional: whether the network is told the noise level.
+        conditional: whether the network is conditioned on the noise level, and on the
+            class.
         nonlinearity: ``elu``, ``relu``, ``lrelu`` or ``swish``.
         scale_by_sigma: whether to divide the output by the noise level that the label
             counts, from the greatest.
@@ -151,7 +171,7 @@ def ddpm(
         freq_shift: of `positional_embedding`, 1 for frequencies down to 1e-4.
         cosine_first: whether the cosines come before the sines in the embedding of the
             noise level.
-        label_required: whether the network is refused without a label, since it was
+        label_required: whether the network is refused without a condition, since it was
             trained with one always.
         dtype: the type computed in; the parameters are float32.
         remat: whether to recompute residual blocks on the way back, for less memory.
@@ -183,7 +203,9 @@ def ddpm(
         remat=remat,
     )
     size = options.image("DDPM", shape, levels=len(module.ch_mult), key="ch_mult")
-    return from_linen(module, size, conditional=num_classes is not None, labels=_labels(module))
+    return from_linen(
+        module, size, condition=class_label(num_classes, conditional), labels=_labels(module)
+    )
 
 
 def _labels(module: DDPM) -> LevelLabels | None:

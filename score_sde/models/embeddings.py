@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Integer
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "elu": nn.elu,
@@ -72,16 +72,14 @@ class FourierEmbedding(nn.Module):
 
 
 class ConditionEmbedding(nn.Module):
-    """What every block of a network is told: the time label and, if there are classes,
-    the class label.
+    """The vector that conditions every block of a network: an embedding of the time
+    label and, if there are classes, of the class label.
 
-    ``Dense(act(Dense(embed(t)))) + table[label]``, of ``dim`` numbers. The label is an
-    integer; None, or one outside ``0 .. num_classes - 1``, adds nothing, which is how
-    one network is trained with and without labels (Ho and Salimans 2022,
-    https://arxiv.org/abs/2207.12598).
+    ``Dense(act(Dense(embed(t)))) + table[condition]``, of ``dim`` numbers; see
+    `class_embedding`.
 
     Raises:
-        ValueError: a label is given and ``num_classes`` is None.
+        ValueError: a condition is given and ``num_classes`` is None.
     """
 
     dim: int
@@ -94,9 +92,12 @@ class ConditionEmbedding(nn.Module):
 
     @nn.compact
     def __call__(
-        self, t: Float[Array, " b"], label: Int[Array, " b"] | None = None
+        self,
+        t: Float[Array, " b"],
+        condition: Integer[Array, " b"] | None = None,
+        present: Bool[Array, " b"] | None = None,
     ) -> Float[Array, "b dim"]:
-        """Embed the time labels ``t`` and the class labels."""
+        """Embed the time labels ``t`` and the class labels ``condition``."""
         # The angles need float32: bfloat16 cannot tell label 998 from 999.
         t = t.astype(jnp.promote_types(t.dtype, jnp.float32))
         if self.embedding == "fourier":
@@ -106,14 +107,45 @@ class ConditionEmbedding(nn.Module):
         hidden = ACTIVATIONS[self.activation](
             nn.Dense(self.dim, dtype=self.dtype)(features.astype(self.dtype))
         )
-        condition = nn.Dense(self.dim, dtype=self.dtype)(hidden)
-        if label is None:
-            return condition
-        if self.num_classes is None:
-            raise ValueError(
-                "a label was given to a network built without classes; build it with num_classes"
-            )
-        one_hot = jax.nn.one_hot(label, self.num_classes, dtype=self.dtype)
-        return condition + nn.Dense(self.dim, use_bias=False, dtype=self.dtype, name="label")(
-            one_hot
+        of_time = nn.Dense(self.dim, dtype=self.dtype)(hidden)
+        if condition is None:
+            return of_time
+        return of_time + class_embedding(
+            condition, present, num_classes=self.num_classes, dim=self.dim, dtype=self.dtype
         )
+
+
+def class_embedding(
+    label: Integer[Array, " b"],
+    present: Bool[Array, " b"] | None,
+    *,
+    num_classes: int | None,
+    dim: int,
+    dtype: DTypeLike,
+) -> Float[Array, "b {dim}"]:
+    """``table[label]`` where ``present``, 0 where absent; the table is the parameter
+    ``label`` of the calling module.
+
+    The embedding of the time, to which this is added, ends in a bias: for an absent
+    label that bias is the learned null embedding, with which one network is trained
+    with and without labels (Ho and Salimans 2022, https://arxiv.org/abs/2207.12598).
+    ``present`` None means that all are present. A present label outside ``0 ..
+    num_classes - 1`` gives NaN: while traced it cannot raise an error, and NaN goes
+    unnoticed nowhere.
+
+    Raises:
+        ValueError: ``num_classes`` is None.
+    """
+    if num_classes is None:
+        raise ValueError(
+            "a condition was given to a network built without classes; build it with num_classes"
+        )
+    # The types narrower than int32 cannot count all classes.
+    label = label.astype(jnp.promote_types(label.dtype, jnp.int32))
+    one_hot = jax.nn.one_hot(label, num_classes, dtype=dtype)
+    # A product with NaN would not do: XLA turns a product with a one-hot row into a choice.
+    in_range = (label >= 0) & (label < num_classes)
+    rows = jnp.where(in_range[:, None], one_hot, jnp.nan)
+    rows = rows if present is None else jnp.where(present[:, None], rows, 0.0)
+    table = nn.Dense(dim, use_bias=False, dtype=dtype, name="label")
+    return table(rows)

@@ -137,9 +137,9 @@ class Conv3x3(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """``skip(x) + conv(drop(act(norm(conv(act(norm(x))) + Dense(act(condition))))))``.
+    """``skip(x) + conv(drop(act(norm(conv(act(norm(x))) + Dense(act(embedded))))))``.
 
-    ``condition`` is the embedding ``[b, d]`` of time and label. The last convolution
+    ``embedded`` is the embedding ``[b, d]`` of time and class. The last convolution
     starts at zero; ``skip`` is the identity, or a linear map of the channels where
     their number changes. The order of the layers is that of DDPM (Ho et al. 2020,
     https://arxiv.org/abs/2006.11239, appendix B).
@@ -152,17 +152,15 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], condition: Float[Array, "b d"], *, train: bool = False
+        self, x: Float[Array, "b h w c"], embedded: Float[Array, "b d"], *, train: bool = False
     ) -> Float[Array, "b h w channels"]:
-        """Transform ``x``, told of time and label by ``condition``; ``train`` switches
-        dropout on.
-        """
+        """Transform ``x``; ``train`` switches dropout on."""
         act = ACTIVATIONS[self.activation]
         h = act(GroupNorm(dtype=self.dtype, name="norm_in")(x))
         h = Conv3x3(self.channels, dtype=self.dtype, name="conv_in")(h)
         h = (
             h
-            + nn.Dense(self.channels, dtype=self.dtype, name="condition")(act(condition))[
+            + nn.Dense(self.channels, dtype=self.dtype, name="condition")(act(embedded))[
                 :, None, None, :
             ]
         )

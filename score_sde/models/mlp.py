@@ -5,19 +5,20 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Integer
 
 from score_sde.models import options
-from score_sde.models.base import ScoreNetwork, from_linen
+from score_sde.models.base import ScoreNetwork, from_linen, named
+from score_sde.models.conditions import class_label
 from score_sde.models.embeddings import ACTIVATIONS, EMBEDDINGS, ConditionEmbedding
 
 
 class MLP(nn.Module):
-    """Layers ``act(Dense(h) + Dense(act(condition)))``, each added to ``h`` where the
+    """Layers ``act(Dense(h) + Dense(act(embedded)))``, each added to ``h`` where the
     sizes agree, then a linear map.
 
     A sample of any shape is flattened, and the output has the shape of the sample.
-    ``condition`` embeds time and label. The last map starts at zero.
+    ``embedded`` is the embedding of time and class. The last map starts at zero.
     """
 
     hidden_sizes: tuple[int, ...] = (128, 128, 128)
@@ -35,12 +36,13 @@ class MLP(nn.Module):
         x: Float[Array, "b *shape"],
         t: Float[Array, " b"],
         *,
-        label: Int[Array, " b"] | None = None,
+        condition: Integer[Array, " b"] | None = None,
+        present: Bool[Array, " b"] | None = None,
         train: bool = False,
     ) -> Float[Array, "b *shape"]:
         """Evaluate the network on a batch; ``train`` switches dropout on."""
         act = ACTIVATIONS[self.activation]
-        condition = ConditionEmbedding(
+        embedded = ConditionEmbedding(
             dim=self.embedding_dim,
             features=self.embedding_dim,
             embedding=self.embedding,
@@ -49,14 +51,14 @@ class MLP(nn.Module):
             activation=self.activation,
             dtype=self.dtype,
             name="condition",
-        )(t, label)
+        )(t, condition, present)
         flat = x.reshape(x.shape[0], -1).astype(self.dtype)
         h = flat
         for i, size in enumerate(self.hidden_sizes):
-            told = nn.Dense(size, use_bias=False, dtype=self.dtype, name=f"condition_{i}")(
-                act(condition)
+            shift = nn.Dense(size, use_bias=False, dtype=self.dtype, name=f"condition_{i}")(
+                act(embedded)
             )
-            new = act(nn.Dense(size, dtype=self.dtype, name=f"hidden_{i}")(h) + told)
+            new = act(nn.Dense(size, dtype=self.dtype, name=f"hidden_{i}")(h) + shift)
             new = nn.Dropout(self.dropout, deterministic=not train)(new)
             h = h + new if i > 0 and h.shape[-1] == size else new
         out = nn.Dense(
@@ -65,6 +67,7 @@ class MLP(nn.Module):
         return out.reshape(x.shape).astype(x.dtype)
 
 
+@named
 def mlp(
     shape: Sequence[int],
     *,
@@ -106,5 +109,5 @@ def mlp(
         dtype=options.one_of("dtype", dtype, options.DTYPES),
     )
     return from_linen(
-        module, options.all_at_least("shape", shape, 1), conditional=num_classes is not None
+        module, options.all_at_least("shape", shape, 1), condition=class_label(num_classes)
     )

@@ -5,7 +5,7 @@
 from collections.abc import Sequence
 
 from score_sde.models import options
-from score_sde.models.base import ScoreNetwork, from_linen
+from score_sde.models.base import ScoreNetwork, from_linen, named
 from score_sde.models.labels import LevelLabels
 from score_sde.models.ncsnv2 import STAGES
 from score_sde.models.refinenet import (
@@ -21,6 +21,7 @@ CONDITIONAL_NORMALIZATIONS = ("InstanceNorm++",)
 """The normalisations that depend on the noise level, by name."""
 
 
+@named
 def ncsn(
     shape: Sequence[int],
     *,

@@ -5,10 +5,10 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Integer
 
 from score_sde.models import options
-from score_sde.models.base import ScoreNetwork, from_linen
+from score_sde.models.base import ScoreNetwork, from_linen, named
 from score_sde.models.blocks import (
     NONLINEARITIES,
     Attention,
@@ -17,8 +17,9 @@ from score_sde.models.blocks import (
     Style,
     Upsample,
     conv,
-    tell,
+    time_and_class_embedding,
 )
+from score_sde.models.conditions import class_label
 from score_sde.models.labels import Labels, LevelLabels, PositiveLabels, descending_sigmas
 
 
@@ -55,28 +56,33 @@ class NCSNpp(nn.Module):
         x: Float[Array, "b h w c"],
         t: Float[Array, " b"],
         *,
-        label: Int[Array, " b"] | None = None,
+        condition: Integer[Array, " b"] | None = None,
+        present: Bool[Array, " b"] | None = None,
         train: bool = False,
     ) -> Float[Array, "b h w c"]:
         """Evaluate the network on a batch; ``train`` switches dropout on."""
-        condition = self._condition(t, label)
+        embedded = self._embedded(t, condition, present)
         image = (2.0 * x - 1.0 if self.rescale_input else x).astype(self.style.dtype)
-        skips = self._down(image, condition, train)
-        h = self._block(skips[-1].shape[-1], "middle_0")(skips[-1], condition, train)
+        skips = self._down(image, embedded, train)
+        h = self._block(skips[-1].shape[-1], "middle_0")(skips[-1], embedded, train)
         h = Attention(self.style, name="middle_attention")(h)
-        h = self._block(h.shape[-1], "middle_1")(h, condition, train)
-        out = self._up(h, skips, condition, x.shape[-1], train).astype(x.dtype)
+        h = self._block(h.shape[-1], "middle_1")(h, embedded, train)
+        out = self._up(h, skips, embedded, x.shape[-1], train).astype(x.dtype)
         return out / self._sigma(t)[:, None, None, None] if self.scale_by_sigma else out
 
-    def _condition(
-        self, t: Float[Array, " b"], label: Int[Array, " b"] | None
+    def _embedded(
+        self,
+        t: Float[Array, " b"],
+        condition: Integer[Array, " b"] | None,
+        present: Bool[Array, " b"] | None,
     ) -> Float[Array, "b d"] | None:
         if not self.conditional:
             return None
-        return tell(
+        return time_and_class_embedding(
             self.style,
             t,
-            label,
+            condition,
+            present,
             nf=self.nf,
             fourier_scale=self.fourier_scale,
             num_classes=self.num_classes,
@@ -86,23 +92,23 @@ class NCSNpp(nn.Module):
         """The noise level that the label stands for: itself, or a level of the table."""
         return t if self.sigmas is None else jnp.asarray(self.sigmas, t.dtype)[t.astype(jnp.int32)]
 
-    def _down(self, image: Array, condition: Array | None, train: bool) -> list[Array]:
+    def _down(self, image: Array, embedded: Array | None, train: bool) -> list[Array]:
         """The activations on the way down, from the first convolution to the smallest size."""
         skips, pyramid = [conv(self.nf, self.style, "conv_in")(image)], image
         for level, mult in enumerate(self.ch_mult):
             for i in range(self.num_res_blocks):
-                h = self._block(self.nf * mult, f"down_{level}_{i}")(skips[-1], condition, train)
+                h = self._block(self.nf * mult, f"down_{level}_{i}")(skips[-1], embedded, train)
                 skips.append(self._attend(h, f"down_{level}_{i}_attention"))
             if level < len(self.ch_mult) - 1:
-                h = self._halved(skips[-1], condition, train, level)
+                h = self._halved(skips[-1], embedded, train, level)
                 if self.progressive_input != "none":
                     h, pyramid = self._joined(pyramid, h, level)
                 skips.append(h)
         return skips
 
-    def _halved(self, h: Array, condition: Array | None, train: bool, level: int) -> Array:
+    def _halved(self, h: Array, embedded: Array | None, train: bool, level: int) -> Array:
         if self.resblock_type == "biggan":
-            return self._block(h.shape[-1], f"shrink_{level}", "down")(h, condition, train)
+            return self._block(h.shape[-1], f"shrink_{level}", "down")(h, embedded, train)
         if self.resamp_with_conv:
             return Downsample(self.style, h.shape[-1], name=f"shrink_{level}")(h)
         return self.style.downsampled(h)
@@ -123,7 +129,7 @@ class NCSNpp(nn.Module):
         return joined, smaller
 
     def _up(
-        self, h: Array, skips: list[Array], condition: Array | None, channels: int, train: bool
+        self, h: Array, skips: list[Array], embedded: Array | None, channels: int, train: bool
     ) -> Array:
         """From the smallest size to the output."""
         pyramid = None
@@ -134,7 +140,7 @@ class NCSNpp(nn.Module):
                     32 if self.diffusers_groups and h.shape[1] in self.attn_resolutions else None
                 )
                 h = self._block(self.nf * self.ch_mult[level], f"up_{level}_{i}", groups=groups)(
-                    h, condition, train
+                    h, embedded, train
                 )
             h = self._attend(h, f"up_{level}_attention")
             if self.progressive == "output_skip":
@@ -142,15 +148,15 @@ class NCSNpp(nn.Module):
             elif self.progressive == "residual":
                 h, pyramid = self._grown(h, pyramid, level)
             if level > 0:
-                h = self._doubled(h, condition, train, level)
+                h = self._doubled(h, embedded, train, level)
         if self.progressive == "output_skip" and pyramid is not None:
             return pyramid
         h = self.style.act(self.style.norm("norm_out")(h))
         return conv(channels, self.style, "conv_out", scale=self.style.init_scale)(h)
 
-    def _doubled(self, h: Array, condition: Array | None, train: bool, level: int) -> Array:
+    def _doubled(self, h: Array, embedded: Array | None, train: bool, level: int) -> Array:
         if self.resblock_type == "biggan":
-            return self._block(h.shape[-1], f"grow_{level}", "up")(h, condition, train)
+            return self._block(h.shape[-1], f"grow_{level}", "up")(h, embedded, train)
         if self.resamp_with_conv:
             return Upsample(self.style, h.shape[-1], name=f"grow_{level}")(h)
         return self.style.upsampled(h)
@@ -184,6 +190,7 @@ class NCSNpp(nn.Module):
         return attend(h) if h.shape[1] in self.attn_resolutions else h
 
 
+@named
 def ncsnpp(
     shape: Sequence[int], *, nf: int = 128, ch_mult: Sequence[int] = (1, 2, 2, 2),
     num_res_blocks: int = 4, dropout: float = 0.1, attn_resolutions: Sequence[int] = (16,),
@@ -213,7 +220,8 @@ def ncsnpp(
         dropout: the rate of dropout in each residual block.
         resamp_with_conv: whether levels are resampled by convolutions, for
             ``resblock_type="ddpm"``.
-        conditional: whether the network is told the noise level.
+        conditional: whether the network is conditioned on the noise level, and on the
+            class.
         fir: whether to filter when resampling, rather than to average and repeat.
         fir_kernel: the filter, of 4 or more weights, an even number of them.
         skip_rescale: whether sums of two branches are divided by the root of two.
@@ -263,7 +271,9 @@ def ncsnpp(
         remat=remat,
     )
     shape = options.image("NCSN++", shape, levels=len(module.ch_mult), key="ch_mult")
-    return from_linen(module, shape, conditional=num_classes is not None, labels=_labels(module))
+    return from_linen(
+        module, shape, condition=class_label(num_classes, conditional), labels=_labels(module)
+    )
 
 
 EMBEDDING_TYPES = ("fourier", "positional")

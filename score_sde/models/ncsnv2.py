@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from score_sde.models import options
-from score_sde.models.base import ScoreNetwork, from_linen
+from score_sde.models.base import ScoreNetwork, from_linen, named
 from score_sde.models.instance_norm import NORMALIZATIONS
 from score_sde.models.labels import LevelLabels
 from score_sde.models.refinenet import (
@@ -37,6 +37,7 @@ STAGES: dict[int, tuple[Stage, ...]] = {
 """The stages of the architecture for images of up to each size."""
 
 
+@named
 def ncsnv2(
     shape: Sequence[int],
     *,
@@ -53,7 +54,7 @@ def ncsnv2(
     dtype: str = "float32",
     remat: bool = False,
 ) -> ScoreNetwork:
-    """Build a `RefineNet` that is told of the noise level by the division of its output alone.
+    """Build a `RefineNet` that depends on the noise level by the division of its output alone.
 
     The time label is the index of a noise level in the geometric table that falls from
     ``sigma_max`` to ``sigma_min``.

@@ -273,15 +273,12 @@ class RefineNet(nn.Module):
         x: Float[Array, "b h w c"],
         t: Shaped[Array, " b"],
         *,
-        label: Int[Array, " b"] | None = None,
         train: bool = False,
     ) -> Float[Array, "b h w c"]:
         """Evaluate the network on a batch, ``t`` being the indices of the noise levels;
         there is no dropout.
         """
         del train
-        if label is not None:
-            raise ValueError("a RefineNet has no classes, so it takes no label; leave label out")
         level = jnp.round(t).astype(jnp.int32)
         h = (2 * x - 1 if self.rescale_input else x).astype(self.style.dtype)
         h = self._refined(self.style.conv(h, self.nf, "conv_in"), level)

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Integer
 
 from score_sde.models import options
-from score_sde.models.base import ScoreNetwork, from_linen
+from score_sde.models.base import ScoreNetwork, from_linen, named
+from score_sde.models.conditions import class_label
 from score_sde.models.embeddings import ACTIVATIONS, EMBEDDINGS, ConditionEmbedding
 from score_sde.models.layers import (
     AttentionBlock,
@@ -48,34 +49,38 @@ class UNet(nn.Module):
         x: Float[Array, "b h w c"],
         t: Float[Array, " b"],
         *,
-        label: Int[Array, " b"] | None = None,
+        condition: Integer[Array, " b"] | None = None,
+        present: Bool[Array, " b"] | None = None,
         train: bool = False,
     ) -> Float[Array, "b h w c"]:
         """Evaluate the network on a batch; ``train`` switches dropout on."""
-        condition = self._condition(t, label)
+        embedded = self._embedded(t, condition, present)
         h = Conv3x3(self.channels, dtype=self.dtype, name="conv_in")(x.astype(self.dtype))
         skips = []
         for level in range(len(self.channel_mult)):
             h = downsample(h) if level > 0 else h
             for i in range(self.num_res_blocks):
-                h = self._block(h, condition, level, f"down_{level}_{i}", train=train)
+                h = self._block(h, embedded, level, f"down_{level}_{i}", train=train)
                 skips.append(h)
         h = self._block(
-            h, condition, len(self.channel_mult) - 1, "middle_0", train=train, attention=True
+            h, embedded, len(self.channel_mult) - 1, "middle_0", train=train, attention=True
         )
         h = self._block(
-            h, condition, len(self.channel_mult) - 1, "middle_1", train=train, attention=False
+            h, embedded, len(self.channel_mult) - 1, "middle_1", train=train, attention=False
         )
         for level in reversed(range(len(self.channel_mult))):
             for i in range(self.num_res_blocks):
                 h = jnp.concatenate([h, skips.pop()], axis=-1)
-                h = self._block(h, condition, level, f"up_{level}_{i}", train=train)
+                h = self._block(h, embedded, level, f"up_{level}_{i}", train=train)
             h = upsample(h) if level > 0 else h
         h = ACTIVATIONS[self.activation](GroupNorm(dtype=self.dtype, name="norm_out")(h))
         return Conv3x3(x.shape[-1], zero=True, dtype=self.dtype, name="conv_out")(h).astype(x.dtype)
 
-    def _condition(
-        self, t: Float[Array, " b"], label: Int[Array, " b"] | None
+    def _embedded(
+        self,
+        t: Float[Array, " b"],
+        condition: Integer[Array, " b"] | None,
+        present: Bool[Array, " b"] | None,
     ) -> Float[Array, "b d"]:
         return ConditionEmbedding(
             dim=4 * self.channels,
@@ -86,12 +91,12 @@ class UNet(nn.Module):
             activation=self.activation,
             dtype=self.dtype,
             name="condition",
-        )(t, label)
+        )(t, condition, present)
 
     def _block(
         self,
         h: Float[Array, "b h w c"],
-        condition: Float[Array, "b d"],
+        embedded: Float[Array, "b d"],
         level: int,
         name: str,
         *,
@@ -105,12 +110,13 @@ class UNet(nn.Module):
         residual = ResidualBlock(
             channels, self.dropout, self.activation, dtype=self.dtype, name=name
         )
-        h = residual(h, condition, train=train)
+        h = residual(h, embedded, train=train)
         if attention is None:
             attention = h.shape[1] in self.attention_resolutions
         return AttentionBlock(dtype=self.dtype, name=f"{name}_attention")(h) if attention else h
 
 
+@named
 def unet(
     shape: Sequence[int],
     *,
@@ -165,4 +171,4 @@ def unet(
         dtype=options.one_of("dtype", dtype, options.DTYPES),
     )
     size = options.image("a U-Net", shape, levels=len(module.channel_mult), key="channel_mult")
-    return from_linen(module, size, conditional=num_classes is not None)
+    return from_linen(module, size, condition=class_label(num_classes))

@@ -1,4 +1,4 @@
-"""A wide residual network that classifies noisy images, told of their noise level."""
+"""A wide residual network that classifies noisy images, conditioned on their noise level."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -168,7 +168,7 @@ def wideresnet(
     remat: bool = False,
 ) -> Classifier:
     """Build a `WideResNet`, by default the WRN-28-10 of Zagoruyko and Komodakis 2016
-    with GroupNorm, told of the noise.
+    with GroupNorm, conditioned on the noise level.
 
     ``x_t = alpha x_0 + sigma eps`` is standardised image by image, so it is told of
     ``sigma / alpha`` best: ``sigma`` for a VE process. Sources:
@@ -215,9 +215,9 @@ def make_log_prob_fn(
     sde: SDE, classifier: Classifier, params: Params, *, key: Key | None = None, train: bool = False
 ) -> LogProbFn:
     """``(x, t) -> log p(y | x_t = x)`` for every class ``y``, of one example, from a
-    classifier told of the noise.
+    classifier conditioned on the noise level.
 
-    The classifier is told ``sigma(t) / alpha(t)``, which is the noise level of ``x /
+    The classifier is given ``sigma(t) / alpha(t)``, which is the noise level of ``x /
     alpha(t)``: it standardises its input, so that it need not know ``alpha``. For VE,
     that is ``sigma(t)``.
     """

@@ -19,6 +19,7 @@ from oracles import CENTRED, SAMPLERS, SDES, SLOW, keys, shortened, slow_but, tu
 import score_sde as ss
 from score_sde.data import Scaling
 from score_sde.experiments import tables
+from score_sde.models import ClassLabel
 from score_sde.objectives import ScoreMatching
 from score_sde.precision import wide_dtype
 from score_sde.sampling.latents import mean_square, with_temperature
@@ -384,8 +385,9 @@ def test_what_is_no_number_is_refused():
     for function in (STATES["perturb"], NUMBERS["prior_log_prob"], STATES["denoise"]):
         with pytest.raises(ValueError, match="must be real numbers, not key<"):
             function(keys(0, 2))
-    with pytest.raises(ValueError, match="label must be a whole number, not float32"):
-        ss.make_score_fn(VP, NETWORK, ss.NoisePrediction(), {}, label=jnp.float32(1.5))
+    network = NETWORK._replace(condition=ClassLabel(num_classes=2))
+    with pytest.raises(ValueError, match=r"takes a class label from 0 to 1, got float32\[\]"):
+        ss.make_score_fn(VP, network, ss.NoisePrediction(), {}, condition=jnp.float32(1.5))
 
 
 @pytest.mark.parametrize("dtype", ["int32", "bfloat16", "float16"])

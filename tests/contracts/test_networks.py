@@ -2,6 +2,7 @@
 on its time label.
 """
 
+import inspect
 import itertools
 
 import jax
@@ -30,6 +31,8 @@ from score_sde.models import (
     wideresnet,
 )
 from score_sde.models.labels import check_labels
+from score_sde.parameterization import NoisePrediction, noise_level
+from score_sde.sdes import VPSDE
 
 SHAPE = (4, 4, 1)
 PLAIN = {"ch_mult": (1,), "num_res_blocks": 1, "attn_resolutions": (), "dropout": 0.0}
@@ -154,6 +157,78 @@ def test_what_makes_no_sense_is_refused_to_train(sde_name):
             trained=True,
         )
         assert bool(line) == makes_no_sense(name, other), f"{name} {other}: {line}"
+
+
+CLASSES = {
+    "mlp": (mlp, (2,), {"hidden_sizes": (8,), "embedding_dim": 4}),
+    "unet": (unet, SHAPE, {"channels": 4, "channel_mult": (1,)}),
+    "ddpm": (ddpm, SHAPE, {"nf": 32, **PLAIN}),
+    "ncsnpp": (ncsnpp, SHAPE, {"nf": 4, **PLAIN}),
+}
+"""The networks that may be built with classes."""
+
+
+def test_every_network_with_classes_is_tested_here():
+    with_classes = {
+        name
+        for name, make in NETWORKS.items()
+        if "num_classes" in inspect.signature(make).parameters
+    }
+    assert set(CLASSES) == with_classes
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_classes_add_one_table_to_the_parameters(name):
+    make, shape, options = CLASSES[name]
+    plain, classes = (
+        {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree.leaves_with_path(params)}
+        for params in (
+            jax.eval_shape(make(shape, **options, **more).init, jax.random.key(0))
+            for more in ({}, {"num_classes": 3})
+        )
+    )
+    ((path, table),) = classes.items() - plain.items()
+    assert plain.items() < classes.items() and path.endswith("['label']['kernel']")
+    assert table[0] == 3
+
+
+@pytest.mark.parametrize("name", slow_but(CLASSES, "mlp", "unet"))
+def test_a_class_conditions_its_own_row_if_it_is_present(name):
+    """An absent class of any value is none. A present one out of range gives NaN, in its
+    row alone. And the score of one sample, mapped over traced classes and their
+    presence, is that of the batch.
+    """
+    make, shape, options = CLASSES[name]
+    network = make(shape, num_classes=3, **options)
+    params = randomized(network)
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(4, *shape)), jnp.float32)
+    t = jnp.array([0.2, 0.4, 0.6, 0.8])
+    plain, apply = (jax.jit(network.apply) for _ in range(2))
+    label, present = jnp.array([0, 1, 2, 1]), jnp.array([True, False, True, False])
+    given = {"condition": label, "present": present}
+    none = plain(params, x, t)
+    every = apply(params, x, t, condition=label, present=jnp.ones(4, bool))
+    some = apply(params, x, t, **given)
+    np.testing.assert_allclose(some[1::2], none[1::2], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(some[::2], every[::2])
+    np.testing.assert_allclose(plain(params, x, t, condition=label), every, rtol=1e-4, atol=1e-5)
+    change = jnp.linalg.norm((every - none).reshape(4, -1), axis=1)
+    assert (change > 1e-3 * jnp.linalg.norm(none.reshape(4, -1), axis=1)).all()
+    wrong = label.at[1].set(9).at[2].set(3)
+    found = apply(params, x, t, condition=wrong, present=present)
+    assert np.isnan(found[2]).all()
+    others = np.array([0, 1, 3])
+    np.testing.assert_array_equal(found[others], some[others])
+
+    def score(x, t, condition, present):
+        parts = VPSDE(), network, NoisePrediction(time_label=noise_level), params
+        return make_score_fn(*parts, condition=condition, present=present)(x, t)
+
+    scores = jax.jit(jax.vmap(score))(x, t, label, present)
+    sigma = jax.vmap(VPSDE().marginal)(t).sigma
+    output = apply(params, x, sigma, **given)
+    expected = -output / sigma.reshape(4, *(1 for _ in shape))
+    np.testing.assert_allclose(scores, expected, rtol=2e-3, atol=1e-4)
 
 
 SIZES = {

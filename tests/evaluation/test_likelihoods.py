@@ -13,7 +13,7 @@ from score_sde import VPSDE, ExactTrace, Hutchinson
 from score_sde.data import Scaling
 from score_sde.evaluation.likelihoods import Likelihoods, evaluate_range, make_evaluate, summary
 from score_sde.experiments.settings import Evaluating
-from score_sde.likelihood.dequantization import TruncatedNormalDequantizer, UniformDequantizer
+from score_sde.likelihood.dequantization import TruncatedNormalDequantizer
 from score_sde.likelihood.estimators import (
     DDPMEstimator,
     Estimate,

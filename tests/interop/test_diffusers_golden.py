@@ -46,7 +46,7 @@ def test_a_network_with_any_options_and_weights_is_that_of_diffusers(name, tmp_p
     model, numbers = load(copy(name, tmp_path)), np.load(GOLDEN / name / "io.npz")
     label = jnp.asarray(numbers["labels"], jnp.int32) if "labels" in numbers else None
     y = jax.jit(model.network.apply)(
-        model.params, nhwc(numbers["x"]), jnp.asarray(numbers["t"], float), label=label
+        model.params, nhwc(numbers["x"]), jnp.asarray(numbers["t"], float), condition=label
     )
     np.testing.assert_allclose(nchw(y), numbers["y"], atol=1e-5 * numbers["y"].std())
 
@@ -74,11 +74,11 @@ def test_samples_are_those_of_diffusers_from_the_same_latent_and_noise(name, tmp
 def test_a_network_of_classes_needs_one(tmp_path):
     model = load(copy("classes", tmp_path))
     with pytest.raises(
-        ValueError, match=r"give it a label, as make_score_fn\(model.sde, .* label=0\)"
+        ValueError, match=r"give it a condition, as make_score_fn\(model.sde, .* condition=0\)"
     ) as refusal:
         jax.eval_shape(lambda: model.score_fn(jnp.zeros(model.shape), 0.5))
     assert "\n" not in str(refusal.value)
     score_fn = make_score_fn(
-        model.sde, model.network, model.parameterization, model.params, label=0
+        model.sde, model.network, model.parameterization, model.params, condition=0
     )
     assert jax.eval_shape(lambda: score_fn(jnp.zeros(model.shape), 0.5)).shape == model.shape

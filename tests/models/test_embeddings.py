@@ -51,12 +51,39 @@ def test_the_embedding_is_computed_in_float32_whatever_the_label():
 
 
 @pytest.mark.parametrize("embedding", ["positional", "fourier"])
-def test_label_adds_its_row_of_the_table(embedding):
+def test_a_class_adds_its_row_of_the_table_and_an_absent_one_nothing(embedding):
+    """An absent label may have any value; a present one out of range gives NaN, in its
+    row alone.
+    """
     module = ConditionEmbedding(dim=6, features=4, embedding=embedding, num_classes=3)
-    t = jnp.array([1.0, 2.0, 3.0])
-    label = jnp.array([2, 0, 3])
+    t = jnp.linspace(1.0, 3.0, 6)
+    label = jnp.array([2, 0, 1, 7, 3, -1])
+    present = jnp.array([True, True, False, False, True, True])
     variables = jax.jit(module.init)(QUICK_KEY, t, label)
     table = variables["params"]["label"]["kernel"]
     assert table.shape == (3, 6)
-    added = module.apply(variables, t, label) - module.apply(variables, t)
-    np.testing.assert_allclose(added, jnp.stack([table[2], table[0], jnp.zeros(6)]), atol=1e-6)
+    apply = jax.jit(module.apply)
+    embedded, of_time = apply(variables, t, label, present), apply(variables, t)
+    np.testing.assert_array_equal(embedded[2:4], of_time[2:4])
+    np.testing.assert_allclose(embedded[:2] - of_time[:2], table[np.array([2, 0])], atol=1e-6)
+    assert np.isnan(embedded[4:]).all()
+    np.testing.assert_array_equal(apply(variables, t, label)[:2], embedded[:2])
+
+
+def test_an_absent_label_of_any_value_leaves_the_gradients_finite():
+    module = ConditionEmbedding(dim=6, features=4, num_classes=3)
+    t, label, present = jnp.ones(2), jnp.array([1, 9]), jnp.array([True, False])
+    variables = jax.jit(module.init)(QUICK_KEY, t, label)
+    gradient = jax.grad(lambda v: jnp.sum(module.apply(v, t, label, present) ** 2))(variables)
+    rows = np.abs(gradient["params"]["label"]["kernel"]).sum(axis=1)
+    assert rows[1] > 0.0 and rows[0] == rows[2] == 0.0
+
+
+def test_a_short_type_of_labels_counts_all_classes():
+    """In uint8, class 259 would be class 3."""
+    module = ConditionEmbedding(dim=6, features=4, num_classes=300)
+    t, label = jnp.ones(1), jnp.array([3])
+    variables = jax.jit(module.init)(QUICK_KEY, t, label)
+    np.testing.assert_array_equal(
+        module.apply(variables, t, label.astype(jnp.uint8)), module.apply(variables, t, label)
+    )

@@ -142,18 +142,22 @@ def test_half_precision_computes_and_keeps_float32_outside(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ddpm", pytest.param("ncsnpp", marks=pytest.mark.slow)])
-def test_labels_change_the_output_and_none_is_no_label(name):
+def test_classes_change_the_output_and_an_absent_one_is_none(name):
     options = {"init_scale": 1.0} if name == "ncsnpp" else {}
     network = NETWORKS[name](num_classes=5, **options)
     x, t = batch()
     params = jax.jit(network.init)(jax.random.key(0))
     params = jax.tree.map(lambda leaf: leaf + 0.1, params)  # DDPM starts at zero
     apply = jax.jit(network.apply)
-    plain, unknown = apply(params, x, t), apply(params, x, t, label=jnp.array([5, 5]))
-    np.testing.assert_allclose(plain, unknown, rtol=1e-4, atol=1e-4)
-    assert not np.allclose(plain, apply(params, x, t, label=jnp.array([0, 1])), rtol=1e-3)
-    with pytest.raises(ValueError, match="built without classes"):
-        jax.eval_shape(lambda: NETWORKS[name]().apply(params, x, t, label=jnp.array([0, 1])))
+    label = jnp.array([0, 1])
+    plain, absent = (
+        apply(params, x, t),
+        apply(params, x, t, condition=label, present=jnp.zeros(2, bool)),
+    )
+    np.testing.assert_allclose(plain, absent, rtol=1e-4, atol=1e-4)
+    assert not np.allclose(plain, apply(params, x, t, condition=label), rtol=1e-3)
+    with pytest.raises(ValueError, match="built without one; build it with num_classes"):
+        jax.eval_shape(lambda: NETWORKS[name]().apply(params, x, t, condition=label))
 
 
 @pytest.mark.slow

@@ -47,15 +47,13 @@ def test_vmapped_score_fn_is_the_batched_network(network, params, batch):
     parameterization = EDMPreconditioning()
     sde = VPSDE()
     label = jnp.arange(8) % 3
-    score = jax.jit(
-        jax.vmap(
-            lambda x, t, label: make_score_fn(sde, network, parameterization, params, label=label)(
-                x, t
-            )
-        )
-    )(x, t, label)
+
+    def score_fn(x, t, label):
+        return make_score_fn(sde, network, parameterization, params, condition=label)(x, t)
+
+    score = jax.jit(jax.vmap(score_fn))(x, t, label)
     x_in, t_in = jax.vmap(lambda x, t: parameterization.network_input(sde, x, t))(x, t)
-    output = jax.jit(network.apply)(params, x_in, t_in, label=label)
+    output = jax.jit(network.apply)(params, x_in, t_in, condition=label)
     expected = jax.vmap(lambda output, x, t: parameterization.score(sde, output, x, t))(
         output, x, t
     )
@@ -148,20 +146,30 @@ def test_training_without_dropout_needs_no_key():
     assert jax.eval_shape(train, params, jnp.ones((1, 2)), jnp.ones(1)).shape == (1, 2)
 
 
-def test_labels_change_the_output_and_one_out_of_range_means_none(network, params, batch):
+def test_the_former_name_of_a_condition_means_what_it_meant(network, params, batch):
+    """A label out of range was none."""
     x, t = batch
-    apply = jax.jit(network.apply)
-    none, zero, one = (apply(params, x, t, label=jnp.full(8, label)) for label in (-1, 0, 1))
-    assert float(jnp.abs(zero - one).max()) > 1e-3
-    assert float(jnp.abs(zero - none).max()) > 1e-3
-    np.testing.assert_allclose(none, apply(params, x, t), rtol=1e-5, atol=1e-5)
+    label = jnp.array([-1, 0, 1, 2, 3, 0, 1, 2])
+    with pytest.warns(DeprecationWarning, match="label= is now condition="):
+        former = network.apply(params, x, t, label=label)
+    inside = (label >= 0) & (label < 3)
+    now = network.apply(params, x, t, condition=jnp.where(inside, label, 0), present=inside)
+    np.testing.assert_array_equal(former, now)
+    sde, kind = VPSDE(), NoisePrediction()
+    for old, new in ((1, {"condition": 1}), (-1, {"condition": 0, "present": False}), (3, {})):
+        with pytest.warns(DeprecationWarning, match="label= is now condition="):
+            score_fn = make_score_fn(sde, network, kind, params, label=old)
+        expected = make_score_fn(sde, network, kind, params, **new)(x[0], 0.5)
+        np.testing.assert_allclose(score_fn(x[0], 0.5), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_label_for_a_network_without_classes_is_refused():
+def test_a_condition_for_a_network_without_one_is_refused():
     network = mlp((2,), hidden_sizes=(8,))
     params = randomized(network)
-    with pytest.raises(ValueError, match="built without classes"):
-        network.apply(params, jnp.ones((1, 2)), jnp.ones(1), label=jnp.zeros(1, int))
+    with pytest.raises(ValueError, match="built without one; build it with num_classes"):
+        network.apply(params, jnp.ones((1, 2)), jnp.ones(1), condition=jnp.zeros(1, int))
+    with pytest.raises(ValueError, match="built without one; build it with num_classes"):
+        make_score_fn(VPSDE(), network, NoisePrediction(), params, condition=0)
 
 
 @pytest.mark.parametrize("x_shape, t_shape", [((3, 3), (3,)), ((3, 2), (2,)), ((3, 2, 1), (3,))])

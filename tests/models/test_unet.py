@@ -83,7 +83,7 @@ def test_every_parameter_gets_a_gradient():
     @jax.jit
     def gradient(params):
         def loss(params):
-            return jnp.mean((network.apply(params, x, jnp.arange(4.0), label=label) - x) ** 2)
+            return jnp.mean((network.apply(params, x, jnp.arange(4.0), condition=label) - x) ** 2)
 
         return jax.grad(loss)(params)
 
