@@ -86,12 +86,10 @@ def from_linen(
     Args:
         module: the module.
         shape: the shape of one sample.
-        conditional: the former name of ``condition``, for class labels of an unknown
-            number; deprecated.
+        conditional: deprecated; ``condition=ClassLabel(num_classes=...)`` is meant.
         labels: the time labels that it takes; None for every number.
-        condition: what it may be conditioned on. The module is then initialised with a
-            condition too, and with ``present`` if it has that argument, so that the
-            parameters of both are made.
+        condition: what it may be conditioned on. The parameters are then made by a call
+            with a condition, and with ``present`` if the module has that argument.
 
     Raises:
         ValueError: if the module has no argument for the condition; at ``init``, if it
@@ -136,9 +134,8 @@ def from_linen(
             condition, present = former_label(kind, label, condition)
         if condition is not None:
             condition = conditioned(kind).stacked(condition, len(x))
-        present = checked_present(present, condition, (len(x),))
+        given = call.keywords(condition, checked_present(present, condition, (len(x),)))
         rngs = {"dropout": key} if train and key is not None else None
-        given = call.keywords(condition, present)
         try:
             output = module.apply({"params": params}, x, t, **given, train=train, rngs=rngs)
         except InvalidRngError:

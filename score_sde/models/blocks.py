@@ -140,6 +140,10 @@ def time_and_class_embedding(
     )
 
 
+tell = time_and_class_embedding
+"""Its name in version 0.1, by which its dotted name is found."""
+
+
 class ResBlock(nn.Module):
     """``skip(r(x)) + conv(drop(act(norm(conv(r(act(norm(x)))) + Dense(act(embedded))))))``.
 

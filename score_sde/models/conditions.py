@@ -176,18 +176,11 @@ class Arrays(Condition):
 
 
 def class_label(num_classes: int | None, conditional: bool = True) -> ClassLabel | None:
-    """The condition of a network built with ``num_classes``; None for none.
-
-    Raises:
-        ValueError: a network that is not ``conditional`` would ignore its classes.
+    """The condition of a network built with ``num_classes``; None without classes, and
+    for a network that is not ``conditional``, which has no embedding to add a class to.
     """
-    if num_classes is None:
+    if num_classes is None or not conditional:
         return None
-    if not conditional:
-        raise ValueError(
-            f"num_classes={num_classes} needs conditional=True: a network with conditional=False "
-            "depends neither on the noise level nor on a class"
-        )
     return ClassLabel(num_classes=num_classes)
 
 
@@ -199,7 +192,8 @@ def conditioned(kind: Condition | None) -> Condition:
     """
     if kind is None:
         raise ValueError(
-            "a condition was given to a network built without one; build it with num_classes, or "
+            "a condition was given to a network built without one; build it with num_classes (and "
+            "conditional=True), or "
             "from_linen or ScoreNetwork with condition=ClassLabel(num_classes=...)"
         )
     return kind

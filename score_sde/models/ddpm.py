@@ -148,8 +148,7 @@ def ddpm(
         attn_resolutions: the heights of the image at which there is attention.
         dropout: the rate of dropout in each residual block.
         resamp_with_conv: whether levels are resampled by convolutions.
-        conditional: whether the network is conditioned on the noise level, and on the
-            class.
+        conditional: whether the network is conditioned on noise level and class.
         nonlinearity: ``elu``, ``relu``, ``lrelu`` or ``swish``.
         scale_by_sigma: whether to divide the output by the noise level that the label
             counts, from the greatest.
@@ -203,9 +202,8 @@ def ddpm(
         remat=remat,
     )
     size = options.image("DDPM", shape, levels=len(module.ch_mult), key="ch_mult")
-    return from_linen(
-        module, size, condition=class_label(num_classes, conditional), labels=_labels(module)
-    )
+    kind = class_label(num_classes, conditional)
+    return from_linen(module, size, condition=kind, labels=_labels(module))
 
 
 def _labels(module: DDPM) -> LevelLabels | None:

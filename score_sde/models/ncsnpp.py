@@ -220,8 +220,7 @@ def ncsnpp(
         dropout: the rate of dropout in each residual block.
         resamp_with_conv: whether levels are resampled by convolutions, for
             ``resblock_type="ddpm"``.
-        conditional: whether the network is conditioned on the noise level, and on the
-            class.
+        conditional: whether the network is conditioned on noise level and class.
         fir: whether to filter when resampling, rather than to average and repeat.
         fir_kernel: the filter, of 4 or more weights, an even number of them.
         skip_rescale: whether sums of two branches are divided by the root of two.
@@ -271,9 +270,8 @@ def ncsnpp(
         remat=remat,
     )
     shape = options.image("NCSN++", shape, levels=len(module.ch_mult), key="ch_mult")
-    return from_linen(
-        module, shape, condition=class_label(num_classes, conditional), labels=_labels(module)
-    )
+    kind = class_label(num_classes, conditional)
+    return from_linen(module, shape, condition=kind, labels=_labels(module))
 
 
 EMBEDDING_TYPES = ("fourier", "positional")

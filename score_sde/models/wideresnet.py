@@ -170,8 +170,8 @@ def wideresnet(
     """Build a `WideResNet`, by default the WRN-28-10 of Zagoruyko and Komodakis 2016
     with GroupNorm, conditioned on the noise level.
 
-    ``x_t = alpha x_0 + sigma eps`` is standardised image by image, so it is told of
-    ``sigma / alpha`` best: ``sigma`` for a VE process. Sources:
+    ``x_t = alpha x_0 + sigma eps`` is standardised image by image, so it is best
+    conditioned on ``sigma / alpha``: ``sigma`` for a VE process. Sources:
     https://arxiv.org/abs/1605.07146; Song et al. 2021
     (https://arxiv.org/abs/2011.13456), appendix I.2.
 
