@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from score_sde.divergence import ExactTrace, Hutchinson, HutchPP
+    from score_sde.evaluation.generation import sample_many
     from score_sde.experiments.base import AnyExperiment, TrainedModel
     from score_sde.experiments.builders import build, build_model
     from score_sde.experiments.classifier import ClassifierExperiment, NoisyClassifier
     from score_sde.experiments.dequantizer import DequantizerExperiment, LearnedDequantizer
+    from score_sde.experiments.fit import fit
     from score_sde.experiments.former import (
         build_classifier,
         build_dequantizer,
@@ -35,7 +37,14 @@ if TYPE_CHECKING:
     )
     from score_sde.likelihood.discrete_bound import ddpm_vlb
     from score_sde.likelihood.flow import LogLikelihood, bits_per_dim, log_likelihood
-    from score_sde.models import ScoreNetwork, make_score_fn
+    from score_sde.models import (
+        Arrays,
+        ClassLabel,
+        ScoreNetwork,
+        from_linen,
+        make_score_fn,
+        mlp,
+    )
     from score_sde.objectives import (
         DDPM,
         DenoisingScoreMatching,
@@ -105,6 +114,12 @@ if TYPE_CHECKING:
     from score_sde.training import Hook, TrainResult, TrainState
 
 _MODULES = {
+    "Arrays": "score_sde.models",
+    "ClassLabel": "score_sde.models",
+    "from_linen": "score_sde.models",
+    "mlp": "score_sde.models",
+    "sample_many": "score_sde.evaluation.generation",
+    "fit": "score_sde.experiments.fit",
     "ExactTrace": "score_sde.divergence",
     "HutchPP": "score_sde.divergence",
     "Hutchinson": "score_sde.divergence",
@@ -278,8 +293,10 @@ __all__ = [
     "AdaptiveSDE",
     "AnnealedLangevin",
     "AnyExperiment",
+    "Arrays",
     "Bins",
     "BrownianMotion",
+    "ClassLabel",
     "ClassifierExperiment",
     "CosineSDE",
     "DPMSolver",
@@ -341,12 +358,15 @@ __all__ = [
     "default_sampler",
     "denoise",
     "encode",
+    "fit",
+    "from_linen",
     "importance_weighted_log_prob",
     "load",
     "load_classifier",
     "load_dequantizer",
     "log_likelihood",
     "make_score_fn",
+    "mlp",
     "perturb",
     "prior_log_prob",
     "prior_sample",
@@ -354,6 +374,7 @@ __all__ = [
     "reverse_diffusion",
     "reverse_drift",
     "sample",
+    "sample_many",
     "saved_config",
     "simulate",
     "slerp",

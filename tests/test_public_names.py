@@ -18,7 +18,7 @@ HEAVY = {
 
 FACADE = Path(score_sde.__file__).read_text(encoding="utf-8")
 
-ANNOTATIONS = ("AnyExperiment", "Hook", "TrainResult")
+ANNOTATIONS = ("Hook", "TrainResult")
 """Names that the facade imports for the annotations of its own functions."""
 
 ROOMS = sorted(

@@ -96,27 +96,9 @@ def fit(
         ValueError: in one line, for data, conditions or settings that do not fit.
         FloatingPointError: where gradients are not finite any more.
     """
-    source = _source(data, condition)
-    scaling, seed = Scaling(num_levels=source.num_levels), _seed(key)
-    network = network if isinstance(network, ScoreNetwork) else ScoreNetwork(*network)
-    model = Model(
-        sde=sde,
-        params=jax.jit(network.init)(key) if params is None else params,
-        shape=source.shape,
-        scaling=scaling,
-        seed=seed,
-        step=0,
-        config=None,
-        network=network,
-        parameterization=parameterization or EDMPreconditioning(sigma_data=_std(source, scaling)),
-        sampler=sampler or default_sampler(),
-        drawing=Drawing(),
-        evaluating=Evaluating(),
-        condition=network.condition,
-    )
-    _check_network(model)
+    model, source = _untrained(key, sde, network, data, condition, parameterization, params)
     experiment = Experiment(
-        model=model,
+        model=replace(model, sampler=sampler or model.sampler),
         source=source,
         objective=objective or DenoisingScoreMatching(),
         optimizer=optimizer or adam(lr=1e-3, warmup=min(100, num_steps // 10)),
@@ -127,16 +109,51 @@ def fit(
             eval_every=500 if isinstance(data, DataSource) else 0,
         ),
     )
+    return _trained(key, experiment, hooks, progress)
+
+
+def _untrained(
+    key: Key,
+    sde: SDE,
+    network: Network,
+    data: Any,
+    condition: Any,
+    parameterization: Parameterization | None,
+    params: Params | None,
+) -> tuple[Model, DataSource]:
+    """The model with its initial parameters, and the data."""
+    source = _source(data, condition)
+    scaling = Scaling(num_levels=source.num_levels)
+    network = network if isinstance(network, ScoreNetwork) else ScoreNetwork(*network)
+    model = Model(
+        sde=sde,
+        params=jax.jit(network.init)(key) if params is None else params,
+        shape=source.shape,
+        scaling=scaling,
+        seed=_seed(key),
+        step=0,
+        config=None,
+        network=network,
+        parameterization=parameterization or EDMPreconditioning(sigma_data=_std(source, scaling)),
+        sampler=default_sampler(),
+        drawing=Drawing(),
+        evaluating=Evaluating(),
+        condition=network.condition,
+    )
+    _check_network(model)
+    return model, source
+
+
+def _trained(key: Key, experiment: Experiment, hooks: Sequence[Hook], progress: bool) -> Model:
     mesh = device_mesh()
-    check_batch_size(mesh, batch_size)
+    check_batch_size(mesh, experiment.training.batch_size)
     run = run_in_memory(experiment, mesh, key, hooks)
     run = run if progress else replace(run, stream=io.StringIO())
     with StopRequest([signal.SIGINT]) as stop:
-        result = train_run(run, stop=stop)
-    trained = replace(
-        model, params=gathered(mesh, result.state.ema_params), step=int(result.state.step)
-    )
-    return replace(trained, config=described(trained, objective=experiment.objective))
+        state = train_run(run, stop=stop).state
+    params = gathered(mesh, state.ema_params)
+    model = replace(experiment.model, params=params, step=int(state.step))
+    return replace(model, config=described(model, objective=experiment.objective))
 
 
 def _source(data: Any, condition: Any) -> DataSource:

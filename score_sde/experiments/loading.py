@@ -21,7 +21,7 @@ from score_sde.experiments.code_names import check_code
 from score_sde.experiments.construction import construct
 from score_sde.experiments.score_model import Model
 from score_sde.experiments.sections import as_begun, with_former_options
-from score_sde.export.model import is_exported, read_exported
+from score_sde.export.model import is_exported, read_card, read_exported
 from score_sde.interop.diffusers_folder import Diffusers, is_diffusers, read_diffusers
 from score_sde.interop.diffusers_network import params_from_diffusers
 from score_sde.interop.foreign import open_foreign, params_of
@@ -29,7 +29,7 @@ from score_sde.interop.reference_config import sections_of_reference
 from score_sde.models import ScoreNetwork
 from score_sde.runtime.bounded_reading import check_counts
 from score_sde.runtime.trust import EVERYTHING, Allow, Trust, is_code
-from score_sde.training import SamplingCheckpoint, restore_for_sampling
+from score_sde.training import SamplingCheckpoint, config_of_checkpoint, restore_for_sampling
 from score_sde.typing import Params
 
 
@@ -117,7 +117,8 @@ class _Found(NamedTuple):
 
 def saved_config(path: str | Path, *, step: int | None = None, allow: Allow = ()) -> ConfigDict:
     """The resolved config that was saved with a checkpoint or an exported model, or
-    that of a diffusers folder.
+    that of a diffusers folder. The parameters of a checkpoint or an exported model are
+    neither read nor checked.
 
     The caller may build it without further checks, so it must name no code but what
     ``allow`` says, as in `load`. To look at any config, ``allow="*"``; nothing is
@@ -131,7 +132,7 @@ def saved_config(path: str | Path, *, step: int | None = None, allow: Allow = ()
     config = (
         _config_of_diffusers(read_diffusers(where))
         if is_diffusers(where)
-        else _saved(where, step).config
+        else _saved_config(where, step)
     )
     plain = as_mapping(config)
     check_code(plain, trust, str(path))
@@ -258,13 +259,28 @@ def _saved(path: Path, step: int | None, average: str | None = None) -> Sampling
         )
         return saved._replace(config=with_former_options(saved.config))
     found = read_exported(path)
-    if step not in (None, found.step):
-        raise FileNotFoundError(
-            f"no checkpoint of step {step} in {path}: it is a model exported at step {found.step}"
-        )
+    _check_exported_step(path, step, found.step)
     return SamplingCheckpoint(
         step=found.step, ema_params=found.params, config=with_former_options(found.config)
     )
+
+
+def _saved_config(path: Path, step: int | None) -> dict[str, Any]:
+    """The config that `_saved` would read, without the parameters."""
+    if not is_exported(path):
+        directory, named_step = _checkpoint_directory(path)
+        saved = config_of_checkpoint(directory, step=named_step if step is None else step)
+        return with_former_options(saved)
+    card = read_card(path)
+    _check_exported_step(path, step, card["step"])
+    return with_former_options(card["config"])
+
+
+def _check_exported_step(path: Path, step: int | None, exported: int) -> None:
+    if step not in (None, exported):
+        raise FileNotFoundError(
+            f"no checkpoint of step {step} in {path}: it is a model exported at step {exported}"
+        )
 
 
 def _checkpoint_directory(path: Path) -> tuple[Path, int | None]:

@@ -89,6 +89,31 @@ def export_model(
         raise
 
 
+def read_card(folder: str | Path) -> dict[str, Any]:
+    """What ``model.json`` says of a model: its ``config``, its ``step`` and the
+    ``fingerprints`` of its tensors. The weights are neither read nor checked.
+
+    Raises:
+        OSError: where the file is missing, or cannot be read (`UnreadableError`).
+        ValueError: in one line, where it is damaged, or of another format.
+    """
+    path = Path(folder) / CARD
+    try:
+        with opening("the model", path.parent):
+            card = read_json(path)
+    except ValueError:
+        raise ValueError(f"{path} is damaged: it is no JSON") from None
+    kinds = {"format": str, "step": int, "config": dict, "fingerprints": dict}
+    for key, kind in kinds.items():
+        if not isinstance(card, dict) or not isinstance(card.get(key), kind):
+            raise ValueError(f"{path} is no card of an exported model: it needs {', '.join(kinds)}")
+    if card["format"] != FORMAT:
+        raise ValueError(
+            f"{path} has the format {card['format']!r:.100}, this version reads {FORMAT!r}"
+        )
+    return card
+
+
 def read_exported(folder: str | Path) -> Exported:
     """Read a model back, bit for bit.
 
@@ -98,7 +123,7 @@ def read_exported(folder: str | Path) -> Exported:
             that was written.
     """
     path = Path(folder)
-    card = _read_card(path / CARD)
+    card = read_card(path)
     with opening("the model", path):
         weights = (path / WEIGHTS).read_bytes()
     try:
@@ -119,20 +144,3 @@ def read_exported(folder: str | Path) -> Exported:
         return Exported(step=card["step"], params=nested(tensors), config=card["config"])
     except ValueError as error:
         raise ValueError(f"{path / WEIGHTS} is damaged: {error}") from None
-
-
-def _read_card(path: Path) -> dict[str, Any]:
-    try:
-        with opening("the model", path.parent):
-            card = read_json(path)
-    except ValueError:
-        raise ValueError(f"{path} is damaged: it is no JSON") from None
-    kinds = {"format": str, "step": int, "config": dict, "fingerprints": dict}
-    for key, kind in kinds.items():
-        if not isinstance(card, dict) or not isinstance(card.get(key), kind):
-            raise ValueError(f"{path} is no card of an exported model: it needs {', '.join(kinds)}")
-    if card["format"] != FORMAT:
-        raise ValueError(
-            f"{path} has the format {card['format']!r:.100}, this version reads {FORMAT!r}"
-        )
-    return card

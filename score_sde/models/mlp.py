@@ -69,8 +69,9 @@ class MLP(nn.Module):
 
 @named
 def mlp(
-    shape: Sequence[int],
+    shape: Sequence[int] | None = None,
     *,
+    dim: int | None = None,
     hidden_sizes: Sequence[int] = (128, 128, 128),
     embedding_dim: int = 32,
     embedding: str = "positional",
@@ -80,10 +81,11 @@ def mlp(
     num_classes: int | None = None,
     dtype: str = "float32",
 ) -> ScoreNetwork:
-    """Build an `MLP` for samples of ``shape``.
+    """Build an `MLP` for samples of ``shape``, or for vectors of ``dim`` numbers.
 
     Args:
         shape: the shape of one sample; it is flattened.
+        dim: short for ``shape=(dim,)``.
         hidden_sizes: the width of each hidden layer.
         embedding_dim: the number of features of the time embedding; even, 4 or more.
         embedding: ``positional`` for time labels of the order of 0 to 1000, ``fourier``
@@ -96,8 +98,14 @@ def mlp(
         dtype: the type computed in; the parameters are float32.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of its range, or ``shape`` is not ``(dim,)``.
     """
+    if shape is None:
+        if dim is None:
+            raise ValueError("an MLP needs the shape of a sample: mlp(shape), or mlp(dim=2)")
+        shape = (options.at_least("dim", dim, 1),)
+    elif dim is not None and tuple(shape) != (dim,):
+        raise ValueError(f"dim={dim} is for samples of shape ({dim},), got shape={tuple(shape)}")
     module = MLP(
         hidden_sizes=options.all_at_least("hidden_sizes", hidden_sizes, 1),
         embedding_dim=options.even("embedding_dim", embedding_dim, 4),

@@ -4,6 +4,7 @@ from score_sde.training.agreement import check_agreement
 from score_sde.training.checkpoints.manager import Checkpoints
 from score_sde.training.checkpoints.sampling import (
     SamplingCheckpoint,
+    config_of_checkpoint,
     newest_config,
     restore_for_sampling,
 )
@@ -68,6 +69,7 @@ __all__ = [
     "compile_eval_step",
     "compile_step",
     "compile_steps",
+    "config_of_checkpoint",
     "device_mesh",
     "find_snapshots",
     "fit_profile",

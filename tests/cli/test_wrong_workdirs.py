@@ -173,12 +173,29 @@ def test_a_damaged_checkpoint(damage, tmp_path, refused):
     workdir = tiny.copy_of(tiny.toy_run(), tmp_path)
     damage(workdir / "checkpoints" / "30")
     for verb in VERBS:
+        if verb == "plot" and damage is damage_parameters:
+            continue  # it draws the SDE and the losses, for which it needs no parameters
         line = refused(verb, f"--workdir={workdir}")
         assert (
             f"cannot read the checkpoint {workdir}/checkpoints/30, remove it to use an earlier one"
             in line
         )
     assert load(workdir, step=20).step == 20
+
+
+def test_plot_needs_no_parameters(tmp_path):
+    workdir = tiny.copy_of(tiny.toy_run(), tmp_path)
+    damage_parameters(workdir / "checkpoints" / "30")
+    tiny.run("plot", f"--workdir={workdir}")
+    assert (workdir / "sde.png").exists() and (workdir / "loss.png").exists()
+
+
+def test_a_wrong_flag_is_found_before_parameters_are_read(tmp_path, refused):
+    workdir = tiny.copy_of(tiny.toy_run(), tmp_path)
+    damage_parameters(workdir / "checkpoints" / "30")
+    for verb in ("sample", "likelihood", "encode", "interpolate"):
+        line = refused(verb, f"--workdir={workdir}", "--config.sampling.num_steps=x")
+        assert "--config.sampling.num_steps must be an integer, got 'x'" in line
 
 
 @pytest.mark.parametrize(

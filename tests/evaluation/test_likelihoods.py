@@ -21,6 +21,7 @@ from score_sde.likelihood.estimators import (
     FlowEstimator,
     VariationalEstimator,
 )
+from score_sde.parameterization import DiscreteNoisePrediction
 
 SDE, KEY, VARIANCE = VPSDE(), jax.random.key(1), 0.25
 
@@ -45,7 +46,10 @@ def evaluate(scaling, estimator, **options):
 def model_of(score_fn_of, scaling, estimator, **options):
     shape = (2,) if scaling.num_levels is None else (2, 2, 1)
     evaluating = Evaluating(bound=estimator, t_min=1e-5, **options)
-    return tiny.model_of(SDE, score_fn_of, shape, scaling=scaling, evaluating=evaluating)
+    parts = {"scaling": scaling, "evaluating": evaluating}
+    if isinstance(estimator, DDPMEstimator):  # which is for models of a chain
+        parts["parameterization"] = DiscreteNoisePrediction()
+    return tiny.model_of(SDE, score_fn_of, shape, **parts)
 
 
 EXACT = FlowEstimator(divergence=ExactTrace())

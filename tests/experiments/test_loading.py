@@ -1,10 +1,12 @@
 """Models from what is on disk: workdirs, exported models, published checkpoints."""
 
 import json
+import shutil
 from pathlib import Path
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 import tiny
 from ml_collections import ConfigDict
@@ -61,6 +63,40 @@ def test_the_saved_config_can_be_changed_and_loaded_with():
         load(tiny.toy_run(), config=config)
 
 
+def test_the_saved_config_is_read_without_arrays(monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError("arrays are read")
+
+    for part in ("metadata", "restore"):
+        monkeypatch.setattr(ocp.PyTreeCheckpointHandler, part, fail)
+    workdir = tiny.toy_run()
+    for path, step in (
+        (workdir, None),
+        (workdir, 20),
+        (workdir / "checkpoints", 30),
+        (workdir / "checkpoints" / "20", None),
+    ):
+        assert saved_config(path, step=step).example.shape == (2,)
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint of step 7 in .*: there are \[20"):
+        saved_config(workdir, step=7)
+    with pytest.raises(ValueError, match="arrays are read"):
+        load(workdir)
+
+
+def test_the_saved_config_of_a_damaged_checkpoint(tmp_path):
+    workdir = tiny.copy_of(tiny.toy_run(), tmp_path)
+    checkpoint = workdir / "checkpoints" / "30"
+    expected = saved_config(workdir)
+    for item in ("state", "ema_params"):
+        shutil.rmtree(checkpoint / item)
+    assert saved_config(workdir) == expected
+    (checkpoint / "config" / "metadata").write_text("{bad")
+    line = rf"^cannot read the checkpoint {checkpoint}, remove it [^\n]*: its config is broken$"
+    with pytest.raises(ValueError, match=line):
+        saved_config(workdir)
+    assert saved_config(workdir, step=20) == expected
+
+
 def test_a_loaded_model_samples_under_jit_and_vmap():
     model = load(tiny.toy_run())
     keys = jax.random.split(jax.random.key(0), 8)
@@ -99,6 +135,17 @@ def test_an_exported_model_takes_another_config_and_has_one_step(exported):
         match=r"no checkpoint of step 20 in .*: it is a model exported at step 30",
     ):
         load(exported, step=20)
+
+
+def test_the_saved_config_of_an_exported_model_needs_no_weights(exported, tmp_path):
+    folder = shutil.copytree(exported, tmp_path / "model")
+    (folder / WEIGHTS).unlink()
+    assert saved_config(folder) == saved_config(folder, step=30) == saved_config(exported)
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint of step 20 .* at step 30$"):
+        saved_config(folder, step=20)
+    (folder / CARD).write_text("{bad")
+    with pytest.raises(ValueError, match=rf"^{folder / CARD} is damaged: it is no JSON$"):
+        saved_config(folder)
 
 
 def test_a_published_checkpoint_needs_a_config():

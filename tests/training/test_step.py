@@ -173,8 +173,9 @@ def test_parts_take_less_memory(monkeypatch):
     assert parts < 0.25 * whole
 
 
-def picky(params, key, u, x):
+def picky(params, key, u, example, context):
     """A loss like that of the toy, with a scalar that the rows of small ``u`` lack."""
+    x = example.x
     prediction = (
         jnp.tanh((x + jax.random.normal(key, x.shape)) @ params["layer"]["w"]) + params["b"]
     )
@@ -182,22 +183,25 @@ def picky(params, key, u, x):
     return loss * (1.0 + u), {"large": jnp.where(u > 0.3, u, jnp.nan)}
 
 
-def with_frozen(params, key, u, x, *, frozen):
-    """A loss that pulls the parameters to what is frozen."""
-    del key, u, x
-    return 0.5 * (params["w"] - frozen["w"]) ** 2, {}
+def with_context(params, key, u, example, context):
+    """A loss that pulls the parameters to what is frozen, and logs its context."""
+    del key, u, example
+    aux = {"step": context.step.astype(float), "average": context.ema_params["w"]}
+    return 0.5 * (params["w"] - context.frozen["w"]) ** 2, aux
 
 
-def test_frozen_parameters_reach_the_loss_and_stay(toy):
+def test_the_step_the_average_and_frozen_parameters_reach_the_loss_and_these_stay(toy):
     mesh, optimizer = device_mesh(), optax.sgd(0.5)
     frozen = {"w": jnp.full((), 3.0)}
     state = place(mesh, init_state({"w": jnp.zeros(())}, optimizer, frozen=frozen))
-    step = compile_step(make_train_step(with_frozen, optimizer, EMA()), mesh, state)
-    for wanted in (1.5, 2.25):
+    step = compile_step(make_train_step(with_context, optimizer, EMA(decay=0.0)), mesh, state)
+    for number, wanted in enumerate((1.5, 2.25)):
+        before = float(state.params["w"])
         state, metrics = step(state, shard_batch(mesh, toy.loader.batch(0)), toy.key)
         assert (state.params["w"], state.frozen["w"]) == (wanted, 3.0)
+        assert (metrics["step"], metrics["average"]) == (number, before)
     assert metrics["loss"] == 0.5 * 1.5**2
-    held_out = make_eval_step(with_frozen)(
+    held_out = make_eval_step(with_context)(
         state._replace(ema_params={"w": 1.0}), toy.loader.batch(0), toy.key
     )
     assert held_out["loss"] == 2.0
@@ -222,7 +226,7 @@ def test_several_averages_are_kept_beside_the_one_to_sample_with(toy):
 
 
 def test_noise_differs_between_steps_and_between_samples(toy):
-    def noise(params, key, u, x):
+    def noise(params, key, u, example, context):
         return params["w"] * jax.random.normal(key, ()), {}
 
     batch, params = toy.loader.batch(0), {"w": jnp.ones(())}

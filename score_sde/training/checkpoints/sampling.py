@@ -25,7 +25,7 @@ from score_sde.training.checkpoints.files import (
     reading,
     steps_in,
 )
-from score_sde.training.checkpoints.seal import DamagedError, check_arrays
+from score_sde.training.checkpoints.seal import DamagedError, Seal, check_arrays
 from score_sde.typing import Params
 
 
@@ -65,8 +65,7 @@ def restore_for_sampling(
     step = choose_step(steps_in(path), step, path)
     checkpoint = path / str(step)
     with reading(checkpoint):
-        seal = read_seal(checkpoint)
-        config = read_config(checkpoint, seal)
+        seal, config = _seal_and_config(checkpoint)
     number = None if average is None else _number_of(average, config)
     with reading(checkpoint):
         params = _read_params(checkpoint, number)
@@ -79,9 +78,32 @@ def restore_for_sampling(
     return SamplingCheckpoint(step=step, ema_params=params, config=config)
 
 
+def config_of_checkpoint(directory: str | Path, *, step: int | None = None) -> Config:
+    """The config alone of the checkpoint that `restore_for_sampling` would read; its
+    arrays are neither read nor checked.
+
+    Args:
+        directory: The folder of the checkpoints.
+        step: Which checkpoint; the latest unless given.
+
+    Raises:
+        FileNotFoundError: Where there is no such checkpoint.
+        ValueError: Where its config or its seal is damaged.
+        UnreadableError: Where it cannot be read, for whatever reason but its own bytes;
+            an ``OSError``.
+    """
+    path = Path(directory).resolve()
+    checkpoint = path / str(choose_step(steps_in(path), step, path))
+    with reading(checkpoint):
+        return _seal_and_config(checkpoint)[1]
+
+
 def newest_config(directory: str | Path) -> Config | None:
     """The config of the newest checkpoint whose config is sound, as a run will go on
-    from; None where there is none.
+    from; None where there is none. No arrays are read.
+
+    A damaged checkpoint is passed over for the one before, as a run does, where
+    `config_of_checkpoint` raises.
 
     Raises:
         CheckpointError: Where there are checkpoints and all are damaged; a
@@ -93,13 +115,25 @@ def newest_config(directory: str | Path) -> Config | None:
     steps, reason = steps_in(path), ""
     for step in reversed(steps):
         try:
-            return read_config(path / str(step), read_seal(path / str(step)))
+            return _seal_and_config(path / str(step))[1]
         except DamagedError as error:
             reason = reason or str(error)
     if steps:
         raise all_damaged(path, steps[-1], reason)
     check_startable(path)
     return None
+
+
+def _seal_and_config(checkpoint: Path) -> tuple[Seal, Config]:
+    """What a checkpoint says of itself in JSON, without its arrays.
+
+    Raises:
+        DamagedError: Where either is missing or broken, or the config is not the one
+            that was sealed.
+        UnreadableError: Where one cannot be read.
+    """
+    seal = read_seal(checkpoint)
+    return seal, read_config(checkpoint, seal)
 
 
 def _read_params(checkpoint: Path, number: int | None) -> Params:

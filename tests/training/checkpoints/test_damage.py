@@ -8,9 +8,17 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
-from score_sde.training import Checkpoints, TrainingRun, newest_config, restore_for_sampling, train
+from score_sde.training import (
+    Checkpoints,
+    TrainingRun,
+    config_of_checkpoint,
+    newest_config,
+    restore_for_sampling,
+    train,
+)
 from score_sde.training.checkpoints.seal import CheckpointError, DamagedError
 
 # Arrays are read in many threads: where one read fails, the others answer to a loop
@@ -179,6 +187,46 @@ def test_a_run_does_not_begin_anew_beside_damaged_checkpoints_of_its_own(tmp_pat
     with pytest.raises(CheckpointError, match=message):
         newest_config(tmp_path)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["8", "damaged"]
+
+
+def fail(*args, **kwargs):
+    raise RuntimeError("arrays are read")
+
+
+@pytest.mark.parametrize("read", [config_of_checkpoint, newest_config])
+def test_the_config_is_read_without_arrays(read, saved, tmp_path, monkeypatch):
+    folder = shutil.copytree(saved, tmp_path / "folder")
+    for part in ("metadata", "restore"):
+        monkeypatch.setattr(ocp.PyTreeCheckpointHandler, part, fail)
+    assert read(folder) == CONFIG
+    with pytest.raises(ValueError, match="arrays are read"):
+        restore_for_sampling(folder)
+    for item in ("state", "ema_params"):
+        shutil.rmtree(folder / "8" / item)
+    assert read(folder) == CONFIG
+
+
+def test_the_config_is_that_of_the_chosen_step_or_one_line(tmp_path, toy):
+    with Checkpoints(tmp_path) as checkpoints:
+        for step in (4, 8):
+            checkpoints.save(state_at(toy, step), config={"step": step})
+    assert config_of_checkpoint(tmp_path) == {"step": 8}
+    assert config_of_checkpoint(tmp_path, step=4) == {"step": 4}
+    with pytest.raises(FileNotFoundError, match=r"^no checkpoint of step 5 .*: there are \[4, 8"):
+        config_of_checkpoint(tmp_path, step=5)
+    with pytest.raises(FileNotFoundError, match=r"^no checkpoint in .*/none: train with"):
+        config_of_checkpoint(tmp_path / "none")
+    path = tmp_path / "8" / "config" / "metadata"
+    whole = path.read_text()
+    for text, reason in (
+        (whole.replace("8", "9"), "its config is not what was saved"),
+        (whole[:-1], "its config is broken"),
+    ):
+        path.write_text(text)
+        line = rf"^cannot read the checkpoint {tmp_path}/8, remove it [^\n]*: {reason}$"
+        with pytest.raises(DamagedError, match=line):
+            config_of_checkpoint(tmp_path)
+        assert newest_config(tmp_path) == {"step": 4}
 
 
 def test_what_is_moved_aside_never_replaces_what_was_moved_before(saved, tmp_path, toy):
