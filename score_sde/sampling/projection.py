@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from score_sde.solvers import Cut, GridPart, step_key
 from score_sde.typing import Key, Scalar, ScalarLike
 
-PROJECTIONS, FINISH = np.uint32(2**32 - 1), np.uint32(2**32 - 2)
+PROJECTIONS, FINISH, START = (np.uint32(2**32 - 1 - i) for i in range(3))
 """What keys of projections are folded with: no number of a step, of which there are
 less than 2^31.
 """
@@ -92,6 +92,28 @@ def finished(
     """
     own = jax.random.fold_in(projection_key(key, projection), FINISH)
     return _same_shape(projection, projection.finish(own, x0), x0)
+
+
+def started(
+    projection: Projection, key: Key | None, latent: Float[Array, "*shape"], t: ScalarLike
+) -> Float[Array, "*shape"]:
+    """A latent at ``t`` under the constraint; with the key of the solve."""
+    own = jax.random.fold_in(projection_key(key, projection), START)
+    return projected(projection, own, latent, t)
+
+
+def check_projection(projection: Projection) -> Projection:
+    """The projection itself.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(projection, Projection):
+        raise ValueError(
+            f"projection={projection!r:.60} must be a Projection, such as Inpainting, and not "
+            f"{type(projection).__name__}"
+        )
+    return projection
 
 
 def projected(
