@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from score_sde.conditioning import Inpainting
     from score_sde.divergence import ExactTrace, Hutchinson, HutchPP
     from score_sde.experiments.base import AnyExperiment
     from score_sde.experiments.builders import (
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
         Heun,
         PredictorCorrector,
         ProbabilityFlow,
+        Projection,
         Restart,
         Sample,
         Sampler,
@@ -87,6 +89,7 @@ if TYPE_CHECKING:
         default_sampler,
         encode,
         sample,
+        solve_table,
         thresholded,
     )
     from score_sde.sampling.latents import slerp
@@ -110,6 +113,7 @@ if TYPE_CHECKING:
     from score_sde.training import Hook, TrainResult, TrainState
 
 _MODULES = {
+    "Inpainting": "score_sde.conditioning",
     "ExactTrace": "score_sde.divergence",
     "HutchPP": "score_sde.divergence",
     "Hutchinson": "score_sde.divergence",
@@ -170,6 +174,7 @@ _MODULES = {
     "IPNDM": "score_sde.sampling",
     "PredictorCorrector": "score_sde.sampling",
     "ProbabilityFlow": "score_sde.sampling",
+    "Projection": "score_sde.sampling",
     "Restart": "score_sde.sampling",
     "SDEDPMSolverPP": "score_sde.sampling",
     "SRA1": "score_sde.sampling",
@@ -182,6 +187,7 @@ _MODULES = {
     "default_sampler": "score_sde.sampling",
     "encode": "score_sde.sampling",
     "sample": "score_sde.sampling",
+    "solve_table": "score_sde.sampling",
     "thresholded": "score_sde.sampling",
     "slerp": "score_sde.sampling.latents",
     "BrownianMotion": "score_sde.sdes",
@@ -305,6 +311,7 @@ __all__ = [
     "HutchPP",
     "Hutchinson",
     "ImportanceSampling",
+    "Inpainting",
     "LearnedDequantizer",
     "LogLikelihood",
     "Marginal",
@@ -313,6 +320,7 @@ __all__ = [
     "NoisyClassifier",
     "PredictorCorrector",
     "ProbabilityFlow",
+    "Projection",
     "RectifiedFlowSDE",
     "Restart",
     "SDEDPMSolverPP",
@@ -359,6 +367,7 @@ __all__ = [
     "saved_config",
     "simulate",
     "slerp",
+    "solve_table",
     "thresholded",
     "train",
     "variational_bound",

@@ -9,7 +9,7 @@ from jaxtyping import Array, ArrayLike, Float, Shaped
 from score_sde.precision import as_state, wide
 from score_sde.sampling.adaptive import ProbabilityFlow
 from score_sde.sampling.base import Sample, Sampler, static_times
-from score_sde.sampling.projection import Projection, check_projection, finished, started
+from score_sde.sampling.projection import Projection, finished, started
 from score_sde.sampling.thresholding import Threshold, thresholded
 from score_sde.sdes import SDE, perturb, prior_sample
 from score_sde.sdes import denoise as tweedie
@@ -67,7 +67,7 @@ def sample(
     score_fn = score_fn if threshold is None else thresholded(sde, score_fn, threshold)
     options: dict[str, Any] = {} if t_start is None else {"t_start": t_start}
     if projection is not None:
-        options["projection"] = check_projection(projection)
+        options["projection"] = projection
         latent = started(projection, solver_key, latent, sde.t_max if t_start is None else t_start)
     result = sampler.solve(
         solver_key, sde, score_fn, latent, save_path=save_path, progress=progress, **options

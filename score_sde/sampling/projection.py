@@ -102,20 +102,6 @@ def started(
     return projected(projection, own, latent, t)
 
 
-def check_projection(projection: Projection) -> Projection:
-    """The projection itself.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if not isinstance(projection, Projection):
-        raise ValueError(
-            f"projection={projection!r:.60} must be a Projection, such as Inpainting, and not "
-            f"{type(projection).__name__}"
-        )
-    return projection
-
-
 def projected(
     projection: Projection, key: Key, x: Float[Array, "*shape"], t: ScalarLike
 ) -> Float[Array, "*shape"]:
