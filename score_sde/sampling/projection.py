@@ -144,6 +144,8 @@ def projecting(
     """
     if projection is None:
         return solver
+    if hasattr(solver, "scan_kind"):  # which diffrax sets itself where nothing is around it
+        solver = eqx.tree_at(lambda s: s.scan_kind, solver, "lax", is_leaf=lambda x: x is None)
     return Projected(
         solver=solver,
         projection=projection,
@@ -164,7 +166,7 @@ class Projected(diffrax.AbstractWrappedSolver):
 
     interpolation_cls: ClassVar[Callable[..., Any]] = diffrax.LocalLinearInterpolation
 
-    solver: diffrax.AbstractSolver
+    solver: diffrax.AbstractSolver  # pyright: ignore[reportIncompatibleVariableOverride]
     projection: Projection
     key: Key
     times: Float[Array, " steps"]
@@ -179,9 +181,14 @@ class Projected(diffrax.AbstractWrappedSolver):
         return self.solver.term_structure
 
     @property
-    def term_compatible_contr_kwargs(self) -> Any:
+    def term_compatible_contr_kwargs(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Those of the other solver."""
         return self.solver.term_compatible_contr_kwargs
+
+    @property
+    def scan_kind(self) -> str:
+        """How stages are looped over: for forward mode, in which samplers solve."""
+        return "lax"
 
     def order(self, terms: Any) -> None:
         """Not used: the grid is fixed."""
