@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from score_sde.conditioning import Inpainting
     from score_sde.divergence import ExactTrace, Hutchinson, HutchPP
     from score_sde.evaluation.generation import sample_many
     from score_sde.experiments.base import AnyExperiment, TrainedModel
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
         Heun,
         PredictorCorrector,
         ProbabilityFlow,
+        Projection,
         Restart,
         Sample,
         Sampler,
@@ -91,6 +93,7 @@ if TYPE_CHECKING:
         default_sampler,
         encode,
         sample,
+        solve_table,
         thresholded,
     )
     from score_sde.sampling.latents import slerp
@@ -120,6 +123,7 @@ _MODULES = {
     "mlp": "score_sde.models",
     "sample_many": "score_sde.evaluation.generation",
     "fit": "score_sde.experiments.fit",
+    "Inpainting": "score_sde.conditioning",
     "ExactTrace": "score_sde.divergence",
     "HutchPP": "score_sde.divergence",
     "Hutchinson": "score_sde.divergence",
@@ -182,6 +186,7 @@ _MODULES = {
     "IPNDM": "score_sde.sampling",
     "PredictorCorrector": "score_sde.sampling",
     "ProbabilityFlow": "score_sde.sampling",
+    "Projection": "score_sde.sampling",
     "Restart": "score_sde.sampling",
     "SDEDPMSolverPP": "score_sde.sampling",
     "SRA1": "score_sde.sampling",
@@ -194,6 +199,7 @@ _MODULES = {
     "default_sampler": "score_sde.sampling",
     "encode": "score_sde.sampling",
     "sample": "score_sde.sampling",
+    "solve_table": "score_sde.sampling",
     "thresholded": "score_sde.sampling",
     "slerp": "score_sde.sampling.latents",
     "BrownianMotion": "score_sde.sdes",
@@ -319,6 +325,7 @@ __all__ = [
     "HutchPP",
     "Hutchinson",
     "ImportanceSampling",
+    "Inpainting",
     "LearnedDequantizer",
     "LogLikelihood",
     "Marginal",
@@ -327,6 +334,7 @@ __all__ = [
     "NoisyClassifier",
     "PredictorCorrector",
     "ProbabilityFlow",
+    "Projection",
     "RectifiedFlowSDE",
     "Restart",
     "SDEDPMSolverPP",
@@ -378,6 +386,7 @@ __all__ = [
     "saved_config",
     "simulate",
     "slerp",
+    "solve_table",
     "thresholded",
     "train",
     "variational_bound",

@@ -26,7 +26,7 @@ FLOORS = {
             ("sdes", "runtime"),
             ("solvers", "parameterization", "divergence", "chunking"),
             ("sampling", "objectives"),
-            ("likelihood",),
+            ("conditioning", "likelihood"),
             ("models",),
             ("data", "export", "interop"),
             ("training",),

@@ -34,8 +34,10 @@ from score_sde.sampling.predictors import (
     no_predictor,
     reverse_diffusion_step,
 )
+from score_sde.sampling.projection import Projection
 from score_sde.sampling.runge_kutta import SRA1, EulerMaruyama, ExponentialShARK, Heun, ShARK
 from score_sde.sampling.singlestep import EDM, DPMSolver, Restart
+from score_sde.sampling.solver_tables import SolverTable, solve_table
 from score_sde.sampling.thresholding import (
     DynamicThreshold,
     StaticThreshold,
@@ -70,11 +72,13 @@ __all__ = [
     "Predictor",
     "PredictorCorrector",
     "ProbabilityFlow",
+    "Projection",
     "Restart",
     "SDEDPMSolverPP",
     "Sample",
     "Sampler",
     "ShARK",
+    "SolverTable",
     "StaticThreshold",
     "Threshold",
     "UniPC",
@@ -92,5 +96,6 @@ __all__ = [
     "no_predictor",
     "reverse_diffusion_step",
     "sample",
+    "solve_table",
     "thresholded",
 ]

@@ -3,14 +3,23 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
 from score_sde.precision import wide
-from score_sde.sampling.base import Sample, Sampler, carried_wide, required, sample_of
+from score_sde.sampling.base import (
+    Sample,
+    Sampler,
+    carried_wide,
+    required,
+    sample_of,
+    static_times,
+)
+from score_sde.sampling.projection import Projection, refuse_projection
 from score_sde.sdes import SDE, probability_flow, reverse_diffusion, reverse_drift
-from score_sde.solvers import AbstractSolver, Dopri5, ShARK, Tsit5
+from score_sde.solvers import AbstractSolver, Dopri5, ShARK, Tsit5, grid_part
 from score_sde.solvers.integrate import ErrorNorm, Noise, Progress, Solution, solve_adaptively
-from score_sde.typing import Key, ScoreFn
+from score_sde.typing import Key, ScalarLike, ScoreFn
 
 ADAPTIVE_SOLVERS: dict[str, type[AbstractSolver]] = {"tsit5": Tsit5, "dopri5": Dopri5}
 
@@ -40,6 +49,19 @@ class AdaptiveSampler(Sampler):
         if self.norm not in ("rms", "max"):
             raise ValueError(f"unknown norm {self.norm!r}: choose rms or max")
 
+    def ends(
+        self,
+        sde: SDE,
+        t_start: ScalarLike | None,
+        t_stop: ScalarLike | None,
+        projection: Projection | None,
+    ) -> tuple[float, float]:
+        """Where a solve starts and stops; it takes no projection."""
+        refuse_projection(projection, self, "the size of a step would depend on its jumps")
+        start, stop = static_times(sde, t_start, t_stop)
+        first, last = grid_part(np.array([sde.t_max, sde.t_min]), start, stop).times
+        return float(first), float(last)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProbabilityFlow(AdaptiveSampler):
@@ -63,11 +85,15 @@ class ProbabilityFlow(AdaptiveSampler):
         *,
         save_path: int = 0,
         progress: Progress | None = None,
+        t_start: ScalarLike | None = None,
+        t_stop: ScalarLike | None = None,
+        projection: Projection | None = None,
     ) -> Sample:
         """The probability-flow ODE to tolerance."""
         del key
+        start, stop = self.ends(sde, t_start, t_stop, projection)
         solution = self.solve_between(
-            sde, score_fn, latent, sde.t_max, sde.t_min, save_path=save_path, progress=progress
+            sde, score_fn, latent, start, stop, save_path=save_path, progress=progress
         )
         return sample_of(solution, adaptive_nfe(solution))
 
@@ -130,13 +156,17 @@ class AdaptiveSDE(AdaptiveSampler):
         *,
         save_path: int = 0,
         progress: Progress | None = None,
+        t_start: ScalarLike | None = None,
+        t_stop: ScalarLike | None = None,
+        projection: Projection | None = None,
     ) -> Sample:
         """The reverse SDE to tolerance."""
+        start, stop = self.ends(sde, t_start, t_stop, projection)
         solution = solve_adaptively(
             reverse_drift(sde, score_fn, noise_scale=self.noise_scale),
             latent,
-            sde.t_max,
-            sde.t_min,
+            start,
+            stop,
             ShARK(),
             rtol=self.rtol,
             atol=self.atol,
@@ -148,6 +178,7 @@ class AdaptiveSDE(AdaptiveSampler):
             ),
             save_path=save_path,
             progress=progress,
+            whole=(sde.t_max, sde.t_min),
         )
         return sample_of(solution, 2 * solution.num_steps)
 

@@ -8,13 +8,22 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from score_sde.sampling.base import GridSampler, Sample, carried_wide, nodes_of, required, sample_of
+from score_sde.sampling.base import (
+    GridSampler,
+    Sample,
+    carried_wide,
+    nodes_of,
+    required,
+    sample_of,
+    static_times,
+)
+from score_sde.sampling.projection import Projection, projecting
 from score_sde.sdes import SDE
-from score_sde.solvers import StepNoise, TimeGrid, geometric, noise_levels
+from score_sde.solvers import GridPart, StepNoise, TimeGrid, cut_at, geometric, noise_levels
 from score_sde.solvers.integrate import Progress, run_table
-from score_sde.typing import Key, ScoreFn
+from score_sde.typing import Key, ScalarLike, ScoreFn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,19 +71,67 @@ class AnnealedLangevin(GridSampler):
         *,
         save_path: int = 0,
         progress: Progress | None = None,
+        t_start: ScalarLike | None = None,
+        t_stop: ScalarLike | None = None,
+        projection: Projection | None = None,
     ) -> Sample:
         """``steps_each`` Langevin steps at every level; a frame of the path is a step."""
-        times = self.times(sde)
-        sigma = noise_levels(sde, times).sigma
-        steps = np.repeat(np.arange(self.num_steps), self.steps_each)
+        part, steps = self.part(sde, t_start, t_stop), self._levels_of_steps()
+        times = part.times
+        sigma, last = noise_levels(sde, times).sigma, noise_levels(sde, self.times(sde)).sigma[-1]
         solver = AnnealedLangevinSolver(
             score_fn=score_fn,
             times=jnp.asarray(times[steps], latent.dtype),
-            step_sizes=jnp.asarray(self.step_size * (sigma[steps] / sigma[-1]) ** 2, latent.dtype),
-            noise=StepNoise(required(key, self), jax.ShapeDtypeStruct(latent.shape, latent.dtype)),
+            step_sizes=jnp.asarray(self.step_size * (sigma[steps] / last) ** 2, latent.dtype),
+            noise=StepNoise(
+                required(key, self),
+                jax.ShapeDtypeStruct(latent.shape, latent.dtype),
+                cut=part.cut,
+            ),
         )
-        solution = run_table(solver, latent, len(steps), save_path=save_path, progress=progress)
-        return sample_of(solution, len(steps))
+        solution = run_table(
+            projecting(solver, projection, key, part, times[steps], latent.dtype),
+            latent,
+            part.num_steps,
+            first=part.first,
+            save_path=save_path,
+            progress=progress,
+        )
+        return sample_of(solution, part.num_steps)
+
+    def part(
+        self, sde: SDE, t_start: ScalarLike | None = None, t_stop: ScalarLike | None = None
+    ) -> GridPart:
+        """The Langevin steps between two times, and the time of every level.
+
+        The steps of a level end at its noise level: a solve from ``t_start`` takes the
+        levels below it, and all where it starts at the first. It stops with the steps
+        of the level ``t_stop``, which if need be is one of its own.
+        """
+        start, stop = static_times(sde, t_start, t_stop)
+        levels = self.times(sde)
+        single, times, cut = levels.astype(np.float32), levels.copy(), None
+        whole = start is None or np.float32(start) >= single[0]
+        first = 0 if whole else int(np.sum(single >= np.float32(start)))
+        last = len(levels) - 1 if stop is None else int(np.sum(single > np.float32(stop)))
+        if first > last or last == len(levels):
+            ends = f"from t={levels[0]:g} to t={levels[-1]:g}"
+            raise ValueError(
+                f"no noise level lies below t_start={start} and not below t_stop={stop}: "
+                f"those of the sampler go {ends}"
+            )
+        if stop is not None and np.float32(stop) != single[last]:
+            times[last], cut = stop, cut_at(last * self.steps_each, stop)
+        return GridPart(
+            times,
+            first * self.steps_each,
+            (last + 1) * self.steps_each,
+            cut,
+            (float(levels[0]), float(levels[-1])),
+        )
+
+    def _levels_of_steps(self) -> Int[np.ndarray, " steps"]:
+        return np.repeat(np.arange(self.num_steps), self.steps_each)
 
 
 class AnnealedLangevinSolver(diffrax.AbstractSolver):

@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
 from score_sde.precision import as_state, wide, wide_score
+from score_sde.sampling.projection import Projection, finished
 from score_sde.sdes import SDE
-from score_sde.solvers import TimeGrid, adapted, told_apart
+from score_sde.solvers import GridPart, TimeGrid, adapted, grid_part, told_apart
 from score_sde.solvers.integrate import Progress, Solution, frame_indices
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
@@ -36,7 +37,15 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler(abc.ABC):
-    """A way from a latent at ``t_max`` to a sample at ``t_min``, or to the data themselves."""
+    """A way from a latent at ``t_max`` to a sample at ``t_min``, or to the data themselves.
+
+    A solve may start and stop anywhere between. Of a fixed grid it then takes the steps
+    between ``t_start`` and ``t_stop``, each with the noise of its index in the whole
+    grid: two solves that meet at a node are the whole one, bit for bit, with the same
+    key. Where they meet at another time, they differ from it as much as the method errs
+    in a step, and the shorter steps there have noise of their own, unless it comes from
+    a Brownian tree. Methods of several steps start anew, with fewer values.
+    """
 
     @abc.abstractmethod
     def solve(
@@ -48,8 +57,11 @@ class Sampler(abc.ABC):
         *,
         save_path: int = 0,
         progress: Progress | None = None,
+        t_start: ScalarLike | None = None,
+        t_stop: ScalarLike | None = None,
+        projection: Projection | None = None,
     ) -> Sample:
-        """Carry ``latent`` from ``t_max`` to ``t_min``. Deterministic samplers take no key.
+        """Carry ``latent`` from ``t_start`` to ``t_stop``. Deterministic samplers take no key.
 
         Args:
             key: the source of the noise.
@@ -59,6 +71,16 @@ class Sampler(abc.ABC):
             save_path: the number of frames of the trajectory to return.
             progress: is called on the host now and then with the part of the steps that
                 is done, from 0 to 1.
+            t_start: where ``latent`` is, a number known when the program is traced;
+                None is ``t_max``, or where the sampler's grid starts.
+            t_stop: where to stop, a number too; None is the end of the sampler, which
+                may be the data.
+            projection: a constraint to meet after each step; where the sampler ends at
+                the data, they are finished by it.
+
+        Raises:
+            ValueError: a time is traced, out of range, or ``t_start`` is not above
+                ``t_stop``; or the sampler takes no projection.
         """
 
     @property
@@ -119,6 +141,12 @@ class GridSampler(Sampler):
         """The last node of the grid."""
         return float(self.times(sde)[-1])
 
+    def part(
+        self, sde: SDE, t_start: ScalarLike | None = None, t_stop: ScalarLike | None = None
+    ) -> GridPart:
+        """The steps of the grid between two times."""
+        return grid_part(self.times(sde), *static_times(sde, t_start, t_stop))
+
 
 def nodes_of(
     grid: TimeGrid, sde: SDE, num_steps: int, *, starting: SDE | None = None
@@ -145,6 +173,39 @@ def nodes_of(
     return told_apart(np.clip(times, sde.t_min, sde.t_max))
 
 
+def static_times(
+    sde: SDE, t_start: ScalarLike | None, t_stop: ScalarLike | None
+) -> tuple[float | None, float | None]:
+    """Where a solve starts and stops, as plain numbers.
+
+    Raises:
+        ValueError: a time is traced or out of range, or they do not fall.
+    """
+
+    def plain(name: str, value: ScalarLike | None) -> float | None:
+        if value is None:
+            return None
+        try:
+            t = float(value)
+        except TypeError as error:  # as the error of a traced number is
+            raise ValueError(
+                f"{name} must be a number that is known when the program is traced, as it chooses "
+                "the steps: give a Python float, or make it a static argument"
+            ) from error
+        low, high = np.float32(sde.t_min), np.float32(sde.t_max)
+        if not low <= np.float32(t) <= high:
+            raise ValueError(f"{name}={t:g} must lie from t_min={low:g} to t_max={high:g}")
+        return min(max(t, sde.t_min), sde.t_max)
+
+    start, stop = plain("t_start", t_start), plain("t_stop", t_stop)
+    first, last = sde.t_max if start is None else start, sde.t_min if stop is None else stop
+    if not np.float32(first) > np.float32(last) and not (stop is None and start is not None):
+        raise ValueError(
+            f"t_start={first:g} must be above t_stop={last:g}: a sampler goes from noise to data"
+        )
+    return start, stop
+
+
 def check_path(path: str) -> None:
     """Raise ``ValueError`` unless the kind of noise is known."""
     if path not in ("indexed", "tree"):
@@ -165,6 +226,16 @@ def rescaled(solution: Solution, scale: Float[np.ndarray, " nodes"]) -> Solution
 def sample_of(solution: Solution, nfe: ScalarLike) -> Sample:
     """The sample that a solve arrived at."""
     return Sample(solution.y, jnp.asarray(nfe), solution.path)
+
+
+def finished_sample(projection: Projection | None, key: Key | None, drawn: Sample) -> Sample:
+    """A sample that has arrived at the data, and the last frame of its path, under the
+    constraint.
+    """
+    if projection is None:
+        return drawn
+    x = finished(projection, key, drawn.x)
+    return Sample(x, drawn.nfe, None if drawn.path is None else drawn.path.at[-1].set(x))
 
 
 def required(key: Key | None, sampler: Sampler) -> Key:

@@ -6,8 +6,8 @@ numbers. Another SDE is taken at 1,000 levels of equal ratio of noise to signal.
 
 import abc
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import diffrax
 import equinox as eqx
@@ -16,11 +16,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from score_sde.sampling.base import Sample, Sampler, carried_wide, required, sample_of
+from score_sde.sampling.base import (
+    Sample,
+    Sampler,
+    carried_wide,
+    finished_sample,
+    required,
+    sample_of,
+    static_times,
+)
+from score_sde.sampling.projection import Projection, projecting
+from score_sde.sampling.solver_tables import SolverTable
 from score_sde.sdes import SDE
-from score_sde.solvers import NoiseLevels, StepNoise, log_snr, noise_levels
+from score_sde.solvers import GridPart, NoiseLevels, StepNoise, grid_part, log_snr, noise_levels
 from score_sde.solvers.integrate import Progress, run_table
-from score_sde.typing import Key, ScoreFn
+from score_sde.typing import Key, ScalarLike, ScoreFn
 
 Spacing: TypeAlias = Literal["leading", "trailing", "linspace"]
 NUM_LEVELS = 1000
@@ -97,16 +107,31 @@ class DiscreteSampler(Sampler):
             )
         return first - (num_levels // self.num_steps) * np.arange(self.num_steps)
 
-    def levels(self, sde: SDE) -> tuple[Float[np.ndarray, " steps"], NoiseLevels, NoiseLevels]:
-        """The times of the evaluations, the noise levels there, and those to which the
-        steps lead.
+    def part(
+        self, sde: SDE, t_start: ScalarLike | None = None, t_stop: ScalarLike | None = None
+    ) -> GridPart:
+        """The steps between two times; the data, where the last one leads to them, are
+        the node at time 0.
         """
         times = sde.step_times()
         if times is None:
             times = log_snr(sde, max(NUM_LEVELS, self.num_steps) - 1)[::-1]
         chosen = times[self.step_indices(len(times))]
+        start, stop = static_times(sde, t_start, t_stop)
+        at_end = stop is None or np.float32(stop) == np.float32(sde.t_min)
+        end = 0.0 if self.ends_at_data else sde.t_min
+        return grid_part(np.append(chosen, end), start, None if at_end else stop)
+
+    def levels(
+        self, sde: SDE, part: GridPart | None = None
+    ) -> tuple[Float[np.ndarray, " steps"], NoiseLevels, NoiseLevels]:
+        """The times of the evaluations, the noise levels there, and those to which the
+        steps lead.
+        """
+        *times, last = (part or self.part(sde)).times
+        chosen = np.array(times)
         levels = noise_levels(sde, chosen)
-        end = (1.0, 0.0) if self.ends_at_data else noise_levels(sde, np.array(sde.t_min))
+        end = (1.0, 0.0) if last == 0.0 else noise_levels(sde, np.array(last))
         stop = NoiseLevels(
             *(np.append(part[1:], value) for part, value in zip(levels, end, strict=True))
         )
@@ -122,34 +147,73 @@ class DiscreteSampler(Sampler):
         *,
         save_path: int = 0,
         progress: Progress | None = None,
+        t_start: ScalarLike | None = None,
+        t_stop: ScalarLike | None = None,
+        projection: Projection | None = None,
     ) -> Sample:
         """The steps of the table, from a latent of the first step's noise level.
 
         Where the last level has no signal, ``score_fn`` must have a method
         ``denoised``, as that of a `Model` has.
         """
-        times, start, stop = self.levels(sde)
+        part = self.part(sde, t_start, t_stop)
+        times, start, stop = self.levels(sde, part)
         denoised = getattr(score_fn, "denoised", None)
-        if denoised is None and not start.alpha.all():
+        if denoised is None and not start.alpha[part.steps].all():
             raise ValueError(
                 "the last level has no signal, so that its score says nothing of the image: give a "
                 "score function with "
                 "a method denoised, as model.score_fn has where the network predicts v or the "
                 "denoised image"
             )
-        rows = (times, *start, *self.steps(start, stop))
-        table = StepTable(
-            *(jnp.asarray(np.broadcast_to(row, times.shape), latent.dtype) for row in rows)
-        )
+        table, noisy = self._table(times, start, stop, part, latent.dtype)
         draws = None
-        if np.any(rows[-1]):
-            draws = StepNoise(required(key, self), jax.ShapeDtypeStruct(latent.shape, latent.dtype))
-        solver = DiscreteSteps(
-            score_fn=score_fn, denoised=denoised, clip=self.clip, table=table, draws=draws
+        if noisy:
+            like = jax.ShapeDtypeStruct(latent.shape, latent.dtype)
+            draws = StepNoise(required(key, self), like, cut=part.cut)
+        if t_start is None:
+            latent = _at_level(latent, sde, NoiseLevels(start.alpha[0], start.sigma[0]))
+        to_data = float(part.times[part.last]) == 0.0
+        solution = run_table(
+            projecting(
+                DiscreteSteps(score_fn=score_fn, denoised=denoised, table=table, draws=draws),
+                projection,
+                key,
+                part,
+                np.maximum(part.times[1:], sde.t_min),
+                latent.dtype,
+                to_data=to_data,
+            ),
+            latent,
+            part.num_steps,
+            first=part.first,
+            save_path=save_path,
+            progress=progress,
         )
-        latent = _at_level(latent, sde, NoiseLevels(start.alpha[0], start.sigma[0]))
-        solution = run_table(solver, latent, self.num_steps, save_path=save_path, progress=progress)
-        return sample_of(solution, self.num_steps)
+        drawn = sample_of(solution, part.num_steps)
+        return finished_sample(projection, key, drawn) if to_data else drawn
+
+    def solver_table(self, sde: SDE) -> "StepTable":
+        """The numbers of all steps, for `solve_table`, from a latent of the first
+        step's noise level.
+        """
+        part, levels = self.part(sde), self.levels(sde)
+        table, noisy = self._table(*levels, part, jnp.result_type(float))
+        return table if noisy else replace(table, std=None)
+
+    def _table(
+        self,
+        times: Float[np.ndarray, " steps"],
+        start: NoiseLevels,
+        stop: NoiseLevels,
+        part: GridPart,
+        dtype: Any,
+    ) -> tuple["StepTable", bool]:
+        """The table, and whether there is noise in the steps of a part."""
+        rows = (times, *start, *self.steps(start, stop))
+        rows = [np.broadcast_to(row, times.shape) for row in rows]
+        arrays = (jnp.asarray(row, dtype) for row in rows)
+        return StepTable(*arrays, clip=self.clip), bool(np.any(rows[-1][part.steps]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +278,7 @@ class DiscreteDDPM(DiscreteSampler):
         return image, np.zeros_like(std), state, std
 
 
-class StepTable(NamedTuple):
+class StepTable(SolverTable):
     """``x_next = image D + noise eps + state x + std z`` of every step, with ``D`` and
     ``eps`` found at ``time``.
 
@@ -228,7 +292,28 @@ class StepTable(NamedTuple):
     image: Float[Array, " steps"]
     noise: Float[Array, " steps"]
     state: Float[Array, " steps"]
-    std: Float[Array, " steps"]
+    std: Float[Array, " steps"] | None
+    clip: float | None = eqx.field(static=True, default=None)
+
+    @property
+    def num_steps(self) -> int:
+        """The number of steps."""
+        return self.time.shape[0]
+
+    @property
+    def evaluations(self) -> int:
+        """One a step."""
+        return self.num_steps
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the steps add noise."""
+        return self.std is not None
+
+    def make_solver(self, score_fn: ScoreFn, noise: StepNoise | None) -> "DiscreteSteps":
+        """The solver of the table."""
+        denoised = getattr(score_fn, "denoised", None)
+        return DiscreteSteps(score_fn=score_fn, denoised=denoised, table=self, draws=noise)
 
 
 class DiscreteSteps(diffrax.AbstractSolver):
@@ -242,7 +327,6 @@ class DiscreteSteps(diffrax.AbstractSolver):
 
     score_fn: ScoreFn = eqx.field(static=True)
     denoised: Callable[..., Array] | None = eqx.field(static=True)
-    clip: float | None = eqx.field(static=True)
     table: StepTable
     draws: StepNoise | None
 
@@ -257,16 +341,16 @@ class DiscreteSteps(diffrax.AbstractSolver):
     ) -> Any:
         """Evaluate, clip, and step."""
         step = jnp.rint(t0).astype(jnp.int32)
-        row = StepTable(*(column[step] for column in self.table))
+        row, clip = jax.tree.map(lambda column: column[step], self.table), self.table.clip
         if self.denoised is None:
             score = self.score_fn(y0, row.time)
             image, noise = (y0 + jnp.square(row.sigma) * score) / row.alpha, -row.sigma * score
         else:
             image = self.denoised(y0, row.time)
             noise = (y0 - row.alpha * image) / row.sigma
-        image = image if self.clip is None else jnp.clip(image, -self.clip, self.clip)
+        image = image if clip is None else jnp.clip(image, -clip, clip)
         y1 = row.image * image + row.noise * noise + row.state * y0
-        if self.draws is not None:
+        if self.draws is not None and row.std is not None:
             y1 = y1 + row.std * self.draws.draw(step)
         y1 = y1.astype(y0.dtype)
         return y1, None, {"y0": y0, "y1": y1}, solver_state, diffrax.RESULTS.successful

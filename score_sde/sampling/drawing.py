@@ -1,16 +1,20 @@
 """The functions that draw, encode and decode."""
 
+from typing import Any
+
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from score_sde.precision import as_state, wide
 from score_sde.sampling.adaptive import ProbabilityFlow
-from score_sde.sampling.base import Sample, Sampler
+from score_sde.sampling.base import Sample, Sampler, static_times
+from score_sde.sampling.projection import Projection, finished, started
 from score_sde.sampling.thresholding import Threshold, thresholded
-from score_sde.sdes import SDE, prior_sample
+from score_sde.sdes import SDE, perturb, prior_sample
 from score_sde.sdes import denoise as tweedie
 from score_sde.solvers.integrate import Progress
-from score_sde.typing import Key, ScoreFn
+from score_sde.typing import Key, ScalarLike, ScoreFn
 
 
 def sample(
@@ -24,9 +28,16 @@ def sample(
     save_path: int = 0,
     threshold: Threshold | None = None,
     progress: Progress | None = None,
+    x_init: Shaped[ArrayLike, "*init_shape"] | None = None,
+    t_start: ScalarLike | None = None,
+    projection: Projection | None = None,
 ) -> Sample:
     """Draw one sample of shape ``shape``: a latent from the prior, carried to ``t_min``
     by ``sampler``.
+
+    With ``x_init`` the sample is a variation of that example (SDEdit, Meng et al. 2022,
+    algorithm 1): the solve starts from ``alpha x_init + sigma z`` at ``t_start``. The
+    later ``t_start``, the less of the example is left.
 
     Args:
         key: the only source of randomness.
@@ -42,16 +53,57 @@ def sample(
             evaluation.
         progress: is called on the host about twenty times, with the part of the steps
             that is done.
+        x_init: an example at time 0, as the score function sees it.
+        t_start: how far it is perturbed, a number known when the program is traced.
+        projection: a constraint, met by the latent, after every step and by the
+            denoised sample; for single-step samplers on a fixed grid.
+
+    Raises:
+        ValueError: only one of ``x_init`` and ``t_start`` is given, or ``x_init`` has
+            another shape; and as `Sampler.solve` does.
     """
     prior_key, solver_key = jax.random.split(key)
-    latent = prior_sample(prior_key, sde, shape)
+    latent = _latent(prior_key, sde, shape, x_init, t_start)
     score_fn = score_fn if threshold is None else thresholded(sde, score_fn, threshold)
+    options: dict[str, Any] = {} if t_start is None else {"t_start": t_start}
+    if projection is not None:
+        options["projection"] = projection
+        latent = started(projection, solver_key, latent, sde.t_max if t_start is None else t_start)
     result = sampler.solve(
-        solver_key, sde, score_fn, latent, save_path=save_path, progress=progress
+        solver_key, sde, score_fn, latent, save_path=save_path, progress=progress, **options
     )
     if not denoise or sampler.ends_at_data:
         return result
-    return Sample(_denoised(sde, score_fn, sampler, result.x), result.nfe + 1, result.path)
+    x = _denoised(sde, score_fn, sampler, result.x)
+    x = x if projection is None else finished(projection, solver_key, x)
+    return Sample(x, result.nfe + 1, result.path)
+
+
+def _latent(
+    key: Key,
+    sde: SDE,
+    shape: tuple[int, ...],
+    x_init: Shaped[ArrayLike, "*init_shape"] | None,
+    t_start: ScalarLike | None,
+) -> Float[Array, "*shape"]:
+    """Where a draw starts: the prior, or an example perturbed to ``t_start``."""
+    if x_init is None and t_start is None:
+        return prior_sample(key, sde, shape)
+    if x_init is None:
+        raise ValueError(
+            f"t_start={t_start} is for a variation of an example: give x_init too, or solve from "
+            "a latent of that time with sampler.solve"
+        )
+    if t_start is None:
+        raise ValueError(
+            f"x_init needs t_start, the time up to which noise covers it, from t_min={sde.t_min:g} "
+            f"(hardly) to t_max={sde.t_max:g} (all)"
+        )
+    if jnp.shape(x_init) != tuple(shape):
+        raise ValueError(f"x_init has shape {jnp.shape(x_init)}, and the sample {tuple(shape)}")
+    (start, _), like = static_times(sde, t_start, None), wide(x_init, "x_init")
+    noise = jax.random.normal(key, like.shape, like.dtype)
+    return perturb(sde, x_init, sde.t_max if start is None else start, noise)
 
 
 def encode(

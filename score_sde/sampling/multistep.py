@@ -1,7 +1,7 @@
 """The base of the exponential multistep samplers, and the diffrax solver of their tables."""
 
 import abc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import diffrax
@@ -17,23 +17,29 @@ from score_sde.sampling.base import (
     Sample,
     carried_wide,
     check_path,
+    finished_sample,
     nodes_of,
     required,
     sample_of,
+    static_times,
 )
 from score_sde.sampling.multistep_weights import MultistepTable, Ratios
+from score_sde.sampling.projection import Projection, projecting, refuse_projection
+from score_sde.sampling.solver_tables import SolverTable
 from score_sde.sdes import SDE, starting_at
 from score_sde.solvers import (
+    GridPart,
     NoiseLevels,
     StepNoise,
     TimeGrid,
+    grid_part,
     log_snr,
     noise_levels,
     times_of_ratio,
     told_apart,
 )
 from score_sde.solvers.integrate import Progress, run_table
-from score_sde.typing import Key, ScoreFn
+from score_sde.typing import Key, ScalarLike, ScoreFn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,15 +76,30 @@ class ExponentialSampler(GridSampler):
         """Whether the last step leads to the data."""
         return self.last_ratio is not None
 
-    def nodes(self, sde: SDE) -> tuple[Float[np.ndarray, " steps"], NoiseLevels]:
+    def nodes(
+        self, sde: SDE, part: GridPart | None = None
+    ) -> tuple[Float[np.ndarray, " steps"], NoiseLevels]:
         """The times of the evaluations, and the levels at all nodes, the last of which
         is not evaluated.
         """
-        times = self.times(sde)
-        if self.last_ratio is None:
+        times = (part or self.part(sde)).times
+        if times[-1] > 0.0:
             return times[:-1], noise_levels(sde, times)
-        levels = noise_levels(sde, times)
-        return times, NoiseLevels(np.append(levels.alpha, 1.0), np.append(levels.sigma, 0.0))
+        levels = noise_levels(sde, times[:-1])
+        return times[:-1], NoiseLevels(np.append(levels.alpha, 1.0), np.append(levels.sigma, 0.0))
+
+    def part(
+        self, sde: SDE, t_start: ScalarLike | None = None, t_stop: ScalarLike | None = None
+    ) -> GridPart:
+        """The steps between two times; the data, where the last one leads to them, are
+        the node at time 0.
+        """
+        start, stop = static_times(sde, t_start, t_stop)
+        times = self.times(sde)
+        if not self.ends_at_data:
+            return grid_part(times, start, stop)
+        at_end = stop is None or np.float32(stop) == np.float32(sde.t_min)
+        return grid_part(np.append(times, 0.0), start, None if at_end else stop)
 
     def times(self, sde: SDE) -> Float[np.ndarray, " nodes"]:
         """The nodes in time; with ``last_ratio``, those of the evaluations alone.
@@ -104,52 +125,119 @@ class ExponentialSampler(GridSampler):
         *,
         save_path: int = 0,
         progress: Progress | None = None,
+        t_start: ScalarLike | None = None,
+        t_stop: ScalarLike | None = None,
+        projection: Projection | None = None,
     ) -> Sample:
         """The steps of the table."""
-        times, levels = self.nodes(sde)
+        part = self.part(sde, t_start, t_stop)
+        times, levels = self.nodes(sde, part)
         with jax.enable_x64(
             latent.dtype == jnp.float64
         ):  # a table bounds its weights by the precision
-            table = self.table(sde, levels.ratio)
+            table = self._table_of_part(sde, levels.ratio, part)
+        if table.weights.shape[1] > 1 or table.correction is not None:
+            refuse_projection(
+                projection, self, "its steps use values from before the last projection"
+            )
         noise = None
         if table.noise.any():
-            clock = -np.log(levels.ratio[:-1] if self.ends_at_data else levels.ratio)
-            # The last step to the data has no noise; its interval is there for the
-            # index alone.
-            clock = np.append(clock, clock[-1] + 1.0) if self.ends_at_data else clock
             like = jax.ShapeDtypeStruct(latent.shape, latent.dtype)
-            nodes = (
-                jnp.asarray(-told_apart(clock[0] - clock), latent.dtype)
-                if self.path == "tree"
-                else None
+            clock = self._noise_clock(sde, levels.ratio) if self.path == "tree" else None
+            noise = StepNoise(
+                required(key, self),
+                like,
+                None if clock is None else jnp.asarray(clock, latent.dtype),
+                part.cut,
             )
-            noise = StepNoise(required(key, self), like, nodes)
-        solver = Multistep.of_table(table, times, levels, score_fn, noise, latent.dtype)
-        solution = run_table(solver, latent, self.num_steps, save_path=save_path, progress=progress)
-        return sample_of(solution, self.num_steps)
+        arrays = MultistepArrays.of_table(table, times, levels, latent.dtype)
+        to_data = float(part.times[part.last]) == 0.0
+        solution = run_table(
+            projecting(
+                Multistep(score_fn=score_fn, table=arrays, noise=noise, first=part.first),
+                projection,
+                key,
+                part,
+                np.maximum(part.times[1:], sde.t_min),
+                latent.dtype,
+                to_data=to_data,
+            ),
+            latent,
+            part.num_steps,
+            first=part.first,
+            save_path=save_path,
+            progress=progress,
+        )
+        drawn = sample_of(solution, part.num_steps)
+        return finished_sample(projection, key, drawn) if to_data else drawn
+
+    def solver_table(self, sde: SDE) -> "MultistepArrays":
+        """The numbers of all steps, for `solve_table`."""
+        times, levels = self.nodes(sde)
+        table = self.table(sde, levels.ratio)
+        arrays = MultistepArrays.of_table(table, times, levels, jnp.result_type(float))
+        return arrays if table.noise.any() else replace(arrays, noise_std=None)
+
+    def _table_of_part(self, sde: SDE, ratio: Ratios, part: GridPart) -> MultistepTable:
+        """The table of the steps of a part, which start with no past values, in their
+        places in that of the whole grid.
+        """
+        table = self.table(sde, ratio[part.nodes])
+
+        def placed(rows: np.ndarray) -> np.ndarray:
+            whole = np.zeros((len(ratio) - 1, *rows.shape[1:]))
+            whole[part.steps] = rows
+            return whole
+
+        correction = None if table.correction is None else placed(table.correction)
+        return MultistepTable(
+            placed(table.decay),
+            placed(table.weights),
+            placed(table.noise),
+            table.of_noise,
+            correction,
+        )
+
+    def _noise_clock(self, sde: SDE, ratio: Ratios) -> Float[np.ndarray, " nodes"]:
+        """The clock of the Brownian path, ``log(alpha / sigma)`` from the start of the
+        whole grid on, and its end.
+
+        The last step to the data has no noise; its interval is there for the index, and
+        for a part that ends within it.
+        """
+        ends = noise_levels(sde, self.times(sde)).ratio
+        start, end = -np.log(ends[0]), -np.log(ends[-1])
+        if self.ends_at_data:
+            low = np.minimum(ratio, ends[-1])
+            clock = np.where(
+                ratio < ends[-1], (end + 1.0) - low / ends[-1], -np.log(np.maximum(ratio, low))
+            )
+            end = end + 1.0
+        else:
+            clock = -np.log(ratio)
+        # A part that stops before the end of the grid has the path of the whole.
+        clock = np.append(clock, end) if clock[-1] < end else clock
+        return -told_apart(start - clock)
 
 
-class Multistep(diffrax.AbstractSolver):
-    """One row of a table a step, on a clock that counts the steps.
+class MultistepArrays(SolverTable):
+    """The table of a multistep method in ``x``, as arrays.
 
-    The solver state holds the last values of the table's variable, the newest first,
-    and the state before. ``levels`` has one more entry than ``times``: the level at
-    which the last step arrives.
+    ``x_{i+1} = decay_i x_i + sum_j weights_ij v_{i-j} + noise_std_i z_i``, with the
+    values ``v`` found at ``times``: the denoised ``D = (x + sigma^2 score) / alpha``,
+    or where ``of_noise`` the noise ``-sigma score``. ``alpha`` and ``sigma`` have one
+    more entry than ``times``: the level at which the last step arrives. ``correction``
+    is that of `MultistepTable`.
     """
 
-    term_structure: ClassVar = diffrax.AbstractTerm
-    interpolation_cls: ClassVar = diffrax.LocalLinearInterpolation
-
-    score_fn: ScoreFn = eqx.field(static=True)
     times: Float[Array, " steps"]
     alpha: Float[Array, " nodes"]
     sigma: Float[Array, " nodes"]
     decay: Float[Array, " steps"]
     weights: Float[Array, "steps order"]
-    noise_std: Float[Array, " steps"]
+    noise_std: Float[Array, " steps"] | None
     correction: Float[Array, "steps order_and_one"] | None
     of_noise: bool = eqx.field(static=True)
-    noise: StepNoise | None
 
     @classmethod
     def of_table(
@@ -157,11 +245,9 @@ class Multistep(diffrax.AbstractSolver):
         table: MultistepTable,
         times: Float[np.ndarray, " steps"],
         levels: NoiseLevels,
-        score_fn: ScoreFn,
-        noise: StepNoise | None,
         dtype: Any,
-    ) -> "Multistep":
-        """The solver of a table, whose numbers are in ``y = x / alpha``; here they are in ``x``."""
+    ) -> "MultistepArrays":
+        """The arrays of a table whose numbers are in ``y = x / alpha``."""
         start, stop = levels.alpha[:-1], levels.alpha[1:]
         arrays = {
             "times": times,
@@ -177,30 +263,63 @@ class Multistep(diffrax.AbstractSolver):
             else jnp.asarray(table.correction * stop[:, None], dtype)
         )
         cast = {name: jnp.asarray(array, dtype) for name, array in arrays.items()}
-        return cls(
-            score_fn=score_fn, correction=correction, of_noise=table.of_noise, noise=noise, **cast
-        )
+        return cls(correction=correction, of_noise=table.of_noise, **cast)
+
+    @property
+    def num_steps(self) -> int:
+        """The number of steps."""
+        return self.times.shape[0]
+
+    @property
+    def evaluations(self) -> int:
+        """One a step."""
+        return self.num_steps
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the steps add noise."""
+        return self.noise_std is not None
+
+    def make_solver(self, score_fn: ScoreFn, noise: StepNoise | None) -> "Multistep":
+        """The solver of the table."""
+        return Multistep(score_fn=score_fn, table=self, noise=noise)
+
+
+class Multistep(diffrax.AbstractSolver):
+    """One row of a table a step, on a clock that counts the steps.
+
+    The solver state holds the last values of the table's variable, the newest first,
+    and the state before. ``first`` is the step that the solve starts with.
+    """
+
+    term_structure: ClassVar = diffrax.AbstractTerm
+    interpolation_cls: ClassVar = diffrax.LocalLinearInterpolation
+
+    score_fn: ScoreFn = eqx.field(static=True)
+    table: MultistepArrays
+    noise: StepNoise | None
+    first: int = eqx.field(static=True, default=0)
 
     def order(self, terms: Any) -> None:
         """Not used: the grid is fixed."""
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> Any:
         """No values yet."""
-        kept = self.weights.shape[1] - (self.correction is None)
+        kept = self.table.weights.shape[1] - (self.table.correction is None)
         return jnp.zeros((kept, *y0.shape), y0.dtype), y0
 
     def step(
         self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any
     ) -> Any:
         """Evaluate, correct what came before, and go on."""
-        past, before = solver_state
+        (past, before), table = solver_state, self.table
         step = jnp.rint(t0).astype(jnp.int32)
         values = jnp.concatenate([self._value(y0, step)[None], past])
         y = self._corrected(y0, before, values, step)
-        order = self.weights.shape[1]
-        y1 = self.decay[step] * y + jnp.tensordot(self.weights[step], values[:order], 1)
-        if self.noise is not None:
-            y1 = y1 + self.noise_std[step] * self.noise.draw(step)
+        order = table.weights.shape[1]
+        y1 = table.decay[step] * y + jnp.tensordot(table.weights[step], values[:order], 1)
+        if self.noise is not None and table.noise_std is not None:
+            y1 = y1 + table.noise_std[step] * self.noise.draw(step)
         return y1, None, {"y0": y0, "y1": y1}, (values[: len(past)], y), diffrax.RESULTS.successful
 
     def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
@@ -211,14 +330,17 @@ class Multistep(diffrax.AbstractSolver):
         """The denoised ``(x + sigma^2 score) / alpha``, or the noise ``-sigma score``,
         for one evaluation.
         """
-        score, sigma = self.score_fn(x, self.times[step]), self.sigma[step]
-        return (
-            -sigma * score if self.of_noise else (x + jnp.square(sigma) * score) / self.alpha[step]
-        )
+        table = self.table
+        score, sigma = self.score_fn(x, table.times[step]), table.sigma[step]
+        if table.of_noise:
+            return -sigma * score
+        return (x + jnp.square(sigma) * score) / table.alpha[step]
 
     def _corrected(self, x: Any, before: Any, values: Any, step: Any) -> Any:
         """The step that led here once more, with the value found here."""
-        if self.correction is None:
+        table = self.table
+        if table.correction is None:
             return x
-        again = self.decay[step - 1] * before + jnp.tensordot(self.correction[step - 1], values, 1)
-        return jax.lax.select(step > 0, again, x)
+        again = table.decay[step - 1] * before
+        again = again + jnp.tensordot(table.correction[step - 1], values, 1)
+        return jax.lax.select(step > self.first, again, x)

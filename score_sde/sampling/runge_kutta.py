@@ -19,6 +19,7 @@ from score_sde.sampling.base import (
     rescaled,
     sample_of,
 )
+from score_sde.sampling.projection import Projection, projecting
 from score_sde.sdes import SDE, denoise, probability_flow, reverse_diffusion, reverse_drift
 from score_sde.solvers import (
     AbstractSolver,
@@ -63,21 +64,27 @@ class ReverseSDESampler(GridSampler):
         *,
         save_path: int = 0,
         progress: Progress | None = None,
+        t_start: ScalarLike | None = None,
+        t_stop: ScalarLike | None = None,
+        projection: Projection | None = None,
     ) -> Sample:
         """The reverse SDE over the grid."""
-        diffusion, times = reverse_diffusion(sde, noise_scale=self.noise_scale), self.times(sde)
+        diffusion = reverse_diffusion(sde, noise_scale=self.noise_scale)
+        part, solver = self.part(sde, t_start, t_stop), self.make_solver()
         if self.path == "tree":  # whose clock is the time that has passed
-            times = times[0] + told_apart(times - times[0])
+            begin, end = part.whole
+            times = begin + told_apart(part.times - begin)
+            part = part._replace(times=times, whole=(begin, begin + (end - begin)))
         solution = solve_on_grid(
             reverse_drift(sde, score_fn, noise_scale=self.noise_scale),
             latent,
-            times,
-            self.make_solver(),
+            part,
+            projecting(solver, projection, key, part, part.times[1:], latent.dtype),
             noise=Noise(required(key, self), diffusion, tree=self.path == "tree"),
             save_path=save_path,
             progress=progress,
         )
-        return sample_of(solution, self.evaluations * self.num_steps)
+        return sample_of(solution, self.evaluations * part.num_steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,9 +143,13 @@ class ExponentialShARK(GridSampler):
         *,
         save_path: int = 0,
         progress: Progress | None = None,
+        t_start: ScalarLike | None = None,
+        t_stop: ScalarLike | None = None,
+        projection: Projection | None = None,
     ) -> Sample:
         """The reverse SDE over the grid, in ``tau``."""
-        levels = noise_levels(sde, self.times(sde))
+        part = self.part(sde, t_start, t_stop)
+        levels = noise_levels(sde, part.times)
         nodes, scale = told_apart(levels.ratio[::-1] ** -2.0)[::-1], levels.sigma**2 / levels.alpha
         # Where ShARK evaluates: at the nodes and at five sixths of the way to the next.
         clock = np.append(
@@ -151,16 +162,26 @@ class ExponentialShARK(GridSampler):
             alpha, sigma = sde.marginal(t)
             return denoise(sde, score_fn, y * (jnp.square(sigma) / alpha), t)
 
+        ends = noise_levels(sde, np.array(part.whole)).ratio ** -2.0
+        begin, end = np.where(part.times[[0, -1]] == part.whole, nodes[[0, -1]], ends)
         solution = solve_on_grid(
             drift,
-            latent / float(scale[0]),
-            nodes,
-            ShARKSolver(),
+            latent / float(scale[part.first]),
+            part._replace(times=nodes, whole=(float(begin), float(end))),
+            projecting(
+                ShARKSolver(),
+                projection,
+                key,
+                part,
+                part.times[1:],
+                latent.dtype,
+                scale=scale[1:],
+            ),
             noise=Noise(required(key, self), jnp.ones_like),
             save_path=save_path,
             progress=progress,
         )
-        return sample_of(rescaled(solution, scale), 2 * self.num_steps)
+        return sample_of(rescaled(solution, scale[part.nodes]), 2 * part.num_steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,12 +200,15 @@ class Heun(GridSampler):
         *,
         save_path: int = 0,
         progress: Progress | None = None,
+        t_start: ScalarLike | None = None,
+        t_stop: ScalarLike | None = None,
+        projection: Projection | None = None,
     ) -> Sample:
         """The probability-flow ODE with ``num_steps`` steps of Heun."""
-        del key
-        times = self.times(sde)
+        part = self.part(sde, t_start, t_stop)
         field = probability_flow(sde, score_fn)
+        solver = projecting(HeunSolver(), projection, key, part, part.times[1:], latent.dtype)
         solution = solve_on_grid(
-            field, latent, times, HeunSolver(), save_path=save_path, progress=progress
+            field, latent, part, solver, save_path=save_path, progress=progress
         )
-        return sample_of(solution, 2 * self.num_steps)
+        return sample_of(solution, 2 * part.num_steps)

@@ -7,8 +7,7 @@ al. 2022 and Xu et al. 2023 do.
 
 import abc
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import diffrax
@@ -19,12 +18,31 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from score_sde.sampling.base import GridSampler, Sample, carried_wide, required, rescaled, sample_of
+from score_sde.sampling.projection import Projection, projecting
+from score_sde.sampling.solver_tables import SolverTable
+from score_sde.sampling.tableaus import (
+    MakeTableau,
+    Ratios,
+    Tableau,
+    dpm_solver_2,
+    dpm_solver_3,
+    euler,
+    heun,
+)
 from score_sde.sdes import SDE
-from score_sde.solvers import EDMGrid, StepNoise, TimeGrid, log_snr, noise_levels, times_of_ratio
+from score_sde.solvers import (
+    EDMGrid,
+    GridPart,
+    StepNoise,
+    TimeGrid,
+    log_snr,
+    noise_levels,
+    times_of_ratio,
+)
 from score_sde.solvers.integrate import Progress, run_table
-from score_sde.typing import Key, ScoreFn
+from score_sde.typing import Key, ScalarLike, ScoreFn
 
-Ratios: TypeAlias = Float[np.ndarray, " steps"]
+Nodes: TypeAlias = Float[np.ndarray, " nodes"]
 
 
 class Steps(NamedTuple):
@@ -37,22 +55,6 @@ class Steps(NamedTuple):
     stop: Ratios
 
 
-class Tableau(NamedTuple):
-    """Stages ``y_k = y + sum_l stages_ikl e_l`` at ``ratio_ik``, and the end ``y +
-    sum_k ends_ik e_k``, of every step.
-
-    ``e_k`` is the noise ``(y_k - D) / s = -sigma score`` at stage ``k``.
-    """
-
-    ratio: Float[np.ndarray, "steps stages"]
-    stages: Float[np.ndarray, "steps stages stages"]
-    ends: Float[np.ndarray, "steps stages"]
-
-
-MakeTableau: TypeAlias = Callable[[Ratios, Ratios], Tableau]
-"""The tableau of a method, from the levels at which its steps start and stop."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class SingleStepSampler(GridSampler):
     """A sampler whose steps know nothing of one another."""
@@ -61,9 +63,17 @@ class SingleStepSampler(GridSampler):
     def method(self) -> MakeTableau:
         """The Runge-Kutta method."""
 
-    def steps(self, ratio: Float[np.ndarray, " nodes"]) -> Steps:
-        """The steps over a grid of noise levels."""
+    def steps(self, ratio: Nodes, moved: Nodes | None = None) -> Steps:
+        """The steps over a grid of noise levels; for a part of it, with the ``moved``
+        ends of that.
+        """
+        ratio = ratio if moved is None else moved
         return Steps(ratio[:-1], ratio[:-1], ratio[1:])
+
+    def place(self, sde: SDE, part: GridPart) -> tuple[int, int]:
+        """The first step of a part among all steps, and the one after its last."""
+        del sde
+        return part.first, part.last
 
     @carried_wide
     def solve(
@@ -75,26 +85,70 @@ class SingleStepSampler(GridSampler):
         *,
         save_path: int = 0,
         progress: Progress | None = None,
+        t_start: ScalarLike | None = None,
+        t_stop: ScalarLike | None = None,
+        projection: Projection | None = None,
     ) -> Sample:
         """The steps, in ``x / alpha``."""
-        levels = noise_levels(sde, self.times(sde))
-        before, start, stop = self.steps(levels.ratio)
-        tableau, std = (
-            self.method()(start, stop),
-            self.inflation * np.sqrt(np.maximum(start**2 - before**2, 0.0)),
-        )
+        part = self.part(sde, t_start, t_stop)
+        levels, whole = noise_levels(sde, part.times), noise_levels(sde, self.times(sde))
+        before, start, stop = steps = self.steps(whole.ratio, levels.ratio)
+        first, last = self.place(sde, part)
+        tableau, std = self.method()(start, stop), self._noise_std(steps)
         noise = None
-        if std.any():
-            noise = StepNoise(required(key, self), jax.ShapeDtypeStruct(latent.shape, latent.dtype))
-        solver = SingleStep.of_tableau(sde, tableau, std, score_fn, noise, latent.dtype)
-        first = latent / float(levels.alpha[0])
-        solution = run_table(solver, first, len(start), save_path=save_path, progress=progress)
-        alpha = levels.alpha
-        if (
-            save_path and len(start) != self.num_steps
-        ):  # steps that are not those of the grid, at levels of their own
-            alpha = np.append(noise_levels(sde, times_of_ratio(sde, before)).alpha, alpha[-1])
-        return sample_of(rescaled(solution, alpha), tableau.ends.size)
+        if std[first:last].any():
+            like = jax.ShapeDtypeStruct(latent.shape, latent.dtype)
+            cut = None if part.cut is None else (last - 1, part.cut[1])
+            noise = StepNoise(required(key, self), like, cut=cut)
+        solver = SingleStep(
+            score_fn=score_fn,
+            table=SingleStepArrays.of_tableau(sde, tableau, std, latent.dtype),
+            noise=noise,
+        )
+        times, alpha = part.times, levels.alpha
+        if (save_path or projection is not None) and len(start) != self.num_steps:
+            # Steps that are not those of the grid, at levels of their own.
+            times = np.append(times_of_ratio(sde, before), times[-1])
+            alpha = np.append(noise_levels(sde, times[:-1]).alpha, alpha[-1])
+            times[[first, last]] = part.times[[part.first, part.last]]
+            alpha[[first, last]] = levels.alpha[[part.first, part.last]]
+            visited = slice(first, last + 1)
+        else:
+            visited = part.nodes
+        solution = run_table(
+            projecting(
+                solver,
+                projection,
+                key,
+                part._replace(first=first, last=last, cut=None if noise is None else noise.cut),
+                times[1:],
+                latent.dtype,
+                scale=alpha[1:],
+            ),
+            latent / float(levels.alpha[part.first]),
+            last - first,
+            first=first,
+            save_path=save_path,
+            progress=progress,
+        )
+        return sample_of(rescaled(solution, alpha[visited]), tableau.ends[first:last].size)
+
+    def solver_table(self, sde: SDE) -> "SingleStepArrays":
+        """The numbers of all steps, for `solve_table`."""
+        levels = noise_levels(sde, self.times(sde))
+        steps = self.steps(levels.ratio)
+        tableau, std = self.method()(steps.start, steps.stop), self._noise_std(steps)
+        dtype = jnp.result_type(float)
+        arrays = SingleStepArrays.of_tableau(sde, tableau, std, dtype)
+        return replace(
+            arrays,
+            noise_std=arrays.noise_std if std.any() else None,
+            ends_alpha=jnp.asarray(levels.alpha[[0, -1]], dtype),
+        )
+
+    def _noise_std(self, steps: Steps) -> Ratios:
+        """The standard deviation of what takes every step up, in ``x / alpha``."""
+        return self.inflation * np.sqrt(np.maximum(steps.start**2 - steps.before**2, 0.0))
 
     @property
     def inflation(self) -> float:
@@ -153,9 +207,10 @@ class EDM(SingleStepSampler):
         """Euler or Heun."""
         return euler if self.order == 1 else heun
 
-    def steps(self, ratio: Float[np.ndarray, " nodes"]) -> Steps:
+    def steps(self, ratio: Nodes, moved: Nodes | None = None) -> Steps:
         """The steps, churned."""
-        before, stop = ratio[:-1], ratio[1:]
+        nodes = ratio if moved is None else moved
+        before, stop = nodes[:-1], nodes[1:]
         churned = (before >= self.churn_min) & (before <= self.churn_max)
         gain = np.where(churned, min(self.churn / self.num_steps, math.sqrt(2.0) - 1.0), 0.0)
         return Steps(before, np.minimum(before * (1.0 + gain), ratio[0]), stop)
@@ -172,7 +227,8 @@ class Restart(EDM):
     up to ``restart_max`` by noise.
 
     The way down from there takes ``restart_steps`` steps, and is gone ``restarts``
-    times. The node of the grid next to ``restart_min`` is where it starts.
+    times. The node of the grid next to ``restart_min`` is where it starts. Of two solves
+    that meet there, the one that arrives there has the loops.
     """
 
     restarts: int = 2
@@ -193,10 +249,9 @@ class Restart(EDM):
                 "< restart_max"
             )
 
-    def steps(self, ratio: Float[np.ndarray, " nodes"]) -> Steps:
+    def steps(self, ratio: Nodes, moved: Nodes | None = None) -> Steps:
         """The steps of the grid, with the loops in their midst."""
-        plain = super().steps(ratio)
-        at = 1 + int(np.argmin(np.abs(np.log(ratio[1:] / self.restart_min))))
+        plain, at = super().steps(ratio, moved), self._restart_node(ratio)
         low, high = ratio[at], min(self.restart_max, ratio[0])
         # The spacing of EDM within a loop.
         loop = np.linspace(max(high, low) ** (1 / 7), low ** (1 / 7), self.restart_steps + 1) ** 7
@@ -208,65 +263,33 @@ class Restart(EDM):
             )
         )
 
+    def place(self, sde: SDE, part: GridPart) -> tuple[int, int]:
+        """The loops are after all steps to their node, in the part that arrives there."""
+        at = self._restart_node(noise_levels(sde, self.times(sde)).ratio)
+        loops = self.restarts * self.restart_steps
+        arrives = part.last > at or (part.last == at and part.cut is None)
+        return part.first + loops * (part.first >= at), part.last + loops * arrives
 
-def euler(start: Ratios, stop: Ratios) -> Tableau:
-    """Euler in the noise level, which is DDIM (Song, Meng & Ermon 2021, equation 13)."""
-    return _tableau([start], {}, [stop - start])
-
-
-def heun(start: Ratios, stop: Ratios) -> Tableau:
-    """Heun in the noise level (Karras et al. 2022, algorithm 1)."""
-    step = stop - start
-    return _tableau([start, stop], {(1, 0): step}, [0.5 * step, 0.5 * step])
-
-
-def dpm_solver_2(start: Ratios, stop: Ratios) -> Tableau:
-    """DPM-Solver-2 (Lu et al. 2022, algorithm 1): the noise at the middle of the step
-    in log SNR.
-    """
-    middle = np.sqrt(start * stop)
-    return _tableau([start, middle], {(1, 0): middle - start}, [0.0 * start, stop - start])
+    def _restart_node(self, ratio: Nodes) -> int:
+        return 1 + int(np.argmin(np.abs(np.log(ratio[1:] / self.restart_min))))
 
 
-def dpm_solver_3(start: Ratios, stop: Ratios) -> Tableau:
-    """DPM-Solver-3 (Lu et al. 2022, algorithm 2): the noise at a third and two thirds
-    of the step in log SNR.
-    """
-    h = np.log(start / stop)
-    first, second = start * np.exp(-h / 3.0), start * np.exp(-2.0 * h / 3.0)
-    slope_second = -2.0 * second * (np.expm1(2.0 * h / 3.0) / (2.0 * h / 3.0) - 1.0)
-    slope_end = -1.5 * stop * (np.expm1(h) / h - 1.0)
-    stages = {(1, 0): first - start, (2, 0): second - start - slope_second, (2, 1): slope_second}
-    return _tableau(
-        [start, first, second], stages, [stop - start - slope_end, 0.0 * start, slope_end]
-    )
+class SingleStepArrays(SolverTable):
+    """A `Tableau` in ``y = x / alpha`` as arrays, with ``times``, ``alpha`` and
+    ``sigma`` of every stage.
 
-
-def _tableau(
-    ratio: list[Ratios], stages: dict[tuple[int, int], Ratios], ends: list[Ratios]
-) -> Tableau:
-    full = np.zeros((len(ratio[0]), len(ratio), len(ratio)))
-    for (row, column), value in stages.items():
-        full[:, row, column] = value
-    return Tableau(np.stack(ratio, 1), full, np.stack(ends, 1))
-
-
-class SingleStep(diffrax.AbstractSolver):
-    """Noise, then one row of a tableau a step, on a clock that counts the steps; the
-    state is ``y = x / alpha``.
+    ``y_k = y + noise_std z + sum_l stages_kl e_l`` and ``y_1 = y + noise_std z + sum_k
+    ends_k e_k``, with ``e_k = -sigma_k score(alpha_k y_k, times_k)``. ``ends_alpha`` is
+    ``alpha`` where the first step starts and where the last arrives.
     """
 
-    term_structure: ClassVar = diffrax.AbstractTerm
-    interpolation_cls: ClassVar = diffrax.LocalLinearInterpolation
-
-    score_fn: ScoreFn = eqx.field(static=True)
     times: Float[Array, "steps stages"]
     alpha: Float[Array, "steps stages"]
     sigma: Float[Array, "steps stages"]
     stages: Float[Array, "steps stages stages"]
     ends: Float[Array, "steps stages"]
-    noise_std: Float[Array, " steps"]
-    noise: StepNoise | None
+    noise_std: Float[Array, " steps"] | None
+    ends_alpha: Float[Array, "2"] | None = None
 
     @classmethod
     def of_tableau(
@@ -274,11 +297,9 @@ class SingleStep(diffrax.AbstractSolver):
         sde: SDE,
         tableau: Tableau,
         noise_std: Float[np.ndarray, " steps"],
-        score_fn: ScoreFn,
-        noise: StepNoise | None,
         dtype: Any,
-    ) -> "SingleStep":
-        """The solver of a tableau for an SDE, with noise of ``noise_std`` before every step."""
+    ) -> "SingleStepArrays":
+        """The tableau for an SDE, with noise of ``noise_std`` before every step."""
         times = times_of_ratio(sde, tableau.ratio)
         levels = noise_levels(sde, times)
         arrays = {
@@ -290,7 +311,44 @@ class SingleStep(diffrax.AbstractSolver):
             "noise_std": noise_std,
         }
         cast = {name: jnp.asarray(array, dtype) for name, array in arrays.items()}
-        return cls(score_fn=score_fn, noise=noise, **cast)
+        return cls(**cast)
+
+    @property
+    def num_steps(self) -> int:
+        """The number of steps."""
+        return self.times.shape[0]
+
+    @property
+    def evaluations(self) -> int:
+        """One a stage."""
+        return self.ends.shape[0] * self.ends.shape[1]
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the steps add noise."""
+        return self.noise_std is not None
+
+    @property
+    def scales(self) -> tuple[Array, Array] | None:
+        """``alpha`` at the start and at the end."""
+        return None if self.ends_alpha is None else (self.ends_alpha[0], self.ends_alpha[1])
+
+    def make_solver(self, score_fn: ScoreFn, noise: StepNoise | None) -> "SingleStep":
+        """The solver of the tableau."""
+        return SingleStep(score_fn=score_fn, table=self, noise=noise)
+
+
+class SingleStep(diffrax.AbstractSolver):
+    """Noise, then one row of a tableau a step, on a clock that counts the steps; the
+    state is ``y = x / alpha``.
+    """
+
+    term_structure: ClassVar = diffrax.AbstractTerm
+    interpolation_cls: ClassVar = diffrax.LocalLinearInterpolation
+
+    score_fn: ScoreFn = eqx.field(static=True)
+    table: SingleStepArrays
+    noise: StepNoise | None
 
     def order(self, terms: Any) -> None:
         """Not used: the grid is fixed."""
@@ -302,14 +360,15 @@ class SingleStep(diffrax.AbstractSolver):
         self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any
     ) -> Any:
         """Go up, then down by the stages."""
-        step = jnp.rint(t0).astype(jnp.int32)
-        y = y0 if self.noise is None else y0 + self.noise_std[step] * self.noise.draw(step)
+        step, table, y = jnp.rint(t0).astype(jnp.int32), self.table, y0
+        if self.noise is not None and table.noise_std is not None:
+            y = y0 + table.noise_std[step] * self.noise.draw(step)
         noises: list[Any] = []
-        for stage in range(self.ends.shape[1]):
-            inner = y + sum(self.stages[step, stage, k] * noise for k, noise in enumerate(noises))
-            score = self.score_fn(self.alpha[step, stage] * inner, self.times[step, stage])
-            noises.append(-self.sigma[step, stage] * score)
-        y1 = y + sum(self.ends[step, k] * noise for k, noise in enumerate(noises))
+        for stage in range(table.ends.shape[1]):
+            inner = y + sum(table.stages[step, stage, k] * noise for k, noise in enumerate(noises))
+            score = self.score_fn(table.alpha[step, stage] * inner, table.times[step, stage])
+            noises.append(-table.sigma[step, stage] * score)
+        y1 = y + sum(table.ends[step, k] * noise for k, noise in enumerate(noises))
         return y1, None, {"y0": y0, "y1": y1}, None, diffrax.RESULTS.successful
 
     def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:

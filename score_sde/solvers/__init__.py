@@ -9,6 +9,7 @@ from score_sde.solvers.brownian import (
     IndexedBrownianPath,
     StepNoise,
     brownian_tree,
+    step_key,
 )
 from score_sde.solvers.clock import Clock
 from score_sde.solvers.grids import (
@@ -25,6 +26,7 @@ from score_sde.solvers.grids import (
 )
 from score_sde.solvers.lattice import OnLattice
 from score_sde.solvers.marginal_levels import NoiseLevels, noise_levels, times_of_ratio
+from score_sde.solvers.parts import Cut, GridPart, cut_at, grid_part
 from score_sde.solvers.progress import ProgressMeter
 
 __all__ = [
@@ -33,9 +35,11 @@ __all__ = [
     "AdditiveNoise",
     "CauchyGrid",
     "Clock",
+    "Cut",
     "Dopri5",
     "EDMGrid",
     "Euler",
+    "GridPart",
     "Heun",
     "IndexedBrownianPath",
     "Nodes",
@@ -49,10 +53,13 @@ __all__ = [
     "Tsit5",
     "adapted",
     "brownian_tree",
+    "cut_at",
     "geometric",
+    "grid_part",
     "log_snr",
     "noise_levels",
     "quadratic",
+    "step_key",
     "times_of_ratio",
     "told_apart",
     "uniform",

@@ -13,14 +13,30 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from score_sde.solvers.parts import Cut
 from score_sde.typing import Key, ScalarLike
 
 TREE_TOLERANCE = 2.0**-20
 """The finest intervals of a Brownian tree, in parts of the whole: near the resolution
 of float32.
 """
+
+
+def step_key(key: Key, step: Any, cut: Cut | None = None) -> Key:
+    """The key of a step: of its index, and from a step on that is ``cut`` short, of the
+    time where that ends too.
+
+    The rest of that step, where another solve takes it up, has the key of the index
+    alone; so the noise of the two is independent.
+    """
+    own = jax.random.fold_in(key, step)
+    if cut is None:
+        return own
+    index, salt = cut
+    return jnp.where(step >= index, jax.random.fold_in(own, np.uint32(salt)), own)
 
 
 class IndexedBrownianPath(diffrax.AbstractBrownianPath):
@@ -34,6 +50,7 @@ class IndexedBrownianPath(diffrax.AbstractBrownianPath):
     nodes: Float[Array, " nodes"]
     noise_like: jax.ShapeDtypeStruct = eqx.field(static=True)
     levy_area: Any = eqx.field(static=True, default=diffrax.SpaceTimeLevyArea)
+    cut: Cut | None = eqx.field(static=True, default=None)
 
     @property
     def t0(self) -> ScalarLike:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -55,7 +72,7 @@ class IndexedBrownianPath(diffrax.AbstractBrownianPath):
                 "an indexed Brownian path has increments, not values: give both t0 and t1"
             )
         index = jnp.searchsorted(self.nodes, t0, side="right") - 1
-        noise_key, area_key = jax.random.split(jax.random.fold_in(self.key, index))
+        noise_key, area_key = jax.random.split(step_key(self.key, index, self.cut))
         scale = jnp.sqrt(t1 - t0)
         increment = scale * jax.random.normal(
             noise_key, self.noise_like.shape, self.noise_like.dtype
@@ -81,12 +98,13 @@ class StepNoise(eqx.Module):
     key: Key
     like: jax.ShapeDtypeStruct = eqx.field(static=True)
     clock: Float[Array, " nodes"] | None = None
+    cut: Cut | None = eqx.field(static=True, default=None)
 
     def draw(self, step: Any) -> Any:
         """The numbers of one step."""
         if self.clock is None:
             return jax.random.normal(
-                jax.random.fold_in(self.key, step), self.like.shape, self.like.dtype
+                step_key(self.key, step, self.cut), self.like.shape, self.like.dtype
             )
         start, stop = self.clock[step], self.clock[step + 1]
         tree = brownian_tree(self.key, self.clock[-1], self.like, diffrax.BrownianIncrement)

@@ -25,6 +25,7 @@ from score_sde.solvers.brownian import (
 )
 from score_sde.solvers.clock import Clock
 from score_sde.solvers.lattice import OnLattice
+from score_sde.solvers.parts import Cut, GridPart, whole_grid
 from score_sde.solvers.progress import ProgressMeter
 from score_sde.typing import Key, Scalar, ScalarLike
 
@@ -80,7 +81,7 @@ class Solution(NamedTuple):
 def solve_on_grid(
     drift: StateField,
     y0: State,
-    times: Float[np.ndarray, " nodes"],
+    times: Float[np.ndarray, " nodes"] | GridPart,
     solver: diffrax.AbstractSolver,
     *,
     noise: Noise | None = None,
@@ -94,8 +95,8 @@ def solve_on_grid(
     Args:
         drift: the vector field; times may decrease, in which case ``dy = -drift ds`` on
             the forward clock.
-        y0: the state at ``times[0]``.
-        times: strictly monotonic times, rising or falling.
+        y0: the state at the first of the times.
+        times: strictly monotonic times, rising or falling; or a part of falling ones.
         solver: a diffrax solver.
         noise: adds the noise term; None solves an ODE.
         save_path: the number of frames to keep, at nodes of the grid spread evenly by
@@ -107,10 +108,17 @@ def solve_on_grid(
     # A Brownian tree begins at 0. Every other clock reads t itself, which has more
     # digits near the data.
     make_clock = Clock.between if noise is not None and noise.tree else Clock.signed
-    clock, state = make_clock(float(times[0]), float(times[-1])), _carried(y0)
-    nodes = jnp.asarray(clock.elapsed(times), dtype=_dtype(state))
-    terms = _terms(drift, clock, noise, nodes, state)
-    return _like(_solve(terms, state, nodes, solver, save_path, differentiate, progress), y0)
+    part = times if isinstance(times, GridPart) else whole_grid(times)
+    clock, state = make_clock(*part.whole), _carried(y0)
+    elapsed = np.asarray(clock.elapsed(part.times))
+    nodes = visited = jnp.asarray(elapsed, dtype=_dtype(state))
+    if part.num_steps < len(elapsed) - 1:
+        visited = jnp.asarray(elapsed[part.nodes], dtype=_dtype(state))
+    end = None
+    if elapsed[-1] != clock.elapsed(part.whole[1]):
+        end = jnp.asarray(clock.elapsed(part.whole[1]), dtype=_dtype(state))
+    terms = _terms(drift, clock, noise, nodes, state, end, part.cut)
+    return _like(_solve(terms, state, visited, solver, save_path, differentiate, progress), y0)
 
 
 def run_table(
@@ -118,16 +126,17 @@ def run_table(
     y0: State,
     num_steps: int,
     *,
+    first: int = 0,
     save_path: int = 0,
     differentiate: Differentiate = "forward",
     progress: Progress | None = None,
 ) -> Solution:
-    """Carry out the ``num_steps`` steps of a solver that has a table of them, on a
-    clock that counts the steps.
+    """Carry out ``num_steps`` steps of a solver that has a table of them, from the step
+    ``first`` on, on a clock that counts the steps.
     """
     terms = diffrax.ODETerm(lambda s, y, args: jax.tree.map(jnp.zeros_like, y))
     state = _carried(y0)
-    nodes = jnp.arange(num_steps + 1, dtype=_dtype(state))
+    nodes = jnp.arange(first, first + num_steps + 1, dtype=_dtype(state))
     return _like(_solve(terms, state, nodes, solver, save_path, differentiate, progress), y0)
 
 
@@ -183,11 +192,13 @@ def solve_adaptively(
     save_path: int = 0,
     differentiate: Differentiate = "forward",
     progress: Progress | None = None,
+    whole: tuple[float, float] | None = None,
 ) -> Solution:
     """Integrate ``dy = drift(y, t) dt + diffusion(t) dw`` with steps chosen to keep the
     local error in tolerance.
 
     The noise, if any, must be a ``tree``: a rejected step looks at its path once more.
+    The path is that over the ``whole`` interval, of which the solve may be a part.
 
     The error norm is the largest root-mean-square, or the largest number, over the
     leaves of ``y``. With ``axis_name``, the name of an enclosing ``jax.vmap``, ``pmap``
@@ -195,20 +206,26 @@ def solve_adaptively(
     the same steps, which is cheaper than waiting for the slowest at every step, but
     lets a sample's last digits depend on its batch.
     """
-    clock, state = Clock.between(t_start, t_stop), _carried(y0)
-    stop = jnp.asarray(clock.elapsed(t_stop), dtype=_dtype(state))
-    frames = jnp.linspace(0.0, stop, save_path) if save_path else None
+    clock, state = Clock.between(*(whole or (t_start, t_stop))), _carried(y0)
+    stop = end = length = jnp.asarray(clock.elapsed(t_stop), dtype=_dtype(state))
+    start: Any = 0.0
+    if whole is not None and whole != (t_start, t_stop):
+        start, end = (
+            jnp.asarray(clock.elapsed(t), dtype=_dtype(state)) for t in (t_start, whole[1])
+        )
+        length = stop - start
+    frames = jnp.linspace(start, stop, save_path) if save_path else None
     solution = diffrax.diffeqsolve(
-        _terms(drift, clock, noise, jnp.stack([jnp.zeros_like(stop), stop]), state),
+        _terms(drift, clock, noise, jnp.stack([jnp.zeros_like(end), end]), state),
         solver,
-        t0=jnp.zeros_like(stop),
+        t0=jnp.full_like(stop, start),
         t1=stop,
         # diffrax's own choice would be 0.01, whatever the length: it does not see the
         # equation through its wrapper.
-        dt0=0.01 * stop,
+        dt0=0.01 * length,
         y0=state,
         stepsize_controller=_controller(
-            rtol, atol, _error_norm(norm, axis_name), stop, on_tree=noise is not None
+            rtol, atol, _error_norm(norm, axis_name), end, on_tree=noise is not None
         ),
         saveat=_save_at(frames),
         adjoint=_adjoint(differentiate),
@@ -219,8 +236,18 @@ def solve_adaptively(
     return _like(_solution(solution, frames), y0)
 
 
-def _terms(drift: StateField, clock: Clock, noise: Noise | None, nodes: Any, y0: State) -> Any:
-    """The diffrax terms of the equation on the forward clock."""
+def _terms(
+    drift: StateField,
+    clock: Clock,
+    noise: Noise | None,
+    nodes: Any,
+    y0: State,
+    end: Any = None,
+    cut: Cut | None = None,
+) -> Any:
+    """The diffrax terms of the equation on the forward clock; a Brownian tree reaches
+    to ``end``, or to the last node.
+    """
 
     def field(s: Any, y: Any, args: Any) -> Any:
         velocity = drift(y, clock.time(s))
@@ -233,9 +260,12 @@ def _terms(drift: StateField, clock: Clock, noise: Noise | None, nodes: Any, y0:
         return ode
     like = jax.ShapeDtypeStruct(y0.shape, y0.dtype)
     if noise.tree:
-        path = brownian_tree(noise.key, nodes[-1], like, diffrax.SpaceTimeLevyArea)
+        path = brownian_tree(
+            noise.key, nodes[-1] if end is None else end, like, diffrax.SpaceTimeLevyArea
+        )
     else:
-        path = IndexedBrownianPath(key=noise.key, nodes=nodes, noise_like=like)
+        options: dict[str, Any] = {} if cut is None else {"cut": cut}
+        path = IndexedBrownianPath(key=noise.key, nodes=nodes, noise_like=like, **options)
     return diffrax.MultiTerm(
         ode, AdditiveNoise(lambda s: jnp.asarray(noise.diffusion(clock.time(s)), y0.dtype), path)
     )

@@ -124,6 +124,10 @@ SOLVES = {
         None,
     ),
     **{f"decode-{name}": solving(name) for name in SAMPLERS},
+    "solve_table": lambda x, score: (
+        ss.solve_table(ss.DDIM(num_steps=3).solver_table(VP), score, x).x,
+        None,
+    ),
     "log_likelihood": likelihood_of,
 }
 """``(x, score) -> (states, other numbers)``."""

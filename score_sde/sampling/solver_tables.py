@@ -1,0 +1,103 @@
+"""The tables that solvers carry out, as arrays: to be differentiated, batched and learned.
+
+A sampler computes the numbers of its table once, in float64. `solve_table` carries out
+any such numbers: those of a sampler are where the learning of a sampler for few
+evaluations starts (Tong et al. 2024; Sabour et al. 2024).
+"""
+
+import abc
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Shaped
+
+from score_sde.precision import as_state, wide, wide_score
+from score_sde.sampling.base import Sample
+from score_sde.solvers import StepNoise
+from score_sde.solvers.integrate import Differentiate, Progress, run_table
+from score_sde.typing import Key, ScoreFn
+
+
+class SolverTable(eqx.Module):
+    """The numbers of every step of a method; a pytree of arrays.
+
+    ``dataclasses.replace`` changes some of them; ``jax.vmap`` over a table with one more
+    dimension carries out many.
+    """
+
+    @property
+    @abc.abstractmethod
+    def num_steps(self) -> int:
+        """The number of steps."""
+
+    @property
+    @abc.abstractmethod
+    def evaluations(self) -> int:
+        """Score evaluations of a solve."""
+
+    @property
+    @abc.abstractmethod
+    def noisy(self) -> bool:
+        """Whether the steps add noise."""
+
+    @property
+    def scales(self) -> tuple[Array, Array] | None:
+        """``x / y`` at the start and at the end, for a table of another state ``y``."""
+        return None
+
+    @abc.abstractmethod
+    def make_solver(self, score_fn: ScoreFn, noise: StepNoise | None) -> diffrax.AbstractSolver:
+        """The diffrax solver of the table."""
+
+
+def solve_table(
+    table: SolverTable,
+    score_fn: ScoreFn,
+    latent: Shaped[ArrayLike, "*shape"],
+    *,
+    key: Key | None = None,
+    differentiate: Differentiate = "reverse",
+    progress: Progress | None = None,
+) -> Sample:
+    """Carry out the steps of a table, from a latent of its first level.
+
+    The derivatives of the sample by the table, the latent and what ``score_fn`` closes
+    over are exact. ::
+
+        table = ss.DPMSolverPP(num_steps=5).solver_table(sde)
+
+        def error(weights):
+            changed = dataclasses.replace(table, weights=weights)
+            return jnp.sum((solve_table(changed, score_fn, latent).x - exact) ** 2)
+
+        gradient = jax.grad(error)(table.weights)
+
+    Args:
+        table: the steps, as ``sampler.solver_table(sde)`` gives them.
+        score_fn: ``(x, t) -> grad_x log p_t(x)``.
+        latent: where to start; the sample has its floating-point type.
+        key: the source of the noise, for a table that has any.
+        differentiate: ``reverse`` for ``jax.grad``, by checkpoints, or ``forward`` for
+            ``jax.jvp``, which takes less memory.
+        progress: as that of a sampler.
+
+    Raises:
+        ValueError: the table has noise, and there is no key.
+    """
+    state, noise = wide(latent, "latent"), None
+    if table.noisy:
+        if key is None:
+            raise ValueError("the steps of this table add noise: give solve_table a key")
+        noise = StepNoise(key, jax.ShapeDtypeStruct(state.shape, state.dtype))
+    first, last = (1.0, 1.0) if table.scales is None else table.scales
+    solution = run_table(
+        table.make_solver(wide_score(score_fn), noise),
+        state / first,
+        table.num_steps,
+        differentiate=differentiate,
+        progress=progress,
+    )
+    x: Float[Array, "*shape"] = as_state(solution.y * last, latent)
+    return Sample(x, jnp.asarray(table.evaluations), None)

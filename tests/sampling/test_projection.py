@@ -1,0 +1,54 @@
+"""Every sampler takes a projection after each of its steps, or refuses it."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import SAMPLERS, SDES, VARIANTS, shortened, slow_but, two_modes_score
+
+import score_sde as ss
+
+SDE, KEY = SDES["vp"], jax.random.key(3)
+SCORE = two_modes_score(SDE)
+ALL = {**SAMPLERS, **VARIANTS}
+REFUSE = {
+    "adams_bashforth", "dpm_solver_pp", "sde_dpm_solver_pp", "unipc", "deis", "ipndm", "er_sde",
+    "default", "adams_bashforth_sde", "dpm_solver_pp_3", "probability_flow",
+    "probability_flow_dopri5", "adaptive_sde",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class First(ss.Projection):
+    """The first number of every state is ``value``, and that of the data twice that."""
+
+    value: jax.Array
+
+    def project(self, key, x, t):
+        return x.at[0].set(self.value)
+
+    def finish(self, key, x0):
+        return x0.at[0].set(2.0 * self.value)
+
+
+@pytest.mark.parametrize("name", sorted(REFUSE))
+def test_methods_of_several_or_adaptive_steps_refuse(name):
+    with pytest.raises(ValueError, match="condition the score function instead") as error:
+        ALL[name].solve(KEY, SDE, SCORE, jnp.ones(2), projection=First(value=jnp.float32(0.5)))
+    assert "\n" not in str(error.value) and type(ALL[name]).__name__ in str(error.value)
+
+
+@pytest.mark.parametrize("name", slow_but([n for n in ALL if n not in REFUSE], "predictor_alone"))
+def test_every_state_after_a_step_meets_the_constraint(name):
+    sampler = shortened(ALL[name], 4)
+    frames = {"annealed_langevin": 9, "restart": 9}.get(name, 5)
+    draw = jax.jit(
+        lambda p: ss.sample(KEY, SDE, SCORE, sampler, (3,), save_path=frames, projection=p)
+    )
+    drawn = draw(First(value=jnp.float32(0.5)))
+    assert drawn.x[0] == 1.0 and np.isfinite(drawn.x).all()
+    wanted = np.full(frames, 0.5)
+    wanted[-1] = 1.0 if sampler.ends_at_data else 0.5
+    np.testing.assert_allclose(drawn.path[:, 0], wanted, rtol=1e-5)

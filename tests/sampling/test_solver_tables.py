@@ -1,0 +1,54 @@
+"""Tables as arrays: the sampler's own numbers, derivatives and batches of them."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import SDES, SLOW, two_modes_score
+
+import score_sde as ss
+
+SDE = SDES["vp"]
+SCORE, LATENT = two_modes_score(SDE), np.array([0.3, -1.2])
+CASES = [
+    (ss.DPMSolverPP(num_steps=3), ("times", "weights", "decay")),
+    pytest.param(ss.UniPC(num_steps=3), ("times", "correction"), marks=SLOW),
+    pytest.param(ss.DPMSolver(num_steps=2), ("times", "ends"), marks=SLOW),
+    pytest.param(ss.DiscreteDDIM(num_steps=3), ("time", "image"), marks=SLOW),
+]
+
+
+@pytest.mark.parametrize(("sampler", "names"), CASES)
+def test_a_table_is_its_sampler_and_has_exact_derivatives_and_batches(sampler, names):
+    """Gradients in reverse mode against central differences, in float64; and two tables at
+    once.
+    """
+    with jax.enable_x64(True):
+        table, latent = sampler.solver_table(SDE), jnp.asarray(LATENT)
+
+        @jax.jit
+        def loss(parts):
+            changed = dataclasses.replace(table, **parts)
+            return jnp.sum(jnp.sin(ss.solve_table(changed, SCORE, latent).x))
+
+        parts = {name: getattr(table, name) for name in names}
+        gradients = jax.jit(jax.grad(loss))(parts)
+        for name, part in parts.items():
+            step = jnp.zeros_like(part).at[(1,) + (0,) * (part.ndim - 1)].set(1e-6)
+            ends = [loss(parts | {name: part + sign * step}) for sign in (1, -1)]
+            along = float(jnp.sum(gradients[name] * step)) / 1e-6
+            assert abs(along) > 1e-6
+            np.testing.assert_allclose(along, (ends[0] - ends[1]) / 2e-6, rtol=1e-5, atol=1e-8)
+        both = jax.tree.map(lambda leaf: jnp.stack([leaf, 0.9 * leaf]), table)
+        x = jax.jit(jax.vmap(lambda table: ss.solve_table(table, SCORE, latent).x))(both)
+        whole = jax.jit(lambda: sampler.solve(None, SDE, SCORE, latent))()
+        np.testing.assert_allclose(x[0], whole.x, rtol=1e-9)
+        assert not np.isclose(x[0], x[1]).any()
+
+
+def test_a_table_with_noise_needs_a_key():
+    table = ss.DDIM(num_steps=2, eta=1.0).solver_table(SDE)
+    with pytest.raises(ValueError, match="give solve_table a key"):
+        ss.solve_table(table, SCORE, jnp.ones(2))
