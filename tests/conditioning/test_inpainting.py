@@ -71,9 +71,9 @@ def test_independent_numbers_are_untouched_and_known_ones_exact():
 @SLOW
 def test_many_corrections_give_the_exact_conditional():
     """4,096 samples of deviation 0.4: mean and deviation within 5 standard errors, 0.031 and
-    0.022 (2 runs in 1e6 fail), besides a bias of 0.03 of 60 corrections a level.
+    0.022 (2 runs in 1e6 fail), besides a bias of 0.03 of 1,600 corrections.
     """
-    sampler = ss.PredictorCorrector(num_steps=20, corrector_steps=60, snr=0.3, grid=log_snr)
+    sampler = ss.PredictorCorrector(num_steps=400, corrector_steps=4, snr=0.3, grid=log_snr)
     x = draw(sampler, 0.6, 4096)
     mean, std = MEAN[1] + 0.6 * (0.9 - MEAN[0]), 0.5 * np.sqrt(1.0 - 0.36)
     assert (x[:, 0] == np.float32(0.9)).all()
