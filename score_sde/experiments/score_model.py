@@ -20,7 +20,7 @@ from score_sde.models.conditions import ClassLabel, Condition
 from score_sde.models.labels import check_labels
 from score_sde.objectives import NoiseLevels, ScoreMatching
 from score_sde.parameterization import Parameterization
-from score_sde.sampling import ProbabilityFlow, Sample, Sampler, decode, encode, sample
+from score_sde.sampling import ProbabilityFlow, Projection, Sample, Sampler, decode, encode, sample
 from score_sde.sdes import SDE
 from score_sde.sdes.base import starting_at
 from score_sde.solvers.integrate import Progress
@@ -166,6 +166,9 @@ class Model(TrainedModel):
         guidance: ScoreTransform | None = None,
         save_path: int = 0,
         progress: Progress | None = None,
+        projection: Projection | None = None,
+        x_init: Shaped[ArrayLike, "*shape"] | None = None,
+        t_start: float | None = None,
     ) -> Sample:
         """One sample in model space, as `score_sde.sample` draws it with the settings of
         the config.
@@ -179,6 +182,10 @@ class Model(TrainedModel):
             save_path: the number of frames of the trajectory to return.
             progress: called on the host now and then, with the part of the steps that
                 is done.
+            projection: what each step is projected to, as by `Inpainting`.
+            x_init: an example in model space, and
+            t_start: the time up to which noise is added to it: image to image. From the
+                prior unless given.
         """
         of = self.score_fn_of
         score_fn = of(params, condition) if guidance is None else guidance(of, params, condition)
@@ -190,6 +197,9 @@ class Model(TrainedModel):
             self.shape,
             save_path=save_path,
             progress=progress,
+            projection=projection,
+            x_init=x_init,
+            t_start=t_start,
             **self.drawing.options,
         )
 
