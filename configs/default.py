@@ -40,6 +40,10 @@ def get_default_config() -> ConfigDict:
                 "stratified": False,
                 "time_sampling": {"name": "uniform", "t_min": 1e-5},
             },
+            # Another optimizer has other keys, and replaces the section: config.optim =
+            # section("muon", lr=0.02, adam_lr=1e-3), with "adamw", "lion" or "schedule_free"
+            # likewise. decay="cosine" or "linear" brings the rate to zero at
+            # training.num_steps, or at decay_steps.
             "optim": {
                 "name": "adam",
                 "lr": 2e-4,

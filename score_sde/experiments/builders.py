@@ -35,7 +35,7 @@ from score_sde.experiments.sections import (
     with_explicit_options,
 )
 from score_sde.experiments.settings import Training
-from score_sde.experiments.tables import AUGMENTATION, NOT_OF_THE_SOURCE, SCALING
+from score_sde.experiments.tables import AUGMENTATION, NOT_OF_THE_SOURCE, OPTIMIZERS, SCALING
 from score_sde.models import ScoreNetwork
 from score_sde.runtime.naming import errors_of
 from score_sde.runtime.trust import EVERYTHING, Trust
@@ -153,15 +153,25 @@ def _training_parts(found: Normalized, data_trust: Trust) -> dict[str, Any]:
     parts: dict[str, Any] = {
         "objective": construct("objective", found.kind.objective, plain["objective"]),
         "source": source_of(plain, data_trust),
-        "optimizer": construct("optim", optax.GradientTransformation, plain["optim"]),
         "training": call("training", Training, plain["training"], trust=EVERYTHING),
     }
+    parts["optimizer"] = _optimizer(plain["optim"], parts["training"])
     source: DataSource = parts["source"]
     plain["example"] = {"shape": list(source.shape), "num_levels": source.num_levels}
     plain["example"] |= fitted_standardization(plain["data"], source)
     if found.kind.augments:
         parts["augmentation"] = _augmentation(plain)
     return parts
+
+
+def _optimizer(section: Any, training: Training) -> optax.GradientTransformation:
+    """The optimizer of a config; a decay of its rate lasts for the training unless the
+    config says how long.
+    """
+    ours = isinstance(section, Mapping) and section.get("name") in OPTIMIZERS
+    if ours and section.get("decay", "none") != "none" and section.get("decay_steps") is None:
+        section = {**section, "decay_steps": training.num_steps}
+    return construct("optim", optax.GradientTransformation, section)
 
 
 def _augmentation(plain: Plain) -> Augmentation:

@@ -19,7 +19,16 @@ from score_sde.likelihood.dequantization import (
 )
 from score_sde.likelihood.estimators import DDPMEstimator, Estimator, VariationalEstimator
 from score_sde.models import coupling_flow, ddpm, mlp, ncsn, ncsnpp, ncsnv2, unet, wideresnet
-from score_sde.training import EMA, HalfLifeEMA, PowerEMA, adam
+from score_sde.training import (
+    EMA,
+    HalfLifeEMA,
+    PowerEMA,
+    adam,
+    adamw,
+    lion,
+    muon,
+    schedule_free,
+)
 
 Table: TypeAlias = Mapping[str, Callable[..., Any]]
 
@@ -62,7 +71,13 @@ OBJECTIVES: Table = {
     "classification": objectives.NoisyClassification,
     "dequantization": VariationalDequantization,
 }
-OPTIMIZERS: Table = {"adam": adam}
+OPTIMIZERS: Table = {
+    "adam": adam,
+    "adamw": adamw,
+    "lion": lion,
+    "muon": muon,
+    "schedule_free": schedule_free,
+}
 AVERAGES: Table = {"decay": EMA, "half_life": HalfLifeEMA, "power": PowerEMA}
 """What ``training.averages`` names, each with the first argument of its rule, as
 ``"power:0.05"``.

@@ -20,7 +20,7 @@ from score_sde.training.mesh import (
     shard_batch,
     step_axes,
 )
-from score_sde.training.optimizer import adam
+from score_sde.training.optimizer import adam, adamw, evaluation_params, lion, muon, schedule_free
 from score_sde.training.post_hoc import Fit, Reconstruction, fit_profile, reconstruct
 from score_sde.training.run import Evaluation, Hook, TrainingRun, TrainResult
 from score_sde.training.snapshots import Snapshot, find_snapshots, snapshot_hook
@@ -64,6 +64,7 @@ __all__ = [
     "TrainingRun",
     "WandbWriter",
     "adam",
+    "adamw",
     "check_agreement",
     "check_batch_size",
     "compile_eval_step",
@@ -71,17 +72,21 @@ __all__ = [
     "compile_steps",
     "config_of_checkpoint",
     "device_mesh",
+    "evaluation_params",
     "find_snapshots",
     "fit_profile",
     "init_state",
+    "lion",
     "make_eval_step",
     "make_train_step",
     "make_writers",
+    "muon",
     "newest_config",
     "place",
     "read_scalars",
     "reconstruct",
     "restore_for_sampling",
+    "schedule_free",
     "shard_batch",
     "snapshot_hook",
     "step_axes",

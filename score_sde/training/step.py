@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from score_sde.data.loader import Batch, Example
 from score_sde.training.ema import Average, update_averages
+from score_sde.training.optimizer import evaluation_params
 from score_sde.training.precision import in_float32, widened
 from score_sde.training.state import TrainState
 from score_sde.typing import Key, Params, Scalar
@@ -97,7 +98,9 @@ def make_train_step(
     Where the loss or the norm of its gradient is not finite, nothing is updated but the
     counters of the state. Means of losses and gradients, the state of the optimizer and
     the averages are of float32 at least, and an update is added to half-precision
-    parameters in float32, whose sum is then rounded.
+    parameters in float32, whose sum is then rounded. The averages are of the parameters
+    to evaluate, which in schedule-free training are not the ones being trained
+    (`evaluation_params`).
 
     The key of sample ``i`` is ``fold_in(fold_in(train_key, state.step),
     batch.index[i])``: it depends neither on how the batch is split over devices nor on
@@ -137,13 +140,15 @@ def make_train_step(
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         step = state.step + 1
-        ema_params = ema.update(state.ema_params, params, step)
+        evaluated = evaluation_params(opt_state, params)
+        ema_params = ema.update(state.ema_params, evaluated, step)
         updated = state._replace(params=params, ema_params=ema_params, opt_state=opt_state)
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, state)
         # These are updated all the same: their profiles are of the step.
-        averaged = update_averages(averages, state.averages, state.params, step)
+        evaluated = evaluation_params(state.opt_state, state.params)
+        averaged = update_averages(averages, state.averages, evaluated, step)
         skipped = jnp.where(finite, 0, state.skipped + 1)
         state = state._replace(
             step=step, averages=averaged, position=state.position + 1, skipped=skipped
