@@ -1,0 +1,19 @@
+"""VP SDE on the digits of scikit-learn, conditioned on their labels: digits of a class
+at will.
+
+score-sde train --config=configs/digits/vp_classes.py --workdir=runs/digits_classes
+score-sde sample --workdir=runs/digits_classes --classes=0,1,2
+"""
+
+from ml_collections import ConfigDict
+
+from score_sde.configs.digits import vp
+
+
+def get_config() -> ConfigDict:
+    """The recipe of ``digits/vp.py``, with a learned embedding of the class added to that
+    of the time.
+    """
+    config = vp.get_config()
+    config.model.num_classes = 10
+    return config
