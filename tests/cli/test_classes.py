@@ -145,9 +145,7 @@ def test_labels_must_be_among_the_classes(capsys, tmp_path):
 
 def of_many(count, **drawing):
     """What a picture shows of ``count`` samples: their classes, row by row."""
-    chosen = dataclasses.replace(
-        model(), drawing=dataclasses.replace(model().drawing, **drawing)
-    )
+    chosen = dataclasses.replace(model(), drawing=dataclasses.replace(model().drawing, **drawing))
     indices, columns = runner.shown_indices(chosen, count)
     classes = chosen.conditions_of_samples(indices)
     return indices, classes.reshape(-1, columns or len(indices))
@@ -218,13 +216,15 @@ def test_one_sample_is_that_of_the_conditional_score():
     with tiny.quick_compilation():
         drawn = jax.jit(lambda c: found.draw(found.params, key, c).x)(np.int32(4))
         wanted = jax.jit(
-            lambda c: ss.sample(
-                key,
-                found.sde,
-                found.score_fn_of(found.params, c),
-                found.sampler,
-                found.shape,
-                **found.drawing.options,
-            ).x
+            lambda c: (
+                ss.sample(
+                    key,
+                    found.sde,
+                    found.score_fn_of(found.params, c),
+                    found.sampler,
+                    found.shape,
+                    **found.drawing.options,
+                ).x
+            )
         )(np.int32(4))
     np.testing.assert_array_equal(drawn, wanted)

@@ -13,6 +13,7 @@ import score_sde as ss
 from score_sde.cli import main
 from score_sde.data import DataSource
 from score_sde.experiments.builders import build
+from score_sde.experiments.construction import construct
 from score_sde.experiments.train import training_run
 from score_sde.models import Arrays, ClassLabel, ScoreNetwork
 from score_sde.training import Hook, adam, device_mesh, train
@@ -74,9 +75,10 @@ def test_a_model_of_points_draws_points_in_their_units():
 
 def test_images_are_scaled_and_come_back_as_levels():
     images = np.random.default_rng(0).integers(0, 256, (32, 4, 4, 1)).astype(np.uint8)
-    network = ss.mlp((4, 4, 1), hidden_sizes=(8,), embedding_dim=4)
+    network = ss.mlp(shape=(4, 4, 1), hidden_sizes=(8,), embedding_dim=4)
     model = fitted(network, images)
     assert model.scaling.num_levels == 256
+    assert construct("model", ScoreNetwork, model.config["model"], shape=(4, 4, 1))
     assert model.parameterization.sigma_data == pytest.approx(images.std() / 127.5, rel=0.02)
     samples = ss.sample_many(KEY, model, 3, sampler=ss.Heun(num_steps=2))
     assert samples.shape == (3, 4, 4, 1) and samples.dtype == np.uint8
