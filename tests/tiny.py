@@ -123,13 +123,13 @@ def abstract_init() -> Any:
 @functools.cache
 def toy_run() -> Path:
     """The workdir of a trained MLP; to be read only."""
-    return _trained("toy", TOY)
+    return trained("toy", TOY)
 
 
 @functools.cache
 def digits_run() -> Path:
     """The workdir of a trained U-Net; to be read only."""
-    return _trained("digits", DIGITS)
+    return trained("digits", DIGITS)
 
 
 def copy_of(workdir: Path, folder: Path) -> Path:
@@ -168,7 +168,8 @@ def model_of(sde: SDE, score_fn_of: Any, shape: tuple[int, ...], params: Any = N
     return model.with_score(lambda _, params, condition: score_fn_of(params))
 
 
-def _trained(name: str, text: str) -> Path:
+def trained(name: str, text: str) -> Path:
+    """The workdir of a model that the command line trains; to be read only."""
     workdir = _folder / name
     file = config_file(text, _folder, f"{name}.py")
     run("train", f"--config={file}", f"--workdir={workdir}")

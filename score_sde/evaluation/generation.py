@@ -185,7 +185,7 @@ def even_batch_size(total: int, largest: int) -> int:
     return split if split <= largest else size
 
 
-def over_devices(batch: Array) -> Array:
+def over_devices(batch: Array | np.ndarray) -> Array | np.ndarray:
     """The batch, its rows split over all local devices where they divide evenly."""
     devices = jax.local_devices()
     if len(batch) % len(devices):

@@ -155,12 +155,12 @@ def shown_indices(model: Model, num_samples: int) -> tuple[np.ndarray, int | Non
     if not is_image(model.shape, model.scaling):
         return np.arange(num_samples), None
     classes = model.conditions_of_samples(np.arange(num_samples))
-    num_classes = 1 if classes is None else len(np.unique(classes))
-    num_rows, num_columns = min(num_classes, IN_A_ROW), min(num_samples // num_classes, IN_A_ROW)
-    if num_rows == 1 or num_columns < 1:
+    different = list(dict.fromkeys([] if classes is None else classes.tolist()))
+    rows = [np.flatnonzero(classes == each)[:IN_A_ROW] for each in different[:IN_A_ROW]]
+    num_columns = min(map(len, rows), default=0)
+    if len(rows) < 2 or num_columns < 1:
         return np.arange(min(num_samples, IN_A_ROW**2)), None
-    rows = np.arange(num_rows)[:, None] + num_classes * np.arange(num_columns)
-    return rows.ravel(), num_columns
+    return np.concatenate([row[:num_columns] for row in rows]), num_columns
 
 
 def draw_path(model: Model, key: Key, folder: Path) -> dict[str, str]:

@@ -80,21 +80,32 @@ def build(
         FileNotFoundError: where the data are not there.
     """
     given = as_mapping(config)
-    if score_model is not None:
-        given = {**given, **{name: score_model.saved_config[name] for name in ("sde", "data")}}
+    check_kind(kind_of(given), kind, of="experiment")
+    given = _for_score_model(given, score_model)
     found = normalized(given)
-    check_kind(found.kind, kind, of="experiment")
-    if found.kind.for_score_model and score_model is None:
-        raise ValueError(
-            f"a {found.kind.name} is trained for a score model: score-sde train-{found.kind.name} "
-            "trains it, build(config, kind, score_model=model) builds it"
-        )
     parts = _training_parts(found, data_trust)
     if found.kind.for_score_model:
         parts["score_model"] = score_model
     # The model comes last, for its network compiles.
     parts["model"] = model_of(found, None, step=0)
     return cast("SomeExperiment", found.kind.experiment(**parts))
+
+
+def _for_score_model(given: Mapping[str, Any], score_model: Model | None) -> Mapping[str, Any]:
+    """A config with the sections that a score model gives it; refused where it needs such
+    a model and has none, or the contrary.
+    """
+    kind = kind_of(given)
+    if score_model is None and kind.for_score_model:
+        raise ValueError(
+            f"a {kind.name} is trained for a score model: score-sde train-{kind.name} "
+            "trains it, build(config, kind, score_model=model) builds it"
+        )
+    if score_model is None:
+        return given
+    if not kind.for_score_model:
+        raise ValueError(f"score_model is for a dequantizer, and this is a {kind.name}")
+    return {**given, **{name: score_model.saved_config[name] for name in ("sde", "data")}}
 
 
 def build_model(

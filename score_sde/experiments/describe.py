@@ -1,6 +1,7 @@
 """From objects to the config that would build them: the inverse of the builders."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,9 @@ from score_sde.data.source import IN_MEMORY
 from score_sde.experiments.score_model import Model
 from score_sde.experiments.tables import FUNCTIONS, NAMED, VALUES, Table
 from score_sde.objectives import ScoreMatching
+from score_sde.solvers import Nodes
+
+_INFINITE = (math.inf, -math.inf)
 
 
 def described(model: Model, *, objective: ScoreMatching) -> dict[str, Any] | None:
@@ -67,18 +71,26 @@ def _section(section: str, value: Any) -> dict[str, Any]:
 
 
 def _options(section: str, value: Any) -> dict[str, Any]:
-    """The attributes of a frozen value as keys of a section."""
+    """The attributes of a frozen value as keys of a section; without those that have an
+    infinite default, which no config can say.
+    """
     if not dataclasses.is_dataclass(value):
         raise UnnamedError
+    found = {field: getattr(value, field.name) for field in dataclasses.fields(value)}
     return {
-        field.name: _plain(section, field.name, getattr(value, field.name))
-        for field in dataclasses.fields(value)
+        field.name: _plain(section, field.name, each)
+        for field, each in found.items()
+        if not (each in _INFINITE and each == field.default)
     }
 
 
 def _plain(section: str, key: str, value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UnnamedError  # JSON knows no such number
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if key == "grid" and isinstance(value, Nodes):
+        return list(value.times)
     if isinstance(value, tuple):
         return [_plain(section, "", item) for item in value]
     if key in FUNCTIONS:

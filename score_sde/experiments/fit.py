@@ -41,7 +41,7 @@ def fit(
     network: Network,
     data: Shaped[ArrayLike, "n *shape"] | DataSource,
     *,
-    condition: PyTree[Shaped[ArrayLike, "n ..."]] | None = None,
+    condition: PyTree[Shaped[ArrayLike, "..."]] | None = None,
     num_steps: int = 10_000,
     batch_size: int = 128,
     optimizer: optax.GradientTransformation | None = None,
@@ -125,6 +125,11 @@ def _untrained(
     source = _source(data, condition)
     scaling = Scaling(num_levels=source.num_levels)
     network = network if isinstance(network, ScoreNetwork) else ScoreNetwork(*network)
+    if condition is not None and network.condition is None:
+        raise ValueError(
+            "condition is for a network that takes one, as mlp(dim=2, num_classes=10) or "
+            "from_linen(module, shape, condition=...)"
+        )
     model = Model(
         sde=sde,
         params=jax.jit(network.init)(key) if params is None else params,

@@ -243,9 +243,10 @@ def _read_diffusers(path: Path, given: Config | None, trust: Trust) -> _Found:
 
 def _config_of_diffusers(found: Diffusers) -> ConfigDict:
     config = config_from_reference(found.fields)
-    config.model.update(found.options)
+    section: Any = config.model
+    section.update(found.options)
     for name, values in found.sections.items():
-        section: Any = config[name]
+        section = config[name]
         config[name] = ConfigDict(values if "name" in values else {**section, **values})
     return config
 

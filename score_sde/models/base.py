@@ -61,6 +61,7 @@ def named(make: Callable[Options, ScoreNetwork]) -> Callable[Options, ScoreNetwo
             section=tuple(
                 (key, tuple(value) if isinstance(value, list) else value)
                 for key, value in pairs.items()
+                if key != "shape"  # which is of the data
             )
         )
 

@@ -59,11 +59,11 @@ def drawn(monkeypatch):
     class Drawn(list):
         stop_at, spoil = None, None
 
-        def __call__(self, draw, params, key, indices, batch_size):
+        def __call__(self, draw, params, key, indices, batch_size, conditions_of):
             if len(self) == self.stop_at:
                 raise KeyboardInterrupt
             self.append((indices.start, indices.stop))
-            batch = real(draw, params, key, indices, batch_size)
+            batch = real(draw, params, key, indices, batch_size, conditions_of)
             return batch._replace(x=batch.x * np.nan) if indices.start == self.spoil else batch
 
     real, found = runner.draw_range, Drawn()
