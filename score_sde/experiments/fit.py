@@ -17,7 +17,7 @@ from score_sde.experiments.describe import described
 from score_sde.experiments.score_model import Experiment, Model
 from score_sde.experiments.settings import Drawing, Evaluating, Training
 from score_sde.experiments.train import run_in_memory
-from score_sde.models import ScoreNetwork
+from score_sde.models import ScoreNetwork, from_functions
 from score_sde.objectives import DenoisingScoreMatching, ScoreMatching
 from score_sde.parameterization import EDMPreconditioning, Parameterization
 from score_sde.runtime.signals import StopRequest
@@ -124,7 +124,7 @@ def _untrained(
     """The model with its initial parameters, and the data."""
     source = _source(data, condition)
     scaling = Scaling(num_levels=source.num_levels)
-    network = network if isinstance(network, ScoreNetwork) else ScoreNetwork(*network)
+    network = network if isinstance(network, ScoreNetwork) else from_functions(*network)
     if condition is not None and network.condition is None:
         raise ValueError(
             "condition is for a network that takes one, as mlp(dim=2, num_classes=10) or "

@@ -150,7 +150,7 @@ def from_linen(
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """The arguments by which a flax.linen module is given a condition.
+    """The arguments by which a module is given a condition.
 
     Attributes:
         names: the names of the arguments of its ``__call__``; None for any.
@@ -159,7 +159,7 @@ class Call:
     names: frozenset[str] | None
 
     @classmethod
-    def of(cls, module: nn.Module, *, conditional: bool) -> "Call":
+    def of(cls, module: Any, *, conditional: bool) -> "Call":
         """The arguments of a module.
 
         Raises:

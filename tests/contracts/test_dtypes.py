@@ -169,7 +169,7 @@ HAS_NO_NUMBERS = {
     # These take no arrays of examples.
     "build", "build_classifier", "build_dequantizer", "build_model", "config_from_reference",
     "default_sampler", "load", "load_classifier", "load_dequantizer", "prior_sample", "sample",
-    "saved_config", "train", "fit", "sample_many", "mlp", "from_linen",
+    "saved_config", "train", "fit", "sample_many", "mlp", "from_equinox", "from_linen", "from_nnx",
 }  # fmt: skip
 
 

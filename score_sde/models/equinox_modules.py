@@ -1,0 +1,96 @@
+"""Networks written in equinox."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from score_sde.models.base import Call, ScoreNetwork
+from score_sde.models.conditions import Condition, checked_present, conditioned
+from score_sde.models.labels import Labels
+from score_sde.typing import Key, Params
+
+
+def from_equinox(
+    module: eqx.Module | Callable[[Key], eqx.Module],
+    *,
+    labels: Labels | None = None,
+    condition: Condition | None = None,
+) -> ScoreNetwork:
+    """Make a `ScoreNetwork` of an equinox module: ``from_equinox(lambda key: Net(key=key))``.
+
+    The module is written for ONE sample, as is usual in equinox: it is called under
+    ``jax.vmap`` as ``module(x, t)`` with ``x [*shape]`` and a scalar ``t``, and with those
+    of ``condition``, ``present`` and ``key`` that its ``__call__`` has as arguments.
+    Dropout is on in training alone (``eqx.nn.inference_mode``), and each sample of a batch
+    has its own ``key``.
+
+    Args:
+        module: a function ``key -> module``: each ``init(key)`` makes new parameters. Or a
+            module, whose parameters every ``init`` gives, as those of a trained one.
+        labels: the time labels that it takes; None for every number.
+        condition: what it may be conditioned on.
+
+    Returns:
+        The network; its parameters are the module with None for all that is no
+        floating-point array, as ``eqx.filter(module, eqx.is_inexact_array)``. What is left
+        (whole numbers, functions) is the same for every key.
+
+    Raises:
+        ValueError: in one line, if the module has a state (``eqx.nn.State``), as
+            ``eqx.nn.BatchNorm``; or no argument for the condition; at ``apply``, if it
+            takes a key in training and none is given.
+    """
+    kind = condition
+    is_module = isinstance(module, eqx.Module) and not isinstance(module, type)
+    make: Callable[[Key], Any] = (lambda key: module) if is_module else module  # pyright: ignore[reportAssignmentType]
+    one = make(jax.random.key(0))
+    _check(one)
+    static = eqx.partition(one, eqx.is_inexact_array)[1]
+    call = Call.of(one, conditional=kind is not None)
+
+    def init(key: Key) -> Params:
+        return eqx.filter(make(key), eqx.is_inexact_array)
+
+    def apply(
+        params: Params,
+        x: Array,
+        t: Array,
+        *,
+        condition: Any = None,
+        present: Any = None,
+        key: Key | None = None,
+        train: bool = False,
+    ) -> Array:
+        if condition is not None:
+            condition = conditioned(kind).stacked(condition, len(x))
+        given = call.keywords(condition, checked_present(present, condition, (len(x),)))
+        if train and call.has("key"):
+            if key is None:
+                raise ValueError(
+                    "this network has dropout: train=True needs a key, as apply(..., key=key)"
+                )
+            # A batch of one keeps its key: of make_score_fn each sample has its own.
+            given["key"] = key[None] if len(x) == 1 else jax.random.split(key, len(x))
+        network = eqx.nn.inference_mode(eqx.combine(params, static), value=not train)
+        return jax.vmap(lambda x, t, given: jnp.asarray(network(x, t, **given)))(x, t, given)
+
+    return ScoreNetwork(init, apply, labels, kind)
+
+
+def _check(module: Any) -> None:
+    """Raise ``ValueError`` unless this is a module without a state."""
+    if not isinstance(module, eqx.Module) or not callable(module):
+        raise ValueError(
+            "from_equinox takes a module, or a function key -> module, that can be called as "
+            f"module(x, t), got {type(module).__name__}"
+        )
+    nodes = jax.tree.leaves(module, is_leaf=lambda node: isinstance(node, eqx.nn.StateIndex))
+    if any(isinstance(node, eqx.nn.StateIndex) for node in nodes):
+        raise ValueError(
+            "a score network may have no state (eqx.nn.State), as of eqx.nn.BatchNorm: normalise "
+            "without running statistics, as by eqx.nn.GroupNorm or eqx.nn.LayerNorm"
+        )

@@ -1,0 +1,126 @@
+"""Networks written in flax.nnx."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array
+
+from score_sde.models.base import Call, ScoreNetwork
+from score_sde.models.conditions import Condition, checked_present, conditioned
+from score_sde.models.labels import Labels
+from score_sde.typing import Key, Params
+
+
+def from_nnx(
+    module: nnx.Module | Callable[..., nnx.Module],
+    *,
+    labels: Labels | None = None,
+    condition: Condition | None = None,
+) -> ScoreNetwork:
+    """Make a `ScoreNetwork` of a flax.nnx module: ``from_nnx(lambda rngs: Net(rngs=rngs))``.
+
+    The module is called as ``module(x, t)`` with ``x [b, *shape]`` and ``t [b]``, and with
+    those of ``condition``, ``present``, ``train`` and ``rngs`` that its ``__call__`` has as
+    arguments. Dropout is on in training alone, by the module's own switch
+    (``module.train()``), and draws from the key of the training, whatever random streams
+    the module keeps.
+
+    Args:
+        module: a function ``rngs -> module``, such as a class whose constructor takes
+            ``rngs`` alone: each ``init(key)`` makes new parameters with ``nnx.Rngs(key)``.
+            Or a module, whose present parameters every ``init`` gives, as those of a
+            trained one; it is not changed.
+        labels: the time labels that it takes; None for every number.
+        condition: what it may be conditioned on.
+
+    Returns:
+        The network; its parameters are the module's ``nnx.Param``, as nested dictionaries.
+
+    Raises:
+        ValueError: in one line, if the module has variables besides parameters and random
+            streams, such as the statistics of ``nnx.BatchNorm``; or no argument for the
+            condition; at ``apply``, if dropout is on and no key is given.
+    """
+    kind = condition
+    make = (lambda rngs: module) if isinstance(module, nnx.Module) else _called(module)
+    abstract = (
+        module if isinstance(module, nnx.Module) else nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+    )
+    if not isinstance(abstract, nnx.Module):
+        raise ValueError(
+            f"from_nnx takes a module, or a function rngs -> module, got {module!r:.100}"
+        )
+    graph, template, streams, others = nnx.split(abstract, nnx.Param, nnx.RngState, ...)
+    _check_no(others)
+    call = Call.of(abstract, conditional=condition is not None)
+
+    def init(key: Key) -> Params:
+        return nnx.to_pure_dict(nnx.state(make(nnx.Rngs(key)), nnx.Param))
+
+    def apply(
+        params: Params,
+        x: Array,
+        t: Array,
+        *,
+        condition: Any = None,
+        present: Any = None,
+        key: Key | None = None,
+        train: bool = False,
+    ) -> Array:
+        if condition is not None:
+            condition = conditioned(kind).stacked(condition, len(x))
+        given = call.keywords(condition, checked_present(present, condition, (len(x),)))
+        if train and key is None and (jax.tree.leaves(streams) or call.has("rngs")):
+            raise ValueError(
+                "this network has dropout: train=True needs a key, as apply(..., key=key)"
+            )
+        if call.has("train"):
+            given["train"] = train
+        if call.has("rngs") and train:
+            given["rngs"] = nnx.Rngs(key)
+        state = jax.tree.map(lambda leaf: leaf, template)
+        nnx.replace_by_pure_dict(state, params)
+        network: Any = nnx.merge(graph, state, _seeded(streams, key))
+        network.train() if train else network.eval()
+        return jnp.asarray(network(x, t, **given))
+
+    return ScoreNetwork(init, apply, labels, condition)
+
+
+def _called(make: Callable[..., Any]) -> Callable[[nnx.Rngs], Any]:
+    """The function of the random streams, whether it takes them by position or name."""
+    # A metaclass of flax hides the arguments of a class from its signature.
+    function = make.__init__ if isinstance(make, type) else make
+    argument = inspect.signature(function).parameters.get("rngs")
+    if argument is not None and argument.kind is argument.KEYWORD_ONLY:
+        return lambda rngs: make(rngs=rngs)
+    return lambda rngs: make(rngs)
+
+
+def _check_no(others: Any) -> None:
+    """Raise ``ValueError`` where a module has state that changes while it is called."""
+    variables = jax.tree.leaves(others, is_leaf=lambda node: isinstance(node, nnx.Variable))
+    if variables:
+        names = ", ".join(sorted({type(one).__name__ for one in variables}))
+        raise ValueError(
+            f"a score network may only have parameters (nnx.Param), this module also has {names}: "
+            "normalise without running statistics, as by nnx.GroupNorm or nnx.LayerNorm"
+        )
+
+
+def _seeded(streams: Any, key: Key | None) -> Any:
+    """The random streams of a module, all from one key."""
+    root = jax.random.key(0) if key is None else key
+    leaves, structure = jax.tree.flatten(streams)
+
+    def fresh(number: int, leaf: Any) -> Array:
+        if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jnp.zeros(leaf.shape, leaf.dtype)
+        own = jax.random.fold_in(root, number)
+        return jax.random.split(own, leaf.shape) if leaf.shape else own
+
+    return jax.tree.unflatten(structure, [fresh(*pair) for pair in enumerate(leaves)])
