@@ -41,13 +41,20 @@ def test_a_config_builds_and_its_loss_and_sampler_fit_its_data(name):
     with tiny.abstract_init():
         experiment = build(read_config(name))
     model, key = experiment.model, jax.random.key(0)
+    conditions = experiment.conditions("train")
+    condition = jax.tree.map(lambda values: values[0], conditions)
     loss, _ = jax.eval_shape(
-        tiny.loss_of(experiment, train=True), model.params, key, 0.5, experiment.source.train[0]
+        tiny.loss_of(experiment, train=True),
+        model.params,
+        key,
+        0.5,
+        experiment.source.train[0],
+        condition,
     )
     assert loss.shape == ()
     drawn = jax.eval_shape(
         lambda params: model.sampler.solve(
-            key, model.sde, model.score_fn_of(params), jax.numpy.zeros(model.shape)
+            key, model.sde, model.score_fn_of(params, condition), jax.numpy.zeros(model.shape)
         ),
         model.params,
     )

@@ -213,8 +213,7 @@ def ncsnpp(
             times without remainder.
         nf: the number of channels at full resolution; a multiple of 4.
         ch_mult: for each level, its channels as a multiple of ``nf``.
-        num_res_blocks: residual blocks of a level on the way down; there is one more on
-            the way up.
+        num_res_blocks: residual blocks of a level on the way down, and one more upwards.
         attn_resolutions: the heights of the image at which there is attention; the
             middle always has it.
         dropout: the rate of dropout in each residual block.
