@@ -5,7 +5,7 @@ made by ``jax.vmap``.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree, Shaped
 
@@ -33,4 +33,19 @@ VectorField: TypeAlias = Callable[[Float[Array, "*shape"], ScalarLike], Float[Ar
 Params: TypeAlias = PyTree[Shaped[ArrayLike, "..."]]
 """The parameters of a network: a nest of dictionaries of arrays."""
 
-__all__ = ["Key", "Params", "Scalar", "ScalarLike", "ScoreFn", "VectorField"]
+
+class Context(NamedTuple):
+    """What a loss may know of the run besides the parameters being trained; no gradient
+    flows into it.
+
+    ``step``: how many updates have been made. ``ema_params``: the averaged parameters
+    (as the target of a consistency objective). ``frozen``: the frozen parameters of the
+    state, or None.
+    """
+
+    step: Scalar
+    ema_params: Params
+    frozen: Params | None = None
+
+
+__all__ = ["Context", "Key", "Params", "Scalar", "ScalarLike", "ScoreFn", "VectorField"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
@@ -340,13 +341,12 @@ class Experiment(AnyExperiment):
         def loss(
             params: Params, key: Key, u: ScalarLike, example: Example, context: Context
         ) -> tuple[Scalar, dict[str, Scalar]]:
-            del context
             data_key, network_key, objective_key, augmentation_key = jax.random.split(key, 4)
-            score_fn = make_score_fn(
+            score_fn_of = partial(
+                make_score_fn,
                 model.sde,
                 model.network,
                 model.parameterization,
-                params,
                 condition=example.condition,
                 key=network_key,
                 train=train,
@@ -356,7 +356,7 @@ class Experiment(AnyExperiment):
             t, weight = objective.times(
                 u if objective.stratified else jax.random.uniform(time_key), model.sde
             )
-            value = objective.at_time(noise_key, model.sde, score_fn, x0, t)
+            value = objective.at_step(noise_key, model.sde, score_fn_of, params, x0, t, context)
             return weight * value, levels.sort(value, model.sde.log_snr(t))
 
         return loss

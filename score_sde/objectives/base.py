@@ -1,6 +1,7 @@
 """What all score-matching objectives have in common."""
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -12,7 +13,7 @@ from score_sde.objectives.time_sampling import TimeSampling, UniformTime
 from score_sde.objectives.weighting import Weighting, variance
 from score_sde.precision import wide
 from score_sde.sdes import SDE
-from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
+from score_sde.typing import Context, Key, Params, Scalar, ScalarLike, ScoreFn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,26 @@ class ScoreMatching(abc.ABC):
         """The loss of one example at the time ``t``, ``lambda(t)`` included; in float32
         at least.
         """
+
+    def at_step(
+        self,
+        key: Key,
+        sde: SDE,
+        score_fn_of: Callable[[Params], ScoreFn],
+        params: Params,
+        x0: Float[Array, "*shape"],
+        t: ScalarLike,
+        context: Context,
+    ) -> Scalar:
+        """The loss of one example at the time ``t`` in training: `at_time` of the score
+        ``score_fn_of(params)``.
+
+        An objective that also needs the score of the averaged parameters, of frozen
+        ones, or the number of the step, has this of its own. All scores have the
+        condition and the dropout of the example.
+        """
+        del context
+        return self.at_time(key, sde, score_fn_of(params), x0, t)
 
     @final
     def __call__(

@@ -17,22 +17,7 @@ from score_sde.training.ema import Average, update_averages
 from score_sde.training.optimizer import evaluation_params
 from score_sde.training.precision import in_float32, widened
 from score_sde.training.state import TrainState
-from score_sde.typing import Key, Params, Scalar
-
-
-class Context(NamedTuple):
-    """What a loss may know of the run besides the parameters being trained; no gradient
-    flows into it.
-
-    ``step``: how many updates have been made. ``ema_params``: the averaged parameters
-    (as the target of a consistency objective). ``frozen``: the frozen parameters of the
-    state, or None.
-    """
-
-    step: Scalar
-    ema_params: Params
-    frozen: Params | None = None
-
+from score_sde.typing import Context, Key, Params, Scalar
 
 LossFn: TypeAlias = Callable[
     [Params, Key, Scalar, Example, Context], tuple[Scalar, dict[str, Scalar]]

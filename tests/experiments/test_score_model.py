@@ -9,10 +9,12 @@ import tiny
 
 from score_sde import VPSDE, make_score_fn
 from score_sde.cli.config_file import read_config
-from score_sde.data import Augmentation
+from score_sde.data import Augmentation, Example
 from score_sde.experiments.base import AnyExperiment
 from score_sde.experiments.builders import build
 from score_sde.models import Classifier, ScoreNetwork
+from score_sde.objectives import DenoisingScoreMatching
+from score_sde.training import Context
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +135,26 @@ def test_training_alone_sees_images_from_either_side(make, label):
 def test_an_experiment_flips_only_if_it_is_told_to(name):
     with tiny.abstract_init():
         assert build(read_config(name)).augmentation == Augmentation(flip=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NearAverage(DenoisingScoreMatching):
+    """The distance of the score from that of the averaged parameters, times the step."""
+
+    def at_step(self, key, sde, score_fn_of, params, x0, t, context):
+        score, averaged = (score_fn_of(each)(x0, t) for each in (params, context.ema_params))
+        return context.step * jax.numpy.sum(jax.numpy.square(score - averaged))
+
+
+def test_an_objective_may_see_the_step_and_the_averaged_parameters(experiment):
+    loss_fn = dataclasses.replace(experiment, objective=NearAverage()).loss_fn(train=True)
+    params = experiment.model.params
+    other = jax.tree.map(lambda leaf: leaf + 0.1, params)
+    example = Example(jax.numpy.asarray(experiment.source.train[0]), None)
+
+    def loss(params, step, averaged):
+        context = Context(jax.numpy.float32(step), averaged)
+        return loss_fn(params, jax.random.key(0), 0.5, example, context)[0]
+
+    assert loss(params, 3, params) == 0.0 < loss(params, 3, other)
+    np.testing.assert_allclose(loss(params, 6, other), 2 * loss(params, 3, other), rtol=1e-6)
