@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from oracles import PLANE, keys
 
-from score_sde.experiments.tables import CLASSIFICATION, OBJECTIVES
+from score_sde.experiments.tables import OBJECTIVES
 from score_sde.objectives import (
     DiscreteTime,
     FixedTime,
@@ -44,7 +44,7 @@ def losses(name, sampling, num=32_768):
 
     def loss(key):
         data_key, key = jax.random.split(key)
-        if name != CLASSIFICATION:
+        if name != "classification":
             return objective(key, sde, wrong_score, PLANE.sample(data_key, 1)[0])
         label = jax.random.bernoulli(data_key).astype(int)
         return objective(key, sde, wrong_classifier, MEANS[label], label)[0]
