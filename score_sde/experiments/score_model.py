@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
+from score_sde.conditioning.guidance import ScoreFnOf
 from score_sde.data import Augmentation, DataSource, Example
 from score_sde.experiments.base import AnyExperiment, Split, TrainedModel
 from score_sde.experiments.settings import Drawing, Evaluating
@@ -31,12 +32,9 @@ from score_sde.typing import Key, Params, Scalar, ScalarLike, ScoreFn
 AXIS = "batch"
 """The name of the batch axis, for samplers that couple its samples."""
 
-ScoreFnOf: TypeAlias = Callable[..., ScoreFn]
-"""``(params, condition=None, *, present=None) -> score_fn`` of one sample."""
-
 ScoreTransform: TypeAlias = Callable[[ScoreFnOf, Any, Any], ScoreFn]
 """``(score_fn_of, params, condition) -> score_fn``: a guided or conditioned score, from
-that of the network.
+that of the network; ``score_fn_of.sde`` is its SDE. Every `Guidance` is one.
 
 ``params`` may hold several networks, and ``condition`` whatever one sample is
 conditioned on: both are arguments of the compiled sampler, so that other values of them
@@ -121,7 +119,7 @@ class Model(TrainedModel):
             return self._network_score_of(params, condition, present=present)
         if present is not None:
             raise ValueError("present is for the score of the network, this one is transformed")
-        return self.transform(self._network_score_of, params, condition)
+        return self.transform(ScoreFnOf(self.sde, self._network_score_of), params, condition)
 
     def _network_score_of(
         self, params: Params, condition: Any = None, *, present: ScalarLike | None = None
@@ -150,7 +148,7 @@ class Model(TrainedModel):
                 already, the new one is applied to its result.
             params: the parameters that it takes; those of the model unless given.
         """
-        inner = self.score_fn_of
+        inner = ScoreFnOf(self.sde, self.score_fn_of)
         return replace(
             self,
             transform=lambda _, params, condition: transform(inner, params, condition),
@@ -179,7 +177,8 @@ class Model(TrainedModel):
             key: the only source of randomness.
             condition: the condition of this one sample, where the model takes one.
             sampler: how to integrate; that of the config unless given.
-            guidance: what is made of the score first, as by `with_score`.
+            guidance: what is made of the score first, as by `with_score`; that of the
+                config unless given.
             save_path: the number of frames of the trajectory to return.
             progress: called on the host now and then, with the part of the steps that
                 is done.
@@ -188,7 +187,7 @@ class Model(TrainedModel):
             t_start: the time up to which noise is added to it: image to image. From the
                 prior unless given.
         """
-        of = self.score_fn_of
+        of, guidance = ScoreFnOf(self.sde, self.score_fn_of), guidance or self.drawing.guidance
         score_fn = of(params, condition) if guidance is None else guidance(of, params, condition)
         return sample(
             key,
@@ -321,6 +320,11 @@ class Experiment(AnyExperiment):
         check_labels(
             model.sde, model.network.labels, model.parameterization, first=first, trained=True
         )
+        if objective.condition_dropout and model.condition is None:
+            raise ValueError(
+                f"objective.condition_dropout={objective.condition_dropout} needs a network with a "
+                "condition, such as model.num_classes"
+            )
         for split in get_args(Split):
             model.conditions_of(self.source, split)  # which checks them
 
@@ -348,6 +352,7 @@ class Experiment(AnyExperiment):
                 model.network,
                 model.parameterization,
                 condition=example.condition,
+                present=_present(key, objective.condition_dropout if train else 0.0),
                 key=network_key,
                 train=train,
             )
@@ -360,6 +365,17 @@ class Experiment(AnyExperiment):
             return weight * value, levels.sort(value, model.sde.log_snr(t))
 
         return loss
+
+
+def _present(key: Key, dropout: float) -> Array | None:
+    """Whether an example keeps its condition; None where all do."""
+    if not dropout:
+        return None
+    return jax.random.bernoulli(jax.random.fold_in(key, _PRESENT), 1.0 - dropout)
+
+
+_PRESENT = 2**32 - 1
+"""What the key of an example is folded with to draw whether it keeps its condition."""
 
 
 def _before_end(name: str, t_min: float, sde: SDE) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import ArrayLike, Shaped
 
+from score_sde.conditioning.guidance import Guidance
 from score_sde.data import Scaling
 from score_sde.divergence import Divergence, Hutchinson
 from score_sde.likelihood.dequantization import Dequantizer, UniformDequantizer
@@ -22,15 +23,16 @@ class Drawing:
 
     ``denoise`` ends every sample with Tweedie's formula, unless its sampler ends with
     the data; ``threshold`` keeps the denoised image in the range of the data;
-    ``batch_size`` samples are drawn at a time. ``classes``: the classes of the samples
-    of a class-conditional model, sample ``i`` of class ``classes[i % len(classes)]``;
-    all in turn unless given.
+    ``guidance`` is what is made of the score first; ``batch_size`` samples are drawn at
+    a time. ``classes``: the classes of the samples of a class-conditional model, sample
+    ``i`` of class ``classes[i % len(classes)]``; all in turn unless given.
     """
 
     num_samples: int = 256
     batch_size: int = 256
     denoise: bool = True
     threshold: Threshold | None = None
+    guidance: Guidance | None = None
     classes: tuple[int, ...] | int | None = None
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from score_sde import objectives, parameterization, sampling, sdes, solvers
+from score_sde.conditioning.guidance import Guidance
 from score_sde.divergence import Divergence, ExactTrace, Hutchinson, HutchPP
 from score_sde.experiments.dequantizer import VariationalDequantization
 from score_sde.experiments.sections import STANDARDIZE
@@ -176,6 +177,7 @@ VALUES: Mapping[str, tuple[Table, type]] = {
         {"static": sampling.StaticThreshold, "dynamic": sampling.DynamicThreshold},
         sampling.Threshold,
     ),
+    "guidance": ({}, Guidance),
     "divergence": ({"exact": ExactTrace, "hutchinson": Hutchinson, "hutchpp": HutchPP}, Divergence),
     "bound": ({"variational": VariationalEstimator, "ddpm": DDPMEstimator}, Estimator),
     "dequantizer": (
@@ -185,7 +187,7 @@ VALUES: Mapping[str, tuple[Table, type]] = {
 }
 """Arguments that are values, constructed from a section of their own; and what they are."""
 
-OPTIONAL = ("threshold", "bound", "dequantizer")
+OPTIONAL = ("threshold", "guidance", "bound", "dequantizer")
 """Those that may be None, which is also called ``none``."""
 
 NAMED: Mapping[str, Table] = {
@@ -198,6 +200,7 @@ NAMED: Mapping[str, Table] = {
     "optim": OPTIMIZERS,
     "sampling": SAMPLERS,
     "sampling.threshold": VALUES["threshold"][0],
+    "sampling.guidance": VALUES["guidance"][0],
     "eval.divergence": VALUES["divergence"][0],
     "eval.bound": VALUES["bound"][0],
     "eval.dequantizer": VALUES["dequantizer"][0],

@@ -29,13 +29,19 @@ class ScoreMatching(abc.ABC):
     which with the likelihood weighting is in nats. With ``stratified`` the times of a
     batch are spread evenly instead of drawn one by one, by the training step, which
     knows the batch: the same expectation with less noise (Kingma et al. 2021, appendix
-    I.1).
+    I.1). With the probability ``condition_dropout`` an example is trained on without its
+    condition, for guidance without a classifier (Ho & Salimans 2022).
     """
 
     reduce: Literal["mean", "half_sum"] = "mean"
     stratified: bool = False
+    condition_dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0.0 <= self.condition_dropout <= 1.0:
+            raise ValueError(
+                f"condition_dropout={self.condition_dropout} must lie from 0 (never) to 1 (always)"
+            )
         if self.reduce not in ("mean", "half_sum"):
             raise ValueError(f"unknown reduce {self.reduce!r}: choose mean or half_sum")
 
