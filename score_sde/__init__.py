@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from score_sde.conditioning import Inpainting
+    from score_sde.data import DataSource
     from score_sde.divergence import ExactTrace, Hutchinson, HutchPP
     from score_sde.evaluation.generation import sample_many
     from score_sde.experiments.base import AnyExperiment, TrainedModel
@@ -119,6 +120,7 @@ if TYPE_CHECKING:
     from score_sde.training import Hook, TrainResult, TrainState
 
 _MODULES = {
+    "DataSource": "score_sde.data",
     "Arrays": "score_sde.models",
     "ClassLabel": "score_sde.models",
     "from_equinox": "score_sde.models",
@@ -311,6 +313,7 @@ __all__ = [
     "CosineSDE",
     "DPMSolver",
     "DPMSolverPP",
+    "DataSource",
     "DenoisedPrediction",
     "DenoisingScoreMatching",
     "DequantizerExperiment",

@@ -1,7 +1,6 @@
 """Drawing many samples: in batches, over all local devices, in the order of their index."""
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 import jax
@@ -10,6 +9,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, ArrayLike, Int, PyTree, Shaped
 
 from score_sde.experiments.score_model import AXIS, Model, ScoreTransform
+from score_sde.models import Condition
 from score_sde.sampling import Sample, Sampler
 from score_sde.solvers.integrate import Progress
 from score_sde.typing import Key, Params
@@ -78,7 +78,8 @@ def sample_many(
         num_samples: how many.
         condition: of a conditional model, one condition for all samples, or a pytree of
             arrays ``[num_samples, ...]`` with one for each; of a model of classes, all
-            classes in turn unless given.
+            classes in turn unless given. Of `Model.with_score`, whatever its transform
+            takes, such as a measurement: one for all.
         batch: how many are drawn at a time.
         sampler: how to integrate; that of the model unless given.
         guidance: what is made of the score first, as in `Model.draw`.
@@ -103,26 +104,32 @@ def sample_many(
     return np.asarray(model.scaling.to_data(x))
 
 
-@lru_cache(maxsize=8)
 def _compiled_draw(model: Model, sampler: Sampler | None, guidance: ScoreTransform | None) -> Draw:
     """One compiled function for all calls with one model."""
-    return make_draw(model, sampler=sampler, guidance=guidance)
+    request = (sampler, guidance)
+    try:
+        found = model.compiled.get(request)
+    except TypeError:  # a guidance that has no hash, such as one with arrays
+        return make_draw(model, sampler=sampler, guidance=guidance)
+    if found is None:
+        found = model.compiled[request] = make_draw(model, sampler=sampler, guidance=guidance)
+    return found
 
 
 def _conditions_by_index(model: Model, condition: Any, num_samples: int) -> ConditionsOf:
+    """One condition for all samples, or one for each."""
     if condition is None:
         return model.conditions_of_samples
-    wanted = condition if model.condition is None else model.condition.shapes()
-    given = jax.tree.map(np.asarray, condition)
-    ranks = [np.ndim(leaf) for leaf in jax.tree.leaves(given)]
-    if ranks == [len(leaf.shape) for leaf in jax.tree.leaves(wanted)]:
-        if model.condition is not None:
-            model.condition.check(given)
+    given, form = jax.tree.map(np.asarray, condition), model.condition
+    if form is None and model.transform is None:
+        raise ValueError("this model was trained without conditions: give no condition")
+    if form is None or _is_one(form, given) or (model.transform and not _is_one_each(form, given)):
+        if form is not None and model.transform is None:
+            form.check(given)
         return lambda indices: jax.tree.map(
             lambda leaf: np.broadcast_to(leaf, (len(indices), *leaf.shape)), given
         )
-    if model.condition is not None:
-        model.condition.check_all(given, "the conditions")
+    form.check_all(given, "the conditions")
     for leaf in jax.tree.leaves(given):
         if len(leaf) != num_samples:
             raise ValueError(
@@ -130,6 +137,18 @@ def _conditions_by_index(model: Model, condition: Any, num_samples: int) -> Cond
                 "each sample, or one for all"
             )
     return lambda indices: jax.tree.map(lambda leaf: leaf[indices % num_samples], given)
+
+
+def _is_one(form: Condition, given: Any) -> bool:
+    return _ranks(given) == _ranks(form.shapes())
+
+
+def _is_one_each(form: Condition, given: Any) -> bool:
+    return _ranks(given) == jax.tree.map(lambda rank: rank + 1, _ranks(form.shapes()))
+
+
+def _ranks(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: len(leaf.shape), tree)
 
 
 def index_keys(key: Key, indices: Int[np.ndarray, " n"]) -> Array:

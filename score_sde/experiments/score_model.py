@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
@@ -92,6 +92,11 @@ class Model(TrainedModel):
                     "this one was trained without labels"
                 )
             self.condition.check_all(np.asarray(classes), "sampling.classes")
+
+    @cached_property
+    def compiled(self) -> dict[Any, Any]:
+        """The functions that were compiled for this model, kept as long as it is."""
+        return {}
 
     @property
     def score_fn(self) -> ScoreFn:
@@ -249,12 +254,13 @@ class Model(TrainedModel):
         """
         if self.condition is None:
             return None
-        if not isinstance(self.condition, ClassLabel):
+        num_classes = getattr(self.condition, "num_classes", None)
+        classes = self.drawing.chosen_classes or tuple(range(num_classes or 0))
+        if not classes:
             raise ValueError(
                 f"this model is conditioned on {self.condition.name}: give the condition of "
                 "each sample"
             )
-        classes = self.drawing.chosen_classes or tuple(range(self.condition.num_classes or 1))
         return np.asarray(classes, np.int32)[indices % len(classes)]
 
     def conditions_of(self, source: DataSource, split: Split) -> Any:
