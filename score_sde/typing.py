@@ -30,6 +30,9 @@ ScoreFn: TypeAlias = Callable[[Float[Array, "*shape"], ScalarLike], Float[Array,
 VectorField: TypeAlias = Callable[[Float[Array, "*shape"], ScalarLike], Float[Array, "*shape"]]
 """``(x, t) -> dx/dt`` for one sample."""
 
+LogProbFn: TypeAlias = Callable[[Float[Array, "*shape"], ScalarLike], Float[Array, " classes"]]
+"""``(x, t) -> log p(y | x_t = x)`` for every class ``y``, of one example."""
+
 Params: TypeAlias = PyTree[Shaped[ArrayLike, "..."]]
 """The parameters of a network: a nest of dictionaries of arrays."""
 
@@ -48,4 +51,13 @@ class Context(NamedTuple):
     frozen: Params | None = None
 
 
-__all__ = ["Context", "Key", "Params", "Scalar", "ScalarLike", "ScoreFn", "VectorField"]
+__all__ = [
+    "Context",
+    "Key",
+    "LogProbFn",
+    "Params",
+    "Scalar",
+    "ScalarLike",
+    "ScoreFn",
+    "VectorField",
+]

@@ -1,6 +1,7 @@
 """Drawing many samples: in batches, over all local devices, in the order of their index."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeAlias
 
 import jax
@@ -9,14 +10,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, ArrayLike, Int, PyTree, Shaped
 
 from score_sde.experiments.score_model import AXIS, Model, ScoreTransform
-from score_sde.models import Condition
-from score_sde.sampling import Sample, Sampler
+from score_sde.sampling import Projection, Sample, Sampler
 from score_sde.solvers.integrate import Progress
 from score_sde.typing import Key, Params
 
-Draw = Callable[[Params, Array, Any], Sample]
-"""``(params, keys [b], conditions) ->`` a batch of samples; ``conditions`` is a pytree of
-arrays ``[b, ...]``, or None for an unconditional model.
+Draw = Callable[..., Sample]
+"""``(params, keys [b], conditions, projection=None) ->`` a batch of samples; ``conditions``
+is a pytree of arrays ``[b, ...]``, or None for an unconditional model; ``projection`` is
+that of all samples.
 """
 
 
@@ -34,8 +35,8 @@ def make_draw(
     save_path: int = 0,
     progress: Progress | None = None,
 ) -> Draw:
-    """The compiled function ``(params, keys [b], conditions) -> Sample``, a batch of
-    samples split over all local devices.
+    """The compiled function ``(params, keys [b], conditions, projection=None) -> Sample``,
+    a batch of samples split over all local devices.
 
     The options are those of `Model.draw`, which draws one.
     """
@@ -46,14 +47,15 @@ def make_draw(
         "progress": progress,
     }
 
-    def draw(params: Params, keys: Array, conditions: Any) -> Sample:
-        return jax.vmap(
-            lambda key, condition: model.draw(params, key, condition, **options), axis_name=AXIS
-        )(keys, conditions)
+    def draw(params: Params, keys: Array, conditions: Any, projection: Projection | None) -> Sample:
+        def one(key: Key, condition: Any) -> Sample:
+            return model.draw(params, key, condition, projection=projection, **options)
+
+        return jax.vmap(one, axis_name=AXIS)(keys, conditions)
 
     compiled = jax.jit(draw)
-    return lambda params, keys, conditions: compiled(
-        params, over_devices(keys), jax.tree.map(over_devices, conditions)
+    return lambda params, keys, conditions, projection=None: compiled(
+        params, over_devices(keys), jax.tree.map(over_devices, conditions), projection
     )
 
 
@@ -66,6 +68,7 @@ def sample_many(
     batch: int = 256,
     sampler: Sampler | None = None,
     guidance: ScoreTransform | None = None,
+    projection: Projection | None = None,
 ) -> Shaped[np.ndarray, "num_samples *shape"]:
     """Many samples in data units, compiled once, in batches over all local devices.
 
@@ -83,6 +86,8 @@ def sample_many(
         batch: how many are drawn at a time.
         sampler: how to integrate; that of the model unless given.
         guidance: what is made of the score first, as in `Model.draw`.
+        projection: what each step of every sample is projected to, as by `Inpainting`; in
+            model space.
 
     Returns:
         uint8 or int32 levels where the data have levels, else floats.
@@ -93,7 +98,7 @@ def sample_many(
     """
     if num_samples < 1 or batch < 1:
         raise ValueError(f"num_samples={num_samples} and batch={batch} must be at least 1")
-    draw = _compiled_draw(model, sampler, guidance)
+    draw = partial(_compiled_draw(model, sampler, guidance), projection=projection)
     conditions_of = _conditions_by_index(model, condition, num_samples)
     batches = generate(draw, model.params, key, num_samples, batch, conditions_of)
     x = np.concatenate([found.x for found in batches])
@@ -139,11 +144,11 @@ def _conditions_by_index(model: Model, condition: Any, num_samples: int) -> Cond
     return lambda indices: jax.tree.map(lambda leaf: leaf[indices % num_samples], given)
 
 
-def _is_one(form: Condition, given: Any) -> bool:
+def _is_one(form: Any, given: Any) -> bool:
     return _ranks(given) == _ranks(form.shapes())
 
 
-def _is_one_each(form: Condition, given: Any) -> bool:
+def _is_one_each(form: Any, given: Any) -> bool:
     return _ranks(given) == jax.tree.map(lambda rank: rank + 1, _ranks(form.shapes()))
 
 

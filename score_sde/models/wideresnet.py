@@ -13,10 +13,9 @@ from jaxtyping import Array, ArrayLike, Float, Shaped
 from score_sde.models import options
 from score_sde.models.embeddings import FourierEmbedding
 from score_sde.models.layers import GroupNorm
-from score_sde.objectives.classification import LogProbFn
 from score_sde.precision import real, wide, wide_time
 from score_sde.sdes import SDE
-from score_sde.typing import Key, Params, ScalarLike
+from score_sde.typing import Key, LogProbFn, Params, ScalarLike
 
 
 class Classifier(NamedTuple):

@@ -1,21 +1,16 @@
 """Classification of noisy examples, for guidance by a classifier."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import ArrayLike, Shaped
 
 from score_sde.objectives.base import check_noise
 from score_sde.objectives.time_sampling import TimeSampling, UniformTime
 from score_sde.precision import whole, wide, wide_time
 from score_sde.sdes import SDE, perturb
-from score_sde.typing import Key, Scalar, ScalarLike
-
-LogProbFn: TypeAlias = Callable[[Float[Array, "*shape"], ScalarLike], Float[Array, " classes"]]
-"""``(x, t) -> log p(y | x_t = x)`` for every class ``y``, of one example."""
+from score_sde.typing import Key, LogProbFn, Scalar, ScalarLike
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracles import SLOW
 
-from score_sde import VPSDE, EulerMaruyama, ProbabilityFlow, sample
+from score_sde import VPSDE, EulerMaruyama, Inpainting, ProbabilityFlow, sample, sample_many
 from score_sde.evaluation.generation import (
     AXIS,
     even_batch_size,
@@ -139,3 +139,16 @@ def test_batches_are_equal_few_and_not_too_large(total, largest):
     assert -(-total // size) <= -(-total // largest)
     if largest >= 8 and largest % 8 == 0:
         assert size % 8 == 0
+
+
+def test_many_samples_meet_one_constraint():
+    model = model_of(params=PARAMS)
+    mask = np.array([1, 0, 0])
+    for value in (0.25, -1.5):
+        y = np.array([value, np.nan, np.nan], np.float32)
+        known = Inpainting(sde=SDE, y=y, mask=mask)
+        drawn = sample_many(KEY, model, 6, batch=4, projection=known)
+        np.testing.assert_array_equal(drawn[:, 0], value)
+        one = model.draw(PARAMS, index_keys(KEY, np.arange(5, 6))[0], projection=known).x
+        np.testing.assert_allclose(drawn[5], one, rtol=1e-5)
+    assert len(np.unique(drawn[:, 1])) == 6

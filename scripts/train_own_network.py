@@ -1,0 +1,67 @@
+"""Train a network of your own on two moons, and draw what it has learned.
+
+python scripts/train_own_network.py --library=nnx --picture=moons.png
+"""
+
+import argparse
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+from flax import nnx
+from sklearn.datasets import make_moons
+
+import score_sde as ss
+
+
+class NnxNetwork(nnx.Module):
+    """Of a batch: x is [b, 2] and t is [b]."""
+
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.first = nnx.Linear(3, 128, rngs=rngs)
+        self.second = nnx.Linear(128, 128, rngs=rngs)
+        self.last = nnx.Linear(128, 2, rngs=rngs)
+
+    def __call__(self, x: jax.Array, t: jax.Array) -> jax.Array:
+        """What the network predicts."""
+        h = nnx.silu(self.first(jnp.concatenate([x, t[:, None]], axis=1)))
+        return self.last(nnx.silu(self.second(h)))
+
+
+class EquinoxNetwork(eqx.Module):
+    """Of one sample: x is [2] and t is a number."""
+
+    layers: eqx.nn.MLP
+
+    def __init__(self, key: jax.Array) -> None:
+        self.layers = eqx.nn.MLP(3, 2, width_size=128, depth=2, activation=jax.nn.silu, key=key)
+
+    def __call__(self, x: jax.Array, t: jax.Array) -> jax.Array:
+        """What the network predicts."""
+        return self.layers(jnp.append(x, t))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train and draw."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--library", choices=["nnx", "equinox"], default="nnx")
+    parser.add_argument("--num_steps", type=int, default=3000)
+    parser.add_argument("--picture", default="moons.png")
+    flags = parser.parse_args(argv)
+    nnx_chosen = flags.library == "nnx"
+    network = ss.from_nnx(NnxNetwork) if nnx_chosen else ss.from_equinox(EquinoxNetwork)
+    data = np.asarray(make_moons(4000, noise=0.05, random_state=0)[0])
+    model = ss.fit(jax.random.key(0), ss.VPSDE(), network, data, num_steps=flags.num_steps)
+    samples = ss.sample_many(jax.random.key(1), model, 1000)
+    _, axes = plt.subplots(1, 2, figsize=(8, 4), sharex=True, sharey=True)
+    for ax, points, title in zip(axes, (data[:1000], samples), ("data", "samples"), strict=True):
+        ax.scatter(*points.T, s=2)
+        ax.set_title(title)
+    plt.savefig(flags.picture, dpi=120)
+    plt.close()
+
+
+if __name__ == "__main__":
+    main()
