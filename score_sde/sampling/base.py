@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
 from score_sde.precision import as_state, wide, wide_score
@@ -180,7 +180,7 @@ def static_time(sde: SDE, t: ScalarLike, name: str) -> float:
     Raises:
         ValueError: it is traced, no number, or out of range.
     """
-    if isinstance(t, jax.core.Tracer):
+    if isinstance(t, Tracer):
         raise ValueError(
             f"{name} must be a number that is known when the program is traced, as it chooses the "
             "steps: give a Python float, or make it a static argument"

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import SAMPLERS, SDES, VARIANTS, shortened, slow_but, two_modes_score
+from oracles import SAMPLERS, SDES, SLOW, VARIANTS, shortened, slow_but, two_modes_score
 
 import score_sde as ss
 
@@ -65,9 +65,8 @@ class Noise(ss.Projection):
         return x0
 
 
-@pytest.mark.parametrize(
-    "name", slow_but(["edm", "restart", "heun", "ddim", "discrete_ddim"], "edm")
-)
+@SLOW
+@pytest.mark.parametrize("name", ["edm", "restart", "heun", "ddim", "discrete_ddim"])
 def test_projections_of_the_two_parts_of_a_step_are_independent(name):
     """The first ends within a step, whose rest the second takes."""
     sampler, at = shortened(ALL[name], 3), 0.7

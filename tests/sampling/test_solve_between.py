@@ -49,7 +49,7 @@ def in_two(sampler, at, key=KEY, score=SCORE, latent=LATENT):
 
 
 @pytest.mark.parametrize(
-    "name", slow_but([n for n in ALL if n not in MULTISTEP | ADAPTIVE], "heun", "ddim_stochastic")
+    "name", slow_but([n for n in ALL if n not in MULTISTEP | ADAPTIVE], "heun")
 )
 def test_two_solves_that_meet_at_a_node_are_the_whole_one(name):
     sampler = shortened(ALL[name], 6)
