@@ -45,13 +45,20 @@ class Inpainting(Projection):
     def project(self, key: Key, x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
         """``alpha(t) y + sigma(t) z`` where the mask is 1, else ``x``."""
         noise = jax.random.normal(key, x.shape, x.dtype)
-        return self._replaced(
-            x, perturb(self.sde, jnp.broadcast_to(wide(self.y), x.shape), t, noise)
-        )
+        return self._replaced(x, perturb(self.sde, self._known(x), t, noise))
 
     def finish(self, key: Key, x0: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """``y`` where the mask is 1, else ``x0``."""
-        return self._replaced(x0, self.y)
+        return self._replaced(x0, self._known(x0))
+
+    def _known(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """``y`` in the shape of a sample."""
+        shape = jnp.shape(self.y)
+        if len(shape) > x.ndim or any(
+            n not in (1, size) for n, size in zip(shape[::-1], x.shape[::-1], strict=False)
+        ):
+            raise ValueError(f"y has shape {shape}, and the sample {x.shape}: give y that shape")
+        return jnp.broadcast_to(wide(self.y, "y"), x.shape)
 
     def _replaced(self, x: Float[Array, "*shape"], known: ArrayLike) -> Float[Array, "*shape"]:
         # A choice, not a sum: y may be NaN where it is not known.

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
 from score_sde.precision import as_state, wide, wide_score
@@ -173,31 +174,37 @@ def nodes_of(
     return told_apart(np.clip(times, sde.t_min, sde.t_max))
 
 
+def static_time(sde: SDE, t: ScalarLike, name: str) -> float:
+    """A time of the SDE as a plain number.
+
+    Raises:
+        ValueError: it is traced, no number, or out of range.
+    """
+    if isinstance(t, Tracer):
+        raise ValueError(
+            f"{name} must be a number that is known when the program is traced, as it chooses the "
+            "steps: give a Python float, or make it a static argument"
+        )
+    try:
+        value = float(t)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be one real number, not a {type(t).__name__}") from error
+    low, high = np.float32(sde.t_min), np.float32(sde.t_max)
+    if not low <= np.float32(value) <= high:
+        raise ValueError(f"{name}={value:g} must lie from t_min={low:g} to t_max={high:g}")
+    return min(max(value, sde.t_min), sde.t_max)
+
+
 def static_times(
     sde: SDE, t_start: ScalarLike | None, t_stop: ScalarLike | None
 ) -> tuple[float | None, float | None]:
     """Where a solve starts and stops, as plain numbers.
 
     Raises:
-        ValueError: a time is traced or out of range, or they do not fall.
+        ValueError: as `static_time` does, or the times do not fall.
     """
-
-    def plain(name: str, value: ScalarLike | None) -> float | None:
-        if value is None:
-            return None
-        try:
-            t = float(value)
-        except TypeError as error:  # as the error of a traced number is
-            raise ValueError(
-                f"{name} must be a number that is known when the program is traced, as it chooses "
-                "the steps: give a Python float, or make it a static argument"
-            ) from error
-        low, high = np.float32(sde.t_min), np.float32(sde.t_max)
-        if not low <= np.float32(t) <= high:
-            raise ValueError(f"{name}={t:g} must lie from t_min={low:g} to t_max={high:g}")
-        return min(max(t, sde.t_min), sde.t_max)
-
-    start, stop = plain("t_start", t_start), plain("t_stop", t_stop)
+    start = None if t_start is None else static_time(sde, t_start, "t_start")
+    stop = None if t_stop is None else static_time(sde, t_stop, "t_stop")
     first, last = sde.t_max if start is None else start, sde.t_min if stop is None else stop
     if not np.float32(first) > np.float32(last) and not (stop is None and start is not None):
         raise ValueError(

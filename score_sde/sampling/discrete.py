@@ -196,6 +196,9 @@ class DiscreteSampler(Sampler):
     def solver_table(self, sde: SDE) -> "StepTable":
         """The numbers of all steps, for `solve_table`, from a latent of the first
         step's noise level.
+
+        Where that has no signal, the score function must have a method ``denoised``, as
+        for `solve`; without it the sample is NaN.
         """
         part, levels = self.part(sde), self.levels(sde)
         table, noisy = self._table(*levels, part, jnp.result_type(float))

@@ -8,7 +8,7 @@ from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from score_sde.precision import as_state, wide
 from score_sde.sampling.adaptive import ProbabilityFlow
-from score_sde.sampling.base import Sample, Sampler, static_times
+from score_sde.sampling.base import Sample, Sampler, static_time
 from score_sde.sampling.projection import Projection, finished, started
 from score_sde.sampling.thresholding import Threshold, thresholded
 from score_sde.sdes import SDE, perturb, prior_sample
@@ -37,7 +37,8 @@ def sample(
 
     With ``x_init`` the sample is a variation of that example (SDEdit, Meng et al. 2022,
     algorithm 1): the solve starts from ``alpha x_init + sigma z`` at ``t_start``. The
-    later ``t_start``, the less of the example is left.
+    later ``t_start``, the less of the example is left. The sample then has the
+    floating-point type of ``x_init``.
 
     Args:
         key: the only source of randomness.
@@ -96,14 +97,13 @@ def _latent(
         )
     if t_start is None:
         raise ValueError(
-            f"x_init needs t_start, the time up to which noise covers it, from t_min={sde.t_min:g} "
-            f"(hardly) to t_max={sde.t_max:g} (all)"
+            f"x_init needs t_start, the time up to which noise covers it: above "
+            f"t_min={sde.t_min:g} (hardly), at most t_max={sde.t_max:g} (all)"
         )
     if jnp.shape(x_init) != tuple(shape):
         raise ValueError(f"x_init has shape {jnp.shape(x_init)}, and the sample {tuple(shape)}")
-    (start, _), like = static_times(sde, t_start, None), wide(x_init, "x_init")
-    noise = jax.random.normal(key, like.shape, like.dtype)
-    return perturb(sde, x_init, sde.t_max if start is None else start, noise)
+    start, like = static_time(sde, t_start, "t_start"), wide(x_init, "x_init")
+    return perturb(sde, x_init, start, jax.random.normal(key, like.shape, like.dtype))
 
 
 def encode(

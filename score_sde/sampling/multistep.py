@@ -172,9 +172,18 @@ class ExponentialSampler(GridSampler):
         return finished_sample(projection, key, drawn) if to_data else drawn
 
     def solver_table(self, sde: SDE) -> "MultistepArrays":
-        """The numbers of all steps, for `solve_table`."""
+        """The numbers of all steps, for `solve_table`.
+
+        Raises:
+            ValueError: the noise is that of a Brownian path, which a table has not.
+        """
         times, levels = self.nodes(sde)
         table = self.table(sde, levels.ratio)
+        if table.noise.any() and self.path == "tree":
+            raise ValueError(
+                "a table draws its noise by the index of the step, not from the path of "
+                "path='tree': choose path='indexed'"
+            )
         arrays = MultistepArrays.of_table(table, times, levels, jnp.result_type(float))
         return arrays if table.noise.any() else replace(arrays, noise_std=None)
 

@@ -95,10 +95,9 @@ class SingleStepSampler(GridSampler):
         before, start, stop = steps = self.steps(whole.ratio, levels.ratio)
         first, last = self.place(sde, part)
         tableau, std = self.method()(start, stop), self._noise_std(steps)
-        noise = None
+        cut, noise = None if part.cut is None else (last - 1, part.cut[1]), None
         if std[first:last].any():
             like = jax.ShapeDtypeStruct(latent.shape, latent.dtype)
-            cut = None if part.cut is None else (last - 1, part.cut[1])
             noise = StepNoise(required(key, self), like, cut=cut)
         solver = SingleStep(
             score_fn=score_fn,
@@ -120,7 +119,7 @@ class SingleStepSampler(GridSampler):
                 solver,
                 projection,
                 key,
-                part._replace(first=first, last=last, cut=None if noise is None else noise.cut),
+                part._replace(first=first, last=last, cut=cut),
                 times[1:],
                 latent.dtype,
                 scale=alpha[1:],

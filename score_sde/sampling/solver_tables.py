@@ -84,7 +84,8 @@ def solve_table(
         progress: as that of a sampler.
 
     Raises:
-        ValueError: the table has noise, and there is no key.
+        ValueError: the table has noise, and there is no key; or ``differentiate`` is
+            unknown.
     """
     state, noise = wide(latent, "latent"), None
     if table.noisy:

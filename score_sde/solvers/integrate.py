@@ -306,6 +306,8 @@ def _save_at(frames: Any) -> diffrax.SaveAt:
 
 
 def _adjoint(differentiate: Differentiate) -> diffrax.AbstractAdjoint:
+    if differentiate not in ("forward", "reverse"):
+        raise ValueError(f"unknown differentiate {differentiate!r}: choose forward or reverse")
     return (
         diffrax.ForwardMode()
         if differentiate == "forward"

@@ -84,3 +84,12 @@ def test_a_mask_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"the mask has shape \(3,\) and y \(2,\)") as error:
         ss.Inpainting(sde=SDE, y=jnp.ones(2), mask=jnp.ones(3))
     assert "\n" not in str(error.value)
+
+
+def test_known_numbers_of_another_shape_than_the_sample_are_refused():
+    known = ss.Inpainting(sde=SDE, y=jnp.ones(3), mask=1)
+    with pytest.raises(ValueError, match=r"y has shape \(3,\), and the sample \(2,\)") as error:
+        ss.sample(
+            jax.random.key(0), SDE, lambda x, t: -x, ss.DDIM(num_steps=2), (2,), projection=known
+        )
+    assert "\n" not in str(error.value)
