@@ -16,18 +16,25 @@ from sklearn.datasets import make_moons
 import score_sde as ss
 
 
+def features(t: jax.Array) -> jax.Array:
+    """Six numbers that tell noise levels from one another; t is their logarithm / 4."""
+    angles = t * jnp.array([1.0, 2.0, 4.0])
+    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)])
+
+
 class NnxNetwork(nnx.Module):
     """Of a batch: x is [b, 2] and t is [b]."""
 
     def __init__(self, rngs: nnx.Rngs) -> None:
-        self.first = nnx.Linear(3, 128, rngs=rngs)
-        self.second = nnx.Linear(128, 128, rngs=rngs)
-        self.last = nnx.Linear(128, 2, rngs=rngs)
+        self.first = nnx.Linear(8, 256, rngs=rngs)
+        self.second = nnx.Linear(256, 256, rngs=rngs)
+        self.third = nnx.Linear(256, 256, rngs=rngs)
+        self.last = nnx.Linear(256, 2, rngs=rngs)
 
     def __call__(self, x: jax.Array, t: jax.Array) -> jax.Array:
         """What the network predicts."""
-        h = nnx.silu(self.first(jnp.concatenate([x, t[:, None]], axis=1)))
-        return self.last(nnx.silu(self.second(h)))
+        h = nnx.silu(self.first(jnp.concatenate([x, jax.vmap(features)(t)], axis=1)))
+        return self.last(nnx.silu(self.third(nnx.silu(self.second(h)))))
 
 
 class EquinoxNetwork(eqx.Module):
@@ -36,11 +43,11 @@ class EquinoxNetwork(eqx.Module):
     layers: eqx.nn.MLP
 
     def __init__(self, key: jax.Array) -> None:
-        self.layers = eqx.nn.MLP(3, 2, width_size=128, depth=2, activation=jax.nn.silu, key=key)
+        self.layers = eqx.nn.MLP(8, 2, width_size=256, depth=3, activation=jax.nn.silu, key=key)
 
     def __call__(self, x: jax.Array, t: jax.Array) -> jax.Array:
         """What the network predicts."""
-        return self.layers(jnp.append(x, t))
+        return self.layers(jnp.concatenate([x, features(t)]))
 
 
 def main(argv: list[str] | None = None) -> None:

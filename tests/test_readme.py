@@ -38,7 +38,8 @@ def test_the_script_of_a_user_draws_samples():
 
 
 @pytest.mark.slow
-def test_the_other_python_runs():
+def test_the_other_python_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where a model is saved
     others = [block for block in blocks("python") if "ss.load(" not in block]
     for block in others:
         names = {}

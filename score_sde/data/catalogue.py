@@ -30,7 +30,6 @@ SOURCES: Mapping[str, Callable[..., DataSource]] = MappingProxyType(
         "swiss_roll": swiss_roll,
         "checkerboard": checkerboard,
         "moons": moons,
-        IN_MEMORY: in_memory,
     }
 )
 """Sources chosen by their name alone."""
@@ -110,6 +109,8 @@ def _chosen(name: str, trust: Trust) -> tuple[Callable[..., Any], dict[str, Any]
     head, colon, tail = name.partition(":")
     named = {**SOURCES, **DATA_SETS}
     known = [*named, *FILE_SOURCES]
+    if name == IN_MEMORY:
+        return in_memory, {}
     if not colon and name in named:
         return named[name], {}
     if head in FILE_SOURCES:

@@ -98,8 +98,8 @@ def _for_score_model(given: Mapping[str, Any], score_model: Model | None) -> Map
     kind = kind_of(given)
     if score_model is None and kind.for_score_model:
         raise ValueError(
-            f"a {kind.name} is trained for a score model: score-sde train-{kind.name} "
-            "trains it, build(config, kind, score_model=model) builds it"
+            f"its objective makes this a config of a {kind.name}: score-sde train-{kind.name} "
+            "trains it for a score model, build(config, kind, score_model=model) builds it"
         )
     if score_model is None:
         return given

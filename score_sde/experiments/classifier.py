@@ -1,9 +1,9 @@
 """A classifier of noisy examples, as a config describes it: to train, and to guide samples with."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
-from jaxtyping import Array
 
 from score_sde.data import Augmentation, Example
 from score_sde.experiments.base import AnyExperiment, Split, TrainedModel
@@ -56,7 +56,7 @@ class ClassifierExperiment(AnyExperiment):
                 f"data have {found}"
             )
 
-    def conditions(self, split: Split) -> Array:
+    def conditions(self, split: Split) -> Any:
         """The class of each example, which is to be found."""
         return self.source.conditions(split)
 

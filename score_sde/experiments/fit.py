@@ -1,6 +1,7 @@
 """Training from arrays, without a config and without a folder."""
 
 import io
+import math
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,7 +19,12 @@ from score_sde.experiments.score_model import Experiment, Model
 from score_sde.experiments.settings import Drawing, Evaluating, Training
 from score_sde.experiments.train import run_in_memory
 from score_sde.models import ScoreNetwork, from_functions
-from score_sde.objectives import DenoisingScoreMatching, ScoreMatching
+from score_sde.objectives import (
+    DenoisingScoreMatching,
+    EDMWeighting,
+    LogNormalNoise,
+    ScoreMatching,
+)
 from score_sde.parameterization import EDMPreconditioning, Parameterization
 from score_sde.runtime.signals import StopRequest
 from score_sde.sampling import Sampler, default_sampler
@@ -83,7 +89,8 @@ def fit(
         batch_size: examples of one, over all devices.
         optimizer: an optax transformation; Adam with a learning rate of 1e-3, warm-up
             and clipping unless given.
-        objective: the loss; denoising score matching unless given.
+        objective: the loss; denoising score matching with the weighting and the noise
+            levels of Karras et al. 2022 unless given.
         parameterization: what the network predicts; by default that of Karras et al.
             2022, with the standard deviation of the data.
         sampler: how the model samples; `default_sampler` unless given.
@@ -100,7 +107,7 @@ def fit(
     experiment = Experiment(
         model=replace(model, sampler=sampler or model.sampler),
         source=source,
-        objective=objective or DenoisingScoreMatching(),
+        objective=objective or _objective(source, model.scaling),
         optimizer=optimizer or adam(lr=1e-3, warmup=min(100, num_steps // 10)),
         training=Training(
             num_steps=num_steps,
@@ -177,6 +184,13 @@ def _source(data: Any, condition: Any) -> DataSource:
     levels = 256 if array.dtype == np.uint8 else None
     own = {"train_conditions": condition, "test_conditions": condition}
     return DataSource(train=array, test=array, num_levels=levels, **own)
+
+
+def _objective(source: DataSource, scaling: Scaling) -> ScoreMatching:
+    """The loss of Karras et al. 2022, table 1, for data of any scale."""
+    std = _std(source, scaling)
+    times = LogNormalNoise(mean=-1.2 + math.log(std / 0.5))
+    return DenoisingScoreMatching(weighting=EDMWeighting(sigma_data=std), time_sampling=times)
 
 
 def _std(source: DataSource, scaling: Scaling) -> float:

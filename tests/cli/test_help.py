@@ -20,7 +20,7 @@ FLAGS = {
             "--sampler",
             "--num_samples",
         ),
-        *("--batch", "--seed", "--format", "--output"),
+        *("--classes", "--batch", "--seed", "--format", "--output"),
     ],
     "likelihood": [
         *(

@@ -80,14 +80,12 @@ def test_a_folder_of_diffusers_needs_no_config(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, model.params, load(folder).params)
 
 
-def test_commands_refuse_a_network_of_classes_in_one_line(refused, tmp_path):
+def test_an_imported_network_of_classes_takes_its_own_alone(refused, tmp_path):
     folder = Path(shutil.copytree(GOLDEN / "diffusers_unets" / "classes", tmp_path / "folder"))
     (folder / "scheduler_config.json").write_text('{"_class_name": "DDPMScheduler"}')
     tiny.run("import", f"--checkpoint={folder}", f"--workdir={tmp_path / 'model'}")
-    for verb in ("sample", "likelihood"):
-        assert "has a network of classes, and the commands have no class" in refused(
-            verb, f"--workdir={tmp_path / 'model'}"
-        )
+    line = refused("sample", f"--workdir={tmp_path / 'model'}", "--classes=0,99")
+    assert "takes class labels from 0 to" in line and "99" in line
 
 
 def test_a_damaged_folder_of_diffusers_is_refused(refused, tmp_path):

@@ -65,11 +65,11 @@ def evaluated(monkeypatch):
     class Evaluated(list):
         stop_at, spoil = None, None
 
-        def __call__(self, evaluate, params, key, examples, scaling, indices, batch_size):
+        def __call__(self, evaluate, params, key, examples, scaling, indices, *rest):
             if len(self) == self.stop_at:
                 raise KeyboardInterrupt
             self.append((indices.start, indices.stop))
-            found = real(evaluate, params, key, examples, scaling, indices, batch_size)
+            found = real(evaluate, params, key, examples, scaling, indices, *rest)
             return (
                 found._replace(log_prob=found.log_prob * np.nan)
                 if indices.start == self.spoil

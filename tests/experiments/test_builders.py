@@ -320,7 +320,7 @@ def test_a_network_of_classes_needs_data_with_labels(name, config):
     )
     with tiny.abstract_init():
         if name == "mlp":  # the others take no points
-            config["data"] = {"source": "mixture"}
+            config["data"] = {"source": "swiss_roll"}
             with pytest.raises(ValueError, match=line):
                 build(config)
         config["data"] = {"source": "digits"}

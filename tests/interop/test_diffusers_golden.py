@@ -74,10 +74,12 @@ def test_samples_are_those_of_diffusers_from_the_same_latent_and_noise(name, tmp
 def test_a_network_of_classes_needs_one(tmp_path):
     model = load(copy("classes", tmp_path))
     with pytest.raises(
-        ValueError, match=r"give it a condition, as make_score_fn\(model.sde, .* condition=0\)"
+        ValueError, match="is conditioned on a class label: give the condition of each sample"
     ) as refusal:
-        jax.eval_shape(lambda: model.score_fn(jnp.zeros(model.shape), 0.5))
+        model.score_fn_of(model.params)
     assert "\n" not in str(refusal.value)
+    own = model.score_fn_of(model.params, 0)
+    assert jax.eval_shape(lambda: own(jnp.zeros(model.shape), 0.5)).shape == model.shape
     score_fn = make_score_fn(
         model.sde, model.network, model.parameterization, model.params, condition=0
     )
