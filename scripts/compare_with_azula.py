@@ -25,7 +25,6 @@ PROGRAMS = {
     "score_sde": ["two_moons.py", "{seed}", "{file}"],
     "score_sde, compiled before": ["two_moons.py", "{seed}", "{file}"],
     "azula, 2,000 steps": ["two_moons_azula.py", "{seed}", "2000", "{file}"],
-    "azula, 8,000 steps": ["two_moons_azula.py", "{seed}", "8000", "{file}"],
 }
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",

@@ -51,8 +51,8 @@ class TrainedModel:
         """
         if self.config is None:
             raise ValueError(
-                "this needs a model with a config, as build and load make it; fit made this one "
-                "of objects that no config names"
+                "this needs a model with a config, as build and load make it: this one is made of "
+                "objects that no config names"
             )
         return self.config
 

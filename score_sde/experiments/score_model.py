@@ -146,7 +146,8 @@ class Model(TrainedModel):
         )
 
     def with_score(self, transform: ScoreTransform, params: Params | None = None) -> "Model":
-        """The model with another score: guided, or conditioned on a measurement.
+        """The model with another score: guided, or conditioned on a measurement. It has no
+        config, for none says so.
 
         Args:
             transform: what is made of the network's score. Of a model that has one
@@ -158,6 +159,7 @@ class Model(TrainedModel):
             self,
             transform=lambda _, params, condition: transform(inner, params, condition),
             params=self.params if params is None else params,
+            config=None,
         )
 
     def draw(

@@ -178,6 +178,13 @@ def test_guidance_is_a_transform_of_one_call():
     np.testing.assert_array_equal(guided, plain)
 
 
+def test_a_transformed_model_has_no_config_and_is_not_saved_without_its_transform(tmp_path):
+    model = MODEL_OF_CLASSES.with_score(stronger, TWO)
+    with pytest.raises(ValueError, match=r"^this needs a model with a config[^\n]*$"):
+        model.save(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
 def test_other_conditions_and_calls_compile_nothing_anew():
     traces = []
 
