@@ -56,6 +56,7 @@ def refused(capsys, *argv):
     return line
 
 
+@pytest.mark.slow
 def test_training_remembers_that_the_model_is_conditioned():
     assert model().condition == ClassLabel(num_classes=10)
     assert model().config["example"]["conditional"] is True
@@ -82,6 +83,7 @@ def test_sample_many_draws_what_the_command_draws(tmp_path):
     np.testing.assert_array_equal(found, wanted["samples"])
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_resumes_only_for_the_same_classes(tmp_path, monkeypatch):
     real, drawn, stop_after = runner.draw_range, [], [1]
 
@@ -172,6 +174,7 @@ def test_of_one_class_or_too_few_samples_a_picture_is_a_square(count, classes):
     assert indices.tolist() == list(range(min(count, 100))) and len(found) == 1
 
 
+@pytest.mark.slow
 def test_likelihoods_are_those_under_the_labels(tmp_path):
     trained = randomised(model())
     source = load_data(trained.config)

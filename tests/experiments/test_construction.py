@@ -6,6 +6,7 @@ import optax
 import pytest
 
 from score_sde import SDE, VESDE, Sampler
+from score_sde.conditioning.guidance import Guidance
 from score_sde.experiments import tables
 from score_sde.experiments.construction import construct
 from score_sde.likelihood.dequantization import Dequantizer
@@ -26,6 +27,7 @@ KINDS = {
     "optim": (optax.GradientTransformation, {"lr": 1e-3}, {}),
     "sampling": (Sampler, {}, {}),
     "sampling.threshold": (object, {}, {}),
+    "sampling.guidance": (Guidance, {}, {}),  # of the user's own so far
     "eval.divergence": (object, {}, {}),
     "eval.bound": (Estimator, {}, {}),
     "eval.dequantizer": (Dequantizer, {}, {}),
