@@ -159,6 +159,7 @@ def test_a_sample_that_is_not_finite_fails_and_the_finite_pieces_stay(
     assert (samples(workdir / "samples") == wanted).all()
 
 
+@pytest.mark.slow
 def test_a_run_killed_after_the_last_batch_only_puts_the_pieces_together(
     workdir, drawn, wanted, monkeypatch
 ):
@@ -176,6 +177,7 @@ def interrupt(*args, **kwargs):
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_static_threshold_cuts_by_either_way_of_naming_it(workdir):
     cut = ("--config.sampling.threshold.name=static", "--config.sampling.threshold.high=0.25")
     tiny.run("sample", f"--workdir={workdir}", "--num_samples=8", *cut)
@@ -186,6 +188,7 @@ def test_a_static_threshold_cuts_by_either_way_of_naming_it(workdir):
     assert 0.9 < abs(samples(workdir / "samples")).max() <= 1.00001
 
 
+@pytest.mark.slow
 def test_another_sampler_by_its_short_name(workdir):
     flags = ("--sampler", "predictor_corrector", "--config.sampling.num_steps=2", "--batch", "4")
     text = tiny.run("sample", f"--workdir={workdir}", "--num_samples=8", *flags)

@@ -116,6 +116,7 @@ def test_the_unit_of_time_changes_nothing(name):
 @pytest.mark.parametrize(
     "unit", [1e-11, pytest.param(1e6, marks=SLOW), pytest.param(1e-13, marks=SLOW)]
 )
+@pytest.mark.slow
 def test_the_bound_is_below_the_density_whatever_the_unit(unit):
     """For N(0, 0.5^2) in 64 dimensions: the mean of 64 bounds within 5 standard errors
     of it (fails 1 run in 2e6).

@@ -263,6 +263,7 @@ def test_a_sampler_that_ends_early_is_denoised_where_it_ended(sampler):
 @pytest.mark.parametrize(
     "num_steps", [2, pytest.param(5, marks=SLOW), pytest.param(18, marks=SLOW)]
 )
+@pytest.mark.slow
 def test_frames_of_restarts_have_the_scale_of_their_own_level(num_steps):
     """Data at 0 and the exact score: ``x_t = sigma(t) z`` at every frame, within the loops too.
 

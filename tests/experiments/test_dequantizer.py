@@ -40,6 +40,7 @@ def exact():
     return -np.mean(np.log2(np.diff(stats.norm.cdf(borders), axis=-1)))
 
 
+@pytest.mark.slow
 def test_training_closes_the_gap_to_the_probability_of_the_levels():
     """Of 0.2 bits per dimension by uniform points, at most a fifth is left after 150 steps.
 

@@ -417,6 +417,7 @@ def test_the_last_step_to_the_data_does_not_multiply_noise(noise_scale, num, ord
 
 @pytest.mark.parametrize("num_steps", [pytest.param(20, marks=SLOW), 300])
 @pytest.mark.parametrize("t_min", [pytest.param(1e-3, marks=SLOW), 0.1])
+@pytest.mark.slow
 def test_no_step_multiplies_rounding(t_min, num_steps):
     """The absolute weights of every table, for each of their own sum; the last step of
     order 4 had 1e6 and more.
