@@ -111,14 +111,11 @@ def sample_many(
 
 def _compiled_draw(model: Model, sampler: Sampler | None, guidance: ScoreTransform | None) -> Draw:
     """One compiled function for all calls with one model."""
-    request = (sampler, guidance)
+    draw, request = make_draw(model, sampler=sampler, guidance=guidance), (sampler, guidance)
     try:
-        found = model.compiled.get(request)
+        return model.compiled.setdefault(request, draw)
     except TypeError:  # a guidance that has no hash, such as one with arrays
-        return make_draw(model, sampler=sampler, guidance=guidance)
-    if found is None:
-        found = model.compiled[request] = make_draw(model, sampler=sampler, guidance=guidance)
-    return found
+        return draw
 
 
 def _conditions_by_index(model: Model, condition: Any, num_samples: int) -> ConditionsOf:

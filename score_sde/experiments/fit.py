@@ -5,6 +5,7 @@ import math
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import jax
@@ -103,11 +104,14 @@ def fit(
         ValueError: in one line, for data, conditions or settings that do not fit.
         FloatingPointError: where gradients are not finite any more.
     """
-    model, source = _untrained(key, sde, network, data, condition, parameterization, params)
+    source = _source(data, condition)
+    std = cache(lambda: _std(source))  # read from the data where it is needed, and once
+    parameterization = parameterization or EDMPreconditioning(sigma_data=std())
+    model = _untrained(key, sde, network, source, condition, parameterization, params)
     experiment = Experiment(
         model=replace(model, sampler=sampler or model.sampler),
         source=source,
-        objective=objective or _objective(source, model.scaling),
+        objective=objective or _objective(std()),
         optimizer=optimizer or adam(lr=1e-3, warmup=min(100, num_steps // 10)),
         training=Training(
             num_steps=num_steps,
@@ -123,14 +127,12 @@ def _untrained(
     key: Key,
     sde: SDE,
     network: Network,
-    data: Any,
+    source: DataSource,
     condition: Any,
-    parameterization: Parameterization | None,
+    parameterization: Parameterization,
     params: Params | None,
-) -> tuple[Model, DataSource]:
-    """The model with its initial parameters, and the data."""
-    source = _source(data, condition)
-    scaling = Scaling(num_levels=source.num_levels)
+) -> Model:
+    """The model with its initial parameters."""
     network = network if isinstance(network, ScoreNetwork) else from_functions(*network)
     if condition is not None and network.condition is None:
         raise ValueError(
@@ -141,19 +143,19 @@ def _untrained(
         sde=sde,
         params=jax.jit(network.init)(key) if params is None else params,
         shape=source.shape,
-        scaling=scaling,
+        scaling=Scaling(num_levels=source.num_levels),
         seed=_seed(key),
         step=0,
         config=None,
         network=network,
-        parameterization=parameterization or EDMPreconditioning(sigma_data=_std(source, scaling)),
+        parameterization=parameterization,
         sampler=default_sampler(),
         drawing=Drawing(),
         evaluating=Evaluating(),
         condition=network.condition,
     )
     _check_network(model)
-    return model, source
+    return model
 
 
 def _trained(key: Key, experiment: Experiment, hooks: Sequence[Hook], progress: bool) -> Model:
@@ -186,15 +188,15 @@ def _source(data: Any, condition: Any) -> DataSource:
     return DataSource(train=array, test=array, num_levels=levels, **own)
 
 
-def _objective(source: DataSource, scaling: Scaling) -> ScoreMatching:
-    """The loss of Karras et al. 2022, table 1, for data of any scale."""
-    std = _std(source, scaling)
+def _objective(std: float) -> ScoreMatching:
+    """The loss of Karras et al. 2022, table 1, for data of a standard deviation."""
     times = LogNormalNoise(mean=-1.2 + math.log(std / 0.5))
     return DenoisingScoreMatching(weighting=EDMWeighting(sigma_data=std), time_sampling=times)
 
 
-def _std(source: DataSource, scaling: Scaling) -> float:
+def _std(source: DataSource) -> float:
     """The standard deviation of the data in model space, over all their values."""
+    scaling = Scaling(num_levels=source.num_levels)
     rows = np.linspace(0, len(source.train) - 1, min(NUM_MEASURED, len(source.train)))
     examples = np.asarray(source.train[rows.round().astype(np.int64)])
     return float(np.std(scaling.to_model(jax.random.key(0), examples))) or 1.0

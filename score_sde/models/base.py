@@ -24,6 +24,10 @@ from score_sde.typing import Key, Params, ScalarLike, ScoreFn
 Options = ParamSpec("Options")
 
 
+NEEDS_KEY = "this network has dropout: train=True needs a key, as apply(..., key=key)"
+"""What is wrong where a network draws random numbers and has no key."""
+
+
 class ScoreNetwork(NamedTuple):
     """A network as two pure functions, its time labels and its condition; nothing else is
     known of how it was written.
@@ -133,16 +137,12 @@ def from_linen(
             )
         if label is not None:
             condition, present = former_label(kind, label, condition)
-        if condition is not None:
-            condition = conditioned(kind).stacked(condition, len(x))
-        given = call.keywords(condition, checked_present(present, condition, (len(x),)))
+        given = call.keywords_of_batch(kind, condition, present, len(x))
         rngs = {"dropout": key} if train and key is not None else None
         try:
             output = module.apply({"params": params}, x, t, **given, train=train, rngs=rngs)
         except InvalidRngError:
-            raise ValueError(
-                "this network has dropout: train=True needs a key, as apply(..., key=key)"
-            ) from None
+            raise ValueError(NEEDS_KEY) from None
         return jnp.asarray(output)
 
     return ScoreNetwork(init, apply, labels, kind)
@@ -198,6 +198,20 @@ class Call:
             return {"label": condition}
         given = {"condition": condition, "present": present}
         return {name: value for name, value in given.items() if value is not None}
+
+    def keywords_of_batch(
+        self, kind: Condition | None, condition: PyTree[Any], present: Any, batch: int
+    ) -> dict[str, Any]:
+        """The keywords of a call for a batch of a network that takes conditions of a
+        ``kind``, checked.
+
+        Raises:
+            ValueError: in one line, where the network takes no such condition, or it is
+                of another structure, shape or type.
+        """
+        if condition is not None:
+            condition = conditioned(kind).stacked(condition, batch)
+        return self.keywords(condition, checked_present(present, condition, (batch,)))
 
     def keywords_of_init(self, kind: Condition | None) -> dict[str, Any]:
         """The keywords of the call that makes the parameters."""

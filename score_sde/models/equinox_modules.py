@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from score_sde.models.base import Call, ScoreNetwork
-from score_sde.models.conditions import Condition, checked_present, conditioned
+from score_sde.models.base import NEEDS_KEY, Call, ScoreNetwork
+from score_sde.models.conditions import Condition
 from score_sde.models.labels import Labels
 from score_sde.typing import Key, Params
 
@@ -65,14 +65,10 @@ def from_equinox(
         key: Key | None = None,
         train: bool = False,
     ) -> Array:
-        if condition is not None:
-            condition = conditioned(kind).stacked(condition, len(x))
-        given = call.keywords(condition, checked_present(present, condition, (len(x),)))
+        given = call.keywords_of_batch(kind, condition, present, len(x))
         if train and call.has("key"):
             if key is None:
-                raise ValueError(
-                    "this network has dropout: train=True needs a key, as apply(..., key=key)"
-                )
+                raise ValueError(NEEDS_KEY)
             # A batch of one keeps its key: of make_score_fn each sample has its own.
             given["key"] = key[None] if len(x) == 1 else jax.random.split(key, len(x))
         network = eqx.nn.inference_mode(eqx.combine(params, static), value=not train)

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from score_sde.models.base import Call, ScoreNetwork
-from score_sde.models.conditions import Condition, checked_present, conditioned
+from score_sde.models.base import NEEDS_KEY, Call, ScoreNetwork
+from score_sde.models.conditions import Condition
 from score_sde.models.labels import Labels
 from score_sde.typing import Key, Params
 
@@ -56,7 +56,7 @@ def from_nnx(
         )
     graph, template, streams, others = nnx.split(abstract, nnx.Param, nnx.RngState, ...)
     _check_no(others)
-    call = Call.of(abstract, conditional=condition is not None)
+    call = Call.of(abstract, conditional=kind is not None)
 
     def init(key: Key) -> Params:
         return nnx.to_pure_dict(nnx.state(make(nnx.Rngs(key)), nnx.Param))
@@ -71,13 +71,9 @@ def from_nnx(
         key: Key | None = None,
         train: bool = False,
     ) -> Array:
-        if condition is not None:
-            condition = conditioned(kind).stacked(condition, len(x))
-        given = call.keywords(condition, checked_present(present, condition, (len(x),)))
+        given = call.keywords_of_batch(kind, condition, present, len(x))
         if train and key is None and (jax.tree.leaves(streams) or call.has("rngs")):
-            raise ValueError(
-                "this network has dropout: train=True needs a key, as apply(..., key=key)"
-            )
+            raise ValueError(NEEDS_KEY)
         if call.has("train"):
             given["train"] = train
         if call.has("rngs") and train:
@@ -88,7 +84,7 @@ def from_nnx(
         network.train() if train else network.eval()
         return jnp.asarray(network(x, t, **given))
 
-    return ScoreNetwork(init, apply, labels, condition)
+    return ScoreNetwork(init, apply, labels, kind)
 
 
 def _called(make: Callable[..., Any]) -> Callable[[nnx.Rngs], Any]:

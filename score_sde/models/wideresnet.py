@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from score_sde.models import options
+from score_sde.models.base import NEEDS_KEY
 from score_sde.models.embeddings import FourierEmbedding
 from score_sde.models.layers import GroupNorm
 from score_sde.precision import real, wide, wide_time
@@ -255,8 +256,6 @@ def _classifier(module: WideResNet, shape: tuple[int, ...]) -> Classifier:
         try:
             return jnp.asarray(module.apply({"params": params}, x, sigma, train=train, rngs=rngs))
         except InvalidRngError:
-            raise ValueError(
-                "this network has dropout: train=True needs a key, as apply(..., key=key)"
-            ) from None
+            raise ValueError(NEEDS_KEY) from None
 
     return Classifier(init, apply)

@@ -16,13 +16,13 @@ from score_sde.sampling.base import (
     carried_wide,
     nodes_of,
     required,
-    sample_of,
+    solve_steps,
     static_times,
 )
-from score_sde.sampling.projection import Projection, projecting
+from score_sde.sampling.projection import Projection
 from score_sde.sdes import SDE
 from score_sde.solvers import GridPart, StepNoise, TimeGrid, cut_at, geometric, noise_levels
-from score_sde.solvers.integrate import Progress, run_table
+from score_sde.solvers.integrate import Progress
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
 
@@ -89,15 +89,16 @@ class AnnealedLangevin(GridSampler):
                 cut=part.cut,
             ),
         )
-        solution = run_table(
-            projecting(solver, projection, key, part, times[steps], latent.dtype),
+        return solve_steps(
+            solver,
             latent,
-            part.num_steps,
-            first=part.first,
+            part,
+            times[steps],
+            projection=projection,
+            key=key,
             save_path=save_path,
             progress=progress,
         )
-        return sample_of(solution, part.num_steps)
 
     def part(
         self, sde: SDE, t_start: ScalarLike | None = None, t_stop: ScalarLike | None = None

@@ -8,14 +8,15 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
+from diffrax import AbstractSolver
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
 from score_sde.precision import as_state, wide, wide_score
-from score_sde.sampling.projection import Projection, finished
+from score_sde.sampling.projection import Projection, finished, projecting
 from score_sde.sdes import SDE
 from score_sde.solvers import GridPart, TimeGrid, adapted, grid_part, told_apart
-from score_sde.solvers.integrate import Progress, Solution, frame_indices
+from score_sde.solvers.integrate import Progress, Solution, frame_indices, run_table
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
 Path: TypeAlias = Literal["indexed", "tree"]
@@ -235,11 +236,35 @@ def sample_of(solution: Solution, nfe: ScalarLike) -> Sample:
     return Sample(solution.y, jnp.asarray(nfe), solution.path)
 
 
-def finished_sample(projection: Projection | None, key: Key | None, drawn: Sample) -> Sample:
-    """A sample that has arrived at the data, and the last frame of its path, under the
-    constraint.
+def solve_steps(
+    solver: AbstractSolver,
+    latent: Float[Array, "*shape"],
+    part: GridPart,
+    times: Float[np.ndarray, " steps"],
+    *,
+    projection: Projection | None,
+    key: Key | None,
+    to_data: bool = False,
+    save_path: int,
+    progress: Progress | None,
+) -> Sample:
+    """Carry out the steps of a part, one evaluation each, of a solver that has a table of
+    them for ``x`` itself.
+
+    ``times``: where every step of the whole grid arrives. ``key``: that of the solve.
+    ``to_data``: whether the last step leads to the data; they, and the last frame of the
+    path, are then finished by the projection.
     """
-    if projection is None:
+    solution = run_table(
+        projecting(solver, projection, key, part, times, latent.dtype, to_data=to_data),
+        latent,
+        part.num_steps,
+        first=part.first,
+        save_path=save_path,
+        progress=progress,
+    )
+    drawn = sample_of(solution, part.num_steps)
+    if projection is None or not to_data:
         return drawn
     x = finished(projection, key, drawn.x)
     return Sample(x, drawn.nfe, None if drawn.path is None else drawn.path.at[-1].set(x))

@@ -20,16 +20,15 @@ from score_sde.sampling.base import (
     Sample,
     Sampler,
     carried_wide,
-    finished_sample,
     required,
-    sample_of,
+    solve_steps,
     static_times,
 )
-from score_sde.sampling.projection import Projection, projecting
+from score_sde.sampling.projection import Projection
 from score_sde.sampling.solver_tables import SolverTable
 from score_sde.sdes import SDE
 from score_sde.solvers import GridPart, NoiseLevels, StepNoise, grid_part, log_snr, noise_levels
-from score_sde.solvers.integrate import Progress, run_table
+from score_sde.solvers.integrate import Progress
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
 Spacing: TypeAlias = Literal["leading", "trailing", "linspace"]
@@ -174,24 +173,17 @@ class DiscreteSampler(Sampler):
         if t_start is None:
             latent = _at_level(latent, sde, NoiseLevels(start.alpha[0], start.sigma[0]))
         to_data = float(part.times[part.last]) == 0.0
-        solution = run_table(
-            projecting(
-                DiscreteSteps(score_fn=score_fn, denoised=denoised, table=table, draws=draws),
-                projection,
-                key,
-                part,
-                np.maximum(part.times[1:], sde.t_min),
-                latent.dtype,
-                to_data=to_data,
-            ),
+        return solve_steps(
+            DiscreteSteps(score_fn=score_fn, denoised=denoised, table=table, draws=draws),
             latent,
-            part.num_steps,
-            first=part.first,
+            part,
+            np.maximum(part.times[1:], sde.t_min),
+            projection=projection,
+            key=key,
+            to_data=to_data,
             save_path=save_path,
             progress=progress,
         )
-        drawn = sample_of(solution, part.num_steps)
-        return finished_sample(projection, key, drawn) if to_data else drawn
 
     def solver_table(self, sde: SDE) -> "StepTable":
         """The numbers of all steps, for `solve_table`, from a latent of the first

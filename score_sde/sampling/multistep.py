@@ -17,14 +17,13 @@ from score_sde.sampling.base import (
     Sample,
     carried_wide,
     check_path,
-    finished_sample,
     nodes_of,
     required,
-    sample_of,
+    solve_steps,
     static_times,
 )
 from score_sde.sampling.multistep_weights import MultistepTable, Ratios
-from score_sde.sampling.projection import Projection, projecting, refuse_projection
+from score_sde.sampling.projection import Projection, refuse_projection
 from score_sde.sampling.solver_tables import SolverTable
 from score_sde.sdes import SDE, starting_at
 from score_sde.solvers import (
@@ -38,7 +37,7 @@ from score_sde.solvers import (
     times_of_ratio,
     told_apart,
 )
-from score_sde.solvers.integrate import Progress, run_table
+from score_sde.solvers.integrate import Progress
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
 
@@ -152,24 +151,17 @@ class ExponentialSampler(GridSampler):
             )
         arrays = MultistepArrays.of_table(table, times, levels, latent.dtype)
         to_data = float(part.times[part.last]) == 0.0
-        solution = run_table(
-            projecting(
-                Multistep(score_fn=score_fn, table=arrays, noise=noise, first=part.first),
-                projection,
-                key,
-                part,
-                np.maximum(part.times[1:], sde.t_min),
-                latent.dtype,
-                to_data=to_data,
-            ),
+        return solve_steps(
+            Multistep(score_fn=score_fn, table=arrays, noise=noise, first=part.first),
             latent,
-            part.num_steps,
-            first=part.first,
+            part,
+            np.maximum(part.times[1:], sde.t_min),
+            projection=projection,
+            key=key,
+            to_data=to_data,
             save_path=save_path,
             progress=progress,
         )
-        drawn = sample_of(solution, part.num_steps)
-        return finished_sample(projection, key, drawn) if to_data else drawn
 
     def solver_table(self, sde: SDE) -> "MultistepArrays":
         """The numbers of all steps, for `solve_table`.

@@ -57,13 +57,8 @@ def adam(
     """
     rate = schedule(lr, warmup, decay, decay_steps)
     _check(betas={"beta1": beta1, "beta2": beta2}, eps=eps, weight_decay=weight_decay)
-    chain = optax.chain(
-        _clipping(grad_clip),
-        optax.scale_by_adam(b1=_consistent(beta1), b2=_consistent(beta2), eps=eps),
-        optax.add_decayed_weights(weight_decay) if weight_decay else optax.identity(),
-        optax.scale_by_learning_rate(rate),
-    )
-    return in_float32(chain)
+    scaled = optax.scale_by_adam(b1=_consistent(beta1), b2=_consistent(beta2), eps=eps)
+    return in_float32(_chain(grad_clip, scaled, weight_decay, rate))
 
 
 def adamw(
@@ -130,13 +125,8 @@ def lion(
     """
     rate = schedule(lr, warmup, decay, decay_steps)
     _check(betas={"beta1": beta1, "beta2": beta2}, weight_decay=weight_decay)
-    chain = optax.chain(
-        _clipping(grad_clip),
-        optax.scale_by_lion(b1=_consistent(beta1), b2=_consistent(beta2)),
-        optax.add_decayed_weights(weight_decay) if weight_decay else optax.identity(),
-        optax.scale_by_learning_rate(rate),
-    )
-    return in_float32(chain)
+    scaled = optax.scale_by_lion(b1=_consistent(beta1), b2=_consistent(beta2))
+    return in_float32(_chain(grad_clip, scaled, weight_decay, rate))
 
 
 def muon(
@@ -231,14 +221,10 @@ def schedule_free(
     rate = schedule(lr, warmup)
     _check(betas={"beta1": beta1, "beta2": beta2}, eps=eps, weight_decay=weight_decay)
     _require(beta1 > 0, f"beta1 must be positive in schedule-free training, not {beta1}")
-    base = optax.chain(
-        _clipping(grad_clip),
-        optax.scale_by_rms(
-            decay=_consistent(beta2), eps=eps, eps_in_sqrt=False, bias_correction=True
-        ),
-        optax.add_decayed_weights(weight_decay) if weight_decay else optax.identity(),
-        optax.scale_by_learning_rate(rate),
+    scaled = optax.scale_by_rms(
+        decay=_consistent(beta2), eps=eps, eps_in_sqrt=False, bias_correction=True
     )
+    base = _chain(grad_clip, scaled, weight_decay, rate)
     return in_float32(contrib.schedule_free(base, rate, b1=beta1))
 
 
@@ -300,6 +286,21 @@ def evaluation_params(opt_state: optax.OptState, params: optax.Params) -> optax.
 
         params = jax.tree.map(average, state.z, params, is_leaf=is_masked)
     return params
+
+
+def _chain(
+    grad_clip: float | None,
+    scaled: optax.GradientTransformation,
+    weight_decay: float,
+    rate: optax.ScalarOrSchedule,
+) -> optax.GradientTransformation:
+    """Clipping, the scaling of a method, decoupled weight decay, and the rate."""
+    return optax.chain(
+        _clipping(grad_clip),
+        scaled,
+        optax.add_decayed_weights(weight_decay) if weight_decay else optax.identity(),
+        optax.scale_by_learning_rate(rate),
+    )
 
 
 def _clipping(grad_clip: float | None) -> optax.GradientTransformation:
