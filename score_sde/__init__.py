@@ -7,6 +7,7 @@ chooses the values.
 
 import importlib
 import importlib.util
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
         mlp,
     )
     from score_sde.objectives import (
-        DDPM,
+        DDPMLoss,
         DenoisingScoreMatching,
         ExplicitScoreMatching,
         ImportanceSampling,
@@ -163,7 +164,7 @@ _MODULES = {
     "log_likelihood": "score_sde.likelihood.flow",
     "ScoreNetwork": "score_sde.models",
     "make_score_fn": "score_sde.models",
-    "DDPM": "score_sde.objectives",
+    "DDPMLoss": "score_sde.objectives",
     "DenoisingScoreMatching": "score_sde.objectives",
     "ExplicitScoreMatching": "score_sde.objectives",
     "ImportanceSampling": "score_sde.objectives",
@@ -232,8 +233,17 @@ _MODULES = {
 """In which module a name is, which is imported when the name is first asked for."""
 
 
+_RENAMED = {"DDPM": "DDPMLoss"}
+"""Former public names, which work with a warning in this version alone."""
+
+
 def __getattr__(name: str) -> Any:
     """A public name, or a module or package of this one, which is imported now."""
+    if name in _RENAMED:
+        now = _RENAMED[name]
+        message = f"score_sde.{name} is now score_sde.{now}; the former name goes with version 0.3"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return __getattr__(now)
     if name in _MODULES:
         return getattr(importlib.import_module(_MODULES[name]), name)
     room = f"score_sde.{name}"
@@ -291,7 +301,6 @@ def train(
 
 __all__ = [
     "DDIM",
-    "DDPM",
     "DEIS",
     "EDM",
     "EDMSDE",
@@ -311,6 +320,7 @@ __all__ = [
     "ClassLabel",
     "ClassifierExperiment",
     "CosineSDE",
+    "DDPMLoss",
     "DPMSolver",
     "DPMSolverPP",
     "DataSource",

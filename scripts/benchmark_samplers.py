@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import score_sde as ss
-from score_sde.runtime.progress import Progress
+from score_sde.runtime.progress import ProgressBar
 from score_sde.solvers import CauchyGrid, EDMGrid
 
 NFES = (5, 10, 20, 50, 100, 1000)
@@ -271,7 +271,7 @@ def measure(
 ) -> dict[str, tuple[Table, Table]]:
     """For every SDE the table of the mixtures (geometric means) and that of the Gaussian."""
     found: dict[str, tuple[Table, Table]] = {}
-    with Progress(title, len(SDES) * len(NFES), unit="runs") as progress:
+    with ProgressBar(title, len(SDES) * len(NFES), unit="runs") as progress:
         for name, sde in SDES.items():
             columns = []
             for nfe in NFES:

@@ -22,7 +22,7 @@ FLOORS = {
     room: floor
     for floor, rooms in enumerate(
         [
-            ("typing", "precision", "configs"),
+            ("typing", "checks", "precision", "configs"),
             ("sdes", "runtime"),
             ("solvers", "parameterization", "divergence", "chunking"),
             ("sampling", "objectives"),

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import score_sde
+from score_sde.runtime.naming import imported
+from score_sde.runtime.trust import EVERYTHING
 
 HEAVY = {
     *("flax", "orbax", "matplotlib", "sklearn", "tensorboardX", "PIL", "ml_collections", "optax")
@@ -97,6 +99,13 @@ def test_a_list_that_is_not_whole_is_noticed(before, after):
 @pytest.mark.parametrize("room", ROOMS)
 def test_every_room_is_an_attribute(room):
     assert getattr(score_sde, room).__name__ == f"score_sde.{room}"
+
+
+def test_a_former_name_warns_and_is_the_present_one():
+    with pytest.warns(DeprecationWarning, match=r"score_sde\.DDPM is now score_sde\.DDPMLoss"):
+        assert score_sde.DDPM is score_sde.DDPMLoss
+    for name in ("score_sde.objectives:DDPM", "score_sde:DDPM"):
+        assert imported("objective", name, trust=EVERYTHING) is score_sde.DDPMLoss
 
 
 def test_an_unknown_name_is_an_attribute_error():

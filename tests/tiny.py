@@ -21,7 +21,7 @@ from score_sde.cli import main
 from score_sde.data import Example, Scaling
 from score_sde.experiments import builders
 from score_sde.experiments.score_model import Model
-from score_sde.experiments.settings import Drawing, Evaluating
+from score_sde.experiments.settings import EvaluationOptions, SamplingOptions
 from score_sde.models import ScoreNetwork
 from score_sde.parameterization import ScorePrediction
 from score_sde.sampling import Heun
@@ -157,8 +157,8 @@ def model_of(sde: SDE, score_fn_of: Any, shape: tuple[int, ...], params: Any = N
         "network": nothing,
         "parameterization": ScorePrediction(),
         "sampler": Heun(num_steps=5),
-        "drawing": Drawing(),
-        "evaluating": Evaluating(),
+        "drawing": SamplingOptions(),
+        "evaluating": EvaluationOptions(),
         "seed": 0,
         "step": 0,
         "config": None,

@@ -7,7 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from score_sde.data import is_function, source_options
-from score_sde.experiments.settings import Drawing
+from score_sde.experiments.settings import SamplingOptions
 from score_sde.experiments.tables import NAMED, NOT_OF_THE_SOURCE
 from score_sde.runtime.naming import lookup
 from score_sde.runtime.trust import EVERYTHING
@@ -55,7 +55,10 @@ def _keys_left_by(path: str, section: Any, chosen: str) -> set[str]:
         return _keys(path, name)
     if name in (None, "none") or (isinstance(name, str) and name in NAMED.get(path, ())):
         return _keys(path, name)
-    shared = {"data": NOT_OF_THE_SOURCE, "sampling": tuple(inspect.signature(Drawing).parameters)}
+    shared = {
+        "data": NOT_OF_THE_SOURCE,
+        "sampling": tuple(inspect.signature(SamplingOptions).parameters),
+    }
     return set(section) - {chosen, *shared.get(path, ())}
 
 

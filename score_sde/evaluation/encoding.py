@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, Shaped
 from score_sde.evaluation.generation import AXIS, even_batch_size, index_keys, over_devices
 from score_sde.evaluation.plots.latents import picture_of_latents
 from score_sde.experiments.score_model import Model
-from score_sde.runtime.progress import Progress
+from score_sde.runtime.progress import ProgressBar
 from score_sde.sampling.latents import mean_square
 from score_sde.typing import Key, Params
 
@@ -137,7 +137,7 @@ def _with_bar(
     """What a function makes of all rows, a batch at a time."""
     found = []
     total, size = len(arrays[0]), model.evaluating.batch_size
-    with Progress(name, total, unit="examples") as bar:
+    with ProgressBar(name, total, unit="examples") as bar:
         for batch in in_batches(function, model.params, arrays, size):
             leaves = jax.tree.leaves(batch)
             if not all(np.isfinite(leaf).all() for leaf in leaves):

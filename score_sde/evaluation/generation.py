@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Int, PyTree, Shaped
 
 from score_sde.experiments.score_model import AXIS, Model, ScoreTransform
 from score_sde.sampling import Projection, Sample, Sampler
-from score_sde.solvers.integrate import Progress
+from score_sde.solvers.integrate import ProgressFn
 from score_sde.typing import Key, Params
 
 Draw = Callable[..., Sample]
@@ -33,7 +33,7 @@ def make_draw(
     sampler: Sampler | None = None,
     guidance: ScoreTransform | None = None,
     save_path: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressFn | None = None,
 ) -> Draw:
     """The compiled function ``(params, keys [b], conditions, projection=None) -> Sample``,
     a batch of samples split over all local devices.

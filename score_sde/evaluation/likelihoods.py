@@ -26,7 +26,7 @@ from score_sde.likelihood.dequantization import Dequantizer
 from score_sde.likelihood.estimators import Estimate
 from score_sde.likelihood.flow import bits_per_dim
 from score_sde.runtime.atomic_files import write_arrays
-from score_sde.runtime.progress import Progress
+from score_sde.runtime.progress import ProgressBar
 from score_sde.runtime.trust import Allow
 from score_sde.typing import Key, Params
 
@@ -191,7 +191,7 @@ def evaluate_missing(
     """
     evaluate = make_evaluate(model)
 
-    def compute(indices: range, size: int, bar: Progress) -> Piece:
+    def compute(indices: range, size: int, bar: ProgressBar) -> Piece:
         found = evaluate_range(
             evaluate, model.params, key, examples, model.scaling, indices, size, conditions
         )

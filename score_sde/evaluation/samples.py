@@ -19,7 +19,7 @@ from score_sde.evaluation.plots.samples import is_image, picture_of_samples, pic
 from score_sde.evaluation.sample_files import write_npz, write_pngs
 from score_sde.evaluation.shared_work import Remaining
 from score_sde.experiments.score_model import Model
-from score_sde.runtime.progress import Progress
+from score_sde.runtime.progress import ProgressBar
 from score_sde.typing import Key
 
 NOT_THE_NUMBERS = ("num_samples", "batch_size")
@@ -65,7 +65,7 @@ def draw_missing(model: Model, left: Remaining, key: Key) -> None:
     reports = _Reports()
     draw = make_draw(model, progress=reports)
 
-    def compute(indices: range, size: int, bar: Progress) -> Piece:
+    def compute(indices: range, size: int, bar: ProgressBar) -> Piece:
         reports.begin(bar, len(indices))
         batch = draw_range(draw, model.params, key, indices, size, model.conditions_of_samples)
         reports.end()
@@ -208,10 +208,10 @@ class _Reports:
     """Shows on a bar how far a batch is: never back, in whatever order the reports come."""
 
     def __init__(self) -> None:
-        self._bar: Progress | None = None
+        self._bar: ProgressBar | None = None
         self._done, self._size, self._part = 0, 0, 0.0
 
-    def begin(self, bar: Progress, size: int) -> None:
+    def begin(self, bar: ProgressBar, size: int) -> None:
         """A batch of a size begins."""
         self._bar, self._done, self._size, self._part = bar, bar.done, size, 0.0
 

@@ -19,10 +19,10 @@ from score_sde.evaluation.pieces import Piece, Pieces, fingerprint
 from score_sde.experiments.score_model import Model
 from score_sde.experiments.tables import SCALING
 from score_sde.runtime.processes import by_first, meet
-from score_sde.runtime.progress import Progress
+from score_sde.runtime.progress import ProgressBar
 from score_sde.typing import Key
 
-Compute = Callable[[range, int, Progress], Piece]
+Compute = Callable[[range, int, ProgressBar], Piece]
 """``(indices, batch size, bar) ->`` the piece of the indices, shown on the bar when it is done.
 
 ``FloatingPointError`` where it is not finite: then it is not kept, and the process goes
@@ -129,10 +129,10 @@ def _share(left: Remaining, largest: int) -> tuple[list[range], int]:
     return batches[jax.process_index() :: jax.process_count()], size
 
 
-def _bar(work: Work, share: list[range]) -> Progress:
+def _bar(work: Work, share: list[range]) -> ProgressBar:
     """The progress of this process's share; the first process alone shows it."""
     process, processes = jax.process_index(), jax.process_count()
     name = work.verb if processes == 1 else f"{work.verb}, process {process} of {processes}"
-    return Progress(
+    return ProgressBar(
         name, sum(map(len, share)), unit=work.unit, stream=None if process == 0 else io.StringIO()
     )

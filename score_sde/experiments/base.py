@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import optax
 
 from score_sde.data import DataSource, Scaling
-from score_sde.experiments.settings import Training
+from score_sde.experiments.settings import TrainingOptions
 from score_sde.sdes import SDE
 from score_sde.training import LossFn
 from score_sde.typing import Params
@@ -71,7 +71,7 @@ class AnyExperiment(abc.ABC):
     model: TrainedModel
     source: DataSource
     optimizer: optax.GradientTransformation
-    training: Training
+    training: TrainingOptions
 
     @abc.abstractmethod
     def loss_fn(self, *, train: bool) -> LossFn:

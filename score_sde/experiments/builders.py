@@ -34,7 +34,7 @@ from score_sde.experiments.sections import (
     saved_standardization,
     with_explicit_options,
 )
-from score_sde.experiments.settings import Training
+from score_sde.experiments.settings import TrainingOptions
 from score_sde.experiments.tables import AUGMENTATION, NOT_OF_THE_SOURCE, OPTIMIZERS, SCALING
 from score_sde.models import ScoreNetwork
 from score_sde.runtime.naming import errors_of
@@ -164,7 +164,7 @@ def _training_parts(found: Normalized, data_trust: Trust) -> dict[str, Any]:
     parts: dict[str, Any] = {
         "objective": construct("objective", found.kind.objective, plain["objective"]),
         "source": source_of(plain, data_trust),
-        "training": call("training", Training, plain["training"], trust=EVERYTHING),
+        "training": call("training", TrainingOptions, plain["training"], trust=EVERYTHING),
     }
     parts["optimizer"] = _optimizer(plain["optim"], parts["training"])
     source: DataSource = parts["source"]
@@ -175,7 +175,7 @@ def _training_parts(found: Normalized, data_trust: Trust) -> dict[str, Any]:
     return parts
 
 
-def _optimizer(section: Any, training: Training) -> optax.GradientTransformation:
+def _optimizer(section: Any, training: TrainingOptions) -> optax.GradientTransformation:
     """The optimizer of a config; a decay of its rate lasts for the training unless the
     config says how long.
     """

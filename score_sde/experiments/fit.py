@@ -17,7 +17,7 @@ from jaxtyping import ArrayLike, PyTree, Shaped
 from score_sde.data import DataSource, Scaling
 from score_sde.experiments.describe import described
 from score_sde.experiments.score_model import Experiment, Model
-from score_sde.experiments.settings import Drawing, Evaluating, Training
+from score_sde.experiments.settings import EvaluationOptions, SamplingOptions, TrainingOptions
 from score_sde.experiments.train import run_in_memory
 from score_sde.models import ScoreNetwork, from_functions
 from score_sde.objectives import (
@@ -113,7 +113,7 @@ def fit(
         source=source,
         objective=objective or _objective(std()),
         optimizer=optimizer or adam(lr=1e-3, warmup=min(100, num_steps // 10)),
-        training=Training(
+        training=TrainingOptions(
             num_steps=num_steps,
             batch_size=batch_size,
             ema_decay=ema_decay,
@@ -150,8 +150,8 @@ def _untrained(
         network=network,
         parameterization=parameterization,
         sampler=default_sampler(),
-        drawing=Drawing(),
-        evaluating=Evaluating(),
+        drawing=SamplingOptions(),
+        evaluating=EvaluationOptions(),
         condition=network.condition,
     )
     _check_network(model)

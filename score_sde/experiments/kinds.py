@@ -20,7 +20,7 @@ from score_sde.experiments.dequantizer import (
 )
 from score_sde.experiments.score_model import Experiment, Model
 from score_sde.experiments.sections import SECTIONS, WITHOUT_SAMPLES
-from score_sde.experiments.settings import Drawing, Evaluating
+from score_sde.experiments.settings import EvaluationOptions, SamplingOptions
 from score_sde.experiments.tables import OBJECTIVES
 from score_sde.models import Classifier, ConditionalFlow, ScoreNetwork
 from score_sde.runtime.trust import Trust
@@ -63,7 +63,9 @@ class Kind:
 def _parts_of_score_model(plain: Plain, network: ScoreNetwork, trust: Trust) -> Parts:
     sampler = dict(plain["sampling"])
     drawing = {
-        key: sampler.pop(key) for key in inspect.signature(Drawing).parameters if key in sampler
+        key: sampler.pop(key)
+        for key in inspect.signature(SamplingOptions).parameters
+        if key in sampler
     }
     # A network may have a table of classes that its training has never used.
     conditional = plain["example"].get("conditional") or plain["model"].get("label_required")
@@ -75,8 +77,8 @@ def _parts_of_score_model(plain: Plain, network: ScoreNetwork, trust: Trust) -> 
             trust=trust,
         ),
         "sampler": construct("sampling", sampling.Sampler, sampler, trust=trust),
-        "drawing": call("sampling", Drawing, drawing, trust=trust),
-        "evaluating": call("eval", Evaluating, plain["eval"], trust=trust),
+        "drawing": call("sampling", SamplingOptions, drawing, trust=trust),
+        "evaluating": call("eval", EvaluationOptions, plain["eval"], trust=trust),
         "condition": network.condition if conditional else None,
     }
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 from score_sde.conditioning.guidance import ScoreFnOf
 from score_sde.data import Augmentation, DataSource, Example
 from score_sde.experiments.base import AnyExperiment, Split, TrainedModel
-from score_sde.experiments.settings import Drawing, Evaluating
+from score_sde.experiments.settings import EvaluationOptions, SamplingOptions
 from score_sde.export.model import export_model
 from score_sde.export.stablehlo import PLATFORMS, export_sampler
 from score_sde.likelihood.estimators import Estimate
@@ -25,7 +25,7 @@ from score_sde.parameterization import Parameterization
 from score_sde.sampling import ProbabilityFlow, Projection, Sample, Sampler, decode, encode, sample
 from score_sde.sdes import SDE
 from score_sde.sdes.base import starting_at
-from score_sde.solvers.integrate import Progress
+from score_sde.solvers.integrate import ProgressFn
 from score_sde.training import Context, LossFn
 from score_sde.typing import Key, Params, Scalar, ScalarLike, ScoreFn
 
@@ -65,8 +65,8 @@ class Model(TrainedModel):
     network: ScoreNetwork
     parameterization: Parameterization
     sampler: Sampler
-    drawing: Drawing
-    evaluating: Evaluating
+    drawing: SamplingOptions
+    evaluating: EvaluationOptions
     condition: Condition | None = None
     transform: ScoreTransform | None = None
 
@@ -171,7 +171,7 @@ class Model(TrainedModel):
         sampler: Sampler | None = None,
         guidance: ScoreTransform | None = None,
         save_path: int = 0,
-        progress: Progress | None = None,
+        progress: ProgressFn | None = None,
         projection: Projection | None = None,
         x_init: Shaped[ArrayLike, "*shape"] | None = None,
         t_start: float | None = None,

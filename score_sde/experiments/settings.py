@@ -18,7 +18,7 @@ from score_sde.typing import Key, ScoreFn
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawing:
+class SamplingOptions:
     """How samples are asked for: the keys of the section ``sampling`` besides the sampler's own.
 
     ``denoise`` ends every sample with Tweedie's formula, unless its sampler ends with
@@ -56,7 +56,7 @@ _MAY_BE_NEVER = ("eval_every", "sample_every", "snapshot_every", "keep_every")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class TrainingOptions:
     """The section ``training``: lengths in steps, what is kept, and how the work is spread.
 
     Attributes:
@@ -164,7 +164,7 @@ class Training:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluating:
+class EvaluationOptions:
     """The section ``eval``: how the likelihood of held-out data is computed, and their latents.
 
     The data are taken to live at ``t_min``, nearer to zero than sampling goes (1e-5 in

@@ -68,7 +68,7 @@ OBJECTIVES: Table = {
     "explicit": objectives.ExplicitScoreMatching,
     "sliced": objectives.SlicedScoreMatching,
     "ncsn": objectives.ncsn,
-    "ddpm": objectives.DDPM,
+    "ddpm": objectives.DDPMLoss,
     "classification": objectives.NoisyClassification,
     "dequantization": VariationalDequantization,
 }

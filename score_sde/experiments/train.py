@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from score_sde.data import BatchLoader, make_loader, statistics
 from score_sde.experiments.base import AnyExperiment, Split
 from score_sde.experiments.resume import check_resumes
-from score_sde.experiments.settings import Training
+from score_sde.experiments.settings import TrainingOptions
 from score_sde.experiments.workdir import check_run_folder
 from score_sde.runtime.atomic_files import make_folder, replacing
 from score_sde.runtime.lock import held
@@ -117,7 +117,7 @@ def prepared(
         yield run
 
 
-def _checked_mesh(training: Training) -> Mesh:
+def _checked_mesh(training: TrainingOptions) -> Mesh:
     with errors_of("training"):
         mesh = device_mesh(fsdp=training.fsdp)
     with errors_of("training.batch_size"):
@@ -281,7 +281,7 @@ def _evaluation(experiment: AnyExperiment, key: Key, axis_name: AxisName) -> Eva
     )
 
 
-def _snapshots(training: Training, workdir: Path, mesh: Mesh) -> tuple[Hook, ...]:
+def _snapshots(training: TrainingOptions, workdir: Path, mesh: Mesh) -> tuple[Hook, ...]:
     """The hook that keeps snapshots of the power averages, if there is to be one."""
     if not training.snapshot_every:
         return ()

@@ -5,7 +5,7 @@ border to the mathematics.
 from score_sde.models.base import ScoreNetwork, call_order, from_linen, make_score_fn
 from score_sde.models.conditions import Arrays, ClassLabel, Condition
 from score_sde.models.coupling_flow import ConditionalFlow, coupling_flow
-from score_sde.models.ddpm import DDPM, ddpm
+from score_sde.models.ddpm import DDPMNet, ddpm
 from score_sde.models.embeddings import ACTIVATIONS, EMBEDDINGS
 from score_sde.models.equinox_modules import from_equinox
 from score_sde.models.mlp import MLP, mlp
@@ -19,7 +19,6 @@ from score_sde.models.wideresnet import Classifier, make_log_prob_fn, wideresnet
 
 __all__ = [
     "ACTIVATIONS",
-    "DDPM",
     "EMBEDDINGS",
     "MLP",
     "Arrays",
@@ -27,6 +26,7 @@ __all__ = [
     "Classifier",
     "Condition",
     "ConditionalFlow",
+    "DDPMNet",
     "NCSNpp",
     "ScoreNetwork",
     "UNet",

@@ -23,7 +23,7 @@ from score_sde.models.conditions import class_label
 from score_sde.models.labels import LevelLabels, descending_sigmas
 
 
-class DDPM(nn.Module):
+class DDPMNet(nn.Module):
     """Residual blocks at falling, then rising resolution, each rising block joined to a
     falling one.
 
@@ -136,7 +136,7 @@ def ddpm(
     freq_shift: float = 1.0, cosine_first: bool = False, label_required: bool = False,
     dtype: str = "float32", remat: bool = False,
 ) -> ScoreNetwork:  # fmt: skip
-    """Build a `DDPM` for images of ``shape`` ``(height, width, channels)``.
+    """Build a `DDPMNet` for images of ``shape`` ``(height, width, channels)``.
 
     Args:
         shape: the shape of one image; height and width must halve ``len(ch_mult) - 1``
@@ -181,7 +181,7 @@ def ddpm(
     """
     nf, ch_mult = options.even("nf", nf, 4), options.all_at_least("ch_mult", ch_mult, 1)
     groups = _num_groups(num_groups, nf, ch_mult)
-    module = DDPM(
+    module = DDPMNet(
         style=_style(
             nonlinearity, dropout, groups, norm_eps, attention_head_dim, pad_both_sides, dtype
         ),
@@ -206,7 +206,7 @@ def ddpm(
     return from_linen(module, size, condition=kind, labels=_labels(module))
 
 
-def _labels(module: DDPM) -> LevelLabels | None:
+def _labels(module: DDPMNet) -> LevelLabels | None:
     """The time labels that a network takes which looks its noise levels up in a table."""
     if module.sigmas is None:
         return None

@@ -2,7 +2,7 @@
 
 from score_sde.objectives.base import ScoreMatching, WeightedScoreMatching
 from score_sde.objectives.classification import LogProbFn, NoisyClassification
-from score_sde.objectives.ddpm import DDPM
+from score_sde.objectives.ddpm import DDPMLoss
 from score_sde.objectives.denoising import DenoisingScoreMatching, ncsn
 from score_sde.objectives.explicit import ExplicitScoreMatching
 from score_sde.objectives.noise_levels import NoiseLevels
@@ -29,8 +29,8 @@ from score_sde.objectives.weighting import (
 )
 
 __all__ = [
-    "DDPM",
     "P2",
+    "DDPMLoss",
     "DenoisingScoreMatching",
     "DiscreteTime",
     "EDMWeighting",

@@ -16,7 +16,7 @@ from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
 
 
 @dataclass(frozen=True, kw_only=True)
-class DDPM(ScoreMatching):
+class DDPMLoss(ScoreMatching):
     """``E_i w_i |eps_theta(x_i, i) - eps|^2`` over the ``num_scales`` levels of DDPM
     (Ho et al. 2020, eqs. 12 and 14).
 

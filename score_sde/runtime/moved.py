@@ -67,3 +67,10 @@ MOVED: Mapping[str, tuple[str, ...]] = {
     "score_sde.training.writers": ("score_sde.training.tracking.writers",),
 }
 """For a module of 0.1: the modules that its functions and classes are in now."""
+
+RENAMED: Mapping[str, str] = {
+    "score_sde:DDPM": "score_sde:DDPMLoss",
+    "score_sde.objectives:DDPM": "score_sde.objectives:DDPMLoss",
+    "score_sde.objectives.ddpm:DDPM": "score_sde.objectives.ddpm:DDPMLoss",
+}
+"""The present dotted name of each one that has been renamed."""

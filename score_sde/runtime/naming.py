@@ -13,7 +13,7 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from score_sde.runtime.moved import MOVED
+from score_sde.runtime.moved import MOVED, RENAMED
 from score_sde.runtime.resources import lack_of_memory
 from score_sde.runtime.trust import Trust, is_code
 
@@ -51,6 +51,7 @@ def imported(kind: str, name: str, known: Iterable[str] = (), *, trust: Trust) -
             imported; where there is no such module or object, or the module cannot be
             imported.
     """
+    name = RENAMED.get(name, name)
     module_name, _, attribute = name.partition(":")
     hint = did_you_mean(module_name, known)
     if not is_code(name):

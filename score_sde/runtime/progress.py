@@ -29,7 +29,7 @@ class Stream(Protocol):
         ...
 
 
-class Progress:
+class ProgressBar:
     """Shows ``done / total``, the speed, the time left and a few numbers; a context manager.
 
     On a terminal it is one live line. Elsewhere, in a log file or a pipe, it is a plain
@@ -100,7 +100,7 @@ class Progress:
         else:
             self._write(text)
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "ProgressBar":
         if _is_terminal(self._stream):
             self._bar = RichProgress(
                 TextColumn("{task.description}"),

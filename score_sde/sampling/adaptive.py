@@ -18,7 +18,7 @@ from score_sde.sampling.base import (
 from score_sde.sampling.projection import Projection, refuse_projection
 from score_sde.sdes import SDE, probability_flow, reverse_diffusion, reverse_drift
 from score_sde.solvers import AbstractSolver, Dopri5, ShARK, Tsit5, grid_part
-from score_sde.solvers.integrate import ErrorNorm, Noise, Progress, Solution, solve_adaptively
+from score_sde.solvers.integrate import ErrorNorm, Noise, ProgressFn, Solution, solve_adaptively
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
 ADAPTIVE_SOLVERS: dict[str, type[AbstractSolver]] = {"tsit5": Tsit5, "dopri5": Dopri5}
@@ -84,7 +84,7 @@ class ProbabilityFlow(AdaptiveSampler):
         latent: Float[Array, "*shape"],
         *,
         save_path: int = 0,
-        progress: Progress | None = None,
+        progress: ProgressFn | None = None,
         t_start: ScalarLike | None = None,
         t_stop: ScalarLike | None = None,
         projection: Projection | None = None,
@@ -110,7 +110,7 @@ class ProbabilityFlow(AdaptiveSampler):
         t_stop: float,
         *,
         save_path: int = 0,
-        progress: Progress | None = None,
+        progress: ProgressFn | None = None,
     ) -> Solution:
         """The probability-flow ODE from ``x`` at ``t_start`` to ``t_stop``, either way,
         in float32 at least.
@@ -155,7 +155,7 @@ class AdaptiveSDE(AdaptiveSampler):
         latent: Float[Array, "*shape"],
         *,
         save_path: int = 0,
-        progress: Progress | None = None,
+        progress: ProgressFn | None = None,
         t_start: ScalarLike | None = None,
         t_stop: ScalarLike | None = None,
         projection: Projection | None = None,

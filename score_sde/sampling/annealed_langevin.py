@@ -22,7 +22,7 @@ from score_sde.sampling.base import (
 from score_sde.sampling.projection import Projection
 from score_sde.sdes import SDE
 from score_sde.solvers import GridPart, StepNoise, TimeGrid, cut_at, geometric, noise_levels
-from score_sde.solvers.integrate import Progress
+from score_sde.solvers.integrate import ProgressFn
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
 
@@ -70,7 +70,7 @@ class AnnealedLangevin(GridSampler):
         latent: Float[Array, "*shape"],
         *,
         save_path: int = 0,
-        progress: Progress | None = None,
+        progress: ProgressFn | None = None,
         t_start: ScalarLike | None = None,
         t_stop: ScalarLike | None = None,
         projection: Projection | None = None,

@@ -16,7 +16,7 @@ from score_sde.precision import as_state, wide, wide_score
 from score_sde.sampling.projection import Projection, finished, projecting
 from score_sde.sdes import SDE
 from score_sde.solvers import GridPart, TimeGrid, adapted, grid_part, told_apart
-from score_sde.solvers.integrate import Progress, Solution, frame_indices, run_table
+from score_sde.solvers.integrate import ProgressFn, Solution, frame_indices, run_table
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
 Path: TypeAlias = Literal["indexed", "tree"]
@@ -58,7 +58,7 @@ class Sampler(abc.ABC):
         latent: Float[Array, "*shape"],
         *,
         save_path: int = 0,
-        progress: Progress | None = None,
+        progress: ProgressFn | None = None,
         t_start: ScalarLike | None = None,
         t_stop: ScalarLike | None = None,
         projection: Projection | None = None,
@@ -246,7 +246,7 @@ def solve_steps(
     key: Key | None,
     to_data: bool = False,
     save_path: int,
-    progress: Progress | None,
+    progress: ProgressFn | None,
 ) -> Sample:
     """Carry out the steps of a part, one evaluation each, of a solver that has a table of
     them for ``x`` itself.

@@ -27,8 +27,8 @@ from score_sde.sampling.base import (
 from score_sde.sampling.projection import Projection
 from score_sde.sampling.solver_tables import SolverTable
 from score_sde.sdes import SDE
-from score_sde.solvers import GridPart, NoiseLevels, StepNoise, grid_part, log_snr, noise_levels
-from score_sde.solvers.integrate import Progress
+from score_sde.solvers import GridPart, Marginals, StepNoise, grid_part, log_snr, noise_levels
+from score_sde.solvers.integrate import ProgressFn
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
 Spacing: TypeAlias = Literal["leading", "trailing", "linspace"]
@@ -81,7 +81,7 @@ class DiscreteSampler(Sampler):
 
     @abc.abstractmethod
     def steps(
-        self, start: NoiseLevels, stop: NoiseLevels
+        self, start: Marginals, stop: Marginals
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The factors of the denoised image, of the noise and of the state, and the std
         of what is drawn, per step.
@@ -123,7 +123,7 @@ class DiscreteSampler(Sampler):
 
     def levels(
         self, sde: SDE, part: GridPart | None = None
-    ) -> tuple[Float[np.ndarray, " steps"], NoiseLevels, NoiseLevels]:
+    ) -> tuple[Float[np.ndarray, " steps"], Marginals, Marginals]:
         """The times of the evaluations, the noise levels there, and those to which the
         steps lead.
         """
@@ -131,7 +131,7 @@ class DiscreteSampler(Sampler):
         chosen = np.array(times)
         levels = noise_levels(sde, chosen)
         end = (1.0, 0.0) if last == 0.0 else noise_levels(sde, np.array(last))
-        stop = NoiseLevels(
+        stop = Marginals(
             *(np.append(part[1:], value) for part, value in zip(levels, end, strict=True))
         )
         return chosen, levels, stop
@@ -145,7 +145,7 @@ class DiscreteSampler(Sampler):
         latent: Float[Array, "*shape"],
         *,
         save_path: int = 0,
-        progress: Progress | None = None,
+        progress: ProgressFn | None = None,
         t_start: ScalarLike | None = None,
         t_stop: ScalarLike | None = None,
         projection: Projection | None = None,
@@ -171,7 +171,7 @@ class DiscreteSampler(Sampler):
             like = jax.ShapeDtypeStruct(latent.shape, latent.dtype)
             draws = StepNoise(required(key, self), like, cut=part.cut)
         if t_start is None:
-            latent = _at_level(latent, sde, NoiseLevels(start.alpha[0], start.sigma[0]))
+            latent = _at_level(latent, sde, Marginals(start.alpha[0], start.sigma[0]))
         to_data = float(part.times[part.last]) == 0.0
         return solve_steps(
             DiscreteSteps(score_fn=score_fn, denoised=denoised, table=table, draws=draws),
@@ -199,8 +199,8 @@ class DiscreteSampler(Sampler):
     def _table(
         self,
         times: Float[np.ndarray, " steps"],
-        start: NoiseLevels,
-        stop: NoiseLevels,
+        start: Marginals,
+        stop: Marginals,
         part: GridPart,
         dtype: Any,
     ) -> tuple["StepTable", bool]:
@@ -230,7 +230,7 @@ class DiscreteDDIM(DiscreteSampler):
             )
 
     def steps(
-        self, start: NoiseLevels, stop: NoiseLevels
+        self, start: Marginals, stop: Marginals
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """``(alpha', sqrt(sigma'^2 - n^2), 0, n)``."""
         _, variance = _transition(start, stop)
@@ -259,7 +259,7 @@ class DiscreteDDPM(DiscreteSampler):
             )
 
     def steps(
-        self, start: NoiseLevels, stop: NoiseLevels
+        self, start: Marginals, stop: Marginals
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """``(alpha' v / sigma^2, 0, a sigma'^2 / sigma^2, std)``."""
         scale, variance = _transition(start, stop)
@@ -355,7 +355,7 @@ class DiscreteSteps(diffrax.AbstractSolver):
         return terms.vf(t0, y0, args)
 
 
-def _transition(start: NoiseLevels, stop: NoiseLevels) -> tuple[np.ndarray, np.ndarray]:
+def _transition(start: Marginals, stop: Marginals) -> tuple[np.ndarray, np.ndarray]:
     """``a`` and ``v`` of the forward step from the level ``stop`` up to ``start``, ``x
     = a x' + sqrt(v) z``.
     """
@@ -363,9 +363,7 @@ def _transition(start: NoiseLevels, stop: NoiseLevels) -> tuple[np.ndarray, np.n
     return scale, np.maximum(start.sigma**2 - (scale * stop.sigma) ** 2, 0.0)
 
 
-def _at_level(
-    latent: Float[Array, "*shape"], sde: SDE, level: NoiseLevels
-) -> Float[Array, "*shape"]:
+def _at_level(latent: Float[Array, "*shape"], sde: SDE, level: Marginals) -> Float[Array, "*shape"]:
     """A latent of the prior scaled to a level before the end, as far as noise of
     another size is needed there.
     """

@@ -13,7 +13,7 @@ from score_sde.sampling.projection import Projection, finished, started
 from score_sde.sampling.thresholding import Threshold, thresholded
 from score_sde.sdes import SDE, perturb, prior_sample
 from score_sde.sdes import denoise as tweedie
-from score_sde.solvers.integrate import Progress
+from score_sde.solvers.integrate import ProgressFn
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
 
@@ -27,7 +27,7 @@ def sample(
     denoise: bool = True,
     save_path: int = 0,
     threshold: Threshold | None = None,
-    progress: Progress | None = None,
+    progress: ProgressFn | None = None,
     x_init: Shaped[ArrayLike, "*init_shape"] | None = None,
     t_start: ScalarLike | None = None,
     projection: Projection | None = None,

@@ -28,7 +28,7 @@ from score_sde.sampling.solver_tables import SolverTable
 from score_sde.sdes import SDE, starting_at
 from score_sde.solvers import (
     GridPart,
-    NoiseLevels,
+    Marginals,
     StepNoise,
     TimeGrid,
     grid_part,
@@ -37,7 +37,7 @@ from score_sde.solvers import (
     times_of_ratio,
     told_apart,
 )
-from score_sde.solvers.integrate import Progress
+from score_sde.solvers.integrate import ProgressFn
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
 
@@ -77,7 +77,7 @@ class ExponentialSampler(GridSampler):
 
     def nodes(
         self, sde: SDE, part: GridPart | None = None
-    ) -> tuple[Float[np.ndarray, " steps"], NoiseLevels]:
+    ) -> tuple[Float[np.ndarray, " steps"], Marginals]:
         """The times of the evaluations, and the levels at all nodes, the last of which
         is not evaluated.
         """
@@ -85,7 +85,7 @@ class ExponentialSampler(GridSampler):
         if times[-1] > 0.0:
             return times[:-1], noise_levels(sde, times)
         levels = noise_levels(sde, times[:-1])
-        return times[:-1], NoiseLevels(np.append(levels.alpha, 1.0), np.append(levels.sigma, 0.0))
+        return times[:-1], Marginals(np.append(levels.alpha, 1.0), np.append(levels.sigma, 0.0))
 
     def part(
         self, sde: SDE, t_start: ScalarLike | None = None, t_stop: ScalarLike | None = None
@@ -123,7 +123,7 @@ class ExponentialSampler(GridSampler):
         latent: Float[Array, "*shape"],
         *,
         save_path: int = 0,
-        progress: Progress | None = None,
+        progress: ProgressFn | None = None,
         t_start: ScalarLike | None = None,
         t_stop: ScalarLike | None = None,
         projection: Projection | None = None,
@@ -245,7 +245,7 @@ class MultistepArrays(SolverTable):
         cls,
         table: MultistepTable,
         times: Float[np.ndarray, " steps"],
-        levels: NoiseLevels,
+        levels: Marginals,
         dtype: Any,
     ) -> "MultistepArrays":
         """The arrays of a table whose numbers are in ``y = x / alpha``."""

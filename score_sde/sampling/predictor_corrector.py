@@ -15,7 +15,7 @@ from score_sde.sampling.predictors import Predictor, no_predictor, reverse_diffu
 from score_sde.sampling.projection import Projection, projected, projection_key
 from score_sde.sdes import SDE, reverse_drift
 from score_sde.solvers import Clock, Cut, step_key
-from score_sde.solvers.integrate import Progress, solve_on_grid
+from score_sde.solvers.integrate import ProgressFn, solve_on_grid
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
 
@@ -65,7 +65,7 @@ class PredictorCorrector(GridSampler):
         latent: Float[Array, "*shape"],
         *,
         save_path: int = 0,
-        progress: Progress | None = None,
+        progress: ProgressFn | None = None,
         t_start: ScalarLike | None = None,
         t_stop: ScalarLike | None = None,
         projection: Projection | None = None,

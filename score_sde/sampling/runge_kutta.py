@@ -31,7 +31,7 @@ from score_sde.solvers import (
 )
 from score_sde.solvers import Heun as HeunSolver
 from score_sde.solvers import ShARK as ShARKSolver
-from score_sde.solvers.integrate import Noise, Progress, solve_on_grid
+from score_sde.solvers.integrate import Noise, ProgressFn, solve_on_grid
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
 
@@ -63,7 +63,7 @@ class ReverseSDESampler(GridSampler):
         latent: Float[Array, "*shape"],
         *,
         save_path: int = 0,
-        progress: Progress | None = None,
+        progress: ProgressFn | None = None,
         t_start: ScalarLike | None = None,
         t_stop: ScalarLike | None = None,
         projection: Projection | None = None,
@@ -142,7 +142,7 @@ class ExponentialShARK(GridSampler):
         latent: Float[Array, "*shape"],
         *,
         save_path: int = 0,
-        progress: Progress | None = None,
+        progress: ProgressFn | None = None,
         t_start: ScalarLike | None = None,
         t_stop: ScalarLike | None = None,
         projection: Projection | None = None,
@@ -199,7 +199,7 @@ class Heun(GridSampler):
         latent: Float[Array, "*shape"],
         *,
         save_path: int = 0,
-        progress: Progress | None = None,
+        progress: ProgressFn | None = None,
         t_start: ScalarLike | None = None,
         t_stop: ScalarLike | None = None,
         projection: Projection | None = None,

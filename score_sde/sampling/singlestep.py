@@ -39,7 +39,7 @@ from score_sde.solvers import (
     noise_levels,
     times_of_ratio,
 )
-from score_sde.solvers.integrate import Progress, run_table
+from score_sde.solvers.integrate import ProgressFn, run_table
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
 Nodes: TypeAlias = Float[np.ndarray, " nodes"]
@@ -84,7 +84,7 @@ class SingleStepSampler(GridSampler):
         latent: Float[Array, "*shape"],
         *,
         save_path: int = 0,
-        progress: Progress | None = None,
+        progress: ProgressFn | None = None,
         t_start: ScalarLike | None = None,
         t_stop: ScalarLike | None = None,
         projection: Projection | None = None,

@@ -16,7 +16,7 @@ from jaxtyping import Array, ArrayLike, Float, Shaped
 from score_sde.precision import as_state, wide, wide_score
 from score_sde.sampling.base import Sample
 from score_sde.solvers import StepNoise
-from score_sde.solvers.integrate import Differentiate, Progress, run_table
+from score_sde.solvers.integrate import Differentiate, ProgressFn, run_table
 from score_sde.typing import Key, ScoreFn
 
 
@@ -59,7 +59,7 @@ def solve_table(
     *,
     key: Key | None = None,
     differentiate: Differentiate = "reverse",
-    progress: Progress | None = None,
+    progress: ProgressFn | None = None,
 ) -> Sample:
     """Carry out the steps of a table, from a latent of its first level.
 

@@ -25,7 +25,7 @@ from score_sde.solvers.grids import (
     uniform,
 )
 from score_sde.solvers.lattice import OnLattice
-from score_sde.solvers.marginal_levels import NoiseLevels, noise_levels, times_of_ratio
+from score_sde.solvers.marginal_levels import Marginals, noise_levels, times_of_ratio
 from score_sde.solvers.parts import Cut, GridPart, cut_at, grid_part
 from score_sde.solvers.progress import ProgressMeter
 
@@ -42,8 +42,8 @@ __all__ = [
     "GridPart",
     "Heun",
     "IndexedBrownianPath",
+    "Marginals",
     "Nodes",
-    "NoiseLevels",
     "OnLattice",
     "ProgressMeter",
     "SRA1Solver",

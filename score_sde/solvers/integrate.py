@@ -42,7 +42,7 @@ Differentiate: TypeAlias = Literal["forward", "reverse"]
 ErrorNorm: TypeAlias = Literal["rms", "max"]
 """How the error of a state is measured: its root mean square, or its largest number."""
 
-Progress: TypeAlias = Callable[[float], None]
+ProgressFn: TypeAlias = Callable[[float], None]
 """Is told, on the host, which part of a solve is done."""
 
 REPORTS = 20
@@ -87,7 +87,7 @@ def solve_on_grid(
     noise: Noise | None = None,
     save_path: int = 0,
     differentiate: Differentiate = "forward",
-    progress: Progress | None = None,
+    progress: ProgressFn | None = None,
 ) -> Solution:
     """Integrate ``dy = drift(y, t) dt + diffusion(t) dw`` with one step of ``solver``
     per interval of ``times``.
@@ -129,7 +129,7 @@ def run_table(
     first: int = 0,
     save_path: int = 0,
     differentiate: Differentiate = "forward",
-    progress: Progress | None = None,
+    progress: ProgressFn | None = None,
 ) -> Solution:
     """Carry out ``num_steps`` steps of a solver that has a table of them, from the step
     ``first`` on, on a clock that counts the steps.
@@ -147,7 +147,7 @@ def _solve(
     solver: diffrax.AbstractSolver,
     save_path: int,
     differentiate: Differentiate,
-    progress: Progress | None,
+    progress: ProgressFn | None,
 ) -> Solution:
     """One step of ``solver`` per interval of ``nodes``."""
     num_steps = len(nodes) - 1
@@ -191,7 +191,7 @@ def solve_adaptively(
     noise: Noise | None = None,
     save_path: int = 0,
     differentiate: Differentiate = "forward",
-    progress: Progress | None = None,
+    progress: ProgressFn | None = None,
     whole: tuple[float, float] | None = None,
 ) -> Solution:
     """Integrate ``dy = drift(y, t) dt + diffusion(t) dw`` with steps chosen to keep the
@@ -315,7 +315,7 @@ def _adjoint(differentiate: Differentiate) -> diffrax.AbstractAdjoint:
     )
 
 
-def _meter(progress: Progress | None, num_steps: int | None) -> diffrax.AbstractProgressMeter:
+def _meter(progress: ProgressFn | None, num_steps: int | None) -> diffrax.AbstractProgressMeter:
     """Of all steps, about ``REPORTS`` are reported; where their number is not known
     before, each.
     """

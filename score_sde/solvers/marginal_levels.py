@@ -20,7 +20,7 @@ BISECTIONS = 80
 """More than the 52 bits of a float64 have use for."""
 
 
-class NoiseLevels(NamedTuple):
+class Marginals(NamedTuple):
     """``alpha`` and ``sigma`` of ``p(x_t | x_0)`` at some times."""
 
     alpha: Float[np.ndarray, "*times"]
@@ -32,13 +32,13 @@ class NoiseLevels(NamedTuple):
         return self.sigma / self.alpha
 
 
-def noise_levels(sde: SDE, times: Float[np.ndarray, "*times"]) -> NoiseLevels:
+def noise_levels(sde: SDE, times: Float[np.ndarray, "*times"]) -> Marginals:
     """The noise levels at ``times``, computed in float64 whatever the precision of the
     program around.
     """
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
         marginal = jax.vmap(sde.marginal)(jnp.asarray(times, jnp.float64).ravel())
-        return NoiseLevels(
+        return Marginals(
             *(np.asarray(part, np.float64).reshape(np.shape(times)) for part in marginal)
         )
 
@@ -54,7 +54,7 @@ def times_of_sigma(sde: SDE, sigma: Float[np.ndarray, "*nodes"]) -> Float[np.nda
 
 
 def _inverse(
-    sde: SDE, function: Callable[[NoiseLevels], np.ndarray], values: Float[np.ndarray, "*nodes"]
+    sde: SDE, function: Callable[[Marginals], np.ndarray], values: Float[np.ndarray, "*nodes"]
 ) -> Float[np.ndarray, "*nodes"]:
     """The times in ``[t_min, t_max]`` at which a rising function of the levels has some
     values, by bisection.

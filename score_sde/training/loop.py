@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from score_sde.objectives.noise_levels import log_snr_of
-from score_sde.runtime.progress import Progress
+from score_sde.runtime.progress import ProgressBar
 from score_sde.runtime.signals import StopRequest
 from score_sde.runtime.watchdog import Watchdog
 from score_sde.training.agreement import StopVote
@@ -38,7 +38,7 @@ class _Tools(NamedTuple):
     steps: StepFunction[Updated]
     evaluate: Callable[[TrainState, int], dict[str, float]]
     stop: StopRequest
-    progress: Progress
+    progress: ProgressBar
     watchdog: Watchdog
     speed: Speed
 
@@ -76,7 +76,7 @@ def train(run: TrainingRun, *, stop: StopRequest | None = None) -> TrainResult:
         run.writer.rewind(first)
         watchdog.beat(f"starting at step {first}")
         progress = stack.enter_context(
-            Progress("train", run.num_steps, start=first, stream=run.stream)
+            ProgressBar("train", run.num_steps, start=first, stream=run.stream)
         )
         tools = _Tools(
             steps=compile_steps(run.step, run.mesh, state),

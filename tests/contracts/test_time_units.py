@@ -79,7 +79,7 @@ FUNCTIONS = {
         sde.time_at(sde.log_snr(part * sde.t_max)) / sde.t_max for part in (1e-5, 0.1, 0.99)
     ],
     "importance": lambda sde: importance(sde, 0.3),
-    "ddpm": lambda sde: ss.DDPM()(KEY, sde, two_modes_score(sde), X),
+    "ddpm": lambda sde: ss.DDPMLoss()(KEY, sde, two_modes_score(sde), X),
     "noise_levels": lambda sde: tuple(
         jnp.asarray(end) for end in NoiseLevels.of(sde, DiscreteTime(num_scales=10))
     ),

@@ -9,7 +9,7 @@ from score_sde import VPSDE, ProbabilityFlow, log_likelihood
 from score_sde.data import Scaling
 from score_sde.evaluation.encoding import Encoded, in_batches, make_decode, make_encode
 from score_sde.evaluation.generation import index_keys
-from score_sde.experiments.settings import Evaluating
+from score_sde.experiments.settings import EvaluationOptions
 
 SDE, KEY, VARIANCE, T_MIN = VPSDE(t_min=1e-5), jax.random.key(1), 0.25, 1e-5
 FLOW = ProbabilityFlow()
@@ -28,7 +28,7 @@ def score_fn_of(params):
 
 def model_of(scaling, shape):
     """Its solves are to the tolerances of `ProbabilityFlow`."""
-    evaluating = Evaluating(t_min=T_MIN, rtol=FLOW.rtol, atol=FLOW.atol)
+    evaluating = EvaluationOptions(t_min=T_MIN, rtol=FLOW.rtol, atol=FLOW.atol)
     return tiny.model_of(VPSDE(), score_fn_of, shape, scaling=scaling, evaluating=evaluating)
 
 

@@ -19,7 +19,7 @@ from score_sde.evaluation.generation import (
     make_draw,
     over_devices,
 )
-from score_sde.experiments.settings import Drawing
+from score_sde.experiments.settings import SamplingOptions
 from score_sde.sampling import StaticThreshold
 
 SDE, STEPS, KEY = VPSDE(), EulerMaruyama(num_steps=5), jax.random.key(3)
@@ -73,7 +73,7 @@ def test_a_sample_is_that_of_its_own_key(draw):
 
 
 def test_results_are_of_numpy_with_their_evaluations_and_path():
-    draw = make_draw(model_of(drawing=Drawing(denoise=False)), save_path=4)
+    draw = make_draw(model_of(drawing=SamplingOptions(denoise=False)), save_path=4)
     (batch,) = generate(draw, PARAMS, KEY, 5, 8)
     assert isinstance(batch.x, np.ndarray) and batch.x.shape == (5, 3)
     assert batch.path.shape == (5, 4, 3) and (batch.path[:, -1] == batch.x).all()
@@ -127,7 +127,9 @@ def test_a_batch_on_all_devices_or_one_reports_rising_parts_of_the_whole(sampler
 
 def test_a_threshold_cuts():
     low, high = -0.1, 0.2
-    draw = make_draw(model_of(drawing=Drawing(threshold=StaticThreshold(low=low, high=high))))
+    draw = make_draw(
+        model_of(drawing=SamplingOptions(threshold=StaticThreshold(low=low, high=high)))
+    )
     (batch,) = generate(draw, PARAMS, KEY, 8, 8)
     assert low - 1e-5 <= batch.x.min() and 0.1 < batch.x.max() <= high + 1e-5
 

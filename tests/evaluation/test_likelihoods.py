@@ -12,7 +12,7 @@ from scipy import stats
 from score_sde import VPSDE, ExactTrace, Hutchinson
 from score_sde.data import Scaling
 from score_sde.evaluation.likelihoods import Likelihoods, evaluate_range, make_evaluate, summary
-from score_sde.experiments.settings import Evaluating
+from score_sde.experiments.settings import EvaluationOptions
 from score_sde.likelihood.dequantization import TruncatedNormalDequantizer
 from score_sde.likelihood.estimators import (
     DDPMEstimator,
@@ -45,7 +45,7 @@ def evaluate(scaling, estimator, **options):
 
 def model_of(score_fn_of, scaling, estimator, **options):
     shape = (2,) if scaling.num_levels is None else (2, 2, 1)
-    evaluating = Evaluating(bound=estimator, t_min=1e-5, **options)
+    evaluating = EvaluationOptions(bound=estimator, t_min=1e-5, **options)
     parts = {"scaling": scaling, "evaluating": evaluating}
     if isinstance(estimator, DDPMEstimator):  # which is for models of a chain
         parts["parameterization"] = DiscreteNoisePrediction()

@@ -11,14 +11,14 @@ from score_sde import sample
 from score_sde.evaluation.samples import _Reports, draw_missing, pieces_of, publish
 from score_sde.evaluation.shared_work import remaining
 from score_sde.experiments.loading import load
-from score_sde.runtime.progress import Progress
+from score_sde.runtime.progress import ProgressBar
 
 
 @pytest.mark.parametrize("parts", [[0.1, 0.5, 1.0], [0.5, 0.1, 1.0, 0.9], [], [0.7]])
 def test_it_never_goes_back_and_ends_where_the_batch_does(parts):
     shown = []
 
-    class Bar(Progress):
+    class Bar(ProgressBar):
         def update(self, done, **fields):
             shown.append((done, fields["batch"]))
             super().update(done, **fields)

@@ -17,7 +17,7 @@ from score_sde.cli.config_file import read_config
 from score_sde.experiments import sections, tables
 from score_sde.experiments.builders import build, build_model, build_sde, load_data
 from score_sde.experiments.construction import construct
-from score_sde.experiments.settings import Drawing, Evaluating, Training
+from score_sde.experiments.settings import EvaluationOptions, SamplingOptions, TrainingOptions
 from score_sde.likelihood.dequantization import TruncatedNormalDequantizer
 from score_sde.likelihood.estimators import (
     DDPMEstimator,
@@ -153,10 +153,12 @@ def test_every_key_of_the_default_config_is_an_argument():
         if values is None:
             continue
         own = set(inspect.signature(table[values["name"]]).parameters)
-        shared = set(inspect.signature(Drawing).parameters) if section == "sampling" else set()
+        shared = (
+            set(inspect.signature(SamplingOptions).parameters) if section == "sampling" else set()
+        )
         assert values.keys() - {"name"} <= own | shared, section
-    assert config["training"].keys() == set(inspect.signature(Training).parameters)
-    assert config["eval"].keys() <= set(inspect.signature(Evaluating).parameters)
+    assert config["training"].keys() == set(inspect.signature(TrainingOptions).parameters)
+    assert config["eval"].keys() <= set(inspect.signature(EvaluationOptions).parameters)
     assert config.keys() == set(sections.SECTIONS)
 
 

@@ -11,7 +11,7 @@ import score_sde as ss
 from score_sde.experiments import tables
 from score_sde.experiments.construction import call, construct
 from score_sde.experiments.describe import UnnamedError, _options, _section, described
-from score_sde.experiments.settings import Drawing, Evaluating
+from score_sde.experiments.settings import EvaluationOptions, SamplingOptions
 from score_sde.likelihood.estimators import VariationalEstimator
 from score_sde.objectives import LogNormalNoise, MinSNR, ScoreMatching
 from score_sde.parameterization import Parameterization
@@ -101,14 +101,21 @@ def test_a_number_that_no_config_can_say_has_no_section():
     [
         (
             "sampling",
-            Drawing(num_samples=3, denoise=False, threshold=StaticThreshold(), classes=(1, 0)),
+            SamplingOptions(
+                num_samples=3, denoise=False, threshold=StaticThreshold(), classes=(1, 0)
+            ),
         ),
         (
             "eval",
-            Evaluating(max_examples=4, divergence=ss.ExactTrace(), bound=VariationalEstimator()),
+            EvaluationOptions(
+                max_examples=4, divergence=ss.ExactTrace(), bound=VariationalEstimator()
+            ),
         ),
-        ("eval", Evaluating(dequantizer=ss.TruncatedNormalDequantizer(), num_dequantizations=3)),
-        ("eval", Evaluating(dequantizer=None, bound=VariationalEstimator())),
+        (
+            "eval",
+            EvaluationOptions(dequantizer=ss.TruncatedNormalDequantizer(), num_dequantizations=3),
+        ),
+        ("eval", EvaluationOptions(dequantizer=None, bound=VariationalEstimator())),
     ],
 )
 def test_settings_are_rebuilt(section, wanted):

@@ -13,7 +13,7 @@ from oracles import GAUSSIAN, PLANE, SDES, keys, slow_but
 from score_sde.divergence import ExactTrace, Hutchinson, HutchPP
 from score_sde.experiments.tables import OBJECTIVES
 from score_sde.objectives import (
-    DDPM,
+    DDPMLoss,
     DenoisingScoreMatching,
     ExplicitScoreMatching,
     FixedTime,
@@ -49,7 +49,9 @@ each_objective = pytest.mark.parametrize(
 
 
 def test_every_objective_of_the_table_is_tested_here():
-    here = {type(objective) for objective in OBJECTIVES_OF_A_FISHER_DIVERGENCE.values()} | {DDPM}
+    here = {type(objective) for objective in OBJECTIVES_OF_A_FISHER_DIVERGENCE.values()} | {
+        DDPMLoss
+    }
     for name, make in OBJECTIVES.items():
         assert name in ("classification", "dequantization") or type(make()) in here, name
 
@@ -173,7 +175,7 @@ def test_ncsn_has_its_levels_and_the_variance_weighting():
 
 def test_simple_ddpm_is_the_error_of_the_noise_at_the_levels_of_its_table():
     """As told by a network of discrete noise prediction, which must be asked for the very level."""
-    objective, sde, parameterization = DDPM(), VPSDE(), DiscreteNoisePrediction()
+    objective, sde, parameterization = DDPMLoss(), VPSDE(), DiscreteNoisePrediction()
     marginals, x0 = ddpm_marginals(), jnp.array([0.3, -1.0])
     noise = np.asarray(jax.random.normal(KEY, x0.shape))
 
@@ -193,7 +195,7 @@ def test_the_bound_of_ddpm_is_a_sum_of_divergences():
     two means and the variance.
     """
     num = 50
-    objective, sde = DDPM(num_scales=num, terms="vlb", reduce="half_sum"), VPSDE()
+    objective, sde = DDPMLoss(num_scales=num, terms="vlb", reduce="half_sum"), VPSDE()
     betas, (alpha, sigma) = ddpm_betas(num), ddpm_marginals(num)
     x0 = np.array([0.3, -1.0])
     noise = np.asarray(jax.random.normal(KEY, x0.shape), np.float64)
@@ -228,7 +230,7 @@ def test_stratified_times_are_for_the_training_step():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: DDPM(num_scales=10), "beta_max < num_scales must hold"),
+        (lambda: DDPMLoss(num_scales=10), "beta_max < num_scales must hold"),
         (lambda: SlicedScoreMatching(num_probes=0), "num_probes=0 must be at least 1"),
         (
             lambda: at(DenoisingScoreMatching(), 0.0).check(VPSDE()),
@@ -244,7 +246,7 @@ def test_wrong_options_are_refused_in_one_line(call, message):
 
 
 def test_objectives_are_hashable_values_of_one_family():
-    for objective in [*OBJECTIVES_OF_A_FISHER_DIVERGENCE.values(), DDPM(), ncsn()]:
+    for objective in [*OBJECTIVES_OF_A_FISHER_DIVERGENCE.values(), DDPMLoss(), ncsn()]:
         assert isinstance(objective, ScoreMatching)
         assert hash(objective) == hash(
             dataclasses.replace(objective)

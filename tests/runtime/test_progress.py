@@ -3,7 +3,7 @@ import re
 
 import numpy as np
 
-from score_sde.runtime.progress import Progress
+from score_sde.runtime.progress import ProgressBar
 
 
 class Clock:
@@ -20,7 +20,7 @@ class Terminal(io.StringIO):
 
 def lines(total, seconds_per_step, **options):
     stream, clock = io.StringIO(), Clock()
-    with Progress("train", total, stream=stream, clock=clock, **options) as progress:
+    with ProgressBar("train", total, stream=stream, clock=clock, **options) as progress:
         for step in range(options.get("start", 0) + 1, total + 1):
             clock.now += seconds_per_step
             progress.update(step, loss=1 / step)
@@ -48,7 +48,7 @@ def test_speed_time_left_and_numbers():
 
 def test_the_first_step_does_not_count_for_the_speed():
     clock = Clock()
-    progress = Progress("train", 10, stream=io.StringIO(), clock=clock)
+    progress = ProgressBar("train", 10, stream=io.StringIO(), clock=clock)
     clock.now = 30.0
     progress.update(1)
     assert np.isnan(progress.rate)
@@ -69,7 +69,7 @@ def test_large_numbers_are_written_out():
 
 def test_other_units_words_and_hours():
     stream, clock = io.StringIO(), Clock()
-    with Progress("likelihood", 9999, unit="images", stream=stream, clock=clock) as progress:
+    with ProgressBar("likelihood", 9999, unit="images", stream=stream, clock=clock) as progress:
         progress.update(1, bits="unknown")
         clock.now = 11.0
         progress.update(2, bits=3.14159)
@@ -84,7 +84,7 @@ def test_a_terminal_gets_a_live_bar(monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "120")
     stream = Terminal()
-    with Progress("train", 10, stream=stream) as progress:
+    with ProgressBar("train", 10, stream=stream) as progress:
         for step in range(1, 11):
             progress.update(step, loss=0.25)
         progress.note("saved in [runs/x]")
@@ -96,6 +96,6 @@ def test_a_terminal_gets_a_live_bar(monkeypatch):
 def test_a_terminal_that_cannot_move_its_cursor_gets_lines(monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
     stream = Terminal()
-    with Progress("train", 10, stream=stream) as progress:
+    with ProgressBar("train", 10, stream=stream) as progress:
         progress.update(10)
     assert stream.getvalue() == "train: 10/10 steps\n"
