@@ -1,4 +1,4 @@
-"""The shapes and functions that every room of the package speaks of.
+"""Types that the whole package uses.
 
 One sample has any shape ``*shape``; times are scalars on ``[t_min, t_max]``. A batch is
 made by ``jax.vmap``.
@@ -8,9 +8,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree, Shaped
+from typing_extensions import TypeAliasType
 
-Key: TypeAlias = PRNGKeyArray
-"""A JAX random key, as made by ``jax.random.key``."""
+# A `TypeAliasType` keeps its name, so that `help` shows `score_fn: ScoreFn` and not the
+# expanded type.
+Key = TypeAliasType("Key", PRNGKeyArray)
+"""A JAX random key, from ``jax.random.key``."""
 
 if TYPE_CHECKING:
     # A static checker knows no shapes, and would have every scalar be a Boolean or a
@@ -18,32 +21,38 @@ if TYPE_CHECKING:
     Scalar: TypeAlias = Array
     ScalarLike: TypeAlias = Array | float
 else:
-    Scalar: TypeAlias = Shaped[Array, ""]
-    ScalarLike: TypeAlias = Shaped[ArrayLike, ""]
-"""One number in an array of no dimensions, and whatever can be one: a Python number or
-an array of no dimensions.
-"""
+    Scalar = TypeAliasType("Scalar", Shaped[Array, ""])
+    ScalarLike = TypeAliasType("ScalarLike", Shaped[ArrayLike, ""])
+"""A JAX scalar, and anything that becomes one: a Python or NumPy number too."""
 
-ScoreFn: TypeAlias = Callable[[Float[Array, "*shape"], ScalarLike], Float[Array, "*shape"]]
+SampleLike = TypeAliasType("SampleLike", Shaped[ArrayLike, "*shape"])
+"""One sample: a JAX or NumPy array of any real dtype, or a number."""
+
+ScoreFn = TypeAliasType(
+    "ScoreFn", Callable[[Float[Array, "*shape"], ScalarLike], Float[Array, "*shape"]]
+)
 """``(x, t) -> grad_x log p_t(x)`` for one sample."""
 
-VectorField: TypeAlias = Callable[[Float[Array, "*shape"], ScalarLike], Float[Array, "*shape"]]
+VectorField = TypeAliasType(
+    "VectorField", Callable[[Float[Array, "*shape"], ScalarLike], Float[Array, "*shape"]]
+)
 """``(x, t) -> dx/dt`` for one sample."""
 
-LogProbFn: TypeAlias = Callable[[Float[Array, "*shape"], ScalarLike], Float[Array, " classes"]]
-"""``(x, t) -> log p(y | x_t = x)`` for every class ``y``, of one example."""
+LogProbFn = TypeAliasType(
+    "LogProbFn", Callable[[Float[Array, "*shape"], ScalarLike], Float[Array, " classes"]]
+)
+"""``(x, t) -> [log p(y | x_t = x) for each class y]`` for one sample."""
 
-Params: TypeAlias = PyTree[Shaped[ArrayLike, "..."]]
-"""The parameters of a network: a nest of dictionaries of arrays."""
+Params = TypeAliasType("Params", PyTree[Shaped[ArrayLike, "..."]])
+"""The parameters of a network: nested dictionaries of arrays."""
 
 
 class Context(NamedTuple):
-    """What a loss may know of the run besides the parameters being trained; no gradient
-    flows into it.
+    """The state of a training run, for a loss; gradients do not flow through it.
 
-    ``step``: how many updates have been made. ``ema_params``: the averaged parameters
-    (as the target of a consistency objective). ``frozen``: the frozen parameters of the
-    state, or None.
+    ``step``: the number of updates so far. ``ema_params``: the averaged parameters, the
+    target network of a consistency loss. ``frozen``: parameters that are not trained,
+    or None.
     """
 
     step: Scalar
@@ -56,6 +65,7 @@ __all__ = [
     "Key",
     "LogProbFn",
     "Params",
+    "SampleLike",
     "Scalar",
     "ScalarLike",
     "ScoreFn",
