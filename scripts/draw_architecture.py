@@ -1,6 +1,6 @@
 """Draws the rooms of the package, floor by floor, and the imports between them.
 
-python scripts/draw_architecture.py     into docs/pictures/architecture.png
+python scripts/draw_architecture.py     into docs/figures/architecture.png
 """
 
 import sys
@@ -91,7 +91,7 @@ def main() -> None:
     axes.set_xlim(-4.3, 5.0)
     axes.set_ylim(-0.6, max(FLOORS.values()) + 0.6)
     axes.axis("off")
-    path = ROOT / "docs" / "pictures" / "architecture.png"
+    path = ROOT / "docs" / "figures" / "architecture.png"
     figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
     print(path)
 
