@@ -30,8 +30,7 @@ from score_sde.parameterization import EDMPreconditioning, Parameterization
 from score_sde.runtime.signals import StopRequest
 from score_sde.sampling import Sampler, default_sampler
 from score_sde.sdes import SDE
-from score_sde.training import Hook, adam, device_mesh
-from score_sde.training import train as train_run
+from score_sde.training import Hook, adam, device_mesh, train as train_run
 from score_sde.training.mesh import check_batch_size, gathered
 from score_sde.typing import Key, Params
 

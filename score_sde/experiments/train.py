@@ -42,8 +42,8 @@ from score_sde.training import (
     make_train_step,
     make_writers,
     snapshot_hook,
+    train as train_run,
 )
-from score_sde.training import train as train_run
 from score_sde.training.checkpoints.seal import fingerprints
 from score_sde.training.mesh import gathered, step_axes
 from score_sde.training.snapshots import FOLDER

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from typing import IO, Any, Protocol, cast, runtime_checkable
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-from rich.progress import Progress as RichProgress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress as RichProgress, TextColumn
 
 _WINDOW = 200  # how many updates the rate is measured over
 

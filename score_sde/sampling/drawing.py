@@ -11,8 +11,7 @@ from score_sde.sampling.adaptive import ProbabilityFlow
 from score_sde.sampling.base import Sample, Sampler, static_time
 from score_sde.sampling.projection import Projection, finished, started
 from score_sde.sampling.thresholding import Threshold, thresholded
-from score_sde.sdes import SDE, perturb, prior_sample
-from score_sde.sdes import denoise as tweedie
+from score_sde.sdes import SDE, denoise as tweedie, perturb, prior_sample
 from score_sde.solvers.integrate import ProgressFn
 from score_sde.typing import Key, ScalarLike, ScoreFn
 

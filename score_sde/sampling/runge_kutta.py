@@ -24,13 +24,13 @@ from score_sde.sdes import SDE, denoise, probability_flow, reverse_diffusion, re
 from score_sde.solvers import (
     AbstractSolver,
     Euler,
+    Heun as HeunSolver,
+    ShARK as ShARKSolver,
     SRA1Solver,
     noise_levels,
     times_of_ratio,
     told_apart,
 )
-from score_sde.solvers import Heun as HeunSolver
-from score_sde.solvers import ShARK as ShARKSolver
 from score_sde.solvers.integrate import Noise, ProgressFn, solve_on_grid
 from score_sde.typing import Key, ScalarLike, ScoreFn
 

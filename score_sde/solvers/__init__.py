@@ -1,7 +1,14 @@
 """Numerics that know no score: integration, Brownian noise, time grids and noise levels."""
 
-from diffrax import SRA1 as SRA1Solver  # noqa: N811 - a class
-from diffrax import AbstractSolver, Dopri5, Euler, Heun, ShARK, Tsit5
+from diffrax import (
+    SRA1 as SRA1Solver,  # noqa: N811 - a class
+    AbstractSolver,
+    Dopri5,
+    Euler,
+    Heun,
+    ShARK,
+    Tsit5,
+)
 
 from score_sde.solvers.brownian import (
     TREE_TOLERANCE,

@@ -4,8 +4,7 @@ checked with at once.
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from score_sde.data import DataSource
 from score_sde.data.examples import LazyExamples

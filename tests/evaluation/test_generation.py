@@ -6,8 +6,7 @@ import jax
 import numpy as np
 import pytest
 import tiny
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from oracles import SLOW
 
 from score_sde import VPSDE, EulerMaruyama, Inpainting, ProbabilityFlow, sample, sample_many

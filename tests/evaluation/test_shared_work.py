@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from score_sde.evaluation.pieces import Pieces
-from score_sde.evaluation.shared_work import Work, remaining
-from score_sde.evaluation.shared_work import finish as finish_all
+from score_sde.evaluation.shared_work import Work, finish as finish_all, remaining
 from score_sde.runtime.unreadable import UnreadableError
 
 

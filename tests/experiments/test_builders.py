@@ -8,8 +8,7 @@ import jax
 import numpy as np
 import pytest
 import tiny
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from ml_collections import ConfigDict
 
 from score_sde import VPSDE, ExactTrace, Hutchinson, HutchPP

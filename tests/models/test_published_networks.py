@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from oracles import slow_but
 
 from score_sde.models import call_order, ddpm, ncsn, ncsnpp, ncsnv2, wideresnet

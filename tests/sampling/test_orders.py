@@ -30,8 +30,15 @@ from score_sde.sampling import (
 )
 from score_sde.sdes import VPSDE
 from score_sde.sdes.reverse import reverse_drift
-from score_sde.solvers import AdditiveNoise, CauchyGrid, StepNoise, integrate, noise_levels, uniform
-from score_sde.solvers import ShARK as ShARKSolver
+from score_sde.solvers import (
+    AdditiveNoise,
+    CauchyGrid,
+    ShARK as ShARKSolver,
+    StepNoise,
+    integrate,
+    noise_levels,
+    uniform,
+)
 
 SDE = VPSDE(beta_max=10.0, t_min=1e-2)
 

@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from score_sde.training import EMA, HalfLifeEMA, PowerEMA
 from score_sde.training.ema import PLAIN_MEAN, gamma_of, update_averages
