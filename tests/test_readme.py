@@ -1,7 +1,8 @@
-"""The README keeps its word: its Python runs, its commands and files exist."""
+"""README and documentation keep their word: their Python runs, their commands, files and
+links exist.
+"""
 
 import re
-import shlex
 from pathlib import Path
 
 import jax
@@ -14,19 +15,33 @@ import score_sde as ss
 from score_sde.cli.config_file import read_config
 from score_sde.cli.main import VERBS
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 
 pytestmark = pytest.mark.skipif(not README.exists(), reason="not in a checkout")
 
+RUN_ELSEWHERE = {"own_networks.md"}
+"""Pages whose Python is run by tests of their own."""
 
-def blocks(language):
-    return re.findall(
-        rf"^```{language}\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    )
+
+def blocks(page, language):
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_readme_is_short():
+    text = re.sub(r"```.*?```", "", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(text.split()) <= 900
+
+
+def test_the_readme_leads_to_every_page():
+    text = README.read_text(encoding="utf-8")
+    assert [page.name for page in PAGES[1:] if f"(docs/{page.name})" not in text] == []
 
 
 def test_the_script_of_a_user_draws_samples():
-    scripts = [block for block in blocks("python") if "ss.load(" in block]
+    scripts = [block for block in blocks(README, "python") if "ss.load(" in block]
     assert scripts
     for script in scripts:
         assert len(script.strip().splitlines()) <= 6
@@ -38,9 +53,15 @@ def test_the_script_of_a_user_draws_samples():
 
 
 @pytest.mark.slow
-def test_the_other_python_runs(tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_other_python_runs(page, tmp_path, monkeypatch):
+    golden = ROOT / "tests" / "golden"
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "golden").symlink_to(golden)  # a page reads a config from there
     monkeypatch.chdir(tmp_path)  # where a model is saved
-    others = [block for block in blocks("python") if "ss.load(" not in block]
+    if page.name in RUN_ELSEWHERE:
+        return
+    others = [block for block in blocks(page, "python") if "ss.load(" not in block]
     for block in others:
         names = {}
         with tiny.quick_compilation():
@@ -51,23 +72,24 @@ def test_the_other_python_runs(tmp_path, monkeypatch):
             assert np.isfinite(names["z"]).all()
 
 
-def test_the_commands_are_known_and_their_configs_exist():
-    text = README.read_text(encoding="utf-8")
-    commands = re.findall(r"score-sde (\w+)((?: --[\w.]+=\S+?)*)[ `\n]", text)
-    assert {verb for verb, _ in commands} <= {*VERBS, "VERB"} and len(commands) >= 4
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_its_commands_are_known_and_their_configs_exist(page):
+    text = page.read_text(encoding="utf-8")
+    commands = re.findall(r"score-sde ([\w-]+)((?: --[\w.]+=[^\s`]+)*)[ `\n;,]", text)
+    assert {command for command, _ in commands} <= set(VERBS)
     for _, flags in commands:
-        for flag in shlex.split(flags):
-            name, _, value = flag.removeprefix("--").partition("=")
-            if name == "config":
-                read_config(value)
+        for config in re.findall(r" --config=([\w./]+)", flags):
+            if config != "FILE":
+                read_config(config)
 
 
-def test_the_files_it_names_exist():
-    text = README.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_files_and_links_it_names_exist(page):
+    text = page.read_text(encoding="utf-8")
     for name in re.findall(r"`(?:\./)?((?:scripts|configs|tests|score_sde)/[\w/.]+)`", text):
-        assert (README.parent / name).exists(), name
+        assert (ROOT / name).exists(), name
     for name in re.findall(r"\]\(((?!http)[^)#]+)\)", text):
-        assert (README.parent / name).exists(), name
+        assert (page.parent / name).exists(), name
 
 
 def test_it_names_no_package_that_is_not_published():
@@ -91,7 +113,7 @@ GRADIENTS = {
     "encode": (jax.jacfwd, lambda x: ss.encode(SDE, normal, x)),
     "decode": (jax.jacfwd, lambda x: ss.decode(SDE, normal, x)),
 }
-"""The derivatives that it promises: of what, by which transformation."""
+"""The derivatives that `docs/features.md` promises: a transformation and a function."""
 
 SDE, KEY, SAMPLER = ss.VPSDE(), jax.random.key(0), ss.default_sampler(nfe=3)
 
@@ -102,7 +124,7 @@ def normal(x, t):
 
 
 @pytest.mark.parametrize("name", GRADIENTS)
-def test_what_it_says_can_be_differentiated_can_be(name):
+def test_a_promised_derivative_exists(name):
     transformation, function = GRADIENTS[name]
     x = jnp.array([0.3, -0.7])
     derivative = jax.jit(transformation(function))(x)
