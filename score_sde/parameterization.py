@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from score_sde.precision import wide_time
+from score_sde.renamed import renamed
 from score_sde.sdes import SDE, ddpm_marginals
 from score_sde.sdes.discrete_vp import whole_if_near
 from score_sde.typing import Scalar, ScalarLike
@@ -46,19 +47,20 @@ def log_noise_to_signal(sde: SDE, t: ScalarLike) -> Scalar:
     return -0.125 * sde.log_snr(t)
 
 
+@renamed(num_levels="num_scales")
 @dataclass(frozen=True, kw_only=True)
 class StepIndex:
-    """``num_levels t - 1``, from 0: the index of a level of `DiscreteVPSDE`, as
+    """``num_scales t - 1``, from 0: the index of a level of `DiscreteVPSDE`, as
     networks of discrete models take it.
 
     A whole number at the time of a level, whatever the rounding of that time.
     """
 
-    num_levels: int = 1000
+    num_scales: int = 1000
 
     def __post_init__(self) -> None:
-        if self.num_levels < 2:
-            raise ValueError(f"num_levels={self.num_levels} must be at least 2")
+        if self.num_scales < 2:
+            raise ValueError(f"num_scales={self.num_scales} must be at least 2")
 
     def __call__(self, sde: SDE, t: ScalarLike) -> Scalar:
         """The index, or a number between two indices.
@@ -66,16 +68,16 @@ class StepIndex:
         Raises:
             ValueError: where the SDE has another number of levels.
         """
-        levels = getattr(sde, "num_levels", self.num_levels)
-        if levels != self.num_levels:
+        levels = getattr(sde, "num_scales", self.num_scales)
+        if levels != self.num_scales:
             raise ValueError(
-                f"the time label counts num_levels={self.num_levels} levels, and the SDE has "
+                f"the time label counts num_scales={self.num_scales} levels, and the SDE has "
                 f"{levels}"
             )
         return jnp.clip(
-            whole_if_near(jnp.asarray(wide_time(t)) * self.num_levels) - 1.0,
+            whole_if_near(jnp.asarray(wide_time(t)) * self.num_scales) - 1.0,
             0.0,
-            self.num_levels - 1.0,
+            self.num_scales - 1.0,
         )
 
 

@@ -22,7 +22,7 @@ FLOORS = {
     room: floor
     for floor, rooms in enumerate(
         [
-            ("typing", "checks", "precision", "configs"),
+            ("typing", "checks", "renamed", "precision", "configs"),
             ("sdes", "runtime"),
             ("solvers", "parameterization", "divergence", "chunking"),
             ("sampling", "objectives"),
@@ -126,9 +126,11 @@ def test_there_are_no_circles_between_rooms():
 def test_rooms_are_few_and_so_are_the_imports_between_them():
     found = arrows()
     loose = {path.stem for path in ROOT.glob("*.py")} - {"__init__", "__main__"}
-    assert len(loose) <= 6, sorted(loose)
-    facade = len(rooms_imported(FACADE))
-    assert sum(map(len, found.values())) + facade <= 100
+    assert len(loose) <= 7, sorted(loose)
+    found["facade"] = rooms_imported(FACADE)
+    # All may stand on the ground floor: its types, checks and renamed keywords.
+    above = [other for others in found.values() for other in others if FLOORS[other]]
+    assert len(above) <= 75
 
 
 @pytest.mark.parametrize("library", IMPORTERS)

@@ -17,6 +17,7 @@ from score_sde.likelihood.bound import (
     prior_cost,
 )
 from score_sde.precision import wide, wide_score
+from score_sde.renamed import renamed
 from score_sde.sdes import DiscreteMarginals, Marginal
 from score_sde.typing import Key, Scalar, ScoreFn
 
@@ -33,6 +34,7 @@ class StepCosts(NamedTuple):
     posterior_std: Float[np.ndarray, " steps"]
 
 
+@renamed(num_levels="num_terms")
 def ddpm_vlb(
     key: Key,
     score_fn: ScoreFn,
@@ -42,7 +44,7 @@ def ddpm_vlb(
     t_max: float = 1.0,
     times: Float[np.ndarray, " levels"] | None = None,
     variance: Literal["fixedsmall", "fixedlarge"] = "fixedsmall",
-    num_levels: int | None = None,
+    num_terms: int | None = None,
     num_decodings: int = 4,
     bin_width: float | None = None,
     data_range: tuple[float, float] = (-1.0, 1.0),
@@ -68,7 +70,7 @@ def ddpm_vlb(
             ``sde.step_times()`` of a `DiscreteVPSDE`.
         variance: of a step, ``fixedsmall`` that of ``q(x_{i-1} | x_i, x_0)`` or
             ``fixedlarge`` that of ``q(x_i | x_{i-1})``.
-        num_levels: draw so many levels, more of those that weigh more in the sum; None
+        num_terms: draw so many levels, more of those that weigh more in the sum; None
             for every one once.
         num_decodings: evaluations for ``L_0``.
         bin_width: as in `variational_bound`.
@@ -76,18 +78,17 @@ def ddpm_vlb(
         chunk_size: so many evaluations at a time, all at once with None.
     """
     x, score_fn, num_steps = wide(x), wide_score(score_fn), len(marginals.sigma) - 1
-    num_levels = num_steps if num_levels is None else num_levels
-    check_draws(chunk_size, num_levels=num_levels, num_decodings=num_decodings)
-    if num_levels > num_steps:
+    num_terms = num_steps if num_terms is None else num_terms
+    check_draws(chunk_size, num_terms=num_terms, num_decodings=num_decodings)
+    if num_terms > num_steps:
         raise ValueError(
-            f"num_levels={num_levels} must be at most {num_steps}, the number of steps between "
-            "levels"
+            f"num_terms={num_terms} must be at most {num_steps}, the number of steps between levels"
         )
     level_key, noise_key, decoding_key = jax.random.split(key, 3)
     costs = step_costs(marginals, variance)
     nodes = level_times(num_steps + 1, t_max) if times is None else times
     clock, alpha, sigma = (jnp.asarray(table, x.dtype) for table in (nodes, *marginals))
-    levels, weights = _draw_levels(level_key, costs.weight, num_levels)
+    levels, weights = _draw_levels(level_key, costs.weight, num_terms)
 
     def residual(item: tuple[Key, Array]) -> Scalar:
         noise_key, level = item
@@ -102,7 +103,7 @@ def ddpm_vlb(
     return bound_of(
         prior_cost(Marginal(alpha[-1], sigma[-1]), 1.0, x),
         weights.astype(x.dtype),
-        map_in_chunks(residual, (jax.random.split(noise_key, num_levels), levels), chunk_size),
+        map_in_chunks(residual, (jax.random.split(noise_key, num_terms), levels), chunk_size),
         map_in_chunks(decoding, jax.random.split(decoding_key, num_decodings), chunk_size),
         constant=float(np.sum(costs.constant)) * x.size,
     )
@@ -140,7 +141,7 @@ def step_costs(marginals: DiscreteMarginals, variance: str) -> StepCosts:
 
 
 def _draw_levels(
-    key: Key, weight: Float[np.ndarray, " steps"], num_levels: int
+    key: Key, weight: Float[np.ndarray, " steps"], num_terms: int
 ) -> tuple[Int[Array, " draws"], Float[Array, " draws"]]:
     """Levels in order, and the weight that each stands for: every one with its own
     where there are so many draws.
@@ -149,9 +150,9 @@ def _draw_levels(
     ``fixedsmall`` a weight is ``SNR_{i-1} / SNR_i - 1``, so that this is nearly uniform
     in the log signal-to-noise ratio.
     """
-    if num_levels == len(weight):
+    if num_terms == len(weight):
         return jnp.arange(1, len(weight) + 1), jnp.asarray(weight)
-    quantiles = (jnp.arange(num_levels) + jax.random.uniform(key, (num_levels,))) / num_levels
+    quantiles = (jnp.arange(num_terms) + jax.random.uniform(key, (num_terms,))) / num_terms
     shares = jnp.asarray(np.cumsum(weight)[:-1] / np.sum(weight), quantiles.dtype)
     levels = 1 + jnp.searchsorted(shares, quantiles, side="right")
-    return levels, jnp.full(num_levels, np.sum(weight) / num_levels)
+    return levels, jnp.full(num_terms, np.sum(weight) / num_terms)

@@ -17,6 +17,7 @@ from score_sde.likelihood.dequantization import Bins, Dequantizer, log_mean_exp,
 from score_sde.likelihood.discrete_bound import ddpm_vlb, step_costs
 from score_sde.likelihood.flow import log_likelihood
 from score_sde.parameterization import DiscreteNoisePrediction, Parameterization, StepIndex
+from score_sde.renamed import renamed
 from score_sde.sdes import SDE, DiscreteMarginals, ddpm_marginals
 from score_sde.solvers import noise_levels
 from score_sde.typing import Key, Scalar, ScoreFn
@@ -170,6 +171,7 @@ class VariationalEstimator(BoundEstimator):
         return variational_bound(key, sde, score_fn, x, **options, **borders)
 
 
+@renamed(num_levels="num_terms")
 @dataclass(frozen=True, kw_only=True)
 class DDPMEstimator(BoundEstimator):
     """The bound of the ancestral chain of a discrete DDPM model, as `ddpm_vlb` has it.
@@ -177,34 +179,34 @@ class DDPMEstimator(BoundEstimator):
     ``num_scales``, ``beta_min`` and ``beta_max`` are those of the model, as of
     ``DiscreteNoisePrediction``, or of a `DiscreteVPSDE` with linear betas from
     ``beta_min / num_scales`` to ``beta_max / num_scales``. Of the levels, all are taken
-    or ``num_levels``.
+    or ``num_terms``.
     """
 
     num_scales: int = 1000
     beta_min: float = 0.1
     beta_max: float = 20.0
     variance: Literal["fixedsmall", "fixedlarge"] = "fixedsmall"
-    num_levels: int | None = None
+    num_terms: int | None = None
 
     def __post_init__(self) -> None:
         step_costs(self._marginals, self.variance)
-        check_draws(self.chunk_size, num_levels=self.num_draws, num_decodings=self.num_decodings)
+        check_draws(self.chunk_size, num_terms=self.num_draws, num_decodings=self.num_decodings)
         if self.num_draws >= self.num_scales:
             raise ValueError(
-                f"num_levels={self.num_levels} must be less than num_scales={self.num_scales}"
+                f"num_terms={self.num_terms} must be less than num_scales={self.num_scales}"
             )
 
     @property
     def num_draws(self) -> int:
         """The levels."""
-        return self.num_scales - 1 if self.num_levels is None else self.num_levels
+        return self.num_scales - 1 if self.num_terms is None else self.num_terms
 
     def check(self, parameterization: Parameterization) -> None:
         """Raise ``ValueError`` unless the model is one of the same levels."""
         chain = DiscreteNoisePrediction(
             num_scales=self.num_scales, beta_min=self.beta_min, beta_max=self.beta_max
         )
-        if parameterization.time_label == StepIndex(num_levels=self.num_scales):
+        if parameterization.time_label == StepIndex(num_scales=self.num_scales):
             return  # the levels of the SDE are for `check_model` and `bound`
         discrete = isinstance(parameterization, DiscreteNoisePrediction)
         if not discrete or replace(parameterization, interpolate=False) != chain:
@@ -232,7 +234,7 @@ class DDPMEstimator(BoundEstimator):
     ) -> VariationalBound:
         """The bound at level 0."""
         options = {
-            "num_levels": self.num_levels,
+            "num_terms": self.num_terms,
             "num_decodings": self.num_decodings,
             "chunk_size": self.chunk_size,
         }

@@ -32,7 +32,7 @@ from score_sde.solvers.integrate import ProgressFn
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
 Spacing: TypeAlias = Literal["leading", "trailing", "linspace"]
-NUM_LEVELS = 1000
+NUM_SCALES = 1000
 """Of an SDE that has no steps of its own."""
 
 
@@ -87,24 +87,24 @@ class DiscreteSampler(Sampler):
         of what is drawn, per step.
         """
 
-    def step_indices(self, num_levels: int) -> Int[np.ndarray, " steps"]:
+    def step_indices(self, num_scales: int) -> Int[np.ndarray, " steps"]:
         """The levels at which the score is evaluated, the noisiest first."""
-        if self.num_steps > num_levels:
+        if self.num_steps > num_scales:
             raise ValueError(
-                f"num_steps={self.num_steps} must be at most {num_levels}, the number of noise "
+                f"num_steps={self.num_steps} must be at most {num_scales}, the number of noise "
                 "levels"
             )
         if self.spacing == "linspace":
-            return np.linspace(0, num_levels - 1, self.num_steps).round().astype(int)[::-1]
+            return np.linspace(0, num_scales - 1, self.num_steps).round().astype(int)[::-1]
         if self.spacing == "trailing":
-            stride = num_levels / self.num_steps
-            return np.round(num_levels - stride * np.arange(self.num_steps)).astype(int) - 1
-        first = self.steps_offset + (self.num_steps - 1) * (num_levels // self.num_steps)
-        if first >= num_levels:
+            stride = num_scales / self.num_steps
+            return np.round(num_scales - stride * np.arange(self.num_steps)).astype(int) - 1
+        first = self.steps_offset + (self.num_steps - 1) * (num_scales // self.num_steps)
+        if first >= num_scales:
             raise ValueError(
-                f"steps_offset={self.steps_offset} leads to level {first} of {num_levels}"
+                f"steps_offset={self.steps_offset} leads to level {first} of {num_scales}"
             )
-        return first - (num_levels // self.num_steps) * np.arange(self.num_steps)
+        return first - (num_scales // self.num_steps) * np.arange(self.num_steps)
 
     def part(
         self, sde: SDE, t_start: ScalarLike | None = None, t_stop: ScalarLike | None = None
@@ -114,7 +114,7 @@ class DiscreteSampler(Sampler):
         """
         times = sde.step_times()
         if times is None:
-            times = log_snr(sde, max(NUM_LEVELS, self.num_steps) - 1)[::-1]
+            times = log_snr(sde, max(NUM_SCALES, self.num_steps) - 1)[::-1]
         chosen = times[self.step_indices(len(times))]
         start, stop = static_times(sde, t_start, t_stop)
         at_end = stop is None or np.float32(stop) == np.float32(sde.t_min)

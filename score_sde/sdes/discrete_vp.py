@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from score_sde.precision import wide, wide_time
+from score_sde.renamed import renamed
 from score_sde.sdes.base import SDE, Marginal, check_times
 from score_sde.sdes.discretization import MAX_LEVELS, log_alphas, scheduled_betas
 from score_sde.typing import Scalar, ScalarLike
@@ -35,24 +36,25 @@ class LogAlpha(NamedTuple):
         return float(self.coefficients[-1].sum())
 
 
+@renamed(num_levels="num_scales")
 @dataclass(frozen=True, kw_only=True)
 class DiscreteVPSDE(SDE):
     """``dx = -beta(t) x / 2 dt + sqrt(beta(t)) dw`` with exactly the marginals of a
     discrete model at its levels.
 
-    Level ``i`` of ``num_levels`` is at ``t = (i + 1) / num_levels``: ``alpha_i^2 =
+    Level ``i`` of ``num_scales`` is at ``t = (i + 1) / num_scales``: ``alpha_i^2 =
     prod_{j <= i} (1 - beta_j)`` with the ``beta_j`` of `scheduled_betas`, or the given
     ``betas``. Between levels ``log alpha`` is the monotone cubic of Fritsch & Carlson
     1980, so that ``beta(t)`` is continuous and positive.
 
     With ``zero_terminal_snr`` the last level has ``alpha = 0``. The SDE, whose drift is
-    infinite there, must end a level before: ``t_max = (num_levels - 1) / num_levels``
+    infinite there, must end a level before: ``t_max = (num_scales - 1) / num_scales``
     at most. The discrete samplers begin at the last level all the same, with networks
     that predict ``v`` or the denoised image.
     """
 
     schedule: Literal["linear", "scaled_linear", "cosine", "sigmoid"] = "linear"
-    num_levels: int = 1000
+    num_scales: int = 1000
     beta_start: float = 1e-4
     beta_end: float = 0.02
     betas: tuple[float, ...] | None = None
@@ -64,15 +66,15 @@ class DiscreteVPSDE(SDE):
         check_times(self.t_min, self.t_max)
         if self.betas is None:
             scheduled_betas(
-                self.schedule, self.num_levels, beta_start=self.beta_start, beta_end=self.beta_end
+                self.schedule, self.num_scales, beta_start=self.beta_start, beta_end=self.beta_end
             )
-        elif not (2 <= len(self.betas) == self.num_levels <= MAX_LEVELS):
+        elif not (2 <= len(self.betas) == self.num_scales <= MAX_LEVELS):
             raise ValueError(
-                f"betas has {len(self.betas)} numbers where num_levels={self.num_levels} are needed"
+                f"betas has {len(self.betas)} numbers where num_scales={self.num_scales} are needed"
             )
         elif not all(0.0 < beta < 1.0 for beta in self.betas):
             raise ValueError("every number of betas must lie between 0 and 1")
-        end = 1.0 - self.zero_terminal_snr / self.num_levels
+        end = 1.0 - self.zero_terminal_snr / self.num_scales
         if self.t_max > end * (1.0 + 1e-9):
             reason = ", for the last level has no signal" if self.zero_terminal_snr else ""
             raise ValueError(f"t_max={self.t_max} must be at most {end:.9g}{reason}")
@@ -105,18 +107,18 @@ class DiscreteVPSDE(SDE):
     def beta(self, t: ScalarLike) -> Scalar:
         """``-2 d log alpha / dt``."""
         c, u, beyond = self._piece(t)
-        rate = -2.0 * self.num_levels * (c[1] + u * (2.0 * c[2] + u * (3.0 * c[3])))
+        rate = -2.0 * self.num_scales * (c[1] + u * (2.0 * c[2] + u * (3.0 * c[3])))
         if not _log_alpha(self).vanishes:
             return rate
-        return jnp.where(beyond > 0.0, 2.0 * self.num_levels / (1.0 - beyond), rate)
+        return jnp.where(beyond > 0.0, 2.0 * self.num_scales / (1.0 - beyond), rate)
 
     def step_times(self) -> Float[np.ndarray, " steps"]:
         """The times of the levels within ``[t_min, t_max]``; and of the last one
         without signal, if it comes next.
         """
-        times = np.arange(1, self.num_levels + 1) / self.num_levels
+        times = np.arange(1, self.num_scales + 1) / self.num_scales
         last = self.t_max + (
-            self.zero_terminal_snr and self.t_max > (self.num_levels - 1.5) / self.num_levels
+            self.zero_terminal_snr and self.t_max > (self.num_scales - 1.5) / self.num_scales
         )
         return times[(times >= self.t_min * (1.0 - 1e-6)) & (times <= last * (1.0 + 1e-6))]
 
@@ -125,7 +127,7 @@ class DiscreteVPSDE(SDE):
         polynomial ``t`` is.
         """
         coefficients = _log_alpha(self).coefficients
-        n = whole_if_near(jnp.asarray(wide_time(t)) * self.num_levels)
+        n = whole_if_near(jnp.asarray(wide_time(t)) * self.num_scales)
         pieces = len(coefficients)
         piece = jnp.clip(jnp.floor(n), 0, pieces - 1)
         rows = jnp.asarray(coefficients, n.dtype)[piece.astype(jnp.int32)]
@@ -147,7 +149,7 @@ def _log_alpha(sde: DiscreteVPSDE) -> LogAlpha:
     """The polynomials of an SDE, in float64."""
     betas = (
         scheduled_betas(
-            sde.schedule, sde.num_levels, beta_start=sde.beta_start, beta_end=sde.beta_end
+            sde.schedule, sde.num_scales, beta_start=sde.beta_start, beta_end=sde.beta_end
         )
         if sde.betas is None
         else np.array(sde.betas)

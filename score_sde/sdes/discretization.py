@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Float
 
+from score_sde.renamed import renamed
+
 Betas: TypeAlias = Float[np.ndarray, " levels"]
 Schedule: TypeAlias = Literal["linear", "scaled_linear", "cosine", "sigmoid"]
 SCHEDULES: tuple[Schedule, ...] = ("linear", "scaled_linear", "cosine", "sigmoid")
@@ -81,9 +83,10 @@ def smld_sigmas(
     return np.geomspace(sigma_min, sigma_max, num_scales)
 
 
+@renamed(num_levels="num_scales")
 def scheduled_betas(
     schedule: Schedule = "linear",
-    num_levels: int = 1000,
+    num_scales: int = 1000,
     *,
     beta_start: float = 1e-4,
     beta_end: float = 0.02,
@@ -103,21 +106,21 @@ def scheduled_betas(
     """
     if schedule not in SCHEDULES:
         raise ValueError(f"unknown schedule {schedule!r}: choose one of {', '.join(SCHEDULES)}")
-    if not 2 <= num_levels <= MAX_LEVELS:
-        raise ValueError(f"num_levels={num_levels} must lie from 2 to {MAX_LEVELS}")
+    if not 2 <= num_scales <= MAX_LEVELS:
+        raise ValueError(f"num_scales={num_scales} must lie from 2 to {MAX_LEVELS}")
     if schedule == "cosine":
-        angles = (np.arange(num_levels + 1) / num_levels + 0.008) / 1.008 * (0.5 * np.pi)
+        angles = (np.arange(num_scales + 1) / num_scales + 0.008) / 1.008 * (0.5 * np.pi)
         signal = np.square(np.cos(angles))
         return np.minimum(1.0 - signal[1:] / signal[:-1], 0.999)
     if not 0.0 < beta_start <= beta_end < 1.0:
         raise ValueError(f"0 < beta_start <= beta_end < 1 must hold, got {beta_start}, {beta_end}")
     if schedule == "scaled_linear":
-        return np.square(np.linspace(np.sqrt(beta_start), np.sqrt(beta_end), num_levels))
+        return np.square(np.linspace(np.sqrt(beta_start), np.sqrt(beta_end), num_scales))
     if schedule == "sigmoid":
         return beta_start + (beta_end - beta_start) / (
-            1.0 + np.exp(-np.linspace(-6.0, 6.0, num_levels))
+            1.0 + np.exp(-np.linspace(-6.0, 6.0, num_scales))
         )
-    return np.linspace(beta_start, beta_end, num_levels)
+    return np.linspace(beta_start, beta_end, num_scales)
 
 
 def log_alphas(betas: Betas, *, zero_terminal_snr: bool = False) -> Betas:

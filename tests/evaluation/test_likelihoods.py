@@ -185,7 +185,7 @@ def test_several_points_of_each_image_are_nearer_to_its_probability(images):
 
 
 @pytest.mark.parametrize("estimator", [
-    VariationalEstimator(num_times=100, num_decodings=3), DDPMEstimator(num_levels=100,
+    VariationalEstimator(num_times=100, num_decodings=3), DDPMEstimator(num_terms=100,
     num_decodings=2)
 ])  # fmt: skip
 def test_bounds_of_the_probability_itself(estimator, images):

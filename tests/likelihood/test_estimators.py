@@ -77,8 +77,8 @@ def test_options_reach_what_estimates():
     options = {"num_times": 6, "num_decodings": 2, "bin_width": 0.125, "data_range": (0.0, 1.0)}
     wanted = jax.jit(lambda: variational_bound(key, SDE, SCORE, (levels + 0.5) / 8, **options))()
     np.testing.assert_allclose(found.log_prob, wanted.log_prob, rtol=1e-5)
-    chain = DDPMEstimator(num_scales=40, num_levels=9, num_decodings=3, variance="fixedlarge")
-    options = {"t_max": 1.0, "variance": "fixedlarge", "num_levels": 9, "num_decodings": 3}
+    chain = DDPMEstimator(num_scales=40, num_terms=9, num_decodings=3, variance="fixedlarge")
+    options = {"t_max": 1.0, "variance": "fixedlarge", "num_terms": 9, "num_decodings": 3}
     wanted = jax.jit(lambda: ddpm_vlb(key, SCORE, ddpm_marginals(40), X, **options))()
     found = jax.jit(lambda: chain.density(key, SDE, SCORE, X))()
     np.testing.assert_allclose(found.log_prob, wanted.log_prob, rtol=1e-5)
@@ -87,8 +87,8 @@ def test_options_reach_what_estimates():
 
 def test_the_chain_takes_the_levels_of_a_discrete_sde():
     """The same bound as from the levels by index; other levels are refused."""
-    key, chain = jax.random.key(2), DDPMEstimator(num_scales=40, num_levels=9, num_decodings=3)
-    sde = DiscreteVPSDE(num_levels=40, beta_start=0.1 / 40, beta_end=20.0 / 40, t_min=1 / 40)
+    key, chain = jax.random.key(2), DDPMEstimator(num_scales=40, num_terms=9, num_decodings=3)
+    sde = DiscreteVPSDE(num_scales=40, beta_start=0.1 / 40, beta_end=20.0 / 40, t_min=1 / 40)
     alpha, sigma = (jnp.asarray(part, jnp.float32) for part in ddpm_marginals(40))
 
     def by_index(x, t):
@@ -100,10 +100,10 @@ def test_the_chain_takes_the_levels_of_a_discrete_sde():
         moved = sde.marginal(t)
         return -(x - moved.alpha) / (0.25 * jnp.square(moved.alpha) + jnp.square(moved.sigma))
 
-    chain.check(NoisePrediction(time_label=StepIndex(num_levels=40)))
+    chain.check(NoisePrediction(time_label=StepIndex(num_scales=40)))
     found = jax.jit(lambda: chain.density(key, sde, by_time, X))()
     wanted = jax.jit(
-        lambda: ddpm_vlb(key, by_index, ddpm_marginals(40), X, num_levels=9, num_decodings=3)
+        lambda: ddpm_vlb(key, by_index, ddpm_marginals(40), X, num_terms=9, num_decodings=3)
     )()
     np.testing.assert_allclose(found.log_prob, wanted.log_prob, rtol=1e-5)
     for other in (
@@ -181,10 +181,10 @@ def test_the_bound_of_levels_needs_the_labels_of_the_sde():
     ("call", "message"),
     [
         (lambda: VariationalEstimator(num_times=0), "num_times=0 must be at least 1"),
-        (lambda: DDPMEstimator(num_levels=0), "num_levels=0 must be at least 1"),
+        (lambda: DDPMEstimator(num_terms=0), "num_terms=0 must be at least 1"),
         (
-            lambda: DDPMEstimator(num_scales=50, num_levels=50),
-            "num_levels=50 must be less than num_scales=50",
+            lambda: DDPMEstimator(num_scales=50, num_terms=50),
+            "num_terms=50 must be less than num_scales=50",
         ),
         (
             lambda: FlowEstimator().probability(

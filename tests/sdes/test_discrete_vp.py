@@ -24,14 +24,14 @@ from score_sde.solvers import noise_levels
 SCHEDULES = {
     "linear": {},
     "scaled_linear": {"beta_start": 0.00085, "beta_end": 0.012},
-    "cosine": {"num_levels": 60},
-    "sigmoid": {"num_levels": 300},
+    "cosine": {"num_scales": 60},
+    "sigmoid": {"num_scales": 300},
 }
 
 
 def made(schedule, **options):
     options = {**SCHEDULES[schedule], **options}
-    levels = options.get("num_levels", 1000)
+    levels = options.get("num_scales", 1000)
     return DiscreteVPSDE(schedule=schedule, **{"t_min": 1 / levels, **options})
 
 
@@ -40,9 +40,9 @@ def test_levels_have_the_products_of_the_steps(schedule):
     sde = made(schedule)
     times = sde.step_times()
     betas = scheduled_betas(
-        schedule, sde.num_levels, beta_start=sde.beta_start, beta_end=sde.beta_end
+        schedule, sde.num_scales, beta_start=sde.beta_start, beta_end=sde.beta_end
     )
-    np.testing.assert_allclose(times, np.arange(1, sde.num_levels + 1) / sde.num_levels)
+    np.testing.assert_allclose(times, np.arange(1, sde.num_scales + 1) / sde.num_scales)
     levels = noise_levels(sde, times)
     np.testing.assert_allclose(levels.alpha**2, np.cumprod(1.0 - betas), rtol=1e-10)
     np.testing.assert_allclose(levels.sigma**2, 1.0 - np.cumprod(1.0 - betas), rtol=1e-9)
@@ -99,7 +99,7 @@ def test_without_terminal_signal_the_last_level_is_noise_alone():
 
 def test_many_levels_are_the_continuous_sde():
     sde, vp = (
-        made("linear", num_levels=20_000, beta_start=0.1 / 20_000, beta_end=20.0 / 20_000),
+        made("linear", num_scales=20_000, beta_start=0.1 / 20_000, beta_end=20.0 / 20_000),
         VPSDE(),
     )
     for t in (0.01, 0.3, 1.0):
@@ -109,7 +109,7 @@ def test_many_levels_are_the_continuous_sde():
 
 @pytest.mark.parametrize("levels", [2, 60, 1000, 4321])
 def test_the_label_of_a_level_is_its_index(levels):
-    label, times = StepIndex(num_levels=levels), np.arange(1, levels + 1) / levels
+    label, times = StepIndex(num_scales=levels), np.arange(1, levels + 1) / levels
     found = jax.vmap(lambda t: label(VPSDE(), t))(jnp.asarray(times, jnp.float32))
     np.testing.assert_array_equal(found, np.arange(levels))
     assert float(label(VPSDE(), 0.25 / levels)) == 0.0
@@ -145,17 +145,17 @@ def test_v_and_the_image_say_what_pure_noise_hides():
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"num_levels": 1}, "num_levels=1 must lie from 2 to 100000"),
-    ({"num_levels": 10**9}, "num_levels=1000000000 must lie from 2 to 100000"),
+    ({"num_scales": 1}, "num_scales=1 must lie from 2 to 100000"),
+    ({"num_scales": 10**9}, "num_scales=1000000000 must lie from 2 to 100000"),
     ({"beta_end": 1.0}, "0 < beta_start <= beta_end < 1 must hold, got 0.0001, 1.0"),
     ({"zero_terminal_snr": True}, "t_max=1.0 must be at most 0.999, for the last level has no "
 "signal"),
     ({"t_max": 1.5}, "t_max=1.5 must be at most 1"),
-    ({"betas": (0.1, 0.2)}, "betas has 2 numbers where num_levels=1000 are needed"),
-    ({"betas": (0.1, 1.0), "num_levels": 2}, "every number of betas must lie between 0 and 1"),
+    ({"betas": (0.1, 0.2)}, "betas has 2 numbers where num_scales=1000 are needed"),
+    ({"betas": (0.1, 1.0), "num_scales": 2}, "every number of betas must lie between 0 and 1"),
 ])  # fmt: skip
 def test_impossible_tables_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         DiscreteVPSDE(**options)
-    with pytest.raises(ValueError, match="counts num_levels=10 levels, and the SDE has 1000"):
-        StepIndex(num_levels=10)(DiscreteVPSDE(), 0.5)
+    with pytest.raises(ValueError, match="counts num_scales=10 levels, and the SDE has 1000"):
+        StepIndex(num_scales=10)(DiscreteVPSDE(), 0.5)
