@@ -19,11 +19,11 @@ from score_sde.likelihood.flow import log_likelihood
 from score_sde.parameterization import DiscreteNoisePrediction, Parameterization, StepIndex
 from score_sde.renamed import renamed
 from score_sde.sdes import SDE, DiscreteMarginals, ddpm_marginals
-from score_sde.solvers import noise_levels
+from score_sde.solvers import marginals_at
 from score_sde.typing import Key, Scalar, ScoreFn
 
 
-class Estimate(NamedTuple):
+class LogProbEstimate(NamedTuple):
     """What is known of one log-likelihood.
 
     ``log_prob``: nats, over all dimensions. ``std_error``: of ``log_prob`` over what
@@ -54,7 +54,7 @@ class Estimator(abc.ABC):
     @abc.abstractmethod
     def density(
         self, key: Key, sde: SDE, score_fn: ScoreFn, x: Shaped[ArrayLike, "*shape"]
-    ) -> Estimate:
+    ) -> LogProbEstimate:
         """The log density of ``x``, in model units."""
 
     def probability(
@@ -65,7 +65,7 @@ class Estimator(abc.ABC):
         levels: Shaped[ArrayLike, "*shape"],
         bins: Bins,
         num_levels: int,
-    ) -> Estimate:
+    ) -> LogProbEstimate:
         """The log probability of levels without any dequantisation.
 
         Raises:
@@ -86,11 +86,11 @@ class FlowEstimator(Estimator):
 
     def density(
         self, key: Key, sde: SDE, score_fn: ScoreFn, x: Shaped[ArrayLike, "*shape"]
-    ) -> Estimate:
+    ) -> LogProbEstimate:
         """The log density at ``sde.t_min``."""
         options = {"rtol": self.rtol, "atol": self.atol, "check_tolerance": self.check_tolerance}
         found = log_likelihood(key, sde, score_fn, x, divergence=self.divergence, **options)
-        return Estimate(found.log_prob, found.std_error, found.solver_error, found.nfe)
+        return LogProbEstimate(found.log_prob, found.std_error, found.solver_error, found.nfe)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ class BoundEstimator(Estimator):
 
     def density(
         self, key: Key, sde: SDE, score_fn: ScoreFn, x: Shaped[ArrayLike, "*shape"]
-    ) -> Estimate:
+    ) -> LogProbEstimate:
         """The bound of the log density."""
         return self._estimate(self.bound(key, sde, score_fn, x))
 
@@ -116,7 +116,7 @@ class BoundEstimator(Estimator):
         levels: Shaped[ArrayLike, "*shape"],
         bins: Bins,
         num_levels: int,
-    ) -> Estimate:
+    ) -> LogProbEstimate:
         """The bound of the log probability of levels."""
         borders = {
             "bin_width": bins.width,
@@ -135,9 +135,9 @@ class BoundEstimator(Estimator):
     def num_draws(self) -> int:
         """Evaluations of the score for the diffusion cost."""
 
-    def _estimate(self, found: VariationalBound) -> Estimate:
+    def _estimate(self, found: VariationalBound) -> LogProbEstimate:
         nothing = jnp.full((), jnp.nan, found.log_prob.dtype)
-        return Estimate(
+        return LogProbEstimate(
             found.log_prob,
             found.std_error,
             nothing,
@@ -250,7 +250,7 @@ class DDPMEstimator(BoundEstimator):
             return None
         alpha = self._marginals.alpha
         if len(times) != len(alpha) or not np.allclose(
-            noise_levels(sde, times).alpha, alpha, rtol=1e-9
+            marginals_at(sde, times).alpha, alpha, rtol=1e-9
         ):
             raise ValueError(
                 f"the bound ddpm with num_scales={self.num_scales}, beta_min={self.beta_min}, "
@@ -275,7 +275,7 @@ def dequantized(
     dequantizer: Dequantizer,
     bins: Bins,
     num_samples: int = 1,
-) -> Estimate:
+) -> LogProbEstimate:
     """The log probability of one example by `importance_weighted_log_prob`, one point
     after the other.
 
@@ -284,13 +284,13 @@ def dequantized(
     points, noise of variance ``v`` lifts it by up to ``v / 2``.
     """
 
-    def density(key: Key, x: Shaped[ArrayLike, "*shape"]) -> tuple[Scalar, Estimate]:
+    def density(key: Key, x: Shaped[ArrayLike, "*shape"]) -> tuple[Scalar, LogProbEstimate]:
         found = estimator.density(key, sde, score_fn, x)
         return found.log_prob, found
 
     weights, found = log_weights(key, levels, density, dequantizer, bins, num_samples, chunk_size=1)
     shares = jax.nn.softmax(weights)
-    return Estimate(
+    return LogProbEstimate(
         log_prob=log_mean_exp(weights),
         std_error=jnp.linalg.norm(shares * found.std_error),
         solver_error=jnp.vdot(shares, found.solver_error),

@@ -27,7 +27,7 @@ from score_sde.sampling.base import (
 from score_sde.sampling.projection import Projection
 from score_sde.sampling.solver_tables import SolverTable
 from score_sde.sdes import SDE
-from score_sde.solvers import GridPart, Marginals, StepNoise, grid_part, log_snr, noise_levels
+from score_sde.solvers import GridPart, Marginals, StepNoise, grid_part, log_snr, marginals_at
 from score_sde.solvers.integrate import ProgressFn
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
@@ -129,8 +129,8 @@ class DiscreteSampler(Sampler):
         """
         *times, last = (part or self.part(sde)).times
         chosen = np.array(times)
-        levels = noise_levels(sde, chosen)
-        end = (1.0, 0.0) if last == 0.0 else noise_levels(sde, np.array(last))
+        levels = marginals_at(sde, chosen)
+        end = (1.0, 0.0) if last == 0.0 else marginals_at(sde, np.array(last))
         stop = Marginals(
             *(np.append(part[1:], value) for part, value in zip(levels, end, strict=True))
         )
@@ -367,7 +367,7 @@ def _at_level(latent: Float[Array, "*shape"], sde: SDE, level: Marginals) -> Flo
     """A latent of the prior scaled to a level before the end, as far as noise of
     another size is needed there.
     """
-    end = noise_levels(sde, np.array(sde.t_max))
+    end = marginals_at(sde, np.array(sde.t_max))
     factor = float(np.hypot(*level) / np.hypot(*end))
     # Where variance is preserved the factor is 1 but for rounding.
     return latent if abs(factor - 1.0) < 1e-9 else latent * factor

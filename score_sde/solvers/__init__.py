@@ -25,7 +25,7 @@ from score_sde.solvers.grids import (
     uniform,
 )
 from score_sde.solvers.lattice import OnLattice
-from score_sde.solvers.marginal_levels import Marginals, noise_levels, times_of_ratio
+from score_sde.solvers.marginal_levels import Marginals, marginals_at, times_of_ratio
 from score_sde.solvers.parts import Cut, GridPart, cut_at, grid_part
 from score_sde.solvers.progress import ProgressMeter
 
@@ -57,7 +57,7 @@ __all__ = [
     "geometric",
     "grid_part",
     "log_snr",
-    "noise_levels",
+    "marginals_at",
     "quadratic",
     "step_key",
     "times_of_ratio",

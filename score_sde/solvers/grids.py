@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from score_sde.sdes import SDE
-from score_sde.solvers.marginal_levels import noise_levels, times_of_ratio, times_of_sigma
+from score_sde.solvers.marginal_levels import marginals_at, times_of_ratio, times_of_sigma
 
 TimeGrid: TypeAlias = Callable[[SDE, int], Float[np.ndarray, " nodes"]]
 """``(sde, num_steps) ->`` decreasing times."""
@@ -75,7 +75,7 @@ def log_snr(sde: SDE, num_steps: int) -> Float[np.ndarray, " nodes"]:
 
 def geometric(sde: SDE, num_steps: int) -> Float[np.ndarray, " nodes"]:
     """Noise levels ``sigma`` of equal ratio, as those of NCSN (Song & Ermon 2019, section 4.2)."""
-    first, last = noise_levels(sde, np.array([sde.t_max, sde.t_min])).sigma
+    first, last = marginals_at(sde, np.array([sde.t_max, sde.t_min])).sigma
     return _with_ends(sde, times_of_sigma(sde, np.geomspace(first, last, num_steps + 1)))
 
 
@@ -188,7 +188,7 @@ def _rising_ratio(sde: SDE, times: Float[np.ndarray, " times"]) -> Float[np.ndar
     there, the largest finite one.
     """
     with np.errstate(divide="ignore"):
-        ratio = noise_levels(sde, times).ratio
+        ratio = marginals_at(sde, times).ratio
     finite = ratio[np.isfinite(ratio)]
     rises = len(finite) > 0 and finite.min() > 0.0 and not np.isnan(ratio).any()
     # By less than rounding it may fall.
@@ -208,7 +208,7 @@ def _unit(values: Float[np.ndarray, " times"]) -> Float[np.ndarray, " times"]:
 
 def _ends(sde: SDE) -> tuple[float, float]:
     """``ratio`` at ``t_max`` and at ``t_min``."""
-    first, last = noise_levels(sde, np.array([sde.t_max, sde.t_min])).ratio
+    first, last = marginals_at(sde, np.array([sde.t_max, sde.t_min])).ratio
     return float(first), float(last)
 
 

@@ -32,7 +32,7 @@ class Marginals(NamedTuple):
         return self.sigma / self.alpha
 
 
-def noise_levels(sde: SDE, times: Float[np.ndarray, "*times"]) -> Marginals:
+def marginals_at(sde: SDE, times: Float[np.ndarray, "*times"]) -> Marginals:
     """The noise levels at ``times``, computed in float64 whatever the precision of the
     program around.
     """
@@ -60,10 +60,10 @@ def _inverse(
     values, by bisection.
     """
     low, high = np.full(np.shape(values), sde.t_min), np.full(np.shape(values), sde.t_max)
-    ends = function(noise_levels(sde, np.array([sde.t_min, sde.t_max])))
+    ends = function(marginals_at(sde, np.array([sde.t_min, sde.t_max])))
     for _ in range(BISECTIONS):
         middle = 0.5 * (low + high)
-        below = function(noise_levels(sde, middle)) < values
+        below = function(marginals_at(sde, middle)) < values
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     # The ends themselves are exact, whatever the last bit of a value says.
     return np.where(

@@ -16,9 +16,9 @@ from score_sde.experiments.settings import EvaluationOptions
 from score_sde.likelihood.dequantization import TruncatedNormalDequantizer
 from score_sde.likelihood.estimators import (
     DDPMEstimator,
-    Estimate,
     Estimator,
     FlowEstimator,
+    LogProbEstimate,
     VariationalEstimator,
 )
 from score_sde.parameterization import DiscreteNoisePrediction
@@ -115,7 +115,7 @@ class Total(Estimator):
     def density(self, key, sde, score_fn, x):
         del key, sde, score_fn
         total = jnp.sum(x)
-        return Estimate(total, total, total, jnp.asarray(1))
+        return LogProbEstimate(total, total, total, jnp.asarray(1))
 
 
 def test_every_estimator_works_in_model_space_and_counts_the_units():

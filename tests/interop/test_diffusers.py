@@ -18,7 +18,7 @@ from score_sde.interop.diffusers_folder import is_diffusers, read_diffusers
 from score_sde.interop.diffusers_scheduler import vp_sections
 from score_sde.sampling import DiscreteDDIM, DiscreteDDPM, DiscreteSampler
 from score_sde.sdes import DiscreteVPSDE, ddpm_marginals
-from score_sde.solvers import noise_levels
+from score_sde.solvers import marginals_at
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 KINDS = ["ddpm", "ncsnpp"]
@@ -131,7 +131,7 @@ def test_the_sde_is_the_table_of_the_scheduler_of_ddpm(tmp_path):
     assert model.sampler == DiscreteDDPM(
         num_steps=500, variance="fixed_large", spacing="leading", clip=1.0
     )
-    levels = noise_levels(model.sde, model.sde.step_times())
+    levels = marginals_at(model.sde, model.sde.step_times())
     np.testing.assert_allclose(
         levels.alpha, ddpm_marginals(500, beta_min=0.1, beta_max=20.0).alpha, rtol=1e-12
     )

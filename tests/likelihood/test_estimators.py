@@ -16,9 +16,9 @@ from score_sde.likelihood.dequantization import Bins, UniformDequantizer
 from score_sde.likelihood.discrete_bound import ddpm_vlb
 from score_sde.likelihood.estimators import (
     DDPMEstimator,
-    Estimate,
     Estimator,
     FlowEstimator,
+    LogProbEstimate,
     VariationalEstimator,
     dequantized,
 )
@@ -119,7 +119,7 @@ class Noisy(Estimator):
     """A density of known errors, which grows with ``x``."""
 
     def density(self, key, sde, score_fn, x):
-        return Estimate(jnp.sum(x), 0.1 * jnp.abs(x[0]), 0.01 * jnp.abs(x[0]), jnp.int32(7))
+        return LogProbEstimate(jnp.sum(x), 0.1 * jnp.abs(x[0]), 0.01 * jnp.abs(x[0]), jnp.int32(7))
 
 
 def test_errors_of_several_points_are_weighted_as_they_are():

@@ -13,7 +13,7 @@ from score_sde.models import ScoreNetwork, make_score_fn
 from score_sde.parameterization import VelocityPrediction
 from score_sde.sampling import DiscreteDDIM, DiscreteDDPM, StaticThreshold, thresholded
 from score_sde.sdes import VESDE, DiscreteVPSDE
-from score_sde.solvers import noise_levels
+from score_sde.solvers import marginals_at
 
 SDE = DiscreteVPSDE(schedule="cosine", num_scales=40, t_min=1 / 40)
 STD = 0.4
@@ -77,7 +77,7 @@ def test_the_variance_of_a_gaussian_is_its_recursion(sampler, noisy):
     latent = jax.random.normal(jax.random.key(1), (20_000,))
     x = np.asarray(jax.jit(lambda key: sampler.solve(key, SDE, score, latent).x)(jax.random.key(2)))
     assert abs(x.var() / variance - 1.0) < 5.0 * np.sqrt(2.0 / 20_000)
-    end = noise_levels(SDE, np.array(SDE.t_min)).alpha if not sampler.ends_at_data else 1.0
+    end = marginals_at(SDE, np.array(SDE.t_min)).alpha if not sampler.ends_at_data else 1.0
     assert 0.6 * STD < np.sqrt(variance) / end < 1.4 * STD
 
 

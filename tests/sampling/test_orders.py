@@ -30,7 +30,7 @@ from score_sde.sampling import (
 )
 from score_sde.sdes import VPSDE
 from score_sde.sdes.reverse import reverse_drift
-from score_sde.solvers import AdditiveNoise, CauchyGrid, StepNoise, integrate, noise_levels, uniform
+from score_sde.solvers import AdditiveNoise, CauchyGrid, StepNoise, integrate, marginals_at, uniform
 from score_sde.solvers import ShARK as ShARKSolver
 
 SDE = VPSDE(beta_max=10.0, t_min=1e-2)
@@ -124,7 +124,7 @@ def in_time(times):
 
 def in_signal(times):
     """The clock of `ExponentialShARK`, ``(alpha / sigma)^2``."""
-    return noise_levels(SDE, times).ratio ** -2.0
+    return marginals_at(SDE, times).ratio ** -2.0
 
 
 def ends_of_one_path(sampler, clock, sizes, num_paths, monkeypatch):

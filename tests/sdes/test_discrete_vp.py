@@ -19,7 +19,7 @@ from score_sde.parameterization import (
     VelocityPrediction,
 )
 from score_sde.sdes import VPSDE, DiscreteVPSDE, perturb, scheduled_betas
-from score_sde.solvers import noise_levels
+from score_sde.solvers import marginals_at
 
 SCHEDULES = {
     "linear": {},
@@ -43,7 +43,7 @@ def test_levels_have_the_products_of_the_steps(schedule):
         schedule, sde.num_scales, beta_start=sde.beta_start, beta_end=sde.beta_end
     )
     np.testing.assert_allclose(times, np.arange(1, sde.num_scales + 1) / sde.num_scales)
-    levels = noise_levels(sde, times)
+    levels = marginals_at(sde, times)
     np.testing.assert_allclose(levels.alpha**2, np.cumprod(1.0 - betas), rtol=1e-10)
     np.testing.assert_allclose(levels.sigma**2, 1.0 - np.cumprod(1.0 - betas), rtol=1e-9)
     single = jax.jit(jax.vmap(sde.marginal))(jnp.asarray(times, jnp.float32))
@@ -71,7 +71,7 @@ def test_between_levels_the_noise_rises_without_a_jump(zero):
     sde = made("cosine", zero_terminal_snr=zero, t_max=59 / 60 if zero else 1.0)
     times = np.linspace(1e-6, sde.t_max, 4001)
     ratio, rate = (
-        noise_levels(sde, times).ratio,
+        marginals_at(sde, times).ratio,
         np.asarray(jax.vmap(sde.beta)(jnp.asarray(times, jnp.float32))),
     )
     assert (np.diff(ratio) > 0.0).all() and (rate > 0.0).all()
@@ -87,7 +87,7 @@ def test_without_terminal_signal_the_last_level_is_noise_alone():
     before and ends at 0.
     """
     plain, zero = made("linear"), made("linear", zero_terminal_snr=True, t_max=0.999)
-    before, after = (noise_levels(sde, sde.step_times()) for sde in (plain, zero))
+    before, after = (marginals_at(sde, sde.step_times()) for sde in (plain, zero))
     wanted = (
         (before.alpha - before.alpha[-1]) * before.alpha[0] / (before.alpha[0] - before.alpha[-1])
     )

@@ -13,7 +13,7 @@ from score_sde.solvers import (
     Nodes,
     geometric,
     log_snr,
-    noise_levels,
+    marginals_at,
     quadratic,
     uniform,
 )
@@ -54,7 +54,7 @@ def test_grids_in_the_noise_level_are_equally_spaced_in_their_coordinate(name):
         ),
     }
     for grid, coordinate in coordinates.items():
-        steps = np.diff(coordinate(noise_levels(sde, grid(sde, 9))))
+        steps = np.diff(coordinate(marginals_at(sde, grid(sde, 9))))
         np.testing.assert_allclose(steps, steps.mean(), rtol=1e-6)
 
 
