@@ -84,5 +84,5 @@ def test_the_first_frame_is_the_data_perturbed_to_the_first_time(frames):
 
 
 def test_a_negative_number_of_frames_is_refused():
-    with pytest.raises(ValueError, match="save_path=-1 must not be negative"):
+    with pytest.raises(ValueError, match=r"^save_path=-1 must be at least 0$"):
         simulate(jax.random.key(0), VPSDE(), jnp.ones(2), save_path=-1)
