@@ -23,8 +23,8 @@ from score_sde.sdes import VESDE, VPSDE, ddpm_marginals, perturb, smld_sigmas
 
 
 def edm_output(alpha, sigma, x0, noise, sigma_data=0.5):
-    """What the preconditioned network must return for its denoised sample to be ``x0``
-    (Karras et al. 2022, eq. 7).
+    """The output of the preconditioned network whose denoised sample is ``x0`` (Karras et
+    al. 2022, eq. 7).
     """
     s = sigma / alpha
     total = s**2 + sigma_data**2
@@ -40,8 +40,8 @@ IDEAL = {
     "edm": edm_output,
     "discrete_score": lambda alpha, sigma, x0, noise: -noise / sigma,
 }
-"""What a perfect network returns for one known ``x0``; ``flow``, which is told the SDE,
-comes besides.
+"""The output of a perfect network for one known ``x0``; ``flow``, which needs the SDE, is
+in `perfect_output`.
 """
 
 
@@ -149,7 +149,10 @@ def test_parameterizations_are_hashable_values(name):
 
 @pytest.mark.parametrize("sigma_data", [0.0, -1.0, float("nan")])
 def test_edm_needs_a_positive_spread_of_the_data(sigma_data):
-    with pytest.raises(ValueError, match="must be positive: the standard deviation of the data"):
+    with pytest.raises(
+        ValueError,
+        match="must be positive and finite, since it is the standard deviation of the data",
+    ):
         EDMPreconditioning(sigma_data=sigma_data)
 
 
@@ -160,9 +163,9 @@ def test_discrete_noise_is_divided_by_the_sigma_of_the_level_below(t):
     """
     sde, noise, x = VPSDE(), jnp.array([0.3, -2.0]), jnp.zeros(2)
     sigma, label = ddpm_marginals(1000).sigma, 999.0 * t
-    fed, told = DiscreteNoisePrediction().network_input(sde, x, t)
+    fed, label_given = DiscreteNoisePrediction().network_input(sde, x, t)
     assert fed is x
-    np.testing.assert_allclose(told, label, rtol=1e-6)
+    np.testing.assert_allclose(label_given, label, rtol=1e-6)
     floor = int(np.floor(np.float32(label)))
     np.testing.assert_allclose(
         DiscreteNoisePrediction().score(sde, noise, x, t), -noise / sigma[floor], rtol=1e-6
@@ -172,7 +175,7 @@ def test_discrete_noise_is_divided_by_the_sigma_of_the_level_below(t):
     np.testing.assert_allclose(smooth, -noise / between, rtol=1e-5)
 
 
-def test_discrete_noise_comes_to_the_continuous_one_for_many_levels():
+def test_discrete_noise_prediction_tends_to_the_continuous_one_for_many_levels():
     """``prod (1 - beta_i)`` against ``exp(-int beta)``: the sigmas agree to the order
     of one level.
     """

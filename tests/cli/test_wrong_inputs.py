@@ -215,7 +215,7 @@ VALUES = [
     ),
     (
         "objective.time_sampling.t_min=0.0",
-        "t_min=0.0 must be positive: the score is infinite at t = 0",
+        "t_min=0.0 must be positive and finite, since the score is infinite at t = 0",
     ),
     ("optim.name=adamm", "unknown optim 'adamm', did you mean 'adam'?"),
     ("optim.lr=-1.0", "optim: lr must not be negative, not -1.0"),
@@ -258,7 +258,7 @@ VALUES = [
     ),
     (
         "eval.divergence={'name':'hutchinson','num_probes':0}",
-        "eval.divergence: num_probes=0 must be at least 1",
+        "num_probes=0 must be at least 1",
     ),
     (
         "eval.divergence={'name':'hutchinson','kind':'sign'}",

@@ -230,8 +230,12 @@ def test_stratified_times_are_for_the_training_step():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: DDPMLoss(num_scales=10), "beta_max < num_scales must hold"),
+        (lambda: DDPMLoss(num_scales=10), "beta_max=20.0 must be less than num_scales=10"),
         (lambda: SlicedScoreMatching(num_probes=0), "num_probes=0 must be at least 1"),
+        (
+            lambda: DenoisingScoreMatching(condition_dropout=1.5),
+            "condition_dropout=1.5 must be from 0 to 1, 0 is never and 1 is always",
+        ),
         (
             lambda: at(DenoisingScoreMatching(), 0.0).check(VPSDE()),
             "first time, but sigma is 0 at t=0.0",

@@ -146,7 +146,7 @@ def test_losses_are_sorted_by_noise_level():
         (lambda: ImportanceSampling(t_min=-1.0), r"t_min=-1\.0 must be positive"),
         (lambda: LogNormalNoise(std=0.0), r"std=0\.0 must be positive"),
         (lambda: DiscreteTime(num_scales=1), "num_scales=1 must be at least 2"),
-        (lambda: FixedTime(t=-0.1), r"t=-0\.1 must not be negative"),
+        (lambda: FixedTime(t=-0.1), r"^t=-0\.1 must be a finite number of at least 0"),
         (
             lambda: FixedTime(t=2.0).check(VPSDE()),
             r"time_sampling\.t=2\.0 must be at most sde\.t_max=1\.0",

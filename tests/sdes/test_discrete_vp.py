@@ -157,5 +157,5 @@ def test_v_and_the_image_say_what_pure_noise_hides():
 def test_impossible_tables_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         DiscreteVPSDE(**options)
-    with pytest.raises(ValueError, match="counts num_scales=10 levels, and the SDE has 1000"):
+    with pytest.raises(ValueError, match="num_scales=10 of the time label must be 1000"):
         StepIndex(num_scales=10)(DiscreteVPSDE(), 0.5)
