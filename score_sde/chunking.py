@@ -12,7 +12,7 @@ def map_in_chunks(function: Callable[[Any], Any], items: Any, chunk_size: int | 
     """``function`` of every item along the leading axis, ``chunk_size`` items at a time;
     with None all at once, as ``jax.vmap`` does.
 
-    The results differ by rounding only. The memory is that of one chunk, except under
+    The results differ by rounding only. The memory is for one chunk, except under
     reverse-mode differentiation, which keeps the intermediate values of all chunks.
 
     >>> map_in_chunks(lambda number: 2 * number, jax.numpy.arange(5), 2)

@@ -165,7 +165,7 @@ class HutchPP(Divergence):
 
     One divergence costs ``2 sketch_size + num_probes`` products: ``J S``, ``J Q`` and
     the probes. With None ``sketch_size`` is ``num_probes``, the equal thirds of the
-    paper, and the cost is that of ``Hutchinson(num_probes=3 * num_probes)``.
+    paper, and the cost equals ``Hutchinson(num_probes=3 * num_probes)``.
 
     Sketch and probes are fixed along a trajectory, ``Q`` follows the Jacobian. The
     estimate is unbiased for any ``Q`` that does not depend on the probes. Derivatives

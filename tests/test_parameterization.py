@@ -76,7 +76,7 @@ def test_the_score_of_a_perfect_output_is_minus_noise_over_sigma(name, sde_name,
             perturb(sde, jnp.asarray(x0), t, jnp.asarray(noise)),
         )
         score = parameterization.score(sde, output, x, t)
-        # x_t and alpha x_0 cancel to sigma noise: what is lost of it is relative to
+        # x_t and alpha x_0 cancel to sigma noise: its rounding error is relative to
         # |x_0| / sigma.
         np.testing.assert_allclose(
             score * sigma, -noise, rtol=1e-9, atol=1e-11 * (1.0 + 1.0 / sigma)
@@ -206,7 +206,7 @@ def test_discrete_models_need_levels():
 
 
 def test_the_time_of_a_level_is_that_level_in_float32():
-    """``t_i = i / 999`` may be rounded down, and a level is a whole number all the same."""
+    """``t_i = i / 999`` may be rounded down, and the label is still a whole number."""
     parameterization, sigmas = DiscreteNoisePrediction(), ddpm_marginals().sigma
     times = jnp.arange(1000, dtype=jnp.float32) * np.float32(1.0 / 999.0)
     score = jax.vmap(lambda t: parameterization.score(VPSDE(), jnp.ones(1), jnp.zeros(1), t))(times)

@@ -76,7 +76,7 @@ class ImportanceSampling(_FromTMin):
     """The density of ``t`` is proportional to ``g(t)^2 / sigma(t)^2`` (Song, Durkan et
     al. 2021, section 5.1).
 
-    The expectation is that of uniform times; with the likelihood weighting its variance
+    The expectation is as with uniform times; with the likelihood weighting its variance
     is lower. Since ``g^2 / sigma^2 = -d log_snr / dt`` for every linear SDE, ``log_snr``
     is uniform from ``log_snr(t_max)`` to ``log_snr(t_min)``, and `SDE.time_at` inverts
     it. The weight is ``(log_snr(t_min) - log_snr(t_max)) / (t_max - t_min) sigma^2 /

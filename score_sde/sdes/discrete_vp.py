@@ -109,7 +109,7 @@ class DiscreteVPSDE(SDE):
 
     def log_alpha(self, t: ScalarLike) -> Scalar:
         """``log alpha(t)``, which is exact at the levels."""
-        c, u, beyond = self._piece(t)
+        c, u, beyond = self._cubic(t)
         log_alpha = c[0] + u * (c[1] + u * (c[2] + u * c[3]))
         if not _log_alpha(self).vanishes:
             return log_alpha
@@ -117,7 +117,7 @@ class DiscreteVPSDE(SDE):
 
     def beta(self, t: ScalarLike) -> Scalar:
         """``-2 d log alpha / dt``."""
-        c, u, beyond = self._piece(t)
+        c, u, beyond = self._cubic(t)
         rate = -2.0 * self.num_scales * (c[1] + u * (2.0 * c[2] + u * (3.0 * c[3])))
         if not _log_alpha(self).vanishes:
             return rate
@@ -133,16 +133,16 @@ class DiscreteVPSDE(SDE):
         )
         return times[(times >= self.t_min * (1.0 - 1e-6)) & (times <= last * (1.0 + 1e-6))]
 
-    def _piece(self, t: ScalarLike) -> tuple[Float[Array, "4"], Scalar, Scalar]:
+    def _cubic(self, t: ScalarLike) -> tuple[Float[Array, "4"], Scalar, Scalar]:
         """The coefficients at ``t``, ``u`` there, and the number of steps from the last
         level with a signal to ``t``.
         """
         coefficients = _log_alpha(self).coefficients
         n = whole_if_near(jnp.asarray(wide_time(t)) * self.num_scales)
-        pieces = len(coefficients)
-        piece = jnp.clip(jnp.floor(n), 0, pieces - 1)
-        rows = jnp.asarray(coefficients, n.dtype)[piece.astype(jnp.int32)]
-        return rows, n - piece, jnp.maximum(n - pieces, 0.0)
+        last = len(coefficients)
+        below = jnp.clip(jnp.floor(n), 0, last - 1)
+        rows = jnp.asarray(coefficients, n.dtype)[below.astype(jnp.int32)]
+        return rows, n - below, jnp.maximum(n - last, 0.0)
 
 
 def whole_if_near(n: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -1,4 +1,4 @@
-"""Numerics that know no score: integration, Brownian noise, time grids and noise levels."""
+"""Numerics independent of scores: integration, Brownian noise, time grids, marginals."""
 
 from diffrax import SRA1 as SRA1Solver  # noqa: N811 - a class
 from diffrax import AbstractSolver, Dopri5, Euler, Heun, ShARK, Tsit5

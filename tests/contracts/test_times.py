@@ -189,7 +189,9 @@ def test_nodes_that_float32_does_not_tell_apart_move_apart():
     assert (np.diff(times.astype(np.float32)) < 0.0).all() and times[0] == 1.0 and times[-1] == 1e-3
     np.testing.assert_allclose(times[:-1], 1.0, atol=1e-5)
     narrow = lambda sde, n: np.linspace(1.0, 1.0 - 1e-7, n + 1)  # noqa: E731
-    with pytest.raises(ValueError, match="are more than float32 tells apart: take fewer") as error:
+    with pytest.raises(
+        ValueError, match="are more than float32 can distinguish: take fewer"
+    ) as error:
         nodes_of(narrow, VPSDE(), 50)
     assert "\n" not in str(error.value)
 

@@ -104,7 +104,7 @@ def test_the_bound_is_the_density_but_for_known_gaps(variance, num_scales, num_t
 
 
 @pytest.mark.slow
-def test_more_levels_bring_the_bound_to_the_density():
+def test_the_bound_tends_to_the_density_with_more_levels():
     """400 levels of a mixture: 0.15 nats per dimension below ``log p_0`` at most, half
     of that by the decoder.
 
@@ -122,7 +122,7 @@ def test_more_levels_bring_the_bound_to_the_density():
 @pytest.mark.slow
 @pytest.mark.parametrize("num_terms", [None, 20])
 def test_the_standard_error_is_not_too_small(num_terms):
-    """Over 500 keys: from 0.9 to 2 times the deviation of the bounds, which is known to 4 %."""
+    """Over 500 keys: from 0.9 to 2 times the standard deviation of the bounds, known to 4 %."""
     bounds = many_bounds(ddpm_marginals(100), 500, num_terms=num_terms)
     stated = np.sqrt(np.mean(np.square(np.asarray(bounds.std_error, np.float64))))
     assert 0.9 < stated / np.std(np.asarray(bounds.log_prob, np.float64)) < 2.0
@@ -147,7 +147,7 @@ def test_coefficients_are_those_of_the_paper():
 
 
 @pytest.mark.parametrize("num_scales", [25, 1000, 4001])
-def test_the_times_are_told_to_networks_as_their_levels(num_scales):
+def test_the_label_at_the_time_of_a_level_is_its_index(num_scales):
     """Also after the arithmetic of float32, which would take some levels for those below."""
     parameterization, sde = DiscreteNoisePrediction(num_scales=num_scales), VPSDE()
     times = jnp.asarray(level_times(num_scales, sde.t_max))
@@ -179,7 +179,7 @@ def test_bins_and_chunks():
             {"num_terms": 30},
             "num_terms=30 must be at most 29, the number of steps between levels",
         ),
-        ({"variance": "learned"}, "unknown variance 'learned': choose fixedsmall or fixedlarge"),
+        ({"variance": "learned"}, "variance='learned' must be one of fixedsmall, fixedlarge"),
     ],
 )
 def test_wrong_options_are_refused_in_one_line(options, message):

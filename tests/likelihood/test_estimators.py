@@ -53,7 +53,7 @@ def test_the_density_is_estimated_within_its_error(name):
     assert np.isnan(found.solver_error).all()
 
 
-def test_options_reach_what_estimates():
+def test_options_reach_the_estimator():
     key = jax.random.key(2)
     flow = FlowEstimator(
         divergence=Hutchinson(num_probes=3), rtol=1e-3, atol=1e-4, check_tolerance=True
@@ -86,7 +86,7 @@ def test_options_reach_what_estimates():
 
 
 def test_the_chain_takes_the_levels_of_a_discrete_sde():
-    """The same bound as from the levels by index; other levels are refused."""
+    """The bound equals the one from labels by index; an SDE of other levels is an error."""
     key, chain = jax.random.key(2), DDPMEstimator(num_scales=40, num_terms=9, num_decodings=3)
     sde = DiscreteVPSDE(num_scales=40, beta_start=0.1 / 40, beta_end=20.0 / 40, t_min=1 / 40)
     alpha, sigma = (jnp.asarray(part, jnp.float32) for part in ddpm_marginals(40))
@@ -162,15 +162,13 @@ def test_the_chain_is_for_models_of_its_own_levels(other):
 
 
 def test_the_bound_of_levels_needs_the_labels_of_the_sde():
-    """Elsewhere the network was told an index that is off by one from the level that it
-    was evaluated at.
-    """
+    """Otherwise the label of the network is the index of the neighbouring level."""
     chain, counting = DDPMEstimator(), NoisePrediction(time_label=StepIndex())
     chain.check_model(DiscreteVPSDE(), counting)
     chain.check_model(SDE, DiscreteNoisePrediction())
     for sde, parameterization in ((SDE, counting), (DiscreteVPSDE(), DiscreteNoisePrediction())):
         with pytest.raises(
-            ValueError, match="needs the time label step_index where the SDE is discrete_vp"
+            ValueError, match="needs the time label step_index with the SDE discrete_vp"
         ) as error:
             chain.check_model(sde, parameterization)
         assert "\n" not in str(error.value)

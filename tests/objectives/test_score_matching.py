@@ -1,5 +1,5 @@
-"""All objectives against what is known in closed form: they are one Fisher divergence,
-found in several ways.
+"""All objectives against closed forms: they estimate one Fisher divergence by several
+identities.
 """
 
 import dataclasses
@@ -174,7 +174,7 @@ def test_ncsn_has_its_levels_and_the_variance_weighting():
 
 
 def test_simple_ddpm_is_the_error_of_the_noise_at_the_levels_of_its_table():
-    """As told by a network of discrete noise prediction, which must be asked for the very level."""
+    """The score of a discrete noise prediction, which is evaluated at the exact level."""
     objective, sde, parameterization = DDPMLoss(), VPSDE(), DiscreteNoisePrediction()
     marginals, x0 = ddpm_marginals(), jnp.array([0.3, -1.0])
     noise = np.asarray(jax.random.normal(KEY, x0.shape))

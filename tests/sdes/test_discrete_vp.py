@@ -97,7 +97,7 @@ def test_without_terminal_signal_the_last_level_is_noise_alone():
     assert len(replace(zero, t_max=0.5).step_times()) == 500
 
 
-def test_many_levels_are_the_continuous_sde():
+def test_many_levels_approach_the_continuous_sde():
     sde, vp = (
         made("linear", num_scales=20_000, beta_start=0.1 / 20_000, beta_end=20.0 / 20_000),
         VPSDE(),
@@ -121,7 +121,7 @@ def test_the_label_of_a_level_is_its_index(levels):
     EDMPreconditioning()
 ])  # fmt: skip
 def test_the_denoised_image_of_the_right_output_is_the_image(parameterization):
-    """Of the output for ``x_0`` known: the score is then that of ``N(alpha x_0, sigma^2 I)``."""
+    """For one known ``x_0`` the marginal is ``N(alpha x_0, sigma^2 I)``."""
     sde, x0, noise = made("linear"), jnp.array([0.5, -0.8]), jnp.array([1.2, -0.3])
     for t in (0.1, 0.6):
         x, sigma = perturb(sde, x0, t, noise), sde.marginal(t).sigma

@@ -174,7 +174,7 @@ def test_transition_over_a_short_time_is_a_step_of_the_sde(name):
 @each_sde
 @settings(max_examples=8, deadline=None)
 @given(data=st.data())
-def test_prior_stands_for_the_marginal_at_t_max(name, data):
+def test_prior_approximates_the_marginal_at_t_max(name, data):
     sde = built(data, name)
     assert isinstance(sde.prior_std(), float)
     alpha, sigma = (float(value) for value in sde.marginal(sde.t_max))
