@@ -9,8 +9,8 @@ from score_sde import checks
 
 
 def map_in_chunks(function: Callable[[Any], Any], items: Any, chunk_size: int | None) -> Any:
-    """``function`` of every item along the leading axis, ``chunk_size`` items at a time;
-    with None all at once, as ``jax.vmap`` does.
+    """``function`` of every item along the leading axis, ``chunk_size`` items at a
+    time; with None all at once, as ``jax.vmap`` does.
 
     The results differ by rounding only. The memory is for one chunk, except under
     reverse-mode differentiation, which keeps the intermediate values of all chunks.

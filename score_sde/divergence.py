@@ -154,14 +154,15 @@ class Hutchinson(Divergence):
 
 @dataclass(frozen=True, kw_only=True)
 class HutchPP(Divergence):
-    """Hutch++: exact on the range of a sketch of ``J``, Hutchinson on the rest (Meyer et
-    al. 2021, algorithm 1).
+    """Hutch++: exact on the range of a sketch of ``J``, Hutchinson on the rest (Meyer
+    et al. 2021, algorithm 1).
 
     ``tr J = tr(Q^T J Q) + tr(P J P)`` with ``Q`` an orthonormal basis of the range of
     ``J S`` for a random sketch ``S`` of ``sketch_size`` columns, and ``P = I - Q Q^T``.
     The second trace is estimated by ``num_probes`` probes, uniform on a sphere in the
-    range of ``P`` as in XTrace (Epperly et al. 2024), so that a multiple of the identity
-    in ``J`` adds no variance. It is worth its cost where the spectrum of ``J`` decays.
+    range of ``P`` as in XTrace (Epperly et al. 2024), so that a multiple of the
+    identity in ``J`` adds no variance. It is worth its cost where the spectrum of ``J``
+    decays.
 
     One divergence costs ``2 sketch_size + num_probes`` products: ``J S``, ``J Q`` and
     the probes. With None ``sketch_size`` is ``num_probes``, the equal thirds of the

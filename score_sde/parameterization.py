@@ -1,8 +1,9 @@
 """What a network predicts, and the score and the denoised sample that follow from it.
 
-With ``x_t = alpha x_0 + sigma eps``, each prediction is an affine function of each other
-one given ``(x_t, t)``; they differ in how well a network can learn them. A
-parameterization also gives the inputs of the network: a scaled ``x_t`` and a time label.
+With ``x_t = alpha x_0 + sigma eps``, each prediction is an affine function of each
+other one given ``(x_t, t)``; they differ in how well a network can learn them. A
+parameterization also gives the inputs of the network: a scaled ``x_t`` and a time
+label.
 """
 
 import abc
@@ -180,7 +181,7 @@ class NoisePrediction(_PredictsNoise):
 
 @dataclass(frozen=True, kw_only=True)
 class ScorePrediction(_PredictsScore):
-    """The network predicts the score itself (Song & Ermon 2019); its label is ``sigma``.
+    """The network predicts the score (Song & Ermon 2019); its label is ``sigma``.
 
     >>> import jax.numpy as jnp, score_sde as ss
     >>> ss.ScorePrediction().score(ss.VESDE(), jnp.ones(2), jnp.zeros(2), 0.5)
@@ -195,10 +196,10 @@ class DiscreteNoisePrediction(_PredictsNoise):
     """The network of a discrete-time DDPM, conditioned on the index of the level,
     predicts ``eps``: ``score = -output / sigma_i``.
 
-    The label is ``i = (num_scales - 1) t / t_max``, a real number. ``sigma_i`` is DDPM's
-    tabulated value at the whole number below ``i``, as in the published code of Song et
-    al. 2021; with ``interpolate`` it is linear between two levels, and so continuous in
-    ``t``, which suits the probability-flow ODE.
+    The label is ``i = (num_scales - 1) t / t_max``, a real number. ``sigma_i`` is
+    DDPM's tabulated value at the whole number below ``i``, as in the published code of
+    Song et al. 2021; with ``interpolate`` it is linear between two levels, and so
+    continuous in ``t``, which suits the probability-flow ODE.
     """
 
     num_scales: int = 1000

@@ -103,8 +103,8 @@ def as_state(value: Any, like: Shaped[ArrayLike, "..."]) -> Any:
 
 
 def keeps_type(step: Callable[..., Array]) -> Callable[..., Array]:
-    """A decorator that lets a step ``(key, sde, score_fn, x, t, t_next, **options) -> x``
-    take states of any real type.
+    """A decorator that lets a step ``(key, sde, score_fn, x, t, t_next, **options) ->
+    x`` take states of any real type.
     """
 
     @functools.wraps(step)

@@ -1,5 +1,5 @@
-"""Guidance: a score made from several scores of one model, which differ in their conditions
-or parameters.
+"""Guidance: a score made from several scores of one model, which differ in their
+conditions or parameters.
 """
 
 import abc

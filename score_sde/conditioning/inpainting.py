@@ -15,7 +15,7 @@ from score_sde.typing import Key, ScalarLike
 
 @dataclass(frozen=True, kw_only=True)
 class Inpainting(Projection):
-    """The numbers of ``y`` where ``mask`` is 1 are known (Song et al. 2021, appendix I.2).
+    """Inpainting of ``y`` where ``mask`` is 0 (Song et al. 2021, appendix I.2).
 
     After every step the known numbers are replaced by ``alpha(t) y + sigma(t) z`` with
     new noise ``z``, and after the last by ``y`` exactly. Where the mask is 0, ``y`` has

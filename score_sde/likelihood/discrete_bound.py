@@ -30,8 +30,8 @@ x_i, x_0)``, ``fixedlarge`` the variance of ``q(x_i | x_{i-1})``.
 
 
 class StepCosts(NamedTuple):
-    """The coefficients of ``KL(q(x_{i-1} | x_i, x_0) || p(x_{i-1} | x_i)) = constant dim
-    + weight / 2 |eps + sigma_i s|^2`` for all steps.
+    """The coefficients of ``KL(q(x_{i-1} | x_i, x_0) || p(x_{i-1} | x_i)) = constant
+    dim + weight / 2 |eps + sigma_i s|^2`` for all steps.
 
     ``posterior_std``: the standard deviation of ``q(x_{i-1} | x_i, x_0)``.
     """
@@ -63,13 +63,13 @@ def ddpm_vlb(
     ``L_T`` is the cost of the standard normal prior, ``L_i`` the cost of the step from
     level ``i`` to ``i - 1``, and ``L_0`` the cost of the decoder, which is normal about
     Tweedie's mean at level 0. The decoder has the posterior variance of the first step
-    for either ``variance``, as in the published code, since the variance of the paper
-    vanishes with ``fixedsmall``.
+    for either ``variance``, as in the published code, since the paper's vanishes with
+    ``fixedsmall``.
 
     >>> import jax, jax.numpy as jnp, score_sde as ss
-    >>> key, score_fn = jax.random.key(0), lambda x, t: -x
-    >>> marginals = ss.sdes.ddpm_marginals(100)
-    >>> ss.ddpm_vlb(key, score_fn, marginals, jnp.zeros(2), num_terms=10).log_prob.shape
+    >>> score_fn, marginals = lambda x, t: -x, ss.sdes.ddpm_marginals(100)
+    >>> bound = lambda key, x: ss.ddpm_vlb(key, score_fn, marginals, x, num_terms=10)
+    >>> jax.eval_shape(bound, jax.random.key(0), jnp.zeros((8, 8, 3))).log_prob.shape
     ()
 
     Args:
@@ -79,8 +79,7 @@ def ddpm_vlb(
         x: one sample in model units; with ``bin_width``, the middles of its bins. The
             bound is float32 at least.
         t_max: the time of the last level.
-        times: the times of the levels; by default `level_times`, and for a
-            `DiscreteVPSDE` give ``sde.step_times()``.
+        times: of the levels; by default `level_times`; `SDE.step_times` of a discrete SDE.
         variance: the variance of a step: ``fixedsmall`` as in ``q(x_{i-1} | x_i,
             x_0)``, ``fixedlarge`` as in ``q(x_i | x_{i-1})``.
         num_terms: the number of terms ``L_i`` drawn, in proportion to their weights;
@@ -91,8 +90,7 @@ def ddpm_vlb(
         chunk_size: evaluations at a time; None for all at once.
 
     Raises:
-        ValueError: where a number of draws or ``chunk_size`` is out of range, or
-            ``variance`` is unknown.
+        ValueError: where a number is out of range, or ``variance`` is unknown.
     """
     x, score_fn, num_steps = wide(x), wide_score(score_fn), len(marginals.sigma) - 1
     num_terms = num_steps if num_terms is None else num_terms
@@ -164,8 +162,8 @@ def _draw_levels(
 
     All levels with their own weights, if that many are drawn. Otherwise one level from
     each stratum of equal total weight, with that weight. For ``fixedsmall`` the weight
-    of a level is ``SNR_{i-1} / SNR_i - 1``, so that the levels are nearly uniform in the
-    log signal-to-noise ratio.
+    of a level is ``SNR_{i-1} / SNR_i - 1``, so that the levels are nearly uniform in
+    the log signal-to-noise ratio.
     """
     if num_terms == len(weight):
         return jnp.arange(1, len(weight) + 1), jnp.asarray(weight)

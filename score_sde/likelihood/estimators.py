@@ -29,8 +29,8 @@ class LogProbEstimate(NamedTuple):
 
     ``log_prob``: nats over all dimensions. ``std_error``: the standard error of
     ``log_prob`` over the random draws given the sample; NaN if unknown.
-    ``solver_error``: the change of ``log_prob`` between two tolerances of the solve; NaN
-    where it was not computed. ``nfe``: evaluations of the score.
+    ``solver_error``: the change of ``log_prob`` between two tolerances of the solve;
+    NaN where it was not computed. ``nfe``: evaluations of the score.
     """
 
     log_prob: Scalar
@@ -174,12 +174,12 @@ class VariationalEstimator(BoundEstimator):
 @renamed(num_levels="num_terms")
 @dataclass(frozen=True, kw_only=True)
 class DDPMEstimator(BoundEstimator):
-    """The lower bound under the ancestral chain of a discrete DDPM model, by `ddpm_vlb`.
+    """The lower bound under the ancestral chain of a DDPM model, by `ddpm_vlb`.
 
     The model's `DiscreteNoisePrediction` has the same ``num_scales``, ``beta_min`` and
-    ``beta_max``, or its `DiscreteVPSDE` has ``num_scales`` levels with linear betas from
-    ``beta_min / num_scales`` to ``beta_max / num_scales``. ``num_terms`` terms of the
-    sum are drawn; None is all ``num_scales - 1``.
+    ``beta_max``, or its `DiscreteVPSDE` has ``num_scales`` levels with linear betas
+    from ``beta_min / num_scales`` to ``beta_max / num_scales``. ``num_terms`` terms of
+    the sum are drawn; None is all ``num_scales - 1``.
     """
 
     num_scales: int = 1000

@@ -32,10 +32,9 @@ class LogLikelihood(NamedTuple):
     ``solver_error``: the change of ``log_prob`` between two tolerances; NaN without
     ``check_tolerance``.
 
-    >>> import jax, jax.numpy as jnp, score_sde as ss
-    >>> nan = jnp.asarray(jnp.nan)
-    >>> ss.LogLikelihood(nan, jnp.zeros(2), jnp.asarray(0), nan, nan).latent.shape
-    (2,)
+    >>> import score_sde as ss
+    >>> ss.LogLikelihood._fields
+    ('log_prob', 'latent', 'nfe', 'std_error', 'solver_error')
     """
 
     log_prob: Scalar
@@ -68,15 +67,15 @@ def log_likelihood(
     of 1e-6 reduce it to 5e-6; below 1e-7 the rounding of float32 dominates.
 
     >>> import jax, jax.numpy as jnp, score_sde as ss
-    >>> score_fn = lambda x, t: -x  # of standard normal data, whose density is known
-    >>> found = ss.log_likelihood(jax.random.key(0), ss.VPSDE(), score_fn, jnp.zeros(2))
-    >>> round(float(found.log_prob), 3), round(float(-jnp.log(2 * jnp.pi)), 3)
-    (-1.838, -1.838)
+    >>> sde, score_fn = ss.VPSDE(), lambda x, t: -x  # of standard normal data
+    >>> density = lambda key, x: ss.log_likelihood(key, sde, score_fn, x)
+    >>> jax.eval_shape(density, jax.random.key(0), jnp.zeros((8, 8, 3))).latent.shape
+    (8, 8, 3)
 
     Args:
         key: draws the probes.
-        sde: the forward SDE; ``dataclasses.replace(sde, t_min=...)`` changes the time at
-            which the density of ``x`` is taken.
+        sde: the forward SDE; ``dataclasses.replace(sde, t_min=...)`` changes the time
+            at which the density of ``x`` is taken.
         score_fn: ``(x, t) -> grad_x log p_t(x)``.
         x: one sample in model units; ``latent`` has its floating-point type, all else
             is float32 at least.
@@ -97,9 +96,9 @@ def log_likelihood(
             measured, besides the intermediate values of one step of the network and its
             derivatives. The gradient is exact for the discrete solve.
         check_tolerance: solve once more with tolerances ten times tighter and the same
-            probes, and return that result; ``nfe`` counts both solves. ``solver_error``,
-            the distance between the two, estimates the error of the looser solve and is
-            as a rule far above the error of the result.
+            probes, and return that result; ``nfe`` counts both solves.
+            ``solver_error``, the distance between the two, estimates the error of the
+            looser solve and is as a rule far above the error of the result.
 
     Raises:
         ValueError: where a tolerance or ``max_steps`` is out of range, or ``solver`` or
@@ -166,15 +165,16 @@ def _change_of_variables(
 def bits_per_dim(
     log_prob: Shaped[ArrayLike, "*batch"], num_dims: int, *, bin_width: float
 ) -> Float[Array, "*batch"]:
-    """``-(log_prob / num_dims + log bin_width) / log 2``: bits per dimension of discrete
-    data, from the log density in nats of dequantised examples.
+    """``-(log_prob / num_dims + log bin_width) / log 2``: bits per dimension of
+    discrete data, from the log density in nats of dequantised examples.
 
-    ``bin_width`` is the width of one level in model units: 2/256 for 8-bit images scaled
-    to [-1, 1], 1/256 for [0, 1]. With ``x`` uniform in its bin, the mean bounds the bits
-    of the discrete data from above (Theis et al. 2016, section 3.1).
+    ``bin_width`` is the width of one level in model units: 2/256 for 8-bit images
+    scaled to [-1, 1], 1/256 for [0, 1]. With ``x`` uniform in its bin, the mean bounds
+    the bits of the discrete data from above (Theis et al. 2016, section 3.1).
 
     >>> import jax.numpy as jnp, score_sde as ss
-    >>> float(ss.bits_per_dim(2 * jnp.log(0.5), 2, bin_width=2 / 256))  # uniform on [-1, 1]
+    >>> uniform = 2 * jnp.log(0.5)  # the log density on [-1, 1] x [-1, 1]
+    >>> float(ss.bits_per_dim(uniform, 2, bin_width=2 / 256))
     8.0
 
     Raises:

@@ -29,8 +29,8 @@ class ScoreMatching(abc.ABC):
     example. They differ by terms that do not depend on ``s``.
 
     Attributes:
-        reduce: ``mean`` over the dimensions, or ``half_sum``, half of the sum over them,
-            which with the likelihood weighting is in nats.
+        reduce: ``mean`` over the dimensions, or ``half_sum``, half of the sum over
+            them, which with the likelihood weighting is in nats.
         stratified: whether the training step draws the times of a batch from as many
             strata, for the same expectation with less noise (Kingma et al. 2021,
             appendix I.1).
@@ -71,8 +71,8 @@ class ScoreMatching(abc.ABC):
         t: ScalarLike,
         context: Context,
     ) -> Scalar:
-        """The loss of one example at the time ``t`` in a training step: `at_time` of the
-        score ``score_fn_of(params)``.
+        """The loss of one example at the time ``t`` in a training step: `at_time` of
+        the score ``score_fn_of(params)``.
 
         An objective that also needs the score with the averaged or the frozen
         parameters, or the number of the step, overrides this method. All scores from
@@ -85,8 +85,8 @@ class ScoreMatching(abc.ABC):
     def __call__(
         self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Shaped[ArrayLike, "*shape"]
     ) -> Scalar:
-        """The loss of one example, at one time and with one noise drawn from ``key``, in
-        the unit of ``reduce``.
+        """The loss of one example, at one time and with one noise drawn from ``key``,
+        in the unit of ``reduce``.
 
         ``score_fn`` is ``(x, t) -> score`` of one sample of any shape. A batch is
         ``jax.vmap`` over the keys and the examples.

@@ -15,13 +15,13 @@ from score_sde.typing import Key, LogProbFn, Scalar, ScalarLike
 
 @dataclass(frozen=True, kw_only=True)
 class NoisyClassification:
-    """``E_t -log p(y | x_t)``: the cross-entropy of a classifier conditioned on the time.
+    """``E_t -log p(y | x_t)``: the cross-entropy of a time-conditional classifier.
 
-    ``time_sampling`` is the distribution of ``t``; importance sampling weights the loss,
-    so that it is the mean over uniform times. The minimiser is the posterior of the
-    class given the noisy example, whose gradient guides a score to a class: ``grad log
-    p_t(x | y) = grad log p_t(x) + grad log p(y | x_t = x)`` (Song et al. 2021, eq. 14 and
-    appendix I.1).
+    ``time_sampling`` is the distribution of ``t``; importance sampling weights the
+    loss, so that it is the mean over uniform times. The minimiser is the posterior of
+    the class given the noisy example, whose gradient guides a score to a class: ``grad
+    log p_t(x | y) = grad log p_t(x) + grad log p(y | x_t = x)`` (Song et al. 2021, eq.
+    14 and appendix I.1).
     """
 
     time_sampling: TimeSampling = UniformTime()  # noqa: RUF009 - a frozen value
@@ -45,8 +45,8 @@ class NoisyClassification:
         return weight * loss, correct
 
     def check(self, sde: SDE) -> None:
-        """Raise ``ValueError`` where the times are beyond the SDE, or the first time has
-        no noise.
+        """Raise ``ValueError`` where the times are beyond the SDE, or the first time
+        has no noise.
         """
         self.time_sampling.check(sde)
         check_noise(sde, self.time_sampling.first(sde))

@@ -24,10 +24,10 @@ class DenoisingScoreMatching(WeightedScoreMatching):
     ``LogNormalNoise`` and ``EDMWeighting`` the one of Karras et al. 2022; with the
     weighting ``flow_matching`` it is conditional flow matching (Lipman et al. 2023).
 
-    >>> import jax, jax.numpy as jnp, score_sde as ss
+    >>> import score_sde as ss
     >>> loss = ss.DenoisingScoreMatching(reduce="half_sum")
-    >>> loss(jax.random.key(0), ss.VPSDE(), lambda x, t: -x, jnp.ones((8, 8, 1))).shape
-    ()
+    >>> loss.weighting(ss.RectifiedFlowSDE(), 0.5)  # sigma^2
+    Array(0.25, dtype=float32...)
     """
 
     def at_time(

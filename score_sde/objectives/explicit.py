@@ -22,9 +22,10 @@ class ExplicitScoreMatching(TargetFreeScoreMatching):
     their density must then be smooth and vanish at the boundary of its support.
 
     >>> import jax, jax.numpy as jnp, score_sde as ss
-    >>> loss = ss.ExplicitScoreMatching(reduce="half_sum", weighting=ss.objectives.unweighted)
-    >>> loss.at_time(jax.random.key(0), ss.VPSDE(), lambda x, t: 0.0 * x + 2.0, jnp.ones(3), 0.5)
-    Array(6., dtype=float32)
+    >>> objective = ss.ExplicitScoreMatching()
+    >>> score_fn = lambda x, t: -x  # the loss is 1/2 |x|^2 - dim
+    >>> objective.loss(jax.random.key(0), score_fn, jnp.ones(3), 0.5)
+    Array(-1.5, dtype=float32)
     """
 
     divergence: Divergence = ExactTrace()  # noqa: RUF009 - a frozen value

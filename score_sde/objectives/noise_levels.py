@@ -12,8 +12,8 @@ NUM_LEVELS = 10
 """The number of intervals of the log signal-to-noise ratio."""
 
 NEAR_DATA = 1e-5
-"""The first time of the intervals as a fraction of ``t_max``, where times begin at 0: the
-signal-to-noise ratio may be infinite there.
+"""The first time of the intervals as a fraction of ``t_max``, where times begin at 0:
+the signal-to-noise ratio may be infinite there.
 """
 
 

@@ -16,15 +16,16 @@ class SlicedScoreMatching(TargetFreeScoreMatching):
     """``E_t lambda(t) E_v [v^T (ds/dx) v + 1/2 (v^T s)^2]`` at ``x_t`` (Song, Garg et
     al. 2019, eq. 8).
 
-    The ``num_probes`` directions ``v`` of each example have unit covariance; ``kind`` is
-    ``rademacher``, ``gaussian``, or ``sphere`` (uniform, of radius ``sqrt(dim)``). With
-    ``variance_reduced`` it is SSM-VR, their eq. 9: ``1/2 |s|^2`` is the mean of the
-    second term over all directions. One probe costs one directional derivative.
+    The ``num_probes`` directions ``v`` of each example have unit covariance; ``kind``
+    is ``rademacher``, ``gaussian``, or ``sphere`` (uniform, of radius ``sqrt(dim)``).
+    With ``variance_reduced`` it is SSM-VR, their eq. 9: ``1/2 |s|^2`` is the mean of
+    the second term over all directions. One probe costs one directional derivative.
 
     >>> import jax, jax.numpy as jnp, score_sde as ss
-    >>> loss = ss.SlicedScoreMatching(variance_reduced=True)
-    >>> loss(jax.random.key(0), ss.VPSDE(), lambda x, t: -x, jnp.ones(3)).shape
-    ()
+    >>> objective = ss.SlicedScoreMatching(variance_reduced=True)
+    >>> score_fn = lambda x, t: -x  # the loss is 1/2 |x|^2 - dim
+    >>> objective.loss(jax.random.key(0), score_fn, jnp.ones(3), 0.5)
+    Array(-1.5, dtype=float32)
     """
 
     num_probes: int = 1

@@ -16,8 +16,8 @@ from score_sde.typing import Scalar, ScalarLike
 
 
 class Time(NamedTuple):
-    """A time, and the weight of the loss there: 1, or the uniform density divided by the
-    density of the time.
+    """A time, and the weight of the loss there: 1, or the uniform density divided by
+    the density of the time.
     """
 
     t: Scalar
@@ -77,10 +77,10 @@ class ImportanceSampling(_FromTMin):
     al. 2021, section 5.1).
 
     The expectation is as with uniform times; with the likelihood weighting its variance
-    is lower. Since ``g^2 / sigma^2 = -d log_snr / dt`` for every linear SDE, ``log_snr``
-    is uniform from ``log_snr(t_max)`` to ``log_snr(t_min)``, and `SDE.time_at` inverts
-    it. The weight is ``(log_snr(t_min) - log_snr(t_max)) / (t_max - t_min) sigma^2 /
-    g^2``.
+    is lower. Since ``g^2 / sigma^2 = -d log_snr / dt`` for every linear SDE,
+    ``log_snr`` is uniform from ``log_snr(t_max)`` to ``log_snr(t_min)``, and
+    `SDE.time_at` inverts it. The weight is ``(log_snr(t_min) - log_snr(t_max)) / (t_max
+    - t_min) sigma^2 / g^2``.
 
     >>> import score_sde as ss
     >>> t, weight = ss.ImportanceSampling(t_min=0.25)(0.5, ss.EDMSDE())

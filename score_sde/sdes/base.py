@@ -72,7 +72,7 @@ class SDE(abc.ABC):
         """
 
     def log_snr(self, t: ScalarLike) -> Scalar:
-        """The log signal-to-noise ratio ``log(alpha^2 / sigma^2)``, which falls in ``t``.
+        """The log signal-to-noise ratio ``log(alpha^2 / sigma^2)``; it falls in ``t``.
 
         >>> import score_sde as ss
         >>> round(float(ss.VPSDE().log_snr(0.5)), 2)
@@ -82,8 +82,8 @@ class SDE(abc.ABC):
         return 2.0 * (jnp.log(alpha) - jnp.log(sigma))
 
     def time_at(self, log_snr: ScalarLike) -> Scalar:
-        """The time at which the log signal-to-noise ratio is ``log_snr``: the inverse of
-        `log_snr`.
+        """The time at which the log signal-to-noise ratio is ``log_snr``: the inverse
+        of `log_snr`.
 
         This default bisects ``[0, t_max]``, for an SDE without a closed form, in any
         unit of time.
@@ -148,9 +148,9 @@ def perturb(
 def prior_sample(key: Key, sde: SDE, shape: tuple[int, ...]) -> Float[Array, "*shape"]:
     """One sample of the prior ``N(0, prior_std^2 I)``.
 
-    >>> import jax
-    >>> import score_sde as ss
-    >>> ss.prior_sample(jax.random.key(0), ss.VPSDE(), (8, 8, 3)).shape
+    >>> import jax, score_sde as ss
+    >>> draw = lambda key: ss.prior_sample(key, ss.VPSDE(), (8, 8, 3))
+    >>> jax.eval_shape(draw, jax.random.key(0)).shape
     (8, 8, 3)
     """
     return sde.prior_std() * jax.random.normal(key, shape)

@@ -44,9 +44,9 @@ class DiscreteVPSDE(SDE):
     discrete model at its levels.
 
     Level ``i`` of ``num_scales`` is at ``t = (i + 1) / num_scales``, where ``alpha_i^2
-    = prod_{j <= i} (1 - beta_j)`` with the ``beta_j`` of `scheduled_betas`, or the given
-    ``betas``. Between levels ``log alpha`` is a monotone cubic (Fritsch & Carlson 1980),
-    so that ``beta(t)`` is continuous and positive.
+    = prod_{j <= i} (1 - beta_j)`` with the ``beta_j`` of `scheduled_betas`, or the
+    given ``betas``. Between levels ``log alpha`` is a monotone cubic (Fritsch & Carlson
+    1980), so that ``beta(t)`` is continuous and positive.
 
     With ``zero_terminal_snr`` the last level has ``alpha = 0``, where the drift is
     infinite. The SDE must then end a level before, with ``t_max`` at most

@@ -35,8 +35,8 @@ class Mixture:
 
     >>> import score_sde as ss
     >>> mixture = ss.sdes.Mixture(means=((-1.0,), (1.0,)), std=0.1)
-    >>> mixture.score_fn(ss.VPSDE())([0.0], 0.5)
-    Array([0.], dtype=float32...)
+    >>> mixture.num_components, mixture.dim
+    (2, 1)
 
     Attributes:
         means: ``k`` rows of ``d`` numbers.
@@ -67,7 +67,7 @@ class Mixture:
                 "row of means",
             )
             for value in each:
-                checks.positive(**{name: value})
+                checks.positive(**{name: value}, because="for every component")
         if self.weights is not None:
             checks.require(
                 abs(math.fsum(self.weights) - 1) <= 1e-6,

@@ -18,11 +18,9 @@ class Simulation(NamedTuple):
     ``x``: the state at ``t_max``. ``path``: ``[save_path, *shape]`` frames, evenly
     spaced in time from ``t_min`` to ``t_max``, or None.
 
-    >>> import jax, jax.numpy as jnp
     >>> import score_sde as ss
-    >>> found = ss.simulate(jax.random.key(0), ss.VPSDE(), jnp.ones(3))
-    >>> isinstance(found, ss.Simulation), found.x.shape, found.path
-    (True, (3,), None)
+    >>> ss.Simulation._fields
+    ('x', 'path')
     """
 
     x: Float[Array, "*shape"]
@@ -38,10 +36,10 @@ def simulate(
     sigma^2 I)``, and each frame from the exact transition from the frame before, even
     where the drift of the SDE tends to infinity.
 
-    >>> import jax, jax.numpy as jnp
-    >>> import score_sde as ss
-    >>> ss.simulate(jax.random.key(0), ss.VPSDE(), jnp.ones(3), save_path=5).path.shape
-    (5, 3)
+    >>> import jax, jax.numpy as jnp, score_sde as ss
+    >>> noising = lambda key, x0: ss.simulate(key, ss.VPSDE(), x0, save_path=5)
+    >>> jax.eval_shape(noising, jax.random.key(0), jnp.ones((8, 8, 3))).path.shape
+    (5, 8, 8, 3)
 
     Args:
         key: draws the noise.

@@ -33,8 +33,8 @@ class Clock:
 
     @classmethod
     def signed(cls, start: float, stop: float) -> "Clock":
-        """The clock of ``s = t`` or ``s = -t``, which is more precise near ``t = 0`` than
-        ``|t - start|``.
+        """The clock of ``s = t`` or ``s = -t``, which is more precise near ``t = 0``
+        than ``|t - start|``.
         """
         return cls(0.0, 1 if stop > start else -1, (min(start, stop), max(start, stop)))
 

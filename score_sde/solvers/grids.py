@@ -1,8 +1,8 @@
 """Time grids: the nodes of a solver with fixed steps, from ``t_max`` down to ``t_min``.
 
 A grid is a function from ``(sde, num_steps)`` to ``num_steps + 1`` decreasing times in
-float64 NumPy, so that it is a constant of the compiled program. Grid and number of steps
-are chosen at sampling time, independently of the training. ``ratio`` is the
+float64 NumPy, so that it is a constant of the compiled program. Grid and number of
+steps are chosen at sampling time, independently of the training. ``ratio`` is the
 noise-to-signal ratio ``sigma / alpha``. `adapted` is the default.
 """
 
@@ -44,7 +44,7 @@ def adapted(sde: SDE, num_steps: int) -> Float[np.ndarray, " nodes"]:
 
     >>> import score_sde as ss
     >>> adapted(ss.VPSDE(), 2).round(3)
-    array([1.   , 0.279, 0.001])
+    array([1.   , 0.207, 0.001])
 
     Raises:
         ValueError: where the ratio is not positive or falls; in a linear SDE it rises
@@ -113,9 +113,10 @@ class CauchyGrid:
     """Nodes at equal steps of probability of a Cauchy distribution of ``log ratio``.
 
     The density of nodes falls as ``1 / (1 + z^2)`` with ``z = (log ratio - location) /
-    scale``. At a high ratio the denoised sample is nearly the mean of the data, at a low
-    one nearly the sample itself, so that few steps suffice there. Of the grids here it
-    is the most accurate with few steps; ``docs/benchmarks/samplers.md`` has the numbers.
+    scale``. At a high ratio the denoised sample is nearly the mean of the data, at a
+    low one nearly the sample itself, so that few steps suffice there. Of the grids here
+    it is the most accurate with few steps; ``docs/benchmarks/samplers.md`` has the
+    numbers.
     """
 
     location: float = LOCATION

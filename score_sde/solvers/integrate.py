@@ -34,8 +34,8 @@ StateField: TypeAlias = Callable[[Any, ScalarLike], Any]
 """``(y, t) -> dy/dt`` for a pytree ``y``."""
 
 Differentiate: TypeAlias = Literal["forward", "reverse"]
-"""The supported differentiation of a solve: ``forward`` (only ``jax.jvp``; the cheapest)
-or ``reverse`` (``jax.grad`` too, by checkpoints).
+"""The supported differentiation of a solve: ``forward`` (only ``jax.jvp``; the
+cheapest) or ``reverse`` (``jax.grad`` too, by checkpoints).
 """
 
 
@@ -46,8 +46,8 @@ ProgressFn: TypeAlias = Callable[[float], None]
 """Called on the host with the completed fraction of a solve."""
 
 REPORTS = 20
-"""The approximate number of reports of a solve. One takes half a millisecond or more of a
-CPU, as long as a step of a tiny network.
+"""The approximate number of reports of a solve. One takes half a millisecond or more of
+a CPU, as long as a step of a tiny network.
 """
 
 
@@ -170,8 +170,8 @@ def _solve(
 
 
 def frame_indices(num_steps: int, save_path: int) -> Int[np.ndarray, " frames"]:
-    """The nodes of a grid at which ``save_path`` frames are kept, evenly spaced by index
-    from the first to the last.
+    """The nodes of a grid at which ``save_path`` frames are kept, evenly spaced by
+    index from the first to the last.
     """
     return np.rint(np.linspace(0, num_steps, save_path)).astype(int)
 
@@ -194,11 +194,12 @@ def solve_adaptively(
     progress: ProgressFn | None = None,
     whole: tuple[float, float] | None = None,
 ) -> Solution:
-    """Integrate ``dy = drift(y, t) dt + diffusion(t) dw`` with steps that keep the local
-    error within the tolerances.
+    """Integrate ``dy = drift(y, t) dt + diffusion(t) dw`` with steps that keep the
+    local error within the tolerances.
 
-    The noise, if any, must be a ``tree``, since a rejected step evaluates its path again.
-    The path is the one over the ``whole`` interval, of which the solve may be a part.
+    The noise, if any, must be a ``tree``, since a rejected step evaluates its path
+    again. The path is the one over the ``whole`` interval, of which the solve may be a
+    part.
 
     The error norm is the largest root-mean-square, or the largest number, over the
     leaves of ``y``. With ``axis_name``, the name of an enclosing ``jax.vmap``, ``pmap``

@@ -18,10 +18,10 @@ Cut: TypeAlias = tuple[int, int]
 class GridPart(NamedTuple):
     """The steps ``first`` to ``last - 1`` of a grid.
 
-    ``times``: all falling nodes of the grid, with the nodes ``first`` and ``last`` moved
-    to the start and the end of the part. ``cut``: the last step if it ends before its
-    node, and so has noise of its own; the rest of the step has the noise of its index.
-    ``whole``: the first and the last node of the whole grid, before any move.
+    ``times``: all falling nodes of the grid, with the nodes ``first`` and ``last``
+    moved to the start and the end of the part. ``cut``: the last step if it ends before
+    its node, and so has noise of its own; the rest of the step has the noise of its
+    index. ``whole``: the first and the last node of the whole grid, before any move.
     """
 
     times: Float[np.ndarray, " nodes"]
