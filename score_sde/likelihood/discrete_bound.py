@@ -79,7 +79,7 @@ def ddpm_vlb(
         x: one sample in model units; with ``bin_width``, the middles of its bins. The
             bound is float32 at least.
         t_max: the time of the last level.
-        times: of the levels; by default `level_times`; `SDE.step_times` of a discrete SDE.
+        times: of the levels: `SDE.step_times` of a discrete SDE; None is `level_times`.
         variance: the variance of a step: ``fixedsmall`` as in ``q(x_{i-1} | x_i,
             x_0)``, ``fixedlarge`` as in ``q(x_i | x_{i-1})``.
         num_terms: the number of terms ``L_i`` drawn, in proportion to their weights;
