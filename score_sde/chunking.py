@@ -1,18 +1,19 @@
-"""A map over leading axes that trades memory for time."""
+"""A map over leading axes in chunks, which trades memory for time."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
 
+from score_sde import checks
+
 
 def map_in_chunks(function: Callable[[Any], Any], items: Any, chunk_size: int | None) -> Any:
-    """``function`` of every item along the leading axis, ``chunk_size`` at a time and
-    one chunk after the other.
+    """``function`` of every item along the leading axis, ``chunk_size`` items at a
+    time; with None all at once, as ``jax.vmap`` does.
 
-    All at once with None, as ``jax.vmap``. The numbers are the same up to rounding, the
-    memory is that of one chunk, except under reverse-mode differentiation, which keeps
-    the intermediate values of all.
+    The results differ by rounding only. The memory is for one chunk, except under
+    reverse-mode differentiation, which keeps the intermediate values of all chunks.
 
     >>> map_in_chunks(lambda number: 2 * number, jax.numpy.arange(5), 2)
     Array([0, 2, 4, 6, 8], dtype=int32)
@@ -24,8 +25,6 @@ def map_in_chunks(function: Callable[[Any], Any], items: Any, chunk_size: int | 
 
 
 def check_chunk_size(chunk_size: int | None) -> None:
-    """Raise ``ValueError`` unless there is at least one item in a chunk, or no chunk
-    size at all.
-    """
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"chunk_size={chunk_size} must be at least 1, or None for all at once")
+    """Raise ``ValueError`` unless a chunk has at least one item; None is all at once."""
+    if chunk_size is not None:
+        checks.at_least(1, chunk_size=chunk_size, because="or None for all at once")

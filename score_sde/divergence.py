@@ -1,13 +1,14 @@
 """The divergence ``tr(dv / dx)`` of a vector field, exactly or by random probes.
 
-Every member works from products ``p -> (dv / dx) p`` with the Jacobian alone. One
-linearisation of the field gives its value and all of these, so that a drift and its
-divergence come from one pass. All is differentiable, also in reverse mode by whatever
-the field closes over.
+Every estimator uses nothing but products ``p -> (dv / dx) p`` with the Jacobian. One
+linearisation of the field gives its value and all these products, so that a drift and
+its divergence come from one pass. The result is differentiable, in reverse mode too,
+with respect to ``x`` and to all that the field closes over.
 """
 
 import abc
 import math
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from score_sde import checks
 from score_sde.chunking import check_chunk_size, map_in_chunks
 from score_sde.precision import wide, wide_time
 from score_sde.typing import Key, Scalar, ScalarLike, VectorField
@@ -27,17 +29,17 @@ ProbeKind: TypeAlias = Literal["rademacher", "gaussian", "sphere"]
 
 
 class Divergence(abc.ABC):
-    """A way to take the trace of a Jacobian ``J`` of ``dim`` rows from products with it."""
+    """An estimator of the trace of a ``dim x dim`` Jacobian ``J`` from products with it."""
 
     @abc.abstractmethod
     def num_products(self, dim: int) -> int:
-        """The cost: products with ``J`` for one divergence. The value of the field
-        comes besides.
+        """The number of products with ``J`` for one divergence, without the evaluation
+        of the field itself.
         """
 
     @abc.abstractmethod
     def probes(self, key: Key, x: Shaped[ArrayLike, "*shape"]) -> Float[Array, "probes *shape"]:
-        """All that is random, drawn once and then fixed along a trajectory."""
+        """The random probes, drawn once and then fixed along a trajectory."""
 
     @abc.abstractmethod
     def estimates(
@@ -46,13 +48,13 @@ class Divergence(abc.ABC):
         """Unbiased estimates of ``tr J``, whose mean is the divergence."""
 
     def std_error(self, estimates: Shaped[ArrayLike, " estimates"]) -> Scalar:
-        """The standard error of the mean of estimates: ``std / sqrt(K)``, and NaN, for
-        unknown, with a single one.
+        """The standard error of the mean of ``K`` estimates, ``std / sqrt(K)``; NaN for
+        ``K = 1``, where it is unknown.
 
-        It holds for estimates integrated along a trajectory as well. For nearly normal
-        estimates, an interval of given coverage is so many standard errors wide as
-        Student's distribution of ``K - 1`` degrees of freedom says. Where two or three
-        directions rule the Jacobian, estimates are skewed: an interval of 95 % from 16
+        It holds for estimates integrated along a trajectory as well. Where the
+        estimates are nearly normal, Student's distribution with ``K - 1`` degrees of
+        freedom gives confidence intervals. Where two or three directions dominate the
+        Jacobian, the estimates are skewed: the nominal 95 % interval of 16 estimates
         then covers 91 %.
         """
         estimates = wide(estimates, "estimates")
@@ -65,8 +67,12 @@ class Divergence(abc.ABC):
 class ExactTrace(Divergence):
     """The sum of all diagonal entries: exact, for ``dim`` products.
 
-    ``chunk_size`` basis vectors at a time, all at once with None: the memory is that
-    many times that of one evaluation.
+    ``chunk_size`` products are computed at a time, all at once with None; the memory
+    grows in proportion.
+
+    >>> import score_sde as ss
+    >>> ss.ExactTrace().num_products(dim=3072)
+    3072
     """
 
     chunk_size: int | None = None
@@ -79,7 +85,7 @@ class ExactTrace(Divergence):
         return dim
 
     def probes(self, key: Key, x: Shaped[ArrayLike, "*shape"]) -> Float[Array, "probes *shape"]:
-        """None: nothing is random."""
+        """An empty array: nothing is random."""
         del key
         x = wide(x)
         return jnp.zeros((0, *x.shape), x.dtype)
@@ -105,22 +111,25 @@ class ExactTrace(Divergence):
 class Hutchinson(Divergence):
     """``E[p^T J p]`` over random probes of unit covariance (Hutchinson 1990; Skilling 1989).
 
-    With ``S = (J + J^T) / 2``, one estimate varies by ``2 (|S|_F^2 - sum_i S_ii^2)``
-    for ``rademacher`` probes (signs: the least of all with independent entries), by ``2
-    |S|_F^2`` for ``gaussian`` ones, and by ``2 dim / (dim + 2) (|S|_F^2 - tr(S)^2 /
-    dim)`` for those uniform on the ``sphere`` of radius ``sqrt(dim)``: exact for a
-    multiple of the identity in any basis.
+    With ``S = (J + J^T) / 2``, the variance of one estimate is
+
+    * ``2 (|S|_F^2 - sum_i S_ii^2)`` for ``rademacher`` probes (random signs), the least
+      of all probes with independent entries;
+    * ``2 |S|_F^2`` for ``gaussian`` probes;
+    * ``2 dim / (dim + 2) (|S|_F^2 - tr(S)^2 / dim)`` for probes uniform on the
+      ``sphere`` of radius ``sqrt(dim)``, which is 0 for a multiple of the identity.
+
+    >>> import score_sde as ss
+    >>> ss.Hutchinson(num_probes=4, kind="sphere").num_products(dim=3072)
+    4
     """
 
     num_probes: int = 1
     kind: ProbeKind = "rademacher"
 
     def __post_init__(self) -> None:
-        _check_num_probes(self.num_probes)
-        if self.kind not in ("rademacher", "gaussian", "sphere"):
-            raise ValueError(
-                f"unknown kind of probe {self.kind!r}: choose rademacher, gaussian or sphere"
-            )
+        checks.at_least(1, num_probes=self.num_probes)
+        checks.one_of(typing.get_args(ProbeKind), kind=self.kind)
 
     def num_products(self, dim: int) -> int:
         """``num_probes``."""
@@ -139,42 +148,43 @@ class Hutchinson(Divergence):
     def estimates(
         self, jacobian: LinearMap, probes: Float[Array, "probes *shape"]
     ) -> Float[Array, " estimates"]:
-        """Each quadratic form is one estimate."""
+        """``p^T J p`` for every probe ``p``."""
         return _quadratic_forms(jacobian, probes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class HutchPP(Divergence):
-    """Hutch++: exact where ``J`` is large, Hutchinson on the rest (Meyer, Musco, Musco
-    and Woodruff 2021, algorithm 1).
+    """Hutch++: exact on the range of a sketch of ``J``, Hutchinson on the rest (Meyer
+    et al. 2021, algorithm 1).
 
     ``tr J = tr(Q^T J Q) + tr(P J P)`` with ``Q`` an orthonormal basis of the range of
     ``J S`` for a random sketch ``S`` of ``sketch_size`` columns, and ``P = I - Q Q^T``.
     The second trace is estimated by ``num_probes`` probes, uniform on a sphere in the
-    range of ``P`` as in XTrace (Epperly, Tropp and Webber 2024), so that a multiple of
-    the identity in ``J`` costs no variance. It pays where the spectrum of ``J`` decays.
+    range of ``P`` as in XTrace (Epperly et al. 2024), so that a multiple of the
+    identity in ``J`` adds no variance. It is worth its cost where the spectrum of ``J``
+    decays.
 
     One divergence costs ``2 sketch_size + num_probes`` products: ``J S``, ``J Q`` and
-    the probes. Where ``sketch_size`` is None it is ``num_probes``, the paper's thirds,
-    and the cost ``3 num_probes``. At equal cost compare with ``Hutchinson(num_probes=3
-    * num_probes)``.
+    the probes. With None ``sketch_size`` is ``num_probes``, the equal thirds of the
+    paper, and the cost equals ``Hutchinson(num_probes=3 * num_probes)``.
 
     Sketch and probes are fixed along a trajectory, ``Q`` follows the Jacobian. The
-    estimate is unbiased for any ``Q`` that does not depend on the probes; derivatives
-    therefore hold ``Q`` fixed: they are unbiased as well, but not those of the realised
-    estimate. The standard error is that of the probes, given the sketch; the sketch
-    adds none.
+    estimate is unbiased for any ``Q`` that does not depend on the probes. Derivatives
+    hold ``Q`` fixed: they are unbiased too, but are not the derivatives of the realised
+    estimate. The standard error covers the probes given the sketch, which adds none.
+
+    >>> import score_sde as ss
+    >>> ss.HutchPP(num_probes=4).num_products(dim=3072)
+    12
     """
 
     num_probes: int = 2
     sketch_size: int | None = None
 
     def __post_init__(self) -> None:
-        _check_num_probes(self.num_probes)
-        if self.sketch_size is not None and self.sketch_size < 1:
-            raise ValueError(
-                f"sketch_size={self.sketch_size} must be at least 1, or None for num_probes"
-            )
+        checks.at_least(1, num_probes=self.num_probes)
+        if self.sketch_size is not None:
+            checks.at_least(1, sketch_size=self.sketch_size, because="or None for num_probes")
 
     def num_products(self, dim: int) -> int:
         """``2 sketch_size + num_probes``."""
@@ -188,7 +198,7 @@ class HutchPP(Divergence):
     def estimates(
         self, jacobian: LinearMap, probes: Float[Array, "probes *shape"]
     ) -> Float[Array, " estimates"]:
-        """``tr(Q^T J Q)`` and each probe's estimate of the rest."""
+        """``tr(Q^T J Q)`` plus the estimate of the rest by each probe."""
         shape, dim = probes.shape[1:], math.prod(probes.shape[1:])
         rank = self._rank(dim)
         image = jax.lax.stop_gradient(jax.vmap(jacobian)(probes[:rank])).reshape(rank, dim)
@@ -212,8 +222,8 @@ def value_and_divergence(
     """``(field(x, t), estimates of tr(d field / dx))`` for one sample, in one pass of
     forward-mode differentiation.
 
-    The mean of the estimates is the divergence. ``probes`` are those of
-    ``divergence.probes(key, x)``. All is in float32 at least.
+    The mean of the estimates is the divergence. ``probes`` come from
+    ``divergence.probes(key, x)``. The computation is in float32 at least.
     """
     x, t = wide(x), wide_time(t)
     value, jacobian = jax.linearize(lambda y: wide(field(y, t), "the field").astype(y.dtype), x)
@@ -223,18 +233,12 @@ def value_and_divergence(
 def _quadratic_forms(
     jacobian: LinearMap, probes: Float[Array, "probes *shape"]
 ) -> Float[Array, " probes"]:
-    """``p^T J p`` of every probe."""
+    """``p^T J p`` for every probe ``p``."""
     return jax.vmap(lambda probe: jnp.vdot(probe, jacobian(probe)))(probes)
 
 
 def _on_sphere(probes: Float[Array, "probes *shape"], dim: int) -> Float[Array, "probes *shape"]:
     """The probes scaled to the norm ``sqrt(dim)``."""
     squares = jnp.sum(jnp.square(probes), axis=tuple(range(1, probes.ndim)), keepdims=True)
-    # In a space of no dimensions, what is there to scale is rounding, or nothing at
-    # all.
+    # In a space of 0 dimensions the probes are rounding errors, or exactly 0.
     return probes * jnp.sqrt(dim / jnp.where(squares > 0.0, squares, 1.0))
-
-
-def _check_num_probes(num_probes: int) -> None:
-    if num_probes < 1:
-        raise ValueError(f"num_probes={num_probes} must be at least 1")

@@ -1,16 +1,16 @@
-"""Which numbers every function takes, and in which precision it computes: one rule, kept here.
+"""The rule of the package for numeric types, and the functions that apply it.
 
 * Integers and Booleans become floating-point numbers of JAX's default precision.
-  Complex numbers are refused.
-* A *state* (an example, a sample, a latent, a frame of a path) comes back in its own
+  Complex numbers raise ``ValueError``.
+* A *state* (an example, a sample, a latent, a frame of a path) is returned in its own
   floating-point type, float16 and bfloat16 included.
-* Everything is computed in float32 at least, and in float64 where the state is float64:
-  times, counters, tables, noise and the state itself while it is carried along. In 8
-  bits of mantissa a counter stops at 256, two nodes of a fine grid are one, and small
+* All computations are in float32 at least, and in float64 where the state is float64:
+  times, counters, tables, noise, and the state during a solve. With the 8 bits of
+  bfloat16 a counter stops at 256, neighbouring nodes of a fine grid coincide, and small
   increments are lost.
 * Scores, drifts, losses and log probabilities are therefore float32 at least. A score
-  function is called with such numbers, and may return any real type: a network that
-  computes in bfloat16 casts its own input.
+  function gets such numbers, and may return any real type: a network that computes in
+  bfloat16 casts its input itself.
 """
 
 import functools
@@ -21,56 +21,60 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
+from score_sde import checks
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
 
 def real(value: Shaped[ArrayLike, "*shape"], name: str = "x") -> Float[Array, "*shape"]:
-    """``value`` as floating-point numbers: its own type, or the default one for
+    """``value`` as floating-point numbers: in its own type, or in the default type for
     integers and Booleans.
 
     Raises:
-        ValueError: for complex numbers, and for whatever is not a number.
+        ValueError: where the values are complex or no numbers.
     """
     array = jnp.asarray(value)
     if jnp.issubdtype(array.dtype, jnp.floating):
         return array
-    if jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise ValueError(
-            f"{name} is {array.dtype}, and densities are of real numbers: give real and imaginary "
-            "part as two "
-            "channels, jnp.stack([z.real, z.imag], -1)"
-        )
-    if jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == jnp.bool_:
-        return array.astype(float)
-    raise ValueError(f"{name} must be real numbers, not {array.dtype}")
+    checks.require(
+        not jnp.issubdtype(array.dtype, jnp.complexfloating),
+        f"{name} is {array.dtype} and must be real: give real and imaginary part as two "
+        "channels, jnp.stack([z.real, z.imag], -1)",
+    )
+    checks.require(
+        jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == jnp.bool_,
+        f"{name} must be real numbers, not {array.dtype}",
+    )
+    return array.astype(float)
 
 
 def wide(value: Shaped[ArrayLike, "*shape"], name: str = "x") -> Float[Array, "*shape"]:
-    """``value`` as `real` has it, in float32 at least."""
+    """``real(value)`` in float32 at least."""
     array = real(value, name)
     return array if array.dtype == wide_dtype(array.dtype) else array.astype(jnp.float32)
 
 
 def whole(value: Shaped[ArrayLike, "*shape"], name: str) -> Int[Array, "*shape"]:
-    """``value`` as whole numbers, which an index must be.
+    """``value`` as an array of integers, for an index.
 
     Raises:
         ValueError: for all other types.
     """
     array = jnp.asarray(value)
-    if not jnp.issubdtype(array.dtype, jnp.integer):
-        raise ValueError(f"{name} must be a whole number, not {array.dtype}")
+    checks.require(
+        jnp.issubdtype(array.dtype, jnp.integer),
+        f"{name} must be a whole number, not {array.dtype}",
+    )
     return array
 
 
 def wide_dtype(dtype: Any) -> Any:
-    """The type to compute in: float32 for shorter floating-point types, else ``dtype`` itself."""
+    """The type of a computation: float32 for shorter floating-point types, else ``dtype``."""
     return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype("float32")
 
 
 def wide_time(t: ScalarLike, name: str = "t") -> ScalarLike:
     """A time, or another number of a schedule, in float32 at least; a Python number
-    stays one, as a float.
+    becomes a Python float.
     """
     if isinstance(t, float):
         return t
@@ -78,9 +82,8 @@ def wide_time(t: ScalarLike, name: str = "t") -> ScalarLike:
 
 
 def wide_score(score_fn: ScoreFn) -> ScoreFn:
-    """``score_fn``, whose result has the type of the state, whatever the network computed in.
-
-    It has a method ``denoised`` where ``score_fn`` has one.
+    """``score_fn`` with its result in the type of the state, and with the attribute
+    ``denoised`` if ``score_fn`` has one.
     """
 
     def as_x(function: Callable[..., Array], name: str) -> Callable[..., Array]:
@@ -94,14 +97,14 @@ def wide_score(score_fn: ScoreFn) -> ScoreFn:
 
 
 def as_state(value: Any, like: Shaped[ArrayLike, "..."]) -> Any:
-    """Every array of ``value`` in the floating-point type of the state that was given."""
+    """Every array of ``value`` in the floating-point type of the state ``like``."""
     dtype = real(like).dtype
     return jax.tree.map(lambda leaf: leaf.astype(dtype), value)
 
 
 def keeps_type(step: Callable[..., Array]) -> Callable[..., Array]:
-    """A step ``(key, sde, score_fn, x, t, t_next, **options) -> x``, as a decorator,
-    for states of any real type.
+    """A decorator that lets a step ``(key, sde, score_fn, x, t, t_next, **options) ->
+    x`` take states of any real type.
     """
 
     @functools.wraps(step)

@@ -110,7 +110,7 @@ STOCHASTIC = (
     "sde_dpm_solver_pp",
     "adams_bashforth_sde", "er_sde", "edm_churn", "restart",
 )  # fmt: skip
-"""The beginnings of the names of those that need a key."""
+"""The prefixes of the names of the samplers that need a key."""
 
 GAUSSIAN = Mixture(means=((0.7, -0.3),), std=0.5)
 CENTRED = Mixture(means=((0.0, 0.0),), std=0.5)
@@ -160,17 +160,17 @@ def slow_but(names: Iterable[str], *fast: str) -> list[Any]:
 def marginal_mixture(mixture: Mixture, sde: SDE, t: float) -> Mixture:
     """``p_t`` of the data ``mixture``: again a mixture."""
     alpha, sigma = (float(value) for value in sde.marginal(t))
-    deviations = np.broadcast_to(np.asarray(mixture.std, np.float64), (mixture.num_components,))
+    stds = np.broadcast_to(np.asarray(mixture.std, np.float64), (mixture.num_components,))
     return Mixture(
         means=tuple(tuple(alpha * value for value in row) for row in mixture.means),
-        std=tuple(np.hypot(alpha * deviations, sigma).tolist()),
+        std=tuple(np.hypot(alpha * stds, sigma).tolist()),
         weights=mixture.weights,
     )
 
 
 def two_modes_score(sde: SDE) -> ScoreFn:
     """The exact score of data of any shape, each number by itself of modes at -1 and 1
-    with deviation 0.5.
+    with standard deviation 0.5.
     """
 
     def score(x: jax.Array, t: ScalarLike) -> jax.Array:

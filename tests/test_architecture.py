@@ -23,7 +23,7 @@ FLOORS = {
     room: floor
     for floor, rooms in enumerate(
         [
-            ("typing", "checks", "precision", "configs"),
+            ("typing", "checks", "renamed", "precision", "configs"),
             ("sdes", "runtime"),
             ("solvers", "parameterization", "divergence", "chunking"),
             ("sampling", "objectives"),

@@ -22,8 +22,8 @@ from score_sde.sdes import VESDE, VPSDE, ddpm_marginals, perturb, smld_sigmas
 
 
 def edm_output(alpha, sigma, x0, noise, sigma_data=0.5):
-    """What the preconditioned network must return for its denoised sample to be ``x0``
-    (Karras et al. 2022, eq. 7).
+    """The output of the preconditioned network whose denoised sample is ``x0`` (Karras et
+    al. 2022, eq. 7).
     """
     s = sigma / alpha
     total = s**2 + sigma_data**2
@@ -39,8 +39,8 @@ IDEAL = {
     "edm": edm_output,
     "discrete_score": lambda alpha, sigma, x0, noise: -noise / sigma,
 }
-"""What a perfect network returns for one known ``x0``; ``flow``, which is told the SDE,
-comes besides.
+"""The output of a perfect network for one known ``x0``; ``flow``, which needs the SDE, is
+in `perfect_output`.
 """
 
 
@@ -75,7 +75,7 @@ def test_the_score_of_a_perfect_output_is_minus_noise_over_sigma(name, sde_name,
             perturb(sde, jnp.asarray(x0), t, jnp.asarray(noise)),
         )
         score = parameterization.score(sde, output, x, t)
-        # x_t and alpha x_0 cancel to sigma noise: what is lost of it is relative to
+        # x_t and alpha x_0 cancel to sigma noise: its rounding error is relative to
         # |x_0| / sigma.
         np.testing.assert_allclose(
             score * sigma, -noise, rtol=1e-9, atol=1e-11 * (1.0 + 1.0 / sigma)
@@ -148,7 +148,10 @@ def test_parameterizations_are_hashable_values(name):
 
 @pytest.mark.parametrize("sigma_data", [0.0, -1.0, float("nan")])
 def test_edm_needs_a_positive_spread_of_the_data(sigma_data):
-    with pytest.raises(ValueError, match="must be positive: the standard deviation of the data"):
+    with pytest.raises(
+        ValueError,
+        match="must be positive and finite, since it is the standard deviation of the data",
+    ):
         EDMPreconditioning(sigma_data=sigma_data)
 
 
@@ -159,9 +162,9 @@ def test_discrete_noise_is_divided_by_the_sigma_of_the_level_below(t):
     """
     sde, noise, x = VPSDE(), jnp.array([0.3, -2.0]), jnp.zeros(2)
     sigma, label = ddpm_marginals(1000).sigma, 999.0 * t
-    fed, told = DiscreteNoisePrediction().network_input(sde, x, t)
+    fed, label_given = DiscreteNoisePrediction().network_input(sde, x, t)
     assert fed is x
-    np.testing.assert_allclose(told, label, rtol=1e-6)
+    np.testing.assert_allclose(label_given, label, rtol=1e-6)
     floor = int(np.floor(np.float32(label)))
     np.testing.assert_allclose(
         DiscreteNoisePrediction().score(sde, noise, x, t), -noise / sigma[floor], rtol=1e-6
@@ -171,7 +174,7 @@ def test_discrete_noise_is_divided_by_the_sigma_of_the_level_below(t):
     np.testing.assert_allclose(smooth, -noise / between, rtol=1e-5)
 
 
-def test_discrete_noise_comes_to_the_continuous_one_for_many_levels():
+def test_discrete_noise_prediction_tends_to_the_continuous_one_for_many_levels():
     """``prod (1 - beta_i)`` against ``exp(-int beta)``: the sigmas agree to the order
     of one level.
     """
@@ -202,7 +205,7 @@ def test_discrete_models_need_levels():
 
 
 def test_the_time_of_a_level_is_that_level_in_float32():
-    """``t_i = i / 999`` may be rounded down, and a level is a whole number all the same."""
+    """``t_i = i / 999`` may be rounded down, and the label is still a whole number."""
     parameterization, sigmas = DiscreteNoisePrediction(), ddpm_marginals().sigma
     times = jnp.arange(1000, dtype=jnp.float32) * np.float32(1.0 / 999.0)
     score = jax.vmap(lambda t: parameterization.score(VPSDE(), jnp.ones(1), jnp.zeros(1), t))(times)

@@ -1,4 +1,4 @@
-"""Draws under conditions: constraints and measurements, for a score of unconditional data."""
+"""Conditional sampling with an unconditional score: constraints and measurements."""
 
 from score_sde.conditioning.inpainting import Inpainting
 

@@ -1,4 +1,6 @@
-"""Guidance: another score is made of those of one model, under several conditions or parameters."""
+"""Guidance: a score made from several scores of one model, which differ in their
+conditions or parameters.
+"""
 
 import abc
 from collections.abc import Callable
@@ -11,24 +13,24 @@ from score_sde.typing import Params, ScoreFn
 
 @dataclass(frozen=True)
 class ScoreFnOf:
-    """``(params, condition=None, *, present=None) -> score_fn`` of one sample, and the
-    SDE that the scores are of.
+    """``(params, condition=None, *, present=None) -> score_fn`` of one sample, with the
+    SDE of the scores.
     """
 
     sde: SDE
     function: Callable[..., ScoreFn]
 
     def __call__(self, params: Params, condition: Any = None, *, present: Any = None) -> ScoreFn:
-        """The score of one sample; without its condition where ``present`` is False."""
+        """The score function of one sample; unconditional where ``present`` is False."""
         return self.function(params, condition, present=present)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Guidance(abc.ABC):
-    """What is made of the score of a model before it is drawn from, as a value: the
-    ``guidance`` of a draw, or of the section ``sampling`` of a config.
+    """A transformation of the score that sampling uses, as a value: the argument
+    ``guidance`` of a draw, or the key ``guidance`` of the section ``sampling``.
     """
 
     @abc.abstractmethod
     def __call__(self, score_fn_of: ScoreFnOf, params: Params, condition: Any) -> ScoreFn:
-        """The guided score of one sample with its condition."""
+        """The guided score function of one sample, given its condition."""

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from score_sde import checks
 from score_sde.precision import real, wide
 from score_sde.sampling import Projection
 from score_sde.sdes import SDE, perturb
@@ -14,21 +15,31 @@ from score_sde.typing import Key, ScalarLike
 
 @dataclass(frozen=True, kw_only=True)
 class Inpainting(Projection):
-    """The numbers of ``y`` where ``mask`` is 1 are known (Song et al. 2021, appendix I.2).
+    """Inpainting of ``y`` where ``mask`` is 0 (Song et al. 2021, appendix I.2).
 
-    After every step the known numbers are replaced by what the forward SDE makes of
-    them, ``alpha(t) y + sigma(t) z`` with new ``z``, and at the end by ``y`` itself,
-    exactly. Where the mask is 0, ``y`` is not looked at.
+    After every step the known numbers are replaced by ``alpha(t) y + sigma(t) z`` with
+    new noise ``z``, and after the last by ``y`` exactly. Where the mask is 0, ``y`` has
+    no effect.
 
-    The unknown numbers follow the known ones by the joint score alone, so that their
-    distribution is that given ``y`` only in the limit of many steps of the corrector at
-    each noise level.
+    The unknown numbers depend on the known ones through the joint score only. Their
+    distribution is the posterior given ``y`` only in the limit of many corrector steps
+    at each noise level.
+
+    >>> import jax, jax.numpy as jnp, score_sde as ss
+    >>> y, mask = jnp.array([0.5, jnp.nan]), jnp.array([1, 0])
+    >>> projection = ss.Inpainting(sde=ss.VPSDE(), y=y, mask=mask)
+    >>> projection.finish(jax.random.key(0), jnp.array([3.0, 4.0]))
+    Array([0.5, 4. ], dtype=float32)
 
     Args:
         sde: the forward SDE.
-        y: the known numbers in their places, as the score function sees them; the shape
-            of a sample, or one that is broadcast to it.
-        mask: 1 or True where ``y`` is known; as ``y``.
+        y: the known numbers in their places, in model units, in a shape that broadcasts
+            to the shape of a sample.
+        mask: 1 or True where ``y`` is known, in a shape that broadcasts to ``y``.
+
+    Raises:
+        ValueError: where the shapes of ``mask`` and ``y``, or of ``y`` and a sample, do
+            not fit.
     """
 
     y: Shaped[ArrayLike, "*y_shape"]
@@ -37,10 +48,10 @@ class Inpainting(Projection):
 
     def __post_init__(self) -> None:
         y, mask = jnp.shape(real(self.y, "y")), jnp.shape(self.mask)
-        if any(m not in (1, n) and n != 1 for m, n in zip(mask[::-1], y[::-1], strict=False)):
-            raise ValueError(
-                f"the mask has shape {mask} and y {y}: give a mark to each number of y"
-            )
+        checks.require(
+            all(m in (1, n) or n == 1 for m, n in zip(mask[::-1], y[::-1], strict=False)),
+            f"mask has shape {mask} and must fit {y}, the shape of y",
+        )
 
     def project(self, key: Key, x: Float[Array, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
         """``alpha(t) y + sigma(t) z`` where the mask is 1, else ``x``."""
@@ -54,12 +65,13 @@ class Inpainting(Projection):
     def _known(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """``y`` in the shape of a sample."""
         shape = jnp.shape(self.y)
-        if len(shape) > x.ndim or any(
-            n not in (1, size) for n, size in zip(shape[::-1], x.shape[::-1], strict=False)
-        ):
-            raise ValueError(f"y has shape {shape}, and the sample {x.shape}: give y that shape")
+        checks.require(
+            len(shape) <= x.ndim
+            and all(n in (1, size) for n, size in zip(shape[::-1], x.shape[::-1], strict=False)),
+            f"y has shape {shape} and must fit {x.shape}, the shape of the sample",
+        )
         return jnp.broadcast_to(wide(self.y, "y"), x.shape)
 
     def _replaced(self, x: Float[Array, "*shape"], known: ArrayLike) -> Float[Array, "*shape"]:
-        # A choice, not a sum: y may be NaN where it is not known.
+        # A selection, not a sum: y may be NaN where it is unknown.
         return jnp.where(jnp.asarray(self.mask, bool), known, x).astype(x.dtype)

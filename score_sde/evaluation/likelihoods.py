@@ -23,7 +23,7 @@ from score_sde.experiments.dequantizer import LearnedDequantizer
 from score_sde.experiments.loading import load
 from score_sde.experiments.score_model import Model
 from score_sde.likelihood.dequantization import Dequantizer
-from score_sde.likelihood.estimators import Estimate
+from score_sde.likelihood.estimators import LogProbEstimate
 from score_sde.likelihood.flow import bits_per_dim
 from score_sde.runtime.atomic_files import write_arrays
 from score_sde.runtime.progress import ProgressBar
@@ -35,7 +35,7 @@ NOT_THE_NUMBERS = ("max_examples", "batch_size")
 
 NUM_WITNESSES = 1024
 
-Evaluate = Callable[[Params, Array, Array, Any], Estimate]
+Evaluate = Callable[[Params, Array, Array, Any], LogProbEstimate]
 """``(params, keys [b], raw examples [b, *shape], conditions) ->`` estimates of their
 log-likelihoods; ``conditions`` are a pytree of arrays ``[b, ...]``, or None.
 """
@@ -47,7 +47,7 @@ class Likelihoods(NamedTuple):
     ``log_prob``: nats; of data with levels their log probability, of continuous data
     the log density in their units. ``bits_per_dim``: of data with levels; NaN for
     continuous data. ``std_error``, ``solver_error``: those of ``log_prob``, as in
-    ``Estimate``.
+    ``LogProbEstimate``.
     """
 
     log_prob: Float[np.ndarray, " n"]
@@ -74,7 +74,7 @@ def make_evaluate(model: Model) -> Evaluate:
         keys: Array,
         examples: Array,
         conditions: Any,
-    ) -> Estimate:
+    ) -> LogProbEstimate:
         # An argument, for a learned dequantizer has parameters.
         chosen = replace(model, evaluating=replace(model.evaluating, dequantizer=dequantizer))
         return jax.vmap(

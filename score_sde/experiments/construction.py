@@ -4,8 +4,16 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from score_sde import solvers
-from score_sde.experiments.tables import AVERAGES, FUNCTIONS, NAMED, OPTIONAL, VALUES, Table
+from score_sde import checks, solvers
+from score_sde.experiments.tables import (
+    AVERAGES,
+    FORMER_KEYS,
+    FUNCTIONS,
+    NAMED,
+    OPTIONAL,
+    VALUES,
+    Table,
+)
 from score_sde.runtime.naming import check_arguments, errors_of, from_text, lookup
 from score_sde.runtime.trust import EVERYTHING, Trust
 
@@ -52,10 +60,25 @@ def call(
     Raises:
         ValueError: where a key is unknown or a value is of a wrong type or out of range.
     """
+    values = _with_present_keys(section, function, values)
     arguments = {key: _argument(section, key, value, trust) for key, value in values.items()}
     arguments = check_arguments(section, function, arguments, given=given, name=name)
     with errors_of(section, TypeError):
         return function(**given, **arguments)
+
+
+def _with_present_keys(
+    section: str, function: Callable[..., Any], values: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """The values with each renamed key of ``function`` under its present name."""
+    present = next((keys for made, keys in FORMER_KEYS.items() if made is function), {})
+    for former in present.keys() & values.keys():
+        checks.require(
+            present[former] not in values,
+            f"{section}.{former} is the former name of {section}.{present[former]}: give "
+            f"{present[former]} alone",
+        )
+    return {present.get(key, key): value for key, value in values.items()}
 
 
 def _argument(section: str, key: str, value: Any, trust: Trust) -> Any:

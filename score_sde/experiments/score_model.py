@@ -16,7 +16,7 @@ from score_sde.experiments.base import AnyExperiment, Split, TrainedModel
 from score_sde.experiments.settings import EvaluationOptions, SamplingOptions
 from score_sde.export.model import export_model
 from score_sde.export.stablehlo import PLATFORMS, export_sampler
-from score_sde.likelihood.estimators import Estimate
+from score_sde.likelihood.estimators import LogProbEstimate
 from score_sde.models.base import ScoreNetwork, make_score_fn
 from score_sde.models.conditions import ClassLabel, Condition
 from score_sde.models.labels import check_labels
@@ -212,7 +212,7 @@ class Model(TrainedModel):
 
     def log_likelihood(
         self, params: Params, key: Key, example: Shaped[ArrayLike, "*shape"], condition: Any = None
-    ) -> Estimate:
+    ) -> LogProbEstimate:
         """The log-likelihood in nats of one example in data units, as the section ``eval``
         of the config asks for it.
 

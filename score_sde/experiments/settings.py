@@ -10,7 +10,7 @@ from score_sde.conditioning.guidance import Guidance
 from score_sde.data import Scaling
 from score_sde.divergence import Divergence, Hutchinson
 from score_sde.likelihood.dequantization import Dequantizer, UniformDequantizer
-from score_sde.likelihood.estimators import Estimate, Estimator, FlowEstimator, dequantized
+from score_sde.likelihood.estimators import Estimator, FlowEstimator, LogProbEstimate, dequantized
 from score_sde.sampling import Threshold
 from score_sde.sdes.base import SDE, starting_at
 from score_sde.training import EMA, Average, PowerEMA
@@ -220,7 +220,7 @@ class EvaluationOptions:
         score_fn: ScoreFn,
         scaling: Scaling,
         example: Shaped[ArrayLike, "*shape"],
-    ) -> Estimate:
+    ) -> LogProbEstimate:
         """The log-likelihood of one example in data units, taken to live at ``t_min``.
 
         Data with levels are dequantised ``num_dequantizations`` times; without a

@@ -187,6 +187,15 @@ VALUES: Mapping[str, tuple[Table, type]] = {
 }
 """Arguments that are values, constructed from a section of their own; and what they are."""
 
+FORMER_KEYS: Mapping[Callable[..., Any], Mapping[str, str]] = {
+    sdes.DiscreteVPSDE: {"num_levels": "num_scales"},
+    parameterization.StepIndex: {"num_levels": "num_scales"},
+    DDPMEstimator: {"num_levels": "num_terms"},
+}
+"""The present name of each renamed key, by what the key configures: saved configs and
+exported models keep the former one.
+"""
+
 OPTIONAL = ("threshold", "guidance", "bound", "dequantizer")
 """Those that may be None, which is also called ``none``."""
 

@@ -195,7 +195,7 @@ def vp_sections(options: Options) -> Sections:
         "sde": sde,
         "parameterization": {
             "name": prediction,
-            "time_label": {"name": "step_index", "num_levels": levels},
+            "time_label": {"name": "step_index", "num_scales": levels},
         },
         "objective": {
             "name": "denoising",
@@ -278,7 +278,7 @@ def _schedule(taken: _Taken, name: str, levels: int) -> dict[str, Any]:
     default_start, default_end = BETAS[name]
     found = {
         "schedule": taken.choice("beta_schedule", SCHEDULES, "linear"),
-        "num_levels": levels,
+        "num_scales": levels,
         "beta_start": taken.number("beta_start", default_start),
         "beta_end": taken.number("beta_end", default_end),
     }

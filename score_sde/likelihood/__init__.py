@@ -1,9 +1,9 @@
-"""Likelihoods: by the probability-flow ODE, bounds of them, and dequantization of discrete data.
+"""Likelihoods by the probability-flow ODE, variational bounds, and dequantization.
 
 `log_likelihood` is the exact log density of one sample, `variational_bound` and
 `ddpm_vlb` bound it from below, and `importance_weighted_log_prob` bounds the
-probability of discrete data by a density. An `Estimator` is one of the first three as a
-value, with its options.
+probability of discrete data by a density. An `Estimator` is one of the first three with
+its options, as a value.
 """
 
 from score_sde.likelihood.bound import VariationalBound, variational_bound

@@ -1,11 +1,10 @@
-"""Variational lower bounds of the log-likelihood, by evaluations of the score alone.
+"""Variational lower bounds of the log-likelihood, from evaluations of the score alone.
 
-With ``q`` the noising of ``x_0`` and ``eps`` its noise, a score model bounds ``log
-p(x_0)`` from below by minus the sum of three costs: ``KL(q(x_tmax | x_0) || prior)``,
-``1/2 int g^2 E |s(x_t, t) - grad log q(x_t | x_0)|^2 dt`` from ``t_min`` to ``t_max``,
-and ``-E log p(x_0 | x_tmin)`` (Song, Durkan, Murray and Ermon 2021, theorem 3; Kingma
-et al. 2021; Huang et al. 2021). It bounds the likelihood of the reverse SDE, not that
-of the probability flow.
+With ``q`` the forward process from ``x_0``, ``log p(x_0)`` is at least minus the sum of
+three costs: ``KL(q(x_tmax | x_0) || prior)``, ``1/2 int g^2 E |s(x_t, t) - grad log
+q(x_t | x_0)|^2 dt`` from ``t_min`` to ``t_max``, and ``-E log p(x_0 | x_tmin)`` (Song,
+Durkan et al. 2021, theorem 3; Kingma et al. 2021; Huang et al. 2021). ``p`` is the
+model of the reverse SDE: the likelihood of the probability flow is not bounded.
 """
 
 import math
@@ -15,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from score_sde import checks
 from score_sde.chunking import check_chunk_size, map_in_chunks
 from score_sde.likelihood.dequantization import log_interval_probability
 from score_sde.precision import wide, wide_score
@@ -23,13 +23,18 @@ from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
 
 
 class VariationalBound(NamedTuple):
-    """A bound in nats over all dimensions, ``log_prob = -(prior + diffusion + reconstruction)``.
+    """A bound of one sample in nats over all dimensions, ``log_prob = -(prior +
+    diffusion + reconstruction)``.
 
-    ``std_error`` is that of ``log_prob`` given the sample: of the times or levels and
-    noises drawn for the diffusion cost, and of the noises drawn for the reconstruction.
-    The prior cost is exact. It takes the differences between draws at neighbouring
-    times for errors, and so is too large rather than too small. NaN where either was
-    drawn once.
+    ``std_error``: the standard error of ``log_prob`` given the sample, from the times
+    (or levels) and noises drawn for the diffusion cost and the noises drawn for the
+    reconstruction cost; the prior cost is exact. It is estimated from the differences
+    between draws at neighbouring times, which overestimate it on average, and is NaN
+    where either cost has a single draw.
+
+    >>> import score_sde as ss
+    >>> ss.VariationalBound._fields
+    ('log_prob', 'std_error', 'prior', 'diffusion', 'reconstruction')
     """
 
     log_prob: Scalar
@@ -51,30 +56,36 @@ def variational_bound(
     data_range: tuple[float, float] = (-1.0, 1.0),
     chunk_size: int | None = None,
 ) -> VariationalBound:
-    """An unbiased estimate of the lower bound of ``log p(x)`` for one sample.
+    """An unbiased estimate of the lower bound of ``log p(x)`` for one sample, in nats.
 
-    ``num_times`` times are drawn one from each of as many strata, uniformly in the log
-    signal-to-noise ratio. As ``g^2 / sigma^2`` is minus its rate, that samples in
-    proportion to ``g^2 / sigma^2``, and the diffusion cost is ``1/2 int E |sigma s +
-    eps|^2 d log_snr`` (Kingma et al. 2021).
+    Since ``g^2 / sigma^2 = -d log_snr / dt``, the diffusion cost is ``1/2 int E |sigma
+    s + eps|^2 d log_snr`` (Kingma et al. 2021). One time is drawn from each of
+    ``num_times`` strata of equal length in ``log_snr``. The decoder ``p(x | x_tmin)``
+    is normal about Tweedie's mean with variance ``sigma^2 / alpha^2``.
 
-    The decoder ``p(x | x_tmin)`` is normal about Tweedie's mean with variance ``sigma^2
-    / alpha^2``.
+    >>> import jax, jax.numpy as jnp, score_sde as ss
+    >>> sde, score_fn = ss.VPSDE(), lambda x, t: -x  # of standard normal data
+    >>> bound = lambda key, x: ss.variational_bound(key, sde, score_fn, x, num_times=8)
+    >>> jax.eval_shape(bound, jax.random.key(0), jnp.zeros((8, 8, 3))).log_prob.shape
+    ()
 
     Args:
         key: draws times and noises.
-        sde: the forward SDE; ``t_min`` is the offset, where the decoder takes over.
+        sde: the forward SDE. The decoder replaces it below ``t_min``.
         score_fn: ``(x, t) -> grad_x log p_t(x)``.
         x: one sample in model units; with ``bin_width``, the middles of its bins. The
             bound is float32 at least.
-        num_times: evaluations for the diffusion cost.
-        num_decodings: evaluations for the reconstruction cost.
-        bin_width: None for a density. Otherwise the width of one level, and the result
-            bounds the log probability of the levels: the decoder is summed up over each
-            bin.
-        data_range: the borders of the first and of the last bin, beyond which these two
-            are open (Ho et al. 2020, eq. 13).
-        chunk_size: so many evaluations at a time, all at once with None.
+        num_times: evaluations of the score for the diffusion cost.
+        num_decodings: evaluations of the score for the reconstruction cost.
+        bin_width: None for a density. Otherwise the width of one level in model units,
+            and the result bounds the log probability of the levels: the decoder is
+            integrated over each bin.
+        data_range: the lower edge of the first bin and the upper edge of the last,
+            which are moved to minus and plus infinity (Ho et al. 2020, eq. 13).
+        chunk_size: evaluations at a time; None for all at once.
+
+    Raises:
+        ValueError: where a number of draws or ``chunk_size`` is below 1.
     """
     check_draws(chunk_size, num_times=num_times, num_decodings=num_decodings)
     x, score_fn = wide(x), wide_score(score_fn)
@@ -108,10 +119,10 @@ def noise_residual(
 ) -> Scalar:
     """An unbiased estimate of ``E |sigma s(x_t, t) + eps|^2`` from one noise ``eps``.
 
-    What ``c |eps|^2`` differs from its mean by is taken off, with ``c = (alpha^2 /
-    (alpha^2 + 4 sigma^2))^2``: all that is random if ``x`` is at the mean of normal
-    data of deviation 1/2, the usual one of images on [-1, 1]. At small noise it is
-    nearly all, whatever the data, since the noise is then hardly predictable.
+    ``c (|eps|^2 - E |eps|^2)`` is a control variate, with ``c = (alpha^2 / (alpha^2 + 4
+    sigma^2))^2``. It removes all variance if ``x`` is the mean of normal data with
+    standard deviation 1/2, which is typical of images on [-1, 1], and nearly all at
+    small noise whatever the data, since the noise is then hardly predictable.
     """
     alpha, sigma = marginal
     noise = jax.random.normal(key, x.shape, x.dtype)
@@ -137,8 +148,8 @@ def decoding_cost(
     bin_width: float | None,
     data_range: tuple[float, float],
 ) -> Scalar:
-    """An unbiased estimate of ``-E log p(x | x_t)`` in nats, the decoder of deviation
-    ``std`` about Tweedie's mean.
+    """An unbiased estimate of ``-E log p(x | x_t)`` in nats, with a normal decoder of
+    standard deviation ``std`` about Tweedie's mean.
     """
     alpha, sigma = marginal
     if bin_width is None:
@@ -160,10 +171,10 @@ def bound_of(
     constant: float = 0.0,
 ) -> VariationalBound:
     """The bound whose diffusion cost is ``constant + 1/2 sum_j weights_j residuals_j``,
-    the residuals in order of time.
+    with the residuals in order of time.
 
-    Their variances are taken from the differences to their neighbours, as in a sample
-    with one draw from each stratum.
+    Their variances are estimated from the differences between neighbours, as there is
+    one draw from each stratum.
     """
     diffusion = constant + 0.5 * jnp.vdot(weights, residuals)
     squares = 0.5 * jnp.square(jnp.diff(residuals))
@@ -183,6 +194,4 @@ def bound_of(
 def check_draws(chunk_size: int | None, **numbers: int) -> None:
     """Raise ``ValueError`` unless every number of draws is at least 1."""
     check_chunk_size(chunk_size)
-    for name, number in numbers.items():
-        if number < 1:
-            raise ValueError(f"{name}={number} must be at least 1")
+    checks.at_least(1, **numbers, because="a bound averages over draws")

@@ -1,10 +1,10 @@
 """Densities as bounds on the probabilities of discrete data.
 
 The probability of a level is the integral of a density over its bin, ``P(l) =
-int_bin(l) p(x) dx``. With a density ``q(u | l)`` of where in the bin, from 0 to 1,
-``log P(l) >= E log (width p(x) / q(u | l))`` (Theis et al. 2016, section 3.1; Ho et al.
-2019, section 3.1), and an average over several points is nearer (Burda et al. 2016, eq.
-8; Hoogeboom et al. 2020).
+int_bin(l) p(x) dx``. With a density ``q(u | l)`` of the place in the bin, ``u`` from 0
+to 1, ``log P(l) >= E log (width p(x) / q(u | l))`` (Theis et al. 2016, section 3.1; Ho
+et al. 2019, section 3.1). The mean over several points gives a tighter bound (Burda et
+al. 2016, eq. 8; Hoogeboom et al. 2020).
 """
 
 import abc
@@ -19,6 +19,7 @@ from jax.scipy.special import log_ndtr
 from jax.scipy.stats import logistic, norm
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from score_sde import checks
 from score_sde.chunking import check_chunk_size, map_in_chunks
 from score_sde.precision import wide
 from score_sde.typing import Key, Params, Scalar
@@ -28,8 +29,12 @@ LogProbFn: TypeAlias = Callable[[Key, Float[Array, "*shape"]], Scalar]
 
 
 class Bins(NamedTuple):
-    """The bin of level ``l`` is ``low + width [l, l + 1]`` in model units; by default
-    those of 8 bits on [-1, 1].
+    """The bins of the levels: level ``l`` covers ``low + width [l, l + 1]`` in model
+    units; by default 8 bits on [-1, 1].
+
+    >>> import jax.numpy as jnp, score_sde as ss
+    >>> ss.Bins(low=0.0, width=0.25).at(jnp.array([0, 3]), 0.5)
+    Array([0.125, 0.875], dtype=float32)
     """
 
     low: float = -1.0
@@ -38,13 +43,13 @@ class Bins(NamedTuple):
     def at(
         self, levels: Shaped[ArrayLike, "*shape"], offset: Shaped[ArrayLike, "*shape"] | float
     ) -> Float[Array, "*shape"]:
-        """The points at ``offset``, from 0 to 1, in the bins of ``levels``."""
+        """The points in the bins of ``levels``, at ``offset`` from 0 to 1."""
         return self.low + (wide(levels, "levels") + wide(offset, "offset")) * self.width
 
 
 class Offsets(NamedTuple):
-    """Where in its bin each number of an example is put, from 0 to 1; and ``log
-    q(offset | levels)`` of all in nats.
+    """The place of each number of an example in its bin, from 0 to 1, and ``log
+    q(offset | levels)`` in nats over the example.
     """
 
     offset: Float[Array, "*shape"]
@@ -52,17 +57,23 @@ class Offsets(NamedTuple):
 
 
 class Dequantizer(abc.ABC):
-    """A density on the bins of one example. A pytree, whose leaves are what it has learned."""
+    """A density on the bins of one example. A pytree with the learned parameters as leaves."""
 
     @abc.abstractmethod
     def sample(self, key: Key, levels: Shaped[ArrayLike, "*shape"]) -> Offsets:
-        """One offset for every number of one example."""
+        """One offset for each number of one example."""
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class UniformDequantizer(Dequantizer):
-    """Uniform on the bin: ``log q = 0``."""
+    """Uniform on the bin: ``log q = 0``.
+
+    >>> import jax, jax.numpy as jnp, score_sde as ss
+    >>> sample, levels = ss.UniformDequantizer().sample, jnp.zeros((8, 8, 3), jnp.uint8)
+    >>> jax.eval_shape(sample, jax.random.key(0), levels).offset.shape
+    (8, 8, 3)
+    """
 
     def sample(self, key: Key, levels: Shaped[ArrayLike, "*shape"]) -> Offsets:
         """Uniform offsets."""
@@ -72,38 +83,46 @@ class UniformDequantizer(Dequantizer):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class TruncatedNormalDequantizer(Dequantizer):
-    """A normal about the middle of the bin, cut off at its borders; ``std`` is its
-    deviation in bin widths.
+    """A normal density about the middle of the bin, truncated at its edges, with the
+    standard deviation ``std`` in bin widths.
 
-    It is the uniform one for large ``std``. Where a density has a peak in the middle of
-    every bin, as that of a model of discrete data tends to, it is nearer to the density
-    than the uniform one.
+    It tends to the uniform density for large ``std``. Models of discrete data tend to
+    have a peak of density in the middle of each bin, which it fits better.
+
+    >>> import score_sde as ss
+    >>> ss.TruncatedNormalDequantizer(std=0.25)
+    TruncatedNormalDequantizer(std=0.25)
     """
 
     std: float = field(default=0.5, metadata={"static": True})
 
     def __post_init__(self) -> None:
-        if not self.std > 0.0:
-            raise ValueError(f"std={self.std} must be positive: the deviation in bin widths")
+        checks.positive(std=self.std, because="since it is the standard deviation in bin widths")
 
     def sample(self, key: Key, levels: Shaped[ArrayLike, "*shape"]) -> Offsets:
         """Offsets ``1/2 + s z``, and ``log q = sum log N(z) - log(Phi(1/2s) -
         Phi(-1/2s)) - log s``.
         """
-        border = 0.5 / self.std
-        z = jax.random.truncated_normal(key, -border, border, wide(levels, "levels").shape)
-        log_mass = log_interval_probability(jnp.asarray(-border), jnp.asarray(border))
+        edge = 0.5 / self.std
+        z = jax.random.truncated_normal(key, -edge, edge, wide(levels, "levels").shape)
+        log_mass = log_interval_probability(jnp.asarray(-edge), jnp.asarray(edge))
         return Offsets(0.5 + self.std * z, jnp.sum(norm.logpdf(z) - log_mass - math.log(self.std)))
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VariationalDequantizer(Dequantizer):
-    """A flow that is told the levels and learns the density on their bins (Ho et al.
-    2019, section 3.1).
+    """A flow conditioned on the levels, which learns the density on their bins (Ho et
+    al. 2019, section 3.1).
 
     ``offset = sigmoid(z)``, where ``z, log_det = flow(params, noise, levels)`` and the
-    noise is logistic: a flow that changes nothing gives uniform offsets.
+    noise is logistic: the identity flow gives uniform offsets.
+
+    >>> import jax, jax.numpy as jnp, score_sde as ss
+    >>> identity = lambda params, noise, levels: (noise, jnp.zeros(()))
+    >>> dequantizer = ss.VariationalDequantizer(flow=identity, params={})
+    >>> jax.eval_shape(dequantizer.sample, jax.random.key(0), jnp.zeros(3)).offset.shape
+    (3,)
 
     Attributes:
         flow: ``(params, noise, levels) -> (z, log |det dz/dnoise|)`` of one example.
@@ -140,13 +159,32 @@ def importance_weighted_log_prob(
     """``log 1/K sum_k width^dim p(x_k) / q(u_k | levels)`` over ``K = num_samples``
     points of one example, in nats.
 
-    In expectation a lower bound of ``log P(levels)``, which rises with ``K`` towards
-    it, as long as ``log_prob_fn`` is exact, or itself a lower bound. An unbiased but
-    noisy ``log_prob_fn`` is neither: the exponential of noise of variance ``v`` lifts
-    the result by up to ``v / 2``. With ``log_likelihood`` use ``ExactTrace()``, or as
-    many probes as bring the square of its ``std_error`` far below the wanted accuracy.
+    Its expectation is a lower bound of ``log P(levels)`` that rises to it with ``K``,
+    provided that ``log_prob_fn`` is exact or a lower bound itself. Unbiased noise of
+    variance ``v`` in ``log_prob_fn`` raises the result by up to ``v / 2``. With
+    ``log_likelihood`` use ``ExactTrace()``, or enough probes that the square of its
+    ``std_error`` is far below the wanted accuracy.
 
-    ``chunk_size`` points are evaluated at a time, all at once with None.
+    >>> import jax, jax.numpy as jnp, score_sde as ss
+    >>> uniform = lambda key, x: jnp.log(0.5) * x.size  # the log density on [-1, 1]
+    >>> levels, dequantizer = jnp.zeros(2, jnp.uint8), ss.UniformDequantizer()
+    >>> args = levels, uniform, dequantizer
+    >>> bound = jax.jit(lambda key: ss.importance_weighted_log_prob(key, *args))
+    >>> round(float(bound(jax.random.key(0))), 3)  # 2 log(1/256)
+    -11.09
+
+    Args:
+        key: draws the offsets, and is split for ``log_prob_fn``.
+        levels: the integer levels of one example.
+        log_prob_fn: ``(key, x) -> log p(x)`` of one sample, in nats.
+        dequantizer: the density ``q`` on the bins.
+        bins: where the bins of the levels are in model units.
+        num_samples: the number ``K`` of points.
+        chunk_size: points evaluated at a time; None for all at once.
+
+    Raises:
+        ValueError: where ``num_samples`` or ``chunk_size`` is below 1, or the width of
+            the bins is not positive.
     """
     without_rest = lambda key, x: (log_prob_fn(key, x), None)  # noqa: E731
     weights, _ = log_weights(key, levels, without_rest, dequantizer, bins, num_samples, chunk_size)
@@ -162,15 +200,11 @@ def log_weights(
     num_samples: int,
     chunk_size: int | None,
 ) -> tuple[Float[Array, " samples"], Any]:
-    """``log (width^dim p(x_k) / q(u_k | levels))`` of every point, and the rest of what
-    ``log_prob_fn`` gives of it.
+    """``log (width^dim p(x_k) / q(u_k | levels))`` of every point, and the second
+    result of ``log_prob_fn`` there.
     """
-    if num_samples < 1:
-        raise ValueError(f"num_samples={num_samples} must be at least 1")
-    if not bins.width > 0.0:
-        raise ValueError(
-            f"bins.width={bins.width} must be positive: the width of one data level in model units"
-        )
+    checks.at_least(1, num_samples=num_samples)
+    check_width(**{"bins.width": bins.width})
     check_chunk_size(chunk_size)
     log_volume = wide(levels, "levels").size * math.log(bins.width)
 
@@ -183,6 +217,11 @@ def log_weights(
     return map_in_chunks(log_weight, jax.random.split(key, num_samples), chunk_size)
 
 
+def check_width(**widths: float) -> None:
+    """Raise ``ValueError`` unless the width of a bin is positive."""
+    checks.positive(**widths, because="since it is the width of one data level in model units")
+
+
 def log_mean_exp(values: Float[Array, " n"]) -> Scalar:
     """``log 1/n sum exp``."""
     return jax.nn.logsumexp(values) - math.log(len(values))
@@ -191,12 +230,12 @@ def log_mean_exp(values: Float[Array, " n"]) -> Scalar:
 def log_interval_probability(
     lower: Float[Array, "*shape"], upper: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
-    """``log(Phi(upper) - Phi(lower))`` of a standard normal for ``lower < upper``, of
-    which one may be infinite.
+    """``log(Phi(upper) - Phi(lower))`` of a standard normal for ``lower < upper``; one
+    of the two may be infinite.
 
     Stable in both tails and for narrow intervals, with finite derivatives.
     """
-    # Phi is near 1 on the right, where nothing would be left of the difference.
+    # On the right, where Phi is near 1 and the difference cancels, the mirrored interval.
     right = lower + upper > 0.0
     low, high = jnp.where(right, -upper, lower), jnp.where(right, -lower, upper)
     is_open = jnp.isneginf(low)
@@ -206,7 +245,7 @@ def log_interval_probability(
     log_high = log_ndtr(high)
     log_ratio = log_ndtr(low) - log_high
     by_difference = log_high + jnp.log(-jnp.expm1(jnp.where(narrow, -1.0, log_ratio)))
-    # To the second order in the width: the fourth is below 1e-8 here.
+    # To the second order in the width; the fourth-order term is below 1e-8 here.
     by_density = (
         norm.logpdf(middle) + jnp.log(width) + (jnp.square(middle) - 1.0) * jnp.square(width) / 24.0
     )

@@ -1,12 +1,14 @@
-"""The variational bound of discrete-time diffusion models (Ho et al. 2020, equations 5 to 13)."""
+"""The variational bound of discrete-time diffusion models (Ho et al. 2020, eqs. 5 to 13)."""
 
-from typing import Literal, NamedTuple
+import typing
+from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
+from score_sde import checks
 from score_sde.chunking import map_in_chunks
 from score_sde.likelihood.bound import (
     VariationalBound,
@@ -17,15 +19,21 @@ from score_sde.likelihood.bound import (
     prior_cost,
 )
 from score_sde.precision import wide, wide_score
+from score_sde.renamed import renamed
 from score_sde.sdes import DiscreteMarginals, Marginal
 from score_sde.typing import Key, Scalar, ScoreFn
 
+Variance: TypeAlias = Literal["fixedsmall", "fixedlarge"]
+"""The variance of ``p(x_{i-1} | x_i)``: ``fixedsmall`` is the variance of ``q(x_{i-1} |
+x_i, x_0)``, ``fixedlarge`` the variance of ``q(x_i | x_{i-1})``.
+"""
+
 
 class StepCosts(NamedTuple):
-    """``KL(q(x_{i-1} | x_i, x_0) || p(x_{i-1} | x_i)) = constant dim + weight / 2 |eps
-    + sigma_i s|^2``, all steps.
+    """The coefficients of ``KL(q(x_{i-1} | x_i, x_0) || p(x_{i-1} | x_i)) = constant
+    dim + weight / 2 |eps + sigma_i s|^2`` for all steps.
 
-    ``posterior_std``: the deviation of ``q(x_{i-1} | x_i, x_0)``.
+    ``posterior_std``: the standard deviation of ``q(x_{i-1} | x_i, x_0)``.
     """
 
     constant: Float[np.ndarray, " steps"]
@@ -33,6 +41,7 @@ class StepCosts(NamedTuple):
     posterior_std: Float[np.ndarray, " steps"]
 
 
+@renamed(num_levels="num_terms")
 def ddpm_vlb(
     key: Key,
     score_fn: ScoreFn,
@@ -41,8 +50,8 @@ def ddpm_vlb(
     *,
     t_max: float = 1.0,
     times: Float[np.ndarray, " levels"] | None = None,
-    variance: Literal["fixedsmall", "fixedlarge"] = "fixedsmall",
-    num_levels: int | None = None,
+    variance: Variance = "fixedsmall",
+    num_terms: int | None = None,
     num_decodings: int = 4,
     bin_width: float | None = None,
     data_range: tuple[float, float] = (-1.0, 1.0),
@@ -51,43 +60,50 @@ def ddpm_vlb(
     """The bound ``-(L_T + sum_i L_i + L_0)`` of one sample under the ancestral chain of
     a DDPM model, in nats.
 
-    ``L_T`` is the cost of the standard normal prior, ``L_i`` that of the step from
-    level ``i`` to ``i - 1``, and ``L_0`` that of the decoder, normal about Tweedie's
-    mean at level 0. Its variance is the posterior variance of the first step, since
-    that of the paper vanishes with ``fixedsmall``; the published code takes it for
-    both.
+    ``L_T`` is the cost of the standard normal prior, ``L_i`` the cost of the step from
+    level ``i`` to ``i - 1``, and ``L_0`` the cost of the decoder, which is normal about
+    Tweedie's mean at level 0. The decoder has the posterior variance of the first step
+    for either ``variance``, as in the published code, since the paper's vanishes with
+    ``fixedsmall``.
+
+    >>> import jax, jax.numpy as jnp, score_sde as ss
+    >>> score_fn, marginals = lambda x, t: -x, ss.sdes.ddpm_marginals(100)
+    >>> bound = lambda key, x: ss.ddpm_vlb(key, score_fn, marginals, x, num_terms=10)
+    >>> jax.eval_shape(bound, jax.random.key(0), jnp.zeros((8, 8, 3))).log_prob.shape
+    ()
 
     Args:
-        key: draws noises, and levels where not all are taken.
-        score_fn: ``(x, t) -> score`` of the discrete model at the times `level_times`.
-        marginals: its table, as ``ddpm_marginals`` gives it.
+        key: draws the noises, and the levels if ``num_terms`` is given.
+        score_fn: ``(x, t) -> score`` of the discrete model at the times of its levels.
+        marginals: the noise table of the model, as from ``ddpm_marginals``.
         x: one sample in model units; with ``bin_width``, the middles of its bins. The
             bound is float32 at least.
-        t_max: the end of the model's clock.
-        times: those of the levels, where they are not `level_times`:
-            ``sde.step_times()`` of a `DiscreteVPSDE`.
-        variance: of a step, ``fixedsmall`` that of ``q(x_{i-1} | x_i, x_0)`` or
-            ``fixedlarge`` that of ``q(x_i | x_{i-1})``.
-        num_levels: draw so many levels, more of those that weigh more in the sum; None
-            for every one once.
-        num_decodings: evaluations for ``L_0``.
+        t_max: the time of the last level.
+        times: of the levels: `SDE.step_times` of a discrete SDE; None is `level_times`.
+        variance: the variance of a step: ``fixedsmall`` as in ``q(x_{i-1} | x_i,
+            x_0)``, ``fixedlarge`` as in ``q(x_i | x_{i-1})``.
+        num_terms: the number of terms ``L_i`` drawn, in proportion to their weights;
+            None for all terms.
+        num_decodings: evaluations of the score for ``L_0``.
         bin_width: as in `variational_bound`.
         data_range: as in `variational_bound`.
-        chunk_size: so many evaluations at a time, all at once with None.
+        chunk_size: evaluations at a time; None for all at once.
+
+    Raises:
+        ValueError: where a number is out of range, or ``variance`` is unknown.
     """
     x, score_fn, num_steps = wide(x), wide_score(score_fn), len(marginals.sigma) - 1
-    num_levels = num_steps if num_levels is None else num_levels
-    check_draws(chunk_size, num_levels=num_levels, num_decodings=num_decodings)
-    if num_levels > num_steps:
-        raise ValueError(
-            f"num_levels={num_levels} must be at most {num_steps}, the number of steps between "
-            "levels"
-        )
+    num_terms = num_steps if num_terms is None else num_terms
+    check_draws(chunk_size, num_terms=num_terms, num_decodings=num_decodings)
+    checks.require(
+        num_terms <= num_steps,
+        f"num_terms={num_terms} must be at most {num_steps}, the number of steps between levels",
+    )
     level_key, noise_key, decoding_key = jax.random.split(key, 3)
     costs = step_costs(marginals, variance)
     nodes = level_times(num_steps + 1, t_max) if times is None else times
     clock, alpha, sigma = (jnp.asarray(table, x.dtype) for table in (nodes, *marginals))
-    levels, weights = _draw_levels(level_key, costs.weight, num_levels)
+    levels, weights = _draw_levels(level_key, costs.weight, num_terms)
 
     def residual(item: tuple[Key, Array]) -> Scalar:
         noise_key, level = item
@@ -102,17 +118,17 @@ def ddpm_vlb(
     return bound_of(
         prior_cost(Marginal(alpha[-1], sigma[-1]), 1.0, x),
         weights.astype(x.dtype),
-        map_in_chunks(residual, (jax.random.split(noise_key, num_levels), levels), chunk_size),
+        map_in_chunks(residual, (jax.random.split(noise_key, num_terms), levels), chunk_size),
         map_in_chunks(decoding, jax.random.split(decoding_key, num_decodings), chunk_size),
         constant=float(np.sum(costs.constant)) * x.size,
     )
 
 
 def level_times(num_scales: int, t_max: float = 1.0) -> Float[np.ndarray, " levels"]:
-    """The times ``i t_max / (num_scales - 1)`` by which ``DiscreteNoisePrediction`` is
-    told of level ``i``, in float32.
+    """The times ``i t_max / (num_scales - 1)`` that `DiscreteNoisePrediction` maps to
+    the labels ``i``, in float32.
 
-    Rounded up where float32 would take the level for the one below.
+    A time is rounded up where its label in float32 would be less than ``i``.
     """
     levels = np.arange(num_scales, dtype=np.float32)
     times = (levels.astype(np.float64) * t_max / (num_scales - 1)).astype(np.float32)
@@ -121,15 +137,15 @@ def level_times(num_scales: int, t_max: float = 1.0) -> Float[np.ndarray, " leve
 
 
 def step_costs(marginals: DiscreteMarginals, variance: str) -> StepCosts:
-    """The coefficients of the costs of all steps, from level 1 to level 0 first (Ho et
-    al. 2020, eqs. 6 to 12).
+    """The coefficients of the costs of all steps, first of the step from level 1 to
+    level 0 (Ho et al. 2020, eqs. 6 to 12).
 
     With ``a = alpha_i / alpha_{i-1}`` and ``tau = sigma_i^2 - a^2 sigma_{i-1}^2``,
     which is ``beta_i``, the posterior has the variance ``tau sigma_{i-1}^2 /
-    sigma_i^2``, and the means are ``tau / (a sigma_i) |eps + sigma_i s|`` apart.
+    sigma_i^2``, and the distance of the means is ``tau / (a sigma_i) |eps + sigma_i
+    s|``.
     """
-    if variance not in ("fixedsmall", "fixedlarge"):
-        raise ValueError(f"unknown variance {variance!r}: choose fixedsmall or fixedlarge")
+    checks.one_of(typing.get_args(Variance), variance=variance)
     alpha, sigma = marginals
     ratio = alpha[1:] / alpha[:-1]
     transition = sigma[1:] ** 2 - (ratio * sigma[:-1]) ** 2
@@ -140,18 +156,18 @@ def step_costs(marginals: DiscreteMarginals, variance: str) -> StepCosts:
 
 
 def _draw_levels(
-    key: Key, weight: Float[np.ndarray, " steps"], num_levels: int
+    key: Key, weight: Float[np.ndarray, " steps"], num_terms: int
 ) -> tuple[Int[Array, " draws"], Float[Array, " draws"]]:
-    """Levels in order, and the weight that each stands for: every one with its own
-    where there are so many draws.
+    """``num_terms`` levels in increasing order, and the weight of each in the sum.
 
-    Else one of each stratum of equal weight, which stands for all of it: for
-    ``fixedsmall`` a weight is ``SNR_{i-1} / SNR_i - 1``, so that this is nearly uniform
-    in the log signal-to-noise ratio.
+    All levels with their own weights, if that many are drawn. Otherwise one level from
+    each stratum of equal total weight, with that weight. For ``fixedsmall`` the weight
+    of a level is ``SNR_{i-1} / SNR_i - 1``, so that the levels are nearly uniform in
+    the log signal-to-noise ratio.
     """
-    if num_levels == len(weight):
+    if num_terms == len(weight):
         return jnp.arange(1, len(weight) + 1), jnp.asarray(weight)
-    quantiles = (jnp.arange(num_levels) + jax.random.uniform(key, (num_levels,))) / num_levels
+    quantiles = (jnp.arange(num_terms) + jax.random.uniform(key, (num_terms,))) / num_terms
     shares = jnp.asarray(np.cumsum(weight)[:-1] / np.sum(weight), quantiles.dtype)
     levels = 1 + jnp.searchsorted(shares, quantiles, side="right")
-    return levels, jnp.full(num_levels, np.sum(weight) / num_levels)
+    return levels, jnp.full(num_terms, np.sum(weight) / num_terms)

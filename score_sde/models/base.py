@@ -18,7 +18,7 @@ from score_sde.models.labels import Labels, check_labels
 from score_sde.parameterization import Parameterization
 from score_sde.precision import real, wide, wide_time
 from score_sde.sdes import SDE
-from score_sde.solvers import noise_levels
+from score_sde.solvers import marginals_at
 from score_sde.typing import Key, Params, ScalarLike, ScoreFn
 
 Options = ParamSpec("Options")
@@ -342,4 +342,4 @@ def _has_signal(sde: SDE) -> bool:
     ``t_max`` it always is.
     """
     times = sde.step_times()
-    return times is None or bool(noise_levels(sde, times[-1:]).alpha.all())
+    return times is None or bool(marginals_at(sde, times[-1:]).alpha.all())

@@ -210,7 +210,7 @@ def _labels(module: DDPMNet) -> LevelLabels | None:
     """The time labels that a network takes which looks its noise levels up in a table."""
     if module.sigmas is None:
         return None
-    return LevelLabels(network="DDPM with scale_by_sigma", num_levels=len(module.sigmas))
+    return LevelLabels(network="DDPM with scale_by_sigma", num_scales=len(module.sigmas))
 
 
 MOST_GROUPS, LEAST_CHANNELS = 32, 4

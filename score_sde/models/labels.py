@@ -98,25 +98,25 @@ class PositiveLabels(Labels):
 
 @dataclass(frozen=True, kw_only=True)
 class LevelLabels(Labels):
-    """Indices ``0 .. num_levels - 1`` into a table of noise levels, the greatest noise first."""
+    """Indices ``0 .. num_scales - 1`` into a table of noise levels, the greatest noise first."""
 
-    num_levels: int
+    num_scales: int
 
     def check(self, given: Given) -> None:
         """Raise ``ValueError`` where a label is not in the table, or, to be trained, if
         they do not count it down.
         """
-        last = self.num_levels - 1
+        last = self.num_scales - 1
         start, end = (given.at(t) for t in (0.0 if given.trained else given.first, given.end))
         ends = [round(label) if math.isfinite(label) else -1 for label in (start, end)]
         if ends == [last, 0] or (not given.trained and all(0 <= label <= last for label in ends)):
             return
         raise ValueError(
-            f"{self.network} takes as its time label the index of one of {self.num_levels} noise "
+            f"{self.network} takes as its time label the index of one of {self.num_scales} noise "
             f"levels, from {last} "
             f"at t=0 to 0 at t_max, and {given.name} gives {start:.4g} to {end:.4g}: choose the "
             "parameterization "
-            f"discrete_score with num_scales={self.num_levels}"
+            f"discrete_score with num_scales={self.num_scales}"
         )
 
 

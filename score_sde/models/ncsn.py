@@ -89,4 +89,4 @@ def ncsn(
         rescale_input=rescale_input,
         remat=remat,
     )
-    return from_linen(module, size, labels=LevelLabels(network="NCSN", num_levels=len(sigmas)))
+    return from_linen(module, size, labels=LevelLabels(network="NCSN", num_scales=len(sigmas)))

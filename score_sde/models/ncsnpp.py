@@ -329,7 +329,7 @@ def _kinds(
 
 def _labels(module: NCSNpp) -> Labels | None:
     if module.sigmas is not None:
-        return LevelLabels(network="NCSN++ with scale_by_sigma", num_levels=len(module.sigmas))
+        return LevelLabels(network="NCSN++ with scale_by_sigma", num_scales=len(module.sigmas))
     if module.fourier_scale is None or not (module.conditional or module.scale_by_sigma):
         return None
     return PositiveLabels(

@@ -107,7 +107,7 @@ def ncsnv2(
         rescale_input=rescale_input,
         remat=remat,
     )
-    labels = LevelLabels(network="NCSNv2", num_levels=len(sigmas)) if scale_by_sigma else None
+    labels = LevelLabels(network="NCSNv2", num_scales=len(sigmas)) if scale_by_sigma else None
     return from_linen(module, size, labels=labels)
 
 

@@ -1,18 +1,22 @@
-"""The objectives of DDPM, whose noise levels are a table."""
+"""The objectives of DDPM, on the levels of its noise table."""
 
+import typing
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, Shaped
 
+from score_sde import checks
 from score_sde.objectives.base import ScoreMatching, half_square
 from score_sde.objectives.time_sampling import DiscreteTime
 from score_sde.precision import wide, wide_score, wide_time
 from score_sde.sdes import SDE, DiscreteMarginals, ddpm_betas, ddpm_marginals
 from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
+
+Terms: TypeAlias = Literal["simple", "vlb"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,30 +24,35 @@ class DDPMLoss(ScoreMatching):
     """``E_i w_i |eps_theta(x_i, i) - eps|^2`` over the ``num_scales`` levels of DDPM
     (Ho et al. 2020, eqs. 12 and 14).
 
-    ``x_i = alpha_i x_0 + sigma_i eps`` is that of the table, not of the SDE, and
-    ``eps_theta = -sigma_i s``. ``terms="simple"`` has ``w_i = 1``; ``terms="vlb"`` has
-    the variational bound's ``w_i = beta_i^2 / (v_i (1 - beta_i) sigma_i^2)``, with the
-    variance ``v_i = beta_i sigma_{i-1}^2 / sigma_i^2`` of ``x_{i-1}`` given ``x_i`` and
-    ``x_0`` (of the first level, where that is 0, ``beta_i``). Its ``half_sum``, times
-    ``num_scales``, is the bound in nats but for the decoder and what has no parameters.
+    ``x_i = alpha_i x_0 + sigma_i eps`` follows DDPM's table instead of the SDE, and
+    ``eps_theta = -sigma_i s``. ``terms="simple"`` has ``w_i = 1``. ``terms="vlb"`` has
+    the weight of the variational bound, ``w_i = beta_i^2 / (v_i (1 - beta_i)
+    sigma_i^2)``, with the variance ``v_i = beta_i sigma_{i-1}^2 / sigma_i^2`` of
+    ``x_{i-1}`` given ``x_i`` and ``x_0`` (``beta_i`` at the first level, where ``v_i``
+    would be 0). Its ``half_sum`` times ``num_scales`` is the bound in nats without the
+    decoder and the terms free of parameters.
 
-    It is for networks of `DiscreteNoisePrediction` with the same table.
+    It trains networks of `DiscreteNoisePrediction` with the same ``num_scales``,
+    ``beta_min`` and ``beta_max``.
+
+    >>> import score_sde as ss
+    >>> float(ss.DDPMLoss(num_scales=100).weights().max())
+    1.0
     """
 
     num_scales: int = 1000
     beta_min: float = 0.1
     beta_max: float = 20.0
-    terms: Literal["simple", "vlb"] = "simple"
+    terms: Terms = "simple"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.terms not in ("simple", "vlb"):
-            raise ValueError(f"unknown terms {self.terms!r}: choose simple or vlb")
+        checks.one_of(typing.get_args(Terms), terms=self.terms)
         self.marginals()
 
     @property
     def times(self) -> DiscreteTime:
-        """All levels alike."""
+        """All levels with equal probability."""
         return DiscreteTime(num_scales=self.num_scales)
 
     def marginals(self) -> DiscreteMarginals:

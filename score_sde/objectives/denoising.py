@@ -1,13 +1,12 @@
 """Continuous denoising score matching."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import ArrayLike, Shaped
 
-from score_sde.objectives.base import WeightedScoreMatching, check_noise, half_square
+from score_sde.objectives.base import Reduction, WeightedScoreMatching, check_noise, half_square
 from score_sde.objectives.time_sampling import DiscreteTime
 from score_sde.objectives.weighting import variance
 from score_sde.precision import wide, wide_score, wide_time
@@ -21,9 +20,14 @@ class DenoisingScoreMatching(WeightedScoreMatching):
     al. 2021, eq. 7).
 
     The target is ``-eps / sigma`` for ``x_t = alpha x_0 + sigma eps``. With
-    ``FixedTime`` it is Vincent's, at one noise level; with ``LogNormalNoise`` and
-    ``EDMWeighting`` that of Karras et al. 2022; with the weighting ``flow_matching`` it
-    is conditional flow matching (Lipman et al. 2023).
+    ``FixedTime`` it is the objective of Vincent at one noise level; with
+    ``LogNormalNoise`` and ``EDMWeighting`` the one of Karras et al. 2022; with the
+    weighting ``flow_matching`` it is conditional flow matching (Lipman et al. 2023).
+
+    >>> import score_sde as ss
+    >>> loss = ss.DenoisingScoreMatching(reduce="half_sum")
+    >>> loss.weighting(ss.RectifiedFlowSDE(), 0.5)  # sigma^2
+    Array(0.25, dtype=float32...)
     """
 
     def at_time(
@@ -35,8 +39,8 @@ class DenoisingScoreMatching(WeightedScoreMatching):
         x0, t, score_fn = wide(x0, "x0"), wide_time(t), wide_score(score_fn)
         noise = jax.random.normal(key, x0.shape, x0.dtype)
         sigma = sde.marginal(t).sigma
-        # sigma (score - target), of the size of one: the plain difference overflows
-        # half precision at small sigma.
+        # sigma (score - target) is of order one; the difference itself overflows half
+        # precision at small sigma.
         residual = sigma * score_fn(perturb(sde, x0, t, noise), t) + noise
         return (
             self.weighting(sde, t)
@@ -45,7 +49,7 @@ class DenoisingScoreMatching(WeightedScoreMatching):
         )
 
     def check(self, sde: SDE) -> None:
-        """Raise ``ValueError`` also where there is a time without noise."""
+        """Raise ``ValueError`` also where the first time has no noise."""
         super().check(sde)
         check_noise(sde, self.times.first(sde))
 
@@ -53,14 +57,14 @@ class DenoisingScoreMatching(WeightedScoreMatching):
 def ncsn(
     *,
     num_scales: int = 10,
-    reduce: Literal["mean", "half_sum"] = "half_sum",
+    reduce: Reduction = "half_sum",
     stratified: bool = False,
 ) -> DenoisingScoreMatching:
     """The objective of NCSN: ``1/2 E_i sigma_i^2 |s(x_i, sigma_i) + eps / sigma_i|^2``
     (Song & Ermon 2019, eq. 6).
 
-    With a VE SDE its noise levels are ``num_scales`` from ``sigma_min`` to
-    ``sigma_max`` in equal ratios.
+    With a VE SDE the ``num_scales`` noise levels are a geometric sequence from
+    ``sigma_min`` to ``sigma_max``.
     """
     levels = DiscreteTime(num_scales=num_scales)
     return DenoisingScoreMatching(

@@ -1,4 +1,4 @@
-"""The loss by noise level, for whoever watches a training."""
+"""The loss by noise level, for the logs of training."""
 
 from typing import NamedTuple
 
@@ -9,33 +9,37 @@ from score_sde.sdes import SDE
 from score_sde.typing import Scalar
 
 NUM_LEVELS = 10
+"""The number of intervals of the log signal-to-noise ratio."""
+
 NEAR_DATA = 1e-5
-"""Where the levels begin, as a part of ``t_max``, for times from 0: the signal-to-noise
-ratio may be infinite there.
+"""The first time of the intervals as a fraction of ``t_max``, where times begin at 0:
+the signal-to-noise ratio may be infinite there.
 """
 
 
 class NoiseLevels(NamedTuple):
-    """Equal parts of the log signal-to-noise ratios from ``low`` to ``high``."""
+    """The log signal-to-noise ratios from ``low`` to ``high``, in intervals of equal
+    length whose losses are logged one by one.
+    """
 
     low: float
     high: float
 
     @classmethod
     def of(cls, sde: SDE, times: TimeSampling) -> "NoiseLevels":
-        """Those of all times that are drawn."""
+        """The intervals that cover the times drawn by ``times``."""
         first = max(times.first(sde), NEAR_DATA * sde.t_max)
         return cls(float(sde.log_snr(sde.t_max)), float(sde.log_snr(first)))
 
     @property
     def middles(self) -> list[float]:
-        """The log signal-to-noise ratio in the middle of each level."""
+        """The log signal-to-noise ratio in the middle of each interval."""
         width = (self.high - self.low) / NUM_LEVELS
         return [self.low + (level + 0.5) * width for level in range(NUM_LEVELS)]
 
     def sort(self, loss: Scalar, log_snr: Scalar) -> dict[str, Scalar]:
-        """The loss of one example under the name of its level; NaN, for no value, under
-        those of the others.
+        """The loss of one example under the name of its interval, and NaN under the
+        names of the others.
         """
         place = (log_snr - self.low) / (self.high - self.low) * NUM_LEVELS
         own = jnp.clip(jnp.floor(place), 0, NUM_LEVELS - 1)
@@ -49,10 +53,10 @@ PREFIX = "loss_at_log_snr_"
 
 
 def name_of(log_snr: float) -> str:
-    """The name of a level in the metrics of training."""
+    """The name of an interval in the metrics of training, by its middle."""
     return f"{PREFIX}{log_snr:+.2f}"
 
 
 def log_snr_of(name: str) -> float | None:
-    """The level of a name; None for other names."""
+    """The middle of the interval that a name stands for; None for other names."""
     return float(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None

@@ -1,5 +1,5 @@
-"""How training draws its times: monotone maps from ``u ~ U[0, 1)``, so that even ``u``
-give even times.
+"""Distributions of training times, as monotone maps from ``u ~ U[0, 1)``, so that
+stratified ``u`` give stratified times.
 """
 
 import abc
@@ -9,13 +9,16 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax.scipy.special import ndtri
 
+from score_sde import checks
 from score_sde.precision import wide
 from score_sde.sdes import SDE
 from score_sde.typing import Scalar, ScalarLike
 
 
 class Time(NamedTuple):
-    """A time, and what the loss there counts: 1, or the uniform density over that of the time."""
+    """A time, and the weight of the loss there: 1, or the uniform density divided by
+    the density of the time.
+    """
 
     t: Scalar
     weight: Scalar
@@ -33,25 +36,24 @@ class TimeSampling(abc.ABC):
         """The smallest time that is drawn."""
 
     def check(self, sde: SDE) -> None:
-        """Raise ``ValueError`` where the times are not those of the SDE."""
-        if not self.first(sde) < sde.t_max:
-            raise ValueError(
-                f"objective.time_sampling.t_min={self.first(sde)} must be less than "
-                f"sde.t_max={sde.t_max}"
-            )
+        """Raise ``ValueError`` where the first time is not before the SDE's last."""
+        checks.require(
+            self.first(sde) < sde.t_max,
+            f"objective.time_sampling.t_min={self.first(sde)} must be less than "
+            f"sde.t_max={sde.t_max}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _From(TimeSampling):
-    """One that begins at ``t_min``. Training goes nearer to the data than sampling: it
-    is not the SDE's own.
+class _FromTMin(TimeSampling):
+    """Times from ``t_min`` on, which is smaller than the SDE's own ``t_min``: training
+    comes nearer to the data than sampling.
     """
 
     t_min: float = 1e-5
 
     def __post_init__(self) -> None:
-        if not self.t_min > 0.0:
-            raise ValueError(f"t_min={self.t_min} must be positive: the score is infinite at t = 0")
+        checks.positive(t_min=self.t_min, because="since the score is infinite at t = 0")
 
     def first(self, sde: SDE) -> float:
         """``t_min``."""
@@ -60,7 +62,7 @@ class _From(TimeSampling):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UniformTime(_From):
+class UniformTime(_FromTMin):
     """``t ~ U[t_min, t_max]``."""
 
     def __call__(self, u: ScalarLike, sde: SDE) -> Time:
@@ -70,14 +72,20 @@ class UniformTime(_From):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportanceSampling(_From):
-    """``t ~ g(t)^2 / sigma(t)^2``, the same objective as with uniform times, with less
-    noise if weighted by likelihood.
+class ImportanceSampling(_FromTMin):
+    """The density of ``t`` is proportional to ``g(t)^2 / sigma(t)^2`` (Song, Durkan et
+    al. 2021, section 5.1).
 
-    Song, Durkan et al. 2021 (section 3.3) invert the distribution by bisection for each
-    SDE. Since ``g^2 / sigma^2 = -d log_snr / dt`` for every linear SDE, it is ``log_snr
-    ~ U[log_snr(t_max), log_snr(t_min)]``, and `SDE.time_at` inverts it. The weight is
-    ``(log_snr(t_min) - log_snr(t_max)) / (t_max - t_min) sigma^2 / g^2``.
+    The expectation is as with uniform times; with the likelihood weighting its variance
+    is lower. Since ``g^2 / sigma^2 = -d log_snr / dt`` for every linear SDE,
+    ``log_snr`` is uniform from ``log_snr(t_max)`` to ``log_snr(t_min)``, and
+    `SDE.time_at` inverts it. The weight is ``(log_snr(t_min) - log_snr(t_max)) / (t_max
+    - t_min) sigma^2 / g^2``.
+
+    >>> import score_sde as ss
+    >>> t, weight = ss.ImportanceSampling(t_min=0.25)(0.5, ss.EDMSDE())
+    >>> round(float(t), 3), round(float(weight), 3)
+    (0.5, 0.924)
     """
 
     def __call__(self, u: ScalarLike, sde: SDE) -> Time:
@@ -90,11 +98,11 @@ class ImportanceSampling(_From):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogNormalNoise(_From):
-    """``log(sigma / alpha) ~ N(mean, std^2)``, within ``[t_min, t_max]`` (Karras et al.
-    2022, table 1).
+class LogNormalNoise(_FromTMin):
+    """``log(sigma / alpha) ~ N(mean, std^2)``, clipped to ``[t_min, t_max]`` (Karras et
+    al. 2022, table 1).
 
-    It is a part of the objective: the loss has no weight for it.
+    The distribution is part of the objective: no weight corrects for it.
     """
 
     mean: float = -1.2
@@ -102,8 +110,7 @@ class LogNormalNoise(_From):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.std > 0.0:
-            raise ValueError(f"std={self.std} must be positive")
+        checks.positive(std=self.std)
 
     def __call__(self, u: ScalarLike, sde: SDE) -> Time:
         """The time at ``log_snr = -2 (mean + std ndtri(u))``."""
@@ -115,15 +122,14 @@ class LogNormalNoise(_From):
 
 @dataclass(frozen=True, kw_only=True)
 class DiscreteTime(TimeSampling):
-    """``t_i = t_max i / (num_scales - 1)``, the levels of a discrete model, alike (Song
-    et al. 2021, appendix C).
+    """``t_i = t_max i / (num_scales - 1)``, the levels of a discrete model, with equal
+    probability (Song et al. 2021, appendix C).
     """
 
     num_scales: int = 1000
 
     def __post_init__(self) -> None:
-        if self.num_scales < 2:
-            raise ValueError(f"num_scales={self.num_scales} must be at least 2")
+        checks.at_least(2, num_scales=self.num_scales)
 
     def __call__(self, u: ScalarLike, sde: SDE) -> Time:
         """The level ``i = floor(u num_scales)``."""
@@ -138,15 +144,12 @@ class DiscreteTime(TimeSampling):
 
 @dataclass(frozen=True, kw_only=True)
 class FixedTime(TimeSampling):
-    """One noise level, that of ``t``; 0 for data as they are, where the objective needs
-    no noise.
-    """
+    """One time ``t``; 0 is the data without noise, for an objective that needs none."""
 
     t: float = 1e-3
 
     def __post_init__(self) -> None:
-        if not self.t >= 0.0:
-            raise ValueError(f"t={self.t} must not be negative")
+        checks.not_negative(t=self.t)
 
     def __call__(self, u: ScalarLike, sde: SDE) -> Time:
         """``t``."""
@@ -161,7 +164,7 @@ class FixedTime(TimeSampling):
 
     def check(self, sde: SDE) -> None:
         """Raise ``ValueError`` where ``t`` is after the SDE's end."""
-        if self.t > sde.t_max:
-            raise ValueError(
-                f"objective.time_sampling.t={self.t} must be at most sde.t_max={sde.t_max}"
-            )
+        checks.require(
+            self.t <= sde.t_max,
+            f"objective.time_sampling.t={self.t} must be at most sde.t_max={sde.t_max}",
+        )

@@ -1,8 +1,8 @@
 """Weightings ``lambda(t)`` of ``|score - grad log p_t|^2`` over time.
 
-Papers state them as weights of the error of another prediction. With ``snr = alpha^2 /
-sigma^2``, an error of the noise is ``sigma`` times that of the score, and an error of
-the denoised sample is ``sigma^2 / alpha`` times.
+Papers often weight the error of another prediction. The error of the noise is ``sigma``
+times the error of the score, and the error of the denoised sample ``sigma^2 / alpha``
+times. ``snr`` is ``alpha^2 / sigma^2``.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 
+from score_sde import checks
 from score_sde.precision import wide_time
 from score_sde.sdes import SDE
 from score_sde.typing import Scalar, ScalarLike
@@ -21,8 +22,8 @@ Weighting: TypeAlias = Callable[[SDE, ScalarLike], Scalar]
 
 
 def variance(sde: SDE, t: ScalarLike) -> Scalar:
-    """``sigma(t)^2``: every noise level has a loss of the same size (Song et al. 2021,
-    section 3.3).
+    """``sigma(t)^2``: the losses of all noise levels are of the same order (Song et al.
+    2021, section 3.3).
     """
     return jnp.square(sde.marginal(wide_time(t)).sigma)
 
@@ -51,14 +52,14 @@ def flow_matching(sde: SDE, t: ScalarLike) -> Scalar:
 
 @dataclass(frozen=True, kw_only=True)
 class MinSNR:
-    """``min(snr, gamma)`` of the denoised sample's error: ``sigma^2 min(1, gamma /
-    snr)`` (Hang et al. 2023).
+    """``min(snr, gamma)`` times the error of the denoised sample: ``sigma^2 min(1,
+    gamma / snr)`` (Hang et al. 2023).
     """
 
     gamma: float = 5.0
 
     def __post_init__(self) -> None:
-        _positive(gamma=self.gamma)
+        checks.positive(gamma=self.gamma)
 
     def __call__(self, sde: SDE, t: ScalarLike) -> Scalar:
         """``sigma^2 min(1, gamma / snr)``."""
@@ -67,18 +68,18 @@ class MinSNR:
 
 @dataclass(frozen=True, kw_only=True)
 class EDMWeighting:
-    """``(r^2 + sigma_data^2) / (r sigma_data)^2`` of the denoised sample's error, with
-    ``r = sigma / alpha``.
+    """``(r^2 + sigma_data^2) / (r sigma_data)^2`` times the error of the denoised
+    sample, with ``r = sigma / alpha`` (Karras et al. 2022, table 1).
 
-    That is ``sigma^2 (1 + r^2 / sigma_data^2)``; the loss of a network preconditioned
-    as in EDM then starts at one at every noise level (Karras et al. 2022, table 1).
-    ``sigma_data`` is the standard deviation of the data.
+    It equals ``sigma^2 (1 + r^2 / sigma_data^2)``. The loss of a network with EDM
+    preconditioning then starts at one at every noise level. ``sigma_data`` is the
+    standard deviation of the data.
     """
 
     sigma_data: float = 0.5
 
     def __post_init__(self) -> None:
-        _positive(sigma_data=self.sigma_data)
+        checks.positive(sigma_data=self.sigma_data)
 
     def __call__(self, sde: SDE, t: ScalarLike) -> Scalar:
         """``sigma^2 (1 + r^2 / sigma_data^2)``."""
@@ -87,17 +88,16 @@ class EDMWeighting:
 
 @dataclass(frozen=True, kw_only=True)
 class P2:
-    """``1 / (k + snr)^gamma`` of the noise's error: ``sigma^2 / (k + snr)^gamma`` (Choi
-    et al. 2022).
+    """``1 / (k + snr)^gamma`` times the error of the noise: ``sigma^2 / (k +
+    snr)^gamma`` (Choi et al. 2022).
     """
 
     k: float = 1.0
     gamma: float = 1.0
 
     def __post_init__(self) -> None:
-        _positive(k=self.k)
-        if not self.gamma >= 0.0:
-            raise ValueError(f"gamma={self.gamma} must not be negative")
+        checks.positive(k=self.k)
+        checks.not_negative(gamma=self.gamma)
 
     def __call__(self, sde: SDE, t: ScalarLike) -> Scalar:
         """``sigma^2 / (k + snr)^gamma``."""
@@ -108,10 +108,10 @@ class P2:
 
 @dataclass(frozen=True, kw_only=True)
 class Sigmoid:
-    """``sigmoid(bias - log_snr)`` of the evidence bound: ``g^2 sigmoid(bias - log_snr)``.
+    """``sigmoid(bias - log_snr)`` times the integrand of the variational bound: ``g^2
+    sigmoid(bias - log_snr)`` (Kingma & Gao 2023, table 1 and section 4.2).
 
-    Kingma & Gao 2023, table 1 and section 4.2. It leaves out of the bound what the eye
-    does not see.
+    It suppresses the low noise levels, whose details are hardly visible.
     """
 
     bias: float = 2.0
@@ -119,9 +119,3 @@ class Sigmoid:
     def __call__(self, sde: SDE, t: ScalarLike) -> Scalar:
         """``g^2 sigmoid(bias - log_snr)``."""
         return likelihood(sde, t) * jax.nn.sigmoid(self.bias - sde.log_snr(t))
-
-
-def _positive(**values: float) -> None:
-    for name, value in values.items():
-        if not value > 0.0:
-            raise ValueError(f"{name}={value} must be positive")

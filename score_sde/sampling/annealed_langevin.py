@@ -21,7 +21,7 @@ from score_sde.sampling.base import (
 )
 from score_sde.sampling.projection import Projection
 from score_sde.sdes import SDE
-from score_sde.solvers import GridPart, StepNoise, TimeGrid, cut_at, geometric, noise_levels
+from score_sde.solvers import GridPart, StepNoise, TimeGrid, cut_at, geometric, marginals_at
 from score_sde.solvers.integrate import ProgressFn
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
@@ -78,7 +78,7 @@ class AnnealedLangevin(GridSampler):
         """``steps_each`` Langevin steps at every level; a frame of the path is a step."""
         part, steps = self.part(sde, t_start, t_stop), self._levels_of_steps()
         times = part.times
-        sigma, last = noise_levels(sde, times).sigma, noise_levels(sde, self.times(sde)).sigma[-1]
+        sigma, last = marginals_at(sde, times).sigma, marginals_at(sde, self.times(sde)).sigma[-1]
         solver = AnnealedLangevinSolver(
             score_fn=score_fn,
             times=jnp.asarray(times[steps], latent.dtype),

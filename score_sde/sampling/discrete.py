@@ -27,12 +27,12 @@ from score_sde.sampling.base import (
 from score_sde.sampling.projection import Projection
 from score_sde.sampling.solver_tables import SolverTable
 from score_sde.sdes import SDE
-from score_sde.solvers import GridPart, Marginals, StepNoise, grid_part, log_snr, noise_levels
+from score_sde.solvers import GridPart, Marginals, StepNoise, grid_part, log_snr, marginals_at
 from score_sde.solvers.integrate import ProgressFn
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
 Spacing: TypeAlias = Literal["leading", "trailing", "linspace"]
-NUM_LEVELS = 1000
+NUM_SCALES = 1000
 """Of an SDE that has no steps of its own."""
 
 
@@ -87,24 +87,24 @@ class DiscreteSampler(Sampler):
         of what is drawn, per step.
         """
 
-    def step_indices(self, num_levels: int) -> Int[np.ndarray, " steps"]:
+    def step_indices(self, num_scales: int) -> Int[np.ndarray, " steps"]:
         """The levels at which the score is evaluated, the noisiest first."""
-        if self.num_steps > num_levels:
+        if self.num_steps > num_scales:
             raise ValueError(
-                f"num_steps={self.num_steps} must be at most {num_levels}, the number of noise "
+                f"num_steps={self.num_steps} must be at most {num_scales}, the number of noise "
                 "levels"
             )
         if self.spacing == "linspace":
-            return np.linspace(0, num_levels - 1, self.num_steps).round().astype(int)[::-1]
+            return np.linspace(0, num_scales - 1, self.num_steps).round().astype(int)[::-1]
         if self.spacing == "trailing":
-            stride = num_levels / self.num_steps
-            return np.round(num_levels - stride * np.arange(self.num_steps)).astype(int) - 1
-        first = self.steps_offset + (self.num_steps - 1) * (num_levels // self.num_steps)
-        if first >= num_levels:
+            stride = num_scales / self.num_steps
+            return np.round(num_scales - stride * np.arange(self.num_steps)).astype(int) - 1
+        first = self.steps_offset + (self.num_steps - 1) * (num_scales // self.num_steps)
+        if first >= num_scales:
             raise ValueError(
-                f"steps_offset={self.steps_offset} leads to level {first} of {num_levels}"
+                f"steps_offset={self.steps_offset} leads to level {first} of {num_scales}"
             )
-        return first - (num_levels // self.num_steps) * np.arange(self.num_steps)
+        return first - (num_scales // self.num_steps) * np.arange(self.num_steps)
 
     def part(
         self, sde: SDE, t_start: ScalarLike | None = None, t_stop: ScalarLike | None = None
@@ -114,7 +114,7 @@ class DiscreteSampler(Sampler):
         """
         times = sde.step_times()
         if times is None:
-            times = log_snr(sde, max(NUM_LEVELS, self.num_steps) - 1)[::-1]
+            times = log_snr(sde, max(NUM_SCALES, self.num_steps) - 1)[::-1]
         chosen = times[self.step_indices(len(times))]
         start, stop = static_times(sde, t_start, t_stop)
         at_end = stop is None or np.float32(stop) == np.float32(sde.t_min)
@@ -129,8 +129,8 @@ class DiscreteSampler(Sampler):
         """
         *times, last = (part or self.part(sde)).times
         chosen = np.array(times)
-        levels = noise_levels(sde, chosen)
-        end = (1.0, 0.0) if last == 0.0 else noise_levels(sde, np.array(last))
+        levels = marginals_at(sde, chosen)
+        end = (1.0, 0.0) if last == 0.0 else marginals_at(sde, np.array(last))
         stop = Marginals(
             *(np.append(part[1:], value) for part, value in zip(levels, end, strict=True))
         )
@@ -367,7 +367,7 @@ def _at_level(latent: Float[Array, "*shape"], sde: SDE, level: Marginals) -> Flo
     """A latent of the prior scaled to a level before the end, as far as noise of
     another size is needed there.
     """
-    end = noise_levels(sde, np.array(sde.t_max))
+    end = marginals_at(sde, np.array(sde.t_max))
     factor = float(np.hypot(*level) / np.hypot(*end))
     # Where variance is preserved the factor is 1 but for rounding.
     return latent if abs(factor - 1.0) < 1e-9 else latent * factor

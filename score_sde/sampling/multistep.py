@@ -33,7 +33,7 @@ from score_sde.solvers import (
     TimeGrid,
     grid_part,
     log_snr,
-    noise_levels,
+    marginals_at,
     times_of_ratio,
     told_apart,
 )
@@ -83,8 +83,8 @@ class ExponentialSampler(GridSampler):
         """
         times = (part or self.part(sde)).times
         if times[-1] > 0.0:
-            return times[:-1], noise_levels(sde, times)
-        levels = noise_levels(sde, times[:-1])
+            return times[:-1], marginals_at(sde, times)
+        levels = marginals_at(sde, times[:-1])
         return times[:-1], Marginals(np.append(levels.alpha, 1.0), np.append(levels.sigma, 0.0))
 
     def part(
@@ -110,7 +110,7 @@ class ExponentialSampler(GridSampler):
             return super().times(sde)
         if self.num_steps == 1:
             return np.array([sde.t_max])
-        last = min(self.last_ratio, 0.5 * float(noise_levels(sde, np.array([sde.t_max])).ratio[0]))
+        last = min(self.last_ratio, 0.5 * float(marginals_at(sde, np.array([sde.t_max])).ratio[0]))
         ending = starting_at(sde, float(times_of_ratio(sde, np.array([last]))[0]))
         return nodes_of(self.grid, sde, self.num_steps - 1, starting=ending)
 
@@ -206,7 +206,7 @@ class ExponentialSampler(GridSampler):
         The last step to the data has no noise; its interval is there for the index, and
         for a part that ends within it.
         """
-        ends = noise_levels(sde, self.times(sde)).ratio
+        ends = marginals_at(sde, self.times(sde)).ratio
         start, end = -np.log(ends[0]), -np.log(ends[-1])
         if self.ends_at_data:
             low = np.minimum(ratio, ends[-1])

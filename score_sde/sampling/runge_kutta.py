@@ -27,7 +27,7 @@ from score_sde.solvers import (
     Heun as HeunSolver,
     ShARK as ShARKSolver,
     SRA1Solver,
-    noise_levels,
+    marginals_at,
     times_of_ratio,
     told_apart,
 )
@@ -149,7 +149,7 @@ class ExponentialShARK(GridSampler):
     ) -> Sample:
         """The reverse SDE over the grid, in ``tau``."""
         part = self.part(sde, t_start, t_stop)
-        levels = noise_levels(sde, part.times)
+        levels = marginals_at(sde, part.times)
         nodes, scale = told_apart(levels.ratio[::-1] ** -2.0)[::-1], levels.sigma**2 / levels.alpha
         # Where ShARK evaluates: at the nodes and at five sixths of the way to the next.
         clock = np.append(
@@ -162,7 +162,7 @@ class ExponentialShARK(GridSampler):
             alpha, sigma = sde.marginal(t)
             return denoise(sde, score_fn, y * (jnp.square(sigma) / alpha), t)
 
-        ends = noise_levels(sde, np.array(part.whole)).ratio ** -2.0
+        ends = marginals_at(sde, np.array(part.whole)).ratio ** -2.0
         begin, end = np.where(part.times[[0, -1]] == part.whole, nodes[[0, -1]], ends)
         solution = solve_on_grid(
             drift,

@@ -36,7 +36,7 @@ from score_sde.solvers import (
     StepNoise,
     TimeGrid,
     log_snr,
-    noise_levels,
+    marginals_at,
     times_of_ratio,
 )
 from score_sde.solvers.integrate import ProgressFn, run_table
@@ -91,7 +91,7 @@ class SingleStepSampler(GridSampler):
     ) -> Sample:
         """The steps, in ``x / alpha``."""
         part = self.part(sde, t_start, t_stop)
-        levels, whole = noise_levels(sde, part.times), noise_levels(sde, self.times(sde))
+        levels, whole = marginals_at(sde, part.times), marginals_at(sde, self.times(sde))
         before, start, stop = steps = self.steps(whole.ratio, levels.ratio)
         first, last = self.place(sde, part)
         tableau, std = self.method()(start, stop), self._noise_std(steps)
@@ -108,7 +108,7 @@ class SingleStepSampler(GridSampler):
         if (save_path or projection is not None) and len(start) != self.num_steps:
             # Steps that are not those of the grid, at levels of their own.
             times = np.append(times_of_ratio(sde, before), times[-1])
-            alpha = np.append(noise_levels(sde, times[:-1]).alpha, alpha[-1])
+            alpha = np.append(marginals_at(sde, times[:-1]).alpha, alpha[-1])
             times[[first, last]] = part.times[[part.first, part.last]]
             alpha[[first, last]] = levels.alpha[[part.first, part.last]]
             visited = slice(first, last + 1)
@@ -134,7 +134,7 @@ class SingleStepSampler(GridSampler):
 
     def solver_table(self, sde: SDE) -> "SingleStepArrays":
         """The numbers of all steps, for `solve_table`."""
-        levels = noise_levels(sde, self.times(sde))
+        levels = marginals_at(sde, self.times(sde))
         steps = self.steps(levels.ratio)
         tableau, std = self.method()(steps.start, steps.stop), self._noise_std(steps)
         dtype = jnp.result_type(float)
@@ -264,7 +264,7 @@ class Restart(EDM):
 
     def place(self, sde: SDE, part: GridPart) -> tuple[int, int]:
         """The loops are after all steps to their node, in the part that arrives there."""
-        at = self._restart_node(noise_levels(sde, self.times(sde)).ratio)
+        at = self._restart_node(marginals_at(sde, self.times(sde)).ratio)
         loops = self.restarts * self.restart_steps
         arrives = part.last > at or (part.last == at and part.cut is None)
         return part.first + loops * (part.first >= at), part.last + loops * arrives
@@ -300,7 +300,7 @@ class SingleStepArrays(SolverTable):
     ) -> "SingleStepArrays":
         """The tableau for an SDE, with noise of ``noise_std`` before every step."""
         times = times_of_ratio(sde, tableau.ratio)
-        levels = noise_levels(sde, times)
+        levels = marginals_at(sde, times)
         arrays = {
             "times": times,
             "alpha": levels.alpha,

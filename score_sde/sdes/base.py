@@ -1,8 +1,8 @@
 """The interface of a stochastic differential equation with Gaussian marginals.
 
 Every SDE here is linear with a scalar diffusion, ``dx = f(t) x dt + g(t) dw`` on
-``[t_min, t_max]``, so that ``p(x_t | x_0) = N(alpha(t) x_0, sigma(t)^2 I)`` in closed
-form (Song et al. 2021, section 3 and appendix B).
+``[t_min, t_max]``, so that ``p(x_t | x_0) = N(alpha(t) x_0, sigma(t)^2 I)`` is known in
+closed form (Song et al. 2021, section 3 and appendix B).
 """
 
 import abc
@@ -15,15 +15,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from score_sde import checks
 from score_sde.precision import as_state, wide, wide_time
 from score_sde.typing import Key, Scalar, ScalarLike
 
 BISECTIONS = 72
-"""Some for the order of magnitude of a time, and the 52 bits of a float64."""
+"""20 for the order of magnitude of a time, and 52 for the bits of a float64."""
 
 
 class Marginal(NamedTuple):
-    """The Gaussian ``N(alpha x, sigma^2 I)`` that a sample ``x`` is carried to."""
+    """The Gaussian ``p(x_t | x_0) = N(alpha x_0, sigma^2 I)``.
+
+    >>> import score_sde as ss
+    >>> alpha, sigma = ss.VPSDE().marginal(0.5)
+    >>> round(float(alpha), 3), round(float(sigma), 3)
+    (0.281, 0.96)
+    """
 
     alpha: Scalar
     sigma: Scalar
@@ -32,9 +39,15 @@ class Marginal(NamedTuple):
 class SDE(abc.ABC):
     """``dx = drift(x, t) dt + diffusion(t) dw`` for ``t`` in ``[t_min, t_max]``.
 
-    Data lives at ``t = 0``, the prior at ``t_max``. Sampling and likelihood stop at
+    Data are at ``t = 0``, the prior is at ``t_max``. Sampling and likelihood stop at
     ``t_min > 0``, where the score is still finite. Subclasses are frozen dataclasses:
-    hashable values, to be closed over by jitted functions.
+    hashable values, which jitted functions may close over. ``x`` is one sample of any
+    shape in model units, ``t`` a scalar; a batch is ``jax.vmap``.
+
+    >>> import score_sde as ss
+    >>> sde = ss.VPSDE(beta_max=10.0)
+    >>> isinstance(sde, ss.SDE), sde.t_max
+    (True, 1.0)
     """
 
     t_min: float
@@ -54,33 +67,41 @@ class SDE(abc.ABC):
 
     @abc.abstractmethod
     def prior_std(self) -> float:
-        """The standard deviation of the prior ``N(0, prior_std^2 I)``, which stands for
-        ``p(x)`` at ``t_max``.
+        """The standard deviation of the prior ``N(0, prior_std^2 I)``, which
+        approximates the marginal at ``t_max``.
         """
 
     def log_snr(self, t: ScalarLike) -> Scalar:
-        """The log signal-to-noise ratio ``log(alpha^2 / sigma^2)``."""
+        """The log signal-to-noise ratio ``log(alpha^2 / sigma^2)``; it falls in ``t``.
+
+        >>> import score_sde as ss
+        >>> round(float(ss.VPSDE().log_snr(0.5)), 2)
+        -2.46
+        """
         alpha, sigma = self.marginal(wide_time(t))
         return 2.0 * (jnp.log(alpha) - jnp.log(sigma))
 
     def time_at(self, log_snr: ScalarLike) -> Scalar:
-        """The time at which the log signal-to-noise ratio has a value: the inverse of
-        `log_snr`, which always falls.
+        """The time at which the log signal-to-noise ratio is ``log_snr``: the inverse
+        of `log_snr`.
 
-        By bisection on ``[0, t_max]``, for an SDE that has no closed form, whatever the
-        unit of its time.
+        This default bisects ``[0, t_max]``, for an SDE without a closed form, in any
+        unit of time.
+
+        >>> import score_sde as ss
+        >>> round(float(ss.VPSDE().time_at(0.0)), 3)
+        0.259
         """
         value = wide(log_snr, "log_snr")
 
         def halve(_: Any, ends: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
-            # Halves of the logarithm at first: the relative error is what counts near
-            # the data.
+            # Geometric means while the interval spans orders of magnitude: near the
+            # data the relative error of the time matters.
             low, high = ends
             middle = jnp.where(
                 low > 0.25 * high, 0.5 * (low + high), jnp.sqrt(low) * jnp.sqrt(high)
             )
-            # Where the noise is too small for a number, the ratio is infinite or not a
-            # number.
+            # Where sigma underflows to 0, the ratio is infinite or NaN.
             before = ~(self.log_snr(middle) <= value)
             return jnp.where(before, middle, low), jnp.where(before, high, middle)
 
@@ -91,8 +112,8 @@ class SDE(abc.ABC):
         return jax.lax.fori_loop(0, BISECTIONS, halve, (tiny, end))[1]
 
     def step_times(self) -> Float[np.ndarray, " steps"] | None:
-        """The rising times of the steps of a discrete process, where the SDE is one;
-        for the discrete samplers.
+        """The rising times of the levels of a discrete process, or None for an SDE
+        without such levels. The discrete samplers use them.
         """
         return None
 
@@ -111,23 +132,38 @@ class SDE(abc.ABC):
 def perturb(
     sde: SDE, x0: Shaped[ArrayLike, "*shape"], t: ScalarLike, noise: Shaped[ArrayLike, "*shape"]
 ) -> Float[Array, "*shape"]:
-    """Data carried to time ``t``: ``x_t = alpha(t) x_0 + sigma(t) noise``, with
-    standard normal ``noise``.
+    """``x_t = alpha(t) x_0 + sigma(t) noise``: one example perturbed to time ``t``.
 
-    In the floating-point type of ``x0``; computed in float32 at least.
+    ``noise`` is standard normal and has the shape of ``x0``. The result has the
+    floating-point type of ``x0``, and is computed in float32 at least.
+
+    >>> import score_sde as ss
+    >>> ss.perturb(ss.RectifiedFlowSDE(), 2.0, 0.5, -1.0)
+    Array(0.5, dtype=float32...)
     """
     alpha, sigma = sde.marginal(wide_time(t))
     return as_state(alpha * wide(x0, "x0") + sigma * wide(noise, "noise"), x0)
 
 
 def prior_sample(key: Key, sde: SDE, shape: tuple[int, ...]) -> Float[Array, "*shape"]:
-    """One sample of the prior ``N(0, prior_std^2 I)``."""
+    """One sample of the prior ``N(0, prior_std^2 I)``.
+
+    >>> import jax, score_sde as ss
+    >>> draw = lambda key: ss.prior_sample(key, ss.VPSDE(), (8, 8, 3))
+    >>> jax.eval_shape(draw, jax.random.key(0)).shape
+    (8, 8, 3)
+    """
     return sde.prior_std() * jax.random.normal(key, shape)
 
 
 def prior_log_prob(sde: SDE, x: Shaped[ArrayLike, "*shape"]) -> Scalar:
-    """The log density of one sample under the prior, in nats, summed over its
-    dimensions in float32 at least.
+    """``log N(x; 0, prior_std^2 I)`` of one sample, in nats over all its dimensions, in
+    float32 at least.
+
+    >>> import jax.numpy as jnp
+    >>> import score_sde as ss
+    >>> round(float(ss.prior_log_prob(ss.VPSDE(), jnp.zeros(2))), 3)
+    -1.838
     """
     x, std = wide(x), sde.prior_std()
     normalizer = x.size * (0.5 * math.log(2.0 * math.pi) + math.log(std))
@@ -135,15 +171,17 @@ def prior_log_prob(sde: SDE, x: Shaped[ArrayLike, "*shape"]) -> Scalar:
 
 
 def starting_at(sde: SDE, t_min: float) -> SDE:
-    """The same SDE from another ``t_min`` on."""
+    """The same SDE with another ``t_min``."""
     return replace(sde, t_min=t_min)  # pyright: ignore[reportArgumentType, reportReturnType] - every SDE is a dataclass
 
 
 def check_times(t_min: float, t_max: float, *, end: float | None = None) -> None:
-    """Raise ``ValueError`` unless ``0 < t_min < t_max``, and ``t_max < end`` where the
-    drift is infinite at an end.
+    """Raise ``ValueError`` unless ``0 < t_min < t_max``, and ``t_max < end`` for an SDE
+    whose drift is infinite at ``end``.
     """
-    if not 0.0 < t_min < t_max:
-        raise ValueError(f"t_min={t_min} and t_max={t_max} must satisfy 0 < t_min < t_max")
-    if end is not None and not t_max < end:
-        raise ValueError(f"t_max={t_max} must be less than {end:g}, where the drift is infinite")
+    checks.positive(t_min=t_min)
+    checks.increasing(t_min=t_min, t_max=t_max)
+    if end is not None:
+        checks.require(
+            t_max < end, f"t_max={t_max} must be less than {end:g}, where the drift is infinite"
+        )

@@ -1,4 +1,4 @@
-"""The cosine path, a variance-preserving SDE."""
+"""The cosine schedule, a variance-preserving SDE."""
 
 import math
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from score_sde import checks
 from score_sde.precision import wide, wide_time
 from score_sde.sdes.base import SDE, Marginal, check_times
 from score_sde.typing import Scalar, ScalarLike
@@ -15,12 +16,17 @@ from score_sde.typing import Scalar, ScalarLike
 class CosineSDE(SDE):
     """``x_t = cos(phi) x_0 + sin(phi) eps`` with ``tan(phi) = exp(-shift / 2) tan(pi t / 2)``.
 
-    Nichol & Dhariwal 2021, section 3.2, in continuous time (Kingma & Gao 2023, table
-    1). ``log_snr_shift`` is that of Hoogeboom et al. 2023, section 3.1: ``2 log(64 /
-    d)`` for images of ``d`` pixels a side. With ``phi' = dphi / dt`` the SDE is ``dx =
-    -tan(phi) phi' x dt + sqrt(2 tan(phi) phi') dw``; it ends before ``t = 1``, where
-    its drift is infinite: samplers whose steps are not in the noise level need a grid
-    such as ``log_snr``.
+    The schedule of Nichol & Dhariwal 2021, section 3.2, in continuous time (Kingma &
+    Gao 2023, table 1). ``log_snr_shift`` is the ``shift``: ``2 log(64 / d)`` for images
+    of ``d`` pixels a side in Hoogeboom et al. 2023, section 3.1. With ``phi' = dphi /
+    dt`` the SDE is ``dx = -tan(phi) phi' x dt + sqrt(2 tan(phi) phi') dw``. It ends
+    before ``t = 1``, where the drift is infinite; samplers that take their steps in
+    ``t`` therefore need a grid such as ``log_snr``.
+
+    >>> import score_sde as ss
+    >>> alpha, sigma = ss.CosineSDE().marginal(0.5)
+    >>> round(float(alpha), 3), round(float(sigma), 3)
+    (0.707, 0.707)
     """
 
     log_snr_shift: float = 0.0
@@ -29,8 +35,9 @@ class CosineSDE(SDE):
 
     def __post_init__(self) -> None:
         check_times(self.t_min, self.t_max, end=1.0)
-        if not math.isfinite(self.log_snr_shift):
-            raise ValueError(f"log_snr_shift={self.log_snr_shift} must be finite")
+        checks.require(
+            math.isfinite(self.log_snr_shift), f"log_snr_shift={self.log_snr_shift} must be finite"
+        )
 
     def drift(self, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
         """``-tan(phi) phi' x``."""
@@ -61,10 +68,9 @@ class CosineSDE(SDE):
         )
 
     def _sides(self, t: ScalarLike) -> tuple[Scalar, Scalar]:
-        """Those of a triangle with the angle ``phi``."""
+        """The adjacent and the opposite side of a right triangle with the angle ``phi``."""
         right, t = 0.5 * math.pi, wide_time(t)
-        # The cosine as a sine of what is left to 1, which keeps its digits near the
-        # end.
+        # cos(pi t / 2) as the sine of pi (1 - t) / 2, which is accurate near t = 1.
         cos, sin = jnp.sin(right * (1.0 - jnp.asarray(t))), jnp.sin(right * jnp.asarray(t))
         return cos, math.exp(-0.5 * self.log_snr_shift) * sin
 

@@ -1,4 +1,4 @@
-"""Whether an SDE, as it stands, suits the scale of some data."""
+"""Whether an SDE suits the scale of the data."""
 
 import numpy as np
 from jaxtyping import ArrayLike, Float
@@ -6,20 +6,20 @@ from jaxtyping import ArrayLike, Float
 from score_sde.sdes.base import SDE
 
 MOST_DIVERGENCE = 0.01
-"""Nats a dimension between the marginal at ``t_max`` and the prior that stands for it."""
+"""Nats per dimension from the marginal at ``t_max`` to the prior."""
 
 MOST_SIZE = 8.0
 """The root mean square of the data, in standard deviations of the prior."""
 
 MOST_NOISE = 0.05
-"""The noise that is left at ``t_min``, in standard deviations of the data."""
+"""The noise-to-signal ratio at ``t_min``, in standard deviations of the data."""
 
 
 def scale_mismatch(
     sde: SDE, mean: Float[ArrayLike, " channels"], std: Float[ArrayLike, " channels"]
 ) -> str | None:
-    """Say which mean and standard deviation are farthest from what ``sde`` assumes;
-    None where none is too far.
+    """The channel whose mean and standard deviation suit ``sde`` least, in words; None
+    where all suit it.
 
     Only the marginals are used. Data of mean ``m`` and variance ``v`` arrive at
     ``t_max`` with mean ``M = alpha m`` and variance ``V = alpha^2 v + sigma^2``, and
@@ -28,12 +28,12 @@ def scale_mismatch(
     * ``KL(N(M, V) || N(0, s^2)) <= MOST_DIVERGENCE``: else the prior is not the
       marginal;
     * ``sqrt(m^2 + v) <= MOST_SIZE s``: else a network made for inputs of the size of
-      the prior sees far larger ones, which an SDE with ``alpha(t_max) = 0`` does not
-      show at ``t_max``;
-    * ``sigma / alpha <= MOST_NOISE sqrt(v)`` at ``t_min``: else samples end before the
-      data are resolved.
+      the prior gets far larger ones. The first condition does not show this for an SDE
+      with ``alpha(t_max) = 0``;
+    * ``sigma / alpha <= MOST_NOISE sqrt(v)`` at ``t_min``: else the noise left at
+      ``t_min`` hides the details of the data.
 
-    The limits were measured on a swiss roll in the plane, moved and scaled, with a
+    The limits were measured on shifted and scaled swiss rolls in two dimensions, with a
     small network and the VP, VE, EDM and rectified-flow SDEs: about there the samples
     and the likelihood start to suffer.
     """
@@ -42,7 +42,7 @@ def scale_mismatch(
     first_alpha, first_sigma = np.asarray(sde.marginal(sde.t_min), np.float64)
     last_mean, last_variance, noise = alpha * m, alpha**2 * v + sigma**2, first_sigma / first_alpha
     ratio = last_variance / s**2
-    with np.errstate(divide="ignore"):  # of a constant, whose standard deviation is 0
+    with np.errstate(divide="ignore"):  # a constant channel has the standard deviation 0
         parts_of_limits = np.stack([
             0.5 * (ratio + np.square(last_mean / s) - 1.0 - np.log(ratio)) / MOST_DIVERGENCE,
             np.sqrt(np.square(m) + v) / (MOST_SIZE * s),

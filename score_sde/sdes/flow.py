@@ -1,4 +1,4 @@
-"""The straight path of flow matching, as an SDE."""
+"""The straight interpolation path of flow matching, as an SDE."""
 
 from dataclasses import dataclass
 
@@ -16,10 +16,15 @@ class RectifiedFlowSDE(SDE):
     """``dx = -x / (1 - t) dt + sqrt(2 t / (1 - t)) dw``: data and noise mixed linearly,
     ``x_t = (1 - t) x_0 + t eps``.
 
-    The path of Liu et al. 2023 and Lipman et al. 2023 (optimal transport, ``sigma_min =
-    0``); its probability-flow ODE is theirs. The SDE ends before ``t = 1``, where its
-    drift is infinite: samplers whose steps are not in the noise level need a grid such
-    as ``log_snr``.
+    The path of Liu et al. 2023 and of Lipman et al. 2023 (optimal transport with
+    ``sigma_min = 0``), whose ODE is the probability-flow ODE of this SDE. It ends
+    before ``t = 1``, where the drift is infinite; samplers that take their steps in
+    ``t`` therefore need a grid such as ``log_snr``.
+
+    >>> import score_sde as ss
+    >>> alpha, sigma = ss.RectifiedFlowSDE().marginal(0.25)
+    >>> float(alpha), float(sigma)
+    (0.75, 0.25)
     """
 
     t_min: float = 1e-3
@@ -47,5 +52,5 @@ class RectifiedFlowSDE(SDE):
         return jax.nn.sigmoid(-0.5 * wide(log_snr, "log_snr"))
 
     def prior_std(self) -> float:
-        """``t_max``: the data that are left there, ``1 - t_max`` of them, are neglected."""
+        """``t_max``: the rest ``(1 - t_max) x_0`` of the data is neglected."""
         return self.t_max

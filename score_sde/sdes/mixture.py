@@ -1,5 +1,5 @@
-"""A mixture of isotropic Gaussians as data: every marginal density and score of an SDE
-in closed form.
+"""A mixture of isotropic Gaussians as data, whose marginal densities and scores under
+an SDE are known in closed form.
 """
 
 import math
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from score_sde import checks
 from score_sde.precision import wide
 from score_sde.sdes.base import SDE
 from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
@@ -29,17 +30,22 @@ class Mixture:
         ``grad log p_t(x) = sum_k r_k(x) (alpha m_k - x) / v_k``,   ``r_k(x)`` the
         posterior of component ``k``.
 
-    A point ``x`` may have any shape of ``d`` numbers. Arithmetic is done in the
-    precision of ``x``.
+    A point ``x`` may have any shape of ``d`` numbers, and sets the precision of the
+    arithmetic.
+
+    >>> import score_sde as ss
+    >>> mixture = ss.sdes.Mixture(means=((-1.0,), (1.0,)), std=0.1)
+    >>> mixture.num_components, mixture.dim
+    (2, 1)
 
     Attributes:
         means: ``k`` rows of ``d`` numbers.
         std: standard deviation of the components, one for all or one for each.
-        weights: ``k`` positive numbers of sum one; all equal where not given.
+        weights: ``k`` positive numbers that sum to one; None for equal weights.
 
     Raises:
-        ValueError: lengths do not agree, a deviation or weight is not positive, or the
-            weights do not sum to one.
+        ValueError: where lengths disagree, a standard deviation or a weight is not
+            positive, or the weights do not sum to one.
     """
 
     means: tuple[tuple[float, ...], ...]
@@ -47,29 +53,26 @@ class Mixture:
     weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if not self.means or not self.means[0] or len({len(row) for row in self.means}) > 1:
-            raise ValueError(
-                "means must be one or more rows of the same number (at least one) of coordinates"
+        checks.require(
+            self.means and self.means[0] and len({len(row) for row in self.means}) == 1,
+            "means must be one or more rows of the same number (at least one) of coordinates",
+        )
+        for name, values in (("std", self.std), ("weights", self.weights)):
+            if values is None:
+                continue
+            each = values if isinstance(values, tuple) else (values,) * self.num_components
+            checks.require(
+                len(each) == self.num_components,
+                f"{name} has {len(each)} entries and must have {self.num_components}, one for each "
+                "row of means",
             )
-        deviations = self.std if isinstance(self.std, tuple) else (self.std,) * self.num_components
-        if len(deviations) != self.num_components:
-            raise ValueError(
-                f"std has {len(deviations)} entries for {self.num_components} means: give one for "
-                "each"
+            for value in each:
+                checks.positive(**{name: value}, because="for every component")
+        if self.weights is not None:
+            checks.require(
+                abs(math.fsum(self.weights) - 1) <= 1e-6,
+                f"weights={self.weights} must sum to one",
             )
-        if not all(0 < deviation < math.inf for deviation in deviations):
-            raise ValueError(f"std must be positive and finite, not {self.std}")
-        if self.weights is None:
-            return
-        if len(self.weights) != self.num_components:
-            raise ValueError(
-                f"weights has {len(self.weights)} entries for {self.num_components} means"
-            )
-        if (
-            not all(weight > 0 for weight in self.weights)
-            or abs(math.fsum(self.weights) - 1) > 1e-6
-        ):
-            raise ValueError(f"weights must be positive and sum to one, not {self.weights}")
 
     @classmethod
     def from_arrays(
@@ -114,7 +117,7 @@ class Mixture:
         return score
 
     def responsibilities(self, x: Shaped[ArrayLike, "*shape"]) -> Float[Array, " k"]:
-        """Posterior probability of each component, given a point ``x`` of the data."""
+        """The posterior probability of each component given a point ``x`` of the data."""
         return jax.nn.softmax(self._joint(x, 1.0, 0.0)[0])
 
     def sample(self, key: Key, num: int) -> Float[Array, "num d"]:
@@ -149,19 +152,15 @@ class Mixture:
     def _joint(
         self, x: Shaped[ArrayLike, "*shape"], alpha: ScalarLike, sigma: ScalarLike
     ) -> tuple[Float[Array, " k"], Float[Array, "k d"]]:
-        """``log w_k N(x; alpha m_k, v_k I)`` and its gradient by ``x``, for every component."""
+        """``log w_k N(x; alpha m_k, v_k I)`` and its gradient in ``x`` for every component."""
         x = wide(x)
-        if x.size != self.dim:
-            raise ValueError(
-                f"a point of this mixture has {self.dim} coordinates, not {x.size} (shape "
-                f"{x.shape})"
-            )
+        checks.require(
+            x.size == self.dim,
+            f"x has shape {x.shape} and must have {self.dim} numbers, the dimension of the mixture",
+        )
         means, variances, log_weights = self._arrays(x.dtype)
         variances = jnp.square(alpha) * variances + jnp.square(sigma)
         difference = jnp.multiply(alpha, means) - x.reshape(-1)
         exponent = -0.5 * jnp.sum(difference**2, axis=-1) / variances
         log_joint = log_weights + exponent - 0.5 * self.dim * jnp.log(2 * jnp.pi * variances)
         return log_joint, difference / variances[:, None]
-
-
-__all__ = ["Mixture"]

@@ -1,4 +1,4 @@
-"""Forward simulation: watching data dissolve into noise."""
+"""Simulation of the forward SDE from data to noise."""
 
 from typing import NamedTuple
 
@@ -6,14 +6,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from score_sde import checks
 from score_sde.precision import as_state, wide
 from score_sde.sdes.base import SDE, perturb
 from score_sde.typing import Key, Scalar
 
 
 class Simulation(NamedTuple):
-    """``x`` at ``t_max``, and ``[save_path, *shape]`` frames from ``t_min`` to
-    ``t_max``, evenly spaced, or None.
+    """One trajectory of the forward SDE.
+
+    ``x``: the state at ``t_max``. ``path``: ``[save_path, *shape]`` frames, evenly
+    spaced in time from ``t_min`` to ``t_max``, or None.
+
+    >>> import score_sde as ss
+    >>> ss.Simulation._fields
+    ('x', 'path')
     """
 
     x: Float[Array, "*shape"]
@@ -26,20 +33,24 @@ def simulate(
     """One trajectory of ``dx = f dt + g dw`` from the data ``x0``.
 
     It has no discretisation error: the state at ``t_min`` is drawn from ``N(alpha x0,
-    sigma^2 I)``, and each frame from the exact transition from the one before, however
-    near the drift of the SDE comes to infinity.
+    sigma^2 I)``, and each frame from the exact transition from the frame before, even
+    where the drift of the SDE tends to infinity.
+
+    >>> import jax, jax.numpy as jnp, score_sde as ss
+    >>> noising = lambda key, x0: ss.simulate(key, ss.VPSDE(), x0, save_path=5)
+    >>> jax.eval_shape(noising, jax.random.key(0), jnp.ones((8, 8, 3))).path.shape
+    (5, 8, 8, 3)
 
     Args:
-        key: where the noise comes from.
-        sde: the SDE.
-        x0: the data; the result has their floating-point type.
-        save_path: the number of frames to keep.
+        key: draws the noise.
+        sde: the forward SDE.
+        x0: one example in model units; the result has its floating-point type.
+        save_path: the number of frames to keep; 0 for none.
 
     Raises:
         ValueError: where ``save_path`` is negative.
     """
-    if save_path < 0:
-        raise ValueError(f"save_path={save_path} must not be negative")
+    checks.at_least(0, save_path=save_path)
     given, x0 = x0, wide(x0, "x0")
     times = jnp.linspace(sde.t_min, sde.t_max, max(save_path, 2))
     keys = jax.random.split(key, len(times))

@@ -1,4 +1,4 @@
-"""The sub-variance-preserving SDE, made for likelihoods."""
+"""The sub-variance-preserving SDE, proposed for likelihoods."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,14 @@ from score_sde.typing import Scalar, ScalarLike
 @dataclass(frozen=True, kw_only=True)
 class SubVPSDE(LinearBetaSDE):
     """``dx = -beta(t) x / 2 dt + sqrt(beta(t) (1 - exp(-2 int beta))) dw`` (Song et al.
-    2021, eq. 13).
+    2021, eq. 12).
 
-    ``alpha`` is that of the VP SDE and ``sigma = 1 - alpha^2``: never more variance
-    than VP.
+    ``alpha`` is as in the VP SDE, and ``sigma = 1 - alpha^2`` is never greater than
+    there.
+
+    >>> import score_sde as ss
+    >>> round(float(ss.SubVPSDE().marginal(0.5).sigma), 3)
+    0.921
     """
 
     def diffusion(self, t: ScalarLike) -> Scalar:
@@ -29,7 +33,7 @@ class SubVPSDE(LinearBetaSDE):
         return Marginal(jnp.exp(log_alpha), -jnp.expm1(2.0 * log_alpha))
 
     def time_at(self, log_snr: ScalarLike) -> Scalar:
-        """Where ``sinh(-log alpha) = exp(-log_snr / 2) / 2``, for ``sigma / alpha = 1 /
-        alpha - alpha``.
+        """The time where ``sinh(-log alpha) = exp(-log_snr / 2) / 2``, since ``sigma /
+        alpha = 1 / alpha - alpha``.
         """
         return self.time_of_log_alpha(-jnp.arcsinh(0.5 * jnp.exp(-0.5 * wide(log_snr, "log_snr"))))

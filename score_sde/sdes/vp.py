@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from score_sde import checks
 from score_sde.precision import wide, wide_time
 from score_sde.sdes.base import SDE, Marginal, check_times
 from score_sde.typing import Scalar, ScalarLike
@@ -24,11 +25,8 @@ class LinearBetaSDE(SDE):
 
     def __post_init__(self) -> None:
         check_times(self.t_min, self.t_max)
-        if not 0.0 < self.beta_min <= self.beta_max:
-            raise ValueError(
-                f"beta_min={self.beta_min}, beta_max={self.beta_max}: 0 < beta_min <= beta_max "
-                "must hold"
-            )
+        checks.positive(beta_min=self.beta_min)
+        checks.at_least(self.beta_min, beta_max=self.beta_max, because="the value of beta_min")
 
     def beta(self, t: ScalarLike) -> Scalar:
         """The rate ``beta(t)``."""
@@ -58,7 +56,7 @@ class LinearBetaSDE(SDE):
         )
 
     def prior_std(self) -> float:
-        """One: both members carry data to a standard normal."""
+        """One: the marginal at ``t_max`` is nearly standard normal."""
         return 1.0
 
 
@@ -68,6 +66,10 @@ class VPSDE(LinearBetaSDE):
 
     ``alpha = exp(-1/2 int beta)`` and ``sigma^2 = 1 - alpha^2``, so that unit variance
     is preserved.
+
+    >>> import score_sde as ss
+    >>> round(float(ss.VPSDE().marginal(0.5).sigma), 3)
+    0.96
     """
 
     def diffusion(self, t: ScalarLike) -> Scalar:
@@ -81,5 +83,5 @@ class VPSDE(LinearBetaSDE):
         return Marginal(jnp.exp(log_alpha), jnp.sqrt(-jnp.expm1(2.0 * log_alpha)))
 
     def time_at(self, log_snr: ScalarLike) -> Scalar:
-        """Where ``alpha^2 = sigmoid(log_snr)``."""
+        """The time where ``alpha^2 = sigmoid(log_snr)``."""
         return self.time_of_log_alpha(0.5 * jax.nn.log_sigmoid(wide(log_snr, "log_snr")))

@@ -1,4 +1,4 @@
-"""Numerics that know no score: integration, Brownian noise, time grids and noise levels."""
+"""Numerics independent of scores: integration, Brownian noise, time grids, marginals."""
 
 from diffrax import (
     SRA1 as SRA1Solver,  # noqa: N811 - a class
@@ -32,7 +32,7 @@ from score_sde.solvers.grids import (
     uniform,
 )
 from score_sde.solvers.lattice import OnLattice
-from score_sde.solvers.marginal_levels import Marginals, noise_levels, times_of_ratio
+from score_sde.solvers.marginal_levels import Marginals, marginals_at, times_of_ratio
 from score_sde.solvers.parts import Cut, GridPart, cut_at, grid_part
 from score_sde.solvers.progress import ProgressMeter
 
@@ -64,7 +64,7 @@ __all__ = [
     "geometric",
     "grid_part",
     "log_snr",
-    "noise_levels",
+    "marginals_at",
     "quadratic",
     "step_key",
     "times_of_ratio",

@@ -1,7 +1,7 @@
 """Brownian noise for a fixed grid, keyed by the index of the step.
 
-Increment ``i`` is drawn from ``fold_in(key, i)``: reproducible whatever the rounding of
-the times, differentiable with respect to everything but the key, and as cheap as a
+Increment ``i`` is drawn from ``fold_in(key, i)``: it is reproducible whatever the
+rounding of the times, differentiable in all but the key, and as cheap as in a
 hand-written loop.
 """
 
@@ -16,21 +16,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from score_sde import checks
 from score_sde.solvers.parts import Cut
 from score_sde.typing import Key, ScalarLike
 
 TREE_TOLERANCE = 2.0**-20
-"""The finest intervals of a Brownian tree, in parts of the whole: near the resolution
-of float32.
+"""The finest intervals of a Brownian tree as a fraction of the whole, near the
+resolution of float32.
 """
 
 
 def step_key(key: Key, step: Any, cut: Cut | None = None) -> Key:
-    """The key of a step: of its index, and from a step on that is ``cut`` short, of the
-    time where that ends too.
+    """The key of a step, from its index; from the step that ``cut`` shortens on, also
+    from the time where that step ends.
 
-    The rest of that step, where another solve takes it up, has the key of the index
-    alone; so the noise of the two is independent.
+    Another solve takes the rest of the shortened step with the key of the index alone,
+    so that the noises of the two parts are independent.
     """
     own = jax.random.fold_in(key, step)
     if cut is None:
@@ -43,7 +44,7 @@ class IndexedBrownianPath(diffrax.AbstractBrownianPath):
     """Independent increments ``W ~ N(0, dt I)`` over the intervals of a grid, with
     space-time Lévy area ``H ~ N(0, dt / 12 I)``.
 
-    Only whole intervals of the grid may be asked for.
+    It can be evaluated over whole intervals of the grid only.
     """
 
     key: Key
@@ -67,10 +68,10 @@ class IndexedBrownianPath(diffrax.AbstractBrownianPath):
         ``W`` and ``H``.
         """
         del left
-        if t1 is None:
-            raise ValueError(
-                "an indexed Brownian path has increments, not values: give both t0 and t1"
-            )
+        checks.require(
+            t1 is not None,
+            "an indexed Brownian path has increments, not values: give both t0 and t1",
+        )
         index = jnp.searchsorted(self.nodes, t0, side="right") - 1
         noise_key, area_key = jax.random.split(step_key(self.key, index, self.cut))
         scale = jnp.sqrt(t1 - t0)
@@ -90,9 +91,9 @@ class IndexedBrownianPath(diffrax.AbstractBrownianPath):
 class StepNoise(eqx.Module):
     """Standard normal numbers for every step of a table.
 
-    They are drawn by the index of the step, or, where there is a ``clock``, are the
-    normalised increments of one Brownian path over it, so that finer grids refine the
-    same path.
+    They are keyed by the index of the step. With a ``clock`` they are the normalised
+    increments of one Brownian path over its nodes, so that finer grids refine the same
+    path.
     """
 
     key: Key
@@ -101,7 +102,7 @@ class StepNoise(eqx.Module):
     cut: Cut | None = eqx.field(static=True, default=None)
 
     def draw(self, step: Any) -> Any:
-        """The numbers of one step."""
+        """The numbers for one step."""
         if self.clock is None:
             return jax.random.normal(
                 step_key(self.key, step, self.cut), self.like.shape, self.like.dtype
@@ -115,13 +116,13 @@ class StepNoise(eqx.Module):
 def brownian_tree(
     key: Key, stop: ScalarLike, like: jax.ShapeDtypeStruct, levy_area: Any
 ) -> diffrax.VirtualBrownianTree:
-    """One Brownian path on ``[0, stop]``, that can be asked for its increments anywhere."""
+    """One Brownian path on ``[0, stop]``, which can be evaluated over any interval."""
     start = jnp.zeros_like(jnp.asarray(stop))
     return diffrax.VirtualBrownianTree(start, stop, TREE_TOLERANCE * stop, like, key, levy_area)
 
 
 class AdditiveNoise(diffrax.AbstractTerm):
-    """``g(s) dw`` with a scalar ``g`` that does not depend on the state."""
+    """``g(s) dw`` with a scalar ``g`` independent of the state."""
 
     diffusion: Callable[[ScalarLike], ScalarLike]
     path: diffrax.AbstractBrownianPath

@@ -1,8 +1,8 @@
-"""The forward clock on which everything is integrated.
+"""The forward clock of every solve.
 
-Stochastic solvers are silently wrong when diffrax runs them backwards in time. So time
-always runs forward: the solver sees the elapsed ``s = |t - t_start|``, or ``s = -t``
-where ``t`` falls, and only this file knows which.
+Stochastic solvers are silently wrong when diffrax runs them backwards in time. So the
+time ``s`` of a solver always increases: it is the elapsed ``|t - t_start|``, or ``-t``
+where ``t`` falls. Only this file converts between the two.
 """
 
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ from score_sde.typing import ScalarLike
 
 @dataclass(frozen=True)
 class Clock:
-    """``t = start + direction s``, within ``limits``: rounding leads to no time where
-    the equation is not defined.
+    """``t = start + direction s``, clipped to ``limits``, since the equation may be
+    undefined beyond them.
     """
 
     start: float
@@ -28,13 +28,13 @@ class Clock:
 
     @classmethod
     def between(cls, start: float, stop: float) -> "Clock":
-        """The clock of the elapsed ``s``, which leaves ``start`` at 0 towards ``stop``."""
+        """The clock of the elapsed ``s = |t - start|`` from ``start`` to ``stop``."""
         return cls(start, 1 if stop > start else -1, (min(start, stop), max(start, stop)))
 
     @classmethod
     def signed(cls, start: float, stop: float) -> "Clock":
-        """The clock that reads ``t`` or ``-t`` itself: near ``t = 0`` it has digits
-        that ``|t - start|`` has not.
+        """The clock of ``s = t`` or ``s = -t``, which is more precise near ``t = 0``
+        than ``|t - start|``.
         """
         return cls(0.0, 1 if stop > start else -1, (min(start, stop), max(start, stop)))
 

@@ -1,12 +1,11 @@
 """The one place where diffrax integrates, always on a clock that runs forward.
 
-Clocks and states are in float32 at least; results have the types of the states that
-were given.
-
-A fixed grid costs what a hand-written loop costs; adaptive solves control the error of
-every sample by itself.
+Clocks and states are in float32 at least; results have the types of the given states.
+A solve on a fixed grid is as cheap as a hand-written loop; an adaptive solve controls
+the error of each sample separately.
 """
 
+import typing
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
@@ -16,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from score_sde import checks
 from score_sde.precision import as_state, wide
 from score_sde.solvers.brownian import (
     TREE_TOLERANCE,
@@ -34,28 +34,28 @@ StateField: TypeAlias = Callable[[Any, ScalarLike], Any]
 """``(y, t) -> dy/dt`` for a pytree ``y``."""
 
 Differentiate: TypeAlias = Literal["forward", "reverse"]
-"""How a solve may be differentiated: ``forward`` (jvp alone; the cheapest) or
-``reverse`` (grad, by checkpoints).
+"""The supported differentiation of a solve: ``forward`` (only ``jax.jvp``; the
+cheapest) or ``reverse`` (``jax.grad`` too, by checkpoints).
 """
 
 
 ErrorNorm: TypeAlias = Literal["rms", "max"]
-"""How the error of a state is measured: its root mean square, or its largest number."""
+"""The norm of the error of a state: root mean square, or largest absolute value."""
 
 ProgressFn: TypeAlias = Callable[[float], None]
-"""Is told, on the host, which part of a solve is done."""
+"""Called on the host with the completed fraction of a solve."""
 
 REPORTS = 20
-"""How often it is told, about. A report takes a CPU half a millisecond or more: as long
-as a step of a tiny network.
+"""The approximate number of reports of a solve. One takes half a millisecond or more of
+a CPU, as long as a step of a tiny network.
 """
 
 
 class Noise(NamedTuple):
     """Additive noise ``diffusion(t) dw``, drawn from ``key`` by the index of the step.
 
-    With ``tree``, from one Brownian path, which every grid and every adaptive solve on
-    the same times shares.
+    With ``tree`` it comes from one Brownian path, the same for every grid and every
+    adaptive solve over the same times.
     """
 
     key: Key
@@ -64,12 +64,12 @@ class Noise(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """What a solve arrives at.
+    """The result of a solve.
 
     ``y``: the state at the last time, NaN where the solve failed. ``path``:
     ``[save_path, ...]`` frames from the first time to the last, or None. ``num_steps``:
-    steps tried, rejected ones included. ``success``: false if ``max_steps`` ran out or
-    the state left the finite numbers.
+    the number of steps tried, rejected ones included. ``success``: false where
+    ``max_steps`` was exceeded or the state was not finite.
     """
 
     y: State
@@ -102,11 +102,11 @@ def solve_on_grid(
         save_path: the number of frames to keep, at nodes of the grid spread evenly by
             index.
         differentiate: which derivatives the solve must support.
-        progress: called on the host now and then, with the part of the steps that is
-            done.
+        progress: called on the host about 20 times, with the completed fraction of the
+            steps.
     """
-    # A Brownian tree begins at 0. Every other clock reads t itself, which has more
-    # digits near the data.
+    # A Brownian tree starts at 0. Every other clock is t itself, which is more precise
+    # near the data.
     make_clock = Clock.between if noise is not None and noise.tree else Clock.signed
     part = times if isinstance(times, GridPart) else whole_grid(times)
     clock, state = make_clock(*part.whole), _carried(y0)
@@ -131,8 +131,8 @@ def run_table(
     differentiate: Differentiate = "forward",
     progress: ProgressFn | None = None,
 ) -> Solution:
-    """Carry out ``num_steps`` steps of a solver that has a table of them, from the step
-    ``first`` on, on a clock that counts the steps.
+    """``num_steps`` tabulated steps of a solver, from the step ``first`` on, on a clock
+    that counts the steps.
     """
     terms = diffrax.ODETerm(lambda s, y, args: jax.tree.map(jnp.zeros_like, y))
     state = _carried(y0)
@@ -170,8 +170,8 @@ def _solve(
 
 
 def frame_indices(num_steps: int, save_path: int) -> Int[np.ndarray, " frames"]:
-    """The nodes of a grid at which ``save_path`` frames are kept: the first, the last,
-    and evenly by index between.
+    """The nodes of a grid at which ``save_path`` frames are kept, evenly spaced by
+    index from the first to the last.
     """
     return np.rint(np.linspace(0, num_steps, save_path)).astype(int)
 
@@ -194,17 +194,18 @@ def solve_adaptively(
     progress: ProgressFn | None = None,
     whole: tuple[float, float] | None = None,
 ) -> Solution:
-    """Integrate ``dy = drift(y, t) dt + diffusion(t) dw`` with steps chosen to keep the
-    local error in tolerance.
+    """Integrate ``dy = drift(y, t) dt + diffusion(t) dw`` with steps that keep the
+    local error within the tolerances.
 
-    The noise, if any, must be a ``tree``: a rejected step looks at its path once more.
-    The path is that over the ``whole`` interval, of which the solve may be a part.
+    The noise, if any, must be a ``tree``, since a rejected step evaluates its path
+    again. The path is the one over the ``whole`` interval, of which the solve may be a
+    part.
 
     The error norm is the largest root-mean-square, or the largest number, over the
     leaves of ``y``. With ``axis_name``, the name of an enclosing ``jax.vmap``, ``pmap``
     or ``shard_map`` axis, it is the largest over that axis too: all samples then take
     the same steps, which is cheaper than waiting for the slowest at every step, but
-    lets a sample's last digits depend on its batch.
+    makes the last digits of a sample depend on its batch.
     """
     clock, state = Clock.between(*(whole or (t_start, t_stop))), _carried(y0)
     stop = end = length = jnp.asarray(clock.elapsed(t_stop), dtype=_dtype(state))
@@ -220,8 +221,8 @@ def solve_adaptively(
         solver,
         t0=jnp.full_like(stop, start),
         t1=stop,
-        # diffrax's own choice would be 0.01, whatever the length: it does not see the
-        # equation through its wrapper.
+        # diffrax's own choice would be 0.01 whatever the length, since the wrapper hides
+        # the equation from it.
         dt0=0.01 * length,
         y0=state,
         stepsize_controller=_controller(
@@ -245,14 +246,13 @@ def _terms(
     end: Any = None,
     cut: Cut | None = None,
 ) -> Any:
-    """The diffrax terms of the equation on the forward clock; a Brownian tree reaches
-    to ``end``, or to the last node.
+    """The diffrax terms of the equation on the forward clock; a Brownian tree ends at
+    ``end``, or at the last node.
     """
 
     def field(s: Any, y: Any, args: Any) -> Any:
         velocity = drift(y, clock.time(s))
-        # In the type of the state, which a loop must keep, whatever the drift is
-        # computed in.
+        # A loop must keep the type of the state, whatever the type of the drift.
         return jax.tree.map(lambda v, leaf: (clock.direction * v).astype(leaf.dtype), velocity, y)
 
     ode = diffrax.ODETerm(field)
@@ -274,21 +274,21 @@ def _terms(
 def _controller(
     rtol: float, atol: float, norm: Callable[[State], Scalar], length: Scalar, *, on_tree: bool
 ) -> diffrax.AbstractAdaptiveStepSizeController:
-    """Steps by the size of the last error; where the noise is a tree's, from one of its
-    nodes to another.
+    """A controller of the steps by the last error; on a Brownian tree, the steps end on
+    nodes of the tree.
     """
     if not on_tree:
         return diffrax.PIDController(rtol=rtol, atol=atol, norm=norm)
-    # A tree has no finer detail: where the tolerance asks for it, the step is taken all
-    # the same.
+    # A tree has no finer detail: steps of this length are accepted whatever their error.
     spacing = 4.0 * TREE_TOLERANCE * length
-    # diffrax does not know our noise for one: strong order 1.5 and a half.
+    # diffrax does not recognise AdditiveNoise as noise, so we give the order of the
+    # error: the strong order 1.5 plus 1/2.
     steps = diffrax.PIDController(rtol=rtol, atol=atol, norm=norm, error_order=2.0, dtmin=spacing)
     return OnLattice(steps, spacing)
 
 
 def _error_norm(kind: ErrorNorm, axis_name: str | None) -> Callable[[State], Scalar]:
-    """The largest norm over the leaves, so that a small leaf is not drowned by a large one."""
+    """The largest norm over the leaves, so that a large leaf does not hide a small one."""
 
     def size(leaf: Any) -> Any:
         return jnp.sqrt(jnp.mean(jnp.square(leaf))) if kind == "rms" else jnp.max(jnp.abs(leaf))
@@ -306,8 +306,7 @@ def _save_at(frames: Any) -> diffrax.SaveAt:
 
 
 def _adjoint(differentiate: Differentiate) -> diffrax.AbstractAdjoint:
-    if differentiate not in ("forward", "reverse"):
-        raise ValueError(f"unknown differentiate {differentiate!r}: choose forward or reverse")
+    checks.one_of(typing.get_args(Differentiate), differentiate=differentiate)
     return (
         diffrax.ForwardMode()
         if differentiate == "forward"
@@ -316,8 +315,8 @@ def _adjoint(differentiate: Differentiate) -> diffrax.AbstractAdjoint:
 
 
 def _meter(progress: ProgressFn | None, num_steps: int | None) -> diffrax.AbstractProgressMeter:
-    """Of all steps, about ``REPORTS`` are reported; where their number is not known
-    before, each.
+    """A meter that makes about ``REPORTS`` reports, or one per step where the number of
+    steps is unknown.
     """
     if progress is None:
         return diffrax.NoProgressMeter()
@@ -327,14 +326,14 @@ def _meter(progress: ProgressFn | None, num_steps: int | None) -> diffrax.Abstra
 
 
 def _carried(y0: State) -> State:
-    """The state as it is carried, and so its clock: bfloat16 counts to 256, and loses
-    increments below 1/256.
+    """The state in the type of the solve and of its clock: bfloat16 counts to 256, and
+    loses increments below 1/256.
     """
     return jax.tree.map(wide, y0)
 
 
 def _like(solution: Solution, y0: State) -> Solution:
-    """The solution in the types of the state that was given."""
+    """The solution in the types of the given state ``y0``."""
     path = None if solution.path is None else jax.tree.map(as_state, solution.path, y0)
     return solution._replace(y=jax.tree.map(as_state, solution.y, y0), path=path)
 

@@ -10,12 +10,12 @@ from score_sde.typing import ScalarLike
 
 
 class OnLattice(diffrax.AbstractAdaptiveStepSizeController):
-    """The steps of another controller, made a little shorter: to ``spacing`` times a
-    whole number of three bits.
+    """The steps of another controller, shortened to ``spacing`` times a whole number of
+    three bits.
 
-    A Brownian path is so rough that a step which differs in its last digit sees other
-    noise, and so do all steps after it. Rounded so, the steps of a sample are the same
-    whatever the order in which its error was summed up, but for rare cases. They end on
+    A Brownian path is so rough that a change in the last digit of a step changes the
+    noise of that step and of all later ones. Rounded, the steps of a sample are, but
+    for rare cases, independent of the order in which its error was summed. They end on
     nodes of a Brownian tree whose finest intervals are no longer than ``spacing``.
     """
 
@@ -29,32 +29,32 @@ class OnLattice(diffrax.AbstractAdaptiveStepSizeController):
 
     @property
     def rtol(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """That of the other controller."""
+        """``rtol`` of the other controller."""
         return self.controller.rtol
 
     @property
     def atol(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """That of the other controller."""
+        """``atol`` of the other controller."""
         return self.controller.atol
 
     @property
     def norm(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """That of the other controller."""
+        """``norm`` of the other controller."""
         return self.controller.norm
 
     def wrap(self, direction: Any) -> "OnLattice":
-        """With the other controller wrapped."""
+        """Wrap the other controller."""
         return eqx.tree_at(lambda self: self.controller, self, self.controller.wrap(direction))
 
-    def init(  # pyright: ignore[reportIncompatibleMethodOverride] - what it does not need it hands on
+    def init(  # pyright: ignore[reportIncompatibleMethodOverride] - the other arguments pass through
         self, terms: Any, t0: Any, t1: Any, *args: Any
     ) -> tuple[Any, Any]:
-        """The end of the first step, and the state of the other controller."""
+        """The rounded end of the first step, and the state of the other controller."""
         end, state = self.controller.init(terms, t0, t1, *args)
         return self._rounded(t0, end), state
 
     def adapt_step_size(self, *args: Any) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """What the other controller says, with another end of the next step."""
+        """The results of the other controller, with the end of the next step rounded."""
         keep, start, end, *rest = self.controller.adapt_step_size(*args)
         return keep, start, self._rounded(start, end), *rest
 
@@ -63,6 +63,5 @@ class OnLattice(diffrax.AbstractAdaptiveStepSizeController):
         length = jnp.maximum(jnp.floor((end - start) / self.spacing), 1.0)
         unit = jnp.exp2(jnp.maximum(jnp.floor(jnp.log2(length)) - 2.0, 0.0))
         node = jnp.round(start / self.spacing) + unit * jnp.floor(length / unit)
-        # From the index of the node, so that no sum of rounding errors leads away from
-        # the lattice.
+        # Computed from the index of the node, so that rounding errors do not accumulate.
         return node * self.spacing

@@ -1,9 +1,9 @@
-"""Noise levels of an SDE in float64 NumPy, for tables and grids that are constants of a
-compiled program.
+"""Marginals of an SDE at many times in float64 NumPy, for tables and grids that are
+constants of a compiled program.
 
-Every linear SDE is the same process in ``y = x / alpha``: data plus noise of standard
+In ``y = x / alpha`` every linear SDE is the same process: data plus noise of standard
 deviation ``ratio = sigma / alpha``, the noise-to-signal ratio (Karras et al. 2022,
-section 2). What is said here of ``ratio`` is said of all SDEs.
+section 2).
 """
 
 from collections.abc import Callable
@@ -17,24 +17,30 @@ from jaxtyping import Float
 from score_sde.sdes import SDE
 
 BISECTIONS = 80
-"""More than the 52 bits of a float64 have use for."""
+"""More than the 52 bits of a float64."""
 
 
 class Marginals(NamedTuple):
-    """``alpha`` and ``sigma`` of ``p(x_t | x_0)`` at some times."""
+    """``alpha`` and ``sigma`` of ``p(x_t | x_0) = N(alpha x_0, sigma^2 I)`` at an array
+    of times.
+    """
 
     alpha: Float[np.ndarray, "*times"]
     sigma: Float[np.ndarray, "*times"]
 
     @property
     def ratio(self) -> Float[np.ndarray, "*times"]:
-        """``sigma / alpha``."""
+        """The noise-to-signal ratio ``sigma / alpha``."""
         return self.sigma / self.alpha
 
 
-def noise_levels(sde: SDE, times: Float[np.ndarray, "*times"]) -> Marginals:
-    """The noise levels at ``times``, computed in float64 whatever the precision of the
-    program around.
+def marginals_at(sde: SDE, times: Float[np.ndarray, "*times"]) -> Marginals:
+    """``sde.marginal`` at ``times``, in float64 whatever the precision of the
+    surrounding program.
+
+    >>> import score_sde as ss
+    >>> marginals_at(ss.RectifiedFlowSDE(), np.array([0.25, 0.5])).ratio
+    array([0.33333333, 1.        ])
     """
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
         marginal = jax.vmap(sde.marginal)(jnp.asarray(times, jnp.float64).ravel())
@@ -45,27 +51,27 @@ def noise_levels(sde: SDE, times: Float[np.ndarray, "*times"]) -> Marginals:
 
 def times_of_ratio(sde: SDE, ratio: Float[np.ndarray, "*nodes"]) -> Float[np.ndarray, "*nodes"]:
     """The times at which ``sigma / alpha`` has the values ``ratio``."""
-    return _inverse(sde, lambda levels: levels.ratio, ratio)
+    return _inverse(sde, lambda marginals: marginals.ratio, ratio)
 
 
 def times_of_sigma(sde: SDE, sigma: Float[np.ndarray, "*nodes"]) -> Float[np.ndarray, "*nodes"]:
     """The times at which ``sigma`` has the values ``sigma``."""
-    return _inverse(sde, lambda levels: levels.sigma, sigma)
+    return _inverse(sde, lambda marginals: marginals.sigma, sigma)
 
 
 def _inverse(
     sde: SDE, function: Callable[[Marginals], np.ndarray], values: Float[np.ndarray, "*nodes"]
 ) -> Float[np.ndarray, "*nodes"]:
-    """The times in ``[t_min, t_max]`` at which a rising function of the levels has some
-    values, by bisection.
+    """The times in ``[t_min, t_max]`` at which a rising function of the marginals has
+    the given values, by bisection.
     """
     low, high = np.full(np.shape(values), sde.t_min), np.full(np.shape(values), sde.t_max)
-    ends = function(noise_levels(sde, np.array([sde.t_min, sde.t_max])))
+    ends = function(marginals_at(sde, np.array([sde.t_min, sde.t_max])))
     for _ in range(BISECTIONS):
         middle = 0.5 * (low + high)
-        below = function(noise_levels(sde, middle)) < values
+        below = function(marginals_at(sde, middle)) < values
         low, high = np.where(below, middle, low), np.where(below, high, middle)
-    # The ends themselves are exact, whatever the last bit of a value says.
+    # The ends are exact, in spite of rounding in the values.
     return np.where(
         values <= ends[0], sde.t_min, np.where(values >= ends[1], sde.t_max, 0.5 * (low + high))
     )

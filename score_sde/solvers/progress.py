@@ -1,4 +1,4 @@
-"""Telling the host how far a compiled solve has come."""
+"""Reports of the progress of a compiled solve to the host."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,12 +11,11 @@ import jax.numpy as jnp
 
 
 class ProgressMeter(diffrax.AbstractProgressMeter):
-    """Calls ``report`` with the part of the solve that is done, every so many steps,
-    and with 1 at the last.
+    """Calls ``report`` with the completed fraction of the solve every ``every`` steps,
+    and with 1 at the last step.
 
-    It is a part of ``num_steps``, or where their number is not known, of the time. A
-    batch made by ``jax.vmap`` reports once for all its samples, with the slowest of
-    them.
+    It is the fraction of ``num_steps``, or of the time where their number is unknown. A
+    batch made by ``jax.vmap`` reports once, the fraction of its slowest sample.
     """
 
     report: Callable[[float], None] = eqx.field(static=True)
@@ -28,11 +27,11 @@ class ProgressMeter(diffrax.AbstractProgressMeter):
         return jnp.zeros((), jnp.int32)
 
     def step(self, state: Any, progress: Any) -> Any:
-        """Report, if it is time."""
+        """Count the step, and report if one is due."""
         state = state + 1
         done = progress if self.num_steps is None else state / self.num_steps
         slowest = -eqxi.unvmap_max(-done)
-        # By the clock the end may be a rounding away.
+        # The clock may differ from the end by rounding.
         slowest = (
             jnp.where(slowest > 1.0 - 1e-6, 1.0, slowest) if self.num_steps is None else slowest
         )
@@ -46,7 +45,7 @@ class ProgressMeter(diffrax.AbstractProgressMeter):
         return state
 
     def close(self, state: Any) -> None:
-        """Nothing: the last step has reported."""
+        """Do nothing: the last step has reported."""
 
     def _call(self, done: Any) -> None:
         self.report(float(done))

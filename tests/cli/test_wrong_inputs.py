@@ -163,13 +163,13 @@ VALUES = [
     ("sde.beta_max=abc", "--config.sde.beta_max must be a number, got 'abc'"),
     ("sde.beta_max=nan", "sde.beta_max must be a finite number, got nan"),
     ("sde.beta_max=inf", "sde.beta_max must be a finite number, got inf"),
-    ("sde.beta_min=30.0", "sde: beta_min=30.0, beta_max=20.0: 0 < beta_min <= beta_max must hold"),
+    ("sde.beta_min=30.0", "beta_max=20.0 must be at least 30, the value of beta_min"),
     (
         "sde.sigma_max=5.0",
         "sde 'vp' has no key 'sigma_max'; keys: beta_min, beta_max, t_min, t_max",
     ),
-    ("sde.t_min=1.0", "sde: t_min=1.0 and t_max=1.0 must satisfy 0 < t_min < t_max"),
-    ("sde.t_min=-1.0", "sde: t_min=-1.0 and t_max=1.0 must satisfy"),
+    ("sde.t_min=1.0", "t_min=1.0 must be less than t_max=1.0"),
+    ("sde.t_min=-1.0", "t_min=-1.0 must be positive"),
     ("sde.name=no_such_module:SDE", "sde 'no_such_module:SDE': no module 'no_such_module'"),
     ("sde.name=math:sinn", "module 'math' has no function or class 'sinn', did you mean 'sin'?"),
     (
@@ -215,7 +215,7 @@ VALUES = [
     ),
     (
         "objective.time_sampling.t_min=0.0",
-        "t_min=0.0 must be positive: the score is infinite at t = 0",
+        "t_min=0.0 must be positive and finite, since the score is infinite at t = 0",
     ),
     ("optim.name=adamm", "unknown optim 'adamm', did you mean 'adam'?"),
     ("optim.lr=-1.0", "optim: lr must not be negative, not -1.0"),
@@ -258,7 +258,7 @@ VALUES = [
     ),
     (
         "eval.divergence={'name':'hutchinson','num_probes':0}",
-        "eval.divergence: num_probes=0 must be at least 1",
+        "num_probes=0 must be at least 1",
     ),
     (
         "eval.divergence={'name':'hutchinson','kind':'sign'}",

@@ -13,7 +13,7 @@ SDE, MEAN = ss.VPSDE(), np.array([0.3, -0.2], np.float32)
 
 
 def gaussian_score(rho):
-    """Of data with deviations 0.5 and correlation ``rho``."""
+    """The score of normal data with standard deviations 0.5 and correlation ``rho``."""
 
     def score(x, t):
         alpha, sigma = SDE.marginal(t)
@@ -60,7 +60,7 @@ def test_another_image_does_not_compile_again():
 
 
 def test_independent_numbers_are_untouched_and_known_ones_exact():
-    """8,192 samples: mean and deviation within 5 standard errors, 0.028 and 0.020, (2 runs
+    """8,192 samples: mean and standard deviation within 5 standard errors, 0.028 and 0.020, (2 runs
     in 1e6 fail), besides a bias of 0.02 of 100 steps.
     """
     x = draw(ss.EulerMaruyama(num_steps=100), 0.0, 8192)
@@ -70,8 +70,9 @@ def test_independent_numbers_are_untouched_and_known_ones_exact():
 
 @SLOW
 def test_many_corrections_give_the_exact_conditional():
-    """4,096 samples of deviation 0.4: mean and deviation within 5 standard errors, 0.031 and
-    0.022 (2 runs in 1e6 fail), besides a bias of 0.03 of 1,600 corrections.
+    """4,096 samples of standard deviation 0.4: mean and standard deviation within 5
+    standard errors, 0.031 and 0.022 (2 runs in 1e6 fail), besides a bias of 0.03 of
+    1,600 corrections.
     """
     sampler = ss.PredictorCorrector(num_steps=400, corrector_steps=4, snr=0.3, grid=log_snr)
     x = draw(sampler, 0.6, 4096)
@@ -81,14 +82,18 @@ def test_many_corrections_give_the_exact_conditional():
 
 
 def test_a_mask_of_another_shape_is_refused():
-    with pytest.raises(ValueError, match=r"the mask has shape \(3,\) and y \(2,\)") as error:
+    with pytest.raises(
+        ValueError, match=r"mask has shape \(3,\) and must fit \(2,\), the shape of y"
+    ) as error:
         ss.Inpainting(sde=SDE, y=jnp.ones(2), mask=jnp.ones(3))
     assert "\n" not in str(error.value)
 
 
 def test_known_numbers_of_another_shape_than_the_sample_are_refused():
     known = ss.Inpainting(sde=SDE, y=jnp.ones(3), mask=1)
-    with pytest.raises(ValueError, match=r"y has shape \(3,\), and the sample \(2,\)") as error:
+    with pytest.raises(
+        ValueError, match=r"y has shape \(3,\) and must fit \(2,\), the shape of the sample"
+    ) as error:
         ss.sample(
             jax.random.key(0), SDE, lambda x, t: -x, ss.DDIM(num_steps=2), (2,), projection=known
         )

@@ -19,7 +19,7 @@ from score_sde.cli.config_file import read_config
 from score_sde.experiments import tables
 from score_sde.sampling import EulerMaruyama, ExponentialShARK, PredictorCorrector, ShARK
 from score_sde.sdes import EDMSDE, SDE, BrownianMotion, Marginal
-from score_sde.solvers import adapted, noise_levels, uniform
+from score_sde.solvers import adapted, marginals_at, uniform
 
 STD = 0.5
 
@@ -71,7 +71,7 @@ def relative_std(sampler, sde, num=16384):
     latent = sde.prior_std() * latent / jnp.std(latent)
     solve = jax.jit(lambda key, latent: sampler.solve(key, sde, gaussian_score(sde), latent).x)
     found = float(np.std(np.asarray(solve(jax.random.key(1), latent), np.float64)))
-    end = noise_levels(sde, np.array([sampler.last_time(sde)]))
+    end = marginals_at(sde, np.array([sampler.last_time(sde)]))
     return found / (
         STD if sampler.ends_at_data else float(np.hypot(end.alpha[0] * STD, end.sigma[0]))
     )
@@ -86,7 +86,7 @@ def test_euler_maruyama_on_the_default_grid_has_the_right_variance(sde_name):
     grids = [EulerMaruyama(num_steps=num_steps).times(sde) for num_steps in STEPS]
     times = np.concatenate(grids)
     with jax.enable_x64(True):
-        levels, at = noise_levels(sde, times), jnp.asarray(times)
+        levels, at = marginals_at(sde, times), jnp.asarray(times)
         rate, diffusion = jax.jit(
             jax.vmap(lambda t: (sde.drift(jnp.ones(()), t), sde.diffusion(t) + 0.0 * t))
         )(at)
@@ -151,7 +151,7 @@ def test_the_default_grid_is_bounded_in_the_log_of_the_ratio_and_in_time():
     """
     for sde in ALL_SDES.values():
         times = adapted(sde, 40)
-        ratio = noise_levels(sde, times).ratio
+        ratio = marginals_at(sde, times).ratio
         assert -np.diff(np.log(ratio)).min() < 1.01 * np.log(ratio[0] / ratio[-1]) / (0.25 * 40)
         assert -np.diff(times).min() < 1.01 * (sde.t_max - sde.t_min) / (0.1 * 40)
 

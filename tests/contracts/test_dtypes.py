@@ -183,7 +183,7 @@ def state_type(dtype):
 
 
 def check_types(result, dtype, *, states):
-    """States in their own type, all other numbers in that of the computation."""
+    """States have their own type, all other numbers the type of the computation."""
     wanted = state_type(dtype) if states else wide_dtype(state_type(dtype))
     for leaf in jax.tree.leaves(result):
         assert leaf.dtype == wanted
@@ -237,7 +237,7 @@ def test_all_other_numbers_are_those_of_float32(name):
 
 @pytest.mark.parametrize("name", [name for name in NUMBERS if name.startswith(EXPENSIVE)])
 def test_all_other_numbers_are_float32(name):
-    """Traced alone, for those that are compiled; their values are compared in the slow tier."""
+    """Only traced, where they are compiled; the slow tier compares their values."""
     for dtype in ("int32", "bfloat16"):
         check_types(jax.eval_shape(NUMBERS[name], given(dtype)), dtype, states=False)
 
@@ -253,7 +253,7 @@ def test_times_of_every_type_are_those_of_float32(name):
 
 @pytest.mark.parametrize("name", slow_but(SOLVES, *ONE_OF_EACH_KIND))
 def test_a_solve_takes_half_precision_and_its_score_sees_none(name):
-    """Traced alone: the types of the result, and those of all that the score is called with."""
+    """Only traced: the types of the result, and of all arguments of the score."""
     seen = set()
 
     def score(x, t):
@@ -354,7 +354,7 @@ def test_a_sample_is_float32_whatever_the_score_is_in(dtype):
     assert drawn.x.dtype == jnp.float32
 
 
-def refusal(function, value):
+def check_error(function, value):
     with pytest.raises(ValueError, match="two channels") as error:
         function(value)
     assert "\n" not in str(error.value) and "complex64" in str(error.value)
@@ -362,17 +362,17 @@ def refusal(function, value):
 
 @pytest.mark.parametrize("name", [*STATES, *NUMBERS])
 def test_complex_numbers_are_refused_in_one_line(name):
-    refusal({**STATES, **NUMBERS}[name], given("complex64"))
+    check_error({**STATES, **NUMBERS}[name], given("complex64"))
 
 
 @pytest.mark.parametrize("name", SOLVES)
-def test_solves_refuse_complex_numbers(name):
-    refusal(lambda x: SOLVES[name](x, SCORE), given("complex64"))
+def test_complex_states_of_solves_are_refused(name):
+    check_error(lambda x: SOLVES[name](x, SCORE), given("complex64"))
 
 
 @pytest.mark.parametrize("name", slow_but(SOLVES, "encode", "decode-ddim", "log_likelihood"))
 def test_complex_scores_are_refused(name):
-    refusal(
+    check_error(
         lambda x: jax.eval_shape(lambda x: SOLVES[name](x, lambda x, t: x + 1j), x),
         given("float32"),
     )
@@ -382,7 +382,7 @@ def test_complex_scores_are_refused(name):
     "name", sorted(OF_TIMES.keys() - {"brownian-diffusion"})
 )  # the same at all times
 def test_complex_times_are_refused(name):
-    refusal(OF_TIMES[name], jnp.complex64(1.0))
+    check_error(OF_TIMES[name], jnp.complex64(1.0))
 
 
 def test_what_is_no_number_is_refused():
@@ -405,7 +405,7 @@ def test_networks_take_every_type(dtype):
         network.apply(params, given("complex64")[None], jnp.ones(1))
 
 
-def test_levels_of_pictures_in_half_precision_are_those_of_float32():
+def test_levels_of_images_in_half_precision_equal_those_in_float32():
     """A middle of a bin near 1 is no number of bfloat16: its level is that of the
     nearest one that is.
     """
@@ -415,4 +415,4 @@ def test_levels_of_pictures_in_half_precision_are_those_of_float32():
     np.testing.assert_array_equal(
         scaling.to_data(middles), scaling.to_data(middles.astype(jnp.float32))
     )
-    refusal(lambda x: scaling.to_model(KEY, x), given("complex64"))
+    check_error(lambda x: scaling.to_model(KEY, x), given("complex64"))

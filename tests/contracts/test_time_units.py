@@ -1,5 +1,5 @@
-"""The unit of time is free: an SDE on [0, 4e-12] or [0, 1e6] gives what the same one on
-[0, 1] gives.
+"""The unit of time is free: an SDE on [0, 4e-12] or [0, 1e6] gives the same results
+as on [0, 1].
 """
 
 import dataclasses

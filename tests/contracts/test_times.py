@@ -33,7 +33,7 @@ from score_sde.sampling.base import nodes_of
 from score_sde.sdes import EDMSDE, SDE, VESDE, VPSDE, BrownianMotion, Marginal, RectifiedFlowSDE
 from score_sde.sdes.reverse import denoise as tweedie
 from score_sde.sdes.simulation import simulate
-from score_sde.solvers import Nodes, noise_levels
+from score_sde.solvers import Nodes, marginals_at
 
 ALL = {**SAMPLERS, **VARIANTS}
 ON_GRID = [name for name, sampler in ALL.items() if hasattr(sampler, "num_steps")]
@@ -189,7 +189,9 @@ def test_nodes_that_float32_does_not_tell_apart_move_apart():
     assert (np.diff(times.astype(np.float32)) < 0.0).all() and times[0] == 1.0 and times[-1] == 1e-3
     np.testing.assert_allclose(times[:-1], 1.0, atol=1e-5)
     narrow = lambda sde, n: np.linspace(1.0, 1.0 - 1e-7, n + 1)  # noqa: E731
-    with pytest.raises(ValueError, match="are more than float32 tells apart: take fewer") as error:
+    with pytest.raises(
+        ValueError, match="are more than float32 can distinguish: take fewer"
+    ) as error:
         nodes_of(narrow, VPSDE(), 50)
     assert "\n" not in str(error.value)
 
@@ -252,7 +254,7 @@ def test_a_sampler_that_ends_early_is_denoised_where_it_ended(sampler):
             decode(sde, score, jnp.ones(64), sampler=sampler, key=key, denoise=True),
         )
     )()
-    alpha, sigma = (float(part) for part in noise_levels(sde, np.array(ENDS_AT)))
+    alpha, sigma = (float(part) for part in marginals_at(sde, np.array(ENDS_AT)))
     gain = alpha * 0.25 / ((0.5 * alpha) ** 2 + sigma**2)
     np.testing.assert_allclose(drawn.x, gain * np.asarray(plain.x), rtol=1e-4, atol=1e-5)
     assert sampler.last_time(sde) == ENDS_AT and gain < 0.9
@@ -272,7 +274,7 @@ def test_frames_of_restarts_have_the_scale_of_their_own_level(num_steps):
     """
     sde, sampler = VPSDE(), Restart(num_steps=num_steps, restart_steps=2, restarts=2)
     score = lambda x, t: -x / jnp.square(sde.marginal(t).sigma)  # noqa: E731
-    steps = sampler.steps(noise_levels(sde, sampler.times(sde)).ratio)
+    steps = sampler.steps(marginals_at(sde, sampler.times(sde)).ratio)
     latent = jax.random.normal(jax.random.key(0), (16384,))
     solve = jax.jit(
         lambda key, z: sampler.solve(key, sde, score, z, save_path=len(steps.before) + 1).path
@@ -303,7 +305,7 @@ def answer(sde, sampler, std=0.5):
     latent = sde.prior_std() * latent / jnp.std(latent)
     solve = jax.jit(lambda key, z: sampler.solve(key, sde, gaussian_score(sde, std), z).x)
     found = float(np.std(np.asarray(solve(jax.random.key(1), latent), np.float64)))
-    end = noise_levels(sde, np.array([sampler.last_time(sde)]))
+    end = marginals_at(sde, np.array([sampler.last_time(sde)]))
     if (
         sampler.ends_at_data and end.ratio > 0.05
     ):  # nothing is known below t_min: between Tweedie's formula and the data

@@ -158,7 +158,7 @@ def test_jit_with_sharded_arguments_gives_the_same(case):
 @SLOW
 @pytest.mark.parametrize("transformation", ["pmap", "shard_map"])
 def test_steps_are_coupled_over_devices(transformation):
-    """``axis_name`` of a device axis: all take the same steps, those of the worst."""
+    """With ``axis_name`` of a device axis, all samples take the steps of the worst one."""
     sde = SDES["vp"]
     draw = lambda key: sample(  # noqa: E731
         key, sde, two_modes_score(sde), ProbabilityFlow(axis_name="devices"), (2,)

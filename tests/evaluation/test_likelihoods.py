@@ -16,9 +16,9 @@ from score_sde.experiments.settings import EvaluationOptions
 from score_sde.likelihood.dequantization import TruncatedNormalDequantizer
 from score_sde.likelihood.estimators import (
     DDPMEstimator,
-    Estimate,
     Estimator,
     FlowEstimator,
+    LogProbEstimate,
     VariationalEstimator,
 )
 from score_sde.parameterization import DiscreteNoisePrediction
@@ -115,7 +115,7 @@ class Total(Estimator):
     def density(self, key, sde, score_fn, x):
         del key, sde, score_fn
         total = jnp.sum(x)
-        return Estimate(total, total, total, jnp.asarray(1))
+        return LogProbEstimate(total, total, total, jnp.asarray(1))
 
 
 def test_every_estimator_works_in_model_space_and_counts_the_units():
@@ -185,7 +185,7 @@ def test_several_points_of_each_image_are_nearer_to_its_probability(images):
 
 
 @pytest.mark.parametrize("estimator", [
-    VariationalEstimator(num_times=100, num_decodings=3), DDPMEstimator(num_levels=100,
+    VariationalEstimator(num_times=100, num_decodings=3), DDPMEstimator(num_terms=100,
     num_decodings=2)
 ])  # fmt: skip
 def test_bounds_of_the_probability_itself(estimator, images):

@@ -95,8 +95,8 @@ def test_the_bound_of_a_discrete_model():
         ),
         (
             "vp",
-            {"bound": {"name": "ddpm", "num_levels": 1000}},
-            "num_levels=1000 must be less than num_scales=1000",
+            {"bound": {"name": "ddpm", "num_terms": 1000}},
+            "num_terms=1000 must be less than num_scales=1000",
         ),
         (
             "vp",

@@ -77,7 +77,7 @@ def test_an_object_is_rebuilt_from_its_section(section, name):
         ("sampling", ss.Heun(grid=Nodes(times=(1.0, 0.5, 0.001)))),
         ("sampling", ss.Heun(grid=EDMGrid(rho=5.0))),
         ("sampling", ss.EDM(churn=3.0, churn_max=50.0)),
-        ("sde", ss.DiscreteVPSDE(betas=(0.1, 0.2, 0.3), num_levels=3)),
+        ("sde", ss.DiscreteVPSDE(betas=(0.1, 0.2, 0.3), num_scales=3)),
         (
             "objective",
             ss.DenoisingScoreMatching(

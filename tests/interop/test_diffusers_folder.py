@@ -132,7 +132,7 @@ def test_averaged_parameters_come_first_and_other_pipelines_are_refused(tmp_path
     (tmp_path / "scheduler" / "scheduler_config.json").write_text('{"timesteps": 20}')
     assert is_diffusers(tmp_path) and read_diffusers(tmp_path).tensors["conv_in.bias"][0] == 2.0
     found = read_diffusers(tmp_path / "unet")  # with the scheduler of the folder that it lies in
-    assert found.tensors["conv_in.bias"][0] == 1.0 and found.sections["sde"]["num_levels"] == 20
+    assert found.tensors["conv_in.bias"][0] == 1.0 and found.sections["sde"]["num_scales"] == 20
     parts = {
         "_class_name": "LDMPipeline",
         "unet": ["diffusers", "UNet2DModel"],

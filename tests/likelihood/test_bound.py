@@ -149,10 +149,10 @@ def test_probabilities_of_all_levels_sum_to_one():
 @pytest.mark.slow
 @pytest.mark.parametrize("bin_width", [None, pytest.param(0.05, marks=SLOW)])
 def test_the_standard_error_is_honest(bin_width):
-    """Over 500 keys: from 0.9 to 2 times the deviation of the bounds, as neighbouring
+    """Over 500 keys: from 0.9 to 2 times the standard deviation of the bounds, as neighbouring
     strata differ.
 
-    Both deviations are known to 4 %.
+    Both standard deviations are known to 4 %.
     """
     sde, x = VPSDE(), point_of(HIGH, (64,))
     bounds = many_bounds(sde, HIGH.score_fn(sde), x, 500, num_decodings=8, bin_width=bin_width)

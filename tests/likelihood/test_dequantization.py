@@ -26,7 +26,7 @@ BINS = Bins(low=-1.0, width=WIDTH)
 
 
 def affine(params, noise, levels):
-    """A flow that is told the levels."""
+    """A flow conditioned on the levels."""
     log_scale = params["log_scale"] + 0.05 * levels
     return jnp.exp(log_scale) * noise + params["shift"], jnp.sum(log_scale)
 
@@ -46,8 +46,8 @@ def log_density(key, x):
 
 
 def exact():
-    borders = (-1.0 + WIDTH * (np.asarray(LEVELS, np.float64)[..., None] + [0, 1]) - MEAN) / STD
-    return np.sum(np.log(np.diff(stats.norm.cdf(borders), axis=-1)))
+    edges = (-1.0 + WIDTH * (np.asarray(LEVELS, np.float64)[..., None] + [0, 1]) - MEAN) / STD
+    return np.sum(np.log(np.diff(stats.norm.cdf(edges), axis=-1)))
 
 
 def bounds(dequantizer, num_samples, num_keys=4000):
@@ -119,7 +119,7 @@ def test_variational_offsets_have_the_stated_density():
     np.testing.assert_allclose(log_prob, density, atol=2e-3)
 
 
-def test_a_flow_that_changes_nothing_gives_uniform_offsets():
+def test_the_identity_flow_gives_uniform_offsets():
     still = VariationalDequantizer(flow=lambda params, noise, levels: (noise, 0.0), params=())
     offset, log_prob = jax.vmap(lambda key: still.sample(key, LEVELS))(keys(1, 1000))
     assert (
@@ -128,7 +128,7 @@ def test_a_flow_that_changes_nothing_gives_uniform_offsets():
     np.testing.assert_array_equal(log_prob, 0.0)
 
 
-def test_a_dequantizer_is_a_pytree_of_what_it_has_learned():
+def test_a_dequantizer_is_a_pytree_of_its_learned_parameters():
     assert [len(jax.tree.leaves(dequantizer)) for dequantizer in DEQUANTIZERS.values()] == [0, 0, 2]
     sample = jax.jit(lambda dequantizer, key: dequantizer.sample(key, LEVELS))
     for dequantizer in DEQUANTIZERS.values():

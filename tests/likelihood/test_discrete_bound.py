@@ -78,8 +78,8 @@ def mean_and_error(values):
 
 @pytest.mark.parametrize("variance", ["fixedsmall", "fixedlarge"])
 @pytest.mark.parametrize("num_scales", [40, pytest.param(1000, marks=SLOW)])
-@pytest.mark.parametrize("num_levels", [None, 13])
-def test_the_bound_is_the_density_but_for_known_gaps(variance, num_scales, num_levels):
+@pytest.mark.parametrize("num_terms", [None, 13])
+def test_the_bound_is_the_density_but_for_known_gaps(variance, num_scales, num_terms):
     """``-log p(x_0)`` and the gaps of prior, variances and decoder: within 4 standard
     errors of 200 bounds.
 
@@ -92,7 +92,7 @@ def test_the_bound_is_the_density_but_for_known_gaps(variance, num_scales, num_l
     )
     gap = decoding + reverse_gap(marginals, variance) + end_gap(marginals)
     exact = -0.5 * np.sum(((POINT - MEAN) / STD) ** 2 + np.log(2.0 * np.pi * STD**2))
-    bounds = many_bounds(marginals, variance=variance, num_levels=num_levels)
+    bounds = many_bounds(marginals, variance=variance, num_terms=num_terms)
     found, error = mean_and_error(bounds.log_prob)
     assert abs(found - (exact - gap)) < 4.0 * error + 2e-3
     np.testing.assert_allclose(
@@ -104,7 +104,7 @@ def test_the_bound_is_the_density_but_for_known_gaps(variance, num_scales, num_l
 
 
 @pytest.mark.slow
-def test_more_levels_bring_the_bound_to_the_density():
+def test_the_bound_tends_to_the_density_with_more_levels():
     """400 levels of a mixture: 0.15 nats per dimension below ``log p_0`` at most, half
     of that by the decoder.
 
@@ -112,7 +112,7 @@ def test_more_levels_bring_the_bound_to_the_density():
     """
     x, options = (
         np.asarray(HIGH.sample(jax.random.key(9), 1)[0]),
-        {"num_levels": 100, "variance": "fixedlarge"},
+        {"num_terms": 100, "variance": "fixedlarge"},
     )
     found, error = mean_and_error(many_bounds(ddpm_marginals(400), 50, HIGH, x, **options).log_prob)
     exact = float(HIGH.data_log_prob(jnp.asarray(x)))
@@ -120,10 +120,10 @@ def test_more_levels_bring_the_bound_to_the_density():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_levels", [None, 20])
-def test_the_standard_error_is_not_too_small(num_levels):
-    """Over 500 keys: from 0.9 to 2 times the deviation of the bounds, which is known to 4 %."""
-    bounds = many_bounds(ddpm_marginals(100), 500, num_levels=num_levels)
+@pytest.mark.parametrize("num_terms", [None, 20])
+def test_the_standard_error_is_not_too_small(num_terms):
+    """Over 500 keys: from 0.9 to 2 times the standard deviation of the bounds, known to 4 %."""
+    bounds = many_bounds(ddpm_marginals(100), 500, num_terms=num_terms)
     stated = np.sqrt(np.mean(np.square(np.asarray(bounds.std_error, np.float64))))
     assert 0.9 < stated / np.std(np.asarray(bounds.log_prob, np.float64)) < 2.0
 
@@ -147,7 +147,7 @@ def test_coefficients_are_those_of_the_paper():
 
 
 @pytest.mark.parametrize("num_scales", [25, 1000, 4001])
-def test_the_times_are_told_to_networks_as_their_levels(num_scales):
+def test_the_label_at_the_time_of_a_level_is_its_index(num_scales):
     """Also after the arithmetic of float32, which would take some levels for those below."""
     parameterization, sde = DiscreteNoisePrediction(num_scales=num_scales), VPSDE()
     times = jnp.asarray(level_times(num_scales, sde.t_max))
@@ -164,7 +164,7 @@ def test_bins_and_chunks():
     """The probability of levels is at most one, and chunks give the same bound."""
     marginals = ddpm_marginals(30)
     score, x = discrete_score(NORMAL, marginals), jnp.full((DIM,), -1.0 + 1.0 / 256.0)
-    key, options = jax.random.key(0), {"bin_width": 2.0 / 256.0, "num_levels": 7}
+    key, options = jax.random.key(0), {"bin_width": 2.0 / 256.0, "num_terms": 7}
     run = lambda size: ddpm_vlb(key, score, marginals, x, chunk_size=size, **options)  # noqa: E731
     whole, chunks = jax.jit(lambda: (run(None), run(3)))()
     np.testing.assert_allclose(chunks, whole, rtol=1e-5)
@@ -174,12 +174,12 @@ def test_bins_and_chunks():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_levels": 0}, "num_levels=0 must be at least 1"),
+        ({"num_terms": 0}, "num_terms=0 must be at least 1"),
         (
-            {"num_levels": 30},
-            "num_levels=30 must be at most 29, the number of steps between levels",
+            {"num_terms": 30},
+            "num_terms=30 must be at most 29, the number of steps between levels",
         ),
-        ({"variance": "learned"}, "unknown variance 'learned': choose fixedsmall or fixedlarge"),
+        ({"variance": "learned"}, "variance='learned' must be one of fixedsmall, fixedlarge"),
     ],
 )
 def test_wrong_options_are_refused_in_one_line(options, message):

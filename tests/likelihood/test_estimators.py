@@ -16,9 +16,9 @@ from score_sde.likelihood.dequantization import Bins, UniformDequantizer
 from score_sde.likelihood.discrete_bound import ddpm_vlb
 from score_sde.likelihood.estimators import (
     DDPMEstimator,
-    Estimate,
     Estimator,
     FlowEstimator,
+    LogProbEstimate,
     VariationalEstimator,
     dequantized,
 )
@@ -53,7 +53,7 @@ def test_the_density_is_estimated_within_its_error(name):
     assert np.isnan(found.solver_error).all()
 
 
-def test_options_reach_what_estimates():
+def test_options_reach_the_estimator():
     key = jax.random.key(2)
     flow = FlowEstimator(
         divergence=Hutchinson(num_probes=3), rtol=1e-3, atol=1e-4, check_tolerance=True
@@ -77,8 +77,8 @@ def test_options_reach_what_estimates():
     options = {"num_times": 6, "num_decodings": 2, "bin_width": 0.125, "data_range": (0.0, 1.0)}
     wanted = jax.jit(lambda: variational_bound(key, SDE, SCORE, (levels + 0.5) / 8, **options))()
     np.testing.assert_allclose(found.log_prob, wanted.log_prob, rtol=1e-5)
-    chain = DDPMEstimator(num_scales=40, num_levels=9, num_decodings=3, variance="fixedlarge")
-    options = {"t_max": 1.0, "variance": "fixedlarge", "num_levels": 9, "num_decodings": 3}
+    chain = DDPMEstimator(num_scales=40, num_terms=9, num_decodings=3, variance="fixedlarge")
+    options = {"t_max": 1.0, "variance": "fixedlarge", "num_terms": 9, "num_decodings": 3}
     wanted = jax.jit(lambda: ddpm_vlb(key, SCORE, ddpm_marginals(40), X, **options))()
     found = jax.jit(lambda: chain.density(key, SDE, SCORE, X))()
     np.testing.assert_allclose(found.log_prob, wanted.log_prob, rtol=1e-5)
@@ -86,9 +86,9 @@ def test_options_reach_what_estimates():
 
 
 def test_the_chain_takes_the_levels_of_a_discrete_sde():
-    """The same bound as from the levels by index; other levels are refused."""
-    key, chain = jax.random.key(2), DDPMEstimator(num_scales=40, num_levels=9, num_decodings=3)
-    sde = DiscreteVPSDE(num_levels=40, beta_start=0.1 / 40, beta_end=20.0 / 40, t_min=1 / 40)
+    """The bound equals the one from labels by index; an SDE of other levels is an error."""
+    key, chain = jax.random.key(2), DDPMEstimator(num_scales=40, num_terms=9, num_decodings=3)
+    sde = DiscreteVPSDE(num_scales=40, beta_start=0.1 / 40, beta_end=20.0 / 40, t_min=1 / 40)
     alpha, sigma = (jnp.asarray(part, jnp.float32) for part in ddpm_marginals(40))
 
     def by_index(x, t):
@@ -100,10 +100,10 @@ def test_the_chain_takes_the_levels_of_a_discrete_sde():
         moved = sde.marginal(t)
         return -(x - moved.alpha) / (0.25 * jnp.square(moved.alpha) + jnp.square(moved.sigma))
 
-    chain.check(NoisePrediction(time_label=StepIndex(num_levels=40)))
+    chain.check(NoisePrediction(time_label=StepIndex(num_scales=40)))
     found = jax.jit(lambda: chain.density(key, sde, by_time, X))()
     wanted = jax.jit(
-        lambda: ddpm_vlb(key, by_index, ddpm_marginals(40), X, num_levels=9, num_decodings=3)
+        lambda: ddpm_vlb(key, by_index, ddpm_marginals(40), X, num_terms=9, num_decodings=3)
     )()
     np.testing.assert_allclose(found.log_prob, wanted.log_prob, rtol=1e-5)
     for other in (
@@ -119,7 +119,7 @@ class Noisy(Estimator):
     """A density of known errors, which grows with ``x``."""
 
     def density(self, key, sde, score_fn, x):
-        return Estimate(jnp.sum(x), 0.1 * jnp.abs(x[0]), 0.01 * jnp.abs(x[0]), jnp.int32(7))
+        return LogProbEstimate(jnp.sum(x), 0.1 * jnp.abs(x[0]), 0.01 * jnp.abs(x[0]), jnp.int32(7))
 
 
 def test_errors_of_several_points_are_weighted_as_they_are():
@@ -162,15 +162,13 @@ def test_the_chain_is_for_models_of_its_own_levels(other):
 
 
 def test_the_bound_of_levels_needs_the_labels_of_the_sde():
-    """Elsewhere the network was told an index that is off by one from the level that it
-    was evaluated at.
-    """
+    """Otherwise the label of the network is the index of the neighbouring level."""
     chain, counting = DDPMEstimator(), NoisePrediction(time_label=StepIndex())
     chain.check_model(DiscreteVPSDE(), counting)
     chain.check_model(SDE, DiscreteNoisePrediction())
     for sde, parameterization in ((SDE, counting), (DiscreteVPSDE(), DiscreteNoisePrediction())):
         with pytest.raises(
-            ValueError, match="needs the time label step_index where the SDE is discrete_vp"
+            ValueError, match="needs the time label step_index with the SDE discrete_vp"
         ) as error:
             chain.check_model(sde, parameterization)
         assert "\n" not in str(error.value)
@@ -181,10 +179,10 @@ def test_the_bound_of_levels_needs_the_labels_of_the_sde():
     ("call", "message"),
     [
         (lambda: VariationalEstimator(num_times=0), "num_times=0 must be at least 1"),
-        (lambda: DDPMEstimator(num_levels=0), "num_levels=0 must be at least 1"),
+        (lambda: DDPMEstimator(num_terms=0), "num_terms=0 must be at least 1"),
         (
-            lambda: DDPMEstimator(num_scales=50, num_levels=50),
-            "num_levels=50 must be less than num_scales=50",
+            lambda: DDPMEstimator(num_scales=50, num_terms=50),
+            "num_terms=50 must be less than num_scales=50",
         ),
         (
             lambda: FlowEstimator().probability(

@@ -133,7 +133,7 @@ def test_half_precision_does_not_overflow_at_small_sigma():
     assert np.isfinite(objective.at_time(KEY, VPSDE(), score, x0, np.float16(1e-3)))
 
 
-def test_training_goes_nearer_to_the_data_than_sampling():
+def test_training_times_come_nearer_to_the_data_than_sampling_times():
     assert UniformTime().t_min == 1e-5
     times = jax.vmap(lambda u: UniformTime()(u, VPSDE(t_min=0.9)).t)(jnp.linspace(0.0, 0.999, 1000))
     assert float(jnp.min(times)) < 0.01 and float(jnp.max(times)) > 0.99

@@ -1,5 +1,5 @@
-"""All objectives against what is known in closed form: they are one Fisher divergence,
-found in several ways.
+"""All objectives against closed forms: they estimate one Fisher divergence by several
+identities.
 """
 
 import dataclasses
@@ -174,7 +174,7 @@ def test_ncsn_has_its_levels_and_the_variance_weighting():
 
 
 def test_simple_ddpm_is_the_error_of_the_noise_at_the_levels_of_its_table():
-    """As told by a network of discrete noise prediction, which must be asked for the very level."""
+    """The score of a discrete noise prediction, which is evaluated at the exact level."""
     objective, sde, parameterization = DDPMLoss(), VPSDE(), DiscreteNoisePrediction()
     marginals, x0 = ddpm_marginals(), jnp.array([0.3, -1.0])
     noise = np.asarray(jax.random.normal(KEY, x0.shape))
@@ -230,8 +230,12 @@ def test_stratified_times_are_for_the_training_step():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: DDPMLoss(num_scales=10), "beta_max < num_scales must hold"),
+        (lambda: DDPMLoss(num_scales=10), "beta_max=20.0 must be less than num_scales=10"),
         (lambda: SlicedScoreMatching(num_probes=0), "num_probes=0 must be at least 1"),
+        (
+            lambda: DenoisingScoreMatching(condition_dropout=1.5),
+            "condition_dropout=1.5 must be from 0 to 1, 0 is never and 1 is always",
+        ),
         (
             lambda: at(DenoisingScoreMatching(), 0.0).check(VPSDE()),
             "first time, but sigma is 0 at t=0.0",

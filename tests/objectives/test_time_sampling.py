@@ -52,8 +52,8 @@ def test_uniform_times_are_uniform(name):
 
 
 @each_sde
-def test_importance_sampling_draws_times_as_their_rate(name):
-    """The share of times below ``t`` is that of ``int g^2 / sigma^2``, by quadrature."""
+def test_importance_sampling_draws_times_in_proportion_to_their_rate(name):
+    """The share of times below ``t`` is the share of ``int g^2 / sigma^2``, by quadrature."""
     sde, first = SDES[name], 1e-3
     t, _ = drawn(ImportanceSampling(t_min=first), sde, np.array([0.1, 0.5, 0.9]))
     with jax.enable_x64(True):
@@ -63,11 +63,11 @@ def test_importance_sampling_draws_times_as_their_rate(name):
         def area(
             end,
             # in log t, for the rate is like 1 / t; in 3,000 parts, for an SDE may be
-            # one of many pieces
+            # in many intervals
         ):
-            borders = np.linspace(np.log(first), np.log(end), 3001)
-            half = 0.5 * np.diff(borders)[:, None]
-            points = np.exp(borders[:-1, None] + half * (1.0 + nodes))
+            edges = np.linspace(np.log(first), np.log(end), 3001)
+            half = 0.5 * np.diff(edges)[:, None]
+            points = np.exp(edges[:-1, None] + half * (1.0 + nodes))
             return np.sum(
                 np.asarray(rate(points.ravel())).reshape(points.shape) * points * half * weights
             )
@@ -105,7 +105,7 @@ def test_importance_sampling_of_geometric_noise_levels_is_uniform():
     )
 
 
-def test_log_normal_noise_is_that_of_edm():
+def test_log_normal_noise_has_the_distribution_of_edm():
     """By a Kolmogorov-Smirnov distance of 2,000 quantiles, so no chance: half a step of
     the staircase.
     """
@@ -114,7 +114,7 @@ def test_log_normal_noise_is_that_of_edm():
     assert found.statistic < 1e-3 and (weight == 1.0).all()
 
 
-def test_discrete_times_are_the_levels_alike():
+def test_discrete_times_are_the_levels_with_equal_probability():
     t, _ = drawn(DiscreteTime(num_scales=5), VPSDE(), np.arange(100) / 100)
     values, counts = np.unique(t, return_counts=True)
     np.testing.assert_allclose(values, [0.0, 0.25, 0.5, 0.75, 1.0])
@@ -146,7 +146,7 @@ def test_losses_are_sorted_by_noise_level():
         (lambda: ImportanceSampling(t_min=-1.0), r"t_min=-1\.0 must be positive"),
         (lambda: LogNormalNoise(std=0.0), r"std=0\.0 must be positive"),
         (lambda: DiscreteTime(num_scales=1), "num_scales=1 must be at least 2"),
-        (lambda: FixedTime(t=-0.1), r"t=-0\.1 must not be negative"),
+        (lambda: FixedTime(t=-0.1), r"^t=-0\.1 must be a finite number of at least 0"),
         (
             lambda: FixedTime(t=2.0).check(VPSDE()),
             r"time_sampling\.t=2\.0 must be at most sde\.t_max=1\.0",

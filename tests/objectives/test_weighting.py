@@ -82,7 +82,7 @@ def test_weightings_are_hashable_values():
         (lambda: MinSNR(gamma=0.0), r"gamma=0\.0 must be positive"),
         (lambda: EDMWeighting(sigma_data=-1.0), r"sigma_data=-1\.0 must be positive"),
         (lambda: P2(k=0.0), r"k=0\.0 must be positive"),
-        (lambda: P2(gamma=-1.0), r"gamma=-1\.0 must not be negative"),
+        (lambda: P2(gamma=-1.0), r"^gamma=-1\.0 must be a finite number of at least 0"),
     ],
 )
 def test_wrong_parameters_are_refused_in_one_line(make, message):

@@ -13,9 +13,9 @@ from score_sde.models import ScoreNetwork, make_score_fn
 from score_sde.parameterization import VelocityPrediction
 from score_sde.sampling import DiscreteDDIM, DiscreteDDPM, StaticThreshold, thresholded
 from score_sde.sdes import VESDE, DiscreteVPSDE
-from score_sde.solvers import noise_levels
+from score_sde.solvers import marginals_at
 
-SDE = DiscreteVPSDE(schedule="cosine", num_levels=40, t_min=1 / 40)
+SDE = DiscreteVPSDE(schedule="cosine", num_scales=40, t_min=1 / 40)
 STD = 0.4
 LATENT = jnp.array([0.7, -1.4])
 
@@ -26,7 +26,7 @@ def score(x, t):
     return -x / (jnp.square(alpha * STD) + jnp.square(sigma))
 
 
-@pytest.mark.parametrize(("sampler", "num_levels", "wanted"), [
+@pytest.mark.parametrize(("sampler", "num_scales", "wanted"), [
     (DiscreteDDIM(num_steps=4, spacing="leading"), 1000, [750, 500, 250, 0]),
     (DiscreteDDIM(num_steps=4, spacing="leading", steps_offset=1), 1000, [751, 501, 251, 1]),
     (DiscreteDDIM(num_steps=3, spacing="leading"), 1000, [666, 333, 0]),
@@ -36,9 +36,9 @@ def score(x, t):
     (DiscreteDDIM(num_steps=1, spacing="linspace"), 1000, [0]),
     (DiscreteDDPM(num_steps=5, spacing="trailing"), 5, [4, 3, 2, 1, 0]),
 ])  # fmt: skip
-def test_the_levels_visited_are_those_of_lin_et_al(sampler, num_levels, wanted):
+def test_the_levels_visited_are_those_of_lin_et_al(sampler, num_scales, wanted):
     """Lin et al. 2024, table 2, as diffusers rounds it."""
-    assert sampler.step_indices(num_levels).tolist() == wanted
+    assert sampler.step_indices(num_scales).tolist() == wanted
 
 
 def test_ddim_on_a_gaussian_is_its_recursion():
@@ -77,7 +77,7 @@ def test_the_variance_of_a_gaussian_is_its_recursion(sampler, noisy):
     latent = jax.random.normal(jax.random.key(1), (20_000,))
     x = np.asarray(jax.jit(lambda key: sampler.solve(key, SDE, score, latent).x)(jax.random.key(2)))
     assert abs(x.var() / variance - 1.0) < 5.0 * np.sqrt(2.0 / 20_000)
-    end = noise_levels(SDE, np.array(SDE.t_min)).alpha if not sampler.ends_at_data else 1.0
+    end = marginals_at(SDE, np.array(SDE.t_min)).alpha if not sampler.ends_at_data else 1.0
     assert 0.6 * STD < np.sqrt(variance) / end < 1.4 * STD
 
 

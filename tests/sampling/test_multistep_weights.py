@@ -30,7 +30,7 @@ from score_sde.sampling import (
 )
 from score_sde.sdes import VESDE, VPSDE, SubVPSDE
 from score_sde.sdes.mixture import Mixture
-from score_sde.solvers import CauchyGrid, EDMGrid, Nodes, log_snr, noise_levels
+from score_sde.solvers import CauchyGrid, EDMGrid, Nodes, log_snr, marginals_at
 
 # So much noise at the beginning that the lower order of the first steps costs nothing.
 WIDE = VESDE(sigma_min=0.05, sigma_max=2000.0)
@@ -134,7 +134,7 @@ def test_weights_integrate_polynomials_exactly(factor, order_):
 
 def test_the_steps_of_the_papers_are_reproduced():
     """DPM-Solver++(2M) and its SDE form in the words of the paper, for VP, against the tables."""
-    sde, ratio = VPSDE(), noise_levels(VPSDE(), log_snr(VPSDE(), 6)).ratio
+    sde, ratio = VPSDE(), marginals_at(VPSDE(), log_snr(VPSDE(), 6)).ratio
     h = np.diff(-np.log(ratio))
     ode, noisy = DPMSolverPP().table(sde, ratio), SDEDPMSolverPP().table(sde, ratio)
     r = h[2] / h[3]
@@ -239,7 +239,7 @@ class Problem:
         self.mixture = Mixture.from_arrays(means, float(spread), weights)
         self.latent, self.dim = rng.normal(size=(num, dim)), dim
         self.std = np.sqrt(np.sum(weights[:, None] * means**2) / dim + spread**2)
-        levels = noise_levels(VPSDE(), np.array([1.0]))
+        levels = marginals_at(VPSDE(), np.array([1.0]))
 
         def denoised(y, s):
             v = spread**2 + s**2
@@ -317,7 +317,7 @@ def test_the_corrected_steps_are_those_of_unipc():
     """With ``scale = 0`` the variable is the log SNR; correction costs no evaluation
     and gains an order.
     """
-    ratio = noise_levels(VPSDE(), log_snr(VPSDE(), 8)).ratio
+    ratio = marginals_at(VPSDE(), log_snr(VPSDE(), 8)).ratio
     ours, published = (
         AdamsBashforth(scale=0.0, corrected=True).table(VPSDE(), ratio),
         UniPC().table(VPSDE(), ratio),

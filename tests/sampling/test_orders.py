@@ -36,7 +36,7 @@ from score_sde.solvers import (
     ShARK as ShARKSolver,
     StepNoise,
     integrate,
-    noise_levels,
+    marginals_at,
     uniform,
 )
 
@@ -131,7 +131,7 @@ def in_time(times):
 
 def in_signal(times):
     """The clock of `ExponentialShARK`, ``(alpha / sigma)^2``."""
-    return noise_levels(SDE, times).ratio ** -2.0
+    return marginals_at(SDE, times).ratio ** -2.0
 
 
 def ends_of_one_path(sampler, clock, sizes, num_paths, monkeypatch):

@@ -19,19 +19,19 @@ from score_sde.parameterization import (
     VelocityPrediction,
 )
 from score_sde.sdes import VPSDE, DiscreteVPSDE, perturb, scheduled_betas
-from score_sde.solvers import noise_levels
+from score_sde.solvers import marginals_at
 
 SCHEDULES = {
     "linear": {},
     "scaled_linear": {"beta_start": 0.00085, "beta_end": 0.012},
-    "cosine": {"num_levels": 60},
-    "sigmoid": {"num_levels": 300},
+    "cosine": {"num_scales": 60},
+    "sigmoid": {"num_scales": 300},
 }
 
 
 def made(schedule, **options):
     options = {**SCHEDULES[schedule], **options}
-    levels = options.get("num_levels", 1000)
+    levels = options.get("num_scales", 1000)
     return DiscreteVPSDE(schedule=schedule, **{"t_min": 1 / levels, **options})
 
 
@@ -40,10 +40,10 @@ def test_levels_have_the_products_of_the_steps(schedule):
     sde = made(schedule)
     times = sde.step_times()
     betas = scheduled_betas(
-        schedule, sde.num_levels, beta_start=sde.beta_start, beta_end=sde.beta_end
+        schedule, sde.num_scales, beta_start=sde.beta_start, beta_end=sde.beta_end
     )
-    np.testing.assert_allclose(times, np.arange(1, sde.num_levels + 1) / sde.num_levels)
-    levels = noise_levels(sde, times)
+    np.testing.assert_allclose(times, np.arange(1, sde.num_scales + 1) / sde.num_scales)
+    levels = marginals_at(sde, times)
     np.testing.assert_allclose(levels.alpha**2, np.cumprod(1.0 - betas), rtol=1e-10)
     np.testing.assert_allclose(levels.sigma**2, 1.0 - np.cumprod(1.0 - betas), rtol=1e-9)
     single = jax.jit(jax.vmap(sde.marginal))(jnp.asarray(times, jnp.float32))
@@ -71,7 +71,7 @@ def test_between_levels_the_noise_rises_without_a_jump(zero):
     sde = made("cosine", zero_terminal_snr=zero, t_max=59 / 60 if zero else 1.0)
     times = np.linspace(1e-6, sde.t_max, 4001)
     ratio, rate = (
-        noise_levels(sde, times).ratio,
+        marginals_at(sde, times).ratio,
         np.asarray(jax.vmap(sde.beta)(jnp.asarray(times, jnp.float32))),
     )
     assert (np.diff(ratio) > 0.0).all() and (rate > 0.0).all()
@@ -87,7 +87,7 @@ def test_without_terminal_signal_the_last_level_is_noise_alone():
     before and ends at 0.
     """
     plain, zero = made("linear"), made("linear", zero_terminal_snr=True, t_max=0.999)
-    before, after = (noise_levels(sde, sde.step_times()) for sde in (plain, zero))
+    before, after = (marginals_at(sde, sde.step_times()) for sde in (plain, zero))
     wanted = (
         (before.alpha - before.alpha[-1]) * before.alpha[0] / (before.alpha[0] - before.alpha[-1])
     )
@@ -97,9 +97,9 @@ def test_without_terminal_signal_the_last_level_is_noise_alone():
     assert len(replace(zero, t_max=0.5).step_times()) == 500
 
 
-def test_many_levels_are_the_continuous_sde():
+def test_many_levels_approach_the_continuous_sde():
     sde, vp = (
-        made("linear", num_levels=20_000, beta_start=0.1 / 20_000, beta_end=20.0 / 20_000),
+        made("linear", num_scales=20_000, beta_start=0.1 / 20_000, beta_end=20.0 / 20_000),
         VPSDE(),
     )
     for t in (0.01, 0.3, 1.0):
@@ -109,7 +109,7 @@ def test_many_levels_are_the_continuous_sde():
 
 @pytest.mark.parametrize("levels", [2, 60, 1000, 4321])
 def test_the_label_of_a_level_is_its_index(levels):
-    label, times = StepIndex(num_levels=levels), np.arange(1, levels + 1) / levels
+    label, times = StepIndex(num_scales=levels), np.arange(1, levels + 1) / levels
     found = jax.vmap(lambda t: label(VPSDE(), t))(jnp.asarray(times, jnp.float32))
     np.testing.assert_array_equal(found, np.arange(levels))
     assert float(label(VPSDE(), 0.25 / levels)) == 0.0
@@ -121,7 +121,7 @@ def test_the_label_of_a_level_is_its_index(levels):
     EDMPreconditioning()
 ])  # fmt: skip
 def test_the_denoised_image_of_the_right_output_is_the_image(parameterization):
-    """Of the output for ``x_0`` known: the score is then that of ``N(alpha x_0, sigma^2 I)``."""
+    """For one known ``x_0`` the marginal is ``N(alpha x_0, sigma^2 I)``."""
     sde, x0, noise = made("linear"), jnp.array([0.5, -0.8]), jnp.array([1.2, -0.3])
     for t in (0.1, 0.6):
         x, sigma = perturb(sde, x0, t, noise), sde.marginal(t).sigma
@@ -145,17 +145,17 @@ def test_v_and_the_image_say_what_pure_noise_hides():
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"num_levels": 1}, "num_levels=1 must lie from 2 to 100000"),
-    ({"num_levels": 10**9}, "num_levels=1000000000 must lie from 2 to 100000"),
-    ({"beta_end": 1.0}, "0 < beta_start <= beta_end < 1 must hold, got 0.0001, 1.0"),
-    ({"zero_terminal_snr": True}, "t_max=1.0 must be at most 0.999, for the last level has no "
+    ({"num_scales": 1}, "num_scales=1 must be from 2 to 100000"),
+    ({"num_scales": 10**9}, "num_scales=1000000000 must be from 2 to 100000"),
+    ({"beta_end": 1.0}, "beta_end=1.0 must be less than 1"),
+    ({"zero_terminal_snr": True}, "t_max=1.0 must be at most 0.999, since the last level has no "
 "signal"),
     ({"t_max": 1.5}, "t_max=1.5 must be at most 1"),
-    ({"betas": (0.1, 0.2)}, "betas has 2 numbers where num_levels=1000 are needed"),
-    ({"betas": (0.1, 1.0), "num_levels": 2}, "every number of betas must lie between 0 and 1"),
+    ({"betas": (0.1, 0.2)}, "betas has 2 numbers and must have num_scales=1000"),
+    ({"betas": (0.1, 1.0), "num_scales": 2}, "betas must lie between 0 and 1"),
 ])  # fmt: skip
 def test_impossible_tables_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         DiscreteVPSDE(**options)
-    with pytest.raises(ValueError, match="counts num_levels=10 levels, and the SDE has 1000"):
-        StepIndex(num_levels=10)(DiscreteVPSDE(), 0.5)
+    with pytest.raises(ValueError, match="num_scales=10 of the time label must be 1000"):
+        StepIndex(num_scales=10)(DiscreteVPSDE(), 0.5)

@@ -32,12 +32,12 @@ def test_smld_sigmas_are_the_continuous_ones_at_even_times():
     ("make", "message"),
     [
         (lambda: ddpm_betas(1), "num_scales=1 must be at least 2"),
-        (lambda: ddpm_betas(10), "beta_max < num_scales must hold, got 0.1, 20.0, 10"),
-        (lambda: ddpm_betas(beta_min=0.0), "0 < beta_min"),
+        (lambda: ddpm_betas(10), "beta_max=20.0 must be less than num_scales=10"),
+        (lambda: ddpm_betas(beta_min=0.0), "beta_min=0.0 must be positive"),
         (lambda: smld_sigmas(1), "num_scales=1 must be at least 2"),
         (
             lambda: smld_sigmas(sigma_min=1.0, sigma_max=0.5),
-            "0 < sigma_min < sigma_max must hold, got 1.0, 0.5",
+            "sigma_min=1.0 must be less than sigma_max=0.5",
         ),
     ],
 )

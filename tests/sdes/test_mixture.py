@@ -90,7 +90,7 @@ def test_points_of_any_shape_and_transformations_agree():
         jax.jit(jax.vmap(score, (0, None)))(x, 0.4), flat, rtol=2e-5, atol=1e-6
     )
     assert score(x[0], 0.4).dtype == x.dtype
-    with pytest.raises(ValueError, match="4 coordinates, not 2"):
+    with pytest.raises(ValueError, match=r"x has shape \(2,\) and must have 4 numbers"):
         score(x[0, 0], 0.4)
 
 
@@ -122,10 +122,23 @@ def test_it_is_a_hashable_value():
     [
         ({"means": (), "std": 1.0}, "one or more rows"),
         ({"means": ((0.0,), (1.0, 2.0)), "std": 1.0}, "same number"),
-        ({"means": ((0.0,),), "std": 0.0}, "std must be positive"),
-        ({"means": ((0.0,),), "std": (1.0, 2.0)}, "2 entries for 1 means"),
-        ({"means": ((0.0,), (1.0,)), "std": 1.0, "weights": (1.0,)}, "1 entries for 2 means"),
-        ({"means": ((0.0,), (1.0,)), "std": 1.0, "weights": (0.5, 0.6)}, "sum to one"),
+        ({"means": ((0.0,),), "std": 0.0}, "^std=0.0 must be positive"),
+        (
+            {"means": ((0.0,),), "std": (1.0, 2.0)},
+            "std has 2 entries and must have 1, one for each row of means",
+        ),
+        (
+            {"means": ((0.0,), (1.0,)), "std": 1.0, "weights": (1.0,)},
+            "weights has 1 entries and must have 2",
+        ),
+        (
+            {"means": ((0.0,), (1.0,)), "std": 1.0, "weights": (1.5, -0.5)},
+            "weights=-0.5 must be positive",
+        ),
+        (
+            {"means": ((0.0,), (1.0,)), "std": 1.0, "weights": (0.5, 0.6)},
+            r"weights=\(0.5, 0.6\) must sum to one",
+        ),
     ],
 )
 def test_inconsistent_arguments_are_refused(arguments, message):

@@ -30,7 +30,7 @@ def test_simulated_data_has_the_exact_marginals_at_every_frame(name):
         assert abs(noise.var() - 1.0) < 4.5 * np.sqrt(2.0 / noise.size)
 
 
-def test_the_noise_goes_on_from_frame_to_frame():
+def test_noise_accumulates_from_frame_to_frame():
     """Correlation of the frames: ``cov(x_s, x_t) = alpha(s, t) sigma(s)^2``, within 4.5
     standard errors.
     """
@@ -59,7 +59,7 @@ def test_a_path_of_many_frames_has_the_increments_of_its_diffusion():
     assert abs(found.sum() / expected.sum() - 1.0) < 4.5 * error + 0.01
 
 
-def test_frames_are_kept_only_where_asked_for():
+def test_frames_are_kept_only_with_save_path():
     def shapes(**options):
         return jax.eval_shape(
             lambda key: simulate(key, VPSDE(), jnp.ones((2, 3)), **options), jax.random.key(0)
@@ -84,5 +84,5 @@ def test_the_first_frame_is_the_data_perturbed_to_the_first_time(frames):
 
 
 def test_a_negative_number_of_frames_is_refused():
-    with pytest.raises(ValueError, match="save_path=-1 must not be negative"):
+    with pytest.raises(ValueError, match=r"^save_path=-1 must be at least 0$"):
         simulate(jax.random.key(0), VPSDE(), jnp.ones(2), save_path=-1)

@@ -70,7 +70,7 @@ def test_noise_depends_on_the_index_alone_and_not_on_the_rounding_of_the_times()
     assert not np.isclose(increments(path(seed=1, shape=(3,)))[0], w).any()
 
 
-def test_all_intervals_of_a_long_float32_grid_are_told_apart():
+def test_all_intervals_of_a_long_float32_grid_have_noise_of_their_own():
     nodes = jnp.asarray(np.linspace(0.0, 1.0 - 1e-5, 2001), jnp.float32)
     noise = path(shape=(4,), nodes=nodes)
     w = jax.vmap(noise.evaluate)(nodes[:-1], nodes[1:])

@@ -13,7 +13,7 @@ from score_sde.solvers import (
     Nodes,
     geometric,
     log_snr,
-    noise_levels,
+    marginals_at,
     quadratic,
     uniform,
 )
@@ -54,14 +54,16 @@ def test_grids_in_the_noise_level_are_equally_spaced_in_their_coordinate(name):
         ),
     }
     for grid, coordinate in coordinates.items():
-        steps = np.diff(coordinate(noise_levels(sde, grid(sde, 9))))
+        steps = np.diff(coordinate(marginals_at(sde, grid(sde, 9))))
         np.testing.assert_allclose(steps, steps.mean(), rtol=1e-6)
 
 
 def test_any_times_may_be_given():
     times = Nodes(times=(1.0, 0.5, 0.001))
     np.testing.assert_array_equal(times(VPSDE(), 2), [1.0, 0.5, 0.001])
-    with pytest.raises(ValueError, match="a grid of 3 times has 2 steps, not 5"):
+    with pytest.raises(
+        ValueError, match="num_steps=5 must be 2, the number of steps of a grid of 3 times"
+    ):
         times(VPSDE(), 5)
     with pytest.raises(ValueError, match="must be at least two, and fall"):
         Nodes(times=(0.1, 0.5))

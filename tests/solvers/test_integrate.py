@@ -1,4 +1,4 @@
-"""The two ways to integrate, on equations with known solutions."""
+"""Solves on a grid and adaptive solves of equations with known solutions."""
 
 from itertools import pairwise
 
