@@ -72,7 +72,7 @@ def test_png_images_are_resized(tmp_path):
     assert arrayrecord(tmp_path / "new", image_size=2, channels=3).shape == (2, 2, 3)
     write_array_record(source_of(images(1), 256), tmp_path / "arrays")
     with pytest.raises(
-        ValueError, match="holds arrays, not PNG or JPEG images: leave image_size and channels out"
+        ValueError, match="holds arrays, not PNG or JPEG images: omit image_size and channels"
     ):
         arrayrecord(tmp_path / "arrays", image_size=2)
 
@@ -155,10 +155,11 @@ def test_what_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "full" / "file").touch()
     with pytest.raises(ValueError, match="exists and is not an empty folder"):
         write_array_record(source, tmp_path / "full")
-    with pytest.raises(ValueError, match="num_shards must be at least 1, not 0"):
+    with pytest.raises(ValueError, match="num_shards=0 must be at least 1"):
         write_array_record(source, tmp_path / "new", num_shards=0)
     with pytest.raises(
-        ValueError, match="PNG images have 256 levels and 1 or 3 channels, these examples 17 and"
+        ValueError,
+        match="png=True needs 256 levels and 1 or 3 channels, these examples have num_levels=17",
     ):
         write_array_record(source_of(images(1, 17), 17), tmp_path / "new", png=True)
     assert not (tmp_path / "new").exists()

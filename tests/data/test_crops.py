@@ -105,5 +105,5 @@ def test_what_is_too_small_or_no_size_is_refused():
         match=r"^the image is 100 × 178 \(height × width\), which has no middle 140 × 140$",
     ):
         crops.celeba(np.zeros((100, 178, 3), np.uint8), 64)
-    with pytest.raises(ValueError, match=r"^image_size must be at least 1, not 0$"):
+    with pytest.raises(ValueError, match=r"^image_size=0 must be at least 1$"):
         crops.plain_all(np.zeros((1, 4, 4, 3), np.uint8), 0)

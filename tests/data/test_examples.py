@@ -52,7 +52,7 @@ def test_one_number_is_one_example():
 def test_all_become_an_array_where_one_is_asked_for():
     np.testing.assert_array_equal(np.asarray(lazy()), ARRAY)
     assert np.asarray(lazy(), np.float32).dtype == np.float32
-    with pytest.raises(ValueError, match="without copying"):
+    with pytest.raises(ValueError, match="only by copying"):
         np.array(lazy(), copy=False)
 
 

@@ -111,13 +111,13 @@ def with_nan(row):
         (with_nan(7), {}, r"data\.np[yz]: example 7 has a NaN or infinite value"),
         (IMAGES.astype(np.int32) * 2, {}, r"example \d+ has levels .* 0 to 255 \(num_levels=256\)"),
         (IMAGES, {"num_levels": 17}, r"example 0 has levels .* 0 to 16 \(num_levels=17\)"),
-        (IMAGES, {"num_levels": 0}, "num_levels must be None or between 2 and 65536, not 0"),
+        (IMAGES, {"num_levels": 0}, "num_levels=0 must be from 2 to 65536, or None"),
         (
             IMAGES[0],
             {},
             r"holds uint8 of shape \(4, 5\); images must be \[n, h, w\] or \[n, h, w, c\]",
         ),
-        (VECTORS, {"num_levels": 256}, "num_levels=256 is for images of integers, so leave it out"),
+        (VECTORS, {"num_levels": 256}, "num_levels=256 is for images of integers, so omit it"),
         (IMAGES / 255, {}, r"holds float64 of shape \(12, 4, 5\); floats must be vectors \[n, d\]"),
         (
             np.array(["a", "b"]),
@@ -127,7 +127,7 @@ def with_nan(row):
         (VECTORS + 1j, {}, "holds complex128 of shape"),
         (np.float64(3.0), {}, r"holds float64 of shape \(\)"),
         (IMAGES[:1], {}, "need at least 2 examples, found 1"),
-        (IMAGES, {"test_fraction": 1.5}, "test_fraction must lie between 0 and 1, not 1.5"),
+        (IMAGES, {"test_fraction": 1.5}, "test_fraction=1.5 must be between 0 and 1"),
     ],
 )
 def test_wrong_contents_are_answered_in_one_line(tmp_path, kind, array, options, message):
@@ -142,15 +142,15 @@ def test_missing_keys_list_the_keys(tmp_path):
     path = tmp_path / "two.npz"
     np.savez(path, images=IMAGES, vectors=VECTORS)
     with pytest.raises(
-        ValueError, match=r"no array 'image', did you mean 'images'\?; it holds: images, vectors$"
+        ValueError, match=r"no array 'image', did you mean 'images'\?; arrays: images, vectors$"
     ):
         npz(path, key="image")
-    with pytest.raises(ValueError, match=r"no array 'zzz'; it holds: images, vectors$"):
+    with pytest.raises(ValueError, match=r"no array 'zzz'; arrays: images, vectors$"):
         npz(path, key="zzz")
-    with pytest.raises(ValueError, match=r"holds 2 arrays; choose one by key=…: images, vectors$"):
+    with pytest.raises(ValueError, match=r"has 2 arrays; choose one by key=…: images, vectors$"):
         npz(path)
     np.savez(tmp_path / "none.npz")
-    with pytest.raises(ValueError, match=r"holds 0 arrays; choose one by key=…: none$"):
+    with pytest.raises(ValueError, match=r"has no array; arrays: none$"):
         npz(tmp_path / "none.npz")
 
 
@@ -191,7 +191,7 @@ def test_absent_files_and_other_kinds_are_answered_in_one_line(tmp_path, kind):
         read(kind, save(tmp_path, other, IMAGES))
 
 
-def test_a_file_that_the_system_cannot_read_is_not_corrupt(tmp_path, kind, monkeypatch):
+def test_a_file_that_the_system_cannot_read_is_not_damaged(tmp_path, kind, monkeypatch):
     path = save(tmp_path, kind, VECTORS)
 
     def stale(*args, **kwargs):
@@ -243,7 +243,7 @@ def test_an_archive_whose_header_says_less_than_there_is_is_refused(tmp_path, sa
         archive.writestr("x.npy", stream.getvalue().replace(b"64, 64, 3)", b"64, 14, 3)"), method)
     with pytest.raises(
         ValueError,
-        match=r"a\.npz is corrupt.*values of uint8 are expected, and there are more bytes",
+        match=r"a\.npz is damaged: .*values of uint8 are expected, and there are more bytes",
     ):
         npz(path, in_memory=in_memory)
 
@@ -281,12 +281,12 @@ def test_what_cannot_be_read_by_rows_is_read_into_memory_or_refused(tmp_path, mo
     np.savez_compressed(tmp_path / "c.npz", data=IMAGES)
     np.save(tmp_path / "f.npy", np.asfortranarray(IMAGES))
     with pytest.raises(
-        ValueError, match=r"c\.npz: array 'data' cannot be left in the file, for it is compressed"
+        ValueError, match=r"c\.npz: array 'data' cannot stay in the file, because it is compressed"
     ):
         npz(tmp_path / "c.npz", in_memory=False)
     with pytest.raises(
         ValueError,
-        match=r"f\.npy: its array cannot be left in the file, for its rows .*\(Fortran order\)",
+        match=r"f\.npy: its array cannot stay in the file, because its rows .*\(Fortran order\)",
     ):
         npy(tmp_path / "f.npy", in_memory=False)
     monkeypatch.setattr(examples, "LAZY_ABOVE", 0)

@@ -144,7 +144,7 @@ def test_missing_and_empty_folders_say_what_was_looked_for(tmp_path):
     save(tmp_path / "one.png", picture(2, 2, 1))
     with pytest.raises(ValueError, match=f"^{tmp_path}: .* at least 2 examples, found 1"):
         folder(tmp_path)
-    with pytest.raises(ValueError, match="image_size must be at least 1, not 0"):
+    with pytest.raises(ValueError, match="image_size=0 must be at least 1"):
         folder(tmp_path, image_size=0)
 
 

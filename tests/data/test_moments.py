@@ -78,7 +78,7 @@ def test_standardised_data_have_mean_0_and_variance_1():
 WRONG = {
     "constant": (
         np.full(50, 0.1),
-        "column 1 of the training data is constant in float32 (0.1): leave it out",
+        "column 1 of the training data is constant in float32 (0.1): remove or rescale it",
     ),
     "offset": (
         RNG.normal(1e9, 200, 50),

@@ -150,7 +150,7 @@ def test_gradient_is_the_slope_of_the_map():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Scaling(num_levels=1), "num_levels must be None or between 2 and 65536, not 1"),
+        (lambda: Scaling(num_levels=1), "num_levels=1 must be from 2 to 65536, or None"),
         (lambda: Scaling(num_levels=None).bin_width, "bin_width needs data with levels"),
         (lambda: Scaling(num_levels=None).to_unit(jnp.zeros(2)), "to_unit needs data with levels"),
         (
@@ -163,7 +163,7 @@ def test_gradient_is_the_slope_of_the_map():
         ),
         (
             lambda: Scaling(num_levels=None, mean=(0.0,), std=(0.0,)),
-            "standard deviations must be positive",
+            "std=0.0 must be positive and finite",
         ),
         (
             lambda: TABLE.log_det((3,)),

@@ -75,8 +75,8 @@ def with_value(array, row, value):
             r"train_labels must be integers of shape \(6,\).*shape \(5,\)",
         ),
         ({"test_labels": np.zeros(6)}, r"test_labels must be integers .* not float64"),
-        ({"num_levels": 1}, "num_levels must be None or between 2 and 65536, not 1"),
-        ({"num_levels": 70_000}, "num_levels must be None or between 2 and 65536, not 70000"),
+        ({"num_levels": 1}, "num_levels=1 must be from 2 to 65536, or None"),
+        ({"num_levels": 70_000}, "num_levels=70000 must be from 2 to 65536, or None"),
         ({"num_levels": 4}, "train examples are float32; with num_levels=4 they must be integers"),
         (
             {"num_levels": 4, "train": with_value(vectors(), 1, np.nan)},
@@ -138,9 +138,9 @@ def test_a_bad_example_is_named_by_its_row_before_the_split():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"test_fraction": 0.0}, "test_fraction must lie between 0 and 1, not 0.0"),
-        ({"test_fraction": 1.0}, "test_fraction must lie between 0 and 1, not 1.0"),
-        ({"seed": -1}, "seed must be between 0 and 2\\*\\*64 - 1, not -1"),
+        ({"test_fraction": 0.0}, "test_fraction=0.0 must be between 0 and 1"),
+        ({"test_fraction": 1.0}, "test_fraction=1.0 must be between 0 and 1"),
+        ({"seed": -1}, "seed=-1 must be from 0 to 2\\*\\*64 - 1"),
         ({"examples": vectors(1)}, "need at least 2 examples, found 1"),
     ],
 )

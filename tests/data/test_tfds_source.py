@@ -146,7 +146,7 @@ def test_what_is_not_prepared_says_how_to_prepare_it(library, tiny_images, tmp_p
     ):
         tfds("tiny_images", data_dir=str(tmp_path))
     with pytest.raises(
-        ValueError, match=r"^tfds:no_such_data cannot be had \(DatasetNotFoundError: "
+        ValueError, match=r"^tfds:no_such_data cannot be loaded \(DatasetNotFoundError: "
     ) as caught:
         tfds("no_such_data", data_dir=str(tmp_path))
     assert "\n" not in str(caught.value)
@@ -160,7 +160,7 @@ def test_files_without_random_access_are_refused(data_dir, tmp_path):
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
     with pytest.raises(
         ValueError,
-        match=r"is prepared as tfrecord, which is not read in any order; prepare it anew: ",
+        match=r"is prepared as tfrecord, whose records .* in any order; prepare it anew: python",
     ):
         tfds(str(info.parent))
 

@@ -15,8 +15,8 @@ from score_sde.data.images import read_header
 from score_sde.data.listing import files_within, matching, walked
 from score_sde.data.named.cifar import cifar10
 from score_sde.data.named.faces import ffhq
+from score_sde.data.named.image_files import image_names
 from score_sde.data.named.imagenet import _read_npz, imagenet32
-from score_sde.data.named.pictures import picture_names
 from score_sde.data.named.places import files_by_name
 from score_sde.data.named.svhn import _read_mat
 
@@ -37,7 +37,7 @@ def test_what_the_system_says_is_passed_on(read, tmp_path):
         read(path)
 
 
-@pytest.mark.parametrize("listed", [_image_files, picture_names])
+@pytest.mark.parametrize("listed", [_image_files, image_names])
 def test_a_folder_that_cannot_be_listed_is_not_passed_over(listed, tmp_path, monkeypatch):
     """Without its pictures a model would be trained on other data, and nobody would know."""
     for name in ("a/1.png", "b/2.png", ".hidden/3.png", "b/.4.png", "b/5.txt"):
@@ -112,7 +112,7 @@ def test_what_the_file_system_keeps_for_itself_is_passed_over(tmp_path, monkeypa
     assert (
         [file.name for file in files_within(tmp_path, 3)]
         == ["1.png"]
-        == picture_names(tmp_path / "a")
+        == image_names(tmp_path / "a")
     )
     assert [folder.name for folder, _ in walked(tmp_path)] == [tmp_path.name, "a"]
 
@@ -201,7 +201,7 @@ def test_a_library_that_says_nothing_of_the_system(name, tmp_path, monkeypatch):
         lambda *names: _RaisingLibrary(RuntimeError("something is wrong")),
     )
     with pytest.raises(
-        ValueError, match=r"cannot be (read|had).*\(RuntimeError: something is wrong\)"
+        ValueError, match=r"cannot be (read|loaded).*\(RuntimeError: something is wrong\)"
     ):
         read(tmp_path / file)
     with monkeypatch.context() as patch:

@@ -57,12 +57,12 @@ def test_what_is_damaged_in_cifar10_is_named(tmp_path):
     file = tmp_path / CIFAR10_FILES[2]
     whole = file.read_bytes()
     for damaged, words in (
-        (whole[:-1], "cut off or damaged: 9218 bytes are not whole images of 3073 bytes"),
-        (b"", "cut off or damaged: 0 bytes"),
+        (whole[:-1], "is damaged: 9218 bytes are not whole images of 3073 bytes"),
+        (b"", "is damaged: 0 bytes"),
         (whole[:3073], "has 1 images where data_batch_1.bin has 3"),
         (
             whole[:3073] + b"\x0a" + whole[3074:],
-            "image 1 has the class 10, which is not one of 0 to 9",
+            "image 1 has the class 10, not one of 0 to 9",
         ),
     ):
         file.write_bytes(damaged)
@@ -119,7 +119,7 @@ def test_what_is_damaged_in_svhn_is_named(tmp_path):
     refused(
         ValueError,
         lambda: svhn(tmp_path),
-        "train_32x32.mat is not SVHN: its X is float64 of shape (32, 32, 3, 3)",
+        "train_32x32.mat cannot be read: it is not SVHN: its X is float64 of shape (32, 32, 3, 3)",
     )
     write_svhn(tmp_path, y=np.array([[0], [1], [2]]))
     refused(
@@ -130,7 +130,7 @@ def test_what_is_damaged_in_svhn_is_named(tmp_path):
     write_svhn(tmp_path)
     file = tmp_path / "test_32x32.mat"
     file.write_bytes(file.read_bytes()[:-200])
-    refused(ValueError, lambda: svhn(tmp_path), f"{file} is damaged and cannot be read")
+    refused(ValueError, lambda: svhn(tmp_path), f"{file} is damaged")
     file.unlink()
     refused(
         FileNotFoundError,
@@ -182,7 +182,7 @@ def test_what_is_damaged_in_mnist_is_named(tmp_path):
     images = tmp_path / "train-images-idx3-ubyte"
     whole = images.read_bytes()
     for damaged, words in (
-        (whole[:-1], "cut off or damaged: 3135 bytes of data where 4 × 28 × 28 are promised"),
+        (whole[:-1], "is damaged: 3135 bytes of data where 4 × 28 × 28 are promised"),
         (whole[:10], "it is no IDX file of bytes in 3 dimensions"),
         (b"\x00\x00\x0d\x03" + whole[4:], "it is no IDX file of bytes in 3 dimensions"),
     ):
@@ -197,7 +197,9 @@ def test_what_is_damaged_in_mnist_is_named(tmp_path):
         compressed[:40] + b"??" + compressed[42:],
     ):
         (tmp_path / f"{images.name}.gz").write_bytes(damaged)
-        refused(ValueError, lambda: mnist(tmp_path), f"{images.name}.gz is cut off or damaged (")
+        refused(
+            ValueError, lambda: mnist(tmp_path), f"{images.name}.gz is damaged and cannot be read ("
+        )
     images.write_bytes(whole)
     write_idx(tmp_path / "t10k-labels-idx1-ubyte", np.arange(3))
     refused(

@@ -92,12 +92,12 @@ def test_a_file_that_is_cut_off_is_noticed(file):
     whole = file.read_bytes()
     size = len(whole) // 3
     for length, message in (
-        (size - 1, "cut off in record 0"),
-        (size + 5, "cut off in record 1"),
-        (0, "is empty"),
+        (size - 1, "record 0 is cut off"),
+        (size + 5, "record 1 is cut off"),
+        (0, "it is empty"),
     ):
         file.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match=rf"^{file} is {message}|^{file} {message}"):
+        with pytest.raises(ValueError, match=f"^{file} is damaged: {message}"):
             RecordFile.of(file)
 
 
@@ -108,9 +108,15 @@ def test_a_file_that_is_cut_off_is_noticed(file):
         (b"\xff" * 20, "has no features shape and data"),
         (field(1, b"\x0a\x7f"), "has no features shape and data"),
         (bytes([1 << 3 | 3]), "has no features shape and data"),
-        (example((3, 4, 4), b"short"), r"has 5 bytes of data for an image of shape \(3, 4, 4\)"),
-        (example((48,), bytes(48)), r"has 48 bytes of data for an image of shape \(48,\)"),
-        (example((2**40, 2**40, 0), b""), "has 0 bytes of data"),
+        (
+            example((3, 4, 4), b"short"),
+            r"cannot be read: it has 5 bytes of data for an image of shape \(3, 4, 4\)",
+        ),
+        (
+            example((48,), bytes(48)),
+            r"cannot be read: it has 48 bytes of data for an image of shape \(48,\)",
+        ),
+        (example((2**40, 2**40, 0), b""), "cannot be read: it has 0 bytes of data"),
     ],
     ids=["empty", "no tag", "too long", "unknown kind", "too few bytes", "no image", "no channels"],
 )
