@@ -67,7 +67,7 @@ def reading(
     """
     try:
         yield
-    except FileError:
+    except (FileError, NameError, ImportError):  # the last two are errors of code, not of bytes
         raise
     except FormatError as error:
         raise FileError(f"{name} {error.verdict}: {error}") from error

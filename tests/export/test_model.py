@@ -127,8 +127,9 @@ def test_a_file_cut_short_is_refused(folder):
 @pytest.mark.parametrize(("card", "message"), [
     ("", "is damaged: it is no JSON"),
     ("[" * 100_000, "is damaged: it is no JSON"),
-    ("[]", "is no card of an exported model: it needs format, step, config, fingerprints"),
-    ('{"format": "score_sde 1", "step": "7", "config": {}, "fingerprints": {}}', "is no card"),
+    ("[]", "is damaged: it holds no JSON object"),
+    ('{"format": "score_sde 1", "step": "7", "config": {}, "fingerprints": {}}',
+    "is no card of an exported model: it needs format, step, config, fingerprints"),
     ('{"format": "score_sde 2", "step": 7, "config": {}, "fingerprints": '
 '{}}', "has the format 'score_sde 2'"),
     ('{"format": "score_sde 1", "step": 7, "config": {}, "fingerprints": '

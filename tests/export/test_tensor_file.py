@@ -87,7 +87,7 @@ def test_a_file_cut_short_is_refused(path):
 
 def test_a_file_of_another_origin_is_refused(path):
     tensor_file.save_file(TENSORS, path)
-    with pytest.raises(ValueError, match="is damaged: it does not say what it holds"):
+    with pytest.raises(ValueError, match="is damaged: its metadata have no facts"):
         read(path)
 
 
@@ -125,7 +125,7 @@ def test_what_a_file_says_of_itself_has_the_right_types(changes, tmp_path):
         metadata={CARD: _text({**card, "checksum": _checksum(card)})},
     )
     with (
-        pytest.raises(ValueError, match="a is damaged: it does not say what it holds"),
+        pytest.raises(ValueError, match="a is damaged: its metadata have no facts"),
         open_tensors(tmp_path / "a"),
     ):
         pass
