@@ -38,7 +38,7 @@ def npz(
 
     An array of more than 1 GiB stays in the file, and its rows are read when they are
     asked for; ``in_memory`` decides for an array of any size. Compressed arrays are
-    always read into memory. Only what is read into memory is checked against the
+    always read into memory. Rows that stay in the file are not checked against the
     checksums of the archive.
 
     Args:
@@ -116,7 +116,7 @@ def read_npy(path: Path) -> np.ndarray:
     """
 
     def array() -> Any:
-        stored_array(path)  # bounds what the header makes NumPy allocate
+        stored_array(path)  # a header may promise any size, for which NumPy allocates
         return np.load(path, allow_pickle=False)
 
     return _array(path, array)

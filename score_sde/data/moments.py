@@ -10,8 +10,8 @@ from score_sde.data.examples import Examples
 
 # the number of values read at a time: 16 MiB in float64
 _VALUES = 2**21
-# the largest spacing of float32 values that standardised data may have, in standard
-# deviations
+# the largest spacing of float32 values that standardised data may have, in units of their
+# standard deviation
 _RESOLUTION = 0.01
 
 

@@ -123,7 +123,7 @@ class ReadAheadLoader:
         import grain
 
         places = np.arange(self.batch_size)[part]
-        # The cost of an element in grain is about that of reading an example, so an
+        # In grain an element costs about as much time as reading an example does, so an
         # element is a chunk of several examples.
         num_chunks = 1 if self._num_workers else min(self._num_threads, len(places))
         run = _Run(loader=self._loader, step=step, chunks=tuple(np.array_split(places, num_chunks)))

@@ -77,7 +77,7 @@ def check_known(
 
     Args:
         title: the file or data set, with which the message begins.
-        kind: what is named: ``column``.
+        kind: the word for such names: ``column``.
         name: the name that was chosen.
         known: the names there are.
         wanted: the name to look for, where it is not the whole of ``name``.
@@ -102,7 +102,7 @@ def chosen_one(
 
     Args:
         title: the file or data set, with which messages begin.
-        kind: what is chosen: ``image column``.
+        kind: the words for the choice: ``image column``.
         option: the option that chooses.
         chosen: the value of the option, or None.
         found: the names to choose from without the option.

@@ -1,7 +1,7 @@
 """The fields of a config of 2021: each is read, known to change nothing here, or an error.
 
-The fields are those of Score-SDE in JAX and in PyTorch (Song et al. 2021) and of
-ScoreFlow (Song, Durkan et al. 2021).
+The configs are of Score-SDE in JAX and in PyTorch (Song et al. 2021) and of ScoreFlow
+(Song, Durkan et al. 2021).
 """
 
 from collections.abc import Collection, Mapping

@@ -85,7 +85,7 @@ def params_from_torch(network: ScoreNetwork, checkpoint: Mapping[str, Any]) -> P
 
     The average is a list without names, in the order of the trained parameters of the
     model. Parameters that are not trained, such as the frequencies of Fourier features,
-    are those of the model.
+    come from the model.
 
     Raises:
         ValueError: where the checkpoint is not of this kind, or does not fit the network.

@@ -79,11 +79,11 @@ def read_torch(path: str | Path) -> Any:
     return found
 
 
-def _refuse_extension(unpickler: Any) -> None:
+def _no_extension(unpickler: Any) -> None:
     raise FormatError("it asks to run a registered extension, and a checkpoint needs no code")
 
 
-def _refuse_set(unpickler: Any) -> None:
+def _no_set(unpickler: Any) -> None:
     raise FormatError("the file holds a set, and a checkpoint holds dictionaries and lists")
 
 
@@ -102,8 +102,8 @@ class _Unpickler(_PythonUnpickler):
 
     dispatch: ClassVar[dict[int, Any]] = {
         **_PythonUnpickler.dispatch,
-        **{code[0]: _refuse_extension for code in (pickle.EXT1, pickle.EXT2, pickle.EXT4)},
-        **{code[0]: _refuse_set for code in (pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET)},
+        **{code[0]: _no_extension for code in (pickle.EXT1, pickle.EXT2, pickle.EXT4)},
+        **{code[0]: _no_set for code in (pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET)},
     }
 
     def __init__(self, file: io.BytesIO, fetch: Fetch, budget: int = 0) -> None:
@@ -146,7 +146,7 @@ class _Unpickler(_PythonUnpickler):
     def load_build(self) -> None:
         self.stack.pop()  # the state, such as the version of each module, is not needed
         is_dictionary = isinstance(self.stack[-1], OrderedDict)
-        need_format(is_dictionary, "the file sets the attributes of what is no dictionary")
+        need_format(is_dictionary, "the file sets attributes of an object that is no dictionary")
 
     dispatch[pickle.BUILD[0]] = load_build
 

@@ -147,7 +147,7 @@ def test_dictionaries_that_are_shared_a_few_times_are_read(tmp_path):
         (b"\x8f(" + b")" + b"2\x86" * 60 + b"\x90", "the file holds a set"),
         (
             b"ctorch._utils\n_rebuild_parameter\n(Nt}b",
-            "sets the attributes of what is no dictionary",
+            "sets attributes of an object that is no dictionary",
         ),
         (b"cos\nsys\ntem\n.", "asks to run os.sys, and"),
     ],

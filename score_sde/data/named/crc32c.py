@@ -37,9 +37,10 @@ def _of_few(data: bytes | memoryview) -> int:
 def _of_many(data: bytes | memoryview) -> int:
     """The register after all bytes, by halving.
 
-    The register is linear in the bytes, and leading zeros do not change it. The register
-    of two blocks is that of the first, moved over the length of the second, xor that of
-    the second; blocks of equal length are joined together, level by level.
+    The register is linear in the bytes, and leading zeros do not change it. So the
+    register of two blocks is the xor of two registers: of the first block, advanced by
+    the length of the second, and of the second. Pairs of blocks of equal length are
+    joined in one operation, level by level.
     """
     stored = np.concatenate([np.frombuffer(_START, np.uint8), np.frombuffer(data, np.uint8)])
     stored = stored if not len(stored) % 2 else np.concatenate([np.zeros(1, np.uint8), stored])

@@ -21,8 +21,8 @@ from score_sde.runtime.damage import errors_in
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 2**25
-"""The most pixels of an image, which is resized in double precision; those of these data
-sets have a million at most.
+"""The most pixels of an image, which is resized in double precision; images of these data
+sets have at most a million.
 """
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")

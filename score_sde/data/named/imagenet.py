@@ -109,7 +109,7 @@ def _joined(files: list[Path], side: int) -> tuple[LazyExamples, Int32[np.ndarra
 def _read_npz(file: Path, side: int) -> tuple[Examples, Int32[np.ndarray, " n"]]:
     with reading_arrays(file):
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            stored_array(file, "labels")  # bounds what the header makes NumPy allocate
+            stored_array(file, "labels")  # a header may promise any size
             labels, stored = archive["labels"], stored_array(file, "data")
             images = archive["data"] if stored.obstacle else rows_of(file, stored)
         need_format(

@@ -4,13 +4,13 @@ file.
 LMDB's own library maps the file into memory and trusts it: a file that is damaged or cut
 off, or a disk that fails, ends the process. Here each of these is an exception.
 
-The format is that of LMDB 0.9 on machines of 64 bits, little-endian. A page begins with
-its number (8 bytes), a field without meaning, flags, and the ends of its two halves (2
-bytes each): the places of its nodes, which grow from the front, and the nodes, which
-grow from the back. A node is the low and high half of a number, flags, and the length
-of its key (2 bytes each), the key, and the value. In a branch the number and the flags
-are the page of a child; in a leaf the number is the length of the value, which lies on
-pages of its own where the flags say so.
+The format is LMDB 0.9 on little-endian machines of 64 bits. A page begins with its number
+(8 bytes), an unused field, flags, and the ends of its two halves (2 bytes each): the
+offsets of its nodes, which grow from the front, and the nodes, which grow from the back.
+A node is the low and the high half of a number, flags, and the length of its key (2 bytes
+each), the key, and the value. In a branch the number and the flags are the page of a
+child; in a leaf the number is the length of the value, and a flag marks a value that lies
+on pages of its own.
 """
 
 import os
