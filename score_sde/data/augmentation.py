@@ -12,7 +12,7 @@ from score_sde.typing import Key
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """Changes of an example that leave it as likely, drawn anew at each step; none by
+    """Changes of an example that leave it as likely, drawn again at each step; none by
     default.
 
     >>> import jax, jax.numpy as jnp

@@ -13,6 +13,9 @@ def digits(*, test_fraction: float = 297 / 1797, seed: int = 0) -> DataSource:
     UCI repository (Alpaydin and Kaynak 1998). By default 1,500 images are for training
     and 297 are held out.
 
+    >>> digits().train.shape
+    (1500, 8, 8, 1)
+
     Args:
         test_fraction: fraction of the images that is held out.
         seed: seed of the random split.

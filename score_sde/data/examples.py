@@ -46,7 +46,7 @@ class Examples(Protocol):
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LazyExamples:
-    """Examples in files, each read when it is asked for.
+    """Examples in files, each read on access.
 
     >>> squares = LazyExamples(shape=(5, 1), dtype=np.dtype(int), read=lambda i: np.array([i * i]))
     >>> squares[np.array([3, 1])]

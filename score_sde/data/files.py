@@ -36,8 +36,8 @@ def npz(
     Integers of shape ``[n, h, w]`` or ``[n, h, w, c]`` are images with ``num_levels``
     levels (256 by default), floats of shape ``[n, d]`` are continuous vectors.
 
-    An array of more than 1 GiB stays in the file, and its rows are read when they are
-    asked for; ``in_memory`` decides for an array of any size. Compressed arrays are
+    An array of more than 1 GiB stays in the file, and its rows are read on access;
+    ``in_memory`` decides for an array of any size. Compressed arrays are
     always read into memory. Rows that stay in the file are not checked against the
     checksums of the archive.
 

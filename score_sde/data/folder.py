@@ -27,14 +27,23 @@ def folder(
     dropped. The headers of all are read here, so that a wrong size or kind is found
     before training.
 
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as path:
+    ...     for name in ("a.png", "b.png"):
+    ...         Image.fromarray(np.zeros((4, 6), np.uint8)).save(f"{path}/{name}")
+    ...     folder(path).train.shape
+    (1, 4, 6, 1)
+
     Args:
         path: the folder.
         image_size: resize the middle square of each image to ``image_size`` ×
             ``image_size`` pixels (Lanczos, antialiased).
         test_fraction: fraction of the examples that is held out.
         seed: seed of the random split.
-        in_memory: whether all examples are decoded at once, rather than each when it is
-            asked for; by default, whether they have at most 1 GiB in all.
+        in_memory: whether all examples are decoded at once, rather than each on access;
+            by default, whether they have at most 1 GiB in all.
 
     Raises:
         FileNotFoundError: where there is no such folder.

@@ -47,7 +47,7 @@ def encoded_images(
     channels: int | None = None,
     first: Header | None = None,
 ) -> LazyExamples:
-    """Encoded images as examples ``[n, h, w, c]``, uint8, each decoded when it is asked for.
+    """Encoded images as examples ``[n, h, w, c]``, uint8, each decoded on access.
 
     Without ``image_size`` all must be as large as the first; without ``channels`` all
     are grey if the first is.

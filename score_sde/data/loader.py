@@ -67,7 +67,7 @@ class Loader:
 
     Example number ``k = step * batch_size + i`` of the run is row ``k % n`` of the
     permutation of epoch ``k // n``, so that each epoch has each of the ``n`` examples
-    once. A batch may span two or more epochs, and be larger than the data set.
+    once. A batch may span several epochs, and be larger than the data set.
 
     >>> import numpy as np
     >>> loader = Loader(array=np.arange(3), batch_size=2)
@@ -76,7 +76,7 @@ class Loader:
 
     Attributes:
         array: examples, ``[n, *shape]``: an array, or examples in files, which are read
-            when a batch is asked for.
+            for each batch.
         batch_size: rows of a batch.
         seed: seed of the permutations.
         conditions: the condition of each example, a pytree of arrays ``[n, ...]``, or

@@ -50,7 +50,7 @@ def make_loader(
 
 @final
 class ReadAheadLoader:
-    """The batches of a ``Loader``, bit for bit, read before they are asked for.
+    """The batches of a ``Loader``, bit for bit, whose examples are read in advance.
 
     The step, the part and the order of the ``Loader`` alone decide the examples that are
     read and their order. ``num_threads`` threads share each batch, ``BATCHES_AHEAD``
@@ -58,8 +58,8 @@ class ReadAheadLoader:
     ``num_workers`` processes take turns by whole batches, each with ``num_threads``
     threads; the examples are sent to them pickled.
 
-    While consecutive steps and the same part are asked for, reading continues; any other
-    step or part restarts it there. Use the loader from one thread at a time, and close
+    While `batch` is called with consecutive steps and the same part, reading continues;
+    any other step or part restarts it there. Use the loader from one thread at a time, and close
     it.
 
     Args:

@@ -198,6 +198,6 @@ def _prepared(library: Any, path: str, data_dir: str | None, title: str) -> Any:
     require(
         found == "array_record",
         f"{title} is prepared as {found}, whose records cannot be read in any order; prepare it "
-        f"anew: {command}",
+        f"again: {command}",
     )
     return builder

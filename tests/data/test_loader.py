@@ -1,4 +1,4 @@
-"""The loader: each epoch sees each example once, and any step can be asked first."""
+"""The loader: each epoch has each example once, and any step can come first."""
 
 import jax
 import numpy as np
@@ -95,7 +95,7 @@ def test_a_batch_passes_through_jit():
         (lambda: loader(5, 2).batch(-1), "step=-1 must be at least 0"),
     ],
 )
-def test_bad_arguments_are_answered_in_one_line(call, message):
+def test_bad_arguments_are_errors_of_one_line(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 

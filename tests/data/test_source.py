@@ -1,4 +1,4 @@
-"""DataSource: what it accepts, what it says of the rest, and that splits are fixed."""
+"""DataSource: right data, errors for wrong data, and fixed splits."""
 
 import numpy as np
 import pytest
@@ -96,7 +96,7 @@ def with_value(array, row, value):
         ),
     ],
 )
-def test_bad_data_are_answered_in_one_line(arguments, message):
+def test_bad_data_are_errors_of_one_line(arguments, message):
     valid = {"train": vectors(), "test": vectors(), "num_levels": None}
     with pytest.raises(ValueError, match=message) as caught:
         DataSource(**(valid | arguments))
@@ -144,7 +144,7 @@ def test_a_bad_example_is_named_by_its_row_before_the_split():
         ({"examples": vectors(1)}, "need at least 2 examples, found 1"),
     ],
 )
-def test_bad_split_is_answered_in_one_line(arguments, message):
+def test_bad_split_is_an_error_of_one_line(arguments, message):
     with pytest.raises(ValueError, match=message):
         DataSource.from_examples(**({"examples": vectors(), "num_levels": None} | arguments))
 

@@ -89,7 +89,7 @@ def test_moons_are_two_half_circles():
         ({"seed": -1}, "seed=-1 must be from 0 to"),
     ],
 )
-def test_bad_options_are_answered_in_one_line(toy, options, message):
+def test_bad_options_are_errors_of_one_line(toy, options, message):
     with pytest.raises(ValueError, match=message):
         toy(**options)
 

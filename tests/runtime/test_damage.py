@@ -85,7 +85,7 @@ def test_a_file_that_cannot_be_opened_is_no_damage_whatever_the_library_says(tmp
 
 def test_a_bug_of_a_reader_is_no_damage():
     with pytest.raises(NameError), reading("a.png"):
-        undefined  # noqa: B018  # ty: ignore
+        undefined  # noqa: B018
 
 
 def test_other_errors_than_those_of_the_decoder_pass():

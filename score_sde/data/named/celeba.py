@@ -20,7 +20,7 @@ def celeba(
     held_out: Literal["validation", "test"] = "validation",
 ) -> DataSource:
     """Return CelebA: 162,770 faces to train on, cropped and resized by
-    `score_sde.data.crops.celeba`, each read when it is asked for.
+    `score_sde.data.crops.celeba`, each read on access.
 
     Args:
         path: a folder with the folder ``img_align_celeba`` of JPEG images and

@@ -16,7 +16,7 @@ from score_sde.data.source import DataSource
 
 def ffhq(path: Place = None, *, image_size: int = 256, num_test: int = 10_000) -> DataSource:
     """Return FFHQ: 70,000 faces of which the last ``num_test`` are held out; images are
-    read when they are asked for.
+    read on access.
 
     Args:
         path: a file ``…-r08.tfrecords`` for an ``image_size`` of 256 (``-r10`` for

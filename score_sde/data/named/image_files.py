@@ -34,7 +34,7 @@ Crop = Callable[..., UInt8[np.ndarray, "s s c"]]
 def lazy_images(
     count: int, image_size: int, read: Callable[[int], np.ndarray], name: Callable[[int], str]
 ) -> LazyExamples:
-    """Square RGB images of one size, each read when it is asked for and called
+    """Square RGB images of one size, each read on access and called
     ``name(row)`` in errors.
     """
     check_options(image_size)
@@ -43,8 +43,8 @@ def lazy_images(
 
 
 def lazy_image_files(root: Path, names: Sequence[str], crop: Crop, image_size: int) -> LazyExamples:
-    """The images in the files ``names`` below ``root``, each decoded and cropped when it
-    is asked for.
+    """The images in the files ``names`` below ``root``, each decoded and cropped on
+    access.
     """
     # An array of bytes holds three million names in a tenth of a gigabyte.
     stored = np.array([os.fsencode(name) for name in names])

@@ -21,7 +21,7 @@ PICKLED = ("train_data_batch_1", "val_data")
 
 def imagenet32(path: Place = None) -> DataSource:
     """Return ImageNet at 32 × 32: 1,281,167 images to train on and 50,000 held out,
-    read when they are asked for.
+    read on access.
 
     There are two versions, whose likelihoods cannot be compared:
 

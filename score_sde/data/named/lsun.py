@@ -17,7 +17,7 @@ SPLITS = ("train", "val")
 
 def lsun(path: Place = None, *, category: str, image_size: int = 256) -> DataSource:
     """Return a category of LSUN, cropped and resized by `score_sde.data.crops.lsun`;
-    images are read when they are asked for.
+    images are read on access.
 
     The 300 images for validation are held out, as in the published code.
 

@@ -23,7 +23,7 @@ _INT64_LIST, _BYTES_LIST = 3, 1
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RecordFile:
-    """A file of records, each found by its offset and read when it is asked for.
+    """A file of records, each found by its offset and read on access.
 
     Attributes:
         path: the file.

@@ -1,5 +1,5 @@
-"""CIFAR-10, SVHN and the MNISTs: every pixel and label, and one line for what is
-damaged or not there.
+"""CIFAR-10, SVHN and the MNISTs: every pixel and label, and errors of one line for missing
+or damaged files.
 """
 
 import re
@@ -52,7 +52,7 @@ def test_other_sizes_are_resized(tmp_path):
     )
 
 
-def test_what_is_damaged_in_cifar10_is_named(tmp_path):
+def test_damage_of_cifar10_is_named(tmp_path):
     write_cifar10(tmp_path)
     file = tmp_path / CIFAR10_FILES[2]
     whole = file.read_bytes()
@@ -85,7 +85,7 @@ def test_the_python_version_of_cifar10_is_not_unpickled(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["cifar10", "svhn", "mnist", "fashion_mnist"])
-def test_what_is_not_there_is_answered_by_how_to_prepare_it(tmp_path, monkeypatch, name):
+def test_missing_data_are_an_error_that_says_how_to_prepare_them(tmp_path, monkeypatch, name):
     monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path))
     monkeypatch.setattr(idx, "FASHION_OF_DEBIAN", tmp_path / "nowhere")
     refused(
@@ -114,7 +114,7 @@ def test_svhn_is_what_its_files_hold_and_its_class_10_is_the_digit_0(tmp_path):
     assert svhn(tmp_path, image_size=8).shape == (8, 8, 3)
 
 
-def test_what_is_damaged_in_svhn_is_named(tmp_path):
+def test_damage_of_svhn_is_named(tmp_path):
     write_svhn(tmp_path, X=np.zeros((32, 32, 3, 3)))
     refused(
         ValueError,
@@ -171,13 +171,13 @@ def test_fashion_mnist_is_found_where_debian_installs_it(tmp_path, monkeypatch):
 @pytest.mark.skipif(
     not idx.FASHION_OF_DEBIAN.exists(), reason="Debian's dataset-fashion-mnist is not installed"
 )
-def test_the_fashion_mnist_of_debian_has_60000_images_to_train_on():
+def test_the_fashion_mnist_of_debian_has_60000_training_images():
     source = fashion_mnist(idx.FASHION_OF_DEBIAN)
     assert source.train.shape == (60_000, 28, 28, 1) and len(source.test) == 10_000
     assert (np.bincount(source.train_labels) == 6_000).all()
 
 
-def test_what_is_damaged_in_mnist_is_named(tmp_path):
+def test_damage_of_mnist_is_named(tmp_path):
     write_mnist(tmp_path)
     images = tmp_path / "train-images-idx3-ubyte"
     whole = images.read_bytes()

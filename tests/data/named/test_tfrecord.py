@@ -1,4 +1,4 @@
-"""TFRecords: every image, and no damaged byte that goes unnoticed."""
+"""TFRecords: every image is read, and every damaged byte is noticed."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def test_the_checksum_has_its_published_values():
 
 
 @pytest.mark.parametrize("length", [64, 65, 66, 67, 1000, 4097])
-def test_the_checksum_of_many_bytes_is_that_of_one_after_the_other(length):
+def test_the_checksum_of_many_bytes_equals_the_checksum_byte_by_byte(length):
     data = pixels(length).tobytes()
     register = 0xFFFFFFFF
     for byte in data:
@@ -44,7 +44,7 @@ def test_the_checksum_of_many_bytes_is_that_of_one_after_the_other(length):
     assert crc32c(data) == register ^ 0xFFFFFFFF
 
 
-def test_what_tensorflow_has_written_is_read():
+def test_files_of_tensorflow_are_read():
     file, images = (
         RecordFile.of(GOLDEN / "tf_faces-r03.tfrecords"),
         np.load(GOLDEN / "tf_faces.npy"),
@@ -60,7 +60,7 @@ def test_images_are_read_in_any_order(file):
         np.testing.assert_array_equal(records.image(row), IMAGES[row].transpose(1, 2, 0))
 
 
-def test_numbers_may_be_packed_or_not_and_other_fields_are_passed_over(tmp_path):
+def test_numbers_may_be_packed_and_other_fields_are_skipped(tmp_path):
     others = (
         field(2, b"unknown")
         + field(3, 2**63)
@@ -120,7 +120,7 @@ def test_a_file_that_is_cut_off_is_noticed(file):
     ],
     ids=["empty", "no tag", "too long", "unknown kind", "too few bytes", "no image", "no channels"],
 )
-def test_records_without_an_image_are_refused(tmp_path, record, words):
+def test_records_without_an_image_are_errors(tmp_path, record, words):
     records = RecordFile.of(write_records(tmp_path / "a.tfrecords", [record]))
     with pytest.raises(ValueError, match=rf"a\.tfrecords: record 0 {words}") as caught:
         records.image(0)
