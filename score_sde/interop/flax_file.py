@@ -12,7 +12,7 @@ import msgpack
 import numpy as np
 
 from score_sde.runtime.bounded_reading import check_tree
-from score_sde.runtime.damage import DamagedError, need, need_format, reading
+from score_sde.runtime.damage import WrongBytesError, need, need_format, reading
 
 ARRAY, COMPLEX, SCALAR = 1, 2, 3
 """The extension types of flax's msgpack."""
@@ -52,7 +52,7 @@ def _extension(code: int, data: bytes) -> Any:
         shape, name, buffer = msgpack.unpackb(data, raw=True)
         array = np.frombuffer(buffer, _dtype(name.decode())).reshape(shape)
         return array if code == ARRAY else array[()]
-    raise DamagedError(f"unknown extension {code}")
+    raise WrongBytesError(f"unknown extension {code}")
 
 
 def _dtype(name: str) -> np.dtype[Any]:

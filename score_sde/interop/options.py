@@ -23,8 +23,8 @@ class Options:
     Traceback (most recent call last):
     ValueError: colour='red' is an unknown option of this config
 
-    Where an option is missing, a method returns its ``default``, else the entry of
-    ``defaults``; where there is neither, that is an error.
+    Where an option is missing, methods return the entry of ``defaults``, else their
+    ``default``; where there is neither, they raise ``ValueError``.
 
     Args:
         given: the options of the file.
@@ -53,7 +53,7 @@ class Options:
         return name in self._given
 
     def get(self, name: str, default: Any = None) -> Any:
-        """An option as it is, or ``default`` where the config has none."""
+        """An option as it is."""
         self._read.add(name)
         return self._given.get(name, self._defaults.get(name, default))
 

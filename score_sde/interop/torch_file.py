@@ -16,8 +16,8 @@ import numpy as np
 
 from score_sde.runtime.bounded_reading import check_tree
 from score_sde.runtime.damage import (
-    DamagedError,
     FormatError,
+    WrongBytesError,
     errors_in,
     need,
     need_format,
@@ -126,7 +126,7 @@ class _Unpickler(_PythonUnpickler):
     def persistent_load(self, pid: Any) -> _Storage:
         kind, storage, key, _, size = pid[:5]
         if not isinstance(storage, _StorageType):
-            raise DamagedError("a tensor points at no storage")
+            raise WrongBytesError("a tensor points at no storage")
         need(kind == "storage" and isinstance(key, str | int), "a tensor points at no storage")
         return self._fetch(str(key), storage.dtype, _number(size))
 
@@ -258,7 +258,7 @@ def _read_old(data: bytes) -> Any:
     file = io.BytesIO(data)
 
     def nothing(key: str, dtype: np.dtype[Any], size: int) -> _Storage:
-        raise DamagedError("a tensor in the header")
+        raise WrongBytesError("a tensor in the header")
 
     need_format(_Unpickler(file, nothing).load() == MAGIC, "it is no PyTorch checkpoint")
     for _ in ("protocol", "system"):

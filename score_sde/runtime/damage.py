@@ -21,7 +21,7 @@ class FormatError(ValueError):
     verdict: ClassVar[str] = "cannot be read"
 
 
-class DamagedError(FormatError):
+class WrongBytesError(FormatError):
     """What is damaged in a file, without its name: "it is cut off"."""
 
     verdict: ClassVar[str] = "is damaged"
@@ -32,9 +32,9 @@ class FileError(ValueError):
 
 
 def need(condition: object, reason: str) -> None:
-    """Raise ``DamagedError(reason)`` unless the condition is true."""
+    """Raise ``WrongBytesError(reason)`` unless the condition is true."""
     if not condition:
-        raise DamagedError(reason)
+        raise WrongBytesError(reason)
 
 
 def need_format(condition: object, reason: str) -> None:
@@ -62,7 +62,7 @@ def reading(
 
     Raises:
         FileError: ``NAME VERDICT (ValueError: …)``; ``NAME is damaged: REASON`` and
-            ``NAME cannot be read: REASON`` for a `DamagedError` and a `FormatError`.
+            ``NAME cannot be read: REASON`` for a `WrongBytesError` and a `FormatError`.
         OSError, MemoryError: where the system, not the bytes, is the cause.
     """
     try:

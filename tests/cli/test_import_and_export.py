@@ -191,8 +191,8 @@ def test_flags_of_import(refused, tmp_path):
     ("[]", "it holds no fields"),
     ("{", "it is no JSON"),
     ('{"model.name": "ddpm"}', "lacks training.sde"),
-    ('{"training.sde": "vp", "model.name": "ddpm"}', "training.sde must be one of vpsde, subvpsde, "
-"vesde"),
+    ('{"training.sde": "vp", "model.name": "ddpm"}', "training.sde='vp' must be one of vpsde, "
+"subvpsde, vesde"),
     ('{"training.sde": "vpsde", "data.image_size": '
 '"big"}', "data.image_size='big' must be a whole number of at least 0"),
 ])  # fmt: skip

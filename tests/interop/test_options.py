@@ -56,10 +56,11 @@ def test_whole_numbers_have_bounds_and_may_be_written_as_floats():
             read("whole", value, least=2, most=2)
 
 
-def test_a_missing_option_has_the_default_of_the_call_or_of_the_config_or_is_an_error():
+def test_a_missing_option_has_the_default_of_the_config_or_of_the_call_or_is_an_error():
     options = Options({}, defaults={"dropout": 0.1})
     assert options.number("lr", 1.0) == 1.0 and options.number("dropout") == 0.1
-    assert options.only("dropout", 0.1) == 0.1
+    with pytest.raises(ValueError, match=r"^dropout=0.1 must be 0.2, no other"):
+        options.only("dropout", 0.2)  # the default of the config is checked, too
     with pytest.raises(ValueError, match=r"^the config lacks steps$"):
         options.whole("steps")
     with pytest.raises(ValueError, match=r"lacks beta_min, did you mean 'beta_mim'\?$"):

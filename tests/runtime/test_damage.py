@@ -5,9 +5,9 @@ import errno
 import pytest
 
 from score_sde.runtime.damage import (
-    DamagedError,
     FileError,
     FormatError,
+    WrongBytesError,
     errors_in,
     need,
     need_format,
@@ -26,7 +26,7 @@ def line_of(context, error):
 
 @pytest.mark.parametrize("context", [reading, errors_in])
 def test_a_reason_becomes_a_line_with_the_name_of_the_file(context):
-    assert line_of(context("a.pth"), DamagedError("it is cut off")) == (
+    assert line_of(context("a.pth"), WrongBytesError("it is cut off")) == (
         "a.pth is damaged: it is cut off"
     )
     assert line_of(context("a.pth"), FormatError("it is pickled")) == (

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from score_sde.runtime.bounded_reading import allowed
-from score_sde.runtime.damage import DamagedError, need
+from score_sde.runtime.damage import WrongBytesError, need
 
 _HEADER, _NODE, _META = (
     struct.Struct("<QHHHH"),
@@ -66,7 +66,7 @@ class Database(NamedTuple):
         """The value of a record.
 
         Raises:
-            DamagedError: where the value is not at its place.
+            WrongBytesError: where the value is not at its place.
             OSError: where the file cannot be read.
         """
         size, place, page = int(self.sizes[row]), int(self.places[row]), int(self.pages[row])
@@ -84,7 +84,7 @@ def open_database(path: Path) -> Database:
     """Find all records of a database.
 
     Raises:
-        DamagedError: where it is damaged; without the name of the file.
+        WrongBytesError: where it is damaged; without the name of the file.
         OSError: where it cannot be read.
     """
     with path.open("rb", buffering=0) as stream:
@@ -125,7 +125,7 @@ class _Walk:
                     keys.append(key)
                     numbers.append(value)
             else:
-                raise DamagedError(f"page {number} is no page of keys")
+                raise WrongBytesError(f"page {number} is no page of keys")
         expected = self._meta_page.entries
         need(len(keys) == expected, f"it has {len(keys)} records, and should have {expected}")
         # In an array one long key makes all keys as long.
@@ -171,12 +171,12 @@ class _Walk:
         low, high, flags, length = _NODE.unpack_from(page, place)
         start, size = place + _NODE.size + length, low | high << 16
         if flags > 1 or start + (8 if flags else size) > self._page_size:
-            raise DamagedError(f"page {number} has a record that does not fit into it")
+            raise WrongBytesError(f"page {number} has a record that does not fit into it")
         key = page[place + _NODE.size : start]
         if not flags:
             return key, (number * self._page_size + start, size, 0)
         (own,) = struct.unpack_from("<Q", page, start)
         value = own * self._page_size + _HEADER.size
         if not 1 < own < len(self._seen) or value + size > self._end:
-            raise DamagedError(f"the file ends before the value of a record on page {number}")
+            raise WrongBytesError(f"the file ends before the value of a record on page {number}")
         return key, (value, size, own)

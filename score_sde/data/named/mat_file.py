@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from score_sde.runtime.bounded_reading import check_unfolded
-from score_sde.runtime.damage import DamagedError, need, need_format, reading
+from score_sde.runtime.damage import WrongBytesError, need, need_format, reading
 
 _HEADER, _MATRIX, _COMPRESSED = 128, 14, 15
 _TYPES = {
@@ -127,7 +127,7 @@ def _elements(data: memoryview, *, cut_off: bool = False) -> Iterator[_Element]:
         if start + size > len(data):
             if cut_off:
                 return
-            raise DamagedError("it is cut off")
+            raise WrongBytesError("it is cut off")
         yield _Element(kind, data[start : start + size])
         # All but compressed elements end at multiples of eight bytes.
         end = place + 8 if small else start + size

@@ -16,7 +16,7 @@ from score_sde.data.named.imagenet import imagenet32, imagenet64
 from score_sde.data.named.lmdb_file import open_database
 from score_sde.data.named.lsun import lsun
 from score_sde.data.named.places import ROOT_VARIABLE
-from score_sde.runtime.damage import DamagedError
+from score_sde.runtime.damage import WrongBytesError
 
 
 def refused(error, load, *parts):
@@ -223,7 +223,7 @@ def test_any_change_of_a_database_is_read_or_is_an_error(tmp_path, database):
         try:
             changed = open_database(database)
             values = [changed.read(row) for row in range(len(changed.keys))]
-        except DamagedError as error:
+        except WrongBytesError as error:
             assert "\n" not in str(error)
             found["refused"] += 1
         else:
