@@ -37,8 +37,8 @@ def write_idx(path: Path, array: np.ndarray) -> None:
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
 
 
-def write_picture(path: Path, image: np.ndarray, **options: object) -> Path:
-    """A picture of the format that its name says."""
+def write_image(path: Path, image: np.ndarray, **options: object) -> Path:
+    """An image of the format that its name says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image).save(path, **options)
     return path

@@ -2,11 +2,13 @@
 
 A row is read by its place in the file rather than through a memory map: threads then
 read side by side, and a file that has become shorter, or a disk that fails, is an error
-with a name, where a map would end the process.
+that names the row, where a map would end the process.
 """
 
 import math
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +16,7 @@ import numpy as np
 
 from score_sde.data.examples import LazyExamples
 from score_sde.runtime.bounded_reading import check_member
+from score_sde.runtime.damage import FileError, need, reading
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -27,13 +30,33 @@ _LOCAL_HEADER = 30
 class StoredArray(NamedTuple):
     """Where an array lies in a file, or why its rows cannot be read one by one.
 
-    ``obstacle``: empty where they can.
+    ``obstacle``: the reason, or an empty text where they can.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     offset: int
     obstacle: str
+
+
+@contextmanager
+def reading_arrays(path: Path) -> Iterator[None]:
+    """Turn what NumPy and its helpers raise on damaged bytes into one line that names
+    the file.
+
+    Raises:
+        FileError: where the file is damaged, or holds Python objects.
+        OSError, MemoryError: where the system, not the bytes, is the cause.
+    """
+    with reading(path):
+        try:
+            yield
+        except ValueError as error:
+            if "Object arrays" not in str(error):
+                raise
+            raise FileError(
+                f"{path} holds Python objects, which are never unpickled; save plain numbers"
+            ) from error
 
 
 def stored_array(path: Path, key: str | None = None) -> StoredArray:
@@ -56,8 +79,7 @@ def stored_array(path: Path, key: str | None = None) -> StoredArray:
                     )
         stream.seek(entry.header_offset)
         header = stream.read(_LOCAL_HEADER)
-        if len(header) < _LOCAL_HEADER:
-            raise ValueError("the archive ends before its arrays do")
+        need(len(header) == _LOCAL_HEADER, "the archive ends before its arrays do")
         name, extra = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
         stream.seek(entry.header_offset + _LOCAL_HEADER + name + extra)
         return _described(
@@ -66,8 +88,8 @@ def stored_array(path: Path, key: str | None = None) -> StoredArray:
 
 
 def rows_of(path: Path, stored: StoredArray, prefix: str = "") -> LazyExamples:
-    """The rows of an array without obstacle; ``prefix`` is what comes before ``example
-    3`` in an error.
+    """The rows of an array without obstacle; in errors, ``prefix`` comes before
+    ``example 3``.
     """
     shape, size = stored.shape[1:], math.prod(stored.shape[1:]) * stored.dtype.itemsize
 
@@ -96,18 +118,15 @@ def _described(stream: Any, end: int, *, whole: bool = False) -> StoredArray:
         )
     shape, fortran, dtype = _HEADERS[version](stream)
     offset = stream.tell()
-    if min(shape, default=0) < 0:
-        raise ValueError(f"an array cannot have the shape {shape}")
-    if not dtype.hasobject and offset + math.prod(shape) * dtype.itemsize > end:
-        raise ValueError(
-            f"{math.prod(shape)} values of {dtype} are expected, and the file ends before them"
-        )
-    if whole and not dtype.hasobject and offset + math.prod(shape) * dtype.itemsize < end:
-        raise ValueError(
-            f"{math.prod(shape)} values of {dtype} are expected, and there are more bytes"
-        )
+    need(min(shape, default=0) >= 0, f"an array cannot have the shape {shape}")
+    if dtype.hasobject:
+        return StoredArray(shape, dtype, offset, "it holds Python objects")
+    last, expected = (
+        offset + math.prod(shape) * dtype.itemsize,
+        f"{math.prod(shape)} values of {dtype} are expected",
+    )
+    need(last <= end, f"{expected}, and the file ends before them")
+    need(last == end or not whole, f"{expected}, and there are more bytes")
     by_columns = fortran and len(shape) > 1
     obstacle = "its rows do not lie one after the other (Fortran order)" if by_columns else ""
-    return StoredArray(
-        shape, dtype, offset, "it holds Python objects" if dtype.hasobject else obstacle
-    )
+    return StoredArray(shape, dtype, offset, obstacle)

@@ -1,10 +1,9 @@
 """ArrayRecord files: examples of a data set in records that are read in any order.
 
-A record is one example and says itself what it is: a PNG or JPEG image, or an array as
-``.npy`` bytes. A folder has the files ``train*.array_record`` and
-``test*.array_record`` of the two splits, in the order of their names, and
-``train_labels.npy`` and ``test_labels.npy``, integers of shape ``[n]``, if the examples
-have classes.
+A record is one example: a PNG or JPEG image, or an array as ``.npy`` bytes. A folder has
+the files ``train*.array_record`` and ``test*.array_record`` of the two splits, in the
+order of their names, and, where the examples have classes, ``train_labels.npy`` and
+``test_labels.npy``, integers of shape ``[n]``.
 """
 
 import io
@@ -15,20 +14,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from score_sde.checks import at_least, require
 from score_sde.data.examples import Examples, LazyExamples
-from score_sde.data.files import images_or_vectors, stored_labels
+from score_sde.data.files import images_or_vectors, read_npy
 from score_sde.data.images import check_options, encoded_images
 from score_sde.data.listing import matching
 from score_sde.data.source import DataSource
-from score_sde.data.splits import Split, first_line, imported_extra, load_splits
-from score_sde.runtime.unreadable import system_error
+from score_sde.data.splits import Split, imported_extra, load_splits
+from score_sde.runtime.damage import reading
 
 _NPY_MAGIC = b"\x93NUMPY"
 _SUFFIX = ".array_record"
 
 
 class Records(NamedTuple):
-    """The records of some files, numbered through: what one is called, and its bytes."""
+    """The records of several files, numbered consecutively: the name of a record in
+    messages, and its bytes.
+    """
 
     num: int
     name: Callable[[int], str]
@@ -45,22 +47,19 @@ def arrayrecord(
     seed: int = 0,
     in_memory: bool | None = None,
 ) -> DataSource:
-    """Read ArrayRecord files whose records are images or arrays;
-    ``scripts/make_array_record.py`` makes them.
+    """Read ArrayRecord files whose records are images or arrays, as
+    `write_array_record` and ``scripts/make_array_record.py`` write them.
 
     Args:
         path: a file, a pattern such as ``photos/part-*``, or a folder. The files of a
             folder are the two splits where their names begin with ``train`` and
             ``test``; else, and for a file or a pattern, a random part is held out.
-        num_levels: of arrays of integers: the number of levels (256 by default), as for
-            ``npz``.
-        image_size: resize the middle square of each PNG or JPEG image, as for
-            ``folder``.
-        channels: 1 for grey, 3 for RGB; left out, as the first PNG or JPEG image has.
-        test_fraction: size of the random part.
-        seed: seed of the random part.
-        in_memory: whether all are read at once; left out, if they have no more than 1
-            GiB in all.
+        num_levels: the number of levels of arrays of integers, as for `npz`.
+        image_size: of PNG or JPEG images, as for `folder`.
+        channels: 1 for grey, 3 for RGB; by default as the first PNG or JPEG image.
+        test_fraction: as for `folder`.
+        seed: as for `folder`.
+        in_memory: as for `folder`.
 
     Raises:
         ValueError: where the extra ``arrayrecord`` is missing, or a file or a record is
@@ -77,7 +76,7 @@ def arrayrecord(
         labels = files[split][0].parent / (
             f"{split}_labels.npy" if Path(path).expanduser().is_dir() else ""
         )
-        return Split(examples, stored_labels(labels) if labels.is_file() else None)
+        return Split(examples, read_npy(labels) if labels.is_file() else None)
 
     train = load("train")
     return load_splits(
@@ -94,23 +93,19 @@ def arrayrecord(
 
 
 def opened_records(files: list[Path]) -> Records:
-    """The records of files, which are opened when they are first read.
+    """The records of files; each file is opened here, and read when a record is.
 
     Raises:
         OSError: where a file cannot be opened.
-        ValueError: where a file is damaged or no ArrayRecord file.
+        ValueError: where a file is damaged or is no ArrayRecord file.
     """
     library = imported_extra(
         "array_record.python.array_record_data_source", "arrayrecord", f"arrayrecord:{files[0]}"
     )
     sources = []
     for file in files:
-        try:
+        with reading(file, "cannot be read as an ArrayRecord file", files=[file]):
             sources.append(library.ArrayRecordDataSource(str(file)))
-        except Exception as error:  # the reader raises RuntimeError for all that it finds
-            raise system_error(error, [file]) or ValueError(
-                f"{file} cannot be read as an ArrayRecord file {first_line(error)}"
-            ) from error
     ends = np.cumsum([len(source) for source in sources])
 
     def place(row: int) -> tuple[int, int]:
@@ -123,11 +118,8 @@ def opened_records(files: list[Path]) -> Records:
 
     def read(row: int) -> bytes:
         file, record = place(row)
-        try:
+        with reading(name(row), "cannot be read", files=[files[file]]):
             return sources[file][record]
-        except Exception as error:
-            damage = ValueError(f"{name(row)} cannot be read {first_line(error)}")
-            raise system_error(error, [files[file]]) or damage from error
 
     return Records(int(ends[-1]), name, read)
 
@@ -157,21 +149,18 @@ def _examples(
     image_size: int | None,
     channels: int | None,
 ) -> tuple[Examples, int | None]:
-    """The examples in their records, and their number of levels; the first record tells
-    what all are.
-    """
-    if records.num == 0:
-        raise ValueError(f"{path} has no records")
+    """The examples, and their number of levels. All are of the kind of the first record."""
+    require(records.num, f"{path} has no records")
     first = records.read(0)
     if not first.startswith(_NPY_MAGIC):
         images = encoded_images(
             records.num, records.read, records.name, image_size=image_size, channels=channels
         )
         return images, 256
-    if image_size is not None or channels is not None:
-        raise ValueError(
-            f"{path} holds arrays, not PNG or JPEG images: leave image_size and channels out"
-        )
+    require(
+        image_size is None and channels is None,
+        f"{path} holds arrays, not PNG or JPEG images: omit image_size and channels",
+    )
 
     def read(row: int) -> np.ndarray:
         return _array(records.read(row), records.name(row))
@@ -184,12 +173,8 @@ def _examples(
 
 
 def _array(record: bytes, name: str) -> np.ndarray:
-    try:
+    with reading(name, "is no array"):
         return np.lib.format.read_array(io.BytesIO(record), allow_pickle=False)
-    except Exception as error:  # damaged bytes can raise anything
-        raise system_error(error) or ValueError(
-            f"{name} is no array {first_line(error)}"
-        ) from error
 
 
 def write_array_record(
@@ -198,25 +183,30 @@ def write_array_record(
     """Write both splits of a source and their labels to a new folder, each split in
     ``num_shards`` files.
 
-    Examples are written one by one, as ``.npy`` bytes, or as PNG images, which are
-    smaller and slower to read.
+    Examples are written one by one.
+
+    Args:
+        source: the data.
+        folder: the new folder; an empty one may be there.
+        num_shards: number of files of each split.
+        png: write PNG images, which are smaller than ``.npy`` bytes and slower to read.
 
     Raises:
-        ValueError: where the folder is not empty, ``num_shards`` is not positive, or
-            examples cannot be PNG images.
+        ValueError: where the folder is not empty, ``num_shards`` is below 1, the
+            examples cannot be PNG images, or the extra ``arrayrecord`` is missing.
     """
     folder = Path(folder).expanduser()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} exists and is not an empty folder")
-    if num_shards < 1:
-        raise ValueError(f"num_shards must be at least 1, not {num_shards}")
-    if png and (
-        source.num_levels != 256 or len(source.shape) != 3 or source.shape[-1] not in (1, 3)
-    ):
-        raise ValueError(
-            f"PNG images have 256 levels and 1 or 3 channels, these examples {source.num_levels} "
-            f"and {source.shape}"
-        )
+    require(
+        not folder.exists() or (folder.is_dir() and not any(folder.iterdir())),
+        f"{folder} exists and is not an empty folder",
+    )
+    at_least(1, num_shards=num_shards)
+    is_png = source.num_levels == 256 and len(source.shape) == 3 and source.shape[-1] in (1, 3)
+    require(
+        is_png or not png,
+        "png=True needs 256 levels and 1 or 3 channels, these examples have "
+        f"num_levels={source.num_levels} and shape={source.shape}",
+    )
     library = imported_extra(
         "array_record.python.array_record_module", "arrayrecord", "writing ArrayRecord files"
     )

@@ -1,4 +1,4 @@
-"""What training does to its examples before it scales them."""
+"""Random changes of training examples, before they are scaled."""
 
 from dataclasses import dataclass
 
@@ -6,32 +6,36 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
+from score_sde.checks import require
 from score_sde.typing import Key
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """Changes of an example that leave it as likely, drawn anew whenever it is trained
-    on; nothing by default.
+    """Changes of an example that leave it as likely, drawn again at each step; none by
+    default.
 
-    ``flip``: the image is turned left to right with probability 1/2, its pixels moved
-    and not changed.
+    >>> import jax, jax.numpy as jnp
+    >>> image = jnp.arange(2.0).reshape(1, 2, 1)
+    >>> Augmentation(flip=True)(jax.random.key(0), image).shape
+    (1, 2, 1)
+
+    Attributes:
+        flip: mirror the image left to right with probability 1/2.
     """
 
     flip: bool = False
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Raise ValueError unless examples of this shape can be changed so."""
-        if self.flip and len(shape) != 3:
-            raise ValueError(
-                "data.flip=True needs images [height, width, channels], the examples have shape "
-                f"{shape}"
-            )
+        require(
+            not self.flip or len(shape) == 3,
+            "data.flip=True needs images [height, width, channels], the examples have shape "
+            f"{shape}",
+        )
 
     def __call__(self, key: Key, example: Shaped[Array, "*shape"]) -> Shaped[Array, "*shape"]:
-        """The example, or another that is as good; it depends on ``key`` alone, which
-        belongs to the example.
-        """
+        """The changed example; ``key``, of this example and step, decides the changes."""
         self.check(example.shape)
         if not self.flip:
             return example

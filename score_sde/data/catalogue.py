@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from score_sde.checks import require
 from score_sde.data.array_record import arrayrecord
 from score_sde.data.digits import digits
 from score_sde.data.files import npy, npz
@@ -48,47 +49,51 @@ DATA_SETS: Mapping[str, Callable[..., DataSource]] = MappingProxyType(
         "fashion_mnist": fashion_mnist,
     }
 )
-"""Data sets by name, each looked for in a folder of its name, or in its option ``path``."""
+"""Data sets by name, each read from a folder of its name, or from its option ``path``."""
 
 FILE_SOURCES: Mapping[str, Callable[..., DataSource]] = MappingProxyType(
     {"npz": npz, "npy": npy, "folder": folder, "arrayrecord": arrayrecord, "hf": hf, "tfds": tfds}
 )
-"""Sources chosen as ``prefix:PATH``, or ``prefix:NAME`` of a data set that a library knows."""
+"""Sources chosen as ``prefix:PATH``, or ``prefix:NAME`` for a data set of a library."""
 
 
 def load_source(name: str, trust: Trust = EVERYTHING, /, **options: Any) -> DataSource:
     """Load the data source of a name, with the options of its function.
 
-    A name is one of ``SOURCES`` (``"digits"``) or ``DATA_SETS`` (``"cifar10"``), a
-    prefix of ``FILE_SOURCES`` and a path or a name (``"npz:images.npz"``,
-    ``"folder:photos"``, ``"tfds:mnist"``), or ``"package.module:function"`` for a
-    function elsewhere that returns a ``DataSource``. ``trust`` says which functions
-    elsewhere may be imported: all of them, for a name that the caller has chosen.
+    Args:
+        name: one of ``SOURCES`` (``"digits"``) or ``DATA_SETS`` (``"cifar10"``); a prefix
+            of ``FILE_SOURCES`` and a path or a name (``"npz:images.npz"``,
+            ``"folder:photos"``, ``"tfds:mnist"``); or ``"package.module:function"`` for
+            any function that returns a ``DataSource``.
+        trust: the modules that may be imported; all, for a name that the caller chose.
+        options: the keyword arguments of the function.
 
     >>> load_source("mixture", num_examples=100).train.shape
     (90, 2)
 
     Raises:
-        ValueError: where the name or an option is unknown (with a suggestion), or the
-            source itself is at fault.
-        FileNotFoundError: where a path does not exist, or a data set is not there.
+        ValueError: where the name or an option is unknown (the message suggests the
+            nearest), or the data are wrong.
+        FileNotFoundError: where a path or a data set does not exist.
     """
     function, arguments = _chosen(name, trust)
     check_arguments(f"data source {name!r}", function, options, given=arguments)
     source = function(**arguments, **options)
-    if not isinstance(source, DataSource):
-        raise ValueError(
-            f"data source {name!r} returned {type(source).__name__} where a DataSource was expected"
-        )
+    require(
+        isinstance(source, DataSource),
+        f"data source {name!r} returned {type(source).__name__} where a DataSource was expected",
+    )
     return source
 
 
 def source_options(name: str) -> set[str]:
-    """The names of the options that the data source of a name takes; none where there
-    is no such source.
+    """The names of the options of a data source; none where there is no such source.
 
-    The name is one that the caller has chosen: of a function elsewhere, the module is
-    imported.
+    The module of ``"package.module:function"`` is imported, so the name must be one that
+    the caller chose.
+
+    >>> sorted(source_options("moons"))
+    ['noise', 'num_examples', 'seed']
     """
     try:
         function, arguments = _chosen(name, EVERYTHING)
@@ -98,14 +103,16 @@ def source_options(name: str) -> set[str]:
 
 
 def is_function(name: str) -> bool:
-    """Whether a data source is a function elsewhere, ``"package.module:function"``, and
-    no file or data set.
+    """Whether a data source is named as ``"package.module:function"``.
+
+    >>> is_function("my_package.data:photos"), is_function("folder:photos")
+    (True, False)
     """
     return is_code(name) and name.partition(":")[0] not in FILE_SOURCES
 
 
 def _chosen(name: str, trust: Trust) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """The function of a name, and the arguments that the name itself gives it."""
+    """The function of a name, and the arguments that are part of the name."""
     head, colon, tail = name.partition(":")
     named = {**SOURCES, **DATA_SETS}
     known = [*named, *FILE_SOURCES]
@@ -114,8 +121,7 @@ def _chosen(name: str, trust: Trust) -> tuple[Callable[..., Any], dict[str, Any]
     if not colon and name in named:
         return named[name], {}
     if head in FILE_SOURCES:
-        if not tail.strip():
-            raise ValueError(f"data source {name!r} needs a path: {head}:PATH")
+        require(tail.strip(), f"data source {name!r} needs a path: {head}:PATH")
         return FILE_SOURCES[head], {"path": tail}
     if colon:
         return imported("data source", name, known, trust=trust), {}

@@ -1,34 +1,34 @@
-"""How the experiments of Song et al. 2021 cut and resize the images of each data set.
+"""Cropping and resizing of each data set, as in the experiments of Song et al. 2021.
 
 The functions take and return levels, 0 to 255. Resizing leaves fractions of a level:
 the published code keeps them, as floats ``v / 255``, and dequantises with ``(v + u) /
-256``. Here an image has levels, for only levels have likelihoods, so the last step is
-`to_levels`: an image that is resized differs from the published by at most half a
-level, one that is only cut does not differ.
+256``. Only levels have likelihoods, so here the last step is `to_levels`: a resized
+image differs from the published one by at most half a level, a cropped image not at all.
 """
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
+from score_sde.checks import require
 from score_sde.data.images import check_options
 from score_sde.data.resizing import keys_cubic, resize
 
 CELEBA_CROP = 140
-"""The side of the middle of a CelebA image that has the face."""
+"""The side, in pixels, of the central square of a CelebA image that has the face."""
 
 
 def celeba(image: UInt8[np.ndarray, "h w c"], image_size: int) -> UInt8[np.ndarray, "s s c"]:
-    """The middle 140 × 140, resized bilinearly."""
+    """The middle 140 × 140 pixels, resized bilinearly."""
     return to_levels(resize_small(central_crop(image, CELEBA_CROP), image_size))
 
 
 def lsun(image: UInt8[np.ndarray, "h w c"], image_size: int) -> UInt8[np.ndarray, "s s c"]:
-    """The middle square: at 128 resized bilinearly and then cut, at other sizes cut and
-    then resized bicubically.
+    """The middle square: at 128 resized bilinearly and then cropped, at other sizes
+    cropped and then resized bicubically.
 
     The images of LSUN have a shorter side of 256, so that at 256 nothing is resized. At
-    sizes that are neither 128 nor 256 the published code rounds the bicubic image down
-    and lets what overshoots 0 and 255 wrap around; here it is rounded to the nearest
+    sizes other than 128 and 256 the published code rounds the bicubic image down and
+    lets values below 0 and above 255 wrap around; here they are rounded to the nearest
     level and clipped.
     """
     if image_size == 128:
@@ -46,7 +46,7 @@ def plain(image: UInt8[np.ndarray, "h w c"], image_size: int) -> UInt8[np.ndarra
 def plain_all(
     images: UInt8[np.ndarray, "n h w c"], image_size: int
 ) -> UInt8[np.ndarray, "n s s c"]:
-    """Every image as `plain` has it; raises ``ValueError`` where images cannot have the size."""
+    """`plain` of every image; raises ``ValueError`` where images cannot have the size."""
     check_options(image_size)
     if images.shape[1:3] == (image_size, image_size):
         return images
@@ -54,11 +54,10 @@ def plain_all(
 
 
 def halved(image: UInt8[np.ndarray, "h w c"], image_size: int) -> UInt8[np.ndarray, "s s c"]:
-    """The whole image at half, a quarter, an eighth … of its size, each halving the
-    mean of 2 × 2 pixels.
+    """The whole image at 1/2, 1/4, 1/8 … of its size, by repeated means of 2 × 2 pixels.
 
-    This is how the files ``-r08.tfrecords`` of StyleGAN are made from images of 1024 ×
-    1024, to the last bit.
+    Equal to the last bit to the files ``-r08.tfrecords`` of StyleGAN, which are made
+    from images of 1024 × 1024.
 
     Raises:
         ValueError: where the image is no square, or no halving of it has the size.
@@ -69,12 +68,11 @@ def halved(image: UInt8[np.ndarray, "h w c"], image_size: int) -> UInt8[np.ndarr
         mean = (
             mean[0::2, 0::2] + mean[0::2, 1::2] + mean[1::2, 0::2] + mean[1::2, 1::2]
         ) * np.float32(0.25)
-    if height != width or mean.shape[0] != image_size:
-        wanted = f"{image_size} × {image_size}, or 2, 4, 8 … times that"
-        raise ValueError(
-            f"the image is {height} × {width} (height × width) where image_size={image_size} takes "
-            f"{wanted}"
-        )
+    require(
+        height == width and mean.shape[0] == image_size,
+        f"the image is {height} × {width} (height × width) where image_size={image_size} takes "
+        f"{image_size} × {image_size}, or 2, 4, 8 … times that",
+    )
     return to_levels(mean)
 
 
@@ -87,10 +85,10 @@ def central_crop(
         ValueError: where the image is smaller.
     """
     height, width = image.shape[:2]
-    if min(height, width) < size:
-        raise ValueError(
-            f"the image is {height} × {width} (height × width), which has no middle {size} × {size}"
-        )
+    require(
+        min(height, width) >= size,
+        f"the image is {height} × {width} (height × width), which has no middle {size} × {size}",
+    )
     top, left = (height - size) // 2, (width - size) // 2
     return image[top : top + size, left : left + size]
 
@@ -104,9 +102,8 @@ def resize_small(image: Shaped[np.ndarray, "h w c"], size: int) -> np.ndarray:
     """The image with its shorter side resized bilinearly to ``size`` and the other in
     proportion, float32.
 
-    The longer side is rounded to the nearest, to the even one of two: what the
-    published code means by a call of ``tf.round`` that it gives a type in place of a
-    name.
+    The longer side is rounded half to even, as by ``tf.round``, which the published code
+    intends (it passes a type as its argument ``name``).
     """
     height, width = image.shape[:2]
     ratio = size / min(height, width)

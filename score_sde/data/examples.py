@@ -1,4 +1,4 @@
-"""Examples that are read when they are asked for: arrays in memory, and what is like them."""
+"""Examples in memory or in files, behind one interface: the indexing of arrays."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,16 +7,22 @@ from typing import Any, Protocol, TypeAlias, final, runtime_checkable
 import numpy as np
 from jaxtyping import Int
 
+from score_sde.checks import require
+
 Rows: TypeAlias = slice | Int[np.ndarray, " b"]
-"""Which examples: their numbers, in any order, or a slice."""
+"""Rows of examples: an array of indices, in any order, or a slice."""
 
 LAZY_ABOVE = 2**30
-"""Examples of more bytes than this stay in their files, unless it is said otherwise."""
+"""By default, examples of more bytes than this stay in their files."""
 
 
 @runtime_checkable
 class Examples(Protocol):
-    """What NumPy's arrays and memory maps can do, as far as a data set needs it."""
+    """The part of the interface of NumPy's arrays and memory maps that data sets need.
+
+    >>> isinstance(np.zeros((3, 2)), Examples)
+    True
+    """
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -40,16 +46,20 @@ class Examples(Protocol):
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LazyExamples:
-    """Examples in files, each read whenever it is asked for.
+    """Examples in files, each read on access.
+
+    >>> squares = LazyExamples(shape=(5, 1), dtype=np.dtype(int), read=lambda i: np.array([i * i]))
+    >>> squares[np.array([3, 1])]
+    array([[9],
+           [1]])
 
     Attributes:
         shape: ``(n, *shape)``: the number of examples and the shape of one.
         dtype: the type of a value.
         read: the example of a row, of this shape and type. It may be called from
             several threads or processes, and raises ``ValueError`` or ``OSError`` with
-            the row and the name of the file that it cannot read.
-        name: what an example is called where something is wrong with it, ``images.npy:
-            example 3``.
+            the row and the file that it cannot read.
+        name: the name of an example in messages, ``images.npy: example 3``.
     """
 
     shape: tuple[int, ...]
@@ -61,7 +71,7 @@ class LazyExamples:
         return self.shape[0]
 
     def __getitem__(self, rows: int | Rows) -> np.ndarray:
-        """The examples of these rows, one after the other; or the one example of a number.
+        """The examples of these rows, ``[b, *shape]``; for a single index, the example.
 
         Raises:
             IndexError: where there is no such row.
@@ -76,15 +86,12 @@ class LazyExamples:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """All of them, in memory."""
-        if copy is False:
-            raise ValueError("examples in files cannot be had without copying them into memory")
+        require(copy is not False, "examples in files become an array only by copying them")
         return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
 
 
 def in_memory_or_lazy(examples: Examples, in_memory: bool | None) -> Examples:
-    """All examples as one array; or as they are, if that is asked for or they have more
-    than ``LAZY_ABOVE`` bytes.
-    """
+    """All examples as one array; or unchanged, where `is_lazy` says so."""
     return (
         examples
         if is_lazy(in_memory, examples.shape, np.dtype(examples.dtype))
@@ -93,8 +100,8 @@ def in_memory_or_lazy(examples: Examples, in_memory: bool | None) -> Examples:
 
 
 def is_lazy(in_memory: bool | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-    """Whether an array stays in its file: where ``in_memory`` is None, if it has more
-    than ``LAZY_ABOVE`` bytes.
+    """Whether examples stay in their file: ``not in_memory``, or, where that is None,
+    whether they have more than ``LAZY_ABOVE`` bytes.
     """
     if in_memory is not None:
         return not in_memory
@@ -105,7 +112,7 @@ def is_lazy(in_memory: bool | None, shape: tuple[int, ...], dtype: np.dtype[Any]
 
 
 def is_array(examples: Examples) -> bool:
-    """Whether the examples are in memory: an array, but no memory map of a file."""
+    """Whether the examples are in memory: an array, but not a memory map of a file."""
     return isinstance(examples, np.ndarray) and not isinstance(examples, np.memmap)
 
 
@@ -119,10 +126,8 @@ def example(examples: Examples, row: int) -> np.ndarray:
 
 
 def selected(examples: Examples, rows: Int[np.ndarray, " m"]) -> Examples:
-    """The examples of these rows: a copy of those of an array, else a view, by which
-    nothing is read yet.
-
-    An example keeps the name that it has among all.
+    """The examples of these rows: a copy of the rows of an array; else a view, which
+    reads nothing yet and keeps the names of the examples.
     """
     if is_array(examples):
         return examples[rows]
@@ -135,7 +140,7 @@ def selected(examples: Examples, rows: Int[np.ndarray, " m"]) -> Examples:
 
 
 def first(examples: Examples, count: int | None) -> Examples:
-    """The first ``count`` examples, or all: a view, by which nothing is read yet."""
+    """The first ``count`` examples, or all: a view, which reads nothing yet."""
     if count is None or count >= len(examples):
         return examples
     return (
@@ -146,7 +151,7 @@ def first(examples: Examples, count: int | None) -> Examples:
 
 
 def name_of(examples: Examples, row: int) -> str:
-    """What an example is called where something is wrong with it."""
+    """The name of an example in messages."""
     if isinstance(examples, LazyExamples):
         return examples.name(row)
     file = getattr(examples, "filename", None)  # of a memory map

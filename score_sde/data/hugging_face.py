@@ -1,4 +1,4 @@
-"""Images of Hugging Face data sets: parquet files, saved data sets, and those of the hub."""
+"""Images of Hugging Face data sets: parquet files, saved data sets, and data sets of the hub."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from score_sde.checks import require
 from score_sde.data.images import check_options, encoded_images
 from score_sde.data.listing import walked
 from score_sde.data.source import DataSource
-from score_sde.data.splits import Split, chosen_column, first_line, imported_extra, load_splits
-from score_sde.runtime.unreadable import TRANSIENT, system_error
+from score_sde.data.splits import Split, chosen_one, imported_extra, load_splits
+from score_sde.runtime.damage import FileError, reading, root_cause
+from score_sde.runtime.unreadable import TRANSIENT, message_of, system_error
 
 _SAVED = ("dataset_dict.json", "state.json")  # what save_to_disk leaves in the folder
 _LABELS = ("label", "labels")
@@ -31,7 +33,7 @@ def hf(
     seed: int = 0,
     in_memory: bool | None = None,
 ) -> DataSource:
-    """Read the images of a Hugging Face data set, and their labels, if it has any.
+    """Read the images of a Hugging Face data set, and their labels if it has any.
 
     The library converts parquet files once into files of its own cache (``HF_HOME``),
     whose rows are read in any order. No code of a data set is run.
@@ -40,26 +42,25 @@ def hf(
         path: a parquet file, a folder of parquet files (``train-….parquet``,
             ``test-….parquet``) or of a data set that was saved by ``save_to_disk``, or
             the name of a data set of the hub.
-        subset: which configuration of a data set of the hub.
-        revision: which version of it: a tag or a commit.
+        subset: the configuration of a data set of the hub.
+        revision: its version: a tag or a commit.
         train_split: the split to train on.
-        test_split: the held-out split; left out, ``test`` or ``validation`` if there is
-            one, else a random part.
-        image: the column of images; left out, the only one.
-        label: the column of classes; left out, that of class labels or the integers
-            named ``label``, if there is one.
-        image_size: resize the middle square of each image, as for ``folder``.
-        channels: 1 for grey, 3 for RGB; left out, as the first image has.
-        test_fraction: size of the random part.
-        seed: seed of the random part.
-        in_memory: whether all are decoded at once; left out, if they have no more than
-            1 GiB in all.
+        test_split: the held-out split; by default ``test`` or ``validation`` if there is
+            one, else a random part of the training split.
+        image: the column of images; by default the only one.
+        label: the column of classes; by default the only column of class labels, else
+            the integers named ``label`` or ``labels``, if there are any.
+        channels: 1 for grey, 3 for RGB; by default as the first image.
+        image_size: as for `folder`.
+        test_fraction: as for `folder`.
+        seed: as for `folder`.
+        in_memory: as for `folder`.
 
     Raises:
         ValueError: where the extra ``hf`` is missing, there is no such split or column,
             or a file is damaged.
-        FileNotFoundError: where there is no such file, or the hub cannot be reached; it
-            says how to prepare the data.
+        FileNotFoundError: where there is no such file, or the hub cannot be reached; the
+            message says how to prepare the data.
     """
     check_options(image_size, channels)
     library = imported_extra("datasets", "hf", f"hf:{path}")
@@ -68,11 +69,9 @@ def hf(
 
     def load(split: str) -> Split:
         table = tables[split]
-        column = chosen_column(
-            title, "image", image, _image_columns(library, table), table.column_names
-        )
-        if len(table) == 0:
-            raise ValueError(f"{title}: split {split!r} has no examples")
+        columns = _image_columns(library, table)
+        column = chosen_one(title, "image column", "image", image, columns, table.column_names)
+        require(len(table), f"{title}: split {split!r} has no examples")
         name = f"{title}, split {split}: example {{}}".format
         images = encoded_images(
             len(table),
@@ -101,42 +100,44 @@ def _tables(library: Any, path: str, subset: str | None, revision: str | None) -
     place = Path(path).expanduser()
     if not place.exists() and (path.startswith((".", "/", "~")) or place.suffix == ".parquet"):
         raise FileNotFoundError(f"no such file or folder: {place}")
-    files = list(_files(place))
-    try:
-        if not place.exists():
-            found = library.load_dataset(path, subset, revision=revision)
-        elif place.is_file():
-            found = library.load_dataset("parquet", data_files=str(place))
-        elif any((place / name).exists() for name in _SAVED):
-            found = library.load_from_disk(str(place))
-        else:
-            found = library.load_dataset("parquet", data_dir=str(place))
-    except (
-        Exception
-    ) as error:  # the hub, the cache and the parquet reader raise whatever their libraries do
-        obstacle = system_error(error, files)
-        if place.exists():
-            raise obstacle or ValueError(f"hf:{path} cannot be read {first_line(error)}") from error
-        of_disk = (
-            isinstance(obstacle, PermissionError) or getattr(obstacle, "errno", None) in TRANSIENT
-        )
-        if obstacle is not None and (of_disk or isinstance(obstacle, MemoryError)):
-            raise obstacle from error  # of its own cache, and no word about the hub
-        if isinstance(error, ValueError):  # of a subset, which it lists
-            raise ValueError(f"hf:{path}: {' '.join(str(error).split())}") from error
-        arguments = ", ".join(repr(value) for value in (path, subset) if value is not None)
-        raise FileNotFoundError(
-            f"hf:{path} is no file or folder, and not to be had from the hub {first_line(error)}; "
-            "prepare it where "
-            'there is a network: python -c "import datasets; '
-            f"datasets.load_dataset({arguments}).save_to_disk('DIR')\""
-            ", then take hf:DIR"
-        ) from error
+    if not place.exists():
+        found = _from_hub(library, path, subset, revision)
+    else:
+        files = list(_files(place))  # raises for a folder that cannot be listed
+        with reading(f"hf:{path}", "cannot be read", files=files):
+            if place.is_file():
+                found = library.load_dataset("parquet", data_files=str(place))
+            elif any((place / name).exists() for name in _SAVED):
+                found = library.load_from_disk(str(place))
+            else:
+                found = library.load_dataset("parquet", data_dir=str(place))
     return dict(found) if isinstance(found, dict) else {"train": found}
 
 
+def _from_hub(library: Any, path: str, subset: str | None, revision: str | None) -> Any:
+    try:
+        return library.load_dataset(path, subset, revision=revision)
+    except Exception as error:  # the hub and the cache raise whatever their libraries do
+        obstacle = system_error(error)
+        is_of_cache = (
+            isinstance(obstacle, PermissionError | MemoryError)
+            or getattr(obstacle, "errno", None) in TRANSIENT
+        )
+        if obstacle is not None and is_of_cache:
+            raise obstacle from error
+        if isinstance(error, ValueError):  # an unknown subset; the message lists the known ones
+            raise FileError(f"hf:{path}: {' '.join(str(error).split())}") from error
+        arguments = ", ".join(repr(value) for value in (path, subset) if value is not None)
+        raise FileNotFoundError(
+            f"hf:{path} is no file or folder, and cannot be loaded from the hub "
+            f"({message_of(root_cause(error))}); prepare it where there is a network: "
+            f'python -c "import datasets; datasets.load_dataset({arguments})'
+            ".save_to_disk('DIR')\", then take hf:DIR"
+        ) from error
+
+
 def _files(place: Path) -> Iterator[Path]:
-    """The files of a data set on disk; the library passes over folders that it cannot list."""
+    """The files of a data set on disk; the library skips folders that it cannot list."""
     if place.is_file():
         yield place
     for folder, names in walked(place, hidden=False):
@@ -144,7 +145,7 @@ def _files(place: Path) -> Iterator[Path]:
 
 
 def _image_columns(library: Any, table: Any) -> list[str]:
-    """The columns of declared images; where there are none, those of bytes."""
+    """The columns of declared images; where there are none, the columns of bytes."""
     declared = [
         name for name, feature in table.features.items() if isinstance(feature, library.Image)
     ]
@@ -172,15 +173,15 @@ def _reader(
         if isinstance(found, dict):
             found = found.get("bytes") or (found.get("path") and Path(found["path"]))
         if not isinstance(found, bytes | Path):
-            raise ValueError(f"{name(row)} has no image in column {column!r}")
+            raise FileError(f"{name(row)} has no image in column {column!r}")
         return found
 
     return read
 
 
 def _labels(library: Any, table: Any, label: str | None, title: str) -> np.ndarray | None:
-    """The labels: of a chosen column, of the only one of class labels, or of integers
-    of a telling name.
+    """The labels in the chosen column, else in the only column of class labels, else in
+    a column of integers that is named as labels are.
     """
     declared = [
         name for name, feature in table.features.items() if isinstance(feature, library.ClassLabel)
@@ -193,10 +194,10 @@ def _labels(library: Any, table: Any, label: str | None, title: str) -> np.ndarr
     found = declared if len(declared) == 1 else named[:1]
     if label is None and not found:
         return None
-    column = chosen_column(title, "label", label, found, table.column_names)
+    column = chosen_one(title, "label column", "label", label, found, table.column_names)
     labels = np.asarray(table.select_columns([column]).with_format("numpy")[:][column])
-    if labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"{title}: the labels in column {column!r} are {labels.dtype}, not integers"
-        )
+    require(
+        labels.dtype.kind in "iu",
+        f"{title}: the labels in column {column!r} are {labels.dtype}, not integers",
+    )
     return labels

@@ -1,6 +1,6 @@
-"""Encoded images, in files or as bytes: what their headers say, and their pixels.
+"""Encoded images, in files or as bytes: their headers and their pixels.
 
-Damage, unknown depths and excessive sizes are refused in one line.
+Damage, unknown depths and excessive sizes are errors of one line.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from score_sde.checks import at_least, one_of
 from score_sde.data.examples import LazyExamples
-from score_sde.runtime.unreadable import is_of_system, message_of
+from score_sde.runtime.damage import FileError, reading
 
 GREY_MODES = ("1", "L", "LA")
 COLOR_MODES = ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 MAX_PIXELS = 2**27
-"""The most pixels of a picture: cameras have 1e8, and the header of a small file may
+"""The most pixels of an image: cameras have 1e8, and the header of a small file may
 state any number.
 """
 
@@ -28,12 +29,10 @@ _ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 
 
-class WrongImageError(ValueError):
-    """A readable image of the wrong kind, as opposed to a damaged one."""
-
-
 class Header(NamedTuple):
-    """What is known of an image before it is decoded: height and width, and whether it is grey."""
+    """The facts of an image that are known before it is decoded: (height, width), and
+    whether it is grey.
+    """
 
     size: tuple[int, int]
     is_grey: bool
@@ -48,15 +47,15 @@ def encoded_images(
     channels: int | None = None,
     first: Header | None = None,
 ) -> LazyExamples:
-    """Encoded images as examples ``[n, h, w, c]``, uint8, each decoded when it is asked for.
+    """Encoded images as examples ``[n, h, w, c]``, uint8, each decoded on access.
 
     Without ``image_size`` all must be as large as the first; without ``channels`` all
     are grey if the first is.
 
     Args:
-        num: how many there are.
-        read: the file or the bytes of one.
-        name: what one is called where something is wrong with it.
+        num: the number of images.
+        read: the file or the bytes of an image, by its row.
+        name: the name of an image in messages, by its row.
         image_size: resize the middle square of each to ``image_size`` × ``image_size``
             (Lanczos, antialiased).
         channels: 1 for grey images, 3 for RGB.
@@ -71,16 +70,16 @@ def encoded_images(
     height, width = (image_size, image_size) if image_size else first.size
 
     def decode(row: int) -> np.ndarray:
-        with opened_picture(read(row), name(row), formats=_FORMATS) as image:
+        with opened_image(read(row), name(row), formats=_FORMATS) as image:
             header = _header(image)
             if is_grey and channels is None and not header.is_grey:
-                raise WrongImageError(
+                raise FileError(
                     f"{name(row)} is in colour, {name(0)} is grey: channels=3 makes all RGB, "
                     "channels=1 all grey"
                 )
             pixels = _pixels(image, is_grey, image_size)
         if pixels.shape[:2] != (height, width):
-            raise ValueError(_other_size(name(row), pixels.shape[:2], name(0), first.size))
+            raise FileError(_other_size(name(row), pixels.shape[:2], name(0), first.size))
         return pixels
 
     return LazyExamples(
@@ -93,68 +92,58 @@ def encoded_images(
 
 def check_options(image_size: int | None, channels: int | None = None) -> None:
     """Raise ValueError unless images can be made of this size, with this number of channels."""
-    if image_size is not None and image_size < 1:
-        raise ValueError(f"image_size must be at least 1, not {image_size}")
-    if channels not in (None, 1, 3):
-        raise ValueError(f"channels must be 1 (grey) or 3 (RGB), not {channels}")
+    if image_size is not None:
+        at_least(1, image_size=image_size)
+    one_of((None, 1, 3), channels=channels, because="1 is grey and 3 is RGB")
 
 
 def check_sizes(names: list[str], headers: list[Header]) -> None:
-    """Raise ValueError unless all images are as large as the first; it says how they
-    could be made so.
+    """Raise ValueError unless all images are as large as the first; the message says how
+    to make them so.
     """
     for name, header in zip(names, headers, strict=True):
         if header.size != headers[0].size:
-            raise ValueError(_other_size(name, header.size, names[0], headers[0].size))
+            raise FileError(_other_size(name, header.size, names[0], headers[0].size))
 
 
 def read_header(image: Path | bytes, name: str) -> Header:
-    """What the header of an image says; it is called ``name`` where that cannot be read."""
-    with opened_picture(image, name, formats=_FORMATS) as opened:
+    """The header of an image, which is called ``name`` in errors."""
+    with opened_image(image, name, formats=_FORMATS) as opened:
         return _header(opened)
 
 
 @contextmanager
-def opened_picture(
+def opened_image(
     image: Path | bytes, name: str, *, formats: tuple[str, ...], max_pixels: int = MAX_PIXELS
 ) -> Iterator[Any]:
-    """Open an image with 8 bits or fewer a channel; whatever a decoder raises on
-    foreign bytes becomes one line.
+    """Open an image with 8 bits or fewer a channel.
 
     Args:
         image: the file, or its bytes.
-        name: what it is called where something is wrong with it.
+        name: its name in errors.
         formats: the names of the formats that may be read.
-        max_pixels: how many pixels it may have.
+        max_pixels: the most pixels that it may have.
 
     Raises:
-        ValueError: in one line that names it, where it is damaged, of another format,
-            too deep or too large.
+        FileError: where it is damaged, of another format, too deep or too large.
+        OSError: where the file cannot be read.
     """
     from PIL import Image, UnidentifiedImageError
 
-    try:
-        with Image.open(
-            BytesIO(image) if isinstance(image, bytes) else image, formats=formats
-        ) as opened:
-            _check_kind(opened, name, max_pixels)
-            yield opened
-    except WrongImageError:
-        raise
-    except UnidentifiedImageError as error:
-        raise ValueError(
-            f"{name} is not a {', '.join(formats[:-1])} or {formats[-1]} image"
-        ) from error
-    except Image.DecompressionBombError as error:
-        raise ValueError(
-            f"{name} has more than {max_pixels} pixels, which is the most that is read"
-        ) from error
-    except (
-        Exception
-    ) as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and more
-        if is_of_system(error):
-            raise
-        raise ValueError(f"{name} cannot be read as an image ({message_of(error)})") from error
+    source = BytesIO(image) if isinstance(image, bytes) else image
+    with reading(name, "cannot be read as an image"):
+        try:
+            with Image.open(source, formats=formats) as opened:
+                _check_kind(opened, name, max_pixels)
+                yield opened
+        except UnidentifiedImageError as error:
+            raise FileError(
+                f"{name} is not a {', '.join(formats[:-1])} or {formats[-1]} image"
+            ) from error
+        except Image.DecompressionBombError as error:
+            raise FileError(
+                f"{name} has more than {max_pixels} pixels, the most allowed"
+            ) from error
 
 
 def converted(image: Any, *, is_grey: bool) -> Any:
@@ -169,7 +158,7 @@ def _header(image: Any) -> Header:
     from PIL import Image
 
     width, height = image.size
-    # That of PNG images would decode them, in search of an orientation behind their
+    # PngImageFile.getexif would decode the image, in search of an orientation behind its
     # pixels.
     is_turned = Image.Image.getexif(image).get(_ORIENTATION) in _TURNED
     return Header((width, height) if is_turned else (height, width), image.mode in GREY_MODES)
@@ -196,21 +185,19 @@ def _check_kind(image: Any, name: str, max_pixels: int) -> None:
     if any(";16" in str(tile[3]) for tile in image.tile):
         kind = "16-bit" if kind in COLOR_MODES else kind
     if kind not in GREY_MODES + COLOR_MODES:
-        raise WrongImageError(
+        raise FileError(
             f"{name} is a {kind} image; only images of 8 bits a channel can be read: convert it, "
-            "or take its values as "
-            "integers of num_levels levels from an .npz or .npy file"
+            "or save its values as integers of num_levels levels in an .npz or .npy file"
         )
     if image.width * image.height > max_pixels:
-        raise WrongImageError(
+        raise FileError(
             f"{name} is {image.height}×{image.width} (height × width), "
-            f"which is more than the {max_pixels} pixels that are read"
+            f"which is more than {max_pixels} pixels, the most allowed"
         )
 
 
 def _other_size(name: str, size: tuple[int, int], first_name: str, first: tuple[int, int]) -> str:
     return (
         f"images differ in size: {name} is {size[0]}×{size[1]} (height × width) but {first_name} "
-        "is "
-        f"{first[0]}×{first[1]}; image_size={min(*size, *first)} would crop and resize them all"
+        f"is {first[0]}×{first[1]}; image_size={min(*size, *first)} would crop and resize them all"
     )

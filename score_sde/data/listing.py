@@ -1,7 +1,6 @@
-"""Files below a folder; a folder that cannot be listed is an error, and never passed
-over without a word.
+"""Files below a folder; a folder that cannot be listed is an error.
 
-``Path.glob`` and ``os.walk`` skip what they may not list: the examples in it would be
+``Path.glob`` and ``os.walk`` skip folders that they may not list: their examples would be
 missing, and a model would be trained on other data.
 """
 
@@ -14,14 +13,14 @@ from pathlib import Path
 from score_sde.runtime.unreadable import raise_error
 
 _OF_THE_FILE_SYSTEM = ("lost+found",)
-"""Folders of the file system itself at the root of a disk, which root alone may list."""
+"""Folders of the file system at the root of a disk, which only the user root may list."""
 
 
 def files_within(root: Path, depth: int) -> Iterator[Path]:
-    """The files in a folder and in those below it, ``depth`` levels in all: level by
+    """The files in a folder and the folders below it, ``depth`` levels in all: level by
     level, and sorted by path.
 
-    Links to folders are followed. There are none where ``root`` is no folder.
+    Links to folders are followed. Where ``root`` is no folder, there are no files.
 
     Raises:
         OSError: where one of the folders cannot be listed.
@@ -39,8 +38,8 @@ def walked(root: Path, *, hidden: bool = True) -> Iterator[tuple[Path, list[str]
     """Each folder from ``root`` down, with the names of the files in it; links to
     folders are not followed.
 
-    Without ``hidden``, nothing whose name begins with a dot. There are none where
-    ``root`` is no folder.
+    Without ``hidden``, names that begin with a dot are skipped. Where ``root`` is no
+    folder, there are none.
 
     Raises:
         OSError: where one of the folders cannot be listed.
@@ -57,7 +56,7 @@ def walked(root: Path, *, hidden: bool = True) -> Iterator[tuple[Path, list[str]
 
 
 def matching(pattern: Path) -> list[Path]:
-    """What a pattern such as ``photos/*/part-*`` matches, sorted; ``**`` stands for any
+    """The matches of a pattern such as ``photos/*/part-*``, sorted; ``**`` stands for any
     number of folders.
 
     Raises:

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Int, PyTree, Shaped
 
+from score_sde.checks import at_least, require
 from score_sde.data.examples import Examples
 from score_sde.data.source import check_seed, permutation
 
@@ -16,8 +17,8 @@ from score_sde.data.source import check_seed, permutation
 class Example(NamedTuple):
     """One example, or several along a first axis, before any scaling.
 
-    ``x``: levels or float32 vectors, as they are stored. ``condition``: what a network
-    is conditioned on (a class label, a vector, an image, a pytree of these), or None.
+    ``x``: levels or float32 vectors, as they are stored. ``condition``: the condition of
+    a network (a class label, a vector, an image, a pytree of these), or None.
     """
 
     x: Shaped[Array, "*shape"]
@@ -28,8 +29,8 @@ class Batch(NamedTuple):
     """A batch as it leaves the loader, before any scaling.
 
     ``x``: examples as they are stored, ``[b, *shape]``. ``index``: the position of each
-    row in the global batch, int32 ``0 .. b - 1``, with which a sample's random key is
-    folded. ``condition``: the condition of each row, where the network takes one.
+    row in the global batch, int32 ``0 .. b - 1``, which is folded into the random key of
+    the row. ``condition``: the condition of each row, where the network takes one.
     """
 
     x: Shaped[Array | np.ndarray, "b *shape"]
@@ -44,7 +45,7 @@ class Batch(NamedTuple):
 
 @runtime_checkable
 class BatchLoader(Protocol):
-    """What training asks of a loader, whose batches depend on the step alone."""
+    """The interface of loaders in training; batches depend on the step alone."""
 
     @property
     def batch_size(self) -> int:
@@ -56,27 +57,30 @@ class BatchLoader(Protocol):
         ...
 
     def close(self) -> None:
-        """End the threads that read ahead, if there are any."""
+        """End the threads that read ahead, if there are any. Call it once at the end."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Loader:
-    """A loader without state: the batch of a step depends on ``(seed, step)`` alone, so
-    any step can be asked first.
+    """A loader without state: the batch of a step depends on ``(seed, step)`` alone.
 
     Example number ``k = step * batch_size + i`` of the run is row ``k % n`` of the
-    permutation of epoch ``k // n``, so that each epoch sees each of the ``n`` examples
-    once; batches run on across the border of two epochs and may be larger than the data
-    set.
+    permutation of epoch ``k // n``, so that each epoch has each of the ``n`` examples
+    once. A batch may span several epochs, and be larger than the data set.
+
+    >>> import numpy as np
+    >>> loader = Loader(array=np.arange(3), batch_size=2)
+    >>> sorted(np.concatenate([loader.batch(step).x for step in range(3)]).tolist())
+    [0, 0, 1, 1, 2, 2]
 
     Attributes:
-        array: examples, ``[n, *shape]``: an array, or others, which are read when a
-            batch is asked for.
+        array: examples, ``[n, *shape]``: an array, or examples in files, which are read
+            for each batch.
         batch_size: rows of a batch.
         seed: seed of the permutations.
-        conditions: the condition of each example, a pytree of arrays ``[n, ...]``, for
-            batches with conditions.
+        conditions: the condition of each example, a pytree of arrays ``[n, ...]``, or
+            None.
 
     Raises:
         ValueError: where ``array`` has no rows, ``batch_size`` is not positive,
@@ -89,17 +93,19 @@ class Loader:
     conditions: Any = None
 
     def __post_init__(self) -> None:
-        _check(self.array, self.batch_size)
+        is_empty = len(self.array.shape) == 0 or len(self.array) == 0
+        require(not is_empty, "a loader needs at least one example, found none")
+        at_least(1, batch_size=self.batch_size)
         for values in jax.tree.leaves(self.conditions):
-            if len(values) != len(self.array):
-                raise ValueError(
-                    f"a loader needs a condition for each of {len(self.array)} examples, got "
-                    f"{len(values)}"
-                )
+            require(
+                len(values) == len(self.array),
+                f"a loader needs a condition for each of {len(self.array)} examples, got "
+                f"{len(values)}",
+            )
         check_seed(self.seed)
 
     def batch(self, step: int, part: slice = slice(None)) -> Batch:
-        """The batch of a step, counted from 0, or a part of its rows: those of one process.
+        """The batch of a step, counted from 0; with ``part``, the rows of one process.
 
         Raises:
             ValueError: where ``step`` is negative.
@@ -116,25 +122,23 @@ class Loader:
         return jax.tree.map(lambda values: values[rows], self.conditions)
 
     def close(self) -> None:
-        """Nothing is open here; a loader that reads ahead has threads to end."""
+        """Do nothing: only a loader that reads ahead has threads to end."""
 
     def rows(self, step: int) -> Int[np.ndarray, " b"]:
-        """Return which rows of ``array`` make the batch of a step."""
-        if step < 0:
-            raise ValueError(f"step must not be negative, not {step}")
+        """The rows of ``array`` in the batch of a step."""
+        at_least(0, step=step)
         num_examples = len(self.array)
         epoch, start = divmod(step * self.batch_size, num_examples)
-        pieces, missing = [], self.batch_size
+        parts, missing = [], self.batch_size
         while missing:
-            pieces.append(_epoch_order(num_examples, self.seed, epoch)[start : start + missing])
-            missing -= len(pieces[-1])
+            parts.append(_epoch_order(num_examples, self.seed, epoch)[start : start + missing])
+            missing -= len(parts[-1])
             epoch, start = epoch + 1, 0
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-_ONE_AT_A_TIME = (
-    threading.Lock()
-)  # of the threads that come to a new epoch together, one makes its order
+# Of the threads that reach a new epoch together, one computes its order.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def _epoch_order(num_examples: int, seed: int, epoch: int) -> Int[np.ndarray, " n"]:
@@ -147,10 +151,3 @@ def _order_made_once(num_examples: int, seed: int, epoch: int) -> Int[np.ndarray
     order = permutation(num_examples, seed=seed, epoch=epoch)
     order.flags.writeable = False  # shared by every caller of the cache
     return order
-
-
-def _check(array: Examples, batch_size: int) -> None:
-    if len(array.shape) == 0 or len(array) == 0:
-        raise ValueError("a loader needs at least one example, found none")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, not {batch_size}")

@@ -7,12 +7,13 @@ from typing import Any, SupportsIndex, final
 
 import numpy as np
 
+from score_sde.checks import at_least
 from score_sde.data.examples import Examples, is_array
 from score_sde.data.loader import Batch, Loader
 
 NUM_THREADS = 16
 BATCHES_AHEAD = 2
-_ENDLESS = 2**62  # grain asks for a length; no run comes to its end
+_ENDLESS = 2**62  # grain asks for a length; no run reaches it
 
 
 def make_loader(
@@ -24,8 +25,19 @@ def make_loader(
     num_threads: int = NUM_THREADS,
     num_workers: int = 0,
 ) -> "Loader | ReadAheadLoader":
-    """The loader of examples: of an array in memory a ``Loader``, of others a
-    ``ReadAheadLoader`` with its batches; the arguments are those of `Loader`.
+    """A `Loader` of an array in memory, or a `ReadAheadLoader` of examples in files, with
+    the same batches.
+
+    >>> type(make_loader(np.zeros((8, 2)), batch_size=4)).__name__
+    'Loader'
+
+    Args:
+        examples: the examples, ``[n, *shape]``.
+        batch_size: as for `Loader`.
+        seed: as for `Loader`.
+        conditions: as for `Loader`.
+        num_threads: as for `ReadAheadLoader`.
+        num_workers: as for `ReadAheadLoader`.
 
     Raises:
         ValueError: as both do.
@@ -38,17 +50,22 @@ def make_loader(
 
 @final
 class ReadAheadLoader:
-    """The batches of a ``Loader``, bit for bit, whose examples are read before they are asked for.
+    """The batches of a ``Loader``, bit for bit, whose examples are read in advance.
 
-    What is read, and in which order, is decided by the step, the part and the order of
-    the ``Loader`` alone. The threads share each batch, ``BATCHES_AHEAD`` batches ahead.
-    Where Python code rather than decoders and disks takes the time, ``num_workers``
-    processes take turns by whole batches, each with ``num_threads`` threads; the
-    examples are sent to them pickled.
+    The step, the part and the order of the ``Loader`` alone decide the examples that are
+    read and their order. ``num_threads`` threads share each batch, ``BATCHES_AHEAD``
+    batches ahead. Where Python code rather than decoders and disks takes the time,
+    ``num_workers`` processes take turns by whole batches, each with ``num_threads``
+    threads; the examples are sent to them pickled.
 
-    Asked for one step after the other, and for the same part of each, it goes on
-    reading; asked for any other step or part, it starts anew from there. It is for one
-    thread at a time, and is to be closed.
+    While `batch` is called with consecutive steps and the same part, reading continues;
+    any other step or part restarts it there. Use the loader from one thread at a time, and close
+    it.
+
+    Args:
+        loader: the order and the examples.
+        num_threads: threads that read, at least 1.
+        num_workers: processes that read; 0 reads in threads of this process.
 
     Raises:
         ValueError: where ``num_threads`` or ``num_workers`` is too small.
@@ -57,11 +74,8 @@ class ReadAheadLoader:
     def __init__(
         self, loader: Loader, *, num_threads: int = NUM_THREADS, num_workers: int = 0
     ) -> None:
-        if num_threads < 1 or num_workers < 0:
-            raise ValueError(
-                "examples are read by at least one thread, and by 0 worker processes or more, "
-                f"not by {num_threads} and {num_workers}"
-            )
+        at_least(1, num_threads=num_threads)
+        at_least(0, num_workers=num_workers)
         self._loader, self._num_threads, self._num_workers = loader, num_threads, num_workers
         self._reading: _Reading | None = None
 
@@ -76,11 +90,11 @@ class ReadAheadLoader:
         return self._loader.batch_size
 
     def batch(self, step: int, part: slice = slice(None)) -> Batch:
-        """The batch of a step, counted from 0, or a part of its rows: those of one process.
+        """The batch of a step, counted from 0; with ``part``, the rows of one process.
 
         Raises:
-            ValueError: where ``step`` is negative, or an example is damaged (it is
-                named).
+            ValueError: where ``step`` is negative, or an example is damaged (the message
+                names it).
             OSError: where a file cannot be read.
         """
         rows = self._loader.rows(step)[part]
@@ -100,9 +114,7 @@ class ReadAheadLoader:
         return Batch(x=x, index=index, condition=condition)
 
     def close(self) -> None:
-        """End the threads and processes; the loader starts new ones where it is asked
-        for a batch again.
-        """
+        """End the threads and processes; the next batch starts new ones."""
         reading, self._reading = self._reading, None
         if reading is not None:
             reading.batches.close()
@@ -111,8 +123,8 @@ class ReadAheadLoader:
         import grain
 
         places = np.arange(self.batch_size)[part]
-        # grain spends as much on an element as many an example takes to read: a thread
-        # is given several.
+        # In grain an element costs about as much time as reading an example does, so an
+        # element is a chunk of several examples.
         num_chunks = 1 if self._num_workers else min(self._num_threads, len(places))
         run = _Run(loader=self._loader, step=step, chunks=tuple(np.array_split(places, num_chunks)))
         ahead = max(BATCHES_AHEAD * num_chunks, self._num_threads)
@@ -126,9 +138,7 @@ class ReadAheadLoader:
 
 @dataclass
 class _Reading:
-    """An iterator that has come to a place: the step and the part of the batch that it
-    gives next.
-    """
+    """An iterator, and its place: the step and the part of its next batch."""
 
     place: tuple[int, slice]
     batches: Any
@@ -136,10 +146,10 @@ class _Reading:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Run:
-    """Some places of every batch from a step on, chunk after chunk: what grain reads.
+    """The data source of grain: the batches from a step on, in chunks.
 
-    The index of an element decides its step and its chunk, and they which examples it
-    has, whoever reads it and when.
+    The index of an element decides its step and its chunk, and so its examples, whichever
+    thread reads it and when.
     """
 
     loader: Loader
@@ -155,8 +165,8 @@ class _Run:
 
 
 def _count_flags_as_parsed() -> None:
-    """Have the flags of grain at their defaults: its processes ask for them, and not
-    every program parses them.
+    """Set the flags of grain to their defaults: its processes read them, and not every
+    program parses flags.
     """
     from absl import flags
 

@@ -1,4 +1,4 @@
-"""Antialiased resizing of images as two constant matrices, the kernels being those of
+"""Antialiased resizing of images by two constant matrices, with the kernels of
 ``tf.image.resize``.
 """
 
@@ -20,7 +20,7 @@ def triangle(x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
 
 
 def keys_cubic(x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """The kernel of bicubic resizing: Keys 1981, equation 15, ``a = -1/2``."""
+    """The kernel of bicubic resizing: Keys 1981, eq. 15, ``a = -1/2``."""
     x = np.abs(x)
     near, far = (1.5 * x - 2.5) * x * x + 1.0, ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
     return np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))

@@ -1,4 +1,4 @@
-"""The map between data, levels or continuous values, and the space that the model lives in."""
+"""The map between data, levels or continuous values, and the space of the model."""
 
 import math
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real, Shaped
 
+from score_sde.checks import positive, require
 from score_sde.data.source import check_num_levels
 from score_sde.likelihood.dequantization import Bins
 from score_sde.precision import wide
@@ -19,19 +20,24 @@ class Scaling:
 
     With ``L`` levels ``l = 0 .. L - 1``, ``y = (l + u) / L`` lies in ``[0, 1)``, and
     model space is ``x = 2y - 1`` if centred, else ``x = y``. ``u`` is uniform on ``[0,
-    1)`` (uniform dequantisation: Theis et al. 2016, section 3.1), or 1/2 without it.
+    1)`` (uniform dequantisation: Theis et al. 2016, sec. 3.1), or 1/2 without it.
 
     Continuous data (``num_levels=None``) pass unchanged as float32; or standardised,
     ``x = (y - mean) / std``, with one mean and standard deviation for each index of the
     last axis (``data.standardize=True``): each coordinate of a vector, each channel of
-    a picture. The density of the data is then ``log p(y) = log p(x) + log_det(shape)``.
+    an image. The density of the data is then ``log p(y) = log p(x) + log_det(shape)``.
+
+    >>> scaling = Scaling(num_levels=256, dequantize=False)
+    >>> float(scaling.to_model(jax.random.key(0), 127)), int(scaling.to_data(0.5))
+    (-0.00390625, 192)
 
     Attributes:
         num_levels: number of levels, 2 to 65536, or None for continuous data.
         centered: model space is ``[-1, 1)`` rather than ``[0, 1)``.
-        dequantize: draw ``u`` rather than taking the middle of the level.
-        mean: of each channel of continuous data; empty where they are not standardised.
-        std: the standard deviation of each channel, as many as there are means.
+        dequantize: draw ``u`` rather than take the middle of the level.
+        mean: the mean of each channel of continuous data, in their units; empty where
+            they are not standardised.
+        std: the standard deviation of each channel, in the same units.
 
     Raises:
         ValueError: where ``num_levels`` is out of range, or ``mean`` and ``std`` do not
@@ -46,38 +52,33 @@ class Scaling:
 
     def __post_init__(self) -> None:
         check_num_levels(self.num_levels)
-        if self.std and self.num_levels is not None:
-            raise ValueError(
-                f"data with {self.num_levels} levels are not standardised: centered scales them"
-            )
-        if len(self.mean) != len(self.std):
-            raise ValueError(
-                f"{len(self.mean)} means do not belong to {len(self.std)} standard deviations"
-            )
-        if not all(0.0 < std < math.inf for std in self.std) or not all(
-            map(math.isfinite, self.mean)
-        ):
-            raise ValueError(
-                "standard deviations must be positive, and all finite, and means finite, got "
-                f"mean={self.mean!s:.100} and std={self.std!s:.100}"
-            )
+        require(
+            not self.std or self.num_levels is None,
+            f"data with {self.num_levels} levels are not standardised: centered scales them",
+        )
+        require(
+            len(self.mean) == len(self.std),
+            f"{len(self.mean)} means do not belong to {len(self.std)} standard deviations",
+        )
+        for mean, std in zip(self.mean, self.std, strict=True):
+            require(math.isfinite(mean), f"mean={mean} must be finite")
+            positive(std=std)
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Raise ValueError unless examples of this shape have a channel for each mean."""
         channels = shape[-1] if shape else 1
-        if self.std and len(self.std) != channels:
-            raise ValueError(
-                f"{len(self.std)} means and standard deviations do not fit examples of shape "
-                f"{shape}"
-            )
+        require(
+            not self.std or len(self.std) == channels,
+            f"{len(self.std)} means and standard deviations do not fit examples of shape {shape}",
+        )
 
     @property
     def standardized(self) -> bool:
-        """Whether model space is that of standardised data."""
+        """Whether continuous data are standardised."""
         return bool(self.std)
 
     def to_model(self, key: Key, levels: Shaped[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
-        """Return the example in model space, float32; ``key`` is used only to dequantise."""
+        """Return the example in model space, float32; only dequantisation uses ``key``."""
         levels = wide(levels, "levels").astype(jnp.float32)
         if self.num_levels is None:
             return (levels - _channels(self.mean)) / _channels(self.std) if self.std else levels
@@ -89,7 +90,7 @@ class Scaling:
         """Return the levels, ``clip(floor(L y), 0, L - 1)``: uint8, or int32 above 256
         levels; or continuous data.
 
-        It undoes ``to_model``: exactly in float32 for levels, up to rounding for
+        The inverse of ``to_model``: exact in float32 for levels, up to rounding for
         standardised data.
         """
         x = jnp.asarray(x)
@@ -109,11 +110,10 @@ class Scaling:
         return self.to_data(x).astype(jnp.float32) / (self._levels("to_unit") - 1)
 
     def log_det(self, shape: tuple[int, ...]) -> float:
-        """Nats to add to the log density of an example in model space for that of
-        continuous data in their units.
+        """The log determinant of standardisation, in nats: ``log p(y) = log p(x) + log_det``.
 
-        ``log |det dx/dy| = - sum log std`` over all values of the example; 0 for data
-        that are not standardised.
+        ``log |det dx/dy| = - sum log std`` over all values of an example of this shape;
+        0 for data that are not standardised.
         """
         self.check(shape)
         return -math.prod(shape[:-1]) * math.fsum(map(math.log, self.std))
@@ -137,7 +137,7 @@ class Scaling:
         return Bins(low=-1.0 if self.centered else 0.0, width=self.bin_width)
 
     def _levels(self, asked: str) -> int:
-        if self.num_levels is None:
+        if self.num_levels is None:  # not checks.require: pyright narrows the type here
             raise ValueError(
                 f"{asked} needs data with levels: num_levels is None (continuous data)"
             )
@@ -145,9 +145,7 @@ class Scaling:
 
 
 def _channels(values: tuple[float, ...]) -> Float[Array, "..."]:
-    """One value for each index of the last axis, float32; a single one for an example
-    without axes.
-    """
+    """One value for each index of the last axis, float32; a scalar for a single channel."""
     return jnp.asarray(values, jnp.float32) if len(values) > 1 else jnp.float32(*values)
 
 
@@ -155,9 +153,9 @@ def _midpoints(key: Key, shape: tuple[int, ...], num_levels: int) -> Float[Array
     """Draw offsets in ``(0, 1)``, uniform over the midpoints of ``2**m`` equal cells.
 
     ``jax.random.uniform`` would not do: 100 + (1 - 2**-23) is 101 in float32. The
-    nearest a midpoint comes to a border is ``2**-(m+1)``, and ``m`` is chosen so that
-    this is twice what the arithmetic of ``Scaling`` can lose, which is ``3.5 * 2**-25 *
-    L`` levels.
+    distance of a midpoint to the edge of the bin is at least ``2**-(m+1)``, and ``m`` is
+    chosen so that this is twice the rounding error of ``Scaling``, ``3.5 * 2**-25 * L``
+    levels.
     """
     bits = 21 - (num_levels - 1).bit_length()
     cells = jax.random.bits(key, shape, jnp.uint32) >> (32 - bits)

@@ -1,17 +1,17 @@
-"""What the sources of ready-made data sets share: their splits, columns, and the extras
-that they need.
-"""
+"""Splits, columns and extras: what all sources of ready-made data sets need."""
 
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from score_sde.checks import require
 from score_sde.data.examples import Examples, in_memory_or_lazy
 from score_sde.data.source import DataSource
+from score_sde.runtime.damage import errors_in
 from score_sde.runtime.naming import did_you_mean
-from score_sde.runtime.unreadable import message_of
 
 _HELD_OUT = ("test", "validation", "valid", "val")
 
@@ -35,29 +35,26 @@ def load_splits(
     seed: int,
     in_memory: bool | None,
 ) -> DataSource:
-    """The source of two splits; of one, part of which is held out at random, where
-    there is no other.
+    """The data source of a training and a held-out split.
 
-    Without ``test_split`` that is the split ``test``, else ``validation``. Labels are
-    kept where both splits have them.
+    Without ``test_split`` the split ``test`` is held out, else ``validation``; where
+    there is neither, a random part of the training split. Labels are kept where both
+    splits have them.
 
     Raises:
-        ValueError: where there is no such split (``title`` says where), or its examples
-            are at fault.
+        ValueError: where there is no such split, or its examples are wrong; the message
+            begins with ``title``.
     """
     available = list(available)
     held_out = test_split or next(
         (name for name in _HELD_OUT if name in available and name != train_split), None
     )
     for name in filter(None, (train_split, held_out)):
-        if name.partition("[")[0] not in available:  # TFDS slices its splits: train[:90%]
-            hint = did_you_mean(name, available)
-            raise ValueError(
-                f"{title} has no split {name!r}{hint}; splits: {', '.join(available) or 'none'}"
-            )
+        # TFDS slices its splits: train[:90%]
+        check_known(title, "split", name, available, name.partition("[")[0])
     train = load(train_split)
     examples = in_memory_or_lazy(train.examples, in_memory)
-    try:
+    with errors_in(title):
         if held_out is None:
             options = {"labels": train.labels, "test_fraction": test_fraction, "seed": seed}
             return DataSource.from_examples(examples, num_levels=num_levels, **options)
@@ -70,41 +67,68 @@ def load_splits(
             train_labels=train.labels if labelled else None,
             test_labels=test.labels if labelled else None,
         )
-    except ValueError as error:
-        message = str(error)
-        raise ValueError(message if message.startswith(title) else f"{title}: {message}") from error
 
 
-def chosen_column(
-    title: str, kind: str, chosen: str | None, found: Sequence[str], columns: Iterable[str]
+def check_known(
+    title: str | Path, kind: str, name: str, known: Iterable[str], wanted: str | None = None
+) -> None:
+    """Raise ValueError unless ``known`` has a name; the message suggests the nearest and
+    lists all.
+
+    Args:
+        title: the file or data set, with which the message begins.
+        kind: the word for such names: ``column``.
+        name: the name that was chosen.
+        known: the names there are.
+        wanted: the name to look for, where it is not the whole of ``name``.
+    """
+    known = list(known)
+    if (name if wanted is None else wanted) not in known:
+        hint = did_you_mean(name, known)
+        raise ValueError(
+            f"{title} has no {kind} {name!r}{hint}; {kind}s: {', '.join(known) or 'none'}"
+        )
+
+
+def chosen_one(
+    title: str | Path,
+    kind: str,
+    option: str,
+    chosen: str | None,
+    found: Sequence[str],
+    known: Iterable[str],
 ) -> str:
-    """The name of the one image or label column: the chosen one, or the only one that was found.
+    """The name of one column or array: the ``chosen`` one, or the only one ``found``.
+
+    Args:
+        title: the file or data set, with which messages begin.
+        kind: the words for the choice: ``image column``.
+        option: the option that chooses.
+        chosen: the value of the option, or None.
+        found: the names to choose from without the option.
+        known: all names of the same sort, which the option may choose from.
 
     Raises:
         ValueError: where there is none, or more than one to choose from.
     """
-    columns = list(columns)
+    known = list(known)
+    sort = kind.rpartition(" ")[2]
     if chosen is not None:
-        if chosen not in columns:
-            hint = did_you_mean(chosen, columns)
-            raise ValueError(
-                f"{title} has no column {chosen!r}{hint}; columns: {', '.join(columns)}"
-            )
+        check_known(title, sort, chosen, known)
         return chosen
-    if not found:
-        raise ValueError(f"{title} has no {kind} column; columns: {', '.join(columns)}")
-    if len(found) > 1:
-        raise ValueError(
-            f"{title} has {len(found)} {kind} columns; choose one by {kind}=…: {', '.join(found)}"
-        )
+    require(found, f"{title} has no {kind}; {sort}s: {', '.join(known) or 'none'}")
+    require(
+        len(found) == 1,
+        f"{title} has {len(found)} {kind}s; choose one by {option}=…: {', '.join(found)}",
+    )
     return found[0]
 
 
 def imported_extra(module: str, extra: str, source: str) -> Any:
-    """A library that comes with an extra of this package.
+    """Import a library that an extra of this package installs.
 
     Raises:
-        ValueError: where it is not installed; it says how to install it.
+        ValueError: where it is not installed; the message says how to install it.
     """
     try:
         return import_module(module)
@@ -112,12 +136,3 @@ def imported_extra(module: str, extra: str, source: str) -> Any:
         raise ValueError(
             f"{source} needs the extra {extra}: pip install 'score-sde[{extra}]' ({error})"
         ) from error
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an error, or what caused it, says, in brackets:
-    ``(OSError: no such file)``.
-    """
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"({message_of(error)})"

@@ -1,30 +1,34 @@
-"""Toy distributions in the plane: float32 points with zero mean and roughly unit variance."""
+"""Toy distributions in the plane: float32 points with zero mean and roughly unit variance.
+
+All functions have the arguments ``num_examples`` (at least 2, of which a tenth is held
+out), ``noise`` (the standard deviation of Gaussian noise that is added, at least 0) and
+``seed``, and raise ``ValueError`` for values out of range.
+"""
 
 import math
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from score_sde.checks import at_least, not_negative
 from score_sde.data.source import DataSource, check_seed
 
-_TOY_STREAM = 2**64 - 2  # not the number of any epoch, so that points and shuffling are independent
+_TOY_STREAM = 2**64 - 2  # no number of an epoch: points and shuffling are independent
 
 
 def mixture(
     *, num_examples: int = 10_000, noise: float = 0.1, seed: int = 0, num_modes: int = 8
 ) -> DataSource:
-    """Return an even mixture of Gaussians ``N(c_k, noise² I)``, the labels being ``k``.
+    """Return a mixture of equally likely Gaussians ``N(c_k, noise² I)`` with the labels ``k``.
 
-    The centres are ``c_k = √2 (cos 2πk/K, sin 2πk/K)``, ``k = 0 .. K - 1``, so that
-    each coordinate has variance ``1 + noise²`` (for ``K`` of at least 3).
+    The centres are ``c_k = √2 (cos 2πk/K, sin 2πk/K)``, ``k = 0 .. K - 1``, with ``K =
+    num_modes`` of at least 1, so that each coordinate has variance ``1 + noise²`` (for
+    ``K`` of at least 3).
 
-    Raises:
-        ValueError: where ``num_modes`` is below 1, or as every function here does:
-            where there are fewer than two examples or ``noise`` or ``seed`` is
-            negative.
+    >>> mixture(num_examples=100, num_modes=3).train.shape
+    (90, 2)
     """
-    if num_modes < 1:
-        raise ValueError(f"num_modes must be at least 1, not {num_modes}")
+    at_least(1, num_modes=num_modes)
     rng = _generator(num_examples, noise, seed)
     mode = rng.integers(num_modes, size=num_examples)
     angle = 2 * math.pi * mode / num_modes
@@ -36,9 +40,8 @@ def swiss_roll(*, num_examples: int = 10_000, noise: float = 0.05, seed: int = 0
     """Return points of the spiral ``θ (cos θ, sin θ)``, θ uniform on [1.5π, 4.5π], with
     Gaussian noise.
 
-    Raises:
-        ValueError: where there are fewer than two examples or ``noise`` or ``seed`` is
-            negative.
+    >>> swiss_roll(num_examples=100).test.shape
+    (10, 2)
     """
     rng = _generator(num_examples, noise, seed)
     low, high = 1.5 * math.pi, 4.5 * math.pi
@@ -56,9 +59,8 @@ def checkerboard(*, num_examples: int = 10_000, noise: float = 0.0, seed: int = 
     """Return points uniform on the 8 dark squares of a 4×4 board over [-√3, √3]², with
     Gaussian noise.
 
-    Raises:
-        ValueError: where there are fewer than two examples or ``noise`` or ``seed`` is
-            negative.
+    >>> bool(abs(checkerboard(num_examples=100).train).max() <= 3**0.5)
+    True
     """
     rng = _generator(num_examples, noise, seed)
     column = rng.integers(4, size=num_examples)
@@ -69,12 +71,11 @@ def checkerboard(*, num_examples: int = 10_000, noise: float = 0.0, seed: int = 
 
 
 def moons(*, num_examples: int = 10_000, noise: float = 0.1, seed: int = 0) -> DataSource:
-    """Return two interleaved half circles with Gaussian noise, the labels being which
-    of the two (0 upper, 1 lower).
+    """Return two interleaved half circles with Gaussian noise and the labels 0 (upper)
+    and 1 (lower).
 
-    Raises:
-        ValueError: where there are fewer than two examples or ``noise`` or ``seed`` is
-            negative.
+    >>> moons(num_examples=100).train_labels.shape
+    (90,)
     """
     rng = _generator(num_examples, noise, seed)
     lower = rng.integers(2, size=num_examples)
@@ -87,12 +88,8 @@ def moons(*, num_examples: int = 10_000, noise: float = 0.1, seed: int = 0) -> D
 
 
 def _generator(num_examples: int, noise: float, seed: int) -> np.random.Generator:
-    if num_examples < 2:
-        raise ValueError(
-            f"num_examples must be at least 2 (one to train on, one to test on), not {num_examples}"
-        )
-    if not 0 <= noise < math.inf:
-        raise ValueError(f"noise must be a finite standard deviation of at least 0, not {noise}")
+    at_least(2, num_examples=num_examples, because="one to train on and one to test on")
+    not_negative(noise=noise, because="it is a standard deviation")
     check_seed(seed)
     return np.random.Generator(np.random.Philox(key=np.array([seed, _TOY_STREAM], np.uint64)))
 

@@ -1,5 +1,5 @@
 """A trained model as two files that any language can read: the weights as safetensors,
-all else as JSON.
+the rest as JSON.
 """
 
 import json
@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
+from score_sde.checks import require
 from score_sde.export.tensor_file import fingerprint, named, nested
-from score_sde.runtime.bounded_reading import one_line, read_json
+from score_sde.runtime.damage import need, read_options, reading
 from score_sde.runtime.unreadable import opening
 from score_sde.typing import Params
 
@@ -26,10 +27,10 @@ FORMAT = "score_sde 1"
 
 
 class Exported(NamedTuple):
-    """What is in the folder of an exported model.
+    """The contents of the folder of an exported model.
 
     Attributes:
-        step: after how many updates the parameters were saved.
+        step: the number of updates before the parameters were saved.
         params: the averaged parameters, as NumPy arrays in nested dictionaries.
         config: the resolved config, as plain values.
     """
@@ -45,7 +46,7 @@ def is_exported(folder: str | Path) -> bool:
 
 
 def check_free(folder: str | Path) -> None:
-    """Raise ``FileExistsError`` where something is in the way of a new folder."""
+    """Raise ``FileExistsError`` unless a folder does not exist or is empty."""
     path = Path(folder)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise FileExistsError(
@@ -62,14 +63,21 @@ def export_model(
     ``conv_in/kernel``; ``model.json`` the resolved config, the step, and for each
     parameter the CRC-32 of its type, shape and bytes.
 
+    >>> import numpy as np, tempfile
+    >>> params = {"dense": {"bias": np.zeros(2, np.float32)}}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     export_model(f"{folder}/model", params, {"seed": 0}, step=7)
+    ...     read_exported(f"{folder}/model").step
+    7
+
     Args:
-        folder: where; it must not exist, or be empty.
+        folder: the new folder; an empty one may exist.
         params: the parameters, in nested dictionaries.
         config: the resolved config, as plain values.
-        step: after how many updates the parameters were saved.
+        step: the number of updates before the parameters were saved.
 
     Raises:
-        FileExistsError: where ``folder`` holds something.
+        FileExistsError: where ``folder`` is not empty.
     """
     check_free(folder)
     target, tensors = Path(folder), named(params)
@@ -90,27 +98,25 @@ def export_model(
 
 
 def read_card(folder: str | Path) -> dict[str, Any]:
-    """What ``model.json`` says of a model: its ``config``, its ``step`` and the
-    ``fingerprints`` of its tensors. The weights are neither read nor checked.
+    """Read ``model.json``: the ``config``, the ``step`` and the ``fingerprints`` of the
+    tensors. The weights are neither read nor checked.
 
     Raises:
         OSError: where the file is missing, or cannot be read (`UnreadableError`).
-        ValueError: in one line, where it is damaged, or of another format.
+        ValueError: where it is damaged, or of another format.
     """
     path = Path(folder) / CARD
-    try:
-        with opening("the model", path.parent):
-            card = read_json(path)
-    except ValueError:
-        raise ValueError(f"{path} is damaged: it is no JSON") from None
+    with opening("the model", path.parent):
+        card = read_options(path)
     kinds = {"format": str, "step": int, "config": dict, "fingerprints": dict}
-    for key, kind in kinds.items():
-        if not isinstance(card, dict) or not isinstance(card.get(key), kind):
-            raise ValueError(f"{path} is no card of an exported model: it needs {', '.join(kinds)}")
-    if card["format"] != FORMAT:
-        raise ValueError(
-            f"{path} has the format {card['format']!r:.100}, this version reads {FORMAT!r}"
-        )
+    require(
+        all(isinstance(card.get(key), kind) for key, kind in kinds.items()),
+        f"{path} is no card of an exported model: it needs {', '.join(kinds)}",
+    )
+    require(
+        card["format"] == FORMAT,
+        f"{path} has the format {card['format']!r:.100}, this version reads {FORMAT!r}",
+    )
     return card
 
 
@@ -119,28 +125,17 @@ def read_exported(folder: str | Path) -> Exported:
 
     Raises:
         OSError: where a file is missing, or cannot be read (`UnreadableError`).
-        ValueError: in one line, where a file is damaged, or a tensor is not the one
-            that was written.
+        ValueError: where a file is damaged, or a tensor is not the one that was written.
     """
     path = Path(folder)
     card = read_card(path)
     with opening("the model", path):
         weights = (path / WEIGHTS).read_bytes()
-    try:
-        tensors = load(weights)
-    except SafetensorError as error:
-        raise ValueError(f"{path / WEIGHTS} is damaged: {one_line(error)}") from None
-    expected = card["fingerprints"]
-    for name in sorted(tensors.keys() | expected.keys()):
-        if name not in tensors or name not in expected:
-            raise ValueError(
-                f"{path} is damaged: {name} is missing in {CARD if name in tensors else WEIGHTS}"
-            )
-        if fingerprint(tensors[name]) != expected[name]:
-            raise ValueError(
-                f"{path / WEIGHTS} is damaged: {name} has another fingerprint than {CARD} says"
-            )
-    try:
+    with reading(path / WEIGHTS, errors=SafetensorError):
+        tensors, expected = load(weights), card["fingerprints"]
+        for name in sorted(tensors.keys() | expected.keys()):
+            need(name in expected, f"{name} is missing in {CARD}")
+            need(name in tensors, f"{name}, which {CARD} names, is missing in {WEIGHTS}")
+            same = fingerprint(tensors[name]) == expected[name]
+            need(same, f"{name} has another fingerprint than {CARD} says")
         return Exported(step=card["step"], params=nested(tensors), config=card["config"])
-    except ValueError as error:
-        raise ValueError(f"{path / WEIGHTS} is damaged: {error}") from None

@@ -1,6 +1,4 @@
-"""A trained sampler as one file of StableHLO, which runs wherever jax does, without
-this package.
-"""
+"""A trained sampler as one file of StableHLO, which needs jax alone to run."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -12,10 +10,11 @@ import jax.numpy as jnp
 from jax import export
 from jaxtyping import Array
 
+from score_sde.checks import require
 from score_sde.runtime.atomic_files import replacing
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-"""What a sampler is compiled for."""
+"""The platforms that a sampler is compiled for."""
 
 Draw: TypeAlias = Callable[[Array, Any], Array]
 """``(keys [b], conditions) -> samples [b, *shape]``, with ``conditions`` a pytree of
@@ -23,13 +22,13 @@ arrays ``[b, ...]``, or None.
 """
 
 NO_CALLBACKS = ("EQX_ON_ERROR", "nan")
-"""The environment variable and its value under which equinox calls back to no Python,
-where StableHLO could not.
+"""The environment variable and its value that make equinox omit callbacks to Python, which
+StableHLO cannot hold.
 """
 
 
 def can_export() -> bool:
-    """Whether Python was started so that a sampler can be exported."""
+    """Whether the environment of Python lets a sampler be exported."""
     name, value = NO_CALLBACKS
     return os.environ.get(name) == value
 
@@ -39,33 +38,33 @@ def export_sampler(
 ) -> None:
     """Write a sampler to one file, its parameters included.
 
-    What is written is ``images = call(seed, index)`` with ``seed`` uint32 and ``index``
-    uint32 ``[b]`` of any ``b``: image ``i`` has the key ``fold_in(key(seed),
-    index[i])``, whatever is drawn beside it. To run it takes jax alone::
+    The file holds the function ``samples = call(seed, index)`` with ``seed`` uint32 and
+    ``index`` uint32 ``[b]`` of any ``b``. Sample ``i`` has the key ``fold_in(key(seed),
+    index[i])``, whatever the other samples of the batch. Running it needs jax alone::
 
         call = jax.export.deserialize(bytearray(open(path, "rb").read())).call
-        images = call(numpy.uint32(0), numpy.arange(16, dtype=numpy.uint32))
+        samples = call(numpy.uint32(0), numpy.arange(16, dtype=numpy.uint32))
 
-    With ``condition`` it is ``call(seed, index, condition)``, with the condition of each
-    image: of a model of classes, int32 ``[b]``.
+    With ``condition`` the function is ``call(seed, index, condition)``, with one
+    condition for each sample: int32 ``[b]`` for a model of classes.
 
     Args:
         path: the file; it appears whole or not at all.
-        draw: ``(keys [b], conditions) -> samples [b, *shape]``; what it closes over
-            becomes part of the file. ``score-sde export`` gives samples in data units:
-            levels, or continuous data with their standardisation undone.
+        draw: ``(keys [b], conditions) -> samples [b, *shape]``; the arrays that it closes
+            over become part of the file. ``score-sde export`` passes a function that
+            returns data units: levels, or continuous data that are not standardised.
         condition: the shapes and types of one condition, a pytree of
             ``jax.ShapeDtypeStruct``; None for an unconditional model.
-        platforms: what the sampler can be run on.
+        platforms: the platforms that can run the sampler.
 
     Raises:
         ValueError: where the environment variable ``EQX_ON_ERROR`` was not ``nan`` when
             equinox was imported.
     """
-    if not can_export():
-        raise ValueError(
-            "a sampler can be exported only with EQX_ON_ERROR=nan in the environment of Python"
-        )
+    require(
+        can_export(),
+        "a sampler can be exported only with EQX_ON_ERROR=nan in the environment of Python",
+    )
 
     def call(seed: Array, index: Array, *conditions: Any) -> Array:
         key = jax.random.key(seed)

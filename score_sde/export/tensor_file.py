@@ -1,5 +1,5 @@
-"""Parameters in one file that says what they are: safetensors, with a fingerprint of
-everything in it.
+"""Parameters and facts about them in one file: safetensors, with a fingerprint of every
+tensor and a checksum of the rest.
 """
 
 import json
@@ -15,22 +15,31 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from score_sde.runtime.bounded_reading import MAX_DEPTH, one_line, parsed_json
+from score_sde.runtime.bounded_reading import MAX_DEPTH, parsed_json
+from score_sde.runtime.damage import FileError, need, reading
 from score_sde.runtime.unreadable import opening
 from score_sde.typing import Params
 
 CARD = "score_sde"
-"""The key of the file's metadata under which the facts and the fingerprints are, as JSON."""
+"""The key of the facts and the fingerprints, as JSON, in the metadata of the file."""
 
 
 def write_tensors(path: Path, params: Params, facts: Mapping[str, Any]) -> None:
-    """Write parameters and what is to be known of them; the file appears whole, in
-    place of any other, or not at all.
+    """Write parameters and facts about them; the file appears whole, replacing any other,
+    or not at all.
 
     Equal parameters and facts give equal bytes.
 
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "ema.safetensors"
+    ...     write_tensors(path, {"dense": {"bias": np.zeros(2)}}, {"step": 7})
+    ...     with open_tensors(path) as file:
+    ...         file.names, file.facts
+    (['dense/bias'], {'step': 7})
+
     Args:
-        path: where; the folder must be there.
+        path: the file, in a folder that exists.
         params: the parameters, in nested dictionaries.
         facts: plain values by name.
     """
@@ -49,7 +58,7 @@ def write_tensors(path: Path, params: Params, facts: Mapping[str, Any]) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what a killed process has left of files that it was writing."""
+    """Remove the temporary files of killed processes."""
     for path in folder.glob(".*.safetensors-*"):
         path.unlink(missing_ok=True)
 
@@ -59,7 +68,7 @@ class TensorFile:
 
     Attributes:
         path: the file.
-        facts: what is known of the parameters.
+        facts: the facts about the parameters.
         names: the paths of the tensors, in order.
     """
 
@@ -67,20 +76,19 @@ class TensorFile:
         self.path, self._file = path, file
         self.facts, self._fingerprints = _read_card(path, file.metadata() or {})
         self.names = sorted(self._fingerprints)
-        if set(self.names) != set(file.keys()):
-            raise ValueError(f"{path} is damaged: its tensors are not those that were written")
+        same = set(self.names) == set(file.keys())
+        need(same, "its tensors are not the ones that were written")
 
     def read(self, name: str) -> np.ndarray:
         """One tensor.
 
         Raises:
-            ValueError: where it is not the one that was written.
+            FileError: where it is not the one that was written.
         """
         value = self._file.get_tensor(name)
-        if fingerprint(value) != self._fingerprints[name]:
-            raise ValueError(
-                f"{self.path} is damaged: {name} has another fingerprint than was written"
-            )
+        with reading(self.path):
+            same = fingerprint(value) == self._fingerprints[name]
+            need(same, f"{name} has another fingerprint than was written")
         return value
 
 
@@ -90,15 +98,13 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
 
     Raises:
         OSError: where it is missing, or cannot be read (`UnreadableError`).
-        ValueError: in one line, where it is damaged.
+        FileError: where it is damaged.
     """
+    # For any file that it cannot open, safetensors reports that it does not exist.
     with opening("the parameters", path), path.open("rb") as stream:
-        stream.read(1)  # safetensors says of every file that it cannot open that it is not there
-    try:
-        with safe_open(path, framework="numpy") as file:
-            yield TensorFile(path, file)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged: {one_line(error)}") from None
+        stream.read(1)
+    with reading(path, errors=SafetensorError), safe_open(path, framework="numpy") as file:
+        yield TensorFile(path, file)
 
 
 def fingerprint(value: np.ndarray) -> int:
@@ -120,39 +126,33 @@ def nested(tensors: Mapping[str, np.ndarray]) -> Params:
     """Nested dictionaries of arrays from their paths.
 
     Raises:
-        ValueError: where a path is that of a dictionary of others, or has too many
-            parts.
+        ValueError: where a path has too many parts, or leads both to an array and to a
+            dictionary.
     """
     params: dict[str, Any] = {}
     for name, value in tensors.items():
         *parents, last = name.split("/")
-        if len(parents) > MAX_DEPTH:
-            raise ValueError(f"the name of a tensor has more than {MAX_DEPTH} parts")
+        need(len(parents) <= MAX_DEPTH, f"the name of a tensor has more than {MAX_DEPTH} parts")
         place = params
         for parent in parents:
             place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
-                raise ValueError(f"{name!r:.200} lies below another tensor")
-        if last in place:
-            raise ValueError(f"{name!r:.200} lies above another tensor")
+            need(isinstance(place, dict), f"{name!r:.200} lies below another tensor")
+        need(last not in place, f"{name!r:.200} lies above another tensor")
         place[last] = value
     return params
 
 
 def _read_card(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, int]]:
+    without = "its metadata have no facts and fingerprints"
     try:
         card = parsed_json(metadata[CARD])
         checksum = card.pop("checksum")
         facts, fingerprints = card["facts"], card["fingerprints"]
         intact = checksum == _checksum(card)
-        if not (isinstance(facts, dict) and isinstance(fingerprints, dict)):
-            raise TypeError
-    except (KeyError, ValueError, TypeError, AttributeError):
-        raise ValueError(f"{path} is damaged: it does not say what it holds") from None
-    if not intact:
-        raise ValueError(
-            f"{path} is damaged: what it says of itself has another checksum than was written"
-        )
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise FileError(f"{path} is damaged: {without}") from error
+    need(isinstance(facts, dict) and isinstance(fingerprints, dict), without)
+    need(intact, "its metadata have another checksum than was written")
     return facts, fingerprints
 
 

@@ -1,20 +1,27 @@
-"""Folders of diffusers' ``UNet2DModel``, alone or in a pipeline: what they say of the
-network, and its tensors.
+"""Folders of diffusers' ``UNet2DModel``, alone or in a pipeline: the options of the network
+and of the scheduler, and the tensors.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError, deserialize
+from safetensors import deserialize
 
+from score_sde.checks import require
 from score_sde.interop.diffusers_network import read_network
 from score_sde.interop.diffusers_scheduler import FILE, ve_fields, vp_sections
 from score_sde.interop.torch_file import read_torch
-from score_sde.runtime.bounded_reading import one_line, read_json
+from score_sde.runtime.damage import (
+    FileError,
+    errors_in,
+    need,
+    need_format,
+    read_options,
+    reading,
+)
 
 CONFIG, INDEX = "config.json", "model_index.json"
 
@@ -22,10 +29,9 @@ MODELS = ("unet_ema", "unet")
 """The folders of a network in a pipeline or a training checkpoint, averaged parameters first."""
 
 SIGMA_MAX = {32: 50.0, 64: 90.0, 256: 348.0, 1024: 1348.0}
-"""The greatest noise level of the published NCSN++ by the size of their images, where
-there is no scheduler to ask.
+"""The largest noise level of the published NCSN++ by the size of their images, for folders
+without a scheduler.
 """
-
 
 STEM = "diffusion_pytorch_model"
 SINGLE = tuple(f"{STEM}{variant}.safetensors" for variant in ("", ".fp16", ".bf16"))
@@ -36,7 +42,7 @@ SHARDED = (
 )
 PICKLED = tuple(f"{STEM}{variant}.bin" for variant in ("", ".fp16"))
 WEIGHTS = (SINGLE[0], SHARDED[0], *SINGLE[1:], *SHARDED[1:], *PICKLED)
-"""The files that weights may be in: full precision first, pickles last."""
+"""The possible files of weights: full precision first, pickles last."""
 
 DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
 
@@ -44,14 +50,14 @@ MAX_SHARDS = 1000
 
 
 class Diffusers(NamedTuple):
-    """What a folder holds.
+    """The contents of a folder.
 
     Attributes:
         fields: the network, the SDE and the data as fields of a published config, for
-            `config_from_reference`.
+            `score_sde.interop.reference_config.sections_of_reference`.
         options: options of the network that no published config has.
         sections: sections of the config that no published config has.
-        tensors: the weights by their names there.
+        tensors: the weights by their names in diffusers.
     """
 
     fields: dict[str, Any]
@@ -61,8 +67,8 @@ class Diffusers(NamedTuple):
 
 
 def is_diffusers(folder: str | Path) -> bool:
-    """Whether a folder is of diffusers: a model, or a pipeline or a training checkpoint
-    that has one.
+    """Whether a folder is a model of diffusers, or a pipeline or a training checkpoint
+    with one.
     """
     return _model_folder(Path(folder)) is not None
 
@@ -72,29 +78,32 @@ def read_diffusers(folder: str | Path, *, scheduler: bool = True) -> Diffusers:
     (``SkipDownBlock2D``). Nothing in it is run.
 
     The scheduler is ``scheduler/scheduler_config.json`` of a pipeline or
-    ``scheduler_config.json`` beside the weights. Where there is none, a warning says
-    what is assumed. Without ``scheduler`` it is not looked for, and nothing is said of
-    the noise process.
+    ``scheduler_config.json`` beside the weights. Where there is none, a warning names the
+    noise process that is assumed.
+
+    Args:
+        folder: the folder.
+        scheduler: whether to read the noise process; without it ``sections`` is empty.
 
     Raises:
         OSError: where a file is missing.
-        ValueError: in one line, where a file is damaged, or the network, the scheduler
-            or the pipeline has an option that is unknown or not supported.
+        ValueError: where a file is damaged, or the network, the scheduler or the pipeline
+            has an option that is unknown or not supported.
     """
     path = Path(folder)
     model = _model_folder(path)
     if model is None:
-        raise ValueError(
+        raise FileError(
             f"{path} is no folder of diffusers: it needs {CONFIG} of a UNet2DModel, or {INDEX}"
         )
     _check_pipeline(path)
-    config, tensors = _read_json(model / CONFIG), read_weights(model)
-    with _errors_in(model / CONFIG):
+    config, tensors = read_options(model / CONFIG), read_weights(model)
+    with errors_in(model / CONFIG, *WRONG_STRUCTURE):
         network = read_network(config, len(tensors))
     if not scheduler:
         return Diffusers(network.fields, network.options, {}, tensors)
     file = _scheduler_file(path)
-    options = None if file is None else _read_json(file)
+    options = None if file is None else read_options(file)
     if file is None:
         assumed = (
             "VE with the published noise levels of its image size"
@@ -104,7 +113,7 @@ def read_diffusers(folder: str | Path, *, scheduler: bool = True) -> Diffusers:
         warnings.warn(
             f"{path} has no {FILE}, so the noise process is assumed: {assumed}", stacklevel=2
         )
-    with _errors_in(file or path):
+    with errors_in(file or path, *WRONG_STRUCTURE):
         if network.kind == "ncsnpp":
             fields, sections = ve_fields(options, network.fields["data.image_size"], SIGMA_MAX), {}
         else:
@@ -119,16 +128,19 @@ REPLACED = {
     "sampling.predictor": "ancestral_sampling",
     "sampling.corrector": "none",
 }
-"""Fields that a published config must have, in sections that the scheduler's sections replace."""
+"""Required fields of a published config, whose sections the scheduler's sections replace."""
+
+WRONG_STRUCTURE = (LookupError, TypeError, AttributeError, ArithmeticError)
+"""The errors that options of a wrong type or length lead to."""
 
 
 def read_weights(folder: Path) -> dict[str, np.ndarray]:
-    """The tensors of a model by their names there; half precisions as float32. Nothing is run.
+    """The tensors of a model by their names in diffusers; bfloat16 as float32. Nothing is
+    run.
 
     Raises:
         FileNotFoundError: where there are no weights, or a shard is missing.
-        ValueError: in one line, where a file is damaged, or an index names files
-            outside the folder.
+        ValueError: where a file is damaged, or an index names files outside the folder.
     """
     path = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if path is None:
@@ -138,10 +150,10 @@ def read_weights(folder: Path) -> dict[str, np.ndarray]:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     tensors = read_torch(path)
-    if not isinstance(tensors, Mapping) or not all(
+    is_dictionary = isinstance(tensors, Mapping) and all(
         isinstance(value, np.ndarray) for value in tensors.values()
-    ):
-        raise ValueError(f"{path} is no file of weights: it needs a dictionary of tensors")
+    )
+    require(is_dictionary, f"{path} is no file of weights: it needs a dictionary of tensors")
     return {str(name): value for name, value in tensors.items()}
 
 
@@ -154,8 +166,8 @@ def _model_folder(path: Path) -> Path | None:
 
 
 def _is_model(folder: Path) -> bool:
-    """Whether the options or the weights are those of diffusers: others have a file of
-    the options' name too.
+    """Whether the options or the weights are of diffusers: other programs have files
+    ``config.json`` too.
     """
     return (
         any((folder / name).is_file() for name in WEIGHTS)
@@ -164,27 +176,27 @@ def _is_model(folder: Path) -> bool:
 
 
 def _check_pipeline(path: Path) -> None:
-    """Refuse a pipeline with other networks, such as latent diffusion, which generates
-    in another space.
+    """Raise ValueError for a pipeline with other networks, such as latent diffusion, which
+    generates in another space.
     """
     if not (path / INDEX).is_file():
         return
-    parts = _read_json(path / INDEX)
+    parts = read_options(path / INDEX)
     others = [
         name
         for name, value in parts.items()
-        if isinstance(value, list) and name not in (*MODELS, "scheduler")
+        if isinstance(value, list) and any(value) and name not in (*MODELS, "scheduler")
     ]
-    if others := [name for name in others if any(parts[name])]:
-        raise ValueError(
-            f"{path / INDEX} has {', '.join(others)}: only pipelines of a network and a scheduler "
-            "are read"
-        )
+    require(
+        not others,
+        f"{path / INDEX} has {', '.join(others)}: only pipelines of a network and a scheduler "
+        "are read",
+    )
 
 
 def _scheduler_file(path: Path) -> Path | None:
-    """The scheduler of a pipeline, or beside the weights; of a pipeline's own network,
-    that of the pipeline.
+    """The options of the scheduler: in a pipeline, beside the weights, or, for the network
+    in a pipeline, in that pipeline.
     """
     places = [path / "scheduler" / FILE, path / FILE]
     if path.name in MODELS:
@@ -192,66 +204,33 @@ def _scheduler_file(path: Path) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = read_json(path)
-    except ValueError:
-        raise ValueError(f"{path} is damaged: it is no JSON") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} is damaged: it holds no options")
-    return found
-
-
-@contextmanager
-def _errors_in(path: Path) -> Iterator[None]:
-    """Turn errors from the options of a file into one line that names the file."""
-    try:
-        yield
-    except KeyError as error:
-        raise ValueError(f"{path} lacks {one_line(error)}") from None
-    except (TypeError, AttributeError, IndexError, ZeroDivisionError, OverflowError) as error:
-        raise ValueError(f"{path} is damaged ({type(error).__name__})") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: {one_line(error)}") from None
-
-
 def _read_shards(index: Path) -> dict[str, np.ndarray]:
     """The tensors of an index, whose shards lie beside it."""
-    try:
-        places: Any = read_json(index)["weight_map"]
-        shards = sorted(set(places.values()))
-    except (ValueError, LookupError, TypeError, AttributeError):
-        raise ValueError(f"{index} is damaged: it is no index of tensors") from None
-    if len(shards) > MAX_SHARDS:
-        raise ValueError(f"{index} is damaged: it names {len(shards)} files")
+    places: Any = read_options(index).get("weight_map")
     found = {}
+    with reading(index):
+        is_map = isinstance(places, dict) and all(isinstance(x, str) for x in places.values())
+        need(is_map, "it is no index of tensors")
+        shards = sorted(set(places.values()))
+        need(len(shards) <= MAX_SHARDS, f"it names {len(shards)} files")
+        for shard in shards:
+            is_inside = shard == Path(shard).name and shard.endswith(".safetensors")
+            need_format(is_inside, f"{shard!r:.100} is no .safetensors file of its folder")
     for shard in shards:
-        if (
-            not isinstance(shard, str)
-            or shard != Path(shard).name
-            or not shard.endswith(".safetensors")
-        ):
-            raise ValueError(
-                f"{index} names {shard!r:.100}, which is no .safetensors file of its folder"
-            )
         if not (index.parent / shard).is_file():
-            raise FileNotFoundError(f"no {shard} in {index.parent}, of which {index.name} tells")
+            raise FileNotFoundError(f"no {shard} in {index.parent}, which {index.name} names")
         tensors = _read_safetensors(index.parent / shard)
-        for name in (name for name, place in places.items() if place == shard):
-            if name not in tensors:
-                raise ValueError(
-                    f"{index.parent / shard} lacks {name}, which {index.name} says it has"
-                )
-            found[name] = tensors[name]
+        with reading(index.parent / shard):
+            for name in (name for name, place in places.items() if place == shard):
+                need(name in tensors, f"it lacks {name}, which {index.name} says it has")
+                found[name] = tensors[name]
     return found
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    try:
-        entries = deserialize(path.read_bytes())
-        return {name: _array(name, entry) for name, entry in entries}
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} is damaged: {one_line(error)}") from None
+    data = path.read_bytes()
+    with reading(path):
+        return {name: _array(name, entry) for name, entry in deserialize(data)}
 
 
 def _array(name: str, entry: Mapping[str, Any]) -> np.ndarray:
@@ -259,6 +238,7 @@ def _array(name: str, entry: Mapping[str, Any]) -> np.ndarray:
     if kind == "BF16":
         # The upper halves of float32.
         return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32).reshape(shape)
-    if kind not in DTYPES:
-        raise ValueError(f"{name} is of the type {kind}, where weights are floating-point numbers")
+    need_format(
+        kind in DTYPES, f"{name} is of the type {kind}, where weights are floating-point numbers"
+    )
     return np.frombuffer(data, np.dtype(DTYPES[kind]).newbyteorder("<")).reshape(shape)

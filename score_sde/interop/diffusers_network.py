@@ -1,6 +1,6 @@
 """Diffusers' ``UNet2DModel`` as a network of this package: its options and its parameters.
 
-Every key of its config is used, known to be idle, or refused.
+Every key of its config is used, known to be idle, or an error.
 """
 
 import re
@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from score_sde.checks import fail, require
+from score_sde.interop.options import Options, whole
 from score_sde.models.base import ScoreNetwork
 from score_sde.typing import Params
 
-Options = Mapping[str, Any]
-Fields = dict[str, Any]
-
-DEFAULTS: Options = {
+DEFAULTS: Mapping[str, Any] = {
     "act_fn": "silu",
     "add_attention": True,
     "attention_head_dim": 8,
@@ -49,19 +48,21 @@ DEFAULTS: Options = {
 
 IDLE = {
     # of the file
-    *("_class_name", "_diffusers_version", "_name_or_path", "_use_default_values", "torch_dtype"),
-    # of a learned time embedding alone
+    "_class_name",
+    "_diffusers_version",
+    "_name_or_path",
+    "_use_default_values",
+    "torch_dtype",
+    # of a learned time embedding
     "num_train_timesteps",
     # of the average of parameters
-    *(
-        "decay",
-        "inv_gamma",
-        "min_decay",
-        "optimization_step",
-        "power",
-        "update_after_step",
-        "use_ema_warmup",
-    ),
+    "decay",
+    "inv_gamma",
+    "min_decay",
+    "optimization_step",
+    "power",
+    "update_after_step",
+    "use_ema_warmup",
 }
 """Keys that do not change what the network computes."""
 
@@ -74,10 +75,10 @@ COMMON: Mapping[str, tuple[Any, ...]] = {
     "resnet_time_scale_shift": ("default",),
     "upsample_type": ("conv",),
 }
-"""The values of options that both kinds of network here support."""
+"""The supported values of options, for both kinds of network."""
 
 KINDS: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
-    "ddpm": {"mid_block_scale_factor": (1, 1.0), "time_embedding_type": ("positional",)},
+    "ddpm": {"mid_block_scale_factor": (1,), "time_embedding_type": ("positional",)},
     "ncsnpp": {
         "add_attention": (True,),
         "attention_head_dim": (None,),
@@ -89,11 +90,13 @@ KINDS: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
         "time_embedding_type": ("fourier",),
     },
 }
+"""The supported values of options, for one kind of network."""
+
 BLOCKS = {"ddpm": ("DownBlock2D", "UpBlock2D"), "ncsnpp": ("SkipDownBlock2D", "SkipUpBlock2D")}
 """The blocks of each kind; with ``Attn`` before it, a block has attention."""
 
 MAX_SIZE = 2**16
-"""The most that a number of channels, pixels, layers or classes may be."""
+"""The largest number of channels, pixels, layers or classes."""
 
 
 class Network(NamedTuple):
@@ -106,90 +109,68 @@ class Network(NamedTuple):
     """
 
     kind: str
-    fields: Fields
+    fields: dict[str, Any]
     options: dict[str, Any]
 
 
-def read_network(config: Options, num_tensors: int) -> Network:
+def read_network(config: Mapping[str, Any], num_tensors: int) -> Network:
     """The network of a config whose weights are ``num_tensors`` tensors.
 
     Raises:
-        ValueError: in one line, for an option that is unknown, or that no network here
-            has.
+        ValueError: for an option that is unknown, or that no network here supports.
     """
-    if config.get("_class_name", "UNet2DModel") != "UNet2DModel":
-        raise ValueError(
-            f"it is of the class {config['_class_name']!r:.100}, only UNet2DModel is read"
-        )
-    if unknown := sorted(str(name) for name in config.keys() - DEFAULTS.keys() - IDLE):
-        raise ValueError(
-            f"{unknown[0]}={config[unknown[0]]!r:.100} is an unknown option of UNet2DModel"
-        )
-    config = {**DEFAULTS, **{name: value for name, value in config.items() if name in DEFAULTS}}
-    kind = "ncsnpp" if config["time_embedding_type"] == "fourier" else "ddpm"
+    options = Options(config, defaults=DEFAULTS)
+    options.only("_class_name", "UNet2DModel", because="no other class is supported")
+    options.finish("UNet2DModel", IDLE)
+    kind = "ncsnpp" if options["time_embedding_type"] == "fourier" else "ddpm"
     for name, values in {**COMMON, **KINDS[kind]}.items():
-        if not any(
-            config[name] == value and isinstance(config[name], bool) == isinstance(value, bool)
-            for value in values
-        ):
-            raise ValueError(
-                f"{name}={config[name]!r:.100} is none that can be read, only {values[0]!r:.100}"
-            )
-    fields = _fields(config, kind)
-    # Each layer has more than ten tensors: refuse a network that would take for ever to
-    # build.
-    if (layers := fields["model.num_res_blocks"] * len(fields["model.ch_mult"])) > num_tensors:
-        raise ValueError(
-            f"layers_per_block={config['layers_per_block']} makes {layers} layers of {num_tensors} "
-            "tensors"
-        )
-    options = _ddpm_options(config) if kind == "ddpm" else {"diffusers_groups": True}
-    return Network(kind, fields, options)
+        options.only(name, *values)
+    fields = _fields(options, kind)
+    # A layer has more than ten tensors. Without this check a small file could make a
+    # network that takes hours to build.
+    layers = fields["model.num_res_blocks"] * len(fields["model.ch_mult"])
+    require(
+        layers <= num_tensors,
+        f"layers_per_block={options['layers_per_block']} makes {layers} layers of {num_tensors} "
+        "tensors",
+    )
+    more = _ddpm_options(options) if kind == "ddpm" else {"diffusers_groups": True}
+    return Network(kind, fields, more)
 
 
-def whole(name: str, value: Any) -> int:
-    """A size from a config; raises ``ValueError`` where it is not a whole number in range."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_SIZE:
-        raise ValueError(f"{name} must be a whole number from 1 to {MAX_SIZE}, got {value!r:.100}")
-    return value
+def _size(name: str, value: Any) -> int:
+    return whole(name, value, least=1, most=MAX_SIZE)
 
 
-def _fields(config: Options, kind: str) -> Fields:
-    channels = [whole("block_out_channels", c) for c in config["block_out_channels"]]
-    size = config["sample_size"]
+def _fields(options: Options, kind: str) -> dict[str, Any]:
+    channels = [_size("block_out_channels", c) for c in options["block_out_channels"]]
+    size = options["sample_size"]
     if isinstance(size, list) and len(size) == 2 and size[0] == size[1]:
         size = size[0]
-    size = whole("sample_size", size)
+    size = _size("sample_size", size)
     down, up = BLOCKS[kind]
-    attended = [_attended(name, down) for name in config["down_block_types"]]
-    mirrored = [_attended(name, up) for name in config["up_block_types"]][::-1]
-    if attended != mirrored or len(attended) != len(channels):
-        raise ValueError(
-            "the up blocks do not mirror the down blocks, or there are not as many as "
-            "block_out_channels"
-        )
+    attended = [_attended(name, down) for name in options["down_block_types"]]
+    mirrored = [_attended(name, up) for name in options["up_block_types"]][::-1]
+    require(
+        attended == mirrored and len(attended) == len(channels),
+        "the up blocks do not mirror the down blocks, or there are not as many as "
+        "block_out_channels",
+    )
     if any(c % channels[0] for c in channels):
-        raise ValueError(f"block_out_channels must be multiples of the first, got {channels}")
-    if config["time_embedding_dim"] not in (None, 4 * channels[0]):
-        raise ValueError(
-            f"time_embedding_dim={config['time_embedding_dim']!r:.50} is none that can be read, "
-            "only None"
-        )
-    if config["in_channels"] != config["out_channels"]:
-        raise ValueError(
-            "in_channels and out_channels differ: the networks here give back an image of the same "
-            "shape, without a "
-            "learned variance or other input beside it"
-        )
+        fail("block_out_channels", channels, "multiples of the first")
+    options.only("time_embedding_dim", None, 4 * channels[0])
+    require(
+        options["in_channels"] == options["out_channels"],
+        "in_channels and out_channels differ: the networks here return an image of the shape of "
+        "their input, without a learned variance or a further input",
+    )
     fields = {
         "name": kind,
         "nf": channels[0],
         "ch_mult": tuple(c // channels[0] for c in channels),
-        "num_res_blocks": whole("layers_per_block", config["layers_per_block"]),
-        "attn_resolutions": tuple(
-            size // 2**level for level, there in enumerate(attended) if there
-        ),
-        "dropout": config["dropout"],
+        "num_res_blocks": _size("layers_per_block", options["layers_per_block"]),
+        "attn_resolutions": tuple(size // 2**level for level, has in enumerate(attended) if has),
+        "dropout": options["dropout"],
     }
     pyramids = {
         "progressive": "output_skip",
@@ -199,45 +180,36 @@ def _fields(config: Options, kind: str) -> Fields:
     fields |= pyramids if kind == "ncsnpp" else {}
     data = {
         "data.image_size": size,
-        "data.num_channels": whole("in_channels", config["in_channels"]),
+        "data.num_channels": _size("in_channels", options["in_channels"]),
         "data.centered": kind == "ddpm",
     }
     return {**{f"model.{name}": value for name, value in fields.items()}, **data}
 
 
 def _attended(name: Any, block: str) -> bool:
-    if name not in (block, f"Attn{block}"):
-        raise ValueError(
-            f"the networks here have no block {name!r:.100}, only {block} and Attn{block}"
-        )
+    """Whether a block of a level has attention."""
+    require(
+        name in (block, f"Attn{block}"),
+        f"the block {name!r:.100} must be {block} or Attn{block}, the only blocks of the networks "
+        "here",
+    )
     return name != block
 
 
-def _ddpm_options(config: Options) -> dict[str, Any]:
+def _ddpm_options(options: Options) -> dict[str, Any]:
     """The options of DDPM that its published configs do not have."""
-    padding = config["downsample_padding"]
-    if padding not in (0, 1) or isinstance(padding, bool):
-        raise ValueError(
-            f"downsample_padding={padding!r:.100} is none that can be read, only 0 and 1"
-        )
-    for name in ("add_attention", "center_input_sample", "flip_sin_to_cos"):
-        if not isinstance(config[name], bool):
-            raise ValueError(f"{name} must be true or false, got {config[name]!r:.100}")
-    for name in ("freq_shift", "norm_eps"):
-        if isinstance(config[name], bool) or not isinstance(config[name], int | float):
-            raise ValueError(f"{name} must be a number, got {config[name]!r:.100}")
-    heads, classes = config["attention_head_dim"], config["num_class_embeds"]
+    heads, classes = options["attention_head_dim"], options["num_class_embeds"]
     return {
         "attend_every_block": True,
-        "attend_in_middle": config["add_attention"],
-        "attention_head_dim": None if heads is None else whole("attention_head_dim", heads),
-        "num_groups": whole("norm_num_groups", config["norm_num_groups"]),
-        "norm_eps": float(config["norm_eps"]),
-        "pad_both_sides": padding == 1,
-        "freq_shift": float(config["freq_shift"]),
-        "cosine_first": config["flip_sin_to_cos"],
-        "rescale_input": config["center_input_sample"],
-        "num_classes": None if classes is None else whole("num_class_embeds", classes),
+        "attend_in_middle": options.flag("add_attention"),
+        "attention_head_dim": None if heads is None else _size("attention_head_dim", heads),
+        "num_groups": _size("norm_num_groups", options["norm_num_groups"]),
+        "norm_eps": float(options.number("norm_eps")),
+        "pad_both_sides": options.only("downsample_padding", 1, 0) == 1,
+        "freq_shift": float(options.number("freq_shift")),
+        "cosine_first": options.flag("flip_sin_to_cos"),
+        "rescale_input": options.flag("center_input_sample"),
+        "num_classes": None if classes is None else _size("num_class_embeds", classes),
         "label_required": classes is not None,
     }
 
@@ -260,8 +232,8 @@ PARTS = (
     (r"output_(\d+)_norm", lambda m, up: f"up_blocks.{up - int(m[1])}.skip_norm"),
     (r"output_(\d+)", lambda m, up: f"up_blocks.{up - int(m[1])}.skip_conv"),
 )
-"""Our parts, and what they are called there; ``up`` is the number of the last level,
-for levels rise there.
+"""Patterns of our parts, and their names in diffusers, where up blocks count from the
+last level, ``up``.
 """
 
 RESAMPLING = {
@@ -286,7 +258,7 @@ LAYERS = {
     "out": ("to_out.0", "proj_attn"),
     "conv": ("conv",),
 }
-"""Our layers within a part, and what they are called there: newer names first."""
+"""Our layers within a part, and their names in diffusers: newer names first."""
 
 TENSORS = {
     "kernel": ("weight",),
@@ -294,15 +266,15 @@ TENSORS = {
     "scale": ("weight",),
     "frequencies": ("weight", "W"),
 }
-"""Our tensors within a layer, and what they are called there."""
+"""Our tensors within a layer, and their names in diffusers."""
 
 
 def params_from_diffusers(network: ScoreNetwork, tensors: Mapping[str, np.ndarray]) -> Params:
     """The parameters of a network from the tensors of a ``UNet2DModel`` of the same shape.
 
     Raises:
-        ValueError: in one line, where a tensor is missing, has no place, or has another
-            shape.
+        ValueError: where a tensor is missing, has no place, has another shape, or is not
+            finite.
     """
     expected = jax.eval_shape(network.init, jax.random.key(0))
     last = max(int(name.split("_")[1]) for name in expected if name.startswith("down_"))
@@ -316,29 +288,27 @@ def params_from_diffusers(network: ScoreNetwork, tensors: Mapping[str, np.ndarra
             for middle in ([(name,) for name in LAYERS[layer[0]]] if layer else [()])
             for end in TENSORS[tensor]
         ]
-        name = next((name for name in names if name in left), None)
-        if name is None:
-            raise ValueError(f"the weights lack {names[0]}, for {'/'.join((ours, *layer, tensor))}")
+        name = next((name for name in names if name in left), names[0])
+        require(name in left, f"the weights lack {name}, for {'/'.join((ours, *layer, tensor))}")
         value = left.pop(name)
-        # A table of classes has a row for each, as a linear map of one-hot labels has
-        # here.
+        # A table of classes has a row for each class, as the linear map of one-hot
+        # labels here.
         value = value if ours == "label" else _laid_out(value, tensor, leaf.shape)
-        if value.shape != leaf.shape:
-            found, wanted = tuple(tensors[name].shape), leaf.shape
-            raise ValueError(
-                f"{name} has the shape {found}, the network needs {wanted} in the order of flax"
-            )
-        if not np.isfinite(value).all():
-            raise ValueError(f"damaged: the values of {name} are not all finite")
+        require(
+            value.shape == leaf.shape,
+            f"{name} has the shape {tuple(tensors[name].shape)}, the network needs {leaf.shape} "
+            "in the order of flax",
+        )
+        require(np.isfinite(value).all(), f"damaged: the values of {name} are not all finite")
         return np.ascontiguousarray(value, np.float32)
 
     params = jax.tree_util.tree_map_with_path(take, expected)
-    left.pop("time_proj.W", None)  # there twice in some files
-    if left:
-        raise ValueError(
-            f"the network has no place for {len(left)} of the weights, the first is "
-            f"{next(iter(left))}"
-        )
+    left.pop("time_proj.W", None)  # some files have a copy of time_proj.weight
+    require(
+        not left,
+        f"the network has no place for {len(left)} of the weights, the first is "
+        f"{next(iter(left), None)}",
+    )
     return params
 
 
@@ -354,8 +324,8 @@ def _part(ours: str, last: int, *, is_block: bool) -> str:
 
 
 def _laid_out(value: np.ndarray, tensor: str, wanted: tuple[int, ...]) -> np.ndarray:
-    """A tensor with its axes in our order: outputs last, and none left of a window of
-    one pixel in a linear map.
+    """A tensor with its axes in our order, outputs last; for a linear map, without the
+    axes of a window of one pixel.
     """
     if tensor != "kernel":
         return value

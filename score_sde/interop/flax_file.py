@@ -1,5 +1,5 @@
-"""Flax checkpoints of any age (msgpack) as nested dictionaries of NumPy arrays, read
-without old flax.
+"""Flax checkpoints (msgpack) of all versions as nested dictionaries of NumPy arrays, read
+without flax.
 """
 
 import math
@@ -12,40 +12,37 @@ import msgpack
 import numpy as np
 
 from score_sde.runtime.bounded_reading import check_tree
+from score_sde.runtime.damage import WrongBytesError, need, need_format, reading
 
 ARRAY, COMPLEX, SCALAR = 1, 2, 3
 """The extension types of flax's msgpack."""
 
 CHUNKED = "__msgpack_chunked_array__"
-"""Marks an array that was too long for one piece of msgpack."""
+"""Marks an array that is stored in several chunks, as msgpack limits their length."""
 
 MAX_ARRAY = 2**16
-"""Elements of an array of msgpack itself, in whose place flax has dictionaries: room is
-made before they are read.
+"""The most elements of an array of msgpack, for which memory is allocated before they are
+read; flax writes dictionaries in place of long ones.
 """
 
 
 def read_flax(path: str | Path) -> dict[str, Any]:
-    """What ``flax.serialization.to_bytes`` wrote: nested dictionaries with NumPy arrays.
+    """Read a file of ``flax.serialization.to_bytes``: nested dictionaries with NumPy arrays.
 
     Raises:
         OSError: where the file cannot be opened.
-        ValueError: in one line, where it is damaged or is no such file.
+        FileError: where it is damaged or is no such file.
     """
     data = Path(path).read_bytes()
-    try:
+    with reading(path, "is damaged, or no flax checkpoint"):
         tree = msgpack.unpackb(
             data, ext_hook=_extension, raw=False, strict_map_key=False, max_array_len=MAX_ARRAY
         )
         check_tree(tree, len(data))
         tree = _joined(tree)
-    except Exception as error:  # whatever damaged bytes may raise
-        raise ValueError(
-            f"{path} is damaged, or no flax checkpoint ({type(error).__name__})"
-        ) from error
-    if not isinstance(tree, dict) or not tree:
-        raise ValueError(f"{path} is no flax checkpoint: it holds no dictionary of arrays")
-    return tree
+        is_dictionary = isinstance(tree, dict) and len(tree) > 0
+        need_format(is_dictionary, "it is no flax checkpoint: it holds no dictionary of arrays")
+        return tree
 
 
 def _extension(code: int, data: bytes) -> Any:
@@ -55,24 +52,22 @@ def _extension(code: int, data: bytes) -> Any:
         shape, name, buffer = msgpack.unpackb(data, raw=True)
         array = np.frombuffer(buffer, _dtype(name.decode())).reshape(shape)
         return array if code == ARRAY else array[()]
-    raise ValueError(f"unknown extension {code}")
+    raise WrongBytesError(f"unknown extension {code}")
 
 
 def _dtype(name: str) -> np.dtype[Any]:
     dtype = np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
-    if dtype.hasobject:
-        raise ValueError(f"arrays of {name} are not data")
+    need(not dtype.hasobject, "it holds arrays of Python objects")
     return dtype
 
 
 def _joined(tree: Any) -> Any:
-    """The tree with the pieces of long arrays put together."""
+    """The tree with the chunks of long arrays joined."""
     if not isinstance(tree, Mapping):
         return tree
     if CHUNKED not in tree:
         return {str(key): _joined(value) for key, value in tree.items()}
     shape = [int(tree["shape"][str(axis)]) for axis in range(len(tree["shape"]))]
-    pieces = np.concatenate([np.ravel(tree["chunks"][str(i)]) for i in range(len(tree["chunks"]))])
-    if math.prod(shape) != pieces.size:
-        raise ValueError("the pieces of an array do not fill its shape")
-    return pieces.reshape(shape)
+    chunks = np.concatenate([np.ravel(tree["chunks"][str(i)]) for i in range(len(tree["chunks"]))])
+    need(math.prod(shape) == chunks.size, "the chunks of an array do not fill its shape")
+    return chunks.reshape(shape)

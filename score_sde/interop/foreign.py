@@ -1,4 +1,4 @@
-"""A checkpoint of another project, whatever its kind, as parameters of a network here."""
+"""A checkpoint of another project as parameters of a network here."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,26 +7,28 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from score_sde.checks import one_of
 from score_sde.interop.flax_file import read_flax
 from score_sde.interop.ncsn_names import params_from_ncsn, params_from_ncsnv2
 from score_sde.interop.score_sde_names import params_from_flax, params_from_torch
 from score_sde.interop.torch_file import read_torch
 from score_sde.models.base import ScoreNetwork
 from score_sde.runtime.bounded_reading import arrays_in
+from score_sde.runtime.damage import FileError, errors_in, need_format
 from score_sde.typing import Params
 
 TORCH_BEGINNINGS = (b"PK\x03\x04", b"\x80")
-"""What a file written by ``torch.save`` begins with: a zip archive, or a pickle."""
+"""The first bytes of a file of ``torch.save``: of a zip archive, or of a pickle."""
 
 NETWORKS = ("ddpm", "ncsnpp", "ncsn", "ncsnv2")
-"""The networks that foreign checkpoints are of, by their names in a config."""
+"""The networks of foreign checkpoints, by their names in a config."""
 
 
 class Foreign(NamedTuple):
-    """What is taken from a foreign checkpoint.
+    """The parameters in a foreign checkpoint.
 
     Attributes:
-        step: after how many updates it was written; 0 where it does not say.
+        step: the number of updates before it was written; 0 where the file has none.
         params: the parameters, averaged where there is an average.
     """
 
@@ -39,8 +41,8 @@ class Opened(NamedTuple):
 
     Attributes:
         path: the file.
-        is_torch: whether it is of PyTorch.
-        tree: what it holds.
+        is_torch: whether it is of PyTorch, else of flax.
+        tree: its contents, with NumPy arrays.
     """
 
     path: str | Path
@@ -49,7 +51,7 @@ class Opened(NamedTuple):
 
     @property
     def arrays(self) -> list[np.ndarray]:
-        """All arrays in it, those of an optimizer included."""
+        """All arrays in it, including the arrays of an optimizer."""
         return arrays_in(self.tree)
 
 
@@ -59,7 +61,7 @@ def open_foreign(path: str | Path) -> Opened:
 
     Raises:
         OSError: where the file cannot be opened.
-        ValueError: in one line, where it is damaged or of an unknown kind.
+        FileError: where it is damaged or of an unknown kind.
     """
     return Opened(path, *_read(path))
 
@@ -72,7 +74,7 @@ def read_foreign(
     options: Mapping[str, Any],
     shape: Sequence[int],
 ) -> Foreign:
-    """The parameters of ``network`` from a file, as `open_foreign` and `params_of` have them."""
+    """The parameters of ``network`` from a file: `params_of` of `open_foreign`."""
     return params_of(open_foreign(path), network, name=name, options=options, shape=shape)
 
 
@@ -84,51 +86,42 @@ def params_of(
     options: Mapping[str, Any],
     shape: Sequence[int],
 ) -> Foreign:
-    """The parameters of ``network`` from a foreign checkpoint; averaged ones where there are any.
+    """The parameters of ``network`` from a foreign checkpoint; averaged, where it has an
+    average.
 
     Args:
         opened: the checkpoint.
-        network: the network that the parameters are for.
-        name: what it is called in a config: ``ddpm``, ``ncsnpp``, ``ncsn`` or
-            ``ncsnv2``.
-        options: the arguments that it was built with.
+        network: the network.
+        name: its name in a config: ``ddpm``, ``ncsnpp``, ``ncsn`` or ``ncsnv2``.
+        options: its arguments.
         shape: the shape of one image.
 
     Raises:
-        ValueError: in one line, where the checkpoint is damaged, or not of this
-            network.
+        FileError: where the checkpoint is damaged, or not of this network.
     """
     path, is_torch, checkpoint = opened
-    if name not in NETWORKS:
-        raise ValueError(
-            f"{path}: foreign checkpoints are of the networks {', '.join(NETWORKS)}, not {name!r}"
-        )
-    try:
+    with errors_in(path, LookupError, TypeError, AttributeError):
+        because = "the only networks of foreign checkpoints"
+        one_of(NETWORKS, because=because, **{"model.name": name})
         if name in ("ncsn", "ncsnv2"):
             params = _refinenet(checkpoint, name, {**options, "shape": tuple(shape)})
-        elif isinstance(checkpoint, Mapping):
-            params = (params_from_torch if is_torch else params_from_flax)(network, checkpoint)
         else:
-            raise ValueError(
+            need_format(
+                isinstance(checkpoint, Mapping),
                 f"no checkpoint of Score-SDE: it holds {type(checkpoint).__name__}, not a "
-                "dictionary"
+                "dictionary",
             )
+            params = (params_from_torch if is_torch else params_from_flax)(network, checkpoint)
         _check_finite(params)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    except (LookupError, TypeError, AttributeError) as error:  # damage that left the file readable
-        raise ValueError(
-            f"{path} is damaged: what it holds is in no order ({type(error).__name__})"
-        ) from error
     return Foreign(_step(checkpoint), params)
 
 
 def count_parameters(path: str | Path) -> int:
-    """How many numbers the network of a foreign checkpoint has, to tell which network it is.
+    """The number of parameters in a foreign checkpoint, by which its network is recognised.
 
     Raises:
         OSError: where the file cannot be opened.
-        ValueError: in one line, where it is damaged or of an unknown kind.
+        FileError: where it is damaged or of an unknown kind.
     """
     _, checkpoint = _read(path)
     tree = checkpoint
@@ -137,17 +130,17 @@ def count_parameters(path: str | Path) -> int:
     elif isinstance(checkpoint, Sequence) and checkpoint:
         tree = checkpoint[0]
     if not isinstance(tree, Mapping):
-        raise ValueError(f"{path}: no checkpoint of Score-SDE, ScoreFlow, NCSN or NCSNv2")
+        raise FileError(f"{path}: no checkpoint of Score-SDE, ScoreFlow, NCSN or NCSNv2")
     tree = {name: value for name, value in tree.items() if not str(name).endswith("sigmas")}
     return sum(array.size for array in arrays_in(tree))
 
 
 def _read(path: str | Path) -> tuple[bool, Any]:
-    """Whether a file is of PyTorch, and what it holds."""
+    """Whether a file is of PyTorch, and its contents."""
     with Path(path).open("rb") as file:
         is_torch = file.read(4).startswith(TORCH_BEGINNINGS)
-    # A msgpack of a dictionary of at most 15 entries begins with 0x80 to 0x8f; that of
-    # no entries is no checkpoint.
+    # A msgpack of a dictionary of up to 15 entries begins with 0x80 + their number, and
+    # an empty dictionary (0x80) is no checkpoint.
     return is_torch, (read_torch if is_torch else read_flax)(path)
 
 
@@ -155,12 +148,11 @@ def _refinenet(checkpoint: Any, name: str, options: Mapping[str, Any]) -> Params
     """From ``[model, optimizer]`` of NCSN, or ``[model, optimizer, epoch, step, ema]``
     of NCSNv2.
     """
-    if (
-        not isinstance(checkpoint, Sequence)
-        or not checkpoint
-        or not isinstance(checkpoint[0], Mapping)
-    ):
-        raise ValueError("no checkpoint of NCSN: it needs a list that begins with the model")
+    is_list = isinstance(checkpoint, Sequence) and len(checkpoint) > 0
+    need_format(
+        is_list and isinstance(checkpoint[0], Mapping),
+        "no checkpoint of NCSN: it needs a list that begins with the model",
+    )
     if name == "ncsn":
         return params_from_ncsn(checkpoint[0], options)
     averaged = len(checkpoint) > 4 and isinstance(checkpoint[4], Mapping) and checkpoint[4]

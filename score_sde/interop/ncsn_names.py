@@ -1,9 +1,12 @@
-"""The parameters of the original NCSN and NCSNv2 checkpoints (PyTorch), put under our names.
+"""The parameters of the original NCSN and NCSNv2 checkpoints (PyTorch), under our names.
 
 An NCSN checkpoint is the list ``[model, optimizer]`` and an NCSNv2 checkpoint ``[model,
-optimizer, epoch, step, ema]``; ``model`` and ``ema`` are dictionaries of tensors by
-name, which are what the functions here take. A convolution's weight is ``[out, in,
-height, width]`` there and ``[height, width, in, out]`` here.
+optimizer, epoch, step, ema]``. The functions here take ``model`` or ``ema``: tensors by
+name, with or without the prefix ``module.``. The weight of a convolution is ``[out, in,
+height, width]`` in PyTorch and ``[height, width, in, out]`` here.
+
+They raise ``ValueError`` where a tensor is missing, unknown or of another shape than the
+network's, or the noise levels differ.
 """
 
 import inspect
@@ -13,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from score_sde.checks import require
 from score_sde.models.base import ScoreNetwork
 from score_sde.models.ncsn import ncsn
 from score_sde.models.ncsnv2 import STAGES, ncsnv2, stages_for
@@ -24,53 +28,35 @@ STAGE_NAMES = {
     5: ("1", "2", "3", "4", "5"),
     6: ("1", "2", "3", "31", "4", "5"),
 }
-"""What follows ``res`` in the name of each stage, by the number of stages."""
+"""The names of the stages after ``res``, by the number of stages."""
 
 REFINE_NAMES = {
     4: ("4", "3", "2", "1"),
     5: ("5", "4", "3", "2", "1"),
     6: ("5", "4", "3", "31", "2", "1"),
 }
-"""What follows ``refine`` in the name of the refinement block of each stage, by the
-number of stages.
-"""
+"""The names of the refinement blocks after ``refine``, by the number of stages."""
 
 UNIT_NAMES = {"adapt1": "adapt_convs.0", "adapt2": "adapt_convs.1", "output": "output_convs"}
 """The residual units of a refinement block."""
 
 LEAF_NAMES = {"kernel": "weight", "table": "embed.weight", "scale": "alpha"}
-"""The arrays of a layer that are called otherwise there; ``scale`` is that of VarianceNorm."""
+"""The arrays of a layer that have other names there; ``scale`` is of ``VarianceNorm``."""
 
 
 def params_from_ncsn(tensors: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> Params:
-    """The parameters of ``ncsn(**options)`` from the ``model`` of an NCSN checkpoint.
-
-    Args:
-        tensors: the tensors by their names there; the prefix ``module.`` is taken off.
-        options: the arguments of `score_sde.models.ncsn`, ``shape`` among them.
-
-    Raises:
-        ValueError: a tensor is missing, unknown or of another shape than the network's,
-            or the noise levels differ.
+    """The parameters of ``score_sde.models.ncsn(**options)`` from ``model`` of an NCSN
+    checkpoint.
     """
     return _params(tensors, ncsn, options, STAGES[64])
 
 
 def params_from_ncsnv2(tensors: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> Params:
-    """The parameters of ``ncsnv2(**options)`` from the ``model`` or the ``ema`` of an
-    NCSNv2 checkpoint.
+    """The parameters of ``score_sde.models.ncsnv2(**options)`` from ``model`` or ``ema``
+    of an NCSNv2 checkpoint.
 
-    ``model`` also holds the table of noise levels, which must be that of the options;
-    ``ema`` does not. The original's ``InstanceNorm`` has no parameters: ours are set to
-    one and zero.
-
-    Args:
-        tensors: the tensors by their names there; the prefix ``module.`` is taken off.
-        options: the arguments of `score_sde.models.ncsnv2`, ``shape`` among them.
-
-    Raises:
-        ValueError: a tensor is missing, unknown or of another shape than the network's,
-            or the noise levels differ.
+    ``model`` also holds the table of noise levels, which must agree with the options. The
+    original ``InstanceNorm`` has no parameters: ours are set to one and zero.
     """
     return _params(
         tensors, ncsnv2, options, stages_for(options["shape"], options.get("resolution"))
@@ -103,25 +89,24 @@ def _params(
     params = jax.tree_util.tree_map_with_path(
         take, jax.eval_shape(builder(**options).init, jax.random.key(0))
     )
-    if left:
-        raise ValueError(
-            f"the network has no place for {len(left)} tensors of the checkpoint: "
-            f"{', '.join(sorted(left))}"
-        )
+    require(
+        not left,
+        f"the network has no place for {len(left)} tensors of the checkpoint: "
+        f"{', '.join(sorted(left))}",
+    )
     return params
 
 
 def _tensor(left: dict[str, np.ndarray], name: str, wanted: tuple[int, ...]) -> np.ndarray:
     """Take the tensor ``name`` out of ``left``, as an array of the shape ``wanted``."""
-    if name not in left:
-        raise ValueError(f"the checkpoint lacks the tensor {name}")
+    require(name in left, f"the checkpoint lacks the tensor {name}")
     tensor = left.pop(name)
     order = (2, 3, 1, 0)
     there = tuple(wanted[order.index(axis)] for axis in range(4)) if len(wanted) == 4 else wanted
-    if tensor.shape != there:
-        raise ValueError(
-            f"the tensor {name} has the shape {tensor.shape}, the network needs {there}"
-        )
+    require(
+        tensor.shape == there,
+        f"the tensor {name} has the shape {tensor.shape}, the network needs {there}",
+    )
     return np.ascontiguousarray(tensor.transpose(order) if len(wanted) == 4 else tensor, np.float32)
 
 
@@ -129,21 +114,20 @@ def _check_sigmas(found: np.ndarray, options: Mapping[str, Any]) -> None:
     wanted = np.array(
         geometric_sigmas(options["sigma_min"], options["sigma_max"], options["num_scales"])
     )
-    if found.shape != wanted.shape:
-        raise ValueError(
-            f"the tensor sigmas has the shape {found.shape}, the network needs {wanted.shape} "
-            "(num_scales)"
-        )
-    if not np.allclose(found, wanted, rtol=1e-4):
-        raise ValueError(
-            f"the checkpoint's noise levels fall from {found[0]:g} to {found[-1]:g}, not "
-            "geometrically from "
-            f"{wanted[0]:g} to {wanted[-1]:g} (sigma_max, sigma_min)"
-        )
+    require(
+        found.shape == wanted.shape,
+        f"the tensor sigmas has the shape {found.shape}, the network needs {wanted.shape} "
+        "(num_scales)",
+    )
+    require(
+        np.allclose(found, wanted, rtol=1e-4),
+        f"the checkpoint's noise levels fall from {found[0]:g} to {found[-1]:g}, not "
+        f"geometrically from {wanted[0]:g} to {wanted[-1]:g} (sigma_max, sigma_min)",
+    )
 
 
 def _module_names(stages: tuple[Stage, ...]) -> dict[tuple[str, ...], str]:
-    """The names there of our layers, and of some that this or that network does not have."""
+    """The original names of our layers, including layers that not every network has."""
     names = {("conv_in",): "begin_conv", ("conv_out",): "end_conv", ("norm_out",): "normalizer"}
     residual, refine = STAGE_NAMES[len(stages)], REFINE_NAMES[len(stages)]
     for i, stage in enumerate(stages):

@@ -1,12 +1,20 @@
-"""A config of the 2021 code, its fields as ``section.key``, turned into a config of
-this package.
-"""
+"""The sections of a config from the fields ``section.key`` of a config of the 2021 code."""
 
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from score_sde.interop.reference_fields import NCSNPP, REFINENET, UNET, Fields
+from score_sde.checks import fail, require
+from score_sde.interop.options import Options
+from score_sde.interop.reference_fields import (
+    NCSNPP,
+    REFINENET,
+    UNET,
+    check_all_read,
+    network_options,
+    published,
+    renamed,
+)
 from score_sde.sdes import SDE, VESDE, VPSDE, SubVPSDE
 
 PREDICTORS = {
@@ -17,43 +25,43 @@ PREDICTORS = {
 """Predictors by their names of 2021."""
 
 SIDES = {"cifar10": 32, "svhn": 32, "mnist": 28}
-"""Data sets whose images have a size of their own."""
+"""Data sets of images of one size, and its side in pixels."""
 
 SDES: Mapping[str, type[SDE]] = {"vp": VPSDE, "subvp": SubVPSDE, "ve": VESDE}
 """The SDEs of 2021 by our names."""
 
 OPTIM = ("lr", "beta1", "eps", "weight_decay", "warmup", "grad_clip")
-"""The fields of ``optim`` that are keys of ours."""
+"""The fields of ``optim`` that have the same names here."""
 
 
 def sections_of_reference(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The sections of a config that a published config's ``fields`` come to.
+    """The sections of a config with the meaning of a published config.
 
     ``fields`` maps ``model.ch_mult``, ``training.sde``, ``data.centered`` and so on to
     their values. The result has the sections ``sde``, ``model``, ``parameterization``,
     ``objective``, ``optim``, ``sampling``, ``data``, ``training``, ``eval`` and
-    ``example``, for what the fields say; the rest is for the defaults. Every field is
-    read, or is one of `score_sde.interop.reference_fields.IDLE`, or is refused.
+    ``example``, with the keys that the fields decide; the others have their defaults.
+    Every field is read, or is one of `score_sde.interop.reference_fields.IDLE`, or is an
+    error.
 
-    ScoreFlow has two smallest times: that of sampling is ``sde.t_min``, that of
-    training is both the first time of the objective and the time at which likelihoods
-    take the data to live.
+    ScoreFlow has two smallest times. ``sampling.smallest_time`` becomes ``sde.t_min``;
+    ``training.smallest_time`` becomes the first time both of the objective and of
+    likelihoods (``eval.t_min``).
 
     Raises:
-        ValueError: where a needed field is missing, a value is unknown, or a field is
-            unknown.
+        ValueError: where a required field is missing, or a field or a value is unknown.
     """
-    known = Fields(fields)
+    known = published(fields)
     kind = known.choice("training.sde", ("vpsde", "subvpsde", "vesde"))
     continuous = known.flag("training.continuous", True)
-    if kind == "subvpsde" and not continuous:
-        raise ValueError(
-            "training.continuous must be True for training.sde='subvpsde': it has no discrete model"
-        )
+    require(
+        kind != "subvpsde" or continuous,
+        "training.continuous must be True for training.sde='subvpsde': it has no discrete model",
+    )
     num_scales = known.whole("model.num_scales", 1000)
     sde = _sde(known, kind)
     size, channels = known.whole("data.image_size"), known.whole("data.num_channels", 3)
-    known.require("data.channels", channels, "data.num_channels is the same")
+    known.only("data.channels", channels, because="as data.num_channels")
     objective = _objective(known, sde, continuous=continuous, num_scales=num_scales)
     sections = {
         "sde": sde,
@@ -67,13 +75,13 @@ def sections_of_reference(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]
         "eval": _evaluation(known),
         "example": {"shape": (size, size, channels), "num_levels": 256},
     }
-    known.get("seed", 0)  # which belongs to no section
-    known.check_all_read()
+    known.get("seed")  # belongs to no section
+    check_all_read(known)
     return sections
 
 
-def _sde(fields: Fields, kind: str) -> dict[str, Any]:
-    """The SDE, whose ``t_min`` is where sampling ends."""
+def _sde(fields: Options, kind: str) -> dict[str, Any]:
+    """The SDE; its ``t_min`` is the last time of sampling."""
     t_min = float(fields.number("sampling.smallest_time", 1e-5 if kind == "vesde" else 1e-3))
     if kind == "vesde":
         levels = {
@@ -88,14 +96,13 @@ def _sde(fields: Fields, kind: str) -> dict[str, Any]:
 
 
 def _objective(
-    fields: Fields, sde: Mapping[str, Any], *, continuous: bool, num_scales: int
+    fields: Options, sde: Mapping[str, Any], *, continuous: bool, num_scales: int
 ) -> dict[str, Any]:
     reduce = "mean" if fields.flag("training.reduce_mean", False) else "half_sum"
     likelihood = fields.flag("training.likelihood_weighting", False)
     t_min = float(fields.number("training.smallest_time", 1e-5))
     if continuous:
-        # Importance weighting is that of the likelihood weighting, and nothing without
-        # it.
+        # Without the likelihood weighting, importance weighting does nothing.
         importance = likelihood and fields.flag("training.importance_weighting", False)
         times = {"name": "importance" if importance else "uniform", "t_min": t_min}
         return {
@@ -103,10 +110,10 @@ def _objective(
             "reduce": reduce,
             "time_sampling": times,
         }
-    if likelihood:
-        raise ValueError(
-            "training.likelihood_weighting must be False where training.continuous is False"
-        )
+    require(
+        not likelihood,
+        "training.likelihood_weighting must be False where training.continuous is False",
+    )
     if sde["name"] == "ve":
         return {"name": "ncsn", "num_scales": num_scales, "reduce": reduce}
     return {**_ddpm_levels(sde, num_scales), "name": "ddpm", "reduce": reduce}
@@ -116,17 +123,16 @@ def _ddpm_levels(sde: Mapping[str, Any], num_scales: int) -> dict[str, Any]:
     return {"num_scales": num_scales, **{key: sde[key] for key in ("beta_min", "beta_max")}}
 
 
-def _optim(fields: Fields, sde: Mapping[str, Any], objective: Mapping[str, Any]) -> dict[str, Any]:
-    """Adam, whose ``eps`` and ``grad_clip`` grow with the loss, so that its updates are
-    those of 2021.
+def _optim(fields: Options, sde: Mapping[str, Any], objective: Mapping[str, Any]) -> dict[str, Any]:
+    """Adam with the updates of the published code.
 
-    With importance weighting the loss here estimates that of uniform times; ScoreFlow
-    leaves out the constant factor ``(log_snr(t_min) - log_snr(t_max)) / (t_max -
-    t_min)`` of the weight.
+    With importance weighting the loss here estimates the loss of uniform times; ScoreFlow
+    omits the constant factor ``(log_snr(t_min) - log_snr(t_max)) / (t_max - t_min)`` of
+    the weight. ``eps`` and ``grad_clip`` are scaled by this factor, as the loss is.
     """
     fields.choice("optim.optimizer", ("adam",), "Adam")
-    fields.require("optim.amsgrad", False, "the optimizer here is Adam without AMSGrad")
-    found = fields.renamed({f"optim.{name}": name for name in OPTIM}, whole=("warmup",))
+    fields.only("optim.amsgrad", False, because="the optimizer here is Adam without AMSGrad")
+    found = renamed(fields, {f"optim.{name}": name for name in OPTIM}, whole=("warmup",))
     times = objective.get("time_sampling", {})
     if times.get("name") != "importance":
         return found
@@ -134,8 +140,8 @@ def _optim(fields: Fields, sde: Mapping[str, Any], objective: Mapping[str, Any])
     factor = float(made.log_snr(times["t_min"]) - made.log_snr(made.t_max)) / (
         made.t_max - times["t_min"]
     )
-    if not (math.isfinite(factor) and factor > 0.0):
-        raise ValueError(f"training.smallest_time must lie between 0 and 1, got {times['t_min']}")
+    if not 0.0 < factor < math.inf:
+        fail("training.smallest_time", times["t_min"], "between 0 and 1, both excluded")
     grown = {
         "eps": factor * fields.number("optim.eps", 1e-8),
         "grad_clip": factor * fields.number("optim.grad_clip", 1),
@@ -146,7 +152,9 @@ def _optim(fields: Fields, sde: Mapping[str, Any], objective: Mapping[str, Any])
 def _parameterization(
     sde: Mapping[str, Any], *, continuous: bool, num_scales: int
 ) -> dict[str, Any]:
-    """What the network is told and predicts: the reference decides both by the SDE."""
+    """The prediction of the network and its time label; in the published code the SDE
+    decides both.
+    """
     if sde["name"] == "ve":
         return (
             {"name": "score", "time_label": "noise_level"}
@@ -158,16 +166,16 @@ def _parameterization(
     return {"name": "discrete_noise", **_ddpm_levels(sde, num_scales)}
 
 
-def _model(fields: Fields, sde: Mapping[str, Any], num_scales: int) -> dict[str, Any]:
+def _model(fields: Options, sde: Mapping[str, Any], num_scales: int) -> dict[str, Any]:
     _check_network(fields, sde, num_scales)
-    names: dict[str, Callable[[Fields], dict[str, Any]]] = {
-        "ddpm": lambda fields: {"name": "ddpm", **fields.options(UNET), "num_groups": 32},
-        "ncsnpp": lambda fields: {"name": "ncsnpp", **fields.options({**UNET, **NCSNPP})},
-        "ncsn": lambda fields: {"name": "ncsn", **fields.options(REFINENET)},
+    names: dict[str, Callable[[Options], dict[str, Any]]] = {
+        "ddpm": lambda fields: {"name": "ddpm", **network_options(fields, UNET), "num_groups": 32},
+        "ncsnpp": lambda fields: {"name": "ncsnpp", **network_options(fields, {**UNET, **NCSNPP})},
+        "ncsn": lambda fields: {"name": "ncsn", **network_options(fields, REFINENET)},
         **{
             f"ncsnv2_{size}": lambda fields, size=size: {
                 "name": "ncsnv2",
-                **fields.options(REFINENET),
+                **network_options(fields, REFINENET),
                 "resolution": size,
             }
             for size in (64, 128, 256)
@@ -185,36 +193,30 @@ def _model(fields: Fields, sde: Mapping[str, Any], num_scales: int) -> dict[str,
     return {**model, "scale_by_sigma": scaled, **(levels if scaled else {})}
 
 
-def _check_network(fields: Fields, sde: Mapping[str, Any], num_scales: int) -> None:
-    """Refuse what a network of that name is there, and is not here."""
-    fields.get("model.ema_rate", None)  # which is read with the training
-    name = fields.get("model.name", None)
+def _check_network(fields: Options, sde: Mapping[str, Any], num_scales: int) -> None:
+    """Raise ValueError for networks of the published code that are not supported here."""
+    fields.get("model.ema_rate")  # read with the training
+    name = fields.get("model.name")
     if name == "ddpm":
-        fields.require("model.normalization", "GroupNorm", "the network ddpm here has no other")
+        fields.only("model.normalization", "GroupNorm", because="the only one of ddpm here")
     if name == "ncsn":
-        fields.require(
-            "model.num_classes",
-            num_scales,
-            "the classes of ncsn are its model.num_scales noise levels",
-        )
+        because = "the classes of ncsn are its model.num_scales noise levels"
+        fields.only("model.num_classes", num_scales, because=because)
     if name != "ncsnpp" or "model.trainable_embedding" not in fields:
         return
-    # The field says that the config is of ScoreFlow, whose Fourier features are those
-    # of the time itself.
+    # Only configs of ScoreFlow have the field; its Fourier features are of the time.
     if str(fields.get("model.embedding_type", NCSNPP["embedding_type"])).lower() == "fourier":
-        fields.require(
-            "model.trainable_embedding", False, "the Fourier features here are never trained"
+        because = "the Fourier features here are never trained"
+        fields.only("model.trainable_embedding", False, because=because)
+        require(
+            sde["name"] == "ve",
+            "model.embedding_type='fourier' must be 'positional' for a VP or sub-VP model of "
+            "ScoreFlow: the Fourier features here are of the logarithm of the noise level, there "
+            "of the time",
         )
-        if sde["name"] != "ve":
-            raise ValueError(
-                "model.embedding_type must be 'positional' for a VP or sub-VP model of ScoreFlow, "
-                "got 'fourier': "
-                "the Fourier features here are those of a noise level's logarithm, there of the "
-                "time"
-            )
 
 
-def _sampling(fields: Fields, kind: str, num_scales: int) -> dict[str, Any]:
+def _sampling(fields: Options, kind: str, num_scales: int) -> dict[str, Any]:
     denoise = {"denoise": fields.flag("sampling.noise_removal", True)}
     if fields.choice("sampling.method", ("pc", "ode"), "pc") == "ode":
         return {
@@ -246,8 +248,8 @@ def _sampling(fields: Fields, kind: str, num_scales: int) -> dict[str, Any]:
     }
 
 
-def _data(fields: Fields, image_size: int) -> dict[str, Any]:
-    """The data set of this name, or a folder of images for a name that is not known."""
+def _data(fields: Options, image_size: int) -> dict[str, Any]:
+    """The data set of this name, or a folder of images for an unknown name."""
     return {
         **_source(fields, str(fields.get("data.dataset", "images")).lower(), image_size),
         "centered": fields.flag("data.centered", False),
@@ -256,39 +258,29 @@ def _data(fields: Fields, image_size: int) -> dict[str, Any]:
     }
 
 
-def _source(fields: Fields, name: str, image_size: int) -> dict[str, Any]:
+def _source(fields: Options, name: str, image_size: int) -> dict[str, Any]:
     if name in SIDES:
         return {"source": name, **({} if image_size == SIDES[name] else {"image_size": image_size})}
     if name == "imagenet":
         return {"source": f"imagenet{image_size}"}
     if name == "lsun":
-        if "data.tfrecords_path" in fields:
-            raise ValueError(
-                "data.tfrecords_path: LSUN is read from its pictures or databases, not from "
-                "TFRecords"
-            )
-        return {
-            "source": name,
-            "category": str(fields.need("data.category")),
-            "image_size": image_size,
-        }
-    if name in ("ffhq", "celebahq"):
-        place = (
-            {"path": str(fields.need("data.tfrecords_path"))}
-            if "data.tfrecords_path" in fields
-            else {}
+        require(
+            "data.tfrecords_path" not in fields,
+            "data.tfrecords_path: LSUN is read from its images or databases, not from TFRecords",
         )
-        return {
-            "source": name,
-            **place,
-            "image_size": image_size,
-            "num_test": 0,
-        }  # all are trained on, as published
+        category = str(fields["data.category"])
+        return {"source": name, "category": category, "image_size": image_size}
+    if name in ("ffhq", "celebahq"):
+        has_path = "data.tfrecords_path" in fields
+        place = {"path": str(fields["data.tfrecords_path"])} if has_path else {}
+        # The published code trains on all images.
+        return {"source": name, **place, "image_size": image_size, "num_test": 0}
     return {"source": name if name == "celeba" else f"folder:data/{name}", "image_size": image_size}
 
 
-def _training(fields: Fields) -> dict[str, Any]:
-    found = fields.renamed(
+def _training(fields: Options) -> dict[str, Any]:
+    found = renamed(
+        fields,
         {
             "training.n_iters": "num_steps",
             "training.batch_size": "batch_size",
@@ -311,15 +303,15 @@ def _training(fields: Fields) -> dict[str, Any]:
     return {**found, **never, "ema_warmup": False}
 
 
-def _evaluation(fields: Fields) -> dict[str, Any]:
-    """What ScoreFlow says of likelihoods; where the data live is a field of its training."""
+def _evaluation(fields: Options) -> dict[str, Any]:
+    """The options of ScoreFlow for likelihoods; their first time is a field of its training."""
     found: dict[str, Any] = {"t_min": float(fields.number("training.smallest_time", 1e-5))}
-    if fields.flag("eval.dequantizer", False):
-        raise ValueError(
-            "eval.dequantizer must be False: train a dequantizer by score-sde train-dequantizer, "
-            "and give its folder to score-sde likelihood as --dequantizer"
-        )
+    require(
+        not fields.flag("eval.dequantizer", False),
+        "eval.dequantizer must be False: train a dequantizer by score-sde train-dequantizer, and "
+        "give its folder to score-sde likelihood as --dequantizer",
+    )
     if fields.flag("eval.bound", False):
-        fields.require("eval.offset", True, "without it the result is no bound")
+        fields.only("eval.offset", True, because="without it the result is no bound")
         found["bound"] = {"name": "variational"}
     return found

@@ -1,14 +1,13 @@
-"""The fields of a config of 2021: each is read, is known to change nothing here, or is refused.
+"""The fields of a config of 2021: each is read, known to change nothing here, or an error.
 
-The fields are those of Score-SDE in JAX and in PyTorch (Song et al. 2021) and of
-ScoreFlow (Song, Durkan et al. 2021).
+The configs are of Score-SDE in JAX and in PyTorch (Song et al. 2021) and of ScoreFlow
+(Song, Durkan et al. 2021).
 """
 
-import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from score_sde.runtime.naming import did_you_mean
+from score_sde.interop.options import Options
 
 UNET = {
     "nf": 128,
@@ -20,8 +19,8 @@ UNET = {
     "conditional": True,
     "nonlinearity": "swish",
 }
-"""The fields that are options of DDPM and NCSN++ alike, and what they are where a
-config is silent.
+"""The fields that are options of both DDPM and NCSN++, with the defaults of the published
+code.
 """
 
 NCSNPP = {
@@ -36,6 +35,7 @@ NCSNPP = {
     "fourier_scale": 16.0,
     "init_scale": 0.0,
 }
+"""Further fields of NCSN++, with their defaults."""
 
 REFINENET = {
     "nf": 128,
@@ -43,10 +43,11 @@ REFINENET = {
     "normalization": "InstanceNorm++",
     "interpolation": "bilinear",
 }
+"""The fields that are options of NCSN and NCSNv2, with their defaults."""
 
 MISSPELT = {"training.continuouse": "training.continuous", "training.loss": "training.sde"}
-"""Fields that published configs misspell (``ncsnv2/bedroom.py`` and
-``ncsn/celeba.py``), and what they mean.
+"""Misspelt fields of published configs (``ncsnv2/bedroom.py`` and ``ncsn/celeba.py``), and
+their right names.
 """
 
 IDLE = {
@@ -55,7 +56,7 @@ IDLE = {
     ),
     **dict.fromkeys(
         ("model.sigma_begin", "model.sigma_end"),
-        "no code of 2021 reads it, for it reads model.sigma_max",
+        "no code of 2021 reads it: it reads model.sigma_max",
     ),
     **dict.fromkeys(
         ("deq.n_iters", "deq.ema_rate", "deq.dropout", "deq.offset"),
@@ -70,133 +71,69 @@ IDLE = {
         "each evaluation is a command of its own",
     ),
     "eval.bpd_dataset": "the flag --split chooses the data",
-    "eval.num_samples": "the flag --num_samples says how many samples are drawn",
-    "eval.batch_size": "how many examples are evaluated at a time changes no result",
+    "eval.num_samples": "the flag --num_samples sets the number of samples",
+    "eval.batch_size": "the number of examples evaluated at a time changes no result",
     "eval.num_repeats": "more repeats give the same expectation with less noise",
     "eval.dsm": "both estimators of the bound have the same expectation",
-    "training.n_jitted_steps": "how many updates are one dispatch changes no result",
+    "training.n_jitted_steps": "the number of updates per dispatch changes no result",
     "device": "JAX chooses the device",
 }
 """Fields that change nothing here, whatever their value, and why."""
 
 DEPENDENT = {
     *(f"model.{name}" for name in {**UNET, **NCSNPP, **REFINENET}),
-    *(
-        "model.sigma_min",
-        "model.sigma_max",
-        "model.beta_min",
-        "model.beta_max",
-        "model.scale_by_sigma",
-    ),
-    *(
-        "model.num_classes",
-        "model.trainable_embedding",
-        "training.importance_weighting",
-        "eval.offset",
-    ),
-    *("sampling.predictor", "sampling.corrector", "sampling.snr", "sampling.n_steps_each"),
-    *("sampling.probability_flow", "data.category", "data.tfrecords_path"),
+    "model.sigma_min",
+    "model.sigma_max",
+    "model.beta_min",
+    "model.beta_max",
+    "model.scale_by_sigma",
+    "model.num_classes",
+    "model.trainable_embedding",
+    "training.importance_weighting",
+    "eval.offset",
+    "sampling.predictor",
+    "sampling.corrector",
+    "sampling.snr",
+    "sampling.n_steps_each",
+    "sampling.probability_flow",
+    "data.category",
+    "data.tfrecords_path",
 }
-"""Fields that only some networks, SDEs, samplers or data sets read, there as here: for
-all others they are idle.
+"""Fields that only some networks, SDEs, samplers or data sets read, in the published code
+and here; for all others they are idle.
 """
 
 
-class Fields:
-    """The fields of a config, with errors for missing or wrong ones; it records which were read."""
+def published(fields: Mapping[str, Any]) -> Options:
+    """The fields of a published config as options, under their right names.
 
-    def __init__(self, fields: Mapping[str, Any]) -> None:
-        meant = {MISSPELT[name]: value for name, value in fields.items() if name in MISSPELT}
-        self.fields = {
-            name: value for name, value in fields.items() if name not in MISSPELT
-        } | meant
-        self._read: set[str] = set()
+    >>> published({"training.continuouse": True}).flag("training.continuous")
+    True
+    """
+    right = {name: value for name, value in fields.items() if name not in MISSPELT}
+    meant = {MISSPELT[name]: value for name, value in fields.items() if name in MISSPELT}
+    return Options(right | meant, any_case=True)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self.fields
 
-    def get(self, name: str, default: Any) -> Any:
-        """A field, or ``default`` where it is missing."""
-        self._read.add(name)
-        return self.fields.get(name, default)
+def renamed(
+    fields: Options, names: Mapping[str, str], *, whole: Collection[str] = ()
+) -> dict[str, int | float]:
+    """The given fields among ``names`` by our names of them: numbers, or ``whole`` ones."""
+    given = {theirs: ours for theirs, ours in names.items() if theirs in fields}
+    return {
+        ours: fields.whole(name) if ours in whole else fields.number(name)
+        for name, ours in given.items()
+    }
 
-    def need(self, name: str) -> Any:
-        """A field that must be there."""
-        if name not in self.fields:
-            raise ValueError(f"the reference config lacks {name}{did_you_mean(name, self.fields)}")
-        return self.get(name, None)
 
-    def number(self, name: str, default: int | float | None = None) -> int | float:
-        """A field that must be a finite number, and must be there if it has no default."""
-        value = self.need(name) if default is None else self.get(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"{name} must be a number, got {value!r:.100}")
-        if not math.isfinite(value):
-            raise ValueError(f"{name} must be finite, got {value!r:.100}")
-        return value
+def network_options(fields: Options, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a network, with ``defaults`` for missing ones."""
+    chosen = {name: fields.get(f"model.{name}", default) for name, default in defaults.items()}
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in chosen.items()
+    }
 
-    def whole(self, name: str, default: int | None = None) -> int:
-        """A field that must be a whole number."""
-        value = self.number(name, default)
-        if value != int(value):
-            raise ValueError(f"{name} must be a whole number, got {value!r:.100}")
-        return int(value)
 
-    def flag(self, name: str, default: bool) -> bool:
-        """A field that must be True or False."""
-        value = self.get(name, default)
-        if not isinstance(value, bool):
-            raise ValueError(f"{name} must be True or False, got {value!r:.100}")
-        return value
-
-    def choice(self, name: str, choices: tuple[str, ...], default: str | None = None) -> str:
-        """A field that must be one of ``choices``, in any case."""
-        value = str(self.need(name) if default is None else self.get(name, default)).lower()
-        if value not in choices:
-            raise ValueError(
-                f"{name} must be one of {', '.join(choices)}, got "
-                f"{value!r:.100}{did_you_mean(value, choices)}"
-            )
-        return value
-
-    def require(self, name: str, wanted: Any, why: str) -> None:
-        """Refuse a given field whose value is not ``wanted``."""
-        value = self.get(name, wanted)
-        if value != wanted or isinstance(value, bool) is not isinstance(wanted, bool):
-            raise ValueError(f"{name} must be {wanted!r}, got {value!r:.100}: {why}")
-
-    def renamed(
-        self, names: Mapping[str, str], *, whole: Collection[str] = ()
-    ) -> dict[str, int | float]:
-        """The given fields among ``names`` by our names of them: numbers, or ``whole`` ones."""
-        given = {theirs: ours for theirs, ours in names.items() if theirs in self.fields}
-        return {
-            ours: self.whole(name) if ours in whole else self.number(name)
-            for name, ours in given.items()
-        }
-
-    def options(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
-        """The options of a network, with ``defaults`` for missing ones."""
-        chosen = {name: self.get(f"model.{name}", default) for name, default in defaults.items()}
-        return {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in chosen.items()
-        }
-
-    def check_all_read(self) -> None:
-        """Refuse a field that was not read and is not known to be idle: it would change
-        the result unnoticed.
-
-        Raises:
-            ValueError: it names the first such field, and the known one nearest to it.
-        """
-        left = sorted(set(self.fields) - self._read - DEPENDENT - IDLE.keys())
-        if not left:
-            return
-        known = {*self._read, *DEPENDENT, *IDLE}
-        what = (
-            "no network here has the reference's field"
-            if left[0].startswith("model.")
-            else "unknown field"
-        )
-        raise ValueError(f"{what} {left[0]}{did_you_mean(left[0], known)}")
+def check_all_read(fields: Options) -> None:
+    """Raise ValueError for a field that was not read and is not known to be idle."""
+    fields.finish("the published configs", DEPENDENT | IDLE.keys())

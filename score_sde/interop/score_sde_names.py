@@ -1,9 +1,9 @@
 """The parameters of a Score-SDE checkpoint (Song et al. 2021), under this package's names.
 
-The published code numbers the parts of its networks in the order in which it calls
-them: PyTorch as ``all_modules.7.Conv_0.weight``, flax by class, as
+The published code numbers the parts of its networks in the order of their calls: in
+PyTorch all together, ``all_modules.7.Conv_0.weight``, in flax by class,
 ``ResnetBlockBigGANpp_3/Conv_0/kernel``. The networks here call their parts in the same
-order, so the n-th part there is the n-th here; within a part, a table gives the names.
+order, so that the n-th parts agree; a table has the names within a part.
 """
 
 import itertools
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from score_sde.checks import require
 from score_sde.models.base import ScoreNetwork, call_order
 from score_sde.typing import Params
 
@@ -40,7 +41,7 @@ LAYERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "attention": ATTENTION,
     "resampling": RESAMPLING,
 }
-"""For each of our layers within a part of a kind, what the published code may call it."""
+"""The possible names in the published code of each of our layers within a part, by kind."""
 
 ALIASES = {
     "kernel": ("W", "weight", "kernel"),
@@ -48,7 +49,7 @@ ALIASES = {
     "scale": ("weight", "scale"),
     "frequencies": ("W",),
 }
-"""For each of our tensors within a layer, what the published code may call it."""
+"""The possible names in the published code of each of our tensors within a layer."""
 
 FLAX_PARTS = {
     "GaussianFourierProjection": "fourier",
@@ -64,11 +65,13 @@ FLAX_PARTS = {
     "Downsample": "resampling",
     "Upsample": "resampling",
 }
-"""The classes of parts of the flax networks, and what they are."""
+"""The kinds of parts by their classes in the flax networks."""
 
 
 class Framework(NamedTuple):
-    """How a framework joins names, and whether its weights have the outputs as their first axis."""
+    """The separator of names in a framework, and whether outputs are the first axis of its
+    weights.
+    """
 
     separator: str
     outputs_first: bool
@@ -80,13 +83,12 @@ TORCH, FLAX = Framework(".", outputs_first=True), Framework("/", outputs_first=F
 def params_from_torch(network: ScoreNetwork, checkpoint: Mapping[str, Any]) -> Params:
     """The averaged parameters of a checkpoint of Score-SDE in PyTorch.
 
-    The average is a list without names, in the order of the trained parameters: the
-    model's own entries name it. What is not trained, as the frequencies of the Fourier
-    features, comes from the model.
+    The average is a list without names, in the order of the trained parameters of the
+    model. Parameters that are not trained, such as the frequencies of Fourier features,
+    come from the model.
 
     Raises:
-        ValueError: in one line, where the checkpoint is not of this kind, or does not
-            fit the network.
+        ValueError: where the checkpoint is not of this kind, or does not fit the network.
     """
     try:
         model, average = checkpoint["model"], list(checkpoint["ema"]["shadow_params"])
@@ -100,21 +102,20 @@ def params_from_torch(network: ScoreNetwork, checkpoint: Mapping[str, Any]) -> P
         tensors.pop(name, None)
     fixed = {name for name in tensors if re.fullmatch(r"\d+\.W", name)}
     trained = [name for name in tensors if name not in fixed]
-    if len(average) != len(trained):
-        raise ValueError(
-            f"ema.shadow_params has {len(average)} tensors, the model trains {len(trained)}"
-        )
+    require(
+        len(average) == len(trained),
+        f"ema.shadow_params has {len(average)} tensors, the model trains {len(trained)}",
+    )
     for name, value in zip(trained, average, strict=True):
-        if value.shape != tensors[name].shape:
-            raise ValueError(
-                f"ema.shadow_params has {value.shape} where {name} is {tensors[name].shape}"
-            )
+        require(
+            value.shape == tensors[name].shape,
+            f"ema.shadow_params has {value.shape} where {name} is {tensors[name].shape}",
+        )
         tensors[name] = value
     parts: dict[int, Part] = {}
     for name, value in tensors.items():
         number, _, inner = name.partition(".")
-        if not number.isdigit():
-            raise ValueError(f"the tensor {name} has no place in a network of Score-SDE")
+        require(number.isdigit(), f"the tensor {name} has no place in a network of Score-SDE")
         parts.setdefault(int(number), {})[inner] = value
     return _assembled(network, {str(number): parts[number] for number in sorted(parts)}, TORCH)
 
@@ -123,8 +124,7 @@ def params_from_flax(network: ScoreNetwork, checkpoint: Mapping[str, Any]) -> Pa
     """The averaged parameters of a checkpoint of Score-SDE or ScoreFlow in JAX.
 
     Raises:
-        ValueError: in one line, where the checkpoint is not of this kind, or does not
-            fit the network.
+        ValueError: where the checkpoint is not of this kind, or does not fit the network.
     """
     tree = checkpoint.get("params_ema")
     if not isinstance(tree, Mapping):
@@ -133,8 +133,8 @@ def params_from_flax(network: ScoreNetwork, checkpoint: Mapping[str, Any]) -> Pa
     kinds: dict[str, list[tuple[int, str]]] = {}
     for name in tree:
         head, _, number = name.rpartition("_")
-        if head not in FLAX_PARTS or not number.isdigit():
-            raise ValueError(f"the part {name} has no place in a network of Score-SDE")
+        is_known = head in FLAX_PARTS and number.isdigit()
+        require(is_known, f"the part {name} has no place in a network of Score-SDE")
         kinds.setdefault(head, []).append((int(number), name))
     queues = {head: [name for _, name in sorted(names)] for head, names in kinds.items()}
     expected = jax.eval_shape(network.init, jax.random.key(0))
@@ -142,10 +142,11 @@ def params_from_flax(network: ScoreNetwork, checkpoint: Mapping[str, Any]) -> Pa
     for ours in call_order(network):
         name = _next_of_class(queues, ours, expected[ours])
         parts[name] = dict(_flat(tree[name]))
-    if left := [name for names in queues.values() for name in names]:
-        raise ValueError(
-            f"the checkpoint has the part {left[0]}, for which the network has no place"
-        )
+    left = [name for names in queues.values() for name in names]
+    require(
+        not left,
+        f"the checkpoint has the parts {', '.join(left[:3])}, for which the network has no place",
+    )
     return _assembled(network, parts, FLAX)
 
 
@@ -153,14 +154,11 @@ def _next_of_class(queues: Mapping[str, list[str]], ours: str, expected: Mapping
     """The first part left of a class that can be ours."""
     kind = _kind(ours, expected)
     classes = [head for head, what in FLAX_PARTS.items() if what == kind and queues.get(head)]
-    # A combination of the input pyramid is a part of its own, a convolution outside of
-    # it is not.
+    # In the input pyramid of flax a convolution lies in a part of the class Combine.
     if ours.startswith("input_") and "Combine" in classes:
         classes = ["Combine"]
-    if not classes:
-        raise ValueError(f"the checkpoint lacks a part for {ours}")
-    # Pyramids of convolutions and a network's own resampling are of two classes of one
-    # kind each: by direction.
+    require(classes, f"the checkpoint lacks a part for {ours}")
+    # Resampling parts are of two classes, by direction.
     wanted = [
         head for head in classes if head != "Combine" and _direction(ours) in ("", head)
     ] or classes
@@ -178,7 +176,7 @@ def _direction(ours: str) -> str:
 
 
 def _kind(name: str, expected: Mapping[str, Any]) -> str:
-    """What one of our parts is, told by its layers."""
+    """The kind of one of our parts, by its layers."""
     layers = set(expected)
     for kind, layer in (
         ("residual", "norm_in"),
@@ -197,10 +195,10 @@ def _assembled(network: ScoreNetwork, parts: Mapping[str, Part], framework: Fram
     """Our nested parameters from the parts in the order of their calls."""
     expected = jax.eval_shape(network.init, jax.random.key(0))
     order = call_order(network)
-    if len(order) != len(parts):
-        raise ValueError(
-            f"the checkpoint has {len(parts)} parts, the network of the config {len(order)}"
-        )
+    require(
+        len(order) == len(parts),
+        f"the checkpoint has {len(parts)} parts, the network of the config {len(order)}",
+    )
     return {
         ours: _part(ours, expected[ours], name, tensors, framework)
         for ours, (name, tensors) in zip(order, parts.items(), strict=True)
@@ -210,34 +208,33 @@ def _assembled(network: ScoreNetwork, parts: Mapping[str, Part], framework: Fram
 def _part(
     ours: str, expected: Mapping[str, Any], name: str, tensors: Part, framework: Framework
 ) -> dict[str, Any]:
-    """One part: every tensor used once, every shape as ours."""
+    """The tensors of one part under our names: each is used once, and has our shape."""
     layers = LAYERS.get(_kind(ours, expected))
     left = dict(tensors)
     found: dict[str, Any] = {}
     for path, leaf in _flat(expected):
         layer, _, last = path.rpartition("/")
-        # A part of one layer holds its tensors itself; but a combination of the input
-        # pyramid wraps its convolution.
+        # The tensors of a part of one layer have no layer's name, except in the class
+        # Combine, which wraps its convolution.
         prefixes = layers[layer or last] if layers else ("", "Conv_0")
         names = [
             framework.separator.join(filter(None, pair))
             for pair in itertools.product(prefixes, ALIASES[last])
         ]
-        theirs = next((candidate for candidate in names if candidate in left), None)
-        if theirs is None:
-            raise ValueError(f"the checkpoint lacks {ours}/{path}, looked for in part {name}")
+        theirs = next((candidate for candidate in names if candidate in left), "")
+        require(theirs, f"the checkpoint lacks {ours}/{path}, looked for in part {name}")
         value = _laid_out(left.pop(theirs), last, theirs, leaf.shape, framework)
-        if value.shape != leaf.shape:
-            raise ValueError(
-                f"{name}.{theirs} has the shape {value.shape}, the network needs {leaf.shape} for "
-                f"{ours}/{path}"
-            )
+        require(
+            value.shape == leaf.shape,
+            f"{name}.{theirs} has the shape {value.shape}, the network needs {leaf.shape} for "
+            f"{ours}/{path}",
+        )
         target = found.setdefault(layer, {}) if layer else found
         target[last] = value.astype(leaf.dtype)
-    if left:
-        raise ValueError(
-            f"the checkpoint has {name}.{next(iter(left))}, for which {ours} has no place"
-        )
+    require(
+        not left,
+        f"the checkpoint has {name}.{next(iter(left), None)}, for which {ours} has no place",
+    )
     return found
 
 
@@ -246,9 +243,8 @@ def _laid_out(
 ) -> np.ndarray:
     """A tensor with its axes in our order."""
     if last != "kernel":
-        return (
-            value.reshape(-1) if value.ndim == 4 else value
-        )  # flax once gave normalisations the shape (1, 1, 1, c)
+        # Old versions of flax gave normalisations the shape (1, 1, 1, c).
+        return value.reshape(-1) if value.ndim == 4 else value
     if value.ndim == 4:
         value = value.transpose(2, 3, 1, 0) if framework.outputs_first else value
         return value[0, 0] if len(shape) == 2 and value.shape[:2] == (1, 1) else value

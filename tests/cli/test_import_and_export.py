@@ -191,10 +191,10 @@ def test_flags_of_import(refused, tmp_path):
     ("[]", "it holds no fields"),
     ("{", "it is no JSON"),
     ('{"model.name": "ddpm"}', "lacks training.sde"),
-    ('{"training.sde": "vp", "model.name": "ddpm"}', "training.sde must be one of vpsde, subvpsde, "
-"vesde"),
+    ('{"training.sde": "vp", "model.name": "ddpm"}', "training.sde='vp' must be one of vpsde, "
+"subvpsde, vesde"),
     ('{"training.sde": "vpsde", "data.image_size": '
-'"big"}', "data.image_size must be a number, got 'big'"),
+'"big"}', "data.image_size='big' must be a whole number of at least 0"),
 ])  # fmt: skip
 def test_a_reference_config_that_does_not_fit_is_refused(fields, message, refused, tmp_path):
     file = tmp_path / "config.json"
@@ -282,5 +282,5 @@ def test_a_checkpoint_that_would_run_a_command_is_refused(refused, tmp_path):
         f"--reference_config={GOLDEN / 'ddpm_vp.json'}",
         f"--workdir={tmp_path / 'x'}",
     )
-    assert "refused: the file asks to run posix.system" in line
+    assert "cannot be read: it asks to run posix.system" in line
     assert [path.name for path in tmp_path.iterdir()] == [file.name]

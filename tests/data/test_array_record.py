@@ -1,4 +1,4 @@
-"""ArrayRecord files: what is written is read again, and what is damaged is named."""
+"""ArrayRecord files: a round trip, and damage is named."""
 
 import io
 import subprocess
@@ -72,7 +72,7 @@ def test_png_images_are_resized(tmp_path):
     assert arrayrecord(tmp_path / "new", image_size=2, channels=3).shape == (2, 2, 3)
     write_array_record(source_of(images(1), 256), tmp_path / "arrays")
     with pytest.raises(
-        ValueError, match="holds arrays, not PNG or JPEG images: leave image_size and channels out"
+        ValueError, match="holds arrays, not PNG or JPEG images: omit image_size and channels"
     ):
         arrayrecord(tmp_path / "arrays", image_size=2)
 
@@ -98,7 +98,7 @@ def test_a_damaged_record_is_named_with_its_file(tmp_path, png):
         arrayrecord(tmp_path / "new", in_memory=True)
 
 
-def test_records_of_other_kinds_are_refused(tmp_path):
+def test_records_of_other_kinds_are_errors(tmp_path):
     from array_record.python.array_record_module import ArrayRecordWriter
 
     def write(*records):
@@ -137,7 +137,7 @@ def npy_bytes(array, **options):
     return stream.getvalue()
 
 
-def test_absent_and_other_files_are_answered_in_one_line(tmp_path):
+def test_absent_and_other_files_are_errors_of_one_line(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no such file or folder: .*none"):
         arrayrecord(tmp_path / "none")
     with pytest.raises(FileNotFoundError, match=r"no \.array_record files in "):
@@ -149,16 +149,17 @@ def test_absent_and_other_files_are_answered_in_one_line(tmp_path):
         arrayrecord(tmp_path)
 
 
-def test_what_cannot_be_written_is_refused(tmp_path):
+def test_examples_that_cannot_be_written_are_errors(tmp_path):
     source = source_of(images(), 256)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     with pytest.raises(ValueError, match="exists and is not an empty folder"):
         write_array_record(source, tmp_path / "full")
-    with pytest.raises(ValueError, match="num_shards must be at least 1, not 0"):
+    with pytest.raises(ValueError, match="num_shards=0 must be at least 1"):
         write_array_record(source, tmp_path / "new", num_shards=0)
     with pytest.raises(
-        ValueError, match="PNG images have 256 levels and 1 or 3 channels, these examples 17 and"
+        ValueError,
+        match="png=True needs 256 levels and 1 or 3 channels, these examples have num_levels=17",
     ):
         write_array_record(source_of(images(1, 17), 17), tmp_path / "new", png=True)
     assert not (tmp_path / "new").exists()

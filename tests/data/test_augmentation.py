@@ -1,5 +1,5 @@
-"""Training may turn images left to right: whole pixels, one in two, and the same one
-wherever it is computed.
+"""Flips of training images: half of the images, by whole pixels, the same on any number of
+devices.
 """
 
 import jax
@@ -31,19 +31,19 @@ def test_an_image_is_itself_or_reversed_along_its_width():
     assert (same ^ turned).all() and same.any() and turned.any()
 
 
-def test_one_in_two_is_turned():
+def test_half_of_the_images_are_flipped():
     """Within 4 standard errors of 4,096 fair coins."""
     ramp = jax.numpy.arange(2).reshape(1, 2, 1)
     turned = jax.vmap(lambda key: FLIP(key, ramp)[0, 0, 0])(keys(4096))
     assert abs(turned.mean() - 0.5) < 4 * 0.5 / np.sqrt(4096)
 
 
-def test_twice_by_one_key_is_not_at_all():
+def test_flipping_twice_with_one_key_changes_nothing():
     for key in keys(8):
         np.testing.assert_array_equal(FLIP(key, FLIP(key, IMAGE)), IMAGE)
 
 
-def test_without_it_nothing_happens():
+def test_without_flip_nothing_changes():
     np.testing.assert_array_equal(Augmentation()(jax.random.key(0), IMAGE), IMAGE)
     Augmentation().check((2,))
 
@@ -63,7 +63,7 @@ def test_the_number_of_devices_changes_nothing():
 
 
 @pytest.mark.parametrize("shape", [(2,), (4, 4), (2, 4, 4, 3)])
-def test_what_has_no_left_and_right_is_refused(shape):
+def test_only_images_can_be_flipped(shape):
     with pytest.raises(
         ValueError,
         match=r"^data\.flip=True needs images \[height, width, channels\], the examples have",

@@ -102,13 +102,13 @@ def test_a_function_elsewhere_is_called(elsewhere):
         ("npz:/no/such/file.npz", "no such file: /no/such/file.npz"),
     ],
 )
-def test_wrong_names_are_answered_in_one_line(elsewhere, name, message):
+def test_wrong_names_are_errors_of_one_line(elsewhere, name, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
         load_source(name)
     assert "\n" not in str(caught.value)
 
 
-def test_a_fault_inside_a_module_elsewhere_is_told_as_its_own(elsewhere):
+def test_an_error_inside_an_imported_module_is_reported(elsewhere):
     with pytest.raises(
         ValueError, match=r"cannot be imported \(ModuleNotFoundError: .*a_module_that_is_not_there"
     ):
@@ -138,7 +138,7 @@ def test_a_fault_inside_a_module_elsewhere_is_told_as_its_own(elsewhere):
         ("elsewhere_package.sources:wrong", "size", "has no key 'size'; keys: none$"),
     ],
 )
-def test_wrong_options_are_answered_in_one_line(elsewhere, name, option, message):
+def test_wrong_options_are_errors_of_one_line(elsewhere, name, option, message):
     with pytest.raises(ValueError, match=message):
         load_source(name, **{option: 1})
 

@@ -1,5 +1,5 @@
-"""Examples in files are checked when they are read, with the words that arrays are
-checked with at once.
+"""Examples in files are checked when they are read, with the messages of the checks of
+arrays.
 """
 
 import numpy as np
@@ -31,7 +31,7 @@ def test_lazy_examples_are_stored_as_arrays_are(array, num_levels):
 
 
 @given(n=st.integers(2, 40), test_fraction=st.floats(0.01, 0.99), seed=st.integers(0, 9))
-def test_the_split_of_lazy_examples_is_that_of_an_array(n, test_fraction, seed):
+def test_lazy_examples_are_split_as_an_array(n, test_fraction, seed):
     array, labels = np.arange(2 * n, dtype=np.float32).reshape(n, 2), np.arange(n)
     options = {"num_levels": None, "labels": labels, "test_fraction": test_fraction, "seed": seed}
     expected, found = (
@@ -72,7 +72,7 @@ def with_value(array, row, value):
         (with_value(IMAGES.astype(int), 4, -1), 17, r"^example 4 has levels -1 to \d+"),
     ],
 )
-def test_a_wrong_value_is_told_by_its_row_when_it_is_read(array, num_levels, message):
+def test_a_wrong_value_is_named_by_its_row_when_it_is_read(array, num_levels, message):
     source = DataSource(train=lazy(array), test=lazy(array[:2]), num_levels=num_levels)
     assert len(source.train[:4]) == 4
     with pytest.raises(ValueError, match=message) as caught:

@@ -1,4 +1,4 @@
-"""The images of each data set are cut and resized as the published code does it."""
+"""The images of each data set are cropped and resized as in the published code."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def places(height, width):
 @pytest.mark.parametrize(
     ("name", "crop", "size"), [("celeba", crops.celeba, 64), ("lsun_128", crops.lsun, 128)]
 )
-def test_whole_images_are_those_of_the_published_code_up_to_half_a_level(name, crop, size):
+def test_whole_images_agree_with_the_published_code_up_to_half_a_level(name, crop, size):
     image, result = GOLDEN[f"{name}_image"], GOLDEN[f"{name}_result"]
     found = crop(image, size)
     assert found.dtype == np.uint8 and found.shape == result.shape == (size, size, 1)
@@ -35,7 +35,7 @@ def test_the_middle_of_a_face_is_rows_39_to_178_and_columns_19_to_158():
     np.testing.assert_array_equal(crops.celeba(places(218, 178), 140), middle)
 
 
-def test_of_two_middles_it_is_the_upper_left_one():
+def test_of_two_middles_the_upper_left_is_taken():
     np.testing.assert_array_equal(
         crops.central_crop(places(5, 4), 2)[:, :, :2], [[[1, 1], [1, 2]], [[2, 1], [2, 2]]]
     )
@@ -68,7 +68,7 @@ def test_a_scene_at_other_sizes_is_cut_and_then_resized_bicubically():
     )
 
 
-def test_what_overshoots_is_clipped_and_not_wrapped_around():
+def test_values_beyond_the_levels_are_clipped():
     np.testing.assert_array_equal(
         crops.to_levels(np.array([[[-3.0, 0.5, 1.5, 254.6, 258.0]]])), [[[0, 0, 2, 255, 255]]]
     )
@@ -83,7 +83,7 @@ def test_an_image_that_has_its_size_stays_as_it_is():
     )
 
 
-def test_halves_are_means_of_four_that_are_rounded_once():
+def test_halving_averages_four_pixels_and_rounds_once():
     """Means 0.5 and 2.5 are rounded to the even level; 0.5, 0.5, 0.5, 3 have the mean 1.125."""
     quarter = np.array([[0, 0, 1, 0], [1, 1, 1, 0], [1, 1, 3, 3], [0, 0, 3, 3]], np.uint8)[
         ..., None
@@ -94,16 +94,16 @@ def test_halves_are_means_of_four_that_are_rounded_once():
 
 
 @pytest.mark.parametrize("shape", [(6, 6, 3), (8, 4, 3), (2, 2, 3), (8, 7, 3)])
-def test_an_image_whose_halves_never_have_the_size_is_refused(shape):
+def test_an_image_whose_halves_never_have_the_size_is_an_error(shape):
     with pytest.raises(ValueError, match=rf"^the image is {shape[0]} × {shape[1]} .* image_size=4"):
         crops.halved(np.zeros(shape, np.uint8), 4)
 
 
-def test_what_is_too_small_or_no_size_is_refused():
+def test_images_too_small_for_a_crop_are_errors():
     with pytest.raises(
         ValueError,
         match=r"^the image is 100 × 178 \(height × width\), which has no middle 140 × 140$",
     ):
         crops.celeba(np.zeros((100, 178, 3), np.uint8), 64)
-    with pytest.raises(ValueError, match=r"^image_size must be at least 1, not 0$"):
+    with pytest.raises(ValueError, match=r"^image_size=0 must be at least 1$"):
         crops.plain_all(np.zeros((1, 4, 4, 3), np.uint8), 0)

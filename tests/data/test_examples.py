@@ -1,4 +1,4 @@
-"""Examples that are read when they are asked for behave as an array of them."""
+"""Examples that are read on access behave as an array of them."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def lazy(read=ARRAY.__getitem__):
 @pytest.mark.parametrize(
     "rows", [np.array([4, 0, 4]), slice(1, 5, 2), slice(None), np.array([], np.int64)]
 )
-def test_rows_are_those_of_the_array(rows):
+def test_rows_equal_the_rows_of_the_array(rows):
     found = lazy()[rows]
     assert found.dtype == ARRAY.dtype
     np.testing.assert_array_equal(found, ARRAY[rows])
@@ -36,7 +36,7 @@ def test_arrays_and_lazy_examples_are_examples():
     assert len(lazy()) == 6
 
 
-def test_a_row_that_is_not_there_is_not_read():
+def test_a_missing_row_is_an_index_error():
     read = []
     with pytest.raises(IndexError):
         lazy(read.append)[np.array([6])]
@@ -49,10 +49,10 @@ def test_one_number_is_one_example():
     np.testing.assert_array_equal(example(ARRAY, 2), ARRAY[2])
 
 
-def test_all_become_an_array_where_one_is_asked_for():
+def test_lazy_examples_convert_to_an_array():
     np.testing.assert_array_equal(np.asarray(lazy()), ARRAY)
     assert np.asarray(lazy(), np.float32).dtype == np.float32
-    with pytest.raises(ValueError, match="without copying"):
+    with pytest.raises(ValueError, match="only by copying"):
         np.array(lazy(), copy=False)
 
 
@@ -85,7 +85,7 @@ def test_a_memory_map_stays_in_its_file_and_is_named_by_it(tmp_path):
     np.testing.assert_array_equal(view[:], ARRAY[[3]])
 
 
-def test_large_examples_stay_in_their_files_unless_it_is_said_otherwise(monkeypatch):
+def test_large_examples_stay_in_their_files_by_default(monkeypatch):
     assert isinstance(in_memory_or_lazy(lazy(), None), np.ndarray)
     assert isinstance(in_memory_or_lazy(lazy(), False), LazyExamples)
     assert is_lazy(None, (2**21, 16, 16, 3), np.dtype(np.uint8))

@@ -1,4 +1,4 @@
-"""Pictures of every depth and kind in every reader: right, or refused in one line."""
+"""Images of every depth and kind in every reader: right, or an error of one line."""
 
 import io
 import struct
@@ -51,7 +51,7 @@ def colors(count):
     return np.random.default_rng(1).integers(256, size=(count, 3)).astype(np.uint8)
 
 
-def picture(depth, kind, side, seed=0):
+def image_of(depth, kind, side, seed=0):
     """A PNG, and its pixels in RGB without what is transparent."""
     samples = (
         np.random.default_rng(seed)
@@ -126,8 +126,8 @@ READERS = {
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(("depth", "kind"), KINDS)
 @pytest.mark.parametrize("reader", READERS)
-def test_a_picture_of_any_depth_is_right_or_refused(tmp_path, reader, depth, kind):
-    image, pixels = picture(depth, kind, 140 if reader == "celeba" else 32)
+def test_an_image_of_any_depth_is_right_or_an_error(tmp_path, reader, depth, kind):
+    image, pixels = image_of(depth, kind, 140 if reader == "celeba" else 32)
     if depth == 16:
         with pytest.raises(
             ValueError, match=r"only images of 8 bits a channel can be read"
@@ -148,7 +148,7 @@ def test_a_picture_of_any_depth_is_right_or_refused(tmp_path, reader, depth, kin
     [(GREY, b"\0\x07"), (RGB, b"\0\x07\0\x08\0\x09"), (PALETTE, bytes(range(0, 256, 4)))],
 )
 @pytest.mark.parametrize("reader", ["folder", "ffhq"])
-def test_what_is_transparent_keeps_its_colour(tmp_path, reader, kind, transparency):
+def test_transparent_pixels_keep_their_colour(tmp_path, reader, kind, transparency):
     samples = (
         np.random.default_rng(0).integers(256, size=(32, 32, CHANNELS[kind])).astype(np.uint16)
     )
@@ -172,7 +172,7 @@ def test_jpeg_images_of_every_mode_are_read(tmp_path, reader, mode):
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
-def test_formats_of_other_depths_are_none_of_the_readers(mode):
+def test_files_of_other_formats_are_errors(mode):
     stream = io.BytesIO()
     Image.new(mode, (4, 4)).save(stream, "TIFF")
     with pytest.raises(ValueError, match="is not a PNG or JPEG image"):
@@ -181,7 +181,7 @@ def test_formats_of_other_depths_are_none_of_the_readers(mode):
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("side", [int(MAX_PIXELS**0.5) + 1, 10**5])
-def test_a_picture_of_a_hundred_bytes_that_promises_many_pixels_is_refused_by_its_header(side):
+def test_an_image_of_a_hundred_bytes_that_promises_many_pixels_is_an_error_by_its_header(side):
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, GREY, 0, 0, 0))
     image = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
     with pytest.raises(ValueError, match=f"more than (the )?{MAX_PIXELS} pixels"):

@@ -1,4 +1,4 @@
-"""The loader: each epoch sees each example once, and any step can be asked first."""
+"""The loader: each epoch has each example once, and any step can come first."""
 
 import jax
 import numpy as np
@@ -89,12 +89,12 @@ def test_a_batch_passes_through_jit():
     ("call", "message"),
     [
         (lambda: loader(0, 4), "a loader needs at least one example, found none"),
-        (lambda: loader(5, 0), "batch_size must be at least 1, not 0"),
-        (lambda: loader(5, 2, seed=-3), "seed must be between 0 and .*, not -3"),
-        (lambda: loader(5, 2).batch(-1), "step must not be negative, not -1"),
+        (lambda: loader(5, 0), "batch_size=0 must be at least 1"),
+        (lambda: loader(5, 2, seed=-3), "seed=-3 must be from 0 to"),
+        (lambda: loader(5, 2).batch(-1), "step=-1 must be at least 0"),
     ],
 )
-def test_bad_arguments_are_answered_in_one_line(call, message):
+def test_bad_arguments_are_errors_of_one_line(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 

@@ -1,4 +1,4 @@
-"""The moments of training data in one pass, and which data cannot be standardised by them."""
+"""The moments of training data in one pass, and data that cannot be standardised."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ TABLE = np.stack(
     ],
     axis=1,
 ).astype(np.float32)
-PICTURES = (RNG.normal(size=(40, 3, 5, 2)) * [2.0, 1e-3] + [10.0, -1.0]).astype(np.float32)
+IMAGES = (RNG.normal(size=(40, 3, 5, 2)) * [2.0, 1e-3] + [10.0, -1.0]).astype(np.float32)
 
 
 def in_files(array):
@@ -28,16 +28,16 @@ def moments(array):
     return values.mean(axis=0), values.std(axis=0), values.min(axis=0), values.max(axis=0)
 
 
-@pytest.mark.parametrize("array", [TABLE, PICTURES], ids=["columns", "channels"])
+@pytest.mark.parametrize("array", [TABLE, IMAGES], ids=["columns", "channels"])
 @pytest.mark.parametrize("block", [2**21, 70], ids=["one block", "many blocks"])
-def test_moments_are_those_of_float64(array, block, monkeypatch):
+def test_moments_are_computed_in_float64(array, block, monkeypatch):
     monkeypatch.setattr("score_sde.data.moments._VALUES", block)
     for found, wanted in zip(statistics(array), moments(array), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-12)
 
 
 def test_data_in_files_have_the_same_bits():
-    for array in (TABLE, PICTURES):
+    for array in (TABLE, IMAGES):
         for found, wanted in zip(statistics(in_files(array)), statistics(array), strict=True):
             np.testing.assert_array_equal(found, wanted)
 
@@ -78,7 +78,7 @@ def test_standardised_data_have_mean_0_and_variance_1():
 WRONG = {
     "constant": (
         np.full(50, 0.1),
-        "column 1 of the training data is constant in float32 (0.1): leave it out",
+        "column 1 of the training data is constant in float32 (0.1): remove or rescale it",
     ),
     "offset": (
         RNG.normal(1e9, 200, 50),
@@ -97,16 +97,16 @@ WRONG = {
 
 
 @pytest.mark.parametrize("fault", WRONG)
-def test_what_float32_cannot_resolve_is_refused_in_one_line(fault):
+def test_channels_that_float32_cannot_resolve_are_errors_of_one_line(fault):
     column, message = WRONG[fault]
     with pytest.raises(ValueError) as caught:
         standardization(np.stack([TABLE[:50, 0], column], axis=1).astype(np.float32))
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_constant_channel_is_called_one():
+def test_a_constant_channel_is_named():
     with pytest.raises(ValueError, match="channel 1 of the training data is constant"):
-        standardization(np.where(np.arange(2) == 1, np.float32(3), PICTURES))
+        standardization(np.where(np.arange(2) == 1, np.float32(3), IMAGES))
 
 
 def test_a_value_that_is_not_finite_is_named():

@@ -46,7 +46,7 @@ def assert_same(found, expected):
 
 
 @pytest.mark.parametrize("steps", [range(6), [3, 4, 5], [5, 0, 1, 7, 7, 2], [10**6, 10**6 + 1]])
-def test_batches_are_those_of_the_loader_in_memory(opened, steps):
+def test_batches_equal_the_batches_of_the_loader_in_memory(opened, steps):
     options = {"batch_size": 16, "seed": 3, "conditions": LABELS}
     ahead, expected = opened(lazy(), **options), Loader(array=ARRAY, **options)
     assert isinstance(ahead, ReadAheadLoader) and ahead.batch_size == 16
@@ -208,7 +208,7 @@ def broken(row):
 
 
 @pytest.mark.slow
-def test_what_a_worker_process_cannot_read_is_named(opened):
+def test_an_example_that_a_worker_process_cannot_read_is_named(opened):
     with pytest.raises(ValueError, match=r"^example \d+ of a file is damaged"):
         opened(lazy(read=broken), batch_size=16, num_workers=1, num_threads=1).batch(0)
 
@@ -216,17 +216,14 @@ def test_what_a_worker_process_cannot_read_is_named(opened):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            {"num_threads": 0},
-            "at least one thread, and by 0 worker processes or more, not by 0 and 0",
-        ),
-        ({"num_workers": -1}, "not by 16 and -1"),
-        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ({"num_threads": 0}, "num_threads=0 must be at least 1"),
+        ({"num_workers": -1}, "num_workers=-1 must be at least 0"),
+        ({"batch_size": 0}, "batch_size=0 must be at least 1"),
         ({"conditions": LABELS[:4]}, "a condition for each of 50 examples, got 4"),
     ],
 )
-def test_bad_arguments_are_answered_in_one_line(options, message):
+def test_bad_arguments_are_errors_of_one_line(options, message):
     with pytest.raises(ValueError, match=message):
         make_loader(lazy(), **({"batch_size": 4} | options))
-    with pytest.raises(ValueError, match="step must not be negative, not -1"):
+    with pytest.raises(ValueError, match="step=-1 must be at least 0"):
         make_loader(lazy(), batch_size=4).batch(-1)

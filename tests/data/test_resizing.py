@@ -1,4 +1,4 @@
-"""Resizing agrees with TensorFlow's, from which the published data come, and with JAX's."""
+"""Resizing agrees with TensorFlow, which made the published data, and with JAX."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ LEVEL = 255
 
 
 @pytest.mark.parametrize("name", KERNELS)
-def test_it_is_that_of_tensorflow(name):
+def test_resizing_agrees_with_tensorflow(name):
     image, result = GOLDEN[f"{name}_image"], GOLDEN[f"{name}_result"]
     found = resize(image, result.shape[:2], KERNELS[name])
     assert found.dtype == np.float32
@@ -33,7 +33,7 @@ def test_it_is_that_of_tensorflow(name):
     ("old", "new"),
     [((140, 140), (64, 64)), ((41, 32), (16, 16)), ((5, 8), (9, 8)), ((3, 3), (1, 2))],
 )
-def test_it_is_that_of_jax(kernel, method, old, new):
+def test_resizing_agrees_with_jax(kernel, method, old, new):
     image = np.random.default_rng(0).uniform(size=(*old, 3)).astype(np.float32)
     with jax.numpy_rank_promotion("allow"):
         expected = jax.image.resize(image, (*new, 3), method, antialias=True)
@@ -55,5 +55,5 @@ def test_the_same_size_is_the_same_image(kernel):
 
 @pytest.mark.parametrize("kernel", [triangle, keys_cubic])
 @pytest.mark.parametrize(("old", "new"), [(9, 4), (4, 9)])
-def test_one_grey_stays_one_grey(kernel, old, new):
+def test_the_weights_of_each_output_pixel_sum_to_one(kernel, old, new):
     np.testing.assert_allclose(resize_matrix(old, new, kernel).sum(axis=1), 1.0)

@@ -1,4 +1,4 @@
-"""Scaling: an exact round trip for every level, and what model space looks like."""
+"""Scaling: an exact round trip for every level, and the range of model space."""
 
 import jax
 import jax.numpy as jnp
@@ -101,10 +101,10 @@ def test_standardised_data_by_hand(transform):
     np.testing.assert_allclose(back, y, rtol=1e-6, atol=1e-9)
 
 
-def test_channels_of_pictures_and_single_values():
-    pictures = Scaling(num_levels=None, mean=(1.0, 2.0), std=(0.5, 4.0))
+def test_channels_of_images_and_single_values():
+    images = Scaling(num_levels=None, mean=(1.0, 2.0), std=(0.5, 4.0))
     y = np.broadcast_to(np.array([2.0, -2.0], np.float32), (3, 5, 2))
-    np.testing.assert_array_equal(pictures.to_model(KEY, y), np.broadcast_to([2.0, -1.0], y.shape))
+    np.testing.assert_array_equal(images.to_model(KEY, y), np.broadcast_to([2.0, -1.0], y.shape))
     value = Scaling(num_levels=None, mean=(1.0,), std=(2.0,))
     assert value.to_model(KEY, np.float32(5)).shape == () and float(value.to_data(2.0)) == 5.0
 
@@ -112,7 +112,7 @@ def test_channels_of_pictures_and_single_values():
 @pytest.mark.parametrize(
     ("shape", "std"), [((2,), TABLE.std), ((3, 2, 2), (0.5, 4.0)), ((), (3.0,)), ((4,), ())]
 )
-def test_log_det_is_that_of_the_jacobian(shape, std):
+def test_log_det_agrees_with_the_jacobian(shape, std):
     scaling, size = Scaling(num_levels=None, mean=(1.0,) * len(std), std=std), int(np.prod(shape))
     jacobian = jax.jacobian(lambda y: scaling.to_model(KEY, y.reshape(shape)).ravel())(
         jnp.ones(size)
@@ -149,7 +149,7 @@ def test_gradient_is_the_slope_of_the_map():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Scaling(num_levels=1), "num_levels must be None or between 2 and 65536, not 1"),
+        (lambda: Scaling(num_levels=1), "num_levels=1 must be from 2 to 65536, or None"),
         (lambda: Scaling(num_levels=None).bin_width, "bin_width needs data with levels"),
         (lambda: Scaling(num_levels=None).to_unit(jnp.zeros(2)), "to_unit needs data with levels"),
         (
@@ -162,7 +162,7 @@ def test_gradient_is_the_slope_of_the_map():
         ),
         (
             lambda: Scaling(num_levels=None, mean=(0.0,), std=(0.0,)),
-            "standard deviations must be positive",
+            "std=0.0 must be positive and finite",
         ),
         (
             lambda: TABLE.log_det((3,)),
@@ -170,7 +170,7 @@ def test_gradient_is_the_slope_of_the_map():
         ),
     ],
 )
-def test_wrong_scalings_are_answered_in_one_line(call, message):
+def test_wrong_scalings_are_errors_of_one_line(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 

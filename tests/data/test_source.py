@@ -1,4 +1,4 @@
-"""DataSource: what it accepts, what it says of the rest, and that splits are fixed."""
+"""DataSource: right data, errors for wrong data, and fixed splits."""
 
 import numpy as np
 import pytest
@@ -74,8 +74,8 @@ def with_value(array, row, value):
             r"train_labels must be integers of shape \(6,\).*shape \(5,\)",
         ),
         ({"test_labels": np.zeros(6)}, r"test_labels must be integers .* not float64"),
-        ({"num_levels": 1}, "num_levels must be None or between 2 and 65536, not 1"),
-        ({"num_levels": 70_000}, "num_levels must be None or between 2 and 65536, not 70000"),
+        ({"num_levels": 1}, "num_levels=1 must be from 2 to 65536, or None"),
+        ({"num_levels": 70_000}, "num_levels=70000 must be from 2 to 65536, or None"),
         ({"num_levels": 4}, "train examples are float32; with num_levels=4 they must be integers"),
         (
             {"num_levels": 4, "train": with_value(vectors(), 1, np.nan)},
@@ -95,7 +95,7 @@ def with_value(array, row, value):
         ),
     ],
 )
-def test_bad_data_are_answered_in_one_line(arguments, message):
+def test_bad_data_are_errors_of_one_line(arguments, message):
     valid = {"train": vectors(), "test": vectors(), "num_levels": None}
     with pytest.raises(ValueError, match=message) as caught:
         DataSource(**(valid | arguments))
@@ -137,13 +137,13 @@ def test_a_bad_example_is_named_by_its_row_before_the_split():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"test_fraction": 0.0}, "test_fraction must lie between 0 and 1, not 0.0"),
-        ({"test_fraction": 1.0}, "test_fraction must lie between 0 and 1, not 1.0"),
-        ({"seed": -1}, "seed must be between 0 and 2\\*\\*64 - 1, not -1"),
+        ({"test_fraction": 0.0}, "test_fraction=0.0 must be between 0 and 1"),
+        ({"test_fraction": 1.0}, "test_fraction=1.0 must be between 0 and 1"),
+        ({"seed": -1}, "seed=-1 must be from 0 to 2\\*\\*64 - 1"),
         ({"examples": vectors(1)}, "need at least 2 examples, found 1"),
     ],
 )
-def test_bad_split_is_answered_in_one_line(arguments, message):
+def test_bad_split_is_an_error_of_one_line(arguments, message):
     with pytest.raises(ValueError, match=message):
         DataSource.from_examples(**({"examples": vectors(), "num_levels": None} | arguments))
 

@@ -86,7 +86,7 @@ def test_images_and_labels_are_read(data_dir, in_memory):
     assert len({image.tobytes() for image in source.train[:]}) == 9
 
 
-def test_labels_of_images_in_files_are_read_only_if_asked_for(data_dir):
+def test_labels_of_images_in_files_are_read_only_on_request(data_dir):
     assert tfds("tiny_images", data_dir=data_dir).train_labels is not None
     assert tfds("tiny_images", data_dir=data_dir, in_memory=False).train_labels is None
 
@@ -120,7 +120,7 @@ def test_splits_may_be_slices(data_dir):
         ({"label": "kind"}, "has no column 'kind'; columns: image, label"),
     ],
 )
-def test_wrong_options_are_answered_in_one_line(data_dir, options, message):
+def test_wrong_options_are_errors_of_one_line(data_dir, options, message):
     with pytest.raises(ValueError, match=message):
         tfds("tiny_images", data_dir=data_dir, **options)
 
@@ -139,14 +139,14 @@ def test_a_damaged_record_is_named(tiny_images, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_not_prepared_says_how_to_prepare_it(library, tiny_images, tmp_path):
+def test_unprepared_data_are_an_error_that_says_how_to_prepare_them(library, tiny_images, tmp_path):
     with pytest.raises(
         FileNotFoundError,
         match=r"is not prepared in .*file_format='array_record'\)\.download_and_prep",
     ):
         tfds("tiny_images", data_dir=str(tmp_path))
     with pytest.raises(
-        ValueError, match=r"^tfds:no_such_data cannot be had \(DatasetNotFoundError: "
+        ValueError, match=r"^tfds:no_such_data cannot be loaded \(DatasetNotFoundError: "
     ) as caught:
         tfds("no_such_data", data_dir=str(tmp_path))
     assert "\n" not in str(caught.value)
@@ -154,13 +154,13 @@ def test_what_is_not_prepared_says_how_to_prepare_it(library, tiny_images, tmp_p
         tfds(str(tmp_path))
 
 
-def test_files_without_random_access_are_refused(data_dir, tmp_path):
+def test_files_without_random_access_are_errors(data_dir, tmp_path):
     copy = shutil.copytree(data_dir, tmp_path / "copy")
     info = copy / "tiny_images" / "1.0.0" / "dataset_info.json"
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
     with pytest.raises(
         ValueError,
-        match=r"is prepared as tfrecord, which is not read in any order; prepare it anew: ",
+        match=r"is prepared as tfrecord, whose records .* in any order; prepare it again: python",
     ):
         tfds(str(info.parent))
 

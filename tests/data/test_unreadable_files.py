@@ -1,4 +1,4 @@
-"""Files of data that the system cannot read: its own words, and no claim that they are damaged."""
+"""Data files that the system cannot read: its own error, and no claim of damage."""
 
 import io
 import os
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from data_sets import write_picture
+from data_sets import write_image
 
 from score_sde.data import arrayrecord, hf, tfds
 from score_sde.data.folder import _image_files
@@ -15,8 +15,8 @@ from score_sde.data.images import read_header
 from score_sde.data.listing import files_within, matching, walked
 from score_sde.data.named.cifar import cifar10
 from score_sde.data.named.faces import ffhq
+from score_sde.data.named.image_files import image_names
 from score_sde.data.named.imagenet import _read_npz, imagenet32
-from score_sde.data.named.pictures import picture_names
 from score_sde.data.named.places import files_by_name
 from score_sde.data.named.svhn import _read_mat
 
@@ -26,7 +26,7 @@ from score_sde.data.named.svhn import _read_mat
     [lambda path: read_header(path, "image"), _read_mat, lambda path: _read_npz(path, 32)],
     ids=["png", "mat", "npz"],
 )
-def test_what_the_system_says_is_passed_on(read, tmp_path):
+def test_errors_of_the_system_pass(read, tmp_path):
     path = tmp_path / "file"
     path.symlink_to(path.name)  # a link to itself, which nobody can read
     with pytest.raises(OSError, match=re.escape(f"Too many levels of symbolic links: '{path}'")):
@@ -37,9 +37,9 @@ def test_what_the_system_says_is_passed_on(read, tmp_path):
         read(path)
 
 
-@pytest.mark.parametrize("listed", [_image_files, picture_names])
-def test_a_folder_that_cannot_be_listed_is_not_passed_over(listed, tmp_path, monkeypatch):
-    """Without its pictures a model would be trained on other data, and nobody would know."""
+@pytest.mark.parametrize("listed", [_image_files, image_names])
+def test_a_folder_that_cannot_be_listed_is_not_skipped(listed, tmp_path, monkeypatch):
+    """Without its images a model would be trained on other data, and nobody would know."""
     for name in ("a/1.png", "b/2.png", ".hidden/3.png", "b/.4.png", "b/5.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -104,20 +104,20 @@ def test_a_folder_below_that_cannot_be_listed_is_an_error(reader, tmp_path, monk
         LISTING[reader](tmp_path)
 
 
-def test_what_the_file_system_keeps_for_itself_is_passed_over(tmp_path, monkeypatch):
+def test_folders_of_the_file_system_are_skipped(tmp_path, monkeypatch):
     """At the root of a disk; root alone may list it."""
     (tmp_path / "lost+found").mkdir()
-    write_picture(tmp_path / "a" / "1.png", np.zeros((4, 4, 3), np.uint8))
+    write_image(tmp_path / "a" / "1.png", np.zeros((4, 4, 3), np.uint8))
     refuse_to_list(monkeypatch, "/lost+found")
     assert (
         [file.name for file in files_within(tmp_path, 3)]
         == ["1.png"]
-        == picture_names(tmp_path / "a")
+        == image_names(tmp_path / "a")
     )
     assert [folder.name for folder, _ in walked(tmp_path)] == [tmp_path.name, "a"]
 
 
-def test_patterns_match_what_they_did(tmp_path):
+def test_patterns_match_as_in_pathlib(tmp_path):
     for name in ("a/1.x", "a/b/2.x", "a/b/[3].x", "c/4.y", "c/.5.x"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -140,7 +140,7 @@ def test_patterns_match_what_they_did(tmp_path):
     assert not list(files_within(tmp_path / "none", 2)) and not list(walked(tmp_path / "none"))
 
 
-def test_the_code_in_features_that_cannot_be_listed_is_not_passed_over(tmp_path, monkeypatch):
+def test_features_in_a_folder_that_cannot_be_listed_are_an_error(tmp_path, monkeypatch):
     """The library opens them by their name all the same."""
     monkeypatch.setattr(
         "score_sde.data.tfds_source.imported_extra", lambda *names: SimpleNamespace()
@@ -152,7 +152,7 @@ def test_the_code_in_features_that_cannot_be_listed_is_not_passed_over(tmp_path,
         tfds(str(tmp_path / "tiny"))
 
 
-def test_folders_that_the_library_of_hugging_face_would_pass_over(tmp_path, monkeypatch):
+def test_folders_that_the_library_of_hugging_face_would_skip_are_errors(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "score_sde.data.hugging_face.imported_extra", lambda *names: SimpleNamespace()
     )
@@ -190,7 +190,7 @@ LIBRARIES = {
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
-def test_a_library_that_says_nothing_of_the_system(name, tmp_path, monkeypatch):
+def test_errors_of_the_system_are_found_behind_the_errors_of_a_library(name, tmp_path, monkeypatch):
     """ArrayRecord raises ``RuntimeError`` of a file that it may not open, as of one
     that is damaged.
     """
@@ -201,7 +201,7 @@ def test_a_library_that_says_nothing_of_the_system(name, tmp_path, monkeypatch):
         lambda *names: _RaisingLibrary(RuntimeError("something is wrong")),
     )
     with pytest.raises(
-        ValueError, match=r"cannot be (read|had).*\(RuntimeError: something is wrong\)"
+        ValueError, match=r"cannot be (read|loaded).*\(RuntimeError: something is wrong\)"
     ):
         read(tmp_path / file)
     with monkeypatch.context() as patch:

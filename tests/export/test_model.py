@@ -1,4 +1,4 @@
-"""Exported models: two files, each tensor with a fingerprint; what is damaged is never loaded."""
+"""Exported models: two files, each tensor with a fingerprint; damage is never loaded."""
 
 import json
 import zlib
@@ -58,7 +58,7 @@ def test_the_files_need_nothing_of_this_package(folder):
     assert card["fingerprints"]["table"] == expected and 0 <= expected < 2**32
 
 
-def test_nothing_is_written_over(folder):
+def test_nothing_is_overwritten(folder):
     before = (folder / CARD).read_bytes()
     with pytest.raises(FileExistsError, match="is there already: choose another place"):
         export_model(folder, params(), {}, step=8)
@@ -111,7 +111,7 @@ def test_a_file_that_cannot_be_read_is_not_damaged(name, folder):
         read_exported(folder)
 
 
-def test_a_file_cut_short_is_refused(folder):
+def test_a_file_cut_short_is_an_error(folder):
     path = folder / WEIGHTS
     whole = path.read_bytes()
     for length in range(0, len(whole), 7):
@@ -127,8 +127,9 @@ def test_a_file_cut_short_is_refused(folder):
 @pytest.mark.parametrize(("card", "message"), [
     ("", "is damaged: it is no JSON"),
     ("[" * 100_000, "is damaged: it is no JSON"),
-    ("[]", "is no card of an exported model: it needs format, step, config, fingerprints"),
-    ('{"format": "score_sde 1", "step": "7", "config": {}, "fingerprints": {}}', "is no card"),
+    ("[]", "is damaged: it holds no JSON object"),
+    ('{"format": "score_sde 1", "step": "7", "config": {}, "fingerprints": {}}',
+    "is no card of an exported model: it needs format, step, config, fingerprints"),
     ('{"format": "score_sde 2", "step": 7, "config": {}, "fingerprints": '
 '{}}', "has the format 'score_sde 2'"),
     ('{"format": "score_sde 1", "step": 7, "config": {}, "fingerprints": '
@@ -136,7 +137,7 @@ def test_a_file_cut_short_is_refused(folder):
     ('{"format": "score_sde 1", "step": 7, "config": {}, "fingerprints": {"x": '
 '1}}', "in/bias is missing"),
 ])  # fmt: skip
-def test_a_card_that_does_not_fit_is_refused(card, message, folder):
+def test_a_card_that_does_not_fit_is_an_error(card, message, folder):
     (folder / CARD).write_text(card)
     with pytest.raises(ValueError, match=message) as refusal:
         read_exported(folder)

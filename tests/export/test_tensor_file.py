@@ -1,4 +1,4 @@
-"""Parameters in one file: read back bit for bit, or refused."""
+"""Parameters in one file: read back bit for bit, or an error."""
 
 import numpy as np
 import pytest
@@ -74,7 +74,7 @@ def test_any_flipped_bit_is_noticed(path):
     assert same < 0.1 * len(whole)
 
 
-def test_a_file_cut_short_is_refused(path):
+def test_a_file_cut_short_is_an_error(path):
     whole = path.read_bytes()
     for length in range(0, len(whole), 5):
         path.write_bytes(whole[:length])
@@ -85,9 +85,9 @@ def test_a_file_cut_short_is_refused(path):
         read(path)
 
 
-def test_a_file_of_another_origin_is_refused(path):
+def test_a_file_of_another_origin_is_an_error(path):
     tensor_file.save_file(TENSORS, path)
-    with pytest.raises(ValueError, match="is damaged: it does not say what it holds"):
+    with pytest.raises(ValueError, match="is damaged: its metadata have no facts"):
         read(path)
 
 
@@ -103,7 +103,7 @@ def test_a_failure_leaves_the_file_that_was_there(path, monkeypatch):
     assert [file.name for file in path.parent.iterdir()] == ["a.safetensors"]
 
 
-def test_what_a_killed_process_left_is_removed_and_nothing_else(path):
+def test_only_temporary_files_of_killed_processes_are_removed(path):
     (path.parent / ".a.safetensors-1a2b").write_bytes(b"half")
     (path.parent / "notes.txt").write_text("mine")
     remove_unfinished(path.parent)
@@ -113,7 +113,7 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(path):
 @pytest.mark.parametrize(
     "changes", [{"facts": True}, {"facts": None}, {"fingerprints": []}, {"fingerprints": 3}]
 )
-def test_what_a_file_says_of_itself_has_the_right_types(changes, tmp_path):
+def test_metadata_of_wrong_types_are_errors(changes, tmp_path):
     from safetensors.numpy import save_file
 
     from score_sde.export.tensor_file import CARD, _checksum, _text
@@ -125,7 +125,7 @@ def test_what_a_file_says_of_itself_has_the_right_types(changes, tmp_path):
         metadata={CARD: _text({**card, "checksum": _checksum(card)})},
     )
     with (
-        pytest.raises(ValueError, match="a is damaged: it does not say what it holds"),
+        pytest.raises(ValueError, match="a is damaged: its metadata have no facts"),
         open_tensors(tmp_path / "a"),
     ):
         pass

@@ -1,4 +1,4 @@
-"""Readers of checkpoint files: what is damaged is said to be, and nothing in a file is run."""
+"""Readers of checkpoint files: damage is an error, and nothing in a file is run."""
 
 import io
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damaged_files import num_refused
 
 from score_sde.interop.flax_file import read_flax
 from score_sde.interop.torch_file import read_torch
@@ -85,7 +86,7 @@ def test_the_old_format_is_read(tmp_path):
         {"count": -1},
     ],
 )
-def test_a_tensor_outside_of_its_storage_is_refused(view, tmp_path):
+def test_a_tensor_outside_of_its_storage_is_an_error(view, tmp_path):
     path = tmp_path / "outside.pth"
     path.write_bytes(old_format(tensor(**view)))
     with pytest.raises(ValueError, match="damaged"):
@@ -125,7 +126,7 @@ def malicious(target):
 
 @pytest.mark.parametrize("how", sorted(malicious("x")))
 @pytest.mark.parametrize("container", ["old", "zip"])
-def test_a_checkpoint_that_would_run_a_command_is_refused(how, container, tmp_path):
+def test_a_checkpoint_that_would_run_a_command_is_an_error(how, container, tmp_path):
     target, path = tmp_path / "was_run", tmp_path / "malicious.pth"
     payload = malicious(target)[how]
     if container == "old":
@@ -146,7 +147,7 @@ def test_a_number_that_would_fill_the_memory_does_not(tmp_path):
     assert read_torch(path) == []
 
 
-def test_a_compressed_archive_is_refused(tmp_path):
+def test_a_compressed_archive_is_an_error(tmp_path):
     path = tmp_path / "bomb.pth"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", pickle.dumps(OrderedDict()) + bytes(1_000_000))
@@ -155,38 +156,18 @@ def test_a_compressed_archive_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_damaged_files_are_read_or_refused_in_one_line(name, tmp_path):
-    """70 mutations a file, seeded: bytes flipped, cut out, overwritten, the end lost.
-    The header is hit most.
-    """
-    whole, rng, path = (GOLDEN / name).read_bytes(), np.random.default_rng(0), tmp_path / name
-    refused = 0
-    for case in range(70):
-        data = bytearray(whole)
-        reach = (64, 4_000, len(data))[case % 3]
-        place = int(rng.integers(reach))
-        kind = case % 4
-        if kind == 0:
-            data[place] ^= 1 << int(rng.integers(8))
-        elif kind == 1:
-            del data[place : place + int(rng.integers(1, 64))]
-        elif kind == 2:
-            data[place : place + 8] = rng.bytes(8)
-        else:
-            del data[place:]
-        path.write_bytes(data)
-        try:
-            READERS[name](path)
-        except ValueError as error:
-            refused += 1
-            assert str(path) in str(error) and "\n" not in str(error)
-    assert refused > 20
+def test_damaged_files_are_read_or_are_errors_of_one_line(name, tmp_path):
+    """The header is damaged most often."""
+    path = tmp_path / name
+    path.write_bytes(whole := (GOLDEN / name).read_bytes())
+    reaches = (64, 4_000, len(whole))
+    assert num_refused(path, lambda: READERS[name](path), count=70, reaches=reaches) > 20
 
 
 @pytest.mark.parametrize(
     "data", [b"", b"hello", b"PK\x03\x04", b"\x80", pickle.dumps([1, 2]), b"\x93\x01\x02\x03"]
 )
-def test_what_is_no_checkpoint_is_refused(data, tmp_path):
+def test_files_of_other_kinds_are_errors(data, tmp_path):
     path = tmp_path / "file"
     path.write_bytes(data)
     for read in (read_torch, read_flax):
@@ -194,7 +175,7 @@ def test_what_is_no_checkpoint_is_refused(data, tmp_path):
             read(path)
 
 
-def test_a_zip_archive_of_something_else_is_refused(tmp_path):
+def test_a_zip_archive_of_something_else_is_an_error(tmp_path):
     path, buffer = tmp_path / "other.zip", io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("hello.txt", "hello")
@@ -204,7 +185,7 @@ def test_a_zip_archive_of_something_else_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("read", [read_torch, read_flax])
-def test_a_path_that_is_no_file(read, tmp_path):
+def test_missing_files_and_folders_are_errors_of_the_system(read, tmp_path):
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "missing")
     with pytest.raises(IsADirectoryError):

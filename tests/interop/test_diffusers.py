@@ -1,5 +1,5 @@
-"""Folders of diffusers' UNet2DModel: the same outputs; other options and damage refused
-in one line.
+"""Folders of diffusers' UNet2DModel: the same outputs; other options and damage are errors
+of one line.
 """
 
 import json
@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from damaged_files import num_refused
 from safetensors.numpy import load_file, save_file
 
 from score_sde.experiments.construction import construct
@@ -45,7 +46,7 @@ def rename(folder, to):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_network_is_that_of_diffusers(kind):
+def test_the_network_agrees_with_diffusers(kind):
     folder = GOLDEN / f"diffusers_{kind}"
     model, numbers = load(folder), np.load(folder / "io.npz")
     x, t = jnp.asarray(numbers["x"].transpose(0, 2, 3, 1)), jnp.asarray(numbers["t"], jnp.float32)
@@ -83,7 +84,7 @@ def pipeline_of(kind, folder):
     return pipeline, pipeline / "scheduler" / SCHEDULER
 
 
-def test_the_sde_is_that_of_the_scheduler_of_ncsnpp(tmp_path):
+def test_the_sde_has_the_noise_levels_of_the_scheduler_of_ncsnpp(tmp_path):
     pipeline, file = pipeline_of("ncsnpp", tmp_path)
     with pytest.warns(
         UserWarning, match="has no scheduler_config.json, so the noise process is assumed: VE"
@@ -109,7 +110,7 @@ def test_the_sde_is_that_of_the_scheduler_of_ncsnpp(tmp_path):
     assert saved_config(pipeline).sde.sigma_max == 1348.0  # the default of the scheduler
 
 
-def test_the_sde_is_the_table_of_the_scheduler_of_ddpm(tmp_path):
+def test_the_sde_has_the_table_of_the_scheduler_of_ddpm(tmp_path):
     pipeline, file = pipeline_of("ddpm", tmp_path)
     with pytest.warns(UserWarning, match="is assumed: DDPM's 1,000 linear betas from 1e-4 to 0.02"):
         assert saved_config(pipeline).sampling.to_dict() == {
@@ -184,45 +185,44 @@ def test_options_of_a_scheduler_are_used(scheduler, sde, sampler, tmp_path):
 
 @pytest.mark.parametrize(("kind", "scheduler", "message"), [
     ("ddpm", {"_class_name": "FlowMatchEulerDiscreteScheduler"},
-    "'FlowMatchEulerDiscreteScheduler' is of another"),
-    ("ddpm", {"_class_name": "EDMEulerScheduler"}, "the scheduler 'EDMEulerScheduler' is of "
-"another process"),
-    ("ddpm", {"_class_name": "ScoreSdeVeScheduler"}, "ScoreSdeVeScheduler goes with a network of a "
-"Fourier embedding"),
-    ("ncsnpp", {"_class_name": "DDPMScheduler"}, "goes with ScoreSdeVeScheduler, not with "
-"'DDPMScheduler'"),
-    ("ncsnpp", {"sampling_eps": 1e-3}, "sampling_eps=0.001 is none that can be read, only 1e-05"),
+    "_class_name='FlowMatchEulerDiscreteScheduler' must be one of DDPMScheduler, .*, or Score"),
+    ("ddpm", {"_class_name": "EDMEulerScheduler"}, "'EDMEulerScheduler' must be one of"),
+    ("ddpm", {"_class_name": "ScoreSdeVeScheduler"}, "or ScoreSdeVeScheduler with a network that "
+"has a Fourier embedding"),
+    ("ncsnpp", {"_class_name": "DDPMScheduler"}, "_class_name='DDPMScheduler' must be "
+"ScoreSdeVeScheduler, the scheduler of networks with a Fourier embedding"),
+    ("ncsnpp", {"sampling_eps": 1e-3}, "sampling_eps=0.001 must be 1e-05, no other"),
     ("ncsnpp", {"beta_start": 1e-4}, "beta_start=0.0001 is an unknown option"),
     ("ddpm", {"num_train_timestep": 500}, "num_train_timestep=500 is an unknown option of this "
 "scheduler"),
     ("ddpm", {"timesteps": 500, "num_train_timesteps": 1000}, "=1000 and timesteps=500, its old "
 "name, differ"),
-    ("ddpm", {"num_train_timesteps": 10**9}, "must be a whole number from 0 to 100000, got "
-"1000000000"),
-    ("ddpm", {"num_train_timesteps": True}, "must be a whole number from 0 to 100000, got True"),
-    ("ddpm", {"num_train_timesteps": 1}, "num_train_timesteps must be at least 2, got 1"),
+    ("ddpm", {"num_train_timesteps": 10**9}, "=1000000000 must be a whole number from 2 to "
+"100000"),
+    ("ddpm", {"num_train_timesteps": True}, "=True must be a whole number from 2 to 100000"),
+    ("ddpm", {"num_train_timesteps": 1}, "num_train_timesteps=1 must be a whole number from 2"),
     ("ddpm", {"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr=True needs prediction_type "
 "'v_prediction'"),
-    ("ddpm", {"variance_type": "learned_range"}, "variance_type='learned_range' is none that can "
-"be read"),
+    ("ddpm", {"variance_type": "learned_range"}, "variance_type='learned_range' must be one of "
+"fixed_small"),
     ("ddpm", {"_class_name": "DPMSolverMultistepScheduler", "variance_type": "learned"},
     "that predict a variance"),
-    ("ddpm", {"beta_schedule": "laplace"}, "beta_schedule='laplace' is none that can be read"),
-    ("ddpm", {"beta_start": None}, "beta_start must be a number, got None"),
-    ("ddpm", {"beta_end": 1.5}, "beta_end=1.5 must be less than 1"),
-    ("ddpm", {"prediction_type": "flow_prediction"}, "prediction_type='flow_prediction' is none "
-"that can be read"),
-    ("ddpm", {"thresholding": True}, "thresholding=True is none that can be read, only False"),
-    ("ddpm", {"clip_sample": 1}, "clip_sample=1 is none that can be read, only True, False"),
+    ("ddpm", {"beta_schedule": "laplace"}, "beta_schedule='laplace' must be one of linear"),
+    ("ddpm", {"beta_start": None}, "beta_start=None must be a finite number"),
+    ("ddpm", {"beta_end": 1.5}, "0 < beta_start <= beta_end < 1 must hold"),
+    ("ddpm", {"prediction_type": "flow_prediction"}, "prediction_type='flow_prediction' must be "
+"one of epsilon, v_prediction, sample"),
+    ("ddpm", {"thresholding": True}, "thresholding=True must be False, no other value is"),
+    ("ddpm", {"clip_sample": 1}, "clip_sample=1 must be True or False"),
     ("ddpm", {"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True}, "use_flow_sigmas="
-"True is none"),
+"True must be False"),
     ("ddpm", {"trained_betas": [0.1, 2.0]}, "trained_betas must be a list of numbers between 0 and "
 "1"),
     ("ddpm", {"trained_betas": [0.1, 0.2]}, "trained_betas has 2 numbers where "
 "num_train_timesteps=1000"),
-    ("ddpm", {"_class_name": ["DDPMScheduler"]}, "damaged|of another process"),
+    ("ddpm", {"_class_name": ["DDPMScheduler"]}, "must be one of DDPMScheduler"),
 ])  # fmt: skip
-def test_other_processes_and_unknown_options_are_refused_in_one_line(
+def test_other_processes_and_unknown_options_are_errors_of_one_line(
     kind, scheduler, message, tmp_path
 ):
     """All of these were read as DDPM's linear betas, or as the published VE."""
@@ -233,7 +233,7 @@ def test_other_processes_and_unknown_options_are_refused_in_one_line(
     assert "\n" not in str(refusal.value) and str(folder) in str(refusal.value)
 
 
-def test_a_given_config_stands_in_place_of_the_scheduler(tmp_path):
+def test_a_given_config_replaces_the_scheduler(tmp_path):
     folder = copy("ddpm", tmp_path)
     config = saved_config(folder)
     config.sampling.num_steps = 7
@@ -241,7 +241,7 @@ def test_a_given_config_stands_in_place_of_the_scheduler(tmp_path):
     assert load(folder, config=config).sampler.num_steps == 7
 
 
-def test_what_is_a_folder_of_diffusers(tmp_path):
+def test_folders_of_diffusers_are_recognised(tmp_path):
     assert is_diffusers(GOLDEN / "diffusers_ddpm") and not is_diffusers(tmp_path)
     copy("ddpm", tmp_path).rename(tmp_path / "unet")
     assert not is_diffusers(tmp_path)
@@ -251,7 +251,7 @@ def test_what_is_a_folder_of_diffusers(tmp_path):
         read_diffusers(tmp_path / "none")
 
 
-def test_a_folder_with_options_of_another_program_is_none_of_diffusers(tmp_path):
+def test_a_folder_of_another_program_is_not_recognised(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model": {"name": "mlp"}}))
     assert not is_diffusers(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"_class_name": "UNet2DModel"}))
@@ -259,38 +259,35 @@ def test_a_folder_with_options_of_another_program_is_none_of_diffusers(tmp_path)
 
 
 @pytest.mark.parametrize(("kind", "options", "message"), [
-    ("ddpm", {"downsample_padding": 2}, "downsample_padding=2 is none that can be read, only 0 and "
-"1"),
-    ("ddpm", {"layers_per_block": 10**6}, "layers_per_block must be a whole number from 1 to .*, "
-"got 1000000"),
+    ("ddpm", {"downsample_padding": 2}, "downsample_padding=2 must be 1 or 0"),
+    ("ddpm", {"layers_per_block": 10**6}, "=1000000 must be a whole number from 1 to"),
     ("ddpm", {"layers_per_block": 10**4}, r"layers_per_block=10000 makes 20000 layers of \d+ "
 r"tensors"),
     ("ddpm", {"block_out_channels": [32] * 500, "down_block_types": ["DownBlock2D"] * 500,
               "up_block_types": ["UpBlock2D"] * 500}, r"makes 500 layers of \d+ tensors"),
     ("ddpm", {"encoder_hid_dim": 3}, "encoder_hid_dim=3 is an unknown option of UNet2DModel"),
     ("ddpm", {"out_channels": 6}, "without a learned variance"),
-    ("ddpm", {"time_embedding_dim": 64}, "time_embedding_dim=64 is none that can be read, only "
-"None"),
+    ("ddpm", {"time_embedding_dim": 64}, "time_embedding_dim=64 must be None or 128"),
     ("ddpm", {"norm_num_groups": 3}, "nf must be a multiple of 3, got 32"),
     ("ddpm", {"attention_head_dim": 24}, "attention_head_dim must divide the 64 channels that "
 "attend, got 24"),
     ("ddpm", {"freq_shift": 16}, "freq_shift must be less than 16, got 16.0"),
     ("ddpm", {"num_class_embeds": 3}, "the weights lack class_embedding.weight"),
-    ("ddpm", {"resnet_time_scale_shift": "scale_shift"}, "resnet_time_scale_shift='scale_shift' is "
-"none"),
-    ("ddpm", {"class_embed_type": "timestep"}, "class_embed_type='timestep' is none"),
-    ("ddpm", {"down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"]}, "no block "
-"'CrossAttnDownBlock2D', only"),
+    ("ddpm", {"resnet_time_scale_shift": "scale_shift"}, "='scale_shift' must be 'default'"),
+    ("ddpm", {"class_embed_type": "timestep"}, "class_embed_type='timestep' must be None"),
+    ("ddpm", {"down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"]}, "the block "
+"'CrossAttnDownBlock2D' must be DownBlock2D or AttnDownBlock2D"),
     ("ddpm", {"up_block_types": ["UpBlock2D", "AttnUpBlock2D"]}, "do not mirror"),
     ("ddpm", {"block_out_channels": [32, 48]}, "must be multiples of the first"),
     ("ddpm", {"block_out_channels": [64, 64]}, "has the shape"),
     ("ddpm", {"layers_per_block": 2}, "the weights lack down_blocks.0.resnets.1."),
-    ("ddpm", {"sample_size": None}, "sample_size must be a whole number from 1 to .*, got None"),
-    ("ddpm", {"_class_name": "UNet2DConditionModel"}, "it is of the class 'UNet2DConditionModel'"),
-    ("ncsnpp", {"center_input_sample": False}, "center_input_sample=False is none"),
-    ("ncsnpp", {"norm_num_groups": 32}, "norm_num_groups=32 is none"),
+    ("ddpm", {"sample_size": None}, "sample_size=None must be a whole number from 1 to"),
+    ("ddpm", {"_class_name": "UNet2DConditionModel"}, "'UNet2DConditionModel' must be "
+"'UNet2DModel'"),
+    ("ncsnpp", {"center_input_sample": False}, "center_input_sample=False must be True"),
+    ("ncsnpp", {"norm_num_groups": 32}, "norm_num_groups=32 must be None"),
 ])  # fmt: skip
-def test_other_options_are_refused_in_one_line(kind, options, message, tmp_path):
+def test_other_options_are_errors_of_one_line(kind, options, message, tmp_path):
     folder = copy(kind, tmp_path)
     change(folder, **options)
     with pytest.raises(ValueError, match=message) as refusal:
@@ -325,25 +322,8 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["config.json", WEIGHTS])
-def test_damaged_files_are_read_or_refused_in_one_line(name, tmp_path):
-    """200 mutations, seeded, of the options or of the header of the weights."""
+def test_damaged_files_are_read_or_are_errors_of_one_line(name, tmp_path):
+    """The options, and the header of the weights."""
     folder = copy("ncsnpp", tmp_path)
-    whole, rng, refused = (folder / name).read_bytes(), np.random.default_rng(0), 0
-    for case in range(200):
-        data = bytearray(whole)
-        place = int(rng.integers(min(len(data), 4000)))
-        if case % 4 == 0:
-            data[place] ^= 1 << int(rng.integers(8))
-        elif case % 4 == 1:
-            del data[place : place + int(rng.integers(1, 64))]
-        elif case % 4 == 2:
-            data[place : place + 8] = rng.bytes(8)
-        else:
-            del data[place:]
-        (folder / name).write_bytes(data)
-        try:
-            read_diffusers(folder)
-        except ValueError as error:
-            refused += 1
-            assert "\n" not in str(error) and str(folder) in str(error)
-    assert refused > 100
+    read = lambda: read_diffusers(folder)  # noqa: E731
+    assert num_refused(folder / name, read, count=200, reaches=(4000,), name=str(folder)) > 100

@@ -1,5 +1,5 @@
-"""Networks and samplers of diffusers: the same numbers, as
-scripts/make_diffusers_golden.py has written them.
+"""Networks and samplers agree with diffusers, whose numbers
+scripts/make_diffusers_golden.py wrote.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ def nchw(x):
 
 
 @pytest.mark.parametrize("name", ["defaults", "options", "classes"])
-def test_a_network_with_any_options_and_weights_is_that_of_diffusers(name, tmp_path):
+def test_networks_with_any_options_and_weights_agree_with_diffusers(name, tmp_path):
     """Defaults of UNet2DModel in float32; other options in half precision; classes in
     shards of bfloat16.
     """
@@ -54,7 +54,7 @@ def test_a_network_with_any_options_and_weights_is_that_of_diffusers(name, tmp_p
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in FAST else SLOW) for name in CASES]
 )
-def test_samples_are_those_of_diffusers_from_the_same_latent_and_noise(name, tmp_path, monkeypatch):
+def test_samples_agree_with_diffusers_for_the_same_latent_and_noise(name, tmp_path, monkeypatch):
     case, numbers = CASES[name], np.load(GOLDEN / "samples.npz")
     model = load(copy("defaults", tmp_path, case["scheduler"]))
     noise = jnp.asarray(numbers["noise"].transpose(1, 0, 3, 4, 2))
@@ -71,7 +71,7 @@ def test_samples_are_those_of_diffusers_from_the_same_latent_and_noise(name, tmp
     np.testing.assert_allclose(x, numbers[name], atol=1e-4 * numbers[name].std())
 
 
-def test_a_network_of_classes_needs_one(tmp_path):
+def test_a_network_of_classes_needs_a_class(tmp_path):
     model = load(copy("classes", tmp_path))
     with pytest.raises(
         ValueError, match="is conditioned on a class label: give the condition of each sample"

@@ -1,4 +1,4 @@
-"""Checkpoints of Score-SDE in PyTorch and JAX, against the numbers that their own code gave."""
+"""Checkpoints of Score-SDE in PyTorch and JAX agree with the outputs of their own code."""
 
 import json
 from pathlib import Path
@@ -60,14 +60,14 @@ def error(found, expected):
 
 
 @pytest.mark.parametrize("name", slow_but([*TORCH, *FLAX], "ncsnpp_ve", "flax_ddpmpp_vp"))
-def test_the_score_is_that_of_the_published_code(name, model_of):
+def test_the_score_agrees_with_the_published_code(name, model_of):
     model, numbers = model_of(name), numbers_of(name)
     score = jax.jit(jax.vmap(model.score_fn))(jnp.asarray(numbers["x"]), jnp.asarray(numbers["t"]))
     assert error(score, numbers["score"]) < 1e-4
 
 
 @pytest.mark.parametrize("name", slow_but(TORCH, "ddpmpp_subvp"))
-def test_the_network_is_that_of_the_published_code(name, model_of):
+def test_the_network_agrees_with_the_published_code(name, model_of):
     model, numbers = model_of(name), numbers_of(name)
     output = jax.jit(model.network.apply)(
         model.params, jnp.asarray(numbers["x"]), jnp.asarray(numbers["labels"])
@@ -101,7 +101,7 @@ def test_ncsn_and_ncsnv2_give_the_scores_of_their_own_code(name, make, options):
     assert error(score, numbers["score"].transpose(0, 2, 3, 1)) < 1e-4
 
 
-def test_the_average_of_ncsnv2_is_what_is_loaded():
+def test_the_averaged_parameters_of_ncsnv2_are_loaded():
     options = {"nf": 8, "num_scales": 10, "sigma_max": 50.0}
     network = ncsnv2((16, 16, 3), **options)
     loaded = read_foreign(
@@ -139,7 +139,7 @@ def published_flow(model, x, probe, tolerance):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ddpm_vp", "ddpmpp_subvp", "ncsnpp_ve"])
-def test_likelihood_and_latent_are_those_of_the_published_code(name, model_of):
+def test_likelihood_and_latent_agree_with_the_published_code(name, model_of):
     model, numbers = model_of(name), numbers_of(name)
     x, probe = jnp.asarray(numbers["lik_x"]), jnp.asarray(numbers["lik_probe"])
     latent, log_prob = published_flow(model, x, probe, 1e-5)
@@ -186,7 +186,7 @@ def test_a_latent_is_decoded_as_by_the_published_code(name, model_of):
     assert error(decoded, numbers["ode_sample"]) < 1e-2
 
 
-def test_a_checkpoint_of_another_network_is_refused_in_one_line():
+def test_a_checkpoint_of_another_network_is_an_error_of_one_line():
     config = config_from_reference(json.loads((GOLDEN / "ddpm_vp.json").read_text())["config"])
     wrong = [
         ("ddpmpp_subvp", {}, "all|parts|lacks|shape"),

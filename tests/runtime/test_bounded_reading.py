@@ -147,7 +147,7 @@ def test_dictionaries_that_are_shared_a_few_times_are_read(tmp_path):
         (b"\x8f(" + b")" + b"2\x86" * 60 + b"\x90", "the file holds a set"),
         (
             b"ctorch._utils\n_rebuild_parameter\n(Nt}b",
-            "sets the attributes of what is no dictionary",
+            "sets attributes of an object that is no dictionary",
         ),
         (b"cos\nsys\ntem\n.", "asks to run os.sys, and"),
     ],
@@ -329,7 +329,7 @@ def test_a_folder_of_diffusers_is_not_loaded_into_a_million_layers(tmp_path):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "layers_per_block": 10**6}))
-    assert "layers_per_block must be a whole number from 1 to" in refused(ss.load, tmp_path)
+    assert "must be a whole number from 1 to" in refused(ss.load, tmp_path)
 
 
 def test_an_exported_model_is_not_loaded_into_a_million_layers(tmp_path):

@@ -1,5 +1,8 @@
 """The data sets of the published experiments, read from disk in the forms in which they
 are distributed.
+
+By default a data set is read from ``$SCORE_SDE_DATA/NAME``, or ``~/data/score_sde/NAME``
+where there is no such variable; the option ``path`` names another folder.
 """
 
 from score_sde.data.named.celeba import celeba

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Literal
 
 from score_sde.data import crops
-from score_sde.data.named.pictures import lazy_pictures
+from score_sde.data.named.image_files import lazy_image_files
 from score_sde.data.named.places import Place, missing, place_of
 from score_sde.data.source import DataSource
+from score_sde.runtime.damage import need, reading
 
 FOLDER, PARTITION = "img_align_celeba", "list_eval_partition.txt"
 PARTS = {"train": "0", "validation": "1", "test": "2"}
@@ -18,16 +19,18 @@ def celeba(
     image_size: int = 64,
     held_out: Literal["validation", "test"] = "validation",
 ) -> DataSource:
-    """Return CelebA: 162,770 faces to train on, the middle of each resized to
-    ``image_size``; read when asked for.
+    """Return CelebA: 162,770 faces to train on, cropped and resized by
+    `score_sde.data.crops.celeba`, each read on access.
 
-    ``path`` has the folder ``img_align_celeba`` of JPEG images and
-    ``list_eval_partition.txt``, which says what is held out: 19,867 images for
-    validation, as in the published code, or 19,962 for the test. The images are those
-    of `score_sde.data.crops.celeba`.
+    Args:
+        path: a folder with the folder ``img_align_celeba`` of JPEG images and
+            ``list_eval_partition.txt``.
+        image_size: the side of an image, in pixels.
+        held_out: 19,867 images for validation, as in the published code, or 19,962 for
+            the test.
 
     Raises:
-        FileNotFoundError: where they are not there, with what to do.
+        FileNotFoundError: where the files are missing; the message says how to get them.
         ValueError: where the partition is damaged; for a damaged image, when it is
             read.
     """
@@ -45,7 +48,7 @@ def celeba(
         raise missing("CelebA", place, f"unpack {FOLDER}.zip there and put {PARTITION} beside it")
     names = _read_partition(partitions[0])
     train, test = (
-        lazy_pictures(folders[0], names[part], crops.celeba, image_size)
+        lazy_image_files(folders[0], names[part], crops.celeba, image_size)
         for part in (PARTS["train"], PARTS[held_out])
     )
     return DataSource(train=train, test=test, num_levels=256)
@@ -54,18 +57,14 @@ def celeba(
 def _read_partition(file: Path) -> dict[str, list[str]]:
     """The names of the images of each part; a line is a name and the number of the part."""
     names: dict[str, list[str]] = {part: [] for part in PARTS.values()}
-    for number, line in enumerate(
-        file.read_text(encoding="utf-8", errors="replace").splitlines(), 1
-    ):
-        words = line.split()
-        if not words:
-            continue
-        if len(words) != 2 or words[1] not in names or Path(words[0]).name != words[0]:
-            raise ValueError(f"{file} is damaged: line {number} is no file name and 0, 1 or 2")
-        names[words[1]].append(words[0])
-    for part, number in PARTS.items():
-        if not names[number]:
-            raise ValueError(
-                f"{file} is cut off or damaged: it names no image for {part} ({number})"
-            )
+    with reading(file):
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        for number, words in enumerate(map(str.split, lines), 1):
+            if not words:
+                continue
+            is_entry = len(words) == 2 and words[1] in names and Path(words[0]).name == words[0]
+            need(is_entry, f"line {number} is no file name and 0, 1 or 2")
+            names[words[1]].append(words[0])
+        for part, number in PARTS.items():
+            need(names[number], f"it names no image for {part} ({number})")
     return names

@@ -13,12 +13,16 @@ _FEW = 64
 
 
 def crc32c(data: bytes | memoryview) -> int:
-    """Return the checksum of RFC 3720, section 12.1: that of ``b"123456789"`` is ``0xE3069283``."""
+    """Return the checksum of RFC 3720, section 12.1.
+
+    >>> hex(crc32c(b"123456789"))
+    '0xe3069283'
+    """
     return (_of_few(data) if len(data) < _FEW else _of_many(data)) ^ 0xFFFFFFFF
 
 
 def masked_crc32c(data: bytes | memoryview) -> int:
-    """Return what TFRecords store: the checksum turned right by 15 bits, plus ``0xA282EAD8``."""
+    """Return the checksum that TFRecords store: rotated right by 15 bits, plus ``0xA282EAD8``."""
     crc = crc32c(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
@@ -31,11 +35,12 @@ def _of_few(data: bytes | memoryview) -> int:
 
 
 def _of_many(data: bytes | memoryview) -> int:
-    """The register after all bytes, by halving: that of two blocks is that of the
-    first, moved on, xor the second.
+    """The register after all bytes, by halving.
 
-    The register is linear in the bytes and what starts with zeros has that of the rest,
-    so blocks of equal length are put together at once, level by level.
+    The register is linear in the bytes, and leading zeros do not change it. So the
+    register of two blocks is the xor of two registers: of the first block, advanced by
+    the length of the second, and of the second. Pairs of blocks of equal length are
+    joined in one operation, level by level.
     """
     stored = np.concatenate([np.frombuffer(_START, np.uint8), np.frombuffer(data, np.uint8)])
     stored = stored if not len(stored) % 2 else np.concatenate([np.zeros(1, np.uint8), stored])
@@ -74,8 +79,8 @@ def _pair_table() -> UInt32[np.ndarray, "65536"]:
 
 @cache
 def _moves(length: int) -> tuple[UInt32[np.ndarray, "65536"], UInt32[np.ndarray, "65536"]]:
-    """Tables of where ``length`` more zero bytes take the lower and the upper half of a
-    register.
+    """Tables of the register after ``length`` more zero bytes, by the lower and by the
+    upper half of the register before them.
     """
     if length == 1:
         halves = np.arange(65536, dtype=np.uint32)

@@ -1,8 +1,6 @@
-"""MNIST and Fashion-MNIST: files of the format IDX, as they are or compressed by gzip."""
+"""MNIST and Fashion-MNIST: files of the format IDX, plain or compressed by gzip."""
 
-import gzip
 import math
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ from score_sde.data import crops
 from score_sde.data.named.places import Place, files_by_name, missing, place_of
 from score_sde.data.source import DataSource
 from score_sde.runtime.bounded_reading import unzipped
+from score_sde.runtime.damage import errors_in, need, reading
 
 SIDE = 28
 SPLITS = ("train", "t10k")
@@ -26,22 +25,23 @@ def mnist(path: Place = None, *, image_size: int = SIDE) -> DataSource:
     """Return MNIST: 60,000 handwritten digits to train on and 10,000 held out, 28 × 28
     grey, with their labels.
 
-    ``path`` has ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and the two of
-    ``t10k``, or these with ``.gz``. Another ``image_size`` is that of
-    `score_sde.data.crops.plain`.
+    Args:
+        path: a folder with ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and
+            the two files of ``t10k``, or these with ``.gz``.
+        image_size: resize the images by `score_sde.data.crops.plain`.
 
     Raises:
-        FileNotFoundError: where they are not there, with what to do.
+        FileNotFoundError: where the files are missing; the message says how to get them.
         ValueError: where a file is damaged.
     """
     return _source("MNIST", place_of("mnist", path), image_size, REMEDY)
 
 
 def fashion_mnist(path: Place = None, *, image_size: int = SIDE) -> DataSource:
-    """Return Fashion-MNIST, 10 kinds of clothes (Xiao et al. 2017), in everything else as `mnist`.
+    """Return Fashion-MNIST, 10 kinds of clothes (Xiao et al. 2017); otherwise as `mnist`.
 
-    Without a ``path`` it is also found where Debian's package ``dataset-fashion-mnist``
-    installs it.
+    Without a ``path`` the folder of Debian's package ``dataset-fashion-mnist`` is
+    searched too.
     """
     place = place_of("fashion_mnist", path)
     if path is None and not place.exists() and FASHION_OF_DEBIAN.exists():
@@ -69,7 +69,7 @@ def _source(title: str, place: Path, image_size: int, remedy: str) -> DataSource
                 raise missing(title, place, remedy)
             arrays.append(_read_idx(file, dimensions))
     train, train_labels, test, test_labels = arrays
-    try:
+    with errors_in(place):
         return DataSource(
             train=crops.plain_all(train[..., None], image_size),
             test=crops.plain_all(test[..., None], image_size),
@@ -77,32 +77,23 @@ def _source(title: str, place: Path, image_size: int, remedy: str) -> DataSource
             train_labels=train_labels.astype(np.int32),
             test_labels=test_labels.astype(np.int32),
         )
-    except ValueError as error:
-        raise ValueError(f"{place}: {error}") from error
 
 
 def _read_idx(file: Path, dimensions: int) -> UInt8[np.ndarray, "..."]:
     """The array of a file: two zero bytes, the type (8: uint8), the number of
     dimensions, each as 4 bytes, the data.
     """
-    try:
+    with reading(file):
         content = unzipped(file) if file.suffix == ".gz" else file.read_bytes()
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(
-            f"{file} is cut off or damaged ({type(error).__name__}: {error})"
-        ) from error
-    start = 4 + 4 * dimensions
-    if content[:4] != bytes([0, 0, 8, dimensions]) or len(content) < start:
-        raise ValueError(
-            f"{file} is damaged: it is no IDX file of bytes in {dimensions} dimensions"
+        start = 4 + 4 * dimensions
+        need(
+            content[:4] == bytes([0, 0, 8, dimensions]) and len(content) >= start,
+            f"it is no IDX file of bytes in {dimensions} dimensions",
         )
-    shape = np.frombuffer(content, ">u4", dimensions, offset=4).tolist()
-    if len(content) != start + math.prod(shape):
-        sizes = " × ".join(map(str, shape))
-        raise ValueError(
-            f"{file} is cut off or damaged: {len(content) - start} bytes of data where {sizes} are "
-            "promised"
+        shape = np.frombuffer(content, ">u4", dimensions, offset=4).tolist()
+        need(
+            len(content) == start + math.prod(shape),
+            f"{len(content) - start} bytes of data where {' × '.join(map(str, shape))} are "
+            "promised",
         )
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+        return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

@@ -1,4 +1,4 @@
-"""ImageNet at 32 × 32 and 64 × 64: the archives of NumPy's files, or those of pictures."""
+"""ImageNet at 32 × 32 and 64 × 64: archives of arrays, or folders of images."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ import numpy as np
 from jaxtyping import Int32
 
 from score_sde.data import crops
-from score_sde.data.array_files import rows_of, stored_array
+from score_sde.data.array_files import reading_arrays, rows_of, stored_array
 from score_sde.data.examples import Examples, LazyExamples, example
 from score_sde.data.listing import walked
-from score_sde.data.named.pictures import lazy_images, lazy_pictures, picture_names
+from score_sde.data.named.image_files import image_names, lazy_image_files, lazy_images
 from score_sde.data.named.places import Place, missing, place_of
 from score_sde.data.source import DataSource
-from score_sde.runtime.unreadable import is_of_system, message_of
+from score_sde.runtime.damage import need, need_format
 
 ARCHIVES = ("train_data_batch_*.npz", "val_data.npz")
 PARTS = ("train_data_batch_", "val_data")
@@ -20,20 +20,22 @@ PICKLED = ("train_data_batch_1", "val_data")
 
 
 def imagenet32(path: Place = None) -> DataSource:
-    """Return ImageNet at 32 × 32: 1,281,167 images to train on and 50,000 held out;
-    read when they are asked for.
+    """Return ImageNet at 32 × 32: 1,281,167 images to train on and 50,000 held out,
+    read on access.
 
-    ``path`` has ``train_data_batch_1.npz`` and so on and ``val_data.npz``, or these in
-    folders: the images of Chrabaszcz et al. 2017, averaged over boxes, with their 1,000
-    classes as labels. Or it has the folders ``train_32x32`` and ``valid_32x32`` of the
-    pictures of van den Oord et al. 2016, without labels, on which the published
-    likelihoods are. Likelihoods on the one and on the other cannot be compared.
+    There are two versions, whose likelihoods cannot be compared:
 
-    Archives that are compressed are read at once, into 4 GB of memory (16 GB at 64 ×
-    64).
+    * Chrabaszcz et al. 2017, averaged over boxes, with 1,000 classes as labels: the
+      files ``train_data_batch_1.npz`` and so on and ``val_data.npz``, or folders of
+      them. Compressed archives are read at once, into 4 GB of memory (16 GB at 64 × 64).
+    * van den Oord et al. 2016, on which published likelihoods are, without labels: the
+      folders ``train_32x32`` and ``valid_32x32`` of images.
+
+    Args:
+        path: the folder of either.
 
     Raises:
-        FileNotFoundError: where there is neither, with what to do.
+        FileNotFoundError: where there is neither; the message says how to get them.
         ValueError: where a file is damaged or has Python objects, which are never
             unpickled.
     """
@@ -41,7 +43,7 @@ def imagenet32(path: Place = None) -> DataSource:
 
 
 def imagenet64(path: Place = None) -> DataSource:
-    """Return ImageNet at 64 × 64, in everything else as `imagenet32`."""
+    """Return ImageNet at 64 × 64; otherwise as `imagenet32`."""
     return _source(place_of("imagenet64", path), 64)
 
 
@@ -59,10 +61,10 @@ def _source(place: Path, side: int) -> DataSource:
             train=images, test=test, num_levels=256, train_labels=labels, test_labels=test_labels
         )
     splits = [place / f"{split}_{side}x{side}" for split in ("train", "valid")]
-    names = [picture_names(split) for split in splits]
+    names = [image_names(split) for split in splits]
     if all(names):
         images, test = (
-            lazy_pictures(split, found, crops.plain, side)
+            lazy_image_files(split, found, crops.plain, side)
             for split, found in zip(splits, names, strict=True)
         )
         return DataSource(train=images, test=test, num_levels=256)
@@ -105,36 +107,21 @@ def _joined(files: list[Path], side: int) -> tuple[LazyExamples, Int32[np.ndarra
 
 
 def _read_npz(file: Path, side: int) -> tuple[Examples, Int32[np.ndarray, " n"]]:
-    try:
+    with reading_arrays(file):
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            stored_array(
-                file, "labels"
-            )  # whose header is checked before there is room for what it promises
+            stored_array(file, "labels")  # a header may promise any size
             labels, stored = archive["labels"], stored_array(file, "data")
             images = archive["data"] if stored.obstacle else rows_of(file, stored)
-    except (
-        Exception
-    ) as error:  # zip, zlib, header and key errors alike: damaged bytes can raise any of them
-        if is_of_system(error):
-            raise
-        if "Object arrays" in str(error):
-            raise ValueError(
-                f"{file} has Python objects, which are never unpickled: save plain numbers"
-            ) from error
-        raise ValueError(f"{file} is damaged and cannot be read ({message_of(error)})") from error
-    if images.dtype != np.uint8 or images.shape[1:] != (3 * side**2,) or not len(images):
-        raise ValueError(
-            f"{file} is not ImageNet at {side} × {side}: data is {images.dtype} of shape "
-            f"{images.shape}"
+        need_format(
+            images.dtype == np.uint8 and images.shape[1:] == (3 * side**2,) and len(images),
+            f"it is not ImageNet at {side} × {side}: data is {images.dtype} of shape "
+            f"{images.shape}",
         )
-    if (
-        labels.dtype.kind not in "iu"
-        or labels.shape != (len(images),)
-        or labels.min() < 1
-        or labels.max() > 1000
-    ):
-        raise ValueError(
-            f"{file} is damaged: labels are not a class from 1 to 1000 for each of {len(images)} "
-            "images"
+        need(
+            labels.dtype.kind in "iu"
+            and labels.shape == (len(images),)
+            and labels.min() >= 1
+            and labels.max() <= 1000,
+            f"labels are not a class from 1 to 1000 for each of {len(images)} images",
         )
-    return images, (labels - 1).astype(np.int32)
+        return images, (labels - 1).astype(np.int32)

@@ -1,17 +1,16 @@
-"""The records of an LMDB database, as the archives of LSUN hold it, read by their place
-in the file.
+"""The records of an LMDB database, as in the archives of LSUN, read by their place in the
+file.
 
-LMDB's own library maps the file into memory and trusts what it finds: a file that is
-damaged or cut off, or a disk that fails, ends the process. Here each of these is an
-error with a name.
+LMDB's own library maps the file into memory and trusts it: a file that is damaged or cut
+off, or a disk that fails, ends the process. Here each of these is an exception.
 
-The format is that of LMDB 0.9 on machines of 64 bits, little-endian. A page begins with
-its number (8 bytes), a field without meaning, flags, and the ends of its two halves (2
-bytes each): the places of its nodes, which grow from the front, and the nodes, which
-grow from the back. A node is the low and high half of a number, flags, and the length
-of its key (2 bytes each), the key, and the value. In a branch the number and the flags
-are the page of a child; in a leaf the number is the length of the value, which lies on
-pages of its own where the flags say so.
+The format is LMDB 0.9 on little-endian machines of 64 bits. A page begins with its number
+(8 bytes), an unused field, flags, and the ends of its two halves (2 bytes each): the
+offsets of its nodes, which grow from the front, and the nodes, which grow from the back.
+A node is the low and the high half of a number, flags, and the length of its key (2 bytes
+each), the key, and the value. In a branch the number and the flags are the page of a
+child; in a leaf the number is the length of the value, and a flag marks a value that lies
+on pages of its own.
 """
 
 import os
@@ -22,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from score_sde.runtime.bounded_reading import allowed
+from score_sde.runtime.damage import WrongBytesError, need
 
 _HEADER, _NODE, _META = (
     struct.Struct("<QHHHH"),
@@ -34,12 +34,8 @@ _SEVERAL_VALUES = 4
 _MAX_DEPTH = 32
 
 
-class DamagedDatabaseError(ValueError):
-    """A file that is no database, or one whose pages do not fit together."""
-
-
 class _Meta(NamedTuple):
-    """What a page at the beginning says of the database."""
+    """The description of the database on one of its first two pages."""
 
     transaction: int
     page_size: int
@@ -53,10 +49,10 @@ class Database(NamedTuple):
 
     Attributes:
         path: its file.
-        keys: bytes.
-        places: where each value begins in the file.
-        sizes: how many bytes each value has.
-        pages: the page that each value begins on, where it has pages of its own; else
+        keys: the keys, bytes.
+        places: the offset of each value in the file.
+        sizes: the number of bytes of each value.
+        pages: the page on which each value begins, where it has pages of its own; else
             0.
     """
 
@@ -70,19 +66,17 @@ class Database(NamedTuple):
         """The value of a record.
 
         Raises:
-            DamagedDatabaseError: where it does not lie where it should.
+            WrongBytesError: where the value is not at its place.
             OSError: where the file cannot be read.
         """
         size, place, page = int(self.sizes[row]), int(self.places[row]), int(self.pages[row])
         head = _HEADER.size if page else 0
         with self.path.open("rb", buffering=0) as stream:
             found = os.pread(stream.fileno(), head + size, place - head)
-        if len(found) != head + size:
-            raise DamagedDatabaseError("the file ends before it does")
-        if page and (
-            _HEADER.unpack_from(found)[0] != page or _HEADER.unpack_from(found)[2] != _OVERFLOW
-        ):
-            raise DamagedDatabaseError(f"page {page} is not what it should be")
+        need(len(found) == head + size, "the file ends before the value does")
+        if page:
+            own, _, flags, *_ = _HEADER.unpack_from(found)
+            need(own == page and flags == _OVERFLOW, f"page {page} has a wrong header")
         return found[head:]
 
 
@@ -90,7 +84,7 @@ def open_database(path: Path) -> Database:
     """Find all records of a database.
 
     Raises:
-        DamagedDatabaseError: where it is damaged.
+        WrongBytesError: where it is damaged; without the name of the file.
         OSError: where it cannot be read.
     """
     with path.open("rb", buffering=0) as stream:
@@ -98,22 +92,19 @@ def open_database(path: Path) -> Database:
 
 
 class _Walk:
-    """A walk along the tree of pages from its root, which checks whatever it reads."""
+    """A walk along the tree of pages from its root, which checks all that it reads."""
 
     def __init__(self, path: Path, file: int) -> None:
         self._path, self._file, self._end = path, file, os.fstat(file).st_size
         first = self._meta(0, 0)
-        if first.page_size not in (2**power for power in range(9, 17)):
-            raise DamagedDatabaseError(f"its pages cannot have {first.page_size} bytes")
-        # Of the two, the one that was written last.
-        self._meta_page = max(first, self._meta(first.page_size, 1))
-        if (self._meta_page.page_size, self._meta_page.flags & _SEVERAL_VALUES) != (
-            first.page_size,
-            0,
-        ):
-            raise DamagedDatabaseError(
-                "its keys may have several values, or its pages differ in size"
-            )
+        is_size = first.page_size in (2**power for power in range(9, 17))
+        need(is_size, f"its pages cannot have {first.page_size} bytes")
+        # The one that was written last is valid.
+        self._meta_page = last = max(first, self._meta(first.page_size, 1))
+        need(
+            last.page_size == first.page_size and not last.flags & _SEVERAL_VALUES,
+            "its keys may have several values, or its pages differ in size",
+        )
         self._page_size = first.page_size
         self._seen = bytearray(self._end // self._page_size)
 
@@ -134,45 +125,41 @@ class _Walk:
                     keys.append(key)
                     numbers.append(value)
             else:
-                raise DamagedDatabaseError(f"page {number} is no page of keys")
-        if len(keys) != self._meta_page.entries:
-            raise DamagedDatabaseError(
-                f"it has {len(keys)} records, and should have {self._meta_page.entries}"
-            )
-        if max(map(len, keys), default=0) * len(keys) > allowed(
-            self._end
-        ):  # one long key would make all as long
-            raise DamagedDatabaseError("its keys take more room than its file")
+                raise WrongBytesError(f"page {number} is no page of keys")
+        expected = self._meta_page.entries
+        need(len(keys) == expected, f"it has {len(keys)} records, and should have {expected}")
+        # In an array one long key makes all keys as long.
+        needed = max(map(len, keys), default=0) * len(keys)
+        need(needed <= allowed(self._end), "its keys take more room than its file")
         places, sizes, pages = np.array(numbers, np.int64).reshape(-1, 3).T
         return Database(self._path, np.array(keys, np.bytes_), places, sizes, pages)
 
     def _bytes(self, place: int, size: int) -> bytes:
         found = os.pread(self._file, size, place) if place + size <= self._end else b""
-        if len(found) != size:
-            raise DamagedDatabaseError(f"the file has {self._end} bytes, and is cut off")
+        need(len(found) == size, f"the file has {self._end} bytes, and is cut off")
         return found
 
     def _meta(self, place: int, number: int) -> _Meta:
         found = self._bytes(place, _HEADER.size + _META.size)
         fields = _META.unpack_from(found, _HEADER.size)
-        if _HEADER.unpack_from(found)[0] != number or fields[:2] != (_MAGIC, _VERSION):
-            raise DamagedDatabaseError("it is no database of LMDB")
+        is_meta = _HEADER.unpack_from(found)[0] == number and fields[:2] == (_MAGIC, _VERSION)
+        need(is_meta, "it is no database of LMDB")
         return _Meta(fields[21], fields[4], fields[13], fields[18], fields[19])
 
     def _page(self, number: int) -> tuple[int, bytes, tuple[int, ...]]:
-        """A page of keys that was not read before: its flags, its bytes, and where its
-        nodes begin.
+        """The flags, the bytes and the offsets of the nodes of a page of keys that was
+        not read before.
         """
-        if not 1 < number < len(self._seen) or self._seen[number]:
-            raise DamagedDatabaseError(f"page {number} is not where it should be")
+        is_new = 1 < number < len(self._seen) and not self._seen[number]
+        need(is_new, f"there is no page {number}, or two nodes lead to it")
         self._seen[number] = 1
         page = self._bytes(number * self._page_size, self._page_size)
         own, _, flags, lower, upper = _HEADER.unpack_from(page)
-        if own != number or not _HEADER.size <= lower <= upper <= self._page_size or lower % 2:
-            raise DamagedDatabaseError(f"page {number} is not what it should be")
+        fits = _HEADER.size <= lower <= upper <= self._page_size and not lower % 2
+        need(own == number and fits, f"page {number} has a wrong header")
         places = struct.unpack_from(f"<{(lower - _HEADER.size) // 2}H", page, _HEADER.size)
-        if any(not upper <= place <= self._page_size - _NODE.size for place in places):
-            raise DamagedDatabaseError(f"page {number} has nodes outside of it")
+        fits = all(upper <= place <= self._page_size - _NODE.size for place in places)
+        need(fits, f"page {number} has nodes outside of it")
         return flags, page, places
 
     def _child(self, page: bytes, place: int) -> int:
@@ -180,18 +167,16 @@ class _Walk:
         return low | high << 16 | flags << 32
 
     def _record(self, number: int, page: bytes, place: int) -> tuple[bytes, tuple[int, int, int]]:
-        """The key of a node of a leaf; and the place, the size and the own page of its value."""
+        """The key of a node of a leaf; and the place, the size and the first page of its value."""
         low, high, flags, length = _NODE.unpack_from(page, place)
         start, size = place + _NODE.size + length, low | high << 16
         if flags > 1 or start + (8 if flags else size) > self._page_size:
-            raise DamagedDatabaseError(f"page {number} has a record that does not fit into it")
+            raise WrongBytesError(f"page {number} has a record that does not fit into it")
         key = page[place + _NODE.size : start]
         if not flags:
             return key, (number * self._page_size + start, size, 0)
         (own,) = struct.unpack_from("<Q", page, start)
         value = own * self._page_size + _HEADER.size
         if not 1 < own < len(self._seen) or value + size > self._end:
-            raise DamagedDatabaseError(
-                f"the file ends before the value of a record on page {number}"
-            )
+            raise WrongBytesError(f"the file ends before the value of a record on page {number}")
         return key, (value, size, own)

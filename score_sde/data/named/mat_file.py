@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from score_sde.runtime.bounded_reading import check_unfolded
+from score_sde.runtime.damage import WrongBytesError, need, need_format, reading
 
 _HEADER, _MATRIX, _COMPRESSED = 128, 14, 15
 _TYPES = {
@@ -42,7 +43,7 @@ _CLASSES = {
     14: "i8",
     15: "u8",
 }
-"""The types of arrays, by the codes of their classes; others are texts, cells,
+"""The types of arrays, by the codes of their classes; other classes are texts, cells,
 structures, objects.
 """
 
@@ -59,29 +60,27 @@ class _Element(NamedTuple):
 
 
 def read_mat(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
-    """The arrays of a file by their names, of the ``wanted`` names that it has; others are skipped.
+    """The ``wanted`` arrays of a file by their names; others are skipped.
 
     Raises:
-        ValueError: in one line, where the file is damaged, of another level, or such an
-            array is none of real numbers.
+        FileError: where the file is damaged, of another level, or such an array does not
+            hold real numbers.
         OSError: where it cannot be read.
     """
     data = path.read_bytes()
-    if len(data) < _HEADER or data[126:128] != b"IM":
-        raise ValueError("it is no MAT-file of level 5 in little-endian order")
     found: dict[str, np.ndarray] = {}
-    try:
+    with reading(path):
+        is_mat = len(data) >= _HEADER and data[126:128] == b"IM"
+        need_format(is_mat, "it is no MAT-file of level 5 in little-endian order")
         for element in _elements(memoryview(data)[_HEADER:]):
             found |= _array(element, wanted, len(data))
-    except (struct.error, zlib.error, KeyError, IndexError, UnicodeDecodeError) as error:
-        raise ValueError(f"it is damaged ({type(error).__name__})") from error
     return found
 
 
 def _array(element: _Element, wanted: Collection[str], num_bytes: int) -> dict[str, np.ndarray]:
-    """The array of an element by its name; empty where it is not wanted."""
+    """The array of an element by its name; no array where it is not wanted."""
     if element.kind == _COMPRESSED:
-        # The head tells whether the rest is wanted, and how much it may be.
+        # The head has the name and the size of the array.
         head = memoryview(zlib.decompressobj().decompress(element.data, _NAMES))
         kind, size = struct.unpack_from("<II", head)
         if kind != _MATRIX or _name(list(_elements(head[8:], cut_off=True))) not in wanted:
@@ -98,10 +97,9 @@ def _array(element: _Element, wanted: Collection[str], num_bytes: int) -> dict[s
 def _unfolded(data: memoryview, size: int) -> bytes:
     stream = zlib.decompressobj()
     found = stream.decompress(data, size)
-    if (
-        stream.decompress(stream.unconsumed_tail, 1) or not stream.eof
-    ):  # by which zlib reads its checksum
-        raise ValueError("it is cut off, or longer than it says")
+    # Reading on makes zlib check its checksum.
+    more = stream.decompress(stream.unconsumed_tail, 1)
+    need(not more and stream.eof, "it is cut off, or longer than it says")
     return found
 
 
@@ -111,12 +109,11 @@ def _name(parts: list[_Element]) -> str:
 
 def _numbers(name: str, parts: list[_Element]) -> np.ndarray:
     (flags,) = struct.unpack_from("<I", parts[0].data)
-    if flags & 0xFF not in _CLASSES or flags & _COMPLEX:
-        raise ValueError(f"{name} is no array of real numbers")
+    is_real = flags & 0xFF in _CLASSES and not flags & _COMPLEX
+    need_format(is_real, f"{name} is no array of real numbers")
     shape = tuple(np.frombuffer(parts[1].data, "<i4").tolist())
     values = np.frombuffer(parts[3].data, np.dtype(_TYPES[parts[3].kind]).newbyteorder("<"))
-    if not 2 <= len(shape) <= 8 or min(shape) < 0:
-        raise ValueError(f"{name} has the shape {shape}")
+    need(2 <= len(shape) <= 8 and min(shape) >= 0, f"{name} has the shape {shape}")
     return values.astype(_CLASSES[flags & 0xFF], copy=False).reshape(shape, order="F")
 
 
@@ -130,7 +127,7 @@ def _elements(data: memoryview, *, cut_off: bool = False) -> Iterator[_Element]:
         if start + size > len(data):
             if cut_off:
                 return
-            raise ValueError("it is cut off")
+            raise WrongBytesError("it is cut off")
         yield _Element(kind, data[start : start + size])
         # All but compressed elements end at multiples of eight bytes.
         end = place + 8 if small else start + size

@@ -1,6 +1,4 @@
-"""Where the data sets that have a name are looked for, and the line that says how one
-gets there.
-"""
+"""The folders of the named data sets, and the error of a missing one."""
 
 import os
 from pathlib import Path
@@ -8,12 +6,12 @@ from pathlib import Path
 from score_sde.data.listing import files_within
 
 ROOT_VARIABLE = "SCORE_SDE_DATA"
-"""The environment variable with the folder of all data sets; ``~/data/score_sde`` where
-there is none.
+"""The environment variable with the folder of all data sets, by default
+``~/data/score_sde``.
 """
 
 Place = str | Path | None
-"""The folder of a data set; None for that of its name below the folder of all."""
+"""The folder of a data set; None for the folder of its name in `data_root`."""
 
 
 def data_root() -> Path:
@@ -22,20 +20,20 @@ def data_root() -> Path:
 
 
 def place_of(name: str, path: Place) -> Path:
-    """Where a data set is looked for."""
+    """The folder of a data set."""
     return data_root() / name if path is None else Path(path).expanduser()
 
 
 def missing(title: str, place: Path, remedy: str) -> FileNotFoundError:
-    """The error that says in one line how to prepare a data set."""
+    """The error of a missing data set, which says how to prepare it."""
     return FileNotFoundError(
         f"no {title} in {place}: {remedy}, or name another folder: --config.data.path=FOLDER"
     )
 
 
 def files_by_name(place: Path) -> dict[str, Path]:
-    """The files of a folder and of the folders in it, two deep; of two with one name,
-    the first by path.
+    """The files of a folder and of the two levels below it by their names; of several
+    with one name, the first by path.
 
     Raises:
         OSError: where one of the folders cannot be listed.

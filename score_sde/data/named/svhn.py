@@ -9,6 +9,7 @@ from score_sde.data import crops
 from score_sde.data.named.mat_file import read_mat
 from score_sde.data.named.places import Place, files_by_name, missing, place_of
 from score_sde.data.source import DataSource
+from score_sde.runtime.damage import need, need_format, reading
 
 SIDE = 32
 FILES = ("train_32x32.mat", "test_32x32.mat")
@@ -16,13 +17,14 @@ FILES = ("train_32x32.mat", "test_32x32.mat")
 
 def svhn(path: Place = None, *, image_size: int = SIDE) -> DataSource:
     """Return SVHN: 73,257 house-number digits to train on and 26,032 held out, 32 × 32
-    RGB, the labels being 0 to 9.
+    RGB, with the labels 0 to 9.
 
-    ``path`` has ``train_32x32.mat`` and ``test_32x32.mat``. Another ``image_size`` is
-    that of `score_sde.data.crops.plain`.
+    Args:
+        path: a folder with ``train_32x32.mat`` and ``test_32x32.mat``.
+        image_size: resize the images by `score_sde.data.crops.plain`.
 
     Raises:
-        FileNotFoundError: where they are not there, with what to do.
+        FileNotFoundError: where the files are missing; the message says how to get them.
         ValueError: where a file is damaged.
     """
     place = place_of("svhn", path)
@@ -43,29 +45,22 @@ def svhn(path: Place = None, *, image_size: int = SIDE) -> DataSource:
 
 
 def _read_mat(file: Path) -> tuple[UInt8[np.ndarray, "n 32 32 3"], Int[np.ndarray, " n"]]:
-    try:
-        found = read_mat(file, ("X", "y"))
-    except ValueError as error:
-        raise ValueError(f"{file} is damaged and cannot be read: {error}") from error
+    found = read_mat(file, ("X", "y"))
     images, labels = (np.asarray(found.get(name)) for name in ("X", "y"))
-    if (
-        images.dtype != np.uint8
-        or images.ndim != 4
-        or images.shape[:3] != (SIDE, SIDE, 3)
-        or not images.size
-    ):
-        raise ValueError(
-            f"{file} is not SVHN: its X is {images.dtype} of shape {images.shape}, not uint8 (32, "
-            "32, 3, n)"
+    with reading(file):
+        need_format(
+            images.dtype == np.uint8
+            and images.ndim == 4
+            and images.shape[:3] == (SIDE, SIDE, 3)
+            and images.size,
+            f"it is not SVHN: its X is {images.dtype} of shape {images.shape}, not uint8 (32, 32, "
+            "3, n)",
         )
-    if (
-        labels.dtype.kind not in "iuf"
-        or labels.size != images.shape[3]
-        or not np.isin(labels, np.arange(1, 11)).all()
-    ):
-        raise ValueError(
-            f"{file} is damaged: its y is not a class from 1 to 10 for each of {images.shape[3]} "
-            "images"
+        need(
+            labels.dtype.kind in "iuf"
+            and labels.size == images.shape[3]
+            and np.isin(labels, np.arange(1, 11)).all(),
+            f"its y is not a class from 1 to 10 for each of {images.shape[3]} images",
         )
-    digits = labels.astype(np.int32).reshape(-1) % 10  # the class of the digit 0 is 10 there
+    digits = labels.astype(np.int32).reshape(-1) % 10  # the class of the digit 0 is 10
     return np.ascontiguousarray(images.transpose(3, 0, 1, 2)), digits

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from score_sde.checks import require
 from score_sde.data.named.crc32c import masked_crc32c
+from score_sde.runtime.damage import need, need_format, reading
 
-_HEADER = struct.Struct(
-    "<QI"
-)  # the length of a record and its checksum; the record and its checksum follow
+# the length of a record and its checksum; the record and its checksum follow
+_HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _INT64_LIST, _BYTES_LIST = 3, 1
@@ -22,12 +23,12 @@ _INT64_LIST, _BYTES_LIST = 3, 1
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RecordFile:
-    """A file of records, each found by its offset and read whenever it is asked for.
+    """A file of records, each found by its offset and read on access.
 
     Attributes:
         path: the file.
-        offsets: where the record of each row starts, after its header.
-        lengths: how many bytes each has.
+        offsets: the offset of each record in the file, after its header.
+        lengths: the number of bytes of each record.
     """
 
     path: Path
@@ -36,31 +37,28 @@ class RecordFile:
 
     @classmethod
     def of(cls, path: Path) -> "RecordFile":
-        """Read the headers of a file, and pass over its records.
+        """Read the headers of a file, and skip its records.
 
         Raises:
-            ValueError: where it is cut off or a header does not have its checksum.
+            FileError: where it is cut off or a header does not have its checksum.
         """
         offsets, lengths, size, offset = array("q"), array("q"), path.stat().st_size, 0
-        with path.open("rb", buffering=0) as stream:
+        with reading(path), path.open("rb", buffering=0) as stream:
             while offset < size:
+                cut_off = f"record {len(offsets)} is cut off"
                 header = stream.read(_HEADER.size)
-                if len(header) < _HEADER.size:
-                    raise ValueError(f"{path} is cut off in record {len(offsets)}")
+                need(len(header) == _HEADER.size, cut_off)
                 length, checksum = _HEADER.unpack(header)
-                if masked_crc32c(header[:8]) != checksum:
-                    raise ValueError(
-                        f"{path} is damaged: the length of record {len(offsets)} has another "
-                        "checksum"
-                    )
-                if offset + _HEADER.size + length + _FOOTER.size > size:
-                    raise ValueError(f"{path} is cut off in record {len(offsets)}")
+                need(
+                    masked_crc32c(header[:8]) == checksum,
+                    f"the length of record {len(offsets)} has another checksum",
+                )
+                need(offset + _HEADER.size + length + _FOOTER.size <= size, cut_off)
                 offsets.append(offset + _HEADER.size)
                 lengths.append(length)
                 offset += _HEADER.size + length + _FOOTER.size
                 stream.seek(offset)
-        if not offsets:
-            raise ValueError(f"{path} is empty")
+            need(offsets, "it is empty")
         return cls(
             path=path, offsets=np.array(offsets, np.int64), lengths=np.array(lengths, np.int64)
         )
@@ -69,33 +67,30 @@ class RecordFile:
         return len(self.offsets)
 
     def name(self, row: int) -> str:
-        """What a record is called where something is wrong with it."""
+        """The name of a record in messages."""
         return f"{self.path}: record {row}"
 
     def image(self, row: int) -> UInt8[np.ndarray, "h w c"]:
-        """The image of a record, whose features ``shape`` (channels, height, width) and
-        ``data`` (bytes) it is.
+        """The image of a record, from its features ``shape`` (channels, height, width) and
+        ``data`` (bytes).
 
         Raises:
-            ValueError: where the record does not have its checksum, or has no such
-                image.
+            FileError: where the record does not have its checksum, or has no such image.
         """
-        where = self.name(row)
         length = int(self.lengths[row])
         with self.path.open("rb", buffering=0) as stream:
             stream.seek(int(self.offsets[row]))
             stored = memoryview(stream.read(length + _FOOTER.size))
-        if len(stored) != length + _FOOTER.size or _FOOTER.unpack(stored[length:])[
-            0
-        ] != masked_crc32c(stored[:length]):
-            raise ValueError(f"{where} is damaged: it has another checksum")
-        try:
+        with reading(self.name(row), "has no features shape and data of an image"):
+            is_whole = len(stored) == length + _FOOTER.size
+            intact = is_whole and _FOOTER.unpack(stored[length:]) == (
+                masked_crc32c(stored[:length]),
+            )
+            need(intact, "it has another checksum")
             shape, data = _image_features(stored[:length])
-        except (ValueError, KeyError, IndexError) as error:
-            raise ValueError(f"{where} has no features shape and data of an image") from error
-        if len(shape) != 3 or min(shape) < 1 or len(data) != shape[0] * shape[1] * shape[2]:
-            raise ValueError(
-                f"{where} has {len(data)} bytes of data for an image of shape {tuple(shape)}"
+            need_format(
+                len(shape) == 3 and min(shape) >= 1 and len(data) == shape[0] * shape[1] * shape[2],
+                f"it has {len(data)} bytes of data for an image of shape {tuple(shape)}",
             )
         return np.frombuffer(data, np.uint8).reshape(shape).transpose(1, 2, 0)
 
@@ -111,12 +106,12 @@ def _image_features(record: memoryview) -> tuple[list[int], memoryview]:
     numbers = (
         number for part in _messages(features[b"shape"], _INT64_LIST) for number in _integers(part)
     )
-    shape = list(islice(numbers, 4))  # of which three are right
+    shape = list(islice(numbers, 4))  # a fourth would be one too many
     return shape, _messages(_messages(features[b"data"], _BYTES_LIST)[0], 1)[0]
 
 
 def _messages(message: memoryview, wanted: int) -> list[memoryview]:
-    """The values of a field that have a length: messages, strings, bytes."""
+    """The values with a length of a field: messages, strings, bytes."""
     return [
         value
         for field, value in _fields(message)
@@ -152,8 +147,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             length = 8 if kind == _FIXED64 else 4
         else:
             raise ValueError(f"no field is of kind {kind}")
-        if place + length > len(message):
-            raise ValueError("a field is longer than its message")
+        require(place + length <= len(message), "a field is longer than its message")
         yield field, message[place : place + length]
         place += length
 

@@ -1,5 +1,5 @@
-"""CIFAR-10, SVHN and the MNISTs: every pixel and label, and one line for what is
-damaged or not there.
+"""CIFAR-10, SVHN and the MNISTs: every pixel and label, and errors of one line for missing
+or damaged files.
 """
 
 import re
@@ -52,17 +52,17 @@ def test_other_sizes_are_resized(tmp_path):
     )
 
 
-def test_what_is_damaged_in_cifar10_is_named(tmp_path):
+def test_damage_of_cifar10_is_named(tmp_path):
     write_cifar10(tmp_path)
     file = tmp_path / CIFAR10_FILES[2]
     whole = file.read_bytes()
     for damaged, words in (
-        (whole[:-1], "cut off or damaged: 9218 bytes are not whole images of 3073 bytes"),
-        (b"", "cut off or damaged: 0 bytes"),
+        (whole[:-1], "is damaged: 9218 bytes are not whole images of 3073 bytes"),
+        (b"", "is damaged: 0 bytes"),
         (whole[:3073], "has 1 images where data_batch_1.bin has 3"),
         (
             whole[:3073] + b"\x0a" + whole[3074:],
-            "image 1 has the class 10, which is not one of 0 to 9",
+            "image 1 has the class 10, not one of 0 to 9",
         ),
     ):
         file.write_bytes(damaged)
@@ -85,7 +85,7 @@ def test_the_python_version_of_cifar10_is_not_unpickled(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["cifar10", "svhn", "mnist", "fashion_mnist"])
-def test_what_is_not_there_is_answered_by_how_to_prepare_it(tmp_path, monkeypatch, name):
+def test_missing_data_are_an_error_that_says_how_to_prepare_them(tmp_path, monkeypatch, name):
     monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path))
     monkeypatch.setattr(idx, "FASHION_OF_DEBIAN", tmp_path / "nowhere")
     refused(
@@ -114,12 +114,12 @@ def test_svhn_is_what_its_files_hold_and_its_class_10_is_the_digit_0(tmp_path):
     assert svhn(tmp_path, image_size=8).shape == (8, 8, 3)
 
 
-def test_what_is_damaged_in_svhn_is_named(tmp_path):
+def test_damage_of_svhn_is_named(tmp_path):
     write_svhn(tmp_path, X=np.zeros((32, 32, 3, 3)))
     refused(
         ValueError,
         lambda: svhn(tmp_path),
-        "train_32x32.mat is not SVHN: its X is float64 of shape (32, 32, 3, 3)",
+        "train_32x32.mat cannot be read: it is not SVHN: its X is float64 of shape (32, 32, 3, 3)",
     )
     write_svhn(tmp_path, y=np.array([[0], [1], [2]]))
     refused(
@@ -130,7 +130,7 @@ def test_what_is_damaged_in_svhn_is_named(tmp_path):
     write_svhn(tmp_path)
     file = tmp_path / "test_32x32.mat"
     file.write_bytes(file.read_bytes()[:-200])
-    refused(ValueError, lambda: svhn(tmp_path), f"{file} is damaged and cannot be read")
+    refused(ValueError, lambda: svhn(tmp_path), f"{file} is damaged")
     file.unlink()
     refused(
         FileNotFoundError,
@@ -171,18 +171,18 @@ def test_fashion_mnist_is_found_where_debian_installs_it(tmp_path, monkeypatch):
 @pytest.mark.skipif(
     not idx.FASHION_OF_DEBIAN.exists(), reason="Debian's dataset-fashion-mnist is not installed"
 )
-def test_the_fashion_mnist_of_debian_has_60000_images_to_train_on():
+def test_the_fashion_mnist_of_debian_has_60000_training_images():
     source = fashion_mnist(idx.FASHION_OF_DEBIAN)
     assert source.train.shape == (60_000, 28, 28, 1) and len(source.test) == 10_000
     assert (np.bincount(source.train_labels) == 6_000).all()
 
 
-def test_what_is_damaged_in_mnist_is_named(tmp_path):
+def test_damage_of_mnist_is_named(tmp_path):
     write_mnist(tmp_path)
     images = tmp_path / "train-images-idx3-ubyte"
     whole = images.read_bytes()
     for damaged, words in (
-        (whole[:-1], "cut off or damaged: 3135 bytes of data where 4 × 28 × 28 are promised"),
+        (whole[:-1], "is damaged: 3135 bytes of data where 4 × 28 × 28 are promised"),
         (whole[:10], "it is no IDX file of bytes in 3 dimensions"),
         (b"\x00\x00\x0d\x03" + whole[4:], "it is no IDX file of bytes in 3 dimensions"),
     ):
@@ -197,7 +197,9 @@ def test_what_is_damaged_in_mnist_is_named(tmp_path):
         compressed[:40] + b"??" + compressed[42:],
     ):
         (tmp_path / f"{images.name}.gz").write_bytes(damaged)
-        refused(ValueError, lambda: mnist(tmp_path), f"{images.name}.gz is cut off or damaged (")
+        refused(
+            ValueError, lambda: mnist(tmp_path), f"{images.name}.gz is damaged and cannot be read ("
+        )
     images.write_bytes(whole)
     write_idx(tmp_path / "t10k-labels-idx1-ubyte", np.arange(3))
     refused(
