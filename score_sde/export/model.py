@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
-from score_sde.export.tensor_file import fingerprint, named, nested
+from score_sde.export.tensor_file import named, nested
 from score_sde.runtime.bounded_reading import one_line, read_json
+from score_sde.runtime.fingerprints import array_checksum
 from score_sde.runtime.unreadable import opening
 from score_sde.typing import Params
 
@@ -73,7 +74,7 @@ def export_model(
     """
     check_free(folder)
     target, tensors = Path(folder), named(params)
-    fingerprints = {name: fingerprint(value) for name, value in tensors.items()}
+    fingerprints = {name: array_checksum(value) for name, value in tensors.items()}
     card = {"format": FORMAT, "step": step, "config": dict(config), "fingerprints": fingerprints}
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
@@ -136,7 +137,7 @@ def read_exported(folder: str | Path) -> Exported:
             raise ValueError(
                 f"{path} is damaged: {name} is missing in {CARD if name in tensors else WEIGHTS}"
             )
-        if fingerprint(tensors[name]) != expected[name]:
+        if array_checksum(tensors[name]) != expected[name]:
             raise ValueError(
                 f"{path / WEIGHTS} is damaged: {name} has another fingerprint than {CARD} says"
             )

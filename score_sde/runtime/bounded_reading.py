@@ -2,9 +2,8 @@
 
 import gzip
 import json
-import math
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +21,6 @@ nothing but zeros; data sets of drawn shapes reach a hundred.
 
 ALWAYS = 2**26
 """Bytes that any file may unfold to."""
-
-MAX_SCALES = 10**6
-"""Noise levels of a table; published models have a few thousand at most."""
-
-DEPTHS = ("num_res_blocks", "num_blocks", "num_couplings", "blocks_per_group")
-"""Options of networks that say how often a part is repeated, each time with parameters
-of its own.
-"""
-
-LEVELS = ("ch_mult", "channel_mult")
-"""Options of networks with one number for each level, at which the parts are repeated."""
-
-WIDTHS = (
-    "nf",
-    "channels",
-    "channel_multiplier",
-    "hidden_sizes",
-    "embedding_dim",
-    "num_classes",
-    *LEVELS,
-)
-"""Options of networks that say how wide a layer is."""
 
 
 def check_tree(tree: Any, num_bytes: int) -> None:
@@ -161,43 +138,3 @@ def check_member(entry: zipfile.ZipInfo, path: Path) -> None:
         ValueError: in one line.
     """
     check_unfolded(entry.file_size, min(entry.compress_size, path.stat().st_size))
-
-
-def check_counts(config: Mapping[str, Any], arrays: Iterable[Any]) -> None:
-    """Refuse a config whose network would have more parts than a file has tensors,
-    before that network is built.
-
-    Args:
-        config: the sections of a config; missing options and options of a wrong type
-            are not checked.
-        arrays: the tensors of the file.
-
-    Raises:
-        ValueError: in one line that names the option.
-    """
-    sizes = [math.prod(np.shape(array)) for array in arrays]
-    options = config.get("model")
-    options = options if isinstance(options, Mapping) else {}
-    for name, value in options.items():
-        if isinstance(value, list | tuple):
-            _check(f"the length of model.{name}", len(value), len(sizes), "tensors")
-    levels = [len(options[name]) for name in LEVELS if isinstance(options.get(name), list | tuple)]
-    repeated = {
-        f"model.{name}": options[name] for name in DEPTHS if isinstance(options.get(name), int)
-    }
-    if repeated:
-        parts = math.prod([*levels, *repeated.values()])
-        _check(f"the parts of {', '.join(repeated)}", parts, len(sizes), "tensors")
-    for name in WIDTHS:
-        value = options.get(name)
-        for width in value if isinstance(value, list | tuple) else [value]:
-            _check(f"model.{name}", width, sum(sizes), "parameters")
-    for section, values in config.items():
-        if isinstance(values, Mapping):
-            _check(f"{section}.num_scales", values.get("num_scales"), MAX_SCALES, "")
-
-
-def _check(name: str, found: Any, most: int, what: str) -> None:
-    if isinstance(found, int | float) and not found <= most:
-        reason = f"the file has {most} {what}" if what else f"the most that is read is {most}"
-        raise ValueError(f"{name} cannot be {found!r:.40}: {reason}")

@@ -58,7 +58,10 @@ MOVED: Mapping[str, tuple[str, ...]] = {
     "score_sde.training.progress": ("score_sde.runtime.progress",),
     "score_sde.training.retention": ("score_sde.training.checkpoints.retention",),
     "score_sde.training.sampling_checkpoint": ("score_sde.training.checkpoints.sampling",),
-    "score_sde.training.seal": ("score_sde.training.checkpoints.seal",),
+    "score_sde.training.seal": (
+        "score_sde.training.checkpoints.manifest",
+        "score_sde.runtime.fingerprints",
+    ),
     "score_sde.training.signals": ("score_sde.runtime.signals",),
     "score_sde.training.tensorboard": ("score_sde.training.tracking.tensorboard",),
     "score_sde.training.trackers": ("score_sde.training.tracking.trackers",),
@@ -70,7 +73,20 @@ MOVED: Mapping[str, tuple[str, ...]] = {
 
 RENAMED: Mapping[str, str] = {
     "score_sde:DDPM": "score_sde:DDPMLoss",
-    "score_sde.objectives:DDPM": "score_sde.objectives:DDPMLoss",
+    "score_sde.models.ddpm:DDPM": "score_sde.models.ddpm:DDPMNet",
+    "score_sde.models:DDPM": "score_sde.models:DDPMNet",
     "score_sde.objectives.ddpm:DDPM": "score_sde.objectives.ddpm:DDPMLoss",
+    "score_sde.objectives:DDPM": "score_sde.objectives:DDPMLoss",
+    "score_sde.solvers.noise_levels:NoiseLevels": "score_sde.solvers.marginal_levels:Marginals",
+    "score_sde.solvers:NoiseLevels": "score_sde.solvers.marginal_levels:Marginals",
+    "score_sde.training.checkpoint_files:read_seal": (
+        "score_sde.training.checkpoints.files:read_manifest"
+    ),
+    "score_sde.training.precision:as_saved": "score_sde.training.checkpoints.manifest:as_saved",
+    "score_sde.training.progress:Progress": "score_sde.runtime.progress:ProgressBar",
+    "score_sde.training.seal:check_seal": "score_sde.training.checkpoints.manifest:check_manifest",
+    "score_sde.training.seal:fingerprints": "score_sde.runtime.fingerprints:array_fingerprints",
+    "score_sde.training.seal:seal_of": "score_sde.training.checkpoints.manifest:manifest_of",
+    "score_sde.training:Progress": "score_sde.runtime.progress:ProgressBar",
 }
-"""The present dotted name of each one that has been renamed."""
+"""The present dotted name of each function or class of 0.1 that has been renamed."""

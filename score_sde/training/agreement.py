@@ -1,12 +1,12 @@
 """What several processes must agree on: what they train, and when they stop."""
 
-import hashlib
 from collections.abc import Mapping
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from score_sde.runtime.fingerprints import digest
 from score_sde.runtime.signals import StopRequest
 from score_sde.training.mesh import replicated, split
 
@@ -27,7 +27,7 @@ def check_agreement(facts: Mapping[str, str]) -> None:
     from jax.experimental import multihost_utils
 
     digests = np.stack(
-        [np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8) for text in facts.values()]
+        [np.frombuffer(bytes.fromhex(digest(text)), np.uint8) for text in facts.values()]
     )
     found = multihost_utils.process_allgather(digests)
     for number, name in enumerate(facts):

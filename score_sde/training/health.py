@@ -4,10 +4,9 @@ many in a row refused.
 
 from collections.abc import Callable
 
-import jax
 import numpy as np
 
-from score_sde.training.checkpoints.seal import path_of
+from score_sde.runtime.fingerprints import named_leaves
 from score_sde.training.state import TrainState
 from score_sde.training.step import Metrics
 
@@ -39,9 +38,7 @@ class Health:
 
     def __init__(self, max_skipped: int, state: TrainState, note: Callable[[str], None]) -> None:
         self._max, self._note = max_skipped, note
-        self._names = [
-            path_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(state.params)
-        ]
+        self._names = list(named_leaves(state.params))
         self._waiting: tuple[int, int, Metrics] | None = None
         self._skipped = 0
 

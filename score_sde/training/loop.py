@@ -14,7 +14,7 @@ from score_sde.runtime.signals import StopRequest
 from score_sde.runtime.watchdog import Watchdog
 from score_sde.training.agreement import StopVote
 from score_sde.training.checkpoints.manager import Checkpoints
-from score_sde.training.checkpoints.seal import CheckpointError
+from score_sde.training.checkpoints.manifest import CheckpointError
 from score_sde.training.feed import Feed
 from score_sde.training.health import DivergedError, Health
 from score_sde.training.mesh import (

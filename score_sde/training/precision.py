@@ -2,7 +2,6 @@
 the parameters are kept in.
 """
 
-from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -11,16 +10,8 @@ import optax
 from jaxtyping import Array, ArrayLike
 
 from score_sde.precision import wide
-from score_sde.training.checkpoints.seal import path_of
 
 Tree = TypeVar("Tree")
-
-WIDENED = ("ema_params/", "state/averages/", "state/opt_state/")
-"""The parts of a checkpoint that earlier versions kept in half precision, where the
-parameters were.
-"""
-
-HALVES = ("bfloat16", "float16")
 
 
 def widened(tree: Tree) -> Tree:
@@ -55,26 +46,6 @@ def in_float32(optimizer: optax.GradientTransformation) -> optax.GradientTransfo
         return optimizer.update(widened(updates), state, widened(params), **extra)
 
     return optax.GradientTransformationExtraArgs(init, update)
-
-
-def as_saved(trees: Mapping[str, Any], saved: Mapping[str, str]) -> dict[str, Any]:
-    """What a checkpoint is to be read as: arrays like those of ``trees``, averages and
-    moments in their saved type.
-
-    Args:
-        trees: Arrays, or their shapes with shardings, by the items of a checkpoint.
-        saved: The type and shape of each array of the checkpoint by its path, such as
-            ``"bfloat16[3, 4]"``.
-    """
-
-    def shape_of(path: tuple[Any, ...], leaf: Any) -> Any:
-        name = path_of(path)
-        was = saved.get(name, "").partition("[")[0]
-        if was not in HALVES or leaf.dtype != jnp.float32 or not name.startswith(WIDENED):
-            return leaf
-        return jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(was), sharding=leaf.sharding)
-
-    return jax.tree_util.tree_map_with_path(shape_of, dict(trees))
 
 
 def _wide(leaf: ArrayLike) -> Array:

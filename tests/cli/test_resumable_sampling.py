@@ -257,7 +257,7 @@ def test_a_folder_of_other_things_is_refused_before_anything_is_drawn(tmp_path, 
     (tmp_path / "samples").mkdir()
     (tmp_path / "samples" / "thesis.tex").touch()
     flags = (f"--workdir={tiny.digits_run()}", "--format=png", f"--output={tmp_path}")
-    assert "samples holds more than samples: choose another --output" in refused("sample", *flags)
+    assert "samples holds more than samples: choose another folder" in refused("sample", *flags)
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ CHANGES = [
 def test_another_model_is_refused_and_nothing_is_touched(override, message, workdir, refused):
     before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
     line = refused(*flags(workdir), f"--config.{override}")
-    assert f"{workdir} holds a run with {message}: choose another --workdir" in line
+    assert f"{workdir} holds a run with {message}: choose another workdir" in line
     assert {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()} == before
 
 

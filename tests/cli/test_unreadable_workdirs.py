@@ -103,7 +103,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_refused_every_time(workdir, 
     for _ in range(2):
         line = refused(*train(workdir))
         assert (
-            f"no sound checkpoint in {workdir}/checkpoints: all are damaged (30: its seal is "
+            f"no sound checkpoint in {workdir}/checkpoints: all are damaged (30: its manifest is "
             "missing); to start" in line
         )
     assert listing(workdir) == before

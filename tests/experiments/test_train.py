@@ -13,7 +13,7 @@ import score_sde as ss
 from score_sde.experiments.train import prepared, train
 from score_sde.runtime.lock import held
 from score_sde.training import Checkpoints, Hook, MetricWriter
-from score_sde.training.checkpoints.seal import CheckpointError
+from score_sde.training.checkpoints.manifest import CheckpointError
 from score_sde.training.speed import Speed
 
 RUNS = {"toy": (tiny.TOY, tiny.toy_run), "digits": (tiny.DIGITS, tiny.digits_run)}

@@ -28,7 +28,7 @@ from score_sde.training import (
     restore_for_sampling,
     shard_batch,
 )
-from score_sde.training.checkpoints.seal import arrays_of
+from score_sde.training.checkpoints.manifest import arrays_of
 
 HALVES = ["bfloat16", "float16"]
 

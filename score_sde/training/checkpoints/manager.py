@@ -28,22 +28,22 @@ from score_sde.training.checkpoints.files import (
     plain_metrics,
     quiet_orbax,
     read_config,
-    read_seal,
+    read_manifest,
     reading,
     remove_unfinished,
     steps_in,
 )
-from score_sde.training.checkpoints.retention import Retention
-from score_sde.training.checkpoints.seal import (
+from score_sde.training.checkpoints.manifest import (
     CheckpointError,
     DamagedError,
-    Seal,
+    Manifest,
     arrays_of,
+    as_saved,
     check_arrays,
     check_same,
-    seal_of,
+    manifest_of,
 )
-from score_sde.training.precision import as_saved
+from score_sde.training.checkpoints.retention import Retention
 from score_sde.training.state import TrainState
 
 _log = logging.getLogger(__name__)
@@ -160,7 +160,7 @@ class Checkpoints:
         items = ocp.args.Composite(
             **{name: ocp.args.PyTreeSave(tree) for name, tree in trees.items()},
             config=ocp.args.JsonSave(plain),
-            seal=ocp.args.JsonSave(seal_of(trees, plain, scores, about or {})),
+            seal=ocp.args.JsonSave(manifest_of(trees, plain, scores, about or {})),
         )
         with self._writing():
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -221,24 +221,24 @@ class Checkpoints:
             DamagedError: Where it is damaged.
             UnreadableError: Where it cannot be read.
         """
-        return self._seal(step)["about"]
+        return self._manifest_of(step)["about"]
 
     def _read(self, target: TrainState, step: int) -> TrainState:
         path, wanted = self.directory / str(step), _items(target)
         with _all_alike(path):
-            seal = self._seal(step)
-            trees = as_saved(wanted, seal["arrays"])
-            check_same(seal["arrays"], arrays_of(trees), path)
+            manifest = self._manifest_of(step)
+            trees = as_saved(wanted, manifest["arrays"])
+            check_same(manifest["arrays"], arrays_of(trees), path)
             with reading(path):
-                found = _restored(path, trees, seal)
+                found = _restored(path, trees, manifest)
         with reading(path):
-            check_arrays(seal, found)  # by all processes together
+            check_arrays(manifest, found)  # by all processes together
         found = jax.tree.map(lambda array, like: array.astype(like.dtype), found, wanted)
         return target._replace(ema_params=found["ema_params"], **found["state"])
 
-    def _seal(self, step: int) -> Seal:
+    def _manifest_of(self, step: int) -> Manifest:
         with reading(self.directory / str(step)):
-            return read_seal(self.directory / str(step))
+            return read_manifest(self.directory / str(step))
 
     def _set_aside(self, step: int) -> Path:
         """Move a checkpoint out of the way, without losing what is in it."""
@@ -333,7 +333,7 @@ def _items(state: TrainState) -> dict[str, Any]:
     return {"ema_params": rest.pop("ema_params"), "state": rest}
 
 
-def _restored(path: Path, trees: Mapping[str, Any], seal: Seal) -> dict[str, Any]:
+def _restored(path: Path, trees: Mapping[str, Any], manifest: Manifest) -> dict[str, Any]:
     """The arrays of a checkpoint, of the types of ``trees`` and where those lie.
 
     By the handler of orbax itself: its manager keeps some errors to itself, and waits
@@ -341,9 +341,9 @@ def _restored(path: Path, trees: Mapping[str, Any], seal: Seal) -> dict[str, Any
     """
     handler = ocp.PyTreeCheckpointHandler()
     stored = {name: handler.metadata(epath.Path(path / name)).tree for name in trees}
-    if arrays_of(stored) != seal["arrays"]:
+    if arrays_of(stored) != manifest["arrays"]:
         raise DamagedError("its arrays are not those that were saved")
-    read_config(path, seal)
+    read_config(path, manifest)
     found = {}
     for name, tree in trees.items():
         abstract = jax.tree.map(

@@ -21,11 +21,11 @@ from score_sde.training.checkpoints.files import (
     choose_step,
     quiet_orbax,
     read_config,
-    read_seal,
+    read_manifest,
     reading,
     steps_in,
 )
-from score_sde.training.checkpoints.seal import DamagedError, Seal, check_arrays
+from score_sde.training.checkpoints.manifest import DamagedError, Manifest, check_arrays
 from score_sde.typing import Params
 
 
@@ -65,16 +65,16 @@ def restore_for_sampling(
     step = choose_step(steps_in(path), step, path)
     checkpoint = path / str(step)
     with reading(checkpoint):
-        seal, config = _seal_and_config(checkpoint)
+        manifest, config = _manifest_and_config(checkpoint)
     number = None if average is None else _number_of(average, config)
     with reading(checkpoint):
         params = _read_params(checkpoint, number)
-        # As they are named in the seal, where the parameters may be one average of
+        # As they are named in the manifest, where the parameters may be one average of
         # several.
         where = (
             {"ema_params": params} if number is None else {"state": {"averages": {number: params}}}
         )
-        check_arrays(seal, where)
+        check_arrays(manifest, where)
     return SamplingCheckpoint(step=step, ema_params=params, config=config)
 
 
@@ -88,14 +88,14 @@ def config_of_checkpoint(directory: str | Path, *, step: int | None = None) -> C
 
     Raises:
         FileNotFoundError: Where there is no such checkpoint.
-        ValueError: Where its config or its seal is damaged.
+        ValueError: Where its config or its manifest is damaged.
         UnreadableError: Where it cannot be read, for whatever reason but its own bytes;
             an ``OSError``.
     """
     path = Path(directory).resolve()
     checkpoint = path / str(choose_step(steps_in(path), step, path))
     with reading(checkpoint):
-        return _seal_and_config(checkpoint)[1]
+        return _manifest_and_config(checkpoint)[1]
 
 
 def newest_config(directory: str | Path) -> Config | None:
@@ -115,7 +115,7 @@ def newest_config(directory: str | Path) -> Config | None:
     steps, reason = steps_in(path), ""
     for step in reversed(steps):
         try:
-            return _seal_and_config(path / str(step))[1]
+            return _manifest_and_config(path / str(step))[1]
         except DamagedError as error:
             reason = reason or str(error)
     if steps:
@@ -124,16 +124,16 @@ def newest_config(directory: str | Path) -> Config | None:
     return None
 
 
-def _seal_and_config(checkpoint: Path) -> tuple[Seal, Config]:
+def _manifest_and_config(checkpoint: Path) -> tuple[Manifest, Config]:
     """What a checkpoint says of itself in JSON, without its arrays.
 
     Raises:
         DamagedError: Where either is missing or broken, or the config is not the one
-            that was sealed.
+            that was saved.
         UnreadableError: Where one cannot be read.
     """
-    seal = read_seal(checkpoint)
-    return seal, read_config(checkpoint, seal)
+    manifest = read_manifest(checkpoint)
+    return manifest, read_config(checkpoint, manifest)
 
 
 def _read_params(checkpoint: Path, number: int | None) -> Params:

@@ -19,7 +19,7 @@ from score_sde.training import (
     restore_for_sampling,
     train,
 )
-from score_sde.training.checkpoints.seal import CheckpointError, DamagedError
+from score_sde.training.checkpoints.manifest import CheckpointError, DamagedError
 
 # Arrays are read in many threads: where one read fails, the others answer to a loop
 # that is gone.
@@ -153,8 +153,8 @@ def test_all_damaged_is_told_in_one_line_and_nothing_is_moved(saved, tmp_path, t
     for seal in folder.glob("*/seal/metadata"):
         seal.unlink()
     message = (
-        rf"^no sound checkpoint in {folder}: all are damaged \(8: its seal is missing\); to start "
-        r"from step 1, "
+        rf"^no sound checkpoint in {folder}: all are damaged "
+        r"\(8: its manifest is missing\); to start from step 1, "
         rf"take another workdir, or move {folder} away$"
     )
     for _ in range(2):
@@ -214,7 +214,7 @@ def test_the_config_is_that_of_the_chosen_step_or_one_line(tmp_path, toy):
     assert config_of_checkpoint(tmp_path, step=4) == {"step": 4}
     with pytest.raises(FileNotFoundError, match=r"^no checkpoint of step 5 .*: there are \[4, 8"):
         config_of_checkpoint(tmp_path, step=5)
-    with pytest.raises(FileNotFoundError, match=r"^no checkpoint in .*/none: train with"):
+    with pytest.raises(FileNotFoundError, match=r"^no checkpoint in .*/none: train a model in "):
         config_of_checkpoint(tmp_path / "none")
     path = tmp_path / "8" / "config" / "metadata"
     whole = path.read_text()
@@ -242,9 +242,9 @@ def test_what_is_moved_aside_never_replaces_what_was_moved_before(saved, tmp_pat
         f"{folder}/damaged/8",
         f"{folder}/damaged/8-1",
     ]
-    assert (
-        notes[0]
-        == f"the checkpoint {folder}/8 is damaged: its seal is missing: moved to {folder}/damaged/8"
+    assert notes[0] == (
+        f"the checkpoint {folder}/8 is damaged: its manifest is missing: "
+        f"moved to {folder}/damaged/8"
     )
 
 

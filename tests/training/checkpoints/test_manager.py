@@ -217,11 +217,12 @@ def test_saving_a_step_twice_keeps_the_first(tmp_path, state):
 
 
 @pytest.mark.parametrize("make", [True, False])
-def test_nothing_to_sample_from_is_said_in_one_line(tmp_path, make):
+def test_a_folder_without_checkpoints_names_its_workdir(tmp_path, make):
     directory = tmp_path / "run" / "checkpoints"
     if make:
         directory.mkdir(parents=True)
-    with pytest.raises(FileNotFoundError, match=f"^no checkpoint in {directory}: train with .*$"):
+    message = f"^no checkpoint in {directory}: train a model in workdir={directory.parent} first$"
+    with pytest.raises(FileNotFoundError, match=message):
         restore_for_sampling(directory)
     assert directory.exists() == make
 

@@ -18,7 +18,7 @@ from launched import finished, together
 
 from score_sde.runtime.unreadable import UnreadableError
 from score_sde.training import Checkpoints, newest_config, restore_for_sampling
-from score_sde.training.checkpoints.seal import DamagedError
+from score_sde.training.checkpoints.manifest import DamagedError
 
 # Arrays are read in many threads: where one read fails, the others answer to a loop
 # that is gone.
