@@ -82,6 +82,10 @@ RENAMED: Mapping[str, str] = {
     "score_sde.training.checkpoint_files:read_seal": (
         "score_sde.training.checkpoints.files:read_manifest"
     ),
+    "score_sde.training.logging:mean_of_those_there": (
+        "score_sde.training.tracking.metrics:nan_mean"
+    ),
+    "score_sde.training.logging:those_there": "score_sde.training.tracking.metrics:without_missing",
     "score_sde.training.precision:as_saved": "score_sde.training.checkpoints.manifest:as_saved",
     "score_sde.training.progress:Progress": "score_sde.runtime.progress:ProgressBar",
     "score_sde.training.seal:check_seal": "score_sde.training.checkpoints.manifest:check_manifest",

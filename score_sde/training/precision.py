@@ -1,5 +1,5 @@
-"""Sums over many updates, such as averages and moments, need float32 at least, whatever
-the parameters are kept in.
+"""Averages and moments in float32 at least, whatever the type of the parameters: sums of
+many small terms need it.
 """
 
 from typing import Any, TypeVar
@@ -15,23 +15,26 @@ Tree = TypeVar("Tree")
 
 
 def widened(tree: Tree) -> Tree:
-    """The same values, floating-point arrays of fewer than 32 bits as float32; all
-    other arrays as they are.
+    """A tree with its half-precision arrays as float32, and all others unchanged.
 
-    In half precision an average ``m + rate (x - m)`` stands still as soon as its steps
-    are below the spacing of the numbers near ``m``: a rate of 1e-4 moves no bfloat16 by
-    less than 1/256 of it, and no float16 by less than 1/2048.
+    A half-precision average ``m + rate (x - m)`` does not change where its increment is
+    less than about ``m / 256`` (bfloat16) or ``m / 2048`` (float16). At a rate of 1e-4
+    nearly every increment is.
+
+    >>> import jax.numpy as jnp
+    >>> widened({"w": jnp.ones(2, jnp.bfloat16), "n": jnp.ones(2, jnp.int32)})
+    {'n': Array([1, 1], dtype=int32), 'w': Array([1., 1.], dtype=float32)}
     """
     return jax.tree.map(_wide, tree)
 
 
 def in_float32(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The same optimizer, its state and its updates in float32 at least; nothing
-    changes for float32 and float64.
+    """An optimizer with its state and updates in float32 at least; one of float32 or
+    float64 parameters does not change.
 
-    The updates are then to be added in float32 too, as ``optax.apply_updates`` does,
-    before the sum is rounded to the type of the parameters. The structure of the state
-    is that of ``optimizer``.
+    The updates are to be added in float32 too, as ``optax.apply_updates`` does before it
+    rounds the sum to the type of the parameters. The state has the structure of
+    ``optimizer``'s.
     """
 
     def init(params: optax.Params) -> optax.OptState:

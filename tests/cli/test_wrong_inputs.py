@@ -106,7 +106,10 @@ VALUES = [
     ("training.batch_size=0", "training.batch_size must be at least 1, got 0"),
     ("training.num_microbatches=3", "evenly over 8 devices and 3 microbatches: take 24"),
     ("training.num_microbatches=0", "training.num_microbatches must be at least 1, got 0"),
-    ("training.batch_size=9", "a batch of 9 cannot be split evenly over 8 devices: take 8 or 16"),
+    (
+        "training.batch_size=9",
+        "batch_size=9 must be a positive multiple of 8, to be split evenly over 8 devices: take",
+    ),
     ("training.eval_every=-1", "training.eval_every must not be negative, got -1"),
     ("training.checkpoint_every=0", "training.checkpoint_every must be at least 1, got 0"),
     ("training.keep_last=0", "training.keep_last must be at least 1, got 0"),
@@ -126,7 +129,7 @@ VALUES = [
     ),
     (
         "training.averages=('power:0.5',)",
-        "training.averages 'power:0.5': the relative width sigma_rel of an average",
+        "training.averages 'power:0.5': sigma_rel=0.5 must be from 1e-06 to",
     ),
     (
         "training.averages=('half_life:9,ramp=x',)",
@@ -218,8 +221,8 @@ VALUES = [
         "t_min=0.0 must be positive: the score is infinite at t = 0",
     ),
     ("optim.name=adamm", "unknown optim 'adamm', did you mean 'adam'?"),
-    ("optim.lr=-1.0", "optim: lr must not be negative, not -1.0"),
-    ("optim.warmup=-1", "optim: warmup must be a number of steps from 0 to 2147483647, not -1"),
+    ("optim.lr=-1.0", "lr=-1.0 must be a finite number of at least 0"),
+    ("optim.warmup=-1", "warmup=-1 must be a number of steps from 0 to 2147483647"),
     (
         "sampling.name=huen",
         "unknown sampling 'huen', did you mean 'heun'?; known: euler_maruyama, shark, sra1",

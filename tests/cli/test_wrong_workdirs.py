@@ -218,5 +218,5 @@ def test_training_moves_a_damaged_checkpoint_aside_and_goes_on_from_the_one_befo
         f"the checkpoint {workdir}/checkpoints/30 is damaged: " in shown
         and f": moved to {aside}\n" in shown
     )
-    assert "found a checkpoint of step 20, going on to step 30" in shown
+    assert "found a checkpoint of step 20, resuming until step 30" in shown
     assert aside.is_dir() and load(workdir).step == 30

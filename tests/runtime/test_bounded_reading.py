@@ -305,7 +305,7 @@ def test_a_checkpoint_whose_arrays_are_not_there_is_not_filled_with_zeros(tmp_pa
     (tmp_path / "chunk").write_bytes(bytes(1000))
     check_promised(tmp_path, {"a": jax.ShapeDtypeStruct((1000, 1000), np.float32), "b": 3})
     with pytest.raises(
-        DamagedError, match="its arrays would take 4000000000 bytes, and 1000 are there"
+        DamagedError, match="its arrays would take 4000000000 bytes, and its files have 1000"
     ):
         check_promised(tmp_path, {"a": jax.ShapeDtypeStruct((10**6, 1000), np.float32)})
 

@@ -127,7 +127,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     assert (stopped.signum, int(stopped.state.step)) == (signal.SIGTERM, stop_at)
     assert f"stopped by SIGTERM at step {stop_at} of 12: saved in {tmp_path}" in shown
     resumed, shown = train_in(tmp_path, num_devices)
-    assert f"found a checkpoint of step {stop_at}, going on to step 12" in shown
+    assert f"found a checkpoint of step {stop_at}, resuming until step 12" in shown
     assert resumed.signum is None
     assert_identical(resumed.state, expected.state)
     assert_same_curves(curves(tmp_path), curves(whole))
@@ -254,9 +254,9 @@ def test_a_step_that_is_not_finite_is_left_out_and_told(tmp_path, train_in, toy)
         (seen[6].params, seen[6].ema_params, seen[6].opt_state),
         (seen[5].params, seen[5].ema_params, seen[5].opt_state),
     )
-    assert shown.count("is left out") == 1
+    assert shown.count("is skipped") == 1
     assert (
-        "step 6 is left out: the loss is nan and the norm of its gradient nan, which is not finite "
+        "step 6 is skipped: the loss is nan and the norm of its gradient nan, which is not finite "
         "in b first" in shown
     )
     assert (int(seen[6].skipped), int(seen[7].skipped), int(result.state.position)) == (1, 0, 12)
@@ -282,8 +282,8 @@ def test_a_run_that_diverges_is_taken_back_and_passes_over_the_data(
     """
     options = {"max_skipped": 3, "log_every": log_every}
     result, shown = train_in(tmp_path, loader=spoilt(toy, {5, 6, 7}), **options)
-    assert "3 updates in a row, to step 8, were left out" in shown
-    assert "taken back to step 4, to go on with other data" in shown
+    assert "3 updates in a row, to step 8, were skipped" in shown
+    assert "rolled back to step 4, resuming with other data" in shown
     assert (int(result.state.step), int(result.state.position)) == (12, 16)
 
     class Rest:
@@ -319,7 +319,7 @@ def test_a_run_that_diverges_for_good_stops_in_one_line(tmp_path, train_in, toy)
         train_in(tmp_path, loader=spoilt(toy, range(5, 1000)), max_skipped=2, max_taken_back=2)
     line = str(caught.value)
     assert "\n" not in line and line.startswith(
-        "2 updates in a row, to step 6, were left out: at the last the loss is nan"
+        "2 updates in a row, to step 6, were skipped: in the last, the loss is nan"
     )
     assert line.endswith(
         "not finite in b first: the last checkpoint is of step 4; try a lower learning rate"

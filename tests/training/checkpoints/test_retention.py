@@ -39,10 +39,10 @@ def test_what_was_not_measured_or_is_no_number_is_never_the_best():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"keep_last": 0}, "keep_last must be at least 1, not 0"),
-        ({"keep_best": -1}, "keep_best must not be negative, not -1"),
-        ({"keep_every": -1}, "keep_every must not be negative, not -1"),
-        ({"best_mode": "least"}, "best_mode must be 'min' or 'max', not 'least'"),
+        ({"keep_last": 0}, "^keep_last=0 must be at least 1, since a run resumes"),
+        ({"keep_best": -1}, "^keep_best=-1 must be at least 0$"),
+        ({"keep_every": -1}, "^keep_every=-1 must be at least 0$"),
+        ({"best_mode": "least"}, "^best_mode='least' must be one of min, max$"),
     ],
 )
 def test_wrong_values(wrong, message):

@@ -1,4 +1,4 @@
-"""Full disks, folders that are gone: training goes on and says so, or stops in one
+"""Full disks, folders that are gone: training continues and says so, or stops in one
 line; what was whole stays so.
 """
 
@@ -110,7 +110,8 @@ def test_training_goes_on_while_the_disk_is_full_and_saves_when_there_is_room(
     assert error is None
     assert_same(state, expected)
     assert (
-        "is not saved (File too large): the last checkpoint is of step 2; training goes on" in shown
+        "is not saved (File too large): the last checkpoint is of step 2; training continues"
+        in shown
     )
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.steps()[-1] == NUM_STEPS
@@ -158,7 +159,7 @@ def test_a_file_in_the_place_of_the_folder_is_said(tmp_path, train_in):
     _, error, shown = train_in(tmp_path / "run", {3: replace_it})
     assert (
         f"step 4 is not saved (File exists: {tmp_path / 'run'})" in shown
-        and "training goes on" in shown
+        and "training continues" in shown
     )
     assert error.startswith(f"step 8 is not saved (File exists: {tmp_path / 'run'})")
 

@@ -89,8 +89,8 @@ def test_what_is_told_of_a_full_disk():
     for step in range(1, 6):
         writer.write_scalars(step, {"loss": 0.0})
     assert told == [
-        "frail: cannot write (No space left on device); training goes on without it, trying again "
-        "at every write"
+        "frail: cannot write (No space left on device); training continues without it, "
+        "trying again at every write"
     ]
     writer.close()
     assert told[1:] == ["frail: 5 writes are lost"]
@@ -120,7 +120,7 @@ def test_numbers_wait_for_room_and_come_in_their_order():
         *(("write_scalars", step, {"loss": float(step - 7)}) for step in (8, 9, 10)),
         ("flush",),
     ]
-    assert told[1:] == ["frail: it can be written again"]
+    assert told[1:] == ["frail: works again"]
     writer.close()
     assert len(told) == 2
 
@@ -201,10 +201,10 @@ def test_a_network_that_does_not_answer_holds_nothing_up():
         writer.write_scalars(step, {"loss": np.float32(0.0)})
     (thread,) = [thread for thread in threading.enumerate() if thread.name == "frail"]
     writer.close()
-    assert told[0] == "frail: it does not answer, and is left after 0.1 s"
-    assert told[1].startswith("frail: it was too slow, ") and 14 <= int(told[1].split()[5]) <= 15
+    assert told[0] == "frail: no answer, given up after 0.1 s"
+    assert told[1].startswith("frail: too slow, ") and 14 <= int(told[1].split()[3]) <= 15
     answer.set()
-    inner_calls = 20 - int(told[1].split()[5])
+    inner_calls = 20 - int(told[1].split()[3])
     for _ in range(1000):
         if len(hanging.steps()) == inner_calls:
             break
@@ -270,7 +270,7 @@ def test_a_full_disk_spoils_no_line_and_loses_none(tmp_path, disk, room):
     writer.write_scalars(3, {"loss": 3.0})
     writer.close()
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0, 1, 2, 3]
-    assert "File too large" in told[0] and told[1:] == ["metrics.jsonl: it can be written again"]
+    assert "File too large" in told[0] and told[1:] == ["metrics.jsonl: works again"]
 
 
 def test_rewinding_on_a_full_disk_is_made_up_for(tmp_path, disk):
@@ -315,7 +315,7 @@ def test_tensorboard_goes_on_in_another_file_when_there_is_room_again(tmp_path, 
     disk(None)
     writer.close()
     assert len(told) == 3 and "tensorboard: cannot write (File too large)" in told[0]
-    assert told[1:] == ["tensorboard: it can be written again", "tensorboard: 1 write is lost"]
+    assert told[1:] == ["tensorboard: works again", "tensorboard: 1 write is lost"]
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -340,4 +340,4 @@ def test_tensorboard_leaves_no_empty_files_on_a_full_disk(tmp_path, disk):
     found = list((tmp_path / "tb").iterdir())
     disk(None)
     writer.close()
-    assert not found and told[1:] == ["tensorboard: it can be written again"]
+    assert not found and told[1:] == ["tensorboard: works again"]
