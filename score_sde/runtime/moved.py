@@ -1,4 +1,4 @@
-"""Where the code of version 0.1 is now, for configs that were saved with a dotted name of it."""
+"""The present place of the code of version 0.1, for dotted names in saved configs."""
 
 from collections.abc import Mapping
 
@@ -69,7 +69,7 @@ MOVED: Mapping[str, tuple[str, ...]] = {
     "score_sde.training.watchdog": ("score_sde.runtime.watchdog",),
     "score_sde.training.writers": ("score_sde.training.tracking.writers",),
 }
-"""For a module of 0.1: the modules that its functions and classes are in now."""
+"""For each module of 0.1 that is gone or split: the modules with its functions and classes."""
 
 RENAMED: Mapping[str, str] = {
     "score_sde:DDPM": "score_sde:DDPMLoss",

@@ -69,8 +69,8 @@ class EMA(Average):
     the random initial parameters have little weight.
 
     >>> import score_sde.training as st
-    >>> st.EMA(decay=0.9999).decay_at(90).round(4)
-    Array(0.91, dtype=float32)
+    >>> float(st.EMA(decay=0.9999).decay_at(8))
+    0.5
 
     Attributes:
         decay: The decay per update in the long run, in [0, 1).

@@ -95,7 +95,7 @@ def fit_profile(
 
     >>> fit = fit_profile([100, 100], [0.05, 0.1], step=100, sigma_rel=0.07)
     >>> fit.weights.round(2), round(fit.residual, 2)
-    (array([0.58, 0.42]), 0.07)
+    (array([0.48, 0.52]), 0.05)
 
     Args:
         steps: The last step T of each profile.

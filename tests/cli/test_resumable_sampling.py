@@ -264,7 +264,7 @@ def test_a_folder_of_other_things_is_refused_before_anything_is_drawn(tmp_path, 
     ("variables", "message"),
     [
         ({"JAX_NUM_PROCESSES": "2"}, "JAX_COORDINATOR_ADDRESS, JAX_PROCESS_ID must be set too"),
-        ({"JAX_NUM_PROCESSES": "two"}, "JAX_NUM_PROCESSES must be a whole number, got 'two'"),
+        ({"JAX_NUM_PROCESSES": "two"}, "JAX_NUM_PROCESSES='two' must be a whole number"),
         (
             {"JAX_PROCESS_ID": "2"},
             "JAX_PROCESS_ID=2 must be at least 0 and less than JAX_NUM_PROCESSES=2",

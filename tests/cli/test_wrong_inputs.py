@@ -114,7 +114,7 @@ VALUES = [
     ("training.checkpoint_every=0", "training.checkpoint_every must be at least 1, got 0"),
     ("training.keep_last=0", "training.keep_last must be at least 1, got 0"),
     ("training.ema_decay=1.0", "training.ema_decay must be at least 0 and less than 1, got 1.0"),
-    ("training.ema_warmup=5", "training.ema_warmup must be True or False, got 5"),
+    ("training.ema_warmup=5", "training.ema_warmup=5 must be True or False"),
     (
         "training.averages=power:0.1",
         "training.averages must be a tuple of texts such as ('power:0.05','power:0.1'), got",
@@ -125,7 +125,7 @@ VALUES = [
     ),
     (
         "training.averages=('power',)",
-        "training.averages must be texts NAME:VALUE, with NAME one of decay, half_life, p",
+        " must be texts NAME:VALUE, with NAME one of decay, half_life, p",
     ),
     (
         "training.averages=('power:0.5',)",
@@ -133,7 +133,7 @@ VALUES = [
     ),
     (
         "training.averages=('half_life:9,ramp=x',)",
-        "training.averages.ramp must be a finite number or None, got 'x'",
+        "training.averages.ramp='x' must be a finite number or None",
     ),
     (
         "training.averages=('power:.1','power:0.10')",
@@ -192,8 +192,8 @@ VALUES = [
         "model.embeding_dim=8",
         "model 'mlp' has no key 'embeding_dim', did you mean 'embedding_dim'?",
     ),
-    ("model.hidden_sizes=(8,'a')", "model.hidden_sizes must be a sequence, each a whole number"),
-    ("model.hidden_sizes=(8", "model.hidden_sizes must be a sequence, each a whole number, got"),
+    ("model.hidden_sizes=(8,'a')", "must be a sequence, each a whole number"),
+    ("model.hidden_sizes=(8", "must be a sequence, each a whole number"),
     ("model.activation=silly", "activation must be one of"),
     ("model.dtype=float8", "dtype must be one of"),
     ("parameterization.name=nois", "unknown parameterization 'nois', did you mean 'noise'?"),
@@ -203,7 +203,7 @@ VALUES = [
         "objective.weighting=varance",
         "unknown objective.weighting 'varance', did you mean 'variance'?",
     ),
-    ("objective.reduce=sum", "objective.reduce must be one of 'mean', 'half_sum', got 'sum'"),
+    ("objective.reduce=sum", "objective.reduce='sum' must be one of 'mean', 'half_sum'"),
     (
         "objective.time_sampling.name=unifrom",
         "unknown objective.time_sampling 'unifrom', did you mean 'uniform'?",
@@ -232,7 +232,7 @@ VALUES = [
     ("sampling.grid=unifrom", "unknown sampling.grid 'unifrom', did you mean 'uniform'?"),
     ("sampling.num_samples=0", "sampling.num_samples must be at least 1, got 0"),
     ("sampling.batch_size=-2", "sampling.batch_size must be at least 1, got -2"),
-    ("sampling.denoise=2", "sampling.denoise must be True or False, got 2"),
+    ("sampling.denoise=2", "sampling.denoise=2 must be True or False"),
     ("sampling.rtol=1e-3", "sampling 'heun' has no key 'rtol'; keys: num_steps, grid"),
     ("data.source=digit", "unknown data source 'digit', did you mean 'digits'?"),
     (
@@ -246,7 +246,7 @@ VALUES = [
     ),
     ("data.num_examples=99999999999999999999", "data: Maximum allowed dimension exceeded"),
     ("data.seed=-1", "seed must be between 0 and 2**64 - 1, not -1"),
-    ("data.centered=2", "data.centered must be True or False, got 2"),
+    ("data.centered=2", "data.centered=2 must be True or False"),
     ("data=5", "--config.data must be a section such as"),
     ("data={}", "data needs source: one of digits, mixture"),
     ("eval.t_min=1.0", "eval.t_min=1.0 must be less than sde.t_max=1.0"),
@@ -265,7 +265,7 @@ VALUES = [
     ),
     (
         "eval.divergence={'name':'hutchinson','kind':'sign'}",
-        "must be one of 'rademacher', 'gaussian', 'sphere', got 'sign'",
+        "='sign' must be one of 'rademacher', 'gaussian', 'sphere'",
     ),
     (
         "sampling={'name':'predictor_corrector','predictor':'euler'}",
@@ -274,7 +274,7 @@ VALUES = [
     ("sampling={'name':'predictor_corrector','snr':-1.0}", "sampling: snr=-1.0 must be positive"),
     (
         "sampling={'name':'probability_flow','solver':'tsit6'}",
-        "sampling.solver must be one of 'tsit5', 'dopri5'",
+        "sampling.solver='tsit6' must be one of 'tsit5', 'dopri5'",
     ),
 ]
 

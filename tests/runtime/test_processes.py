@@ -83,7 +83,7 @@ def test_an_address_alone_is_enough_under_a_launcher(launcher, num, index):
             {"JAX_COORDINATOR_ADDRESS": "h:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "2"},
             "JAX_PROCESS_ID=2 must be at least 0 and less than JAX_NUM_PROCESSES=2",
         ),
-        ({"SLURM_STEP_NUM_TASKS": "two"}, "SLURM_STEP_NUM_TASKS must be a whole number, got 'two'"),
+        ({"SLURM_STEP_NUM_TASKS": "two"}, "SLURM_STEP_NUM_TASKS='two' must be a whole number"),
     ],
 )
 def test_what_cannot_be_is_refused(environment, message):

@@ -42,7 +42,8 @@ def test_what_a_pattern_allows(allow, name, allowed):
 )
 def test_what_is_no_pattern(pattern):
     with pytest.raises(
-        ValueError, match=r"^allow takes 'package', 'package\.\*', 'package\.module:Name' or '\*'"
+        ValueError,
+        match=r"^allow=.* must be 'package', 'package\.\*', 'package\.module:Name' or '\*'",
     ):
         Trust.of([pattern])
 

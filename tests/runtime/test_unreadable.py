@@ -150,7 +150,7 @@ def test_any_error_is_no_damage_where_the_bytes_cannot_be_read_afterwards(file):
 
 
 def test_what_was_removed_while_it_was_read_is_no_damage(file):
-    message = "it was removed meanwhile"
+    message = "it has been removed"
     with (
         pytest.raises(UnreadableError, match=message),
         telling_damage("the checkpoint", file.parent, DamageError),
