@@ -97,6 +97,10 @@ def shardings(mesh: Mesh, tree: Any) -> Any:
 def check_batch_size(mesh: Mesh, batch_size: int, *, num_microbatches: int = 1) -> None:
     """Check that a batch can be split evenly over the devices, and then into microbatches.
 
+    >>> check_batch_size(device_mesh(jax.devices()[:1]), 9, num_microbatches=4)
+    Traceback (most recent call last):
+    ValueError: batch_size=9 must be a positive multiple of 4, ...: take 8 or 12
+
     Raises:
         ValueError: Where their product does not divide ``batch_size``; it suggests sizes.
     """

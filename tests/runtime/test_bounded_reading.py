@@ -1,5 +1,5 @@
-"""Bombs among checkpoints and data: what a small file asks for, or would unfold to, is
-bounded by the file, in one line and at once.
+"""A small file cannot make its reader allocate much memory: it is an error of one line, at
+once.
 """
 
 import gzip
@@ -84,11 +84,11 @@ def torch_file(path, opcodes, storages=()):
 
 
 def refused(read, *arguments, **options):
-    """The line with which something is refused."""
-    with pytest.raises(ValueError) as refusal:
+    """The error of a call, in one line."""
+    with pytest.raises(ValueError) as error:
         read(*arguments, **options)
-    assert "\n" not in str(refusal.value)
-    return str(refusal.value)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 def doubled(depth):
@@ -195,7 +195,7 @@ def test_many_views_of_one_storage_are_not_copied(tmp_path):
 
 
 @pytest.mark.parametrize("size", [(2**31 - 1,) * 2, (1,) * 40])
-def test_shapes_that_no_tensor_has_are_refused(tmp_path, size):
+def test_shapes_that_no_tensor_has_are_an_error(tmp_path, size):
     path = torch_file(tmp_path / "a.pth", tensor(size, count=10), [("0", bytes(40))])
     assert "damaged: " in refused(read_torch, path)
 
@@ -257,7 +257,7 @@ def test_flax_files_of_any_depth_and_length_are_refused(tmp_path, data):
     assert "is damaged, or no flax checkpoint" in refused(read_flax, tmp_path / "checkpoint")
 
 
-def test_json_of_any_depth_is_refused():
+def test_json_that_is_nested_too_deeply_is_an_error():
     for depth in (MAX_DEPTH + 5, 900, 100_000):
         for left, right in (("[", "]"), ('{"a":', "}")):
             refused(parsed_json, left * depth + "1" + right * depth)

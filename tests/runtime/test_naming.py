@@ -21,7 +21,7 @@ from score_sde.runtime.trust import EVERYTHING
 TABLE = {"heun": 1, "euler_maruyama": 2}
 
 
-def test_did_you_mean_names_the_nearest_or_nothing():
+def test_did_you_mean_names_the_most_similar_or_nothing():
     assert did_you_mean("huen", TABLE) == ", did you mean 'heun'?"
     assert did_you_mean("zzz", TABLE) == ""
 
@@ -32,7 +32,7 @@ def test_lookup_finds_an_entry_of_the_table_and_a_dotted_name():
 
 
 @pytest.mark.parametrize("name", ["huen", "", 3, None, ["heun"], {"name": "heun"}, 1.5, True])
-def test_lookup_of_anything_else_lists_what_there_is(name):
+def test_lookup_of_an_unknown_name_lists_the_known_ones(name):
     with pytest.raises(
         ValueError, match=r"unknown sampler .*known: heun, euler_maruyama, or package.module:Name"
     ):
@@ -52,7 +52,7 @@ def test_lookup_of_anything_else_lists_what_there_is(name):
         ("heum:Name", "no module 'heum', did you mean 'heun'"),
     ],
 )
-def test_a_dotted_name_that_leads_nowhere(name, message):
+def test_a_dotted_name_of_no_object_is_an_error(name, message):
     with pytest.raises(ValueError, match=message):
         imported("sde", name, TABLE, trust=EVERYTHING)
 
@@ -60,7 +60,7 @@ def test_a_dotted_name_that_leads_nowhere(name, message):
 @pytest.mark.parametrize(
     "code", ["import no_such_module", "def (", "raise RuntimeError('of its own')"]
 )
-def test_a_module_that_cannot_be_imported(tmp_path, monkeypatch, code):
+def test_the_reason_why_a_module_cannot_be_imported_is_reported(tmp_path, monkeypatch, code):
     (tmp_path / "broken_module.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(
@@ -91,13 +91,13 @@ def solver(
         ({"kind": "c"}, "sampling.kind='c' must be one of 'a', 'b'"),
     ],
 )
-def test_arguments_that_do_not_fit(arguments, message):
+def test_an_unknown_key_and_a_wrong_type_are_named(arguments, message):
     with pytest.raises(ValueError) as error:
         check_arguments("sampling", solver, arguments, given=("shape",))
     assert str(error.value) == message
 
 
-def test_arguments_that_fit_and_one_that_is_missing():
+def test_arguments_are_returned_as_annotated_and_a_missing_one_is_named():
     found = check_arguments("sampling", solver, {"num_steps": 3, "snr": 1}, given=("shape",))
     assert (
         found == {"num_steps": 3, "snr": 1.0}
@@ -123,7 +123,7 @@ def test_arguments_that_fit_and_one_that_is_missing():
         (Callable, [3, "anything"], []),
     ],
 )
-def test_what_fits_a_plain_annotation(annotation, good, bad):
+def test_values_that_fit_a_plain_annotation(annotation, good, bad):
     assert all(fits(value, annotation) for value in good)
     assert not any(fits(value, annotation) for value in bad)
     assert describe(annotation)
@@ -184,7 +184,7 @@ def test_a_text_makes_a_value_by_a_table(text, made):
         ("ball:-1", "toy 'ball:-1': the radius is negative"),
     ],
 )
-def test_a_text_that_makes_nothing_is_refused_in_one_line(text, message):
+def test_a_text_that_makes_no_value_is_an_error_that_quotes_it(text, message):
     with pytest.raises(ValueError) as error:
         from_text("toy", text, {"ball": ball})
     assert str(error.value).startswith(message)

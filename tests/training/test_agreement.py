@@ -1,4 +1,4 @@
-"""What several processes agree on, in real processes."""
+"""Real processes agree on their run and on when to stop."""
 
 import pytest
 from launched import finished, together

@@ -222,7 +222,7 @@ def test_widths_and_steps_out_of_range_are_named(walk, options, message):
         reconstruct(walk.folder, **options)
 
 
-def test_snapshots_of_another_network_are_refused(tmp_path):
+def test_snapshots_of_two_networks_are_an_error(tmp_path):
     for step, shape in ((1, 3), (2, 4)):
         facts = {"step": step, "sigma_rel": 0.1}
         write_tensors(

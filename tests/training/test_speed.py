@@ -1,3 +1,5 @@
+"""The speed and the memory of a run."""
+
 import jax
 
 from score_sde.training import speed

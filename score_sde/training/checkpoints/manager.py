@@ -57,8 +57,6 @@ class Checkpoints:
     an interrupted run. Only the run that trains may therefore open it with this class;
     other programs use ``restore_for_sampling``.
 
-    The arguments are those of `Retention`.
-
     Args:
         directory: The folder, made if missing.
         keep_last: Number of latest checkpoints to keep, at least 1.

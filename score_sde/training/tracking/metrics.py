@@ -215,6 +215,9 @@ def nan_mean(values: Sequence[float]) -> float:
 
     A metric is NaN where no example of the batch has it, such as the loss at a noise level
     that was not drawn.
+
+    >>> nan_mean([1.0, math.nan, 3.0])
+    2.0
     """
     found = [value for value in values if not math.isnan(value)]
     return sum(found) / len(found) if found else math.nan

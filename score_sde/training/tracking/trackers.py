@@ -309,7 +309,11 @@ class TrackioWriter(_LoggedRun):
 
 
 def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values of nested sections by dotted names: ``{"model.channels": 32}``."""
+    """The values of nested sections by dotted names.
+
+    >>> flattened({"model": {"name": "unet", "channels": 32}, "seed": 0})
+    {'model.name': 'unet', 'model.channels': 32, 'seed': 0}
+    """
     flat: dict[str, Any] = {}
     for key, value in config.items():
         flat |= (

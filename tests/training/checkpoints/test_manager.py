@@ -1,3 +1,5 @@
+"""Checkpoints restore every bit on any devices, and are whole or missing."""
+
 import logging
 import shutil
 import subprocess
@@ -119,7 +121,7 @@ def test_further_averages_are_restored_in_their_order(tmp_path, averaged):
         assert_same(checkpoints.restore(averaged), averaged)
 
 
-def test_one_of_them_is_read_for_sampling_by_its_name(tmp_path, averaged):
+def test_a_further_average_is_read_for_sampling_by_its_name(tmp_path, averaged):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(averaged, config=AVERAGED)
     for name, params in zip(AVERAGED["training"]["averages"], averaged.averages, strict=True):
@@ -135,7 +137,9 @@ def test_one_of_them_is_read_for_sampling_by_its_name(tmp_path, averaged):
         restore_for_sampling(tmp_path, average="power:0.5")
 
 
-def test_a_checkpoint_of_other_averages_is_refused_in_one_line(tmp_path, state, averaged):
+def test_a_checkpoint_with_other_averages_is_an_error_that_names_the_array(
+    tmp_path, state, averaged
+):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state, config=CONFIG)
         with pytest.raises(
@@ -165,7 +169,7 @@ def test_reading_for_sampling_writes_nothing(tmp_path, state):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_what_a_killed_run_left_is_removed_on_opening(tmp_path, state):
+def test_half_written_checkpoints_are_removed_on_opening(tmp_path, state):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state, config=CONFIG)
     (tmp_path / "7.orbax-checkpoint-tmp" / "state").mkdir(parents=True)
@@ -228,7 +232,7 @@ def test_a_folder_without_checkpoints_names_its_workdir(tmp_path, make):
     assert directory.exists() == make
 
 
-def test_a_missing_step_is_said_with_those_there_are(tmp_path, state):
+def test_a_missing_step_is_an_error_that_lists_the_steps(tmp_path, state):
     with Checkpoints(tmp_path) as checkpoints:
         with pytest.raises(FileNotFoundError, match="no checkpoint in"):
             checkpoints.restore(state)
@@ -250,7 +254,9 @@ def test_a_missing_step_is_said_with_those_there_are(tmp_path, state):
         ({"extra": jnp.zeros(3)}, r"params/extra is missing there and float32\[3\] here"),
     ],
 )
-def test_another_network_is_refused_in_one_line(tmp_path, state, changed, message):
+def test_a_checkpoint_of_another_network_is_an_error_that_names_the_array(
+    tmp_path, state, changed, message
+):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state, config={})
         with pytest.raises(ValueError, match=f"does not fit this config: {message}$"):
@@ -271,7 +277,7 @@ def truncate(folder):
     ],
     ids=["no parameters", "no metadata", "torn arrays"],
 )
-def test_a_damaged_checkpoint_is_said_in_one_line(tmp_path, state, damage):
+def test_a_damaged_checkpoint_is_reported_in_one_line(tmp_path, state, damage):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state, config={})
         checkpoints.wait()
