@@ -108,7 +108,7 @@ def _restore_or_start(run: TrainingRun, note: Callable[[str], None]) -> TrainSta
     saved = run.checkpoints.about(int(state.step)).get("key")
     if saved != _plain_key(run.key):
         raise CheckpointError(
-            f"the checkpoint was made with the random keys {saved}, these are {_plain_key(run.key)}"
+            f"the checkpoint is of a run with the key {saved}, this run has {_plain_key(run.key)}"
         )
     return state
 

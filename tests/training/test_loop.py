@@ -411,7 +411,7 @@ def test_data_that_cannot_be_read_are_named(tmp_path, train_in, toy):
 def test_a_run_does_not_resume_with_other_random_keys(tmp_path, train_in):
     train_in(tmp_path, num_steps=4)
     with pytest.raises(
-        ValueError, match=r"made with the random keys threefry2x32:\[0, 7\], these are .*\[0, 8\]"
+        ValueError, match=r"of a run with the key threefry2x32:\[0, 7\], this run has .*\[0, 8\]"
     ):
         train_in(tmp_path, key=jax.random.key(8))
 
