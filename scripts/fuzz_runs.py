@@ -137,7 +137,7 @@ def _newest(folder: Path) -> Path:
 
 def _seal_again(checkpoint: Path, config: object, **changes: object) -> None:
     """Write a config and its seal, as whoever sends a model may."""
-    from score_sde.training.checkpoints.seal import digest
+    from score_sde.runtime.fingerprints import digest
 
     (checkpoint / "config" / "metadata").write_text(json.dumps(config))
     path = checkpoint / "seal" / "metadata"

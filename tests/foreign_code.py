@@ -16,7 +16,7 @@ from typing import Any
 from score_sde.cli import main
 from score_sde.experiments.code_names import CHOICES
 from score_sde.export.model import CARD, is_exported
-from score_sde.training.checkpoints.seal import digest
+from score_sde.runtime.fingerprints import digest
 
 MODULE = """
 from pathlib import Path

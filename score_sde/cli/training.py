@@ -14,7 +14,7 @@ from score_sde.experiments.train import prepared
 from score_sde.runtime.signals import StopRequest
 from score_sde.runtime.watchdog import STOPPED
 from score_sde.training import train
-from score_sde.training.checkpoints.seal import CheckpointError
+from score_sde.training.checkpoints.manifest import CheckpointError
 
 
 def train_in(

@@ -2,7 +2,6 @@
 pieces that processes share, and in one file.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from score_sde.data import Examples, Scaling
 from score_sde.data.examples import is_array
 from score_sde.evaluation import shared_work
 from score_sde.evaluation.generation import AXIS, index_keys, over_devices
-from score_sde.evaluation.pieces import Piece, Pieces, fingerprint
+from score_sde.evaluation.pieces import Piece, Pieces
 from score_sde.evaluation.shared_work import Remaining
 from score_sde.experiments.dequantizer import LearnedDequantizer
 from score_sde.experiments.loading import load
@@ -26,6 +25,7 @@ from score_sde.likelihood.dequantization import Dequantizer
 from score_sde.likelihood.estimators import LogProbEstimate
 from score_sde.likelihood.flow import bits_per_dim
 from score_sde.runtime.atomic_files import write_arrays
+from score_sde.runtime.fingerprints import digest_with_arrays, sha256, type_and_shape
 from score_sde.runtime.progress import ProgressBar
 from score_sde.runtime.trust import Allow
 from score_sde.typing import Key, Params
@@ -157,7 +157,7 @@ def pieces_of(
         for name, value in model.saved_config["eval"].items()
         if name not in NOT_THE_NUMBERS
     }
-    data = hashlib.sha256(f"{examples.dtype.name}{list(examples.shape)}".encode())
+    head = type_and_shape(examples).encode()
     if not is_array(examples):
         rows = (
             np.linspace(0, len(examples) - 1, min(NUM_WITNESSES, len(examples)))
@@ -165,15 +165,17 @@ def pieces_of(
             .astype(np.int64)
         )
         examples = examples[rows]
-    data.update(np.ascontiguousarray(examples).data)
-    for values in jax.tree.leaves(conditions):
-        data.update(np.ascontiguousarray(values).data)
+    arrays = (
+        np.ascontiguousarray(values).data for values in jax.tree.leaves([examples, conditions])
+    )
     dequantizer = model.evaluating.dequantizer
-    learned = fingerprint({"dequantizer": type(dequantizer).__name__}, jax.tree.leaves(dequantizer))
+    learned = digest_with_arrays(
+        {"dequantizer": type(dequantizer).__name__}, jax.tree.leaves(dequantizer)
+    )
     request = {
         "eval": options,
         "split": split,
-        "examples": data.hexdigest(),
+        "examples": sha256([head, *arrays]),
         "dequantizer": learned,
     }
     return shared_work.pieces_of(model, key, folder, fields=Likelihoods._fields, **request)

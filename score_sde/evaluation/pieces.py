@@ -5,8 +5,6 @@ likelihoods of the examples. Pieces lie in a folder of their own for each finger
 so that results of different models, seeds or samplers never come together.
 """
 
-import hashlib
-import json
 import re
 import shutil
 import zipfile
@@ -15,12 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import jax
 import numpy as np
 
 from score_sde.runtime.atomic_files import replacing
 from score_sde.runtime.unreadable import opening, set_aside, telling_damage
-from score_sde.typing import Params
 
 _NAME = re.compile(r"(\d+)-(\d+)\.npz")
 
@@ -30,20 +26,6 @@ _ASIDE = re.compile(r"\d+-\d+\.npz\.damaged(-\d+)?")
 
 Piece: TypeAlias = Mapping[str, np.ndarray]
 """Arrays by name, each with one row for each index of the piece."""
-
-
-def fingerprint(request: Mapping[str, Any], params: Params) -> str:
-    """The SHA-256 of what was asked for, as canonical JSON, and of each parameter's
-    path, type, shape and bytes.
-    """
-    digest = hashlib.sha256(json.dumps(request, sort_keys=True, separators=(",", ":")).encode())
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        value = np.asarray(leaf, order="C")
-        digest.update(
-            f"{jax.tree_util.keystr(path)}:{value.dtype.name}{list(value.shape)}".encode()
-        )
-        digest.update(value.tobytes())
-    return digest.hexdigest()
 
 
 class DamagedPieceError(OSError):

@@ -53,7 +53,7 @@ def check_replaceable(folder: Path) -> None:
     if folder.exists() and not (
         folder.is_dir() and all(_is_sample(path) for path in folder.iterdir())
     ):
-        raise FileExistsError(f"{folder} holds more than samples: choose another --output")
+        raise FileExistsError(f"{folder} holds more than samples: choose another folder")
 
 
 def _is_sample(path: Path) -> bool:

@@ -15,9 +15,10 @@ import jax
 import numpy as np
 
 from score_sde.evaluation.generation import even_batch_size
-from score_sde.evaluation.pieces import Piece, Pieces, fingerprint
+from score_sde.evaluation.pieces import Piece, Pieces
 from score_sde.experiments.score_model import Model
 from score_sde.experiments.tables import SCALING
+from score_sde.runtime.fingerprints import digest_with_arrays
 from score_sde.runtime.processes import by_first, meet
 from score_sde.runtime.progress import ProgressBar
 from score_sde.typing import Key
@@ -65,7 +66,7 @@ def pieces_of(model: Model, key: Key, folder: Path, **request: Any) -> Pieces:
         name: getattr(model.scaling, name) for name in ("num_levels", *SCALING)
     }  # the rest is in "example"
     common = {**sections, "data": scaling, "step": int(model.step), "seed": seed}
-    return Pieces(folder, fingerprint({**common, **request}, model.params))
+    return Pieces(folder, digest_with_arrays({**common, **request}, model.params))
 
 
 def remaining(pieces: Pieces, total: int) -> Remaining:

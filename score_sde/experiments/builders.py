@@ -37,6 +37,7 @@ from score_sde.experiments.sections import (
 from score_sde.experiments.settings import TrainingOptions
 from score_sde.experiments.tables import AUGMENTATION, NOT_OF_THE_SOURCE, OPTIMIZERS, SCALING
 from score_sde.models import ScoreNetwork
+from score_sde.runtime.fingerprints import named_leaves
 from score_sde.runtime.naming import errors_of
 from score_sde.runtime.trust import EVERYTHING, Trust
 from score_sde.typing import Params
@@ -274,8 +275,4 @@ def _checked(network: Any, params: Params) -> Params:
 
 
 def _shapes(params: Any) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): np.shape(leaf)
-        for path, leaf in leaves
-    }
+    return {name: np.shape(leaf) for name, leaf in named_leaves(params).items()}

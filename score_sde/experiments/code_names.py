@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 from score_sde.data import is_function
 from score_sde.experiments.sections import SECTIONS
 from score_sde.experiments.tables import FUNCTIONS, VALUES
-from score_sde.runtime.trust import Trust, is_code, refusal
+from score_sde.runtime.trust import Trust, is_code, untrusted
 
 Keys: TypeAlias = tuple[str, ...]
 """The keys that lead to a value of a config."""
@@ -31,7 +31,7 @@ def check_code(
         raise ValueError(f"{source} has no config: there is {type(config).__name__} in its place")
     chosen = {section: config[section] for section in sections if section in config}
     if found := [(path, name) for path, name in named_code(chosen) if not trust.allows(name)]:
-        raise ValueError(refusal(found, source))
+        raise ValueError(untrusted(found, source))
 
 
 def named_code(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -19,6 +19,7 @@ from score_sde.experiments.builders import (
 )
 from score_sde.experiments.code_names import check_code
 from score_sde.experiments.construction import construct
+from score_sde.experiments.network_size import check_network_size
 from score_sde.experiments.score_model import Model
 from score_sde.experiments.sections import as_begun, with_former_options
 from score_sde.export.model import is_exported, read_card, read_exported
@@ -27,7 +28,6 @@ from score_sde.interop.diffusers_network import params_from_diffusers
 from score_sde.interop.foreign import open_foreign, params_of
 from score_sde.interop.reference_config import sections_of_reference
 from score_sde.models import ScoreNetwork
-from score_sde.runtime.bounded_reading import check_counts
 from score_sde.runtime.trust import EVERYTHING, Allow, Trust, is_code
 from score_sde.training import SamplingCheckpoint, config_of_checkpoint, restore_for_sampling
 from score_sde.typing import Params
@@ -177,7 +177,7 @@ def _check_counts(path: str | Path, config: Mapping[str, Any], arrays: Iterable[
     if isinstance(model, Mapping) and is_code(model.get("name")):
         return
     try:
-        check_counts(config, arrays)
+        check_network_size(config, arrays)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

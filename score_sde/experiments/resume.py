@@ -32,7 +32,7 @@ def check_resumes(workdir: Path, config: Mapping[str, Any]) -> None:
     if saved is None:
         return
     if not isinstance(saved, Mapping):
-        raise ValueError(f"{workdir} holds a run without a config: choose another --workdir")
+        raise ValueError(f"{workdir} holds a run without a config: choose another workdir")
     saved = with_former_options(saved)
     sections = [(section, saved.get(section), config.get(section)) for section in FIXED]
     sections.append((AVERAGES, *(_averages(each.get("training")) for each in (saved, config))))
@@ -40,7 +40,7 @@ def check_resumes(workdir: Path, config: Mapping[str, Any]) -> None:
         for key, was, now in _differences(section, then, since):
             raise ValueError(
                 f"{workdir} holds a run with {key}={shortened(repr(was))} where this config has "
-                f"{shortened(repr(now))}: choose another --workdir (only optim, sampling, training "
+                f"{shortened(repr(now))}: choose another workdir (only optim, sampling, training "
                 "and eval may change "
                 f"when a run goes on, but for {AVERAGES})"
             )

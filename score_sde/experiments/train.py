@@ -20,6 +20,7 @@ from score_sde.experiments.resume import check_resumes
 from score_sde.experiments.settings import TrainingOptions
 from score_sde.experiments.workdir import check_run_folder
 from score_sde.runtime.atomic_files import make_folder, replacing
+from score_sde.runtime.fingerprints import array_fingerprints
 from score_sde.runtime.lock import held
 from score_sde.runtime.naming import errors_of
 from score_sde.runtime.processes import by_first
@@ -44,7 +45,6 @@ from score_sde.training import (
     snapshot_hook,
     train as train_run,
 )
-from score_sde.training.checkpoints.seal import fingerprints
 from score_sde.training.mesh import gathered, step_axes
 from score_sde.training.snapshots import FOLDER
 from score_sde.training.step import AxisName
@@ -120,7 +120,6 @@ def prepared(
 def _checked_mesh(training: TrainingOptions) -> Mesh:
     with errors_of("training"):
         mesh = device_mesh(fsdp=training.fsdp)
-    with errors_of("training.batch_size"):
         check_batch_size(mesh, training.batch_size, num_microbatches=training.num_microbatches)
     return mesh
 
@@ -173,7 +172,7 @@ def _facts(experiment: AnyExperiment, code: Mapping[str, str]) -> dict[str, str]
     return {
         "config": json.dumps(experiment.model.config, sort_keys=True),
         "code": json.dumps(code, sort_keys=True),
-        "initial parameters": json.dumps(fingerprints(experiment.model.params)),
+        "initial parameters": json.dumps(array_fingerprints(experiment.model.params)),
     }
 
 

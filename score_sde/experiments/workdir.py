@@ -31,8 +31,7 @@ def check_run_folder(workdir: Path, *, overwrite: bool) -> None:
         ):
             raise FileExistsError(
                 f"{path} is there, and {workdir} is not the folder of a run: choose another "
-                "--workdir, or write over "
-                f"it by --overwrite"
+                "workdir, or write over it with overwrite=True"
             )
 
 

@@ -13,8 +13,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
 from score_sde.checks import require
-from score_sde.export.tensor_file import fingerprint, named, nested
+from score_sde.export.tensor_file import named, nested
 from score_sde.runtime.damage import need, read_options, reading
+from score_sde.runtime.fingerprints import array_checksum
 from score_sde.runtime.unreadable import opening
 from score_sde.typing import Params
 
@@ -81,7 +82,7 @@ def export_model(
     """
     check_free(folder)
     target, tensors = Path(folder), named(params)
-    fingerprints = {name: fingerprint(value) for name, value in tensors.items()}
+    fingerprints = {name: array_checksum(value) for name, value in tensors.items()}
     card = {"format": FORMAT, "step": step, "config": dict(config), "fingerprints": fingerprints}
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
@@ -136,6 +137,6 @@ def read_exported(folder: str | Path) -> Exported:
         for name in sorted(tensors.keys() | expected.keys()):
             need(name in expected, f"{name} is missing in {CARD}")
             need(name in tensors, f"{name}, which {CARD} names, is missing in {WEIGHTS}")
-            same = fingerprint(tensors[name]) == expected[name]
+            same = array_checksum(tensors[name]) == expected[name]
             need(same, f"{name} has another fingerprint than {CARD} says")
         return Exported(step=card["step"], params=nested(tensors), config=card["config"])

@@ -4,19 +4,18 @@ tensor and a checksum of the rest.
 
 import json
 import secrets
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from score_sde.runtime.bounded_reading import MAX_DEPTH, parsed_json
 from score_sde.runtime.damage import FileError, need, reading
+from score_sde.runtime.fingerprints import array_checksum, crc32, named_leaves
 from score_sde.runtime.unreadable import opening
 from score_sde.typing import Params
 
@@ -46,7 +45,7 @@ def write_tensors(path: Path, params: Params, facts: Mapping[str, Any]) -> None:
     tensors = named(params)
     card = {
         "facts": dict(facts),
-        "fingerprints": {name: fingerprint(value) for name, value in tensors.items()},
+        "fingerprints": {name: array_checksum(value) for name, value in tensors.items()},
     }
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
@@ -87,7 +86,7 @@ class TensorFile:
         """
         value = self._file.get_tensor(name)
         with reading(self.path):
-            same = fingerprint(value) == self._fingerprints[name]
+            same = array_checksum(value) == self._fingerprints[name]
             need(same, f"{name} has another fingerprint than was written")
         return value
 
@@ -107,19 +106,9 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
         yield TensorFile(path, file)
 
 
-def fingerprint(value: np.ndarray) -> int:
-    """The CRC-32 of an array's type, shape and bytes, an unsigned number of 32 bits."""
-    head = f"{value.dtype.name}{list(value.shape)}".encode()
-    return zlib.crc32(value.tobytes(), zlib.crc32(head))
-
-
 def named(params: Params) -> dict[str, np.ndarray]:
     """The arrays in nested dictionaries by their paths, such as ``conv_in/kernel``."""
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf, order="C")
-        for path, leaf in leaves
-    }
+    return {name: np.asarray(leaf, order="C") for name, leaf in named_leaves(params).items()}
 
 
 def nested(tensors: Mapping[str, np.ndarray]) -> Params:
@@ -157,7 +146,7 @@ def _read_card(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any],
 
 
 def _checksum(card: Mapping[str, Any]) -> int:
-    return zlib.crc32(_text(card).encode())
+    return crc32(_text(card).encode())
 
 
 def _text(card: Mapping[str, Any]) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from score_sde.checks import one_of
@@ -15,6 +14,7 @@ from score_sde.interop.torch_file import read_torch
 from score_sde.models.base import ScoreNetwork
 from score_sde.runtime.bounded_reading import arrays_in
 from score_sde.runtime.damage import FileError, errors_in, need_format
+from score_sde.runtime.fingerprints import named_leaves
 from score_sde.typing import Params
 
 TORCH_BEGINNINGS = (b"PK\x03\x04", b"\x80")
@@ -170,7 +170,6 @@ def _step(checkpoint: Any) -> int:
 
 
 def _check_finite(params: Params) -> None:
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+    for name, leaf in named_leaves(params).items():
         if not np.isfinite(leaf).all():
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
             raise ValueError(f"damaged: the values for {name} are not all finite")

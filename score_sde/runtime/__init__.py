@@ -1,1 +1,1 @@
-"""The process and its machine: names, files, processes, signals, progress."""
+"""The process and its machine: names, files, fingerprints, processes, signals, progress."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and say that they are this package's own."""
+"""Files that appear whole or not at all, with a mark that this package wrote them."""
 
 import os
 import secrets
@@ -11,15 +11,14 @@ from typing import Any, TypeAlias
 import numpy as np
 
 PathLike: TypeAlias = str | os.PathLike[str]
-"""A place in the file system."""
+"""A path in the file system."""
 
 
 @contextmanager
 def replacing(path: PathLike) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends without an error.
+    """A temporary path beside ``path`` that replaces it when the block ends without an error.
 
-    Folders on the way are made. After an error the old file, if there was one, is as it
-    was.
+    Missing parent folders are made. After an error the old file, if any, is unchanged.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -33,10 +32,10 @@ def replacing(path: PathLike) -> Iterator[Path]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder to write in, if it is not there.
+    """Make a folder to write in, unless it exists.
 
     Raises:
-        OSError: where there is a file in its place, or nothing can be written there.
+        OSError: where a file is in its place, or nothing can be written there.
     """
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file where a folder is needed")
@@ -46,20 +45,18 @@ def make_folder(folder: Path) -> None:
 
 
 MARK = "score_sde"
-"""The mark in pictures, animations and archives of arrays that this package has written."""
+"""The mark in images, animations and archives of arrays that this package has written."""
 
 _MARKED = (
     (b"\x89PNG", b"Software\0" + MARK.encode()),
     (b"GIF8", MARK.encode()),
     (b"#!/bin/bash\n# Written by `score-sde launch", b""),
 )
-"""How files begin, and the mark near their beginning where this package has written them."""
+"""The first bytes of a kind of file, and the mark in its first 4096 bytes."""
 
 
 def write_arrays(path: PathLike, **arrays: Any) -> None:
-    """Write arrays to a compressed ``.npz``, which appears whole or not at all, and is
-    marked as this package's own.
-    """
+    """Write arrays to a compressed ``.npz`` file with the mark of this package, atomically."""
     with replacing(path) as temporary:
         with temporary.open("wb") as file:
             np.savez_compressed(file, **arrays)
@@ -68,9 +65,7 @@ def write_arrays(path: PathLike, **arrays: Any) -> None:
 
 
 def is_marked(path: Path) -> bool:
-    """Whether a picture, an archive of arrays or a batch script carries the mark of
-    this package.
-    """
+    """Whether an image, an archive of arrays or a batch script has the mark of this package."""
     with path.open("rb") as file:
         head = file.read(4096)
         file.seek(max(0, path.stat().st_size - len(MARK)))

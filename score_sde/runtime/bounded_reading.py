@@ -1,63 +1,41 @@
-"""Bounds on what a foreign file may make its reader allocate, by its own size."""
+"""Bounds on the memory that reading a foreign file takes, by the size of the file."""
 
 import gzip
 import json
-import math
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from score_sde import checks
+
 MAX_DEPTH = 64
-"""Levels of nested dictionaries and lists; those of a published checkpoint or config
-are ten at most.
+"""The most levels of nested dictionaries and lists. Published checkpoints and configs have
+at most ten.
 """
 
 MAX_RATIO = 200
-"""Bytes that a byte of a compressed file may stand for: zlib reaches a thousand, for
-nothing but zeros; data sets of drawn shapes reach a hundred.
+"""The largest compression ratio. Zlib reaches a thousand for zeros alone, and a hundred for
+data sets of drawn shapes.
 """
 
 ALWAYS = 2**26
-"""Bytes that any file may unfold to."""
-
-MAX_SCALES = 10**6
-"""Noise levels of a table; published models have a few thousand at most."""
-
-DEPTHS = ("num_res_blocks", "num_blocks", "num_couplings", "blocks_per_group")
-"""Options of networks that say how often a part is repeated, each time with parameters
-of its own.
-"""
-
-LEVELS = ("ch_mult", "channel_mult")
-"""Options of networks with one number for each level, at which the parts are repeated."""
-
-WIDTHS = (
-    "nf",
-    "channels",
-    "channel_multiplier",
-    "hidden_sizes",
-    "embedding_dim",
-    "num_classes",
-    *LEVELS,
-)
-"""Options of networks that say how wide a layer is."""
+"""The decompressed bytes that a file of any size may have."""
 
 
 def check_tree(tree: Any, num_bytes: int) -> None:
-    """Refuse a tree that is nested too deeply, refers to itself, or has more nodes than
-    the file of it has bytes.
+    """Check that a tree is not nested too deeply, does not contain itself, and has no more
+    nodes than its file has bytes.
 
     A pickle may hold one dictionary in two places of another, that one in two places of
-    a third, and so on: a thousand bytes are then a tree of ``2^100`` leaves for whoever
-    walks over it.
+    a third, and so on: a thousand bytes are then a tree of ``2^100`` leaves.
 
     Raises:
-        ValueError: where that is so.
+        ValueError: where it fails one of the checks.
     """
-    known: dict[int, tuple[int, int]] = {}  # the nodes below and the levels, of those that are done
+    known: dict[int, tuple[int, int]] = {}  # the number of nodes and the height of finished nodes
     open_: list[tuple[Any, bool, int]] = [(tree, False, 0)]
     while open_:
         node, is_done, depth = open_.pop()
@@ -70,19 +48,19 @@ def check_tree(tree: Any, num_bytes: int) -> None:
             )
             known[id(node)] = (count, height)
             if count > num_bytes:
-                raise ValueError("damaged: what it holds is repeated more often than it has bytes")
+                raise ValueError("damaged: its content is repeated more often than it has bytes")
             depth = height
         elif children and id(node) not in known:
             open_.append((node, True, depth))
             open_.extend((child, False, depth + 1) for child in children)
         if depth > MAX_DEPTH:
             raise ValueError(
-                f"damaged: it is nested more than {MAX_DEPTH} levels deep, or holds itself"
+                f"damaged: it is nested more than {MAX_DEPTH} levels deep, or contains itself"
             )
 
 
 def arrays_in(tree: Any) -> list[np.ndarray]:
-    """All arrays in a tree that was checked; unlike for JAX, its keys need not be sortable."""
+    """All arrays in a tree that `check_tree` passed. Unlike in JAX, keys need not be sortable."""
     found, left = [], [tree]
     while left:
         node = left.pop()
@@ -98,7 +76,7 @@ def _children(node: Any) -> list[Any]:
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error in one line of at most 300 characters, since it may quote a file."""
+    """The message of an error, which may quote a file, in one line of at most 300 characters."""
     return " ".join(str(error).split())[:300]
 
 
@@ -106,7 +84,7 @@ def parsed_json(text: str | bytes) -> Any:
     """A value from JSON.
 
     Raises:
-        ValueError: where it is no JSON, or nested more than ``MAX_DEPTH`` levels deep.
+        ValueError: where the text is no JSON, or nested more than ``MAX_DEPTH`` levels deep.
     """
     try:
         found = json.loads(text)
@@ -117,34 +95,33 @@ def parsed_json(text: str | bytes) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a file of JSON, as `parsed_json` reads it."""
+    """The value in a JSON file, read by `parsed_json`."""
     return parsed_json(path.read_bytes().decode("utf-8"))
 
 
 def allowed(num_bytes: int) -> int:
-    """How many bytes a compressed file of ``num_bytes`` may unfold to."""
+    """The decompressed bytes that a compressed file of ``num_bytes`` may have."""
     return max(ALWAYS, MAX_RATIO * num_bytes)
 
 
 def check_unfolded(unfolded: int, num_bytes: int) -> None:
-    """Refuse data that unfold to more than that.
+    """Check that ``num_bytes`` compressed bytes do not stand for more than `allowed`.
 
     Raises:
-        ValueError: in one line.
+        ValueError: where they do.
     """
-    if unfolded > allowed(num_bytes):
-        raise ValueError(
-            f"{num_bytes} compressed bytes unfold to {unfolded}, which is more than {MAX_RATIO} "
-            "times as many: "
-            "if it is to be so, save it without compression"
-        )
+    checks.require(
+        unfolded <= allowed(num_bytes),
+        f"{num_bytes} compressed bytes unfold to {unfolded}, more than {MAX_RATIO} times as many: "
+        "if that is intended, save it without compression",
+    )
 
 
 def unzipped(path: Path) -> bytes:
     """The bytes of a file compressed by gzip.
 
     Raises:
-        ValueError: where they are more than it may unfold to.
+        ValueError: where they are more than `allowed`.
         EOFError, OSError, zlib.error: where it is damaged.
     """
     most = allowed(path.stat().st_size)
@@ -155,49 +132,9 @@ def unzipped(path: Path) -> bytes:
 
 
 def check_member(entry: zipfile.ZipInfo, path: Path) -> None:
-    """Refuse a member of an archive that unfolds to more than it may.
+    """Check the size of a member of an archive, before it is decompressed.
 
     Raises:
-        ValueError: in one line.
+        ValueError: where it is more than `allowed`.
     """
     check_unfolded(entry.file_size, min(entry.compress_size, path.stat().st_size))
-
-
-def check_counts(config: Mapping[str, Any], arrays: Iterable[Any]) -> None:
-    """Refuse a config whose network would have more parts than a file has tensors,
-    before that network is built.
-
-    Args:
-        config: the sections of a config; missing options and options of a wrong type
-            are not checked.
-        arrays: the tensors of the file.
-
-    Raises:
-        ValueError: in one line that names the option.
-    """
-    sizes = [math.prod(np.shape(array)) for array in arrays]
-    options = config.get("model")
-    options = options if isinstance(options, Mapping) else {}
-    for name, value in options.items():
-        if isinstance(value, list | tuple):
-            _check(f"the length of model.{name}", len(value), len(sizes), "tensors")
-    levels = [len(options[name]) for name in LEVELS if isinstance(options.get(name), list | tuple)]
-    repeated = {
-        f"model.{name}": options[name] for name in DEPTHS if isinstance(options.get(name), int)
-    }
-    if repeated:
-        parts = math.prod([*levels, *repeated.values()])
-        _check(f"the parts of {', '.join(repeated)}", parts, len(sizes), "tensors")
-    for name in WIDTHS:
-        value = options.get(name)
-        for width in value if isinstance(value, list | tuple) else [value]:
-            _check(f"model.{name}", width, sum(sizes), "parameters")
-    for section, values in config.items():
-        if isinstance(values, Mapping):
-            _check(f"{section}.num_scales", values.get("num_scales"), MAX_SCALES, "")
-
-
-def _check(name: str, found: Any, most: int, what: str) -> None:
-    if isinstance(found, int | float) and not found <= most:
-        reason = f"the file has {most} {what}" if what else f"the most that is read is {most}"
-        raise ValueError(f"{name} cannot be {found!r:.40}: {reason}")

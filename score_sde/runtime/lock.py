@@ -1,4 +1,4 @@
-"""One run at a time in a folder."""
+"""A lock, so that one run at a time writes in a folder."""
 
 import json
 import os
@@ -11,27 +11,25 @@ from score_sde.runtime.bounded_reading import read_json
 
 
 class HeldError(OSError):
-    """A folder in which another run is writing."""
+    """Another run is writing in the folder."""
 
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Keep a folder for this process while the block runs; the system lets go of it
-    when the process dies.
+    """Lock a folder for this process while the block runs. The system releases the lock when
+    the process dies.
 
-    The file ``run.lock`` is locked, and ``run.lock.json`` says by whom, for whoever
-    comes second.
+    The lock is on the file ``run.lock``; ``run.lock.json`` names its holder, for the
+    message of the next process.
 
     Raises:
-        HeldError: Where another process holds it.
-        OSError: Where nothing can be written there.
+        HeldError: Where another process holds the lock.
+        OSError: Where nothing can be written in the folder.
     """
     from filelock import FileLock, Timeout
 
-    lock, holder = (
-        FileLock(folder / "run.lock", blocking=False, fallback_to_soft=False),
-        folder / "run.lock.json",
-    )
+    lock = FileLock(folder / "run.lock", blocking=False, fallback_to_soft=False)
+    holder = folder / "run.lock.json"
     try:
         lock.acquire()
     except Timeout as error:

@@ -1,4 +1,4 @@
-"""Where the code of version 0.1 is now, for configs that were saved with a dotted name of it."""
+"""The present place of the code of version 0.1, for dotted names in saved configs."""
 
 from collections.abc import Mapping
 
@@ -58,7 +58,10 @@ MOVED: Mapping[str, tuple[str, ...]] = {
     "score_sde.training.progress": ("score_sde.runtime.progress",),
     "score_sde.training.retention": ("score_sde.training.checkpoints.retention",),
     "score_sde.training.sampling_checkpoint": ("score_sde.training.checkpoints.sampling",),
-    "score_sde.training.seal": ("score_sde.training.checkpoints.seal",),
+    "score_sde.training.seal": (
+        "score_sde.training.checkpoints.manifest",
+        "score_sde.runtime.fingerprints",
+    ),
     "score_sde.training.signals": ("score_sde.runtime.signals",),
     "score_sde.training.tensorboard": ("score_sde.training.tracking.tensorboard",),
     "score_sde.training.trackers": ("score_sde.training.tracking.trackers",),
@@ -66,11 +69,28 @@ MOVED: Mapping[str, tuple[str, ...]] = {
     "score_sde.training.watchdog": ("score_sde.runtime.watchdog",),
     "score_sde.training.writers": ("score_sde.training.tracking.writers",),
 }
-"""For a module of 0.1: the modules that its functions and classes are in now."""
+"""For each module of 0.1 that is gone or split: the modules with its functions and classes."""
 
 RENAMED: Mapping[str, str] = {
     "score_sde:DDPM": "score_sde:DDPMLoss",
-    "score_sde.objectives:DDPM": "score_sde.objectives:DDPMLoss",
+    "score_sde.models.ddpm:DDPM": "score_sde.models.ddpm:DDPMNet",
+    "score_sde.models:DDPM": "score_sde.models:DDPMNet",
     "score_sde.objectives.ddpm:DDPM": "score_sde.objectives.ddpm:DDPMLoss",
+    "score_sde.objectives:DDPM": "score_sde.objectives:DDPMLoss",
+    "score_sde.solvers.noise_levels:NoiseLevels": "score_sde.solvers.marginal_levels:Marginals",
+    "score_sde.solvers:NoiseLevels": "score_sde.solvers.marginal_levels:Marginals",
+    "score_sde.training.checkpoint_files:read_seal": (
+        "score_sde.training.checkpoints.files:read_manifest"
+    ),
+    "score_sde.training.logging:mean_of_those_there": (
+        "score_sde.training.tracking.metrics:nan_mean"
+    ),
+    "score_sde.training.logging:those_there": "score_sde.training.tracking.metrics:without_missing",
+    "score_sde.training.precision:as_saved": "score_sde.training.checkpoints.manifest:as_saved",
+    "score_sde.training.progress:Progress": "score_sde.runtime.progress:ProgressBar",
+    "score_sde.training.seal:check_seal": "score_sde.training.checkpoints.manifest:check_manifest",
+    "score_sde.training.seal:fingerprints": "score_sde.runtime.fingerprints:array_fingerprints",
+    "score_sde.training.seal:seal_of": "score_sde.training.checkpoints.manifest:manifest_of",
+    "score_sde.training:Progress": "score_sde.runtime.progress:ProgressBar",
 }
-"""The present dotted name of each one that has been renamed."""
+"""The present dotted name of each function or class of 0.1 that has been renamed."""

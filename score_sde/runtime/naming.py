@@ -1,6 +1,4 @@
-"""Names and keyword arguments that people write in configs: looked up, checked, and
-explained where they are wrong.
-"""
+"""Names and keyword arguments in configs: lookup, checks, and explanations of errors."""
 
 import ast
 import contextlib
@@ -13,13 +11,18 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from score_sde import checks
 from score_sde.runtime.moved import MOVED, RENAMED
 from score_sde.runtime.resources import lack_of_memory
 from score_sde.runtime.trust import Trust, is_code
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``, did you mean 'x'?`` for the nearest known name, or nothing where none is near."""
+    """``, did you mean 'x'?`` for the most similar known name, or nothing.
+
+    >>> did_you_mean("heum", ["heun", "ddim"])
+    ", did you mean 'heun'?"
+    """
     close = difflib.get_close_matches(name, list(known), 1)
     return f", did you mean {close[0]!r:.200}?" if close else ""
 
@@ -29,8 +32,8 @@ def lookup(kind: str, name: Any, table: Mapping[str, Any], *, trust: Trust) -> A
     ``"package.module:Name"`` that is trusted.
 
     Raises:
-        ValueError: where there is no such entry; it suggests the nearest and lists all.
-            And as for `imported`.
+        ValueError: where there is no such entry; it suggests the most similar and lists
+            all. Also where `imported` raises it.
     """
     if isinstance(name, str) and name in table:
         return table[name]
@@ -41,24 +44,26 @@ def lookup(kind: str, name: Any, table: Mapping[str, Any], *, trust: Trust) -> A
 
 
 def imported(kind: str, name: str, known: Iterable[str] = (), *, trust: Trust) -> Any:
-    """The object that a dotted ``"package.module:Name"`` names; ``known`` are the plain
-    names that may have been meant.
+    """The function or class with the dotted name ``"package.module:Name"``.
 
-    Nothing else imports what a config names. ``trust`` says which modules may be.
+    All code that a config names is imported here, if ``trust`` allows it.
+
+    Args:
+        kind: the kind of object, for messages.
+        name: the dotted name.
+        known: the plain names of this kind, for suggestions.
+        trust: the code that may be imported.
 
     Raises:
-        ValueError: where the name is not trusted, which is found out before anything is
+        ValueError: where the name is not trusted, which is checked before anything is
             imported; where there is no such module or object, or the module cannot be
             imported.
     """
     name = RENAMED.get(name, name)
     module_name, _, attribute = name.partition(":")
     hint = did_you_mean(module_name, known)
-    if not is_code(name):
-        raise ValueError(
-            f"unknown {kind} {name!r:.200}{hint}; known: "
-            f"{', '.join([*known, 'package.module:Name'])}"
-        )
+    known = ", ".join([*known, "package.module:Name"])
+    checks.require(is_code(name), f"unknown {kind} {name!r:.200}{hint}; known: {known}")
     trust.check(kind, name)
     if moved := _moved(module_name, attribute):
         if not moved.__module__.startswith("score_sde."):
@@ -66,17 +71,14 @@ def imported(kind: str, name: str, known: Iterable[str] = (), *, trust: Trust) -
         return moved
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # whatever the code of a module may raise
-        if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(
-            f"{error.name}."
-        ):
-            raise ValueError(
-                f"{kind} {name!r:.200}: no module {module_name!r:.200}{hint}"
-            ) from error
-        reason = f"{type(error).__name__}: {error}"
-        raise ValueError(
-            f"{kind} {name!r:.200}: module {module_name!r:.200} cannot be imported ({reason})"
-        ) from error
+    except Exception as error:  # foreign code may raise anything
+        missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None and f"{module_name}.".startswith(f"{missing}."):
+            problem = f"no module {module_name!r:.200}{hint}"
+        else:
+            reason = f"{type(error).__name__}: {error}"
+            problem = f"module {module_name!r:.200} cannot be imported ({reason})"
+        raise ValueError(f"{kind} {name!r:.200}: {problem}") from error
     if not callable(found := getattr(module, attribute, None)):
         hint = did_you_mean(
             attribute, [key for key, value in vars(module).items() if callable(value)]
@@ -90,8 +92,8 @@ def imported(kind: str, name: str, known: Iterable[str] = (), *, trust: Trust) -
 
 
 def _moved(module: str, attribute: str) -> Any:
-    """A function or class of a module of version 0.1: where it was if it is still there,
-    else where it is now.
+    """A function or class of a module of version 0.1, from its old place if it is still
+    there, else from its present one; None where there is none.
     """
     if module not in MOVED:
         return None
@@ -111,15 +113,23 @@ def check_arguments(
     *,
     name: Any = None,
 ) -> dict[str, Any]:
-    """The keyword arguments, whole numbers made floats where ``function`` wants those.
+    """The keyword arguments of a section, checked against the signature of a function;
+    integers become floats where it takes floats.
 
-    ``given`` names parameters that are filled elsewhere; ``name`` is what chose the
-    function for the section. Annotations that are not plain Python types are not
-    checked.
+    >>> def heun(*, num_steps: int, snr: float = 0.1): ...
+    >>> check_arguments("sampling", heun, {"num_steps": 18, "snr": 1})
+    {'num_steps': 18, 'snr': 1.0}
+
+    Args:
+        section: the section of the config, for messages.
+        function: the function or class.
+        arguments: the arguments in the section. Only types that are plain Python types
+            in the signature are checked.
+        given: names of parameters that do not come from the section.
+        name: the name that chose the function, for messages.
 
     Raises:
-        ValueError: unless ``function`` takes these arguments, in name and in simple
-            type.
+        ValueError: where a key is unknown or missing, or a value has a wrong type.
     """
     title = section if name is None else f"{section} {name!r:.200}"
     parameters = inspect.signature(function).parameters
@@ -133,14 +143,13 @@ def check_arguments(
                 f"{title} has no key {key!r:.200}{did_you_mean(key, known)}; keys: {keys}"
             )
         if not fits(value, annotation := parameters[key].annotation):
-            raise ValueError(f"{section}.{key} must be {describe(annotation)}, got {value!r:.200}")
+            checks.fail(f"{section}.{key}", value, describe(annotation))
     missing = [
         key
         for key in known
         if parameters[key].default is inspect.Parameter.empty and key not in arguments
     ]
-    if missing:
-        raise ValueError(f"{title} needs {', '.join(missing)}")
+    checks.require(not missing, f"{title} needs {', '.join(missing)}")
     return {
         key: _as_annotated(value, parameters[key].annotation) for key, value in arguments.items()
     }
@@ -166,23 +175,22 @@ def errors_of(section: str, *kinds: type[Exception]) -> Iterator[None]:
 
 
 def from_text(section: str, text: Any, table: Mapping[str, Callable[..., Any]]) -> Any:
-    """What a text ``"NAME:VALUE"`` makes by a table; ``VALUE`` is the first argument,
-    others come as ``,key=value``.
+    """The value of a text ``"NAME:VALUE"``: the function called ``NAME`` in a table, with
+    ``VALUE`` as its first argument and further arguments as ``,key=value``.
+
+    >>> from_text("grid", "power:2,offset=1", {"power": lambda rho, offset=0: (rho, offset)})
+    (2, 1)
 
     Raises:
-        ValueError: where the name, a key or a value is wrong, in one line that has the
-            text.
+        ValueError: where the name, a key or a value is wrong; it quotes the text.
     """
     name, colon, rest = text.partition(":") if isinstance(text, str) else ("", "", "")
+    known = ", ".join(table)
     if not colon:
-        raise ValueError(
-            f"{section} must be texts NAME:VALUE, with NAME one of {', '.join(table)}, got "
-            f"{text!r:.200}"
-        )
-    if name not in table:
-        raise ValueError(
-            f"unknown {section} {text!r:.200}{did_you_mean(name, table)}; known: {', '.join(table)}"
-        )
+        checks.fail(section, text, "texts NAME:VALUE", f"with NAME one of {known}")
+    checks.require(
+        name in table, f"unknown {section} {text!r:.200}{did_you_mean(name, table)}; known: {known}"
+    )
     function = table[name]
     first = next(iter(inspect.signature(function).parameters))
     arguments: dict[str, Any] = {}
@@ -190,10 +198,8 @@ def from_text(section: str, text: Any, table: Mapping[str, Callable[..., Any]]) 
         key, equals, value = part.rpartition("=")
         key = key.strip() or first
         if bool(equals) != bool(number) or key in arguments:
-            raise ValueError(
-                f"{section} {text!r:.200} must be {name}:VALUE and then, after commas, key=value "
-                "once each"
-            )
+            form = f"{name}:VALUE and then, after commas, key=value once each"
+            checks.fail(section, text, form)
         arguments[key] = _literal(value.strip())
     arguments = check_arguments(section, function, arguments, name=text)
     try:
@@ -210,7 +216,7 @@ def _literal(text: str) -> Any:
 
 
 def fits(value: Any, annotation: Any) -> bool:
-    """Whether ``value`` is of a plain Python type; true for annotations that say nothing plain."""
+    """Whether a value has the type of an annotation; True where that is no plain Python type."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
         return value in arguments
@@ -230,7 +236,11 @@ def fits(value: Any, annotation: Any) -> bool:
 
 
 def describe(annotation: Any) -> str:
-    """A plain annotation in words: ``a whole number``, ``one of 'a', 'b'``."""
+    """A plain annotation in words.
+
+    >>> describe(int | None)
+    'a whole number or None'
+    """
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
         return "one of " + ", ".join(repr(argument) for argument in arguments)

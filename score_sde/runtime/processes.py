@@ -1,6 +1,4 @@
-"""Several processes that work on one thing, as a launcher starts them: each knows the
-others, and they can wait.
-"""
+"""Several processes of one run: joining those that a launcher has started, and waiting."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -10,45 +8,43 @@ from typing import Any
 import jax
 import numpy as np
 
+from score_sde import checks
 from score_sde.runtime.unreadable import UnreadableError
 
 GIVEN = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-"""Environment variables that say where the first process listens, how many there are,
-and which this one is.
+"""Environment variables with the address of the first process, the number of processes,
+and the index of this process.
 """
 
 LAUNCHERS = {
     "srun": ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
     "mpirun": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
 }
-"""In which variables a launcher tells a process how many there are, and which this one is.
+"""The variables in which a launcher gives the number of processes and the index of this one.
 
-A batch script that calls no srun has ``SLURM_NTASKS`` too, but is one process.
+Not ``SLURM_NTASKS``, which a batch script without srun has too, though it is one process.
 """
 
 TPU_HOSTS = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
-"""In which Google Kubernetes Engine lists the hosts of a slice of TPUs, by commas;
-there may be several slices.
+"""The variables in which Google Kubernetes Engine lists the hosts of a TPU slice, separated
+by commas; there may be several slices.
 """
 
 
 def join_processes() -> None:
-    """Join the processes of the launcher, if it has started more than one; nothing if
-    that is done already.
-
-    It must come before any other use of jax.
+    """Join the other processes of the launcher, if it has started several and this is not
+    done yet. It must come before any other use of JAX.
 
     Raises:
-        ValueError: where the environment says too little or what cannot be.
-        ConnectionError: where the others cannot be reached.
+        ValueError: where variables of the environment are missing or wrong.
+        ConnectionError: where other processes cannot be reached.
     """
     if jax.distributed.is_initialized():
         return
     arguments = _arguments(os.environ)
     if arguments is None:
         return
-    # It would keep SIGTERM for itself, where a run counts the wishes to stop (see
-    # `StopVote`).
+    # The service would handle SIGTERM itself, of which `StopVote` takes care.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(**arguments)
@@ -66,7 +62,7 @@ def join_processes() -> None:
 
 
 def meet(name: str) -> None:
-    """Return when every process has come here; at once where there is one."""
+    """Return when every process has called it; at once where there is one."""
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 
@@ -74,13 +70,13 @@ def meet(name: str) -> None:
 
 
 def by_first(action: Callable[[], None]) -> None:
-    """Let the first process do something that the others rely on; where it fails, they
-    fail too, rather than wait.
+    """Run an action in the first process alone. Where it fails, all processes fail, so that
+    none waits.
 
     Raises:
-        UnreadableError: Where the first process could not read something.
-        ValueError: Where it failed otherwise; in the first process itself, what
-            ``action`` raises.
+        UnreadableError: in the other processes, where the first could not read a file.
+        ValueError: in the other processes, where it failed otherwise. The first process
+            raises the error of ``action``.
     """
     failure: Exception | None = None
     if jax.process_index() == 0:
@@ -92,13 +88,12 @@ def by_first(action: Callable[[], None]) -> None:
     if failure is not None:
         raise failure
     if kind == 2:
-        raise UnreadableError("the first process could not read something: its message says what")
-    if kind:
-        raise ValueError("the first process has refused: its message says why")
+        raise UnreadableError("the first process could not read a file: its message says which")
+    checks.require(not kind, "the first process has failed: its message says why")
 
 
 def worst(value: int) -> int:
-    """The largest of the values of all processes, which all have to call this."""
+    """The largest of the values of all processes. All processes have to call it."""
     if jax.process_count() == 1:
         return value
     from jax.experimental import multihost_utils
@@ -107,8 +102,8 @@ def worst(value: int) -> int:
 
 
 def _arguments(environment: Mapping[str, str]) -> dict[str, Any] | None:
-    """Those of ``jax.distributed.initialize``; none where jax finds them all, None for
-    a process that is alone.
+    """The arguments of ``jax.distributed.initialize``; empty where JAX finds them itself,
+    None for a single process.
     """
     launched = _launched(environment)
     missing = [name for name in GIVEN if not environment.get(name)]
@@ -126,13 +121,14 @@ def _arguments(environment: Mapping[str, str]) -> dict[str, Any] | None:
             "num_processes": num,
             "process_id": process,
         }
-    if missing:
-        raise ValueError(
-            f"{', '.join(missing)} must be set too: several processes need {', '.join(GIVEN)}"
-        )
+    checks.require(
+        not missing,
+        f"{', '.join(missing)} must be set too: several processes need {', '.join(GIVEN)}",
+    )
     num, process = _number(environment, count, 0), _number(environment, index, -1)
-    if not 0 <= process < num:
-        raise ValueError(f"{index}={process} must be at least 0 and less than {count}={num}")
+    checks.require(
+        0 <= process < num, f"{index}={process} must be at least 0 and less than {count}={num}"
+    )
     return {
         "coordinator_address": environment[address],
         "num_processes": num,
@@ -141,7 +137,7 @@ def _arguments(environment: Mapping[str, str]) -> dict[str, Any] | None:
 
 
 def _launched(environment: Mapping[str, str]) -> tuple[int, int] | None:
-    """How many processes a launcher has started, if several, and which of them this is."""
+    """The number of processes and the index of this one, where a launcher has started several."""
     for count, index in LAUNCHERS.values():
         if (num := _number(environment, count, 0)) > 1:
             return num, _number(environment, index, 0)
@@ -154,22 +150,22 @@ def _several_tpu_hosts(environment: Mapping[str, str]) -> bool:
 
 
 def _jax_finds_several(environment: Mapping[str, str]) -> bool:
-    """Whether jax itself finds several processes, where no variable tells how many there are.
+    """Whether JAX itself finds several processes, where no variable gives their number.
 
-    Those are the virtual machines of a Cloud TPU slice, by their metadata, and the pods
-    of an indexed Job or JobSet of Kubernetes, by its API where the package
-    ``kubernetes`` is installed. It asks nobody on a machine that is neither.
+    These are the virtual machines of a Cloud TPU slice, found by its metadata server, and
+    the pods of an indexed Job or JobSet, found by the API of Kubernetes where the package
+    ``kubernetes`` is installed. On other machines it makes no request.
     """
     pod = "KUBERNETES_SERVICE_HOST" in environment and "JOB_COMPLETION_INDEX" in environment
     wanted = "K8sCluster" if pod else "GceTpuCluster"
     if pod and find_spec("kubernetes") is None:
         return False
     try:
-        from jax._src import clusters  # no public name asks without joining
+        from jax._src import clusters  # no public function asks without joining
 
         cluster = getattr(clusters, wanted)
         return bool(cluster.is_env_present()) and int(cluster.get_process_count()) > 1
-    except (ImportError, AttributeError, OSError):  # the last of a TPU that is not in that cloud
+    except (ImportError, AttributeError, OSError):  # OSError: a TPU outside that cloud
         return False
     except RuntimeError as error:
         raise ConnectionError(
@@ -180,5 +176,5 @@ def _jax_finds_several(environment: Mapping[str, str]) -> bool:
 def _number(environment: Mapping[str, str], name: str, default: int) -> int:
     text = environment.get(name, "")
     if text and not text.isdecimal():
-        raise ValueError(f"{name} must be a whole number, got {text!r}")
+        checks.fail(name, text, "a whole number")
     return int(text) if text else default

@@ -1,4 +1,4 @@
-"""How a long piece of work shows where it is: a live bar on a terminal, plain lines elsewhere."""
+"""The progress of long work: a live bar on a terminal, plain lines elsewhere."""
 
 import os
 import sys
@@ -10,18 +10,18 @@ from typing import IO, Any, Protocol, cast, runtime_checkable
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress as RichProgress, TextColumn
 
-_WINDOW = 200  # how many updates the rate is measured over
+_WINDOW = 200  # updates over which the rate is measured
 
 
 @runtime_checkable
 class Stream(Protocol):
-    """What progress is written to: an open text file, a terminal, or ``io.StringIO``."""
+    """A text stream: an open file, a terminal, or ``io.StringIO``."""
 
     def write(self, text: str, /) -> Any:
         """Write text."""
 
     def flush(self) -> Any:
-        """Bring it to the reader."""
+        """Write everything buffered."""
 
     def isatty(self) -> bool:
         """Whether it is a terminal."""
@@ -31,18 +31,23 @@ class Stream(Protocol):
 class ProgressBar:
     """Shows ``done / total``, the speed, the time left and a few numbers; a context manager.
 
-    On a terminal it is one live line. Elsewhere, in a log file or a pipe, it is a plain
-    line at the first update, at each tenth of the work, and otherwise at most one in
-    ``interval`` seconds.
+    On a terminal it is one live line. In a log file or a pipe it writes a plain line at
+    the first update, at each tenth of the work, and otherwise one in ``interval`` seconds
+    at most.
+
+    >>> import sys
+    >>> with ProgressBar("train", 10, stream=sys.stdout) as bar:
+    ...     bar.update(1, loss=0.5)
+    train: 1/10 steps  loss 0.5
 
     Args:
-        description: What is being done, for example ``"train"``.
-        total: How many units there are.
-        start: How many were done before, as in a resumed run.
-        unit: The name of one unit, in the plural.
+        description: The name of the work, for example ``"train"``.
+        total: The number of units of work.
+        start: The number of units done before, as in a resumed run.
+        unit: The name of the units, in the plural.
         stream: Where to write; standard error unless given.
         interval: Seconds between plain lines.
-        clock: The time in seconds.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -66,8 +71,8 @@ class ProgressBar:
 
     @property
     def rate(self) -> float:
-        """Units per second over the last updates; NaN before the second, as the first
-        holds the compilation.
+        """Units per second over the last updates; NaN before the second update, since the
+        first includes the compilation.
         """
         if len(self._history) < 2:
             return float("nan")
@@ -75,10 +80,10 @@ class ProgressBar:
         return (done - before) / (now - then) if now > then else float("nan")
 
     def update(self, done: int, **fields: float | str) -> None:
-        """Say that ``done`` units are done in all, and what else there is to show.
+        """Set the number of units that are done.
 
         Args:
-            done: Units done since the very start.
+            done: Units done in total, including those before a resumption.
             fields: Numbers or words to show from now on, by name.
         """
         self.done = done
@@ -93,7 +98,7 @@ class ProgressBar:
             )
 
     def note(self, text: str) -> None:
-        """Write a line of its own."""
+        """Write a line, above a live bar."""
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:

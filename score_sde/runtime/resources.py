@@ -1,4 +1,4 @@
-"""What the machine lacks: the platform that jax is asked for, or memory."""
+"""Missing devices and out-of-memory errors, of NumPy and XLA, in one line."""
 
 import re
 
@@ -6,27 +6,27 @@ import jax
 
 
 class NoDeviceError(RuntimeError):
-    """The platform that jax is asked for cannot be started on this machine."""
+    """JAX cannot start the requested platform on this machine."""
 
 
 def check_devices() -> None:
-    """Start jax's platform, as its first computation would.
+    """Start the platform of JAX, as its first computation would.
 
     Raises:
-        NoDeviceError: in one line, where that fails: the platform is unknown, jax is
-            installed without support for it, the machine has no such device, or the
-            device has no free memory.
+        NoDeviceError: where the platform is unknown, JAX is installed without support for
+            it, the machine has no such device, or the device has no free memory.
     """
     try:
         jax.local_devices()
-    except Exception as error:  # an assertion of jax's own where the machine has no GPU
+    except Exception as error:  # without a GPU it is an AssertionError of JAX
         raise NoDeviceError(_no_device(error)) from error
 
 
 def lack_of_memory(error: BaseException) -> str | None:
-    """What could not be allocated, in one line; None for every other error.
+    """The message of an out-of-memory error of NumPy or XLA in one line; None for other errors.
 
-    NumPy raises a ``MemoryError`` for it, XLA its own error with many lines.
+    >>> lack_of_memory(MemoryError("Unable to allocate 3.7 GiB for an array"))
+    'not enough memory for 3.7 GiB: a smaller batch, model or data set takes less'
     """
     text = str(error)
     from_xla = isinstance(error, jax.errors.JaxRuntimeError) and re.search(
@@ -49,9 +49,8 @@ def _no_device(error: Exception) -> str:
         or "jax sees none on this machine"
     )
     first = asked.partition(",")[0]
-    platform = (
-        named[1] if named and (named[1] in asked or not asked) else first or "jax"
-    )  # "gpu" is cuda or rocm
+    # "gpu" stands for cuda or rocm, one of which the error may name.
+    platform = named[1] if named and (named[1] in asked or not asked) else first or "jax"
     way_out = (
         f"JAX_PLATFORMS is {asked!r}: unset it, or set it to cpu"
         if asked

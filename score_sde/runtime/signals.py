@@ -1,4 +1,4 @@
-"""A run that is asked to stop finishes its step first."""
+"""Signals that ask a run to stop, which it does after its current step."""
 
 import signal
 import threading
@@ -11,19 +11,19 @@ _WATCHED = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, nam
 
 
 class StopRequest:
-    """Remembers the first SIGINT (Ctrl-C), SIGTERM or SIGUSR1 instead of dying of it; a
-    context manager.
+    """Records the first SIGINT (Ctrl-C), SIGTERM or SIGUSR1, which then does not end the
+    process; a context manager.
 
-    A second Ctrl-C acts as it would have before, so that nobody is kept waiting. A
-    second SIGTERM or SIGUSR1 does nothing: launchers repeat what the scheduler has sent
-    already, and have SIGKILL for those that do not end. Outside the main thread, where
-    Python allows no handlers, it watches nothing.
+    A second Ctrl-C has its usual effect, so that nobody has to wait. A second SIGTERM or
+    SIGUSR1 does nothing: launchers repeat the signals of the scheduler, and send SIGKILL
+    to processes that do not end. Outside the main thread, where Python allows no
+    handlers, no signal is watched.
 
     Args:
-        signals: which signals are watched.
+        signals: the signals to watch.
 
     Attributes:
-        signum: The signal that came first; ``None`` while there was none.
+        signum: The first signal; ``None`` before.
     """
 
     def __init__(self, signals: Sequence[int] = _WATCHED) -> None:
@@ -38,13 +38,13 @@ class StopRequest:
 
     def __exit__(self, *error: object) -> None:
         for signum in list(self._before):
-            self._let_go(signum)
+            self._restore(signum)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.signum is None:
             self.signum = signum
         if signum == signal.SIGINT:
-            self._let_go(signum)
+            self._restore(signum)
 
-    def _let_go(self, signum: int) -> None:
+    def _restore(self, signum: int) -> None:
         signal.signal(signum, self._before.pop(signum))

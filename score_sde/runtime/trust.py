@@ -1,8 +1,8 @@
-"""Which code a config may name. Importing a module runs it, so somebody has to trust it first.
+"""The code that a config may name. To import a module is to run it, so it must be trusted.
 
-A config that a person writes or types may name any code as ``"package.module:Name"``. A
-file from elsewhere (a workdir, an exported model) chooses from the tables only, unless
-the person who loads it allows more.
+A config that the user writes may name any code as ``"package.module:Name"``. A config in
+a file from elsewhere (a workdir, an exported model) may name entries of the tables only,
+unless the user who loads it allows more.
 """
 
 import functools
@@ -10,17 +10,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from score_sde import checks
+
 ALL = "*"
-"""The pattern of all code."""
+"""The pattern that allows all code."""
 
 Allow: TypeAlias = str | Sequence[str]
-"""One pattern, or several: what `Trust.of` takes."""
+"""One pattern or several, for `Trust.of`."""
 
-_LONGEST, _MOST = 100, 5  # of a foreign name, and of such names, that are shown in one line
+_LONGEST, _MOST = 100, 5  # characters of a foreign name, and such names, in one line
 
 
 def is_code(text: Any) -> bool:
-    """Whether a value has the form ``"package.module:Name"``, by which code is named."""
+    """Whether a value has the form ``"package.module:Name"``.
+
+    >>> is_code("optax:adam"), is_code("adam")
+    (True, False)
+    """
     if not isinstance(text, str):
         return False
     module, colon, name = text.partition(":")
@@ -31,17 +37,21 @@ def is_code(text: Any) -> bool:
 class Trust:
     """The code that may be imported.
 
+    >>> trust = Trust.of("mypackage")
+    >>> trust.allows("mypackage.networks:Net"), trust.allows("os:system")
+    (True, False)
+
     Attributes:
-        patterns: ``"package"`` or ``"package.*"``: whatever is defined in the package
-            or a module below it; ``"package.module:Name"``: this function or class;
-            ``"*"``: all code.
+        patterns: ``"package"`` or ``"package.*"`` for all code of the package and the
+            modules below it; ``"package.module:Name"`` for one function or class; ``"*"``
+            for all code.
     """
 
     patterns: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, allow: Allow) -> "Trust":
-        """Trust in what one pattern or several allow.
+        """Trust in the code of one pattern or several.
 
         Raises:
             ValueError: where one of them is no pattern.
@@ -49,10 +59,8 @@ class Trust:
         patterns = (allow,) if isinstance(allow, str) else tuple(allow)
         for pattern in patterns:
             if pattern != ALL and not is_code(pattern) and not _is_package(pattern):
-                raise ValueError(
-                    "allow takes 'package', 'package.*', 'package.module:Name' or '*' for all "
-                    f"code, got {pattern!r}"
-                )
+                right = "'package', 'package.*', 'package.module:Name' or '*' for all code"
+                checks.fail("allow", pattern, right)
         return cls(patterns=patterns)
 
     def allows(self, name: str) -> bool:
@@ -61,22 +69,20 @@ class Trust:
 
     def check(self, section: str, name: str) -> None:
         """Raise ``ValueError`` unless a section may name this code."""
-        if not self.allows(name):
-            raise ValueError(refusal([(section, name)]))
+        checks.require(self.allows(name), untrusted([(section, name)]))
 
     def check_definition(self, section: str, name: str, found: Any) -> None:
-        """Raise ``ValueError`` where an allowed module only re-exports what another
-        defines, as ``mypkg:system``.
+        """Raise ``ValueError`` where an allowed module has the name by import from another,
+        such as ``mypackage:system`` from ``os``.
 
-        A name that is allowed itself may be defined anywhere.
+        An object that is itself allowed by name may be defined anywhere.
         """
         module = _defining_module(found)
-        if name not in self.patterns and not self._allows_module(module):
-            raise ValueError(
-                f"{section} {name!r} is defined in {module!r}, which is not allowed: to trust it "
-                "all the same, allow "
-                f"{name!r} itself"
-            )
+        checks.require(
+            name in self.patterns or self._allows_module(module),
+            f"{section} {name!r} is defined in {module!r}, which is not allowed: to trust it all "
+            f"the same, allow {name!r} itself",
+        )
 
     def _allows_module(self, module: str) -> bool:
         packages = (pattern.removesuffix(".*") for pattern in self.patterns if ":" not in pattern)
@@ -86,12 +92,12 @@ class Trust:
 
 
 NOTHING, EVERYTHING = Trust(), Trust(patterns=(ALL,))
-"""Trust in tables alone; and in all code, for configs that the caller has written."""
+"""Trust in the entries of tables alone; and in all code, for configs written by the caller."""
 
 
-def refusal(found: Iterable[tuple[str, str]], source: str = "a saved config") -> str:
-    """The line that says what a file names and how to allow it; ``found`` are sections
-    and the code they name.
+def untrusted(found: Iterable[tuple[str, str]], source: str = "a saved config") -> str:
+    """The message about code that a file names and how to allow it; ``found`` are pairs of a
+    section and a dotted name.
     """
     found = list(found)
     shown = ", ".join(
@@ -119,8 +125,6 @@ def _defining_module(found: Any) -> str:
 
 
 def shortened(text: str) -> str:
-    """A text from a file as an error message shows it: printable, and cut off after a
-    hundred characters.
-    """
+    """A text from a file for a message: printable, and cut off after a hundred characters."""
     text = text if text.isprintable() else repr(text)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

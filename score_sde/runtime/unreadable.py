@@ -1,8 +1,8 @@
-"""Telling what cannot be read at the moment from what is damaged.
+"""Distinguishes files that cannot be read at the moment from damaged files.
 
-A file that another user owns, a disk that does not answer or a machine without memory
-says nothing about the bytes of a checkpoint. Only bytes that were read and are wrong
-are damage, and only damage is ever moved out of the way.
+A file of another user, a disk that does not answer or a lack of memory says nothing about
+the bytes of a file. Only bytes that were read and are wrong are damage, and only damaged
+files are ever moved.
 """
 
 import errno
@@ -21,7 +21,7 @@ import jax
 from score_sde.runtime.resources import check_devices, lack_of_memory
 
 UNREADABLE = 74
-"""The exit code of a command that could not read a file and has changed nothing (EX_IOERR)."""
+"""The exit code of a command that could not read a file, and changed nothing (EX_IOERR)."""
 
 TRANSIENT = (
     errno.EIO,
@@ -32,32 +32,32 @@ TRANSIENT = (
     errno.ENFILE,
     errno.ENOMEM,
 )
-"""Errors of disks and machines, for which no wrong path or flag is to blame."""
+"""Errors of disks and machines, not caused by a wrong path or flag."""
 
 _OF_BYTES = (errno.EINVAL, errno.EOVERFLOW, errno.EFBIG)
-"""Errors of offsets and sizes that a reader has taken from the file: its bytes may be damaged."""
+"""Errors of offsets and sizes, which a reader may have taken from damaged bytes."""
 
 _OF_CONTENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, *_OF_BYTES)
-"""Errors that say what a folder or file holds; all others say that it could not be read."""
+"""Errors about the content of a folder or file; all others mean that it could not be read."""
 
 _STATUS = re.compile(
     "(ABORTED|CANCELLED|DEADLINE_EXCEEDED|INTERNAL|PERMISSION_DENIED|RESOURCE_EXHAUSTED|UNAUTHENTICATED|UNAVAILABLE"
     "|UNKNOWN)(:|$)"
 )
-"""How tensorstore begins the message of an error that is not about the bytes."""
+"""The beginning of a message of tensorstore that is not about the bytes."""
 
 _OS_ERROR = re.compile(r"\[os_error_code='(\d+)'\]")
-"""How tensorstore gives the number of an error of the system."""
+"""The number of an error of the system in a message of tensorstore."""
 
 _INTERNALS = re.compile(r"<(bound method|class|function|[\w.]+ object)")
 
 
 class UnreadableError(OSError):
-    """Something that cannot be read at the moment, and may be sound; nothing was changed."""
+    """A file or folder cannot be read at the moment, and may be sound; nothing was changed."""
 
 
 def unreadable(what: str, path: Path, reason: str) -> UnreadableError:
-    """The error of a thing at a path that cannot be read for a reason."""
+    """The error of a file or folder, such as ``"the checkpoint"``, that cannot be read."""
     return UnreadableError(
         f"cannot read {what} {path}: {reason}; nothing is moved or removed, run again once it can "
         "be read"
@@ -66,11 +66,11 @@ def unreadable(what: str, path: Path, reason: str) -> UnreadableError:
 
 @contextmanager
 def opening(what: str, path: Path) -> Iterator[None]:
-    """Raise errors of a block that opens or reads ``what`` as one line that names it,
-    unless it is missing.
+    """Turn an ``OSError`` of a block that reads ``what`` into an ``UnreadableError``, unless it
+    means that the file is missing.
 
     Raises:
-        FileNotFoundError, NotADirectoryError, IsADirectoryError: as the block does.
+        FileNotFoundError, NotADirectoryError, IsADirectoryError: where the block does.
         UnreadableError: for any other ``OSError`` of the block.
     """
     try:
@@ -84,11 +84,11 @@ def opening(what: str, path: Path) -> Iterator[None]:
 
 
 def is_of_system(error: BaseException) -> bool:
-    """Whether an error comes from the system, as for a file of another user or for lack
-    of memory, not from the bytes.
+    """Whether an error comes from the system, such as a denied permission or a lack of
+    memory, and not from the bytes.
 
-    Decoders raise ``OSError`` for damaged bytes too, but without a number, or with that
-    of a wrong argument.
+    Decoders raise ``OSError`` for damaged bytes too, but without a number, or with the
+    number of a wrong argument.
     """
     if isinstance(error, OSError):
         return error.errno is not None and error.errno not in _OF_BYTES
@@ -96,15 +96,15 @@ def is_of_system(error: BaseException) -> bool:
 
 
 def system_error(error: BaseException, files: Iterable[Path] = ()) -> BaseException | None:
-    """The error of the system that kept a library from reading; None where what it read
-    may be wrong.
+    """The error of the system that kept a library from reading files; None where the files
+    may be damaged.
 
-    Some libraries raise the same error for a file that they may not open and for one
-    that is damaged.
+    Some libraries raise the same error for a damaged file and for one that they cannot
+    open.
 
     Args:
-        error: what the library raised; what led to it counts as well.
-        files: those that it reads; each is opened, and its first byte read.
+        error: the error of the library; its causes are examined too.
+        files: the files that the library reads. The first byte of each is read.
     """
     found = next((other for other in _chain(error, None) if is_of_system(other)), None)
     if found is not None:
@@ -120,24 +120,23 @@ def system_error(error: BaseException, files: Iterable[Path] = ()) -> BaseExcept
 
 @contextmanager
 def telling_damage(what: str, path: Path, damage: Callable[[str], Exception]) -> Iterator[None]:
-    """Classify the errors of a block that reads a file or folder.
+    """Turn every error of a block that reads a file or folder into one of damage, or into an
+    ``UnreadableError``.
 
-    It is damage only where nothing kept the reader from the bytes: neither the error,
-    nor those that led to it, are of the system, of memory or of devices, and every byte
-    at ``path`` can be read afterwards.
+    It is damage only where neither the error nor one of its causes is about the system,
+    memory or devices, and every byte at ``path`` can be read afterwards.
 
     Args:
-        what: what lies there, as ``"the checkpoint"``.
+        what: the kind of file or folder, such as ``"the checkpoint"``.
         path: the file or folder.
-        damage: from a reason in a few words to the error that is raised of damage.
+        damage: makes the error of a damaged file from a reason in a few words.
 
     Raises:
-        UnreadableError: where the bytes could not be had.
-        NoDeviceError: where jax cannot start its platform.
+        UnreadableError: where bytes could not be read.
+        NoDeviceError: where JAX cannot start its platform.
     """
-    outer = sys.exc_info()[
-        1
-    ]  # what the caller handles just now is the context of every error in the block
+    # An error that the caller is handling is the context of every error of the block.
+    outer = sys.exc_info()[1]
     try:
         yield
     except UnreadableError:
@@ -151,11 +150,11 @@ def telling_damage(what: str, path: Path, damage: Callable[[str], Exception]) ->
 
 
 def hindrance(error: BaseException, outer: BaseException | None = None) -> str | None:
-    """What kept a reader from the bytes, in a few words; None where the bytes may be wrong.
+    """The reason why bytes could not be read, in a few words; None where they may be damaged.
 
     Args:
-        error: what the reader raised; what led to it counts as well.
-        outer: an error that was being handled before, and does not count.
+        error: the error of the reader; its causes are examined too.
+        outer: an error that was being handled before, which is not examined.
     """
     return next((reason for found in _chain(error, outer) if (reason := _hindrance(found))), None)
 
@@ -164,7 +163,7 @@ def check_readable(path: Path) -> None:
     """Read every byte of a file, or of all files in a folder.
 
     Raises:
-        OSError: of the first that cannot be read.
+        OSError: where one cannot be read.
     """
     if not path.is_dir():
         _read_through(path)
@@ -175,16 +174,12 @@ def check_readable(path: Path) -> None:
 
 
 def raise_error(error: OSError) -> None:
-    """Raise an error: for ``os.walk``, which skips folders that it cannot list unless
-    it is given a function.
-    """
+    """Raise an error: for ``os.walk``, which otherwise skips folders that it cannot list."""
     raise error
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file to ``NAME.damaged``, or ``NAME.damaged-1`` where that is
-    taken, and so on.
-    """
+    """Rename a damaged file to ``NAME.damaged``, or to ``NAME.damaged-1`` where that exists."""
     names = (f"{path.name}.damaged{f'-{n}' if n else ''}" for n in count())
     place = next(place for name in names if not os.path.lexists(place := path.with_name(name)))
     path.rename(place)
@@ -192,15 +187,15 @@ def set_aside(path: Path) -> Path:
 
 
 def message_of(error: BaseException) -> str:
-    """``TypeError: its message``, of which the first line, 300 characters at most: it
-    may quote a whole file.
+    """``TypeError: message``, with 300 characters of the first line at most: the message may
+    quote a whole file.
     """
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
 
 
 def reason_of(error: BaseException) -> str:
-    """The cause of an error in a few words: tensorstore puts that last, after the names
-    of many files.
+    """The reason for an error in a few words. Tensorstore puts it last, after the names of
+    many files.
     """
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
@@ -214,15 +209,14 @@ def reason_of(error: BaseException) -> str:
         return "it is no JSON"
     message = re.split(r" \[(?:os_error|tensorstore_spec|source loc)|\. See full|: <", first)[0]
     before, _, last = message.rpartition(": ")
-    if before and not re.search(
-        "[A-Za-z]{2,} [A-Za-z]", last
-    ):  # numbers alone, such as those of a checksum
+    # Numbers alone, such as those of a checksum, need the words before them.
+    if before and not re.search("[A-Za-z]{2,} [A-Za-z]", last):
         last = f"{before.rpartition(': ')[2]}: {last}"
     return (last or type(error).__name__)[:200]
 
 
 def _chain(error: BaseException, outer: BaseException | None) -> Iterator[BaseException]:
-    """An error and all that led to it."""
+    """An error and all its causes and contexts, but ``outer``."""
     seen, waiting = {id(outer)}, [error]
     while waiting:
         found = waiting.pop(0)
@@ -254,25 +248,25 @@ def _hindrance(error: BaseException) -> str | None:
 
 
 def _with_file(error: BaseException, text: str) -> str:
-    """The reason that tensorstore gives, and the file that it names last."""
+    """The reason in a message of tensorstore, and the last file named there."""
     files = re.findall(r'"(/[^"]+)"', text.partition(" [tensorstore_spec")[0])
     return f"{reason_of(error)}: {files[-1]}" if files else reason_of(error)
 
 
 def _hindrance_at(path: Path) -> str | None:
-    """What keeps from reading the bytes at a path."""
+    """The reason why the bytes at a path cannot be read; None where they can."""
     try:
         check_readable(path)
     except OSError as error:
         if error.errno not in _OF_CONTENT:
             return reason_of(error)
-        return None if os.path.lexists(path) else "it was removed meanwhile"
+        return None if os.path.lexists(path) else "it has been removed"
     return None
 
 
 def _read_through(path: Path) -> None:
     if not stat.S_ISREG(path.stat().st_mode):
-        return  # a pipe would wait for ever
+        return  # reading a pipe might never end
     with path.open("rb", buffering=0) as file:
         try:
             while file.read(1 << 20):

@@ -1,4 +1,4 @@
-"""Which code made something."""
+"""The versions of the code that made a file."""
 
 import importlib.metadata
 import platform
@@ -7,8 +7,8 @@ from pathlib import Path
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python, of this package and of those that its numbers depend on;
-    and its commit, in a clone.
+    """The versions of Python, of this package and of the packages that its numbers depend on;
+    in a clone also the commit.
     """
     names = ("score-sde", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
     found = {name: importlib.metadata.version(name) for name in names}
@@ -17,8 +17,8 @@ def versions() -> dict[str, str]:
 
 
 def _commit(root: Path) -> str | None:
-    """The commit of a clone, with ``-dirty`` where files have changed since; None
-    elsewhere, as where installed.
+    """The commit of a clone, with ``-dirty`` where files have changed since; None where the
+    package is installed.
     """
     if not (root / ".git").exists():
         return None

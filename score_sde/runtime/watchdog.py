@@ -1,6 +1,4 @@
-"""A run that makes no progress says where it hangs, and ends, rather than holding its
-machines for ever.
-"""
+"""Ends a run that makes no progress, and reports where it hangs."""
 
 import faulthandler
 import os
@@ -11,24 +9,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 STOPPED = 75
-"""The exit code of a run that can be run again (EX_TEMPFAIL)."""
+"""The exit code of a run that can be resumed (EX_TEMPFAIL)."""
 
 
 def _end() -> None:
-    os._exit(STOPPED)  # the main thread hangs, so no exception would reach it
+    os._exit(STOPPED)  # an exception would not reach the main thread, which hangs
 
 
 class Watchdog:
-    """Ends the process when nothing has happened for too long; a context manager.
+    """Ends the process after too long a time without progress; a context manager.
 
-    The stacks of all threads are then written to a file, one line says so, and the
-    process ends with exit code 75: run again, it goes on from its last checkpoint.
+    It writes the stack traces of all threads to a file, shows one line, and ends the
+    process with exit code 75. Started again, a run resumes from its last checkpoint.
 
     Args:
         timeout: Seconds without a `beat`; 0 to watch nothing.
-        dump: The file for the stacks; standard error unless given.
-        note: Told in a line.
-        end: What ends the process.
+        dump: The file for the stack traces; standard error unless given.
+        note: Shows a line.
+        end: Ends the process.
     """
 
     def __init__(
@@ -46,9 +44,7 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def beat(self, doing: str) -> None:
-        """Say that there is progress, and what comes next, as in ``"waiting for the
-        data of step 7"``.
-        """
+        """Report progress, and the activity that follows: ``"waiting for the data of step 7"``."""
         self._doing, self._since = doing, time.monotonic()
 
     def __enter__(self) -> "Watchdog":

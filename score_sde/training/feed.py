@@ -1,6 +1,4 @@
-"""Batches on their way to the devices: read and copied ahead by a thread, while the
-steps before them run.
-"""
+"""Batches on their way to the devices: a thread reads and copies them while earlier steps run."""
 
 import queue
 import threading
@@ -13,8 +11,8 @@ from jax.sharding import Mesh
 from score_sde.data.loader import Batch, BatchLoader
 from score_sde.training.mesh import local_part, shard_batches
 
-_LOOK = 0.1
-"""Seconds between two looks at whether the reader is gone."""
+_POLL = 0.1
+"""Seconds after which the thread looks again whether the feed is closed."""
 
 
 class LoaderError(OSError):
@@ -25,9 +23,9 @@ class Fed(NamedTuple):
     """Batches for one dispatch, stacked, on the devices.
 
     Attributes:
-        size: How many they are.
+        size: The number of batches.
         batches: Their rows, ``[size, batch_size, *shape]``.
-        position: How many batches have been read with them.
+        position: The number of batches read so far, these included.
     """
 
     size: int
@@ -36,16 +34,14 @@ class Fed(NamedTuple):
 
 
 class Feed:
-    """An iterator over the batches of a loader from a position on; a context manager
-    that ends its thread.
+    """An iterator over the batches of a loader, and a context manager that ends its thread.
 
     Args:
-        loader: Where batches come from; of several processes, each reads the rows of
-            its devices.
+        loader: The loader. Each of several processes reads the rows of its own devices.
         mesh: The devices.
-        position: The first batch.
-        sizes: How many batches each dispatch takes.
-        ahead: How many dispatches are kept ready.
+        position: The number of the first batch.
+        sizes: The number of batches of each dispatch.
+        ahead: The number of dispatches that are read ahead.
 
     Raises:
         LoaderError: From ``next``, where the loader raised ``OSError`` or
@@ -62,7 +58,7 @@ class Feed:
         ahead: int = 2,
     ) -> None:
         self.waited = 0.0
-        """Seconds that were spent waiting for data."""
+        """Seconds spent on waiting for data."""
         self._loader, self._mesh = loader, mesh
         self._part = local_part(mesh, loader.batch_size)
         self._ready: queue.Queue[Fed | BaseException | None] = queue.Queue(maxsize=ahead)
@@ -81,18 +77,18 @@ class Feed:
         self.waited += time.monotonic() - start
         if isinstance(found, Fed):
             return found
-        self._ready.put(found)  # whoever asks again gets the same answer
+        self._ready.put(found)  # the next call gets the same answer
         if found is None:
             raise StopIteration
         raise found
 
     def close(self) -> None:
-        """Stop reading; what was read ahead is dropped."""
+        """Stop reading, and drop the batches read ahead."""
         self._closed.set()
         with self._ready.mutex:
             self._ready.queue.clear()
             self._ready.not_full.notify_all()
-        # A reader that hangs must not keep the run from ending.
+        # Not for ever: a loader that hangs must not keep the run from ending.
         self._thread.join(timeout=1.0)
 
     def __enter__(self) -> "Feed":
@@ -110,7 +106,7 @@ class Feed:
                 if self._closed.is_set():
                     return
             self._offer(None)
-        except BaseException as error:  # it is raised where the batch is asked for
+        except BaseException as error:  # `__next__` raises it
             self._offer(error)
 
     def _read(self, number: int) -> Batch:
@@ -124,7 +120,7 @@ class Feed:
     def _offer(self, item: Any) -> None:
         while not self._closed.is_set():
             try:
-                return self._ready.put(item, timeout=_LOOK)
+                return self._ready.put(item, timeout=_POLL)
             except queue.Full:
                 continue
         return None

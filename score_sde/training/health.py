@@ -1,22 +1,19 @@
-"""Updates that were left out as their gradients were not finite: told, counted, and too
-many in a row refused.
-"""
+"""Skipped updates, whose gradients were not finite: reported, counted, and limited."""
 
 from collections.abc import Callable
 
-import jax
 import numpy as np
 
-from score_sde.training.checkpoints.seal import path_of
+from score_sde.runtime.fingerprints import named_leaves
 from score_sde.training.state import TrainState
 from score_sde.training.step import Metrics
 
 
 class DivergedError(Exception):
-    """Too many updates in a row were left out.
+    """Too many updates in a row were skipped.
 
     Attributes:
-        position: How many batches have been read by then.
+        position: The number of batches read so far.
     """
 
     def __init__(self, message: str, position: int) -> None:
@@ -25,41 +22,38 @@ class DivergedError(Exception):
 
 
 class Health:
-    """Watches the metrics of a run, one dispatch behind it: so it waits for nothing
-    that is still being computed.
+    """Checks the metrics of a run one dispatch late, so that it waits for no computation.
 
     Args:
-        max_skipped: How many updates in a row may be left out, less one.
-        state: A state, whose parameters have the names to tell.
-        note: Told in a line of the first update of a row that is left out.
+        max_skipped: So many updates skipped in a row are an error.
+        state: A state of the run, for the names of its parameters.
+        note: Shows a line: the first skipped update of each row of them.
     """
 
     METRICS = ("skipped", "bad_leaf")
-    """The metrics that are for it alone."""
+    """The metrics of a step that are used here alone."""
 
     def __init__(self, max_skipped: int, state: TrainState, note: Callable[[str], None]) -> None:
         self._max, self._note = max_skipped, note
-        self._names = [
-            path_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(state.params)
-        ]
+        self._names = list(named_leaves(state.params))
         self._waiting: tuple[int, int, Metrics] | None = None
         self._skipped = 0
 
     def check_before(self, step: int, position: int, metrics: Metrics) -> None:
-        """Take the metrics of the dispatch that ends with ``step``, and check those
-        that were taken before.
+        """Keep the metrics of the dispatch that ends with ``step``, and check the metrics
+        kept before.
 
         Raises:
-            DivergedError: Where too many updates in a row were left out.
+            DivergedError: Where too many updates in a row were skipped.
         """
         self.check_now()
         self._waiting = (step, position, metrics)
 
     def check_now(self) -> int:
-        """Check what was taken; return how many of the last updates in a row were left out.
+        """Check the metrics kept; return how many of the latest updates in a row were skipped.
 
         Raises:
-            DivergedError: Where there are too many of them.
+            DivergedError: Where they are too many.
         """
         if self._waiting is None:
             return self._skipped
@@ -69,13 +63,13 @@ class Health:
         for row, number in enumerate(range(step - len(counts) + 1, step + 1)):
             self._skipped = int(counts[row])
             if self._skipped >= self._max:
-                first = (
-                    f"{self._skipped} updates in a row, to step {number}, were left out: at "
-                    "the last "
+                raise DivergedError(
+                    f"{self._skipped} updates in a row, to step {number}, were skipped: "
+                    f"in the last, {self._line(metrics, row)}",
+                    read,
                 )
-                raise DivergedError(first + self._line(metrics, row), read)
             if self._skipped == 1:
-                self._note(f"step {number} is left out: {self._line(metrics, row)}")
+                self._note(f"step {number} is skipped: {self._line(metrics, row)}")
         return self._skipped
 
     def _line(self, metrics: Metrics, row: int) -> str:

@@ -1,4 +1,4 @@
-"""The loop: batch, step, log, evaluate, save, and whatever else the caller hooks on."""
+"""The training loop: batch, step, log, evaluate, save, and the hooks of the caller."""
 
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +14,7 @@ from score_sde.runtime.signals import StopRequest
 from score_sde.runtime.watchdog import Watchdog
 from score_sde.training.agreement import StopVote
 from score_sde.training.checkpoints.manager import Checkpoints
-from score_sde.training.checkpoints.seal import CheckpointError
+from score_sde.training.checkpoints.manifest import CheckpointError
 from score_sde.training.feed import Feed
 from score_sde.training.health import DivergedError, Health
 from score_sde.training.mesh import (
@@ -28,12 +28,12 @@ from score_sde.training.run import TrainingRun, TrainResult
 from score_sde.training.speed import Speed
 from score_sde.training.state import TrainState
 from score_sde.training.step import Metrics, StepFunction, Updated
-from score_sde.training.tracking.metrics import mean_of_those_there, those_there
+from score_sde.training.tracking.metrics import nan_mean, without_missing
 from score_sde.typing import Key
 
 
 class _Tools(NamedTuple):
-    """What the loop works with."""
+    """The parts of a run that the loop uses at every step."""
 
     steps: StepFunction[Updated]
     evaluate: Callable[[TrainState, int], dict[str, float]]
@@ -44,31 +44,29 @@ class _Tools(NamedTuple):
 
 
 def train(run: TrainingRun, *, stop: StopRequest | None = None) -> TrainResult:
-    """Train until ``run.num_steps``, going on from the latest sound checkpoint where there is one.
+    """Train until ``run.num_steps``, resuming from the latest sound checkpoint, if any.
 
-    A resumed run gives bit for bit the state and the logged losses of one that was
-    never interrupted. On Ctrl-C, SIGTERM or SIGUSR1 the step is finished and saved
+    A resumed run has bit for bit the state and the logged losses of a run that was never
+    interrupted. On Ctrl-C, SIGTERM or SIGUSR1 the current step is finished and saved
     before the function returns.
 
     Args:
-        run: What to train.
-        stop: The wish to stop, for a caller that has watched for signals since before.
+        run: The run.
+        stop: Signals to stop for, where the caller already watches them.
 
     Raises:
-        FloatingPointError: Where gradients are not finite any more, and taking the run
-            back has not helped.
+        FloatingPointError: Where gradients are no longer finite, also after roll-backs.
         LoaderError: Where the data cannot be read; an ``OSError``.
-        OSError: Where the last checkpoint cannot be written; one on the way that cannot
-            is told and tried again.
+        OSError: Where the last checkpoint cannot be written. An earlier one that cannot
+            be written is reported only.
         CheckpointError: Where no checkpoint is sound, or the latest does not fit
             ``run``; a ``ValueError``.
-        UnreadableError: Where a checkpoint cannot be read, for whatever reason but its
-            own bytes; an ``OSError``.
+        UnreadableError: Where a checkpoint may be sound and cannot be read; an
+            ``OSError``.
     """
     notes: list[str] = []
     with ExitStack() as stack:
-        # What it tells goes to standard error in each process: it is the one that hangs
-        # who knows where.
+        # It reports on standard error in every process: the one that hangs knows where.
         watchdog = stack.enter_context(Watchdog(run.hang_timeout, dump=run.hang_dump))
         watchdog.beat("restoring the last checkpoint")
         state = _restore_or_start(run, notes.append)
@@ -87,11 +85,11 @@ def train(run: TrainingRun, *, stop: StopRequest | None = None) -> TrainResult:
             speed=Speed(run.loader.batch_size),
         )
         if first:
-            plan = "complete" if first >= run.num_steps else f"going on to step {run.num_steps}"
+            plan = "complete" if first >= run.num_steps else f"resuming until step {run.num_steps}"
             notes.append(f"found a checkpoint of step {first}, {plan}")
         for line in notes:
             progress.note(line)
-        state, signum = _with_taking_back(run, tools, state)
+        state, signum = _with_roll_backs(run, tools, state)
         if run.checkpoints is not None:
             tools.watchdog.beat("waiting for the last checkpoint to be written")
             run.checkpoints.wait()
@@ -110,40 +108,43 @@ def _restore_or_start(run: TrainingRun, note: Callable[[str], None]) -> TrainSta
     saved = run.checkpoints.about(int(state.step)).get("key")
     if saved != _plain_key(run.key):
         raise CheckpointError(
-            f"the checkpoint was made with the random keys {saved}, these are {_plain_key(run.key)}"
+            f"the checkpoint is of a run with the key {saved}, this run has {_plain_key(run.key)}"
         )
     return state
 
 
-def _with_taking_back(
+def _with_roll_backs(
     run: TrainingRun, tools: _Tools, state: TrainState
 ) -> tuple[TrainState, int | None]:
-    """Run to the end or to a signal; and again from the last checkpoint, with other
-    data, after a divergence.
-    """
-    for left in range(run.max_taken_back, -1, -1):
+    """Run to the end or to a signal, rolled back after each divergence."""
+    left = run.max_taken_back
+    while True:
         try:
             return _run_from(run, tools, state)
         except DivergedError as error:
-            saved = None if run.checkpoints is None else _last_saved(run.checkpoints)
-            if run.checkpoints is None or saved is None or not left:
-                there = (
-                    "there is no checkpoint"
-                    if saved is None
-                    else f"the last checkpoint is of step {saved}"
-                )
-                raise FloatingPointError(f"{error}: {there}; try a lower learning rate") from error
-            tools.progress.note(f"{error}: taken back to step {saved}, to go on with other data")
-            state = run.checkpoints.restore(place(run.mesh, run.state), note=tools.progress.note)
-            state = place(
-                run.mesh, state._replace(position=np.int32(error.position), skipped=np.int32(0))
-            )
-            run.writer.rewind(int(state.step))
-    raise AssertionError("unreachable")
+            state = _rolled_back(run, tools, error, allowed=left > 0)
+            left -= 1
+
+
+def _rolled_back(
+    run: TrainingRun, tools: _Tools, error: DivergedError, *, allowed: bool
+) -> TrainState:
+    """The state of the last checkpoint, to resume from with other data."""
+    saved = None if run.checkpoints is None else _last_saved(run.checkpoints)
+    if run.checkpoints is None or saved is None or not allowed:
+        raise FloatingPointError(f"{error}: {_newest(saved)}; try a lower learning rate") from error
+    tools.progress.note(f"{error}: rolled back to step {saved}, resuming with other data")
+    state = run.checkpoints.restore(place(run.mesh, run.state), note=tools.progress.note)
+    run.writer.rewind(int(state.step))
+    return place(run.mesh, state._replace(position=np.int32(error.position), skipped=np.int32(0)))
 
 
 def _run_from(run: TrainingRun, tools: _Tools, state: TrainState) -> tuple[TrainState, int | None]:
-    """The state at the end and the signal that it came from, if any; raises ``DivergedError``."""
+    """The last state, and the signal that stopped the run, if any.
+
+    Raises:
+        DivergedError: Where too many updates in a row were skipped.
+    """
     step, postponed = int(state.step), False
     health = Health(run.max_skipped, state, tools.progress.note)
     vote = StopVote(run.mesh, tools.stop)
@@ -152,10 +153,10 @@ def _run_from(run: TrainingRun, tools: _Tools, state: TrainState) -> tuple[Train
         tools.progress.note(_farewell(run, step, signum))
         return state, signum
     with Feed(run.loader, run.mesh, int(state.position), _sizes(run, step)) as feed:
-        tools.speed.start(step)
+        tools.speed.start()
         tools.watchdog.beat(f"waiting for the data of step {step + 1}")
         for size, batches, position in feed:
-            tools.watchdog.beat(f"making step {step + 1}")
+            tools.watchdog.beat(f"computing step {step + 1}")
             state, metrics = tools.steps(state, batches, run.key)
             step += size
             health.check_before(step, position, metrics)
@@ -184,8 +185,8 @@ def _run_hooks(run: TrainingRun, state: TrainState, step: int, *, first: bool) -
 
 
 def _sizes(run: TrainingRun, step: int) -> Iterator[int]:
-    """How many steps each dispatch has: up to the next multiple of ``n_jitted_steps``,
-    at which everything is due.
+    """The number of steps of each dispatch: up to the next multiple of ``n_jitted_steps``,
+    the only steps at which a checkpoint, an evaluation or a hook can be due.
     """
     while step < run.num_steps:
         size = min(run.n_jitted_steps - step % run.n_jitted_steps, run.num_steps - step)
@@ -196,9 +197,7 @@ def _sizes(run: TrainingRun, step: int) -> Iterator[int]:
 def _log(
     run: TrainingRun, tools: _Tools, health: Health, steps: range, metrics: Metrics, waited: float
 ) -> dict[str, float]:
-    """Write the metrics of those steps that are due, and return what a progress line
-    shows of the last of them.
-    """
+    """Write the metrics of the steps that are due; return the numbers for the progress bar."""
     due = [step for step in steps if _is_due(step, run.log_every) or step == run.num_steps]
     if not due:
         return {}
@@ -210,7 +209,9 @@ def _log(
     }
     shown: dict[str, float] = {}
     for step in due:
-        values = those_there({name: float(row[steps.index(step)]) for name, row in rows.items()})
+        values = without_missing(
+            {name: float(row[steps.index(step)]) for name, row in rows.items()}
+        )
         speed = tools.speed.measure(steps[-1], waited=waited) if step == due[-1] else {}
         run.writer.write_scalars(step, {**values, **speed})
         shown = {"loss": values["loss"]}
@@ -236,8 +237,8 @@ def _compile_evaluation(
                 state, batch, jax.random.fold_in(evaluation.key, number)
             ).items():
                 found.setdefault(name, []).append(float(value))
-        scores = those_there(
-            {f"eval_{name}": mean_of_those_there(values) for name, values in found.items()}
+        scores = without_missing(
+            {f"eval_{name}": nan_mean(values) for name, values in found.items()}
         )
         run.writer.write_scalars(step, scores)
         return scores
@@ -246,7 +247,7 @@ def _compile_evaluation(
 
 
 def _briefly(scores: Mapping[str, float]) -> dict[str, float]:
-    """What a progress line has room for: not the loss of every noise level."""
+    """The scores that the progress bar has room for: without the losses by noise level."""
     return {
         name: value
         for name, value in scores.items()
@@ -263,8 +264,8 @@ def _save(
     *,
     must: bool,
 ) -> bool:
-    """Whether the state was saved; one amid updates that were left out is not, unless
-    it must be.
+    """Save the state; return False where that is postponed: after a skipped update, unless
+    the state ``must`` be saved.
     """
     if run.checkpoints is None:
         return True
@@ -280,20 +281,23 @@ def _save(
             if must:
                 run.checkpoints.wait()
     except OSError as error:
-        saved = _last_saved(run.checkpoints)
-        there = "no checkpoint" if saved is None else f"the last checkpoint is of step {saved}"
-        line = f"step {step} is not saved ({error.strerror or error}): {there}"
+        newest = _newest(_last_saved(run.checkpoints))
+        line = f"step {step} is not saved ({error.strerror or error}): {newest}"
         if must:
             raise OSError(line) from error
-        tools.progress.note(f"{line}; training goes on")
+        tools.progress.note(f"{line}; training continues")
     return True
 
 
 def _last_saved(checkpoints: Checkpoints) -> int | None:
-    """The step of the last checkpoint that is whole, once all writing has ended."""
-    with suppress(OSError):  # told where it is saved
+    """The step of the last whole checkpoint, once all writing has ended."""
+    with suppress(OSError):  # reported where the checkpoint was saved
         checkpoints.wait()
     return checkpoints.latest_step()
+
+
+def _newest(saved: int | None) -> str:
+    return "there is no checkpoint" if saved is None else f"the last checkpoint is of step {saved}"
 
 
 def _plain_key(key: Key) -> str:
@@ -303,7 +307,7 @@ def _plain_key(key: Key) -> str:
 def _farewell(run: TrainingRun, step: int, signum: int) -> str:
     saved = "nothing saved"
     if run.checkpoints is not None and run.checkpoints.latest_step() is not None:
-        saved = f"saved in {run.checkpoints.directory}, run it again to go on"
+        saved = f"saved in {run.checkpoints.directory}, run it again to resume"
     return f"stopped by {signal.Signals(signum).name} at step {step} of {run.num_steps}: {saved}"
 
 

@@ -1,5 +1,5 @@
-"""Devices: the batch is split over all of them; the state is on each, or split over
-groups of them too.
+"""Devices: the batch is split over all of them; the state is copied to each, or split over
+groups of them.
 """
 
 import itertools
@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from score_sde import checks
 from score_sde.data.loader import Batch
 from score_sde.training.state import TrainState
 from score_sde.training.step import (
@@ -32,53 +33,51 @@ sharded data parallelism).
 AXES = (DATA, FSDP)
 
 _SMALL = 4096
-"""Arrays with fewer values are on every device: to gather them would take longer than
-to keep them.
-"""
+"""Arrays with fewer values are copied to every device: gathering them would take longer."""
 
 
 def device_mesh(devices: Sequence[Any] | None = None, *, fsdp: int = 1) -> Mesh:
-    """A mesh ``(data, fsdp)`` over ``devices``, those of all processes unless given.
+    """A mesh with the axes ``data`` and ``fsdp``.
 
     Args:
-        devices: The devices, those of each process together.
-        fsdp: Over how many neighbouring devices the parameters, their averages and the
-            state of the optimizer are split; 1 for a copy on each.
+        devices: The devices, those of each process next to each other; all devices of
+            all processes unless given.
+        fsdp: The number of neighbouring devices over which the parameters, their averages
+            and the state of the optimizer are split; 1 for a copy on each device.
 
     Raises:
         ValueError: Where ``fsdp`` does not divide the number of devices.
     """
     devices = jax.devices() if devices is None else devices
-    if fsdp < 1 or len(devices) % fsdp:
-        raise ValueError(
-            f"fsdp must divide the number of devices, and {fsdp} does not divide {len(devices)}"
-        )
+    checks.require(
+        fsdp >= 1 and len(devices) % fsdp == 0,
+        f"fsdp={fsdp} must divide the number of devices, {len(devices)}",
+    )
     return Mesh(np.asarray(devices).reshape(-1, fsdp), AXES)
 
 
 def step_axes(mesh: Mesh) -> AxisName:
-    """The ``axis_name`` of a step that each device makes for its own rows: where each
-    holds the whole state.
+    """The ``axis_name`` of the steps on a mesh.
 
-    Then one sum over the devices takes all of the gradient. Where the state is split,
-    or there is one device, it is None, and the compiler finds out what each device
-    does.
+    Where each of several devices holds the whole state, it names both axes: each device
+    computes the gradient of its own rows, and one sum over the devices adds them up. Where
+    the state is split, or there is one device, it is None: the compiler partitions the step.
     """
     return AXES if mesh.size > 1 and mesh.shape[FSDP] == 1 else None
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The sharding of what every device holds wholly."""
+    """The sharding of arrays that every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split(mesh: Mesh) -> NamedSharding:
-    """The sharding of what is split over all devices by its first axis."""
+    """The sharding of arrays that are split over all devices along their first axis."""
     return NamedSharding(mesh, PartitionSpec(AXES))
 
 
 def shardings(mesh: Mesh, tree: Any) -> Any:
-    """Where each array of a state lies: split along its longest axis that ``fsdp``
+    """The sharding of each array of a state: split along its longest axis that ``fsdp``
     divides, unless it is small.
     """
     parts = mesh.shape[FSDP]
@@ -96,12 +95,14 @@ def shardings(mesh: Mesh, tree: Any) -> Any:
 
 
 def check_batch_size(mesh: Mesh, batch_size: int, *, num_microbatches: int = 1) -> None:
-    """Refuse a batch that cannot be split evenly, over the devices and then on each
-    into microbatches.
+    """Check that a batch can be split evenly over the devices, and then into microbatches.
+
+    >>> check_batch_size(device_mesh(jax.devices()[:1]), 9, num_microbatches=4)
+    Traceback (most recent call last):
+    ValueError: batch_size=9 must be a positive multiple of 4, ...: take 8 or 12
 
     Raises:
-        ValueError: Where their product does not divide ``batch_size``; it names sizes
-            that would do.
+        ValueError: Where their product does not divide ``batch_size``; it suggests sizes.
     """
     unit = mesh.size * num_microbatches
     below = batch_size // unit * unit
@@ -110,32 +111,31 @@ def check_batch_size(mesh: Mesh, batch_size: int, *, num_microbatches: int = 1) 
         parts = f"{mesh.size} devices" + (
             f" and {num_microbatches} microbatches" if num_microbatches > 1 else ""
         )
-        raise ValueError(
-            f"a batch of {batch_size} cannot be split evenly over {parts}: take {sizes}"
-        )
+        because = f"to be split evenly over {parts}: take {sizes}"
+        checks.fail("batch_size", batch_size, f"a positive multiple of {unit}", because)
 
 
 def local_part(mesh: Mesh, batch_size: int) -> slice:
-    """Which rows of a batch the devices of this process hold.
+    """The rows of a batch that the devices of this process hold.
 
     Raises:
-        ValueError: Where they do not lie together, or their number does not divide
-            evenly.
+        ValueError: Where they are not consecutive, or the batch cannot be split evenly.
     """
     check_batch_size(mesh, batch_size)
     places = split(mesh).addressable_devices_indices_map((batch_size,)).values()
     spans = sorted(rows.indices(batch_size)[:2] for place in places if place for rows in place)
-    if any(stop != start for (_, stop), (start, _) in itertools.pairwise(spans)):
-        raise ValueError("the devices of a process must be neighbours in the mesh")
+    checks.require(
+        all(stop == start for (_, stop), (start, _) in itertools.pairwise(spans)),
+        "the devices of a process must be neighbours in the mesh",
+    )
     return slice(spans[0][0], spans[-1][1])
 
 
 def shard_batch(mesh: Mesh, batch: Batch) -> Batch:
-    """The batch on the devices of ``mesh``, each holding as many rows; of several
-    processes, each gives its part.
+    """A batch on the devices of ``mesh``, split evenly. Each process gives its own rows.
 
     Raises:
-        ValueError: Where the number of devices does not divide the size of the batch.
+        ValueError: Where the batch cannot be split evenly.
     """
     check_batch_size(mesh, len(batch.index) * jax.process_count())
     return jax.tree.map(
@@ -144,9 +144,7 @@ def shard_batch(mesh: Mesh, batch: Batch) -> Batch:
 
 
 def shard_batches(mesh: Mesh, batches: Sequence[Batch]) -> Batch:
-    """Several batches, stacked along a new first axis, on the devices of ``mesh`` as
-    `shard_batch` puts one.
-    """
+    """Several batches, stacked along a new first axis, on the devices of ``mesh``."""
     sharding = NamedSharding(mesh, PartitionSpec(None, AXES))
     stacked = jax.tree.map(lambda *rows: np.stack(rows), *batches)
     return jax.tree.map(
@@ -155,11 +153,10 @@ def shard_batches(mesh: Mesh, batches: Sequence[Batch]) -> Batch:
 
 
 def place(mesh: Mesh, tree: Any) -> Any:
-    """A copy of a state on the devices of ``mesh``, as `shardings` says; all processes
-    give the same.
+    """A copy of a state on the devices of ``mesh``, with the sharding of `shardings`. All
+    processes give the same state.
     """
-    # As NumPy arrays, which belong to no device: donating the copy then deletes nothing
-    # of the source.
+    # Through NumPy, so that donating the copy does not delete arrays of the source.
     host = jax.tree.map(np.asarray, tree)
     return jax.tree.map(_global_array, host, shardings(mesh, host))
 
@@ -169,7 +166,7 @@ def _global_array(value: np.ndarray, sharding: NamedSharding) -> jax.Array:
 
 
 def gathered(mesh: Mesh, tree: Any) -> Any:
-    """Global arrays as NumPy arrays in each process; all processes must call it together."""
+    """Global arrays as NumPy arrays in each process. All processes have to call it."""
     whole = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))(tree)
     return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_data(0)), whole)
 
@@ -177,31 +174,30 @@ def gathered(mesh: Mesh, tree: Any) -> Any:
 def compile_step(step: TrainStep, mesh: Mesh, state: TrainState) -> StepFunction[Updated]:
     """The step of ``make_train_step`` under ``jax.jit``, on the devices of ``mesh``.
 
-    The state given to it is donated: only the returned one may be used afterwards.
+    It donates its state: afterwards only the returned state may be used.
 
     Args:
-        step: The step; its ``axis_name`` is that of ``step_axes(mesh)``, or None.
+        step: The step, with the ``axis_name`` of ``step_axes(mesh)``, or None.
         mesh: The devices.
-        state: A state of the shapes to come.
+        state: A state with the shapes of those to come.
 
     Raises:
-        ValueError: Where the ``axis_name`` is another.
+        ValueError: For any other ``axis_name``.
     """
     return _compile(step, mesh, state, PartitionSpec(AXES), donated=True)
 
 
 def compile_steps(step: TrainStep, mesh: Mesh, state: TrainState) -> StepFunction[Updated]:
-    """As many steps in one dispatch as the batches stacked by `shard_batches`; the
-    metrics have one row for each.
+    """Like `compile_step`, with one step for each batch stacked by `shard_batches`, all in
+    one dispatch. The metrics have one row for each step.
     """
 
     def steps(state: TrainState, batches: Batch, key: Key) -> Updated:
         if batches.index.shape[0] == 1:
-            # One turn of a scan is a loop all the same, however it is unrolled.
+            # A scan of length one would still be a loop, even unrolled.
             state, metrics = step(state, jax.tree.map(lambda rows: rows[0], batches), key)
             return state, jax.tree.map(lambda value: value[None], metrics)
-        # On CPUs the gradient of a convolution takes many times as long inside of a
-        # loop.
+        # On CPUs the gradient of a convolution is many times slower inside a loop.
         unroll = jax.default_backend() == "cpu"
         return jax.lax.scan(
             lambda state, batch: step(state, batch, key), state, batches, unroll=unroll
@@ -214,7 +210,7 @@ def compile_steps(step: TrainStep, mesh: Mesh, state: TrainState) -> StepFunctio
 
 def compile_eval_step(step: EvalStep, mesh: Mesh, state: TrainState) -> StepFunction[Metrics]:
     """The step of ``make_eval_step`` under ``jax.jit``, on the devices of ``mesh``, for
-    states of the shapes given.
+    states with the shapes of ``state``.
     """
     return _compile(step, mesh, state, PartitionSpec(AXES), donated=False)
 
@@ -222,16 +218,13 @@ def compile_eval_step(step: EvalStep, mesh: Mesh, state: TrainState) -> StepFunc
 def _compile(
     step: Step[Result], mesh: Mesh, state: TrainState, rows: PartitionSpec, *, donated: bool
 ) -> StepFunction[Result]:
-    if step.axis_name not in (None, AXES):
-        raise ValueError(
-            f"axis_name of a step on a mesh must be {AXES} or None, got {step.axis_name!r}"
-        )
+    checks.one_of((None, AXES), axis_name=step.axis_name, because="the axes of the mesh")
     where, whole = shardings(mesh, state), replicated(mesh)
     function = step.function
     if step.axis_name is not None:
         everywhere = PartitionSpec()
-        # It cannot follow that the state is the same everywhere through a sum of all
-        # arrays at once.
+        # check_vma cannot prove that the state is the same on all devices: the gradients
+        # are added up as one flat array.
         function = jax.shard_map(
             function,
             mesh=mesh,

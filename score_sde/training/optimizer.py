@@ -1,4 +1,4 @@
-"""Optimizers by name: optax's, with one learning-rate schedule and one clipping."""
+"""Optimizers of optax, each with the same learning-rate schedule and gradient clipping."""
 
 from typing import Any
 
@@ -7,13 +7,17 @@ import numpy as np
 import optax
 from optax import contrib
 
+from score_sde import checks
 from score_sde.training.precision import in_float32
 
 LARGEST = 1 - 2**-24
-"""The float32 next to one: a moment of a larger decay would forget nothing."""
+"""The largest float32 below one: with a decay of one a moment would forget nothing."""
+
+MOST_STEPS = 2**31 - 1
+"""Optax counts updates in int32."""
 
 DECAYS = ("none", "cosine", "linear")
-"""What may follow the warm-up of a learning rate."""
+"""How a learning rate may fall after its warm-up."""
 
 
 def adam(
@@ -28,26 +32,32 @@ def adam(
     decay: str = "none",
     decay_steps: int | None = None,
 ) -> optax.GradientTransformation:
-    """Adam (Kingma and Ba, 2015) as score models are usually trained with.
+    """Adam (Kingma and Ba 2015), the usual optimizer of score models.
 
-    The rate is that of `schedule`, so that the first update moves nothing when there is
-    a warm-up. Gradients are scaled to a global norm of at most ``grad_clip``. The weight
-    decay is decoupled from the gradient (Loshchilov and Hutter, 2019). Moments and
-    updates are of float32 at least, whatever the type of the parameters.
+    Gradients are first scaled to a global norm of at most ``grad_clip``. The weight decay
+    is decoupled from the gradient (Loshchilov and Hutter 2019). Moments and updates are in
+    float32 at least, whatever the type of the parameters.
+
+    >>> import score_sde.training as st
+    >>> optimizer = st.adam(lr=0.1, warmup=0)
+    >>> updates, _ = optimizer.update({"w": 0.3}, optimizer.init({"w": 1.0}), {"w": 1.0})
+    >>> updates["w"].round(3)
+    Array(-0.1, dtype=float32)
 
     Args:
         lr: The learning rate after the warm-up.
-        beta1: Decay of the running mean of the gradient.
-        beta2: Decay of the running mean of the squared gradient.
+        beta1: Decay of the running mean of the gradient, in [0, 1).
+        beta2: Decay of the running mean of the squared gradient, in [0, 1).
         eps: Added to the root of the second moment.
-        weight_decay: Times the rate, the fraction of each parameter taken away per step.
-        warmup: Over how many steps the rate grows from zero; 0 for none.
+        weight_decay: Each update subtracts ``rate * weight_decay`` of a parameter from it.
+        warmup: Number of updates over which the rate grows linearly from zero, so that
+            the first update changes nothing; 0 for no warm-up.
         grad_clip: The largest global norm of the gradient; ``None``, zero or less for
             no clipping.
         decay: How the rate falls to zero after the warm-up: ``none``, ``cosine`` or
             ``linear``.
-        decay_steps: After how many updates, those of the warm-up included, the rate is
-            zero; a config without it takes ``training.num_steps``.
+        decay_steps: Number of updates, warm-up included, after which the rate is zero; a
+            config without it takes ``training.num_steps``.
 
     Returns:
         An optax transformation.
@@ -55,9 +65,10 @@ def adam(
     Raises:
         ValueError: For a value outside its range.
     """
+    b1, b2 = _decays(beta1=beta1, beta2=beta2)
+    checks.positive(eps=eps)
+    scaled = optax.scale_by_adam(b1=b1, b2=b2, eps=eps)
     rate = schedule(lr, warmup, decay, decay_steps)
-    _check(betas={"beta1": beta1, "beta2": beta2}, eps=eps, weight_decay=weight_decay)
-    scaled = optax.scale_by_adam(b1=_consistent(beta1), b2=_consistent(beta2), eps=eps)
     return in_float32(_chain(grad_clip, scaled, weight_decay, rate))
 
 
@@ -73,9 +84,8 @@ def adamw(
     decay: str = "none",
     decay_steps: int | None = None,
 ) -> optax.GradientTransformation:
-    """`adam` by the name under which its decoupled weight decay is known (Loshchilov and
-    Hutter, 2019), with the weight decay of ``optax.adamw``; its arguments are those of
-    `adam`.
+    """`adam` with the weight decay that ``optax.adamw`` has by default (Loshchilov and
+    Hutter 2019). The arguments are those of `adam`.
 
     Raises:
         ValueError: For a value outside its range.
@@ -104,28 +114,28 @@ def lion(
     decay: str = "none",
     decay_steps: int | None = None,
 ) -> optax.GradientTransformation:
-    """Lion (Chen et al. 2023, https://arxiv.org/abs/2302.06675): each parameter moves by
-    the rate, ``-rate (sign(beta1 m + (1 - beta1) g) + weight_decay p)``.
+    """Lion (Chen et al. 2023, https://arxiv.org/abs/2302.06675), which updates a parameter
+    ``p`` by ``-rate (sign(beta1 m + (1 - beta1) g) + weight_decay p)``.
 
-    The authors take a rate 3 to 10 times smaller than Adam's, and a weight decay as many
-    times larger.
+    The authors recommend a rate 3 to 10 times smaller than Adam's, and a weight decay
+    larger by the same factor.
 
     Args:
         lr: The learning rate after the warm-up.
         beta1: The weight of the running mean ``m`` in the update.
-        beta2: Decay of the running mean of the gradient.
-        weight_decay: As of `adam`.
-        warmup: As of `adam`.
-        grad_clip: As of `adam`.
-        decay: As of `adam`.
-        decay_steps: As of `adam`.
+        beta2: Decay of the running mean ``m`` of the gradient ``g``.
+        weight_decay: See `adam`.
+        warmup: See `adam`.
+        grad_clip: See `adam`.
+        decay: See `adam`.
+        decay_steps: See `adam`.
 
     Raises:
         ValueError: For a value outside its range.
     """
+    b1, b2 = _decays(beta1=beta1, beta2=beta2)
+    scaled = optax.scale_by_lion(b1=b1, b2=b2)
     rate = schedule(lr, warmup, decay, decay_steps)
-    _check(betas={"beta1": beta1, "beta2": beta2}, weight_decay=weight_decay)
-    scaled = optax.scale_by_lion(b1=_consistent(beta1), b2=_consistent(beta2))
     return in_float32(_chain(grad_clip, scaled, weight_decay, rate))
 
 
@@ -146,44 +156,45 @@ def muon(
     """Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) for matrices,
     Adam with Nesterov momentum for all other arrays, as ``optax.contrib.muon``.
 
-    A matrix moves by its momentum with all singular values set to about one, times
-    ``sqrt(max(1, out / in))``: its rate is another than Adam's, often 0.02. By the rule
-    of optax every array of two axes is a matrix, tables of classes included; biases and
-    kernels of convolutions, which have one or four, are left to Adam.
+    The update of a matrix is its momentum with all singular values set to about one, times
+    ``sqrt(max(1, out / in))``. Its learning rate is therefore larger than Adam's, often
+    0.02. As in optax, every array of two axes is a matrix, embedding tables of classes
+    included; Adam updates biases and kernels of convolutions, which have one or four axes.
 
     Args:
         lr: The learning rate of matrices after the warm-up.
-        beta: Decay of the momentum of matrices.
-        beta1: As of `adam`, for all other arrays.
-        beta2: As of `adam`, for all other arrays.
-        eps: Added to the denominators of both.
-        weight_decay: As of `adam`, for all arrays.
+        beta: Decay of the momentum of matrices, in [0, 1).
+        beta1: See `adam`; for all other arrays.
+        beta2: See `adam`; for all other arrays.
+        eps: Added to the denominators of both methods.
+        weight_decay: See `adam`; for all arrays.
         adam_lr: The learning rate of all other arrays; ``lr`` unless given.
-        warmup: As of `adam`.
-        grad_clip: As of `adam`.
-        decay: As of `adam`.
-        decay_steps: As of `adam`.
+        warmup: See `adam`.
+        grad_clip: See `adam`.
+        decay: See `adam`.
+        decay_steps: See `adam`.
 
     Raises:
         ValueError: For a value outside its range.
     """
-    rate = schedule(lr, warmup, decay, decay_steps)
+    matrix_beta, b1, b2 = _decays(beta=beta, beta1=beta1, beta2=beta2)
+    checks.positive(eps=eps)
+    checks.not_negative(weight_decay=weight_decay)
     if adam_lr is not None:
-        _require(adam_lr >= 0, f"adam_lr must not be negative, not {adam_lr}")
-    adam_rate = None if adam_lr is None else schedule(adam_lr, warmup, decay, decay_steps)
-    betas = {"beta": beta, "beta1": beta1, "beta2": beta2}
-    _check(betas=betas, eps=eps, weight_decay=weight_decay)
+        checks.not_negative(adam_lr=adam_lr)
     chain = optax.chain(
         _clipping(grad_clip),
         contrib.muon(
-            rate,
-            beta=_consistent(beta),
+            schedule(lr, warmup, decay, decay_steps),
+            beta=matrix_beta,
             eps=eps,
             weight_decay=weight_decay,
-            adam_b1=_consistent(beta1),
-            adam_b2=_consistent(beta2),
+            adam_b1=b1,
+            adam_b2=b2,
             adam_weight_decay=weight_decay,
-            adam_learning_rate=adam_rate,
+            adam_learning_rate=(
+                None if adam_lr is None else schedule(adam_lr, warmup, decay, decay_steps)
+            ),
         ),
     )
     return in_float32(chain)
@@ -199,31 +210,30 @@ def schedule_free(
     warmup: int = 5000,
     grad_clip: float | None = 1.0,
 ) -> optax.GradientTransformation:
-    """Schedule-free AdamW (Defazio et al. 2024, https://arxiv.org/abs/2405.15682): an
-    average of the iterates takes the place of a decay, which it therefore has not.
+    """Schedule-free AdamW (Defazio et al. 2024, https://arxiv.org/abs/2405.15682): averages
+    the iterates instead of decaying the learning rate.
 
-    Gradients are taken at ``y = (1 - beta1) z + beta1 x``, the parameters being trained,
-    where ``z`` are the iterates and ``x`` their average. The moving averages of a run are
-    of ``x`` (`evaluation_params`).
+    Gradients are taken at the trained parameters ``y = (1 - beta1) z + beta1 x``, where
+    ``z`` are the iterates and ``x`` is their average. The moving averages of a run are
+    averages of ``x`` (`evaluation_params`).
 
     Args:
         lr: The learning rate after the warm-up.
         beta1: The weight of ``x`` in ``y``, in (0, 1).
-        beta2: As of `adam`.
-        eps: As of `adam`.
-        weight_decay: As of `adam`, at ``y``.
-        warmup: As of `adam`.
-        grad_clip: As of `adam`.
+        beta2: See `adam`.
+        eps: See `adam`.
+        weight_decay: See `adam`; decays ``y``.
+        warmup: See `adam`.
+        grad_clip: See `adam`.
 
     Raises:
         ValueError: For a value outside its range.
     """
+    _, b2 = _decays(beta1=beta1, beta2=beta2)
+    checks.positive(beta1=beta1, because="the average is (y - (1 - beta1) z) / beta1")
+    checks.positive(eps=eps)
+    scaled = optax.scale_by_rms(decay=b2, eps=eps, eps_in_sqrt=False, bias_correction=True)
     rate = schedule(lr, warmup)
-    _check(betas={"beta1": beta1, "beta2": beta2}, eps=eps, weight_decay=weight_decay)
-    _require(beta1 > 0, f"beta1 must be positive in schedule-free training, not {beta1}")
-    scaled = optax.scale_by_rms(
-        decay=_consistent(beta2), eps=eps, eps_in_sqrt=False, bias_correction=True
-    )
     base = _chain(grad_clip, scaled, weight_decay, rate)
     return in_float32(contrib.schedule_free(base, rate, b1=beta1))
 
@@ -231,28 +241,31 @@ def schedule_free(
 def schedule(
     lr: float, warmup: int = 0, decay: str = "none", decay_steps: int | None = None
 ) -> optax.ScalarOrSchedule:
-    """The rate at ``n`` earlier updates: ``lr min(n / warmup, 1)``, then falling to zero
-    at ``decay_steps``, along half a cosine or a line.
+    """The learning rate after ``n`` updates: ``lr min(n / warmup, 1)`` during the warm-up,
+    then falling to zero at ``decay_steps`` along half a cosine or a line.
+
+    >>> rate = schedule(0.1, warmup=10, decay="linear", decay_steps=30)
+    >>> [round(float(rate(n)), 3) for n in (0, 5, 10, 20, 30)]
+    [0.0, 0.05, 0.1, 0.05, 0.0]
 
     Raises:
-        ValueError: For a value outside its range, or a decay of unknown length.
+        ValueError: For a value outside its range, or a decay without ``decay_steps``.
     """
-    _require(lr >= 0, f"lr must not be negative, not {lr}")
-    _require(
-        0 <= warmup < 2**31, f"warmup must be a number of steps from 0 to {2**31 - 1}, not {warmup}"
-    )
-    _require(decay in DECAYS, f"decay must be one of {', '.join(DECAYS)}, not {decay!r:.200}")
+    checks.not_negative(lr=lr)
+    checks.one_of(DECAYS, decay=decay)
+    if not 0 <= warmup <= MOST_STEPS:
+        checks.fail("warmup", warmup, f"a number of steps from 0 to {MOST_STEPS}")
     if decay == "none":
-        _require(
-            decay_steps is None,
-            f"decay_steps must be left out without a decay (cosine or linear), not {decay_steps}",
-        )
+        if decay_steps is not None:
+            checks.fail("decay_steps", decay_steps, "None without a decay", "cosine or linear")
         return optax.linear_schedule(0.0, lr, warmup) if warmup else lr
-    _require(
-        decay_steps is not None and warmup < decay_steps < 2**31,
-        f"decay_steps must be the number of updates of the run, greater than warmup={warmup}, "
-        f"not {decay_steps}",
-    )
+    if decay_steps is None or not warmup < decay_steps <= MOST_STEPS:
+        checks.fail(
+            "decay_steps",
+            decay_steps,
+            "the number of updates of the run",
+            f"at most {MOST_STEPS} and greater than warmup={warmup}",
+        )
     length = (decay_steps or 0) - warmup
     falling = (
         optax.cosine_decay_schedule(lr, length)
@@ -265,11 +278,11 @@ def schedule(
 
 
 def evaluation_params(opt_state: optax.OptState, params: optax.Params) -> optax.Params:
-    """The parameters to evaluate: those of a schedule-free optimizer are the average
-    ``x = (y - (1 - beta1) z) / beta1``, those of any other ``params`` themselves.
+    """The parameters to evaluate: the average ``x = (y - (1 - beta1) z) / beta1`` of a
+    schedule-free optimizer with parameters ``y``; of every other, ``params`` themselves.
 
-    The state may lie within that of another transformation, as of ``optax.chain`` or
-    ``optax.partition``.
+    The state of the schedule-free optimizer is also found inside the state of another
+    transformation, such as ``optax.chain`` or ``optax.partition``.
     """
 
     def is_ours(node: Any) -> bool:
@@ -294,7 +307,8 @@ def _chain(
     weight_decay: float,
     rate: optax.ScalarOrSchedule,
 ) -> optax.GradientTransformation:
-    """Clipping, the scaling of a method, decoupled weight decay, and the rate."""
+    """Clipping, the scaling of a method, decoupled weight decay, and the learning rate."""
+    checks.not_negative(weight_decay=weight_decay)
     return optax.chain(
         _clipping(grad_clip),
         scaled,
@@ -309,28 +323,21 @@ def _clipping(grad_clip: float | None) -> optax.GradientTransformation:
     return optax.identity()
 
 
-def _check(*, betas: dict[str, float], weight_decay: float, eps: float = 1.0) -> None:
+def _decays(**betas: float) -> list[float]:
+    """The decays of moments, checked, each as `_consistent` makes it."""
     for name, beta in betas.items():
-        _require(
-            0 <= beta <= LARGEST,
-            f"{name} must lie in [0, 1), at most {LARGEST:.8f} in float32, not {beta}",
-        )
-    _require(eps > 0, f"eps must be positive, not {eps}")
-    _require(weight_decay >= 0, f"weight_decay must not be negative, not {weight_decay}")
+        if not 0 <= beta <= LARGEST:
+            limit = f"which in float32 is at most {LARGEST:.8f}"
+            checks.fail(name, beta, "at least 0 and less than 1", limit)
+    return [_consistent(beta) for beta in betas.values()]
 
 
 def _consistent(beta: float) -> float:
-    """A decay whose float32, by which the moment is multiplied, belongs to the weight
-    ``1 - beta`` of what is added.
+    """A decay whose float32 value is consistent with ``1 - beta``, the weight of the new term.
 
-    That weight is computed in float64. Next to one, where the two differ by more than
-    1e-3, the moment would be too small or too large by as much, for good; there the
-    decay is the float32 next to ``beta``.
+    Optax multiplies the moment by the float32 of ``beta`` and computes ``1 - beta`` in
+    float64. Close to one, their relative difference would be a bias of the moment. Where
+    it is more than 1e-3, the decay is therefore the float32 nearest to ``beta``.
     """
     rounded = float(np.float32(beta))
     return rounded if abs(rounded - beta) > 1e-3 * (1.0 - beta) else beta
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)

@@ -1,10 +1,9 @@
-"""Averages of other widths after training: weighted sums of the snapshots of power
-averages, as in EDM2.
+"""Post-hoc EMA: power averages of any width, after training, as weighted sums of snapshots.
 
-The average of the wanted width is the integral of the parameters along the run under
-its profile, and so is each snapshot under its own; so the sum of snapshots whose
-profile is nearest to the wanted one stands for it. Karras et al. 2024, "Analyzing and
-Improving the Training Dynamics of Diffusion Models", section 3.2 and appendix C.3.
+An average is the integral of the parameters along the run, weighted by its profile. The
+average of another width is therefore approximated by the weighted sum of snapshots whose
+profile is nearest to the wanted one. Karras et al. 2024, "Analyzing and Improving the
+Training Dynamics of Diffusion Models", section 3.2 and appendix C.3.
 """
 
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from score_sde import checks
 from score_sde.export.tensor_file import nested
 from score_sde.training.ema import gamma_of
 from score_sde.training.snapshots import Snapshot, find_snapshots, open_snapshot
@@ -21,12 +21,12 @@ from score_sde.typing import Params
 
 
 class Fit(NamedTuple):
-    """The sum of profiles that is nearest to a wanted one.
+    """The weighted sum of profiles that is nearest to a wanted profile.
 
     Attributes:
-        weights: That of each profile; their sum is one.
-        residual: The distance of the sum from the wanted profile in L2, relative to the
-            norm of that.
+        weights: The weight of each profile; their sum is one.
+        residual: The L2 distance between the weighted sum and the wanted profile,
+            relative to the L2 norm of the wanted profile.
     """
 
     weights: Float[np.ndarray, " n"]
@@ -34,13 +34,14 @@ class Fit(NamedTuple):
 
 
 class Reconstruction(NamedTuple):
-    """An average that was not tracked.
+    """An average computed after training.
 
     Attributes:
         params: The averaged parameters, as NumPy arrays in nested dictionaries.
-        step: After how many updates.
-        residual: How far its profile is from the wanted one, as in `Fit`.
-        num_snapshots: Of how many snapshots it is the sum.
+        step: The number of updates.
+        residual: The relative L2 distance between its profile and the wanted one, as in
+            `Fit`.
+        num_snapshots: The number of snapshots in the sum.
     """
 
     params: Params
@@ -50,29 +51,27 @@ class Reconstruction(NamedTuple):
 
 
 def reconstruct(folder: str | Path, *, sigma_rel: float, step: int | None = None) -> Reconstruction:
-    """The power average of a width at a step, from the snapshots in a folder.
+    """The power average of any width at a step, from the snapshots in a folder.
 
-    Good are the steps of snapshots, and widths between those of them or near: see the
-    residual.
+    It is most accurate at the steps of snapshots, for widths between theirs or close to
+    them: the residual tells how accurate.
 
     Args:
-        folder: Where the snapshots are.
-        sigma_rel: The wanted relative width.
-        step: After how many updates; that of the last snapshot unless given.
+        folder: The folder of the snapshots.
+        sigma_rel: The wanted relative width, see `PowerEMA`.
+        step: The number of updates; that of the last snapshot unless given.
 
     Raises:
         FileNotFoundError: Where there are no snapshots.
-        ValueError: In one line, for a width or a step that cannot be, or where a
-            snapshot is damaged.
+        ValueError: For a width or step outside its range, or where a snapshot is
+            damaged.
     """
     gamma_of(sigma_rel)  # before anything is read
     snapshots = find_snapshots(folder)
     last = max(snapshot.step for snapshot in snapshots)
     step = last if step is None else step
     if not 1 <= step <= last:
-        raise ValueError(
-            f"the step must be from 1 to {last}, that of the last snapshot in {folder}, not {step}"
-        )
+        checks.fail("step", step, f"from 1 to {last}", f"the step of the last snapshot in {folder}")
     widths = [snapshot.sigma_rel for snapshot in snapshots]
     fit = fit_profile(
         [snapshot.step for snapshot in snapshots], widths, step=step, sigma_rel=sigma_rel
@@ -84,31 +83,32 @@ def reconstruct(folder: str | Path, *, sigma_rel: float, step: int | None = None
 def fit_profile(
     steps: Sequence[int], sigma_rels: Sequence[float], *, step: int, sigma_rel: float
 ) -> Fit:
-    """The weights with which power profiles come nearest to a wanted one in L2, among
-    those whose sum is one.
+    """The weights, of sum one, with which a sum of power profiles is nearest to a wanted
+    profile in L2.
 
-    All are densities, so their sum has to have the weight one too: else the sum of the
-    snapshots would shrink or swell parameters that hardly move, which at a distance of
-    1e-2 in L2 costs several times the accuracy. A profile that is there is taken as it
-    is.
+    Profiles are densities. Weights of another sum would scale parameters that hardly
+    change along the run: at an L2 distance of 1e-2 that costs several times the accuracy.
+    A profile that equals the wanted one has weight one.
 
-    The profiles are those of continuous time, ``p(t) = (gamma + 1) t^gamma / T^(gamma +
-    1)`` on [0, T]. The weights of a run's single updates are their integrals over its
-    steps, and what is near in the one sense is so in the other.
+    The profiles are functions of continuous time, ``p(t) = (gamma + 1) t^gamma / T^(gamma
+    + 1)`` on [0, T], whose integrals over single steps are the weights of the updates.
+
+    >>> fit = fit_profile([100, 100], [0.05, 0.1], step=100, sigma_rel=0.07)
+    >>> fit.weights.round(2), round(fit.residual, 2)
+    (array([0.48, 0.52]), 0.05)
 
     Args:
         steps: The last step T of each profile.
-        sigma_rels: The relative width of each.
-        step: The last step of the wanted one.
-        sigma_rel: Its relative width.
+        sigma_rels: The relative width of each profile.
+        step: The last step of the wanted profile.
+        sigma_rel: The relative width of the wanted profile.
     """
     ends, gammas = np.array(steps, np.float64), np.array([gamma_of(width) for width in sigma_rels])
     end, gamma = np.float64(step), np.float64(gamma_of(sigma_rel))
     there = np.flatnonzero((ends == end) & (gammas == gamma))
     if len(there):
         return Fit(np.eye(len(ends))[there[0]], 0.0)
-    # Profiles of norm one, for a matrix whose condition is that of their directions
-    # alone.
+    # With profiles of norm one, the condition number depends on their angles alone.
     norms = np.sqrt(inner_product(ends, gammas, ends, gammas))
     gram = inner_product(ends[:, None], gammas[:, None], ends, gammas) / norms / norms[:, None]
     square = inner_product(end, gamma, end, gamma)
@@ -124,11 +124,11 @@ def inner_product(
     other_ends: Float[np.ndarray, "*b"] | np.float64,
     other_gammas: Float[np.ndarray, "*b"] | np.float64,
 ) -> Float[np.ndarray, "*c"] | np.float64:
-    """The integral of the product of two power profiles of continuous time, in closed form.
+    """The L2 inner product of two power profiles on [0, S] and [0, T], in closed form.
 
     ``int p q dt = (g + 1) (h + 1) / (g + h + 1) m^(g + h + 1) / (S^(g + 1) T^(h + 1))``
-    where ``m = min(S, T)``, by the logarithm of each factor, for powers such as
-    ``S^1000`` overflow.
+    with ``m = min(S, T)``, computed by logarithms, since powers such as ``S^1000``
+    overflow.
     """
     shorter = np.minimum(ends, other_ends)
     factor = (
@@ -144,12 +144,12 @@ def inner_product(
 
 
 def weighted_sum(snapshots: Sequence[Snapshot], weights: Float[np.ndarray, " n"]) -> Params:
-    """The sum of the parameters of snapshots, in float64, one tensor of one file after the other.
+    """The weighted sum of the parameters of snapshots, in float32 at least.
 
-    The result is of float32 at least.
+    It is computed in float64, and holds one tensor of one file at a time besides the sum.
 
     Raises:
-        ValueError: Where a snapshot is damaged, or has other tensors than the others.
+        ValueError: Where a snapshot is damaged, or has other tensors than another.
     """
     sums: dict[str, np.ndarray] = {}
     types: dict[str, np.dtype] = {}
@@ -157,17 +157,18 @@ def weighted_sum(snapshots: Sequence[Snapshot], weights: Float[np.ndarray, " n"]
         if weight == 0.0:
             continue
         with open_snapshot(snapshot.path) as file:
-            if sums and sums.keys() != set(file.names):
-                raise ValueError(f"{snapshot.path} has other tensors than the snapshots before it")
+            checks.require(
+                not sums or sums.keys() == set(file.names),
+                f"{snapshot.path} has other tensors than the snapshots before it",
+            )
             for name in file.names:
                 tensor = file.read(name)
-                if sums.get(name, tensor).shape != tensor.shape:
-                    raise ValueError(
-                        f"{snapshot.path} has a {name} of another shape than the snapshots before "
-                        "it"
-                    )
+                checks.require(
+                    sums.get(name, tensor).shape == tensor.shape,
+                    f"{snapshot.path} has a {name} of another shape than the snapshots before it",
+                )
                 sums[name] = sums.get(name, 0.0) + weight * tensor.astype(np.float64)
-                # Snapshots of earlier versions may be in half precision.
+                # Version 0.1 wrote the snapshots of half-precision parameters in half precision.
                 types.setdefault(
                     name, tensor.dtype if tensor.dtype.itemsize >= 4 else np.dtype(np.float32)
                 )
@@ -179,10 +180,11 @@ def _nearest(
     towards: Float[np.ndarray, " n"],
     masses: Float[np.ndarray, " n"],
 ) -> Float[np.ndarray, " n"]:
-    """The ``x`` that minimises ``x gram x - 2 towards x`` where ``masses x = 1``, by
+    """The ``x`` that minimises ``x gram x - 2 towards x`` subject to ``masses x = 1``, by
     its Lagrange equations.
 
-    The shortest one, where profiles are so near to each other that many do as well.
+    Of several minimisers, such as those of nearly equal profiles, it is the one of least
+    norm.
     """
     scale = np.max(np.abs(masses))
     row = masses / scale

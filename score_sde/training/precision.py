@@ -1,8 +1,7 @@
-"""Sums over many updates, such as averages and moments, need float32 at least, whatever
-the parameters are kept in.
+"""Averages and moments in float32 at least, whatever the type of the parameters: sums of
+many small terms need it.
 """
 
-from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -11,36 +10,31 @@ import optax
 from jaxtyping import Array, ArrayLike
 
 from score_sde.precision import wide
-from score_sde.training.checkpoints.seal import path_of
 
 Tree = TypeVar("Tree")
 
-WIDENED = ("ema_params/", "state/averages/", "state/opt_state/")
-"""The parts of a checkpoint that earlier versions kept in half precision, where the
-parameters were.
-"""
-
-HALVES = ("bfloat16", "float16")
-
 
 def widened(tree: Tree) -> Tree:
-    """The same values, floating-point arrays of fewer than 32 bits as float32; all
-    other arrays as they are.
+    """A tree with its half-precision arrays as float32, and all others unchanged.
 
-    In half precision an average ``m + rate (x - m)`` stands still as soon as its steps
-    are below the spacing of the numbers near ``m``: a rate of 1e-4 moves no bfloat16 by
-    less than 1/256 of it, and no float16 by less than 1/2048.
+    A half-precision average ``m + rate (x - m)`` does not change where its increment is
+    less than about ``m / 256`` (bfloat16) or ``m / 2048`` (float16). At a rate of 1e-4
+    nearly every increment is.
+
+    >>> import jax.numpy as jnp
+    >>> widened({"w": jnp.ones(2, jnp.bfloat16), "n": jnp.ones(2, jnp.int32)})
+    {'n': Array([1, 1], dtype=int32), 'w': Array([1., 1.], dtype=float32)}
     """
     return jax.tree.map(_wide, tree)
 
 
 def in_float32(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The same optimizer, its state and its updates in float32 at least; nothing
-    changes for float32 and float64.
+    """An optimizer with its state and updates in float32 at least; one of float32 or
+    float64 parameters does not change.
 
-    The updates are then to be added in float32 too, as ``optax.apply_updates`` does,
-    before the sum is rounded to the type of the parameters. The structure of the state
-    is that of ``optimizer``.
+    The updates are to be added in float32 too, as ``optax.apply_updates`` does before it
+    rounds the sum to the type of the parameters. The state has the structure of
+    ``optimizer``'s.
     """
 
     def init(params: optax.Params) -> optax.OptState:
@@ -55,26 +49,6 @@ def in_float32(optimizer: optax.GradientTransformation) -> optax.GradientTransfo
         return optimizer.update(widened(updates), state, widened(params), **extra)
 
     return optax.GradientTransformationExtraArgs(init, update)
-
-
-def as_saved(trees: Mapping[str, Any], saved: Mapping[str, str]) -> dict[str, Any]:
-    """What a checkpoint is to be read as: arrays like those of ``trees``, averages and
-    moments in their saved type.
-
-    Args:
-        trees: Arrays, or their shapes with shardings, by the items of a checkpoint.
-        saved: The type and shape of each array of the checkpoint by its path, such as
-            ``"bfloat16[3, 4]"``.
-    """
-
-    def shape_of(path: tuple[Any, ...], leaf: Any) -> Any:
-        name = path_of(path)
-        was = saved.get(name, "").partition("[")[0]
-        if was not in HALVES or leaf.dtype != jnp.float32 or not name.startswith(WIDENED):
-            return leaf
-        return jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(was), sharding=leaf.sharding)
-
-    return jax.tree_util.tree_map_with_path(shape_of, dict(trees))
 
 
 def _wide(leaf: ArrayLike) -> Array:

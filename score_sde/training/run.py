@@ -1,4 +1,4 @@
-"""What a run is made of, and how it ends."""
+"""A training run: its parts, its hooks and its result."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from score_sde import checks
 from score_sde.data.loader import BatchLoader
 from score_sde.runtime.progress import Stream
 from score_sde.training.checkpoints.manager import Checkpoints
@@ -21,16 +22,20 @@ from score_sde.typing import Key
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Hook:
-    """Something to do every so many steps, such as drawing a grid of samples.
+    """A function that is called every so many steps, for example to draw a grid of samples.
+
+    >>> import score_sde.training as st
+    >>> st.Hook(every=1000, run=lambda state, step: print(step)).every
+    1000
 
     Attributes:
-        every: Between how many steps.
-        run: A function of the state and the step; it must not keep the state, whose
+        every: Steps between two calls.
+        run: A function of the state and the step. It must not keep the state, whose
             arrays the next step overwrites. Images that it returns, by name, are
             written with the metrics.
-        first: Whether it comes before the checkpoint of the step, and also where the
-            run is stopped there: what it writes belongs to the run, which does not make
-            that step again.
+        first: Whether it is called before the checkpoint of the step is saved, and even
+            where the run stops at that step. A hook that writes a part of the run needs
+            this, since a resumed run does not repeat the step.
     """
 
     every: int
@@ -38,19 +43,19 @@ class Hook:
     first: bool = False
 
     def __post_init__(self) -> None:
-        _at_least(1, every=self.every)
+        checks.at_least(1, every=self.every)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:
-    """The loss on held-out data: the same examples and the same noise each time.
+    """The evaluation of the loss on held-out data, each time with the same examples and noise.
 
     Attributes:
-        every: Between how many steps.
-        step: What ``make_eval_step`` gives.
+        every: Steps between two evaluations.
+        step: The result of ``make_eval_step``.
         loader: The held-out data.
-        key: Where the noise comes from.
-        num_batches: Over how many batches the loss is averaged.
+        key: The key of the noise.
+        num_batches: The number of batches over which the loss is averaged.
     """
 
     every: int
@@ -60,41 +65,40 @@ class Evaluation:
     num_batches: int = 1
 
     def __post_init__(self) -> None:
-        _at_least(1, every=self.every, num_batches=self.num_batches)
+        checks.at_least(1, every=self.every, num_batches=self.num_batches)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingRun:
-    """Everything that ``train`` needs.
+    """The parts and settings of a run, for `train`.
 
     Attributes:
-        state: The state to start from, where there is no checkpoint to resume from.
-        step: What ``make_train_step`` gives, un-transformed.
+        state: The initial state, of a run without a checkpoint to resume from.
+        step: The result of ``make_train_step``, un-transformed.
         loader: The training data.
-        key: The key that those of all steps are folded from.
-        num_steps: At how many steps the run is complete, those before an interruption
-            included.
-        mesh: The devices; all of all processes unless given.
-        n_jitted_steps: How many steps are one dispatch. It must divide the other
-            intervals but ``log_every``.
-        checkpoints: Where to save and resume from; nothing is saved without.
-        checkpoint_every: Between how many steps; the last step is always saved. The
-            checkpoints that coincide with an evaluation are the ones that can be the
-            best.
+        key: The key from which the key of each step is folded.
+        num_steps: The length of the run in steps, including those before an
+            interruption.
+        mesh: The devices; those of all processes unless given.
+        n_jitted_steps: Steps per dispatch. It must divide all other intervals except
+            ``log_every``.
+        checkpoints: The checkpoints to save to and resume from; None to save nothing.
+        checkpoint_every: Steps between two checkpoints; the last step is always saved.
+            Only checkpoints at steps with an evaluation can be the best.
         config: The resolved config, saved with each checkpoint.
-        about: What else is saved with it: the versions of the code.
-        log_every: Between how many steps the metrics of a step are written; the last
-            step's always are.
-        writer: Where metrics go.
-        evaluation: The loss on held-out data, if there is any.
-        hooks: What else to do between steps.
-        max_skipped: After how many updates in a row that were left out, as their
-            gradients were not finite, the run is taken back to its last checkpoint, to
-            go on from there with the data that come next.
-        max_taken_back: How often, before it stops.
+        about: Further facts saved with each checkpoint, such as the versions of the code.
+        log_every: Steps between two writings of the metrics; those of the last step are
+            always written.
+        writer: The writer of the metrics.
+        evaluation: The evaluation on held-out data, if any.
+        hooks: Functions to call between steps.
+        max_skipped: After so many updates in a row were skipped because their gradients
+            were not finite, the run is rolled back to its last checkpoint, and resumes
+            with the batches that follow those it has read.
+        max_taken_back: The number of roll-backs after which the run stops instead.
         hang_timeout: Seconds without progress after which the process ends (see
             `Watchdog`); 0 for never.
-        hang_dump: The file for the stacks of a process that hangs; standard error
+        hang_dump: The file for the stack traces of a process that hangs; standard error
             unless given.
         stream: Where progress is shown; standard error unless given.
     """
@@ -121,14 +125,14 @@ class TrainingRun:
     stream: Stream | None = None
 
     def __post_init__(self) -> None:
-        _at_least(0, num_steps=self.num_steps, max_taken_back=self.max_taken_back)
-        _at_least(
+        checks.at_least(0, num_steps=self.num_steps, max_taken_back=self.max_taken_back)
+        checks.at_least(
             1,
             checkpoint_every=self.checkpoint_every,
             log_every=self.log_every,
             max_skipped=self.max_skipped,
+            n_jitted_steps=self.n_jitted_steps,
         )
-        _at_least(1, n_jitted_steps=self.n_jitted_steps)
         check_batch_size(self.mesh, self.loader.batch_size)
         intervals = {"checkpoint_every": self.checkpoint_every}
         if self.evaluation is not None:
@@ -137,23 +141,19 @@ class TrainingRun:
         for number, hook in enumerate(self.hooks):
             intervals[f"hooks[{number}].every"] = hook.every
         for name, every in intervals.items():
-            if every % self.n_jitted_steps:
-                raise ValueError(f"n_jitted_steps={self.n_jitted_steps} must divide {name}={every}")
+            checks.require(
+                every % self.n_jitted_steps == 0,
+                f"n_jitted_steps={self.n_jitted_steps} must divide {name}={every}",
+            )
 
 
 class TrainResult(NamedTuple):
-    """How a run ended.
+    """The result of a run.
 
     Attributes:
         state: The last state.
-        signum: The signal that stopped it early; ``None`` for a complete run.
+        signum: The signal that stopped the run early; ``None`` for a complete run.
     """
 
     state: TrainState
     signum: int | None
-
-
-def _at_least(smallest: int, **values: int) -> None:
-    for name, value in values.items():
-        if value < smallest:
-            raise ValueError(f"{name} must be at least {smallest}, not {value}")

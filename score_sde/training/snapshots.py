@@ -1,6 +1,4 @@
-"""Snapshots of the power averages of a run, one file for each, from which those of
-other widths are made.
-"""
+"""Snapshots of the power averages of a run, one file each, for post-hoc EMA."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 
+from score_sde import checks
 from score_sde.export.tensor_file import TensorFile, open_tensors, remove_unfinished, write_tensors
 from score_sde.runtime.unreadable import opening
 from score_sde.training.ema import Average, PowerEMA
@@ -17,20 +16,20 @@ from score_sde.training.state import TrainState
 from score_sde.typing import Params
 
 FOLDER = "snapshots"
-"""The folder of a workdir that they are in."""
+"""The folder of the snapshots in a workdir."""
 
 NAMES = "power_*.safetensors"
-"""The names of the files, that of step 1000 of the average ``power:0.05`` being
-``power_0.05_00001000.safetensors``.
+"""The names of the files: ``power_0.05_00001000.safetensors`` is the average ``power:0.05``
+after 1000 updates.
 """
 
 
 class Snapshot(NamedTuple):
-    """A power average as it was at a step.
+    """The file of a power average after some step.
 
     Attributes:
-        step: After how many updates.
-        sigma_rel: The relative width of the average.
+        step: The number of updates.
+        sigma_rel: The relative width of the average, see `PowerEMA`.
         path: The file of its parameters.
     """
 
@@ -48,17 +47,16 @@ def snapshot_hook(
 ) -> Hook:
     """The hook that writes a snapshot of each power average of a run every so many steps.
 
-    Each file appears whole or not at all, and a resumed run writes the same bytes
-    again. The first time, and whenever the run was taken back, what is of later steps
-    is removed, for it may now go another way; and so is what a killed run has left
-    half-written. The first process alone writes.
+    Each file appears whole or not at all, and a resumed run writes the same bytes again.
+    On the first call, and after the run was rolled back, it removes snapshots of later
+    steps, which may now differ, and half-written files. Only the first process writes.
 
     Args:
-        folder: Where; made if missing.
-        averages: The rules of the averages of the state, in order.
-        every: Between how many steps.
-        gather: How all processes together bring the parameters to the first one;
-            nothing but a copy to the host where each has them whole.
+        folder: The folder of the snapshots, made if missing.
+        averages: The averages of the state, in order.
+        every: Steps between two snapshots.
+        gather: Brings the parameters to the first process; all processes call it. By
+            default a copy to the host, which suffices where each process has them whole.
 
     Raises:
         ValueError: Where none of the averages is a `PowerEMA`.
@@ -67,8 +65,7 @@ def snapshot_hook(
     powers = {
         number: rule.sigma_rel for number, rule in enumerate(averages) if isinstance(rule, PowerEMA)
     }
-    if not powers:
-        raise ValueError("snapshots are of power averages, and there is none")
+    checks.require(powers, "averages must hold a PowerEMA, of which snapshots are taken")
     latest: int | None = None
 
     def write(state: TrainState, step: int) -> None:
@@ -87,19 +84,18 @@ def snapshot_hook(
 
 
 def find_snapshots(folder: str | Path) -> list[Snapshot]:
-    """The snapshots in a folder, by width and step.
+    """The snapshots in a folder, sorted by width and step.
 
     Raises:
         FileNotFoundError: Where there are none.
-        ValueError: In one line, where one is damaged.
-        UnreadableError: Where the folder or one of them cannot be read; an ``OSError``.
+        ValueError: Where one is damaged.
+        UnreadableError: Where the folder or a snapshot cannot be read; an ``OSError``.
     """
     found = [_described(path) for path in _paths(Path(folder))]
     if not found:
         raise FileNotFoundError(
             f"no snapshots in {folder}: train with training.averages, such as "
-            "('power:0.05','power:0.1'), and "
-            f"training.snapshot_every"
+            "('power:0.05','power:0.1'), and training.snapshot_every"
         )
     return sorted(found, key=lambda snapshot: (snapshot.sigma_rel, snapshot.step))
 
@@ -109,8 +105,8 @@ def open_snapshot(path: Path) -> Iterator[TensorFile]:
     """Open the file of a snapshot.
 
     Raises:
-        OSError: where it is missing, or cannot be read (`UnreadableError`).
-        ValueError: in one line, where it is damaged.
+        OSError: Where it is missing, or cannot be read (`UnreadableError`).
+        ValueError: Where it is damaged.
     """
     try:
         with open_tensors(path) as file:
@@ -121,7 +117,7 @@ def open_snapshot(path: Path) -> Iterator[TensorFile]:
 
 def _paths(folder: Path) -> list[Path]:
     try:
-        with opening("the folder", folder):  # where it cannot be listed, a glob would find nothing
+        with opening("the folder", folder):  # a glob would find nothing in an unreadable one
             return sorted(path for path in folder.iterdir() if path.match(NAMES))
     except FileNotFoundError:
         return []
@@ -132,8 +128,10 @@ def _described(path: Path) -> Snapshot:
         step, sigma_rel = (file.facts.get(name) for name in ("step", "sigma_rel"))
         if not (isinstance(step, int) and isinstance(sigma_rel, int | float)):
             step, sigma_rel = -1, 0.0
-        if not 0 <= step < 2**63 or not 0 < sigma_rel < 1e9:
-            raise ValueError(f"{path} is damaged: it does not say of which step and width it is")
+        checks.require(
+            0 <= step < 2**63 and 0 < sigma_rel < 1e9,
+            f"{path} is damaged: it does not say of which step and width it is",
+        )
         return Snapshot(step=step, sigma_rel=sigma_rel, path=path)
 
 

@@ -1,4 +1,4 @@
-"""How fast a run is, and what it waits for."""
+"""The speed of a run, and the time it spends on waiting."""
 
 import time
 from collections.abc import Iterator
@@ -8,10 +8,10 @@ import jax
 
 
 class Speed:
-    """Measures between two calls of ``measure``.
+    """Measures the time between two calls of ``measure``.
 
     Args:
-        batch_size: How many examples a step has.
+        batch_size: Examples per step.
     """
 
     METRICS = (
@@ -21,15 +21,15 @@ class Speed:
         "checkpoint_wait",
         "device_memory_gib",
     )
-    """What ``measure`` may find."""
+    """The metrics that ``measure`` may return."""
 
     def __init__(self, batch_size: int) -> None:
         self._batch_size = batch_size
         self._saved = 0.0
         self._step: int | None = None
 
-    def start(self, step: int) -> None:
-        """Begin anew at ``step``; the first measurement holds the compilation, and is left out."""
+    def start(self) -> None:
+        """Begin to measure. The first speed, which would include the compilation, is skipped."""
         self._step, self._since, self._before, self._saved = None, time.monotonic(), 0.0, 0.0
 
     @contextmanager
@@ -42,16 +42,16 @@ class Speed:
             self._saved += time.monotonic() - start
 
     def measure(self, step: int, *, waited: float) -> dict[str, float]:
-        """The speed since the last measurement, when all steps up to ``step`` are done.
+        """The speed since the last measurement, once all steps up to ``step`` are done.
 
         Args:
             step: The step.
-            waited: Seconds that were spent waiting for data since the start.
+            waited: Seconds spent on waiting for data since the start.
 
         Returns:
-            ``steps_per_sec``, ``images_per_sec``, the shares of the time spent on
-            waiting for data, ``data_wait``, and on saving, ``checkpoint_wait``; where
-            the device tells, ``device_memory_gib``, the most that was in use.
+            ``steps_per_sec`` and ``images_per_sec``; the fractions of the time spent on
+            waiting for data, ``data_wait``, and on saving, ``checkpoint_wait``; and where
+            the device reports it, its peak memory in GiB, ``device_memory_gib``.
         """
         now, found = time.monotonic(), {}
         if self._step is not None and step > self._step:

@@ -1,4 +1,4 @@
-"""What training carries from one step to the next."""
+"""The state of a training run."""
 
 from typing import Any, NamedTuple
 
@@ -12,22 +12,27 @@ from score_sde.typing import Params, Scalar
 
 
 class TrainState(NamedTuple):
-    """The whole state of a run; no random key, since every key is folded from the step.
+    """The whole state of a run. It has no random key: every key is folded from the step.
+
+    >>> import optax, score_sde.training as st
+    >>> state = st.init_state({"w": 1.0}, optax.sgd(0.1), num_averages=2)
+    >>> int(state.step), float(state.ema_params["w"]), len(state.averages)
+    (0, 1.0, 2)
 
     Attributes:
-        step: How many updates have been made, an int32 scalar.
+        step: The number of updates so far, an int32 scalar.
         params: The parameters being trained.
-        ema_params: Their moving average, the ones to sample with, in float32 at least.
-        opt_state: What the optimizer remembers, in float32 at least.
-        position: How many batches have been read, an int32 scalar: ``step``, and those
-            passed over by a run that was taken back.
-        skipped: How many of the last updates in a row were left out, an int32 scalar,
-            as their gradients were not finite.
-        frozen: Parameters that the loss takes and no step changes, as those of a model
-            that another is trained for; ``None`` where there are none. They are not
-            saved.
-        averages: Further moving averages of the parameters, in the order of the rules
-            that the step was made with.
+        ema_params: Their moving average, in float32 at least; samples are drawn with it.
+        opt_state: The state of the optimizer, in float32 at least.
+        position: The number of batches read so far, an int32 scalar: ``step``, and the
+            batches passed over when the run was rolled back.
+        skipped: How many of the latest updates in a row were skipped because their
+            gradients were not finite, an int32 scalar.
+        frozen: Parameters that the loss takes and no step changes, such as those of a
+            model for which another is trained; ``None`` where there are none. They are
+            not saved.
+        averages: Further moving averages of the parameters, in the order of the
+            averages given to ``make_train_step``.
     """
 
     step: Scalar
@@ -47,10 +52,10 @@ def init_state(
     frozen: Params | None = None,
     num_averages: int = 0,
 ) -> TrainState:
-    """The state before the first step, with every average starting at ``params``.
+    """The state before the first step, with every average equal to ``params``.
 
-    The averages and the state of the optimizer are of float32 at least, whatever the
-    type of the parameters. The arrays are copied: a step that donates its state would
+    The averages and the state of the optimizer are in float32 at least, whatever the
+    type of the parameters. All arrays are copies: a step that donates its state would
     otherwise delete the caller's ``params``, and one buffer cannot be donated twice.
     """
     return TrainState(

@@ -1,4 +1,4 @@
-"""One step of training and one of evaluation: pure, and the same on any number of devices."""
+"""Training and evaluation steps: pure, with the same result on any number of devices."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -24,16 +24,16 @@ LossFn: TypeAlias = Callable[
 ]
 """``(params, key, u, one raw example, context) -> (loss, other scalars to log)``.
 
-``u`` in [0, 1) is uniform, and the ``u`` of a batch are spread evenly, for a loss that
-draws its times so. A scalar that is NaN is missing for this example, and skipped in
+``u`` is uniform in [0, 1). A loss may take its time from it: within a batch, the ``u`` are
+spread evenly over [0, 1). A scalar that is NaN is missing for this example, and skipped in
 the mean.
 """
 
 Metrics: TypeAlias = dict[str, Array]
-"""Scalars by name; of several steps in one dispatch, one row for each."""
+"""Scalars by name; with one row per step where one dispatch makes several steps."""
 
 AxisName: TypeAlias = str | tuple[str, ...] | None
-"""The mapped axis, or several, that split the batch."""
+"""The mapped axis or axes that split the batch."""
 
 Result = TypeVar("Result")
 
@@ -43,11 +43,11 @@ StepFunction: TypeAlias = Callable[[TrainState, Batch, Key], Result]
 
 @dataclass(frozen=True, eq=False)
 class Step(Generic[Result]):
-    """A pure function of a state, a batch and a key that tells how it is to be mapped.
+    """A pure function of a state, a batch and a key, with the axes that it must be mapped over.
 
     Attributes:
         function: The function.
-        axis_name: The mapped axis or axes that split the batch; none for a function of
+        axis_name: The mapped axis or axes that split the batch; None for a function of
             the whole batch.
     """
 
@@ -55,7 +55,7 @@ class Step(Generic[Result]):
     axis_name: AxisName = None
 
     def __call__(self, state: TrainState, batch: Batch, key: Key) -> Result:
-        """What the function gives."""
+        """The result of the function."""
         return self.function(state, batch, key)
 
 
@@ -80,37 +80,36 @@ def make_train_step(
 ) -> TrainStep:
     """The function ``(state, batch, train_key) -> (state, metrics)`` that makes one update.
 
-    Where the loss or the norm of its gradient is not finite, nothing is updated but the
-    counters of the state. Means of losses and gradients, the state of the optimizer and
-    the averages are of float32 at least, and an update is added to half-precision
-    parameters in float32, whose sum is then rounded. The averages are of the parameters
-    to evaluate, which in schedule-free training are not the ones being trained
-    (`evaluation_params`).
+    Where the loss or the norm of its gradient is not finite, the update is skipped: only
+    the counters and the further averages of the state change. Mean losses and gradients,
+    the state of the optimizer and the averages are in float32 at least. An update is
+    added to half-precision parameters in float32, and the sum is rounded. Averaged are
+    the parameters to evaluate (`evaluation_params`), which in schedule-free training
+    differ from the trained ones.
 
     The key of sample ``i`` is ``fold_in(fold_in(train_key, state.step),
-    batch.index[i])``: it depends neither on how the batch is split over devices nor on
-    whether the run was interrupted. The function is un-transformed. Under ``jax.jit``
-    with a sharded batch the mean is over the whole batch as it is; under ``jax.pmap``
-    and ``jax.shard_map``, where each device sees its own rows, ``axis_name`` makes it
-    so.
+    batch.index[i])``. It depends neither on the devices nor on interruptions. The
+    function is un-transformed. Under ``jax.jit`` with a sharded batch, means are over the
+    whole batch. Under ``jax.pmap`` and ``jax.shard_map`` each device sees its own rows,
+    and ``axis_name`` is needed for means over the whole batch.
 
     Args:
         loss_fn: The loss of one example.
         optimizer: An optax transformation, for example ``adam(lr=2e-4)``.
-        ema: How the parameters are averaged.
-        averages: How they are averaged besides, for the ``averages`` of the state.
-        num_microbatches: In how many parts, one after the other, the gradient of a
-            batch is computed: the result is the same up to rounding, and the memory
-            that of one part, but on CPUs, where a loop would be slow, that of all. It
-            must divide the rows of each device.
-        axis_name: The mapped axis or axes that split the batch, if there are any; each
-            device must hold as many rows.
+        ema: The average of the parameters for ``ema_params`` of the state.
+        averages: The averages for ``averages`` of the state, in the same order.
+        num_microbatches: The gradient of a batch is computed in so many parts, one after
+            the other, with the same result up to rounding. This takes the memory of one
+            part; on CPUs, where a loop would be slow, that of all parts. It must divide
+            the number of rows of each device.
+        axis_name: The mapped axis or axes that split the batch, if any; all devices must
+            hold the same number of rows.
 
     Returns:
         The step. Its metrics are ``loss``, ``grad_norm`` (before clipping), ``skipped``
-        (that of the state), ``bad_leaf`` (the number of the first array of the gradient
-        that is not finite, in the order of ``jax.tree.leaves``; -1 for none) and the
-        means of the loss's other scalars.
+        (of the new state), ``bad_leaf`` (the index, in the order of ``jax.tree.leaves``,
+        of the first array of the gradient that is not finite; -1 for none), and the means
+        of the other scalars of the loss.
     """
     optimizer = in_float32(optimizer)
 
@@ -131,7 +130,7 @@ def make_train_step(
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, state)
-        # These are updated all the same: their profiles are of the step.
+        # Updated even where the update is skipped: their profiles depend on the step.
         evaluated = evaluation_params(state.opt_state, state.params)
         averaged = update_averages(averages, state.averages, evaluated, step)
         skipped = jnp.where(finite, 0, state.skipped + 1)
@@ -150,19 +149,18 @@ def make_train_step(
 
 
 def make_eval_step(loss_fn: LossFn, *, axis_name: AxisName = None) -> EvalStep:
-    """The function ``(state, batch, key) -> metrics`` that measures the loss of the
-    averaged parameters.
+    """The function ``(state, batch, key) -> metrics`` that evaluates ``ema_params``.
 
-    The key of sample ``i`` is ``fold_in(key, batch.index[i])``; the step of the state
-    plays no part, so that one key draws the same noise at each evaluation and the
-    values can be compared.
+    The key of sample ``i`` is ``fold_in(key, batch.index[i])``. It does not depend on the
+    step of the state, so that every evaluation with one key has the same noise, and their
+    losses can be compared.
 
     Args:
         loss_fn: The loss of one example.
-        axis_name: The mapped axis or axes that split the batch, if there are any.
+        axis_name: The mapped axis or axes that split the batch, if any.
 
     Returns:
-        The step. Its metrics are ``loss`` and the means of the loss's other scalars.
+        The step. Its metrics are ``loss`` and the means of the other scalars of the loss.
     """
 
     def eval_step(state: TrainState, batch: Batch, key: Key) -> Metrics:
@@ -184,15 +182,15 @@ def _bad_leaf(grads: Params) -> Scalar:
 
 
 class _Rows(NamedTuple):
-    """What the loss of each row takes."""
+    """The arguments of the loss of each row."""
 
     key: Array
     u: Float[Array, " b"]
     example: Example
 
 
-class _There(NamedTuple):
-    """The sum of the values that are there and their number, or the same part of both."""
+class _NanSum(NamedTuple):
+    """The sum and the number of the values that are not NaN, or equal fractions of both."""
 
     total: Scalar
     number: Scalar
@@ -205,18 +203,16 @@ def _rows(key: Key, batch: Batch, axis_name: AxisName) -> _Rows:
 
 def _mean_loss(
     loss_fn: LossFn, context: Context, params: Params, rows: _Rows
-) -> tuple[Scalar, dict[str, _There]]:
+) -> tuple[Scalar, dict[str, _NanSum]]:
     def loss(row: _Rows) -> tuple[Scalar, dict[str, Scalar]]:
         return loss_fn(params, row.key, row.u, row.example, context)
 
     losses, aux = widened(jax.vmap(loss)(rows))
-    return jnp.mean(losses), {name: _those_there(values) for name, values in aux.items()}
+    return jnp.mean(losses), {name: _nan_sum(values) for name, values in aux.items()}
 
 
 def _with_wide_results(function: Callable[..., Result]) -> Callable[..., Result]:
-    """The same function, what it gives being of float32 at least: what follows are sums
-    over parts and devices.
-    """
+    """A function with its result in float32 at least, for sums over parts and devices."""
     return lambda *args: widened(function(*args))
 
 
@@ -226,12 +222,11 @@ def _accumulated(
     rows: _Rows,
     num_microbatches: int,
     axis_name: AxisName,
-) -> tuple[tuple[Scalar, dict[str, _There]], Params]:
-    """``((mean loss, sums), mean gradient)`` of all rows, computed for one part of them
-    after the other.
+) -> tuple[tuple[Scalar, dict[str, _NanSum]], Params]:
+    """``((mean loss, sums), mean gradient)`` of all rows, computed part by part.
 
-    Neighbouring rows go to different parts, so that each device has as many rows of
-    each.
+    Neighbouring rows go to different parts, so that each part has the same number of rows
+    on every device.
     """
     if num_microbatches == 1:
         return gradient(params, rows)
@@ -245,7 +240,7 @@ def _accumulated(
     zeros = jax.tree.map(
         lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradient, params, rows)
     )
-    # On CPUs the gradient of a convolution takes many times as long inside of a loop.
+    # On CPUs the gradient of a convolution is many times slower inside a loop.
     ((loss, aux), grads), _ = jax.lax.scan(
         add, _of_each_device(zeros, axis_name), parts, unroll=jax.default_backend() == "cpu"
     )
@@ -256,8 +251,8 @@ def _accumulated(
 def _spread(
     key: Key, index: Int[Array | np.ndarray, " b"], axis_name: AxisName
 ) -> Float[Array, " b"]:
-    """One uniform number in each of as many equal parts of [0, 1) as the whole batch
-    has rows, all shifted alike.
+    """A number in [0, 1) for each row: a grid with as many points as the whole batch has
+    rows, under one random shift modulo one.
     """
     num = index.size * (1 if axis_name is None else jax.lax.psum(1, axis_name))
     shift = jax.random.uniform(jax.random.fold_in(key, _SHIFT))
@@ -265,28 +260,28 @@ def _spread(
 
 
 _SHIFT = 2**32 - 1
-"""What the key of the shift is folded with: no index of a row."""
+"""Folded into the key of the shift; it is no index of a row."""
 
 
-def _those_there(values: Float[Array, " b"]) -> _There:
-    there = ~jnp.isnan(values)
-    return _There(jnp.sum(jnp.where(there, values, 0.0)), jnp.sum(there, dtype=values.dtype))
+def _nan_sum(values: Float[Array, " b"]) -> _NanSum:
+    is_number = ~jnp.isnan(values)
+    return _NanSum(
+        jnp.sum(jnp.where(is_number, values, 0.0)), jnp.sum(is_number, dtype=values.dtype)
+    )
 
 
-def _means(sums: dict[str, _There]) -> Metrics:
-    return {name: jnp.divide(*there) for name, there in sums.items()}
+def _means(sums: dict[str, _NanSum]) -> Metrics:
+    return {name: jnp.divide(*nan_sum) for name, nan_sum in sums.items()}
 
 
 def _of_each_device(tree: Any, axis_name: AxisName) -> Any:
-    """The same values, of which shard_map no longer takes for granted that they are the
-    same on each device.
-    """
+    """The same values, which ``shard_map`` then treats as different on each device."""
     return tree if axis_name is None else jax.lax.pcast(tree, axis_name, to="varying")
 
 
 def _mean_over_devices(tree: Any, axis_name: AxisName) -> Any:
-    """By one sum over all numbers: on CPUs a sum over processes takes milliseconds,
-    however few it adds.
+    """The mean over the devices, by one sum of one flat array: on CPUs a sum over processes
+    takes milliseconds, whatever its size.
     """
     if axis_name is None:
         return tree

@@ -169,6 +169,6 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_one_line(tmp_path, capsys):
         assert main(["train", f"--config={file}", f"--workdir={tmp_path / 'run'}", *overrides]) == 1
     errors = capsys.readouterr().err.splitlines()
     start = (
-        "score-sde train: 10 updates in a row, to step 11, were left out: at the last the loss is "
+        "score-sde train: 10 updates in a row, to step 11, were skipped: in the last, the loss is "
     )
     assert errors[-1].startswith(start) and "lower learning rate" in errors[-1]

@@ -369,7 +369,7 @@ def test_commands_take_own_code_where_a_flag_allows_or_names_it(own, refused):
     ]
     tiny.run(*command, "--output=d", *typed)
     line = refused(*command, "--output=e", "--allow_code=own-package")
-    assert "--allow_code: allow takes 'package', 'package.*', 'package.module:Name' or '*'" in line
+    assert "must be 'package', 'package.*', 'package.module:Name' or '*'" in line
     assert "--allow_code is for what a --workdir names" in refused(
         "plot", "--allow_code=a", "--config=digits/vp"
     )

@@ -58,7 +58,7 @@ def test_training_leaves_files_of_others_alone(tmp_path, toy_file, refused):
     before = listing(tmp_path)
     line = refused("train", f"--config={toy_file}", f"--workdir={tmp_path}")
     assert f"{tmp_path}/config.json is there, and {tmp_path} is not the folder of a run" in line
-    assert "--overwrite" in line and listing(tmp_path) == before
+    assert "overwrite=True" in line and listing(tmp_path) == before
 
 
 @pytest.mark.slow

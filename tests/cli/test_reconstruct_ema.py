@@ -84,11 +84,11 @@ REFUSED = [
     (("--sigma_rel=0.1",), "--output is missing"),
     (
         ("--sigma_rel=0.5", "--output=out"),
-        "the relative width sigma_rel of an average must be at least 1e-06 and at",
+        "must be from 1e-06 to 0.288675, the relative width of the mean over all updates",
     ),
     (
         ("--sigma_rel=0.1", "--step=31", "--output=out"),
-        "the step must be from 1 to 30, that of the last snapshot in ",
+        " must be from 1 to 30, the step of the last snapshot in ",
     ),
     (
         ("--sigma_rel=0.1", "--output=there"),
@@ -112,7 +112,7 @@ def test_a_run_without_snapshots_or_averages_says_so(tmp_path, refused):
         f"no snapshots in {tiny.toy_run() / FOLDER}: train with training.averages, such as "
         "('power:0.05'," in line
     )
-    assert "the run has no average 'power:0.1': it has none but that of" in refused(
+    assert "average='power:0.1' must be an average of the run: it has that of" in refused(
         "sample", run, "--average=power:0.1"
     )
 

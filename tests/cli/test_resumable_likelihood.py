@@ -165,7 +165,7 @@ def test_a_likelihood_that_is_not_finite_fails_and_the_finite_pieces_stay(
 WRONG = [
     ("--split=tset", "--split must be test or train, got 'tset'"),
     ("--num_examples=0", "eval.max_examples must be at least 1, got 0"),
-    ("--num_examples=some", "eval.max_examples must be a whole number or None, got 'some'"),
+    ("--num_examples=some", "eval.max_examples='some' must be a whole number or None"),
     ("--batch=0", "eval.batch_size must be at least 1, got 0"),
     ("--batch=many", "--config.eval.batch_size must be an integer, got 'many'"),
 ]

@@ -257,14 +257,14 @@ def test_a_folder_of_other_things_is_refused_before_anything_is_drawn(tmp_path, 
     (tmp_path / "samples").mkdir()
     (tmp_path / "samples" / "thesis.tex").touch()
     flags = (f"--workdir={tiny.digits_run()}", "--format=png", f"--output={tmp_path}")
-    assert "samples holds more than samples: choose another --output" in refused("sample", *flags)
+    assert "samples holds more than samples: choose another folder" in refused("sample", *flags)
 
 
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
         ({"JAX_NUM_PROCESSES": "2"}, "JAX_COORDINATOR_ADDRESS, JAX_PROCESS_ID must be set too"),
-        ({"JAX_NUM_PROCESSES": "two"}, "JAX_NUM_PROCESSES must be a whole number, got 'two'"),
+        ({"JAX_NUM_PROCESSES": "two"}, "JAX_NUM_PROCESSES='two' must be a whole number"),
         (
             {"JAX_PROCESS_ID": "2"},
             "JAX_PROCESS_ID=2 must be at least 0 and less than JAX_NUM_PROCESSES=2",

@@ -47,7 +47,7 @@ CHANGES = [
 def test_another_model_is_refused_and_nothing_is_touched(override, message, workdir, refused):
     before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
     line = refused(*flags(workdir), f"--config.{override}")
-    assert f"{workdir} holds a run with {message}: choose another --workdir" in line
+    assert f"{workdir} holds a run with {message}: choose another workdir" in line
     assert {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()} == before
 
 
@@ -72,7 +72,7 @@ def test_lengths_and_the_rest_may_change(workdir):
         "eval.batch_size=4",
     )
     text = tiny.run(*flags(workdir), *(f"--config.{change}" for change in changes))
-    assert "found a checkpoint of step 30, going on to step 32" in text
+    assert "found a checkpoint of step 30, resuming until step 32" in text
     assert "trained  32 steps" in text
     saved = json.loads((workdir / "config.json").read_text())
     assert (saved["training"]["num_steps"], saved["sampling"]["num_steps"]) == (32, 5)
@@ -109,4 +109,4 @@ def test_a_run_that_is_asked_to_stop_ends_with_75_and_goes_on(workdir, monkeypat
         patch.setattr("score_sde.cli.train.StopRequest", Asked)
         assert main(longer) == 75
     assert "stopped by SIGTERM at step 30 of 33: saved in " in capsys.readouterr().err
-    assert "found a checkpoint of step 30, going on to step 33" in tiny.run(*longer)
+    assert "found a checkpoint of step 30, resuming until step 33" in tiny.run(*longer)

@@ -83,7 +83,7 @@ def test_a_run_whose_checkpoint_cannot_be_read_touches_nothing_and_resumes_later
                 "moved" in line
             )
     assert listing(workdir / "checkpoints") == before
-    assert "found a checkpoint of step 30, going on to step 31" in tiny.run(*longer)
+    assert "found a checkpoint of step 30, resuming until step 31" in tiny.run(*longer)
 
 
 def test_a_config_that_cannot_be_read_is_not_that_of_an_older_checkpoint(workdir, capsys):
@@ -103,7 +103,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_refused_every_time(workdir, 
     for _ in range(2):
         line = refused(*train(workdir))
         assert (
-            f"no sound checkpoint in {workdir}/checkpoints: all are damaged (30: its seal is "
+            f"no sound checkpoint in {workdir}/checkpoints: all are damaged (30: its manifest is "
             "missing); to start" in line
         )
     assert listing(workdir) == before

@@ -1,6 +1,4 @@
-"""`score-sde launch slurm` on a real Slurm of one node: queued again in the middle,
-gone on with, finished.
-"""
+"""`score-sde launch slurm` on a real Slurm of one node: jobs that are queued again resume."""
 
 import re
 import subprocess

@@ -236,7 +236,7 @@ def test_numbers_of_numpy_are_numbers_and_tuples_lists(config):
             True,
             "data.flip=True needs images [height, width, channels], the examples have shape (2,)",
         ),
-        ("data.flip", "yes", "data.flip must be True or False, got 'yes'"),
+        ("data.flip", "yes", "data.flip='yes' must be True or False"),
         ("eval.t_min", 1.0, "eval.t_min=1.0 must be less than sde.t_max=1.0"),
     ],
 )

@@ -137,7 +137,7 @@ def test_its_training_goes_on_where_it_was(trained, tmp_path):
     workdir = tiny.copy_of(tiny.digits_run(), tmp_path)
     tiny.run(*TRAIN, f"--workdir={workdir}", *SMALLER, "--config.training.num_steps=2")
     text = tiny.run(*TRAIN, f"--workdir={workdir}", *SMALLER)
-    assert "found a checkpoint of step 2, going on to step 4" in text
+    assert "found a checkpoint of step 2, resuming until step 4" in text
     ours, theirs = (
         load(folder / "dequantizer", LearnedDequantizer).params for folder in (workdir, trained)
     )

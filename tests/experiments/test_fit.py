@@ -168,7 +168,7 @@ def pair(output):
             r"takes class labels .* the train data are float64\[64\]",
         ),
         ({"num_steps": 0}, "num_steps must be at least 1"),
-        ({"batch_size": 3}, "a batch of 3 cannot be split evenly over 8 devices"),
+        ({"batch_size": 3}, "batch_size=3 must be .*to be split evenly over 8 devices"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"ema_decay": 1.0}, "ema_decay must be at least 0"),
         ({"data": DataSource(train=X, test=X, num_levels=None), "condition": np.arange(64)},

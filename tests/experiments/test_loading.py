@@ -41,7 +41,7 @@ def test_a_model_is_loaded_from_its_workdir_its_checkpoints_or_one_of_them():
 @pytest.mark.parametrize("path", ["none", "checkpoints", "7"])
 def test_where_there_is_no_checkpoint(path, tmp_path):
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint in .* train with `score-sde train"):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint in .*: train a model in workdir="):
         load(tmp_path / path)
     with pytest.raises(
         FileNotFoundError, match=r"no checkpoint of step 7 in .*: there are \[20, 30\]"

@@ -35,7 +35,7 @@ def test_the_file_has_the_permissions_of_any_new_file(tmp_path):
     assert (tmp_path / "made").stat().st_mode == plain.stat().st_mode
 
 
-def test_a_folder_is_made_or_refused(tmp_path, monkeypatch):
+def test_a_folder_to_write_in_is_made_unless_that_is_impossible(tmp_path, monkeypatch):
     make_folder(tmp_path / "a" / "b")
     make_folder(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b").is_dir()

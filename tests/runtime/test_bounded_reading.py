@@ -1,5 +1,5 @@
-"""Bombs among checkpoints and data: what a small file asks for, or would unfold to, is
-bounded by the file, in one line and at once.
+"""A small file cannot make its reader allocate much memory: it is an error of one line, at
+once.
 """
 
 import gzip
@@ -28,7 +28,6 @@ from score_sde.evaluation.plots.loss import read_metrics
 from score_sde.evaluation.report import read as read_report
 from score_sde.experiments.loading import config_from_reference
 from score_sde.export.model import CARD, WEIGHTS, export_model, read_exported
-from score_sde.export.tensor_file import fingerprint
 from score_sde.interop.flax_file import read_flax
 from score_sde.interop.foreign import count_parameters
 from score_sde.interop.torch_file import read_torch
@@ -37,12 +36,12 @@ from score_sde.runtime.bounded_reading import (
     MAX_DEPTH,
     MAX_RATIO,
     allowed,
-    check_counts,
     check_tree,
     parsed_json,
 )
+from score_sde.runtime.fingerprints import array_checksum
+from score_sde.training.checkpoints.manifest import DamagedError
 from score_sde.training.checkpoints.sampling import check_promised
-from score_sde.training.checkpoints.seal import DamagedError
 from score_sde.training.tracking.metrics import read_scalars
 from tests.data_sets import example, field, write_records
 
@@ -85,11 +84,11 @@ def torch_file(path, opcodes, storages=()):
 
 
 def refused(read, *arguments, **options):
-    """The line with which something is refused."""
-    with pytest.raises(ValueError) as refusal:
+    """The error of a call, in one line."""
+    with pytest.raises(ValueError) as error:
         read(*arguments, **options)
-    assert "\n" not in str(refusal.value)
-    return str(refusal.value)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 def doubled(depth):
@@ -127,7 +126,7 @@ def test_dictionaries_that_are_shared_a_few_times_are_read(tmp_path):
     [
         (b"]" * 500 + b"a" * 499, f"nested more than {MAX_DEPTH} levels deep"),
         (b"]" * 100_000 + b"a" * 99_999, f"nested more than {MAX_DEPTH} levels deep"),
-        (b"]q\x00h\x00a", "or holds itself"),
+        (b"]q\x00h\x00a", "or contains itself"),
         (
             b"}(" + b")" + b"2\x86" * 60 + b"K\x01u",
             "a key of a dictionary is neither a text nor a number",
@@ -196,7 +195,7 @@ def test_many_views_of_one_storage_are_not_copied(tmp_path):
 
 
 @pytest.mark.parametrize("size", [(2**31 - 1,) * 2, (1,) * 40])
-def test_shapes_that_no_tensor_has_are_refused(tmp_path, size):
+def test_shapes_that_no_tensor_has_are_an_error(tmp_path, size):
     path = torch_file(tmp_path / "a.pth", tensor(size, count=10), [("0", bytes(40))])
     assert "damaged: " in refused(read_torch, path)
 
@@ -258,7 +257,7 @@ def test_flax_files_of_any_depth_and_length_are_refused(tmp_path, data):
     assert "is damaged, or no flax checkpoint" in refused(read_flax, tmp_path / "checkpoint")
 
 
-def test_json_of_any_depth_is_refused():
+def test_json_that_is_nested_too_deeply_is_an_error():
     for depth in (MAX_DEPTH + 5, 900, 100_000):
         for left, right in (("[", "]"), ('{"a":', "}")):
             refused(parsed_json, left * depth + "1" + right * depth)
@@ -271,56 +270,16 @@ def test_names_that_are_no_tree_are_refused(tmp_path, names):
     tensors = {name: np.zeros(1, np.float32) for name in names}
     save_file(tensors, tmp_path / "model" / WEIGHTS)
     card = json.loads((tmp_path / "model" / CARD).read_text())
-    card["fingerprints"] = {name: fingerprint(value) for name, value in tensors.items()}
+    card["fingerprints"] = {name: array_checksum(value) for name, value in tensors.items()}
     (tmp_path / "model" / CARD).write_text(json.dumps(card))
     assert f"{WEIGHTS} is damaged: " in refused(read_exported, tmp_path / "model")
-
-
-UNET = {"name": "unet", "channels": 32, "channel_mult": [1, 2], "num_res_blocks": 1}
-ARRAYS = [np.zeros((3, 4))] * 50
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (
-            {"num_res_blocks": 10**6},
-            "the parts of model.num_res_blocks cannot be 2000000: the file has 50 tensors",
-        ),
-        ({"num_res_blocks": 26}, "the parts of model.num_res_blocks cannot be 52"),
-        (
-            {"channel_mult": [1] * 51},
-            "the length of model.channel_mult cannot be 51: the file has 50 tensors",
-        ),
-        (
-            {"channel_mult": [10**9]},
-            "model.channel_mult cannot be 1000000000: the file has 600 parameters",
-        ),
-        ({"channels": 601}, "model.channels cannot be 601: the file has 600 parameters"),
-        (
-            {"num_scales": 10**9},
-            "model.num_scales cannot be 1000000000: the most that is read is 1000000",
-        ),
-    ],
-)
-def test_a_config_with_more_than_the_file_has_is_refused(changes, message):
-    check_counts({"model": UNET}, ARRAYS)
-    assert message in refused(check_counts, {"model": {**UNET, **changes}}, ARRAYS)
-
-
-def test_levels_of_any_section_are_bounded():
-    config = {
-        "model": UNET,
-        "parameterization": {"name": "discrete_noise", "num_scales": 2 * 10**6},
-    }
-    assert "parameterization.num_scales cannot be" in refused(check_counts, config, ARRAYS)
 
 
 def test_a_pytorch_checkpoint_is_not_loaded_into_a_million_layers():
     config = config_from_reference(json.loads((GOLDEN / "ddpmpp_subvp.json").read_text())["config"])
     config.model.num_res_blocks = 10**6
     line = refused(ss.load, GOLDEN / "ddpmpp_subvp.pth", config=config)
-    assert "the parts of model.num_res_blocks cannot be" in line
+    assert "the blocks of model.num_res_blocks=2000000 must be at most" in line
 
 
 def test_a_folder_of_diffusers_is_not_loaded_into_a_million_layers(tmp_path):
@@ -337,19 +296,8 @@ def test_an_exported_model_is_not_loaded_into_a_million_layers(tmp_path):
     plain["model"]["num_res_blocks"] = 10**6
     params = {f"x{n}": np.zeros(9, np.float32) for n in range(10)}
     export_model(tmp_path / "model", params, plain, step=1)
-    assert "the parts of model.num_res_blocks cannot be" in refused(ss.load, tmp_path / "model")
-
-
-def test_published_networks_have_as_many_tensors_as_their_parts():
-    """The bound refuses none of the networks of 2021, whose tensors are several for each part."""
-    for name in ("ddpm_vp", "ddpmpp_subvp", "ncsnpp_ve", "ncsnpp_ve_highres"):
-        config = config_from_reference(
-            json.loads((GOLDEN / f"{name}.json").read_text())["config"]
-        ).to_dict()
-        tree = read_torch(GOLDEN / f"{name}.pth")
-        check_counts(
-            config, [value for value in tree["model"].values() if isinstance(value, np.ndarray)]
-        )
+    line = refused(ss.load, tmp_path / "model")
+    assert "the blocks of model.num_res_blocks=" in line and "must be at most" in line
 
 
 def test_a_checkpoint_whose_arrays_are_not_there_is_not_filled_with_zeros(tmp_path):
@@ -357,7 +305,7 @@ def test_a_checkpoint_whose_arrays_are_not_there_is_not_filled_with_zeros(tmp_pa
     (tmp_path / "chunk").write_bytes(bytes(1000))
     check_promised(tmp_path, {"a": jax.ShapeDtypeStruct((1000, 1000), np.float32), "b": 3})
     with pytest.raises(
-        DamagedError, match="its arrays would take 4000000000 bytes, and 1000 are there"
+        DamagedError, match="its arrays would take 4000000000 bytes, and its files have 1000"
     ):
         check_promised(tmp_path, {"a": jax.ShapeDtypeStruct((10**6, 1000), np.float32)})
 
@@ -443,7 +391,7 @@ def test_an_idx_file_that_unfolds_to_zeros_is_refused(tmp_path, shape):
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(content))
     for name in ("train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         (tmp_path / f"{name}-ubyte").write_bytes(b"")
-    assert f"which is more than {MAX_RATIO} times as many" in refused(mnist, tmp_path)
+    assert f"more than {MAX_RATIO} times as many" in refused(mnist, tmp_path)
 
 
 @pytest.mark.usefixtures("small")

@@ -1,4 +1,4 @@
-"""One run at a time in a folder, and the next as soon as the first has ended, however it ended."""
+"""One run at a time writes in a folder, and the next once the first has ended in any way."""
 
 import os
 import signal
@@ -19,21 +19,21 @@ with held(Path(sys.argv[1])):
 """
 
 
-def test_a_second_writer_is_told_who_the_first_is(tmp_path):
+def test_the_error_of_a_second_writer_names_the_first(tmp_path):
     with held(tmp_path), pytest.raises(HeldError) as caught, held(tmp_path):
         pass
     assert str(caught.value).startswith(f"{tmp_path} is being written by process {os.getpid()} on ")
     assert "\n" not in str(caught.value)
 
 
-def test_it_is_free_again_after_the_block_and_after_an_error(tmp_path):
+def test_the_lock_is_released_after_the_block_and_after_an_error(tmp_path):
     with pytest.raises(KeyError), held(tmp_path):
         raise KeyError
     with held(tmp_path):
         pass
 
 
-def test_a_holder_that_does_not_say_who_it_is_holds_it_all_the_same(tmp_path):
+def test_a_lock_without_a_named_holder_is_held_all_the_same(tmp_path):
     with held(tmp_path):
         (tmp_path / "run.lock.json").write_text("{")
         with (
@@ -43,7 +43,7 @@ def test_a_holder_that_does_not_say_who_it_is_holds_it_all_the_same(tmp_path):
             pass
 
 
-def test_a_killed_process_holds_nothing(tmp_path):
+def test_the_lock_of_a_killed_process_is_released(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )

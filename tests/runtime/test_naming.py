@@ -21,7 +21,7 @@ from score_sde.runtime.trust import EVERYTHING
 TABLE = {"heun": 1, "euler_maruyama": 2}
 
 
-def test_did_you_mean_names_the_nearest_or_nothing():
+def test_did_you_mean_names_the_most_similar_or_nothing():
     assert did_you_mean("huen", TABLE) == ", did you mean 'heun'?"
     assert did_you_mean("zzz", TABLE) == ""
 
@@ -32,7 +32,7 @@ def test_lookup_finds_an_entry_of_the_table_and_a_dotted_name():
 
 
 @pytest.mark.parametrize("name", ["huen", "", 3, None, ["heun"], {"name": "heun"}, 1.5, True])
-def test_lookup_of_anything_else_lists_what_there_is(name):
+def test_lookup_of_an_unknown_name_lists_the_known_ones(name):
     with pytest.raises(
         ValueError, match=r"unknown sampler .*known: heun, euler_maruyama, or package.module:Name"
     ):
@@ -52,7 +52,7 @@ def test_lookup_of_anything_else_lists_what_there_is(name):
         ("heum:Name", "no module 'heum', did you mean 'heun'"),
     ],
 )
-def test_a_dotted_name_that_leads_nowhere(name, message):
+def test_a_dotted_name_of_no_object_is_an_error(name, message):
     with pytest.raises(ValueError, match=message):
         imported("sde", name, TABLE, trust=EVERYTHING)
 
@@ -60,7 +60,7 @@ def test_a_dotted_name_that_leads_nowhere(name, message):
 @pytest.mark.parametrize(
     "code", ["import no_such_module", "def (", "raise RuntimeError('of its own')"]
 )
-def test_a_module_that_cannot_be_imported(tmp_path, monkeypatch, code):
+def test_the_reason_why_a_module_cannot_be_imported_is_reported(tmp_path, monkeypatch, code):
     (tmp_path / "broken_module.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(
@@ -84,20 +84,20 @@ def solver(
             "sampling has no key 'num_step', did you mean 'num_steps'?; keys: num_steps, snr, kind",
         ),
         ({"shape": 3}, "sampling has no key 'shape'; keys: num_steps, snr, kind"),
-        ({"num_steps": 1.5}, "sampling.num_steps must be a whole number, got 1.5"),
-        ({"num_steps": True}, "sampling.num_steps must be a whole number, got True"),
-        ({"snr": "x"}, "sampling.snr must be a finite number, got 'x'"),
-        ({"snr": float("nan")}, "sampling.snr must be a finite number, got nan"),
-        ({"kind": "c"}, "sampling.kind must be one of 'a', 'b', got 'c'"),
+        ({"num_steps": 1.5}, "sampling.num_steps=1.5 must be a whole number"),
+        ({"num_steps": True}, "sampling.num_steps=True must be a whole number"),
+        ({"snr": "x"}, "sampling.snr='x' must be a finite number"),
+        ({"snr": float("nan")}, "sampling.snr=nan must be a finite number"),
+        ({"kind": "c"}, "sampling.kind='c' must be one of 'a', 'b'"),
     ],
 )
-def test_arguments_that_do_not_fit(arguments, message):
+def test_an_unknown_key_and_a_wrong_type_are_named(arguments, message):
     with pytest.raises(ValueError) as error:
         check_arguments("sampling", solver, arguments, given=("shape",))
     assert str(error.value) == message
 
 
-def test_arguments_that_fit_and_one_that_is_missing():
+def test_arguments_are_returned_as_annotated_and_a_missing_one_is_named():
     found = check_arguments("sampling", solver, {"num_steps": 3, "snr": 1}, given=("shape",))
     assert (
         found == {"num_steps": 3, "snr": 1.0}
@@ -123,7 +123,7 @@ def test_arguments_that_fit_and_one_that_is_missing():
         (Callable, [3, "anything"], []),
     ],
 )
-def test_what_fits_a_plain_annotation(annotation, good, bad):
+def test_values_that_fit_a_plain_annotation(annotation, good, bad):
     assert all(fits(value, annotation) for value in good)
     assert not any(fits(value, annotation) for value in bad)
     assert describe(annotation)
@@ -157,34 +157,34 @@ def test_a_text_makes_a_value_by_a_table(text, made):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("ball", "toy must be texts NAME:VALUE, with NAME one of ball, got 'ball'"),
-        (3, "toy must be texts NAME:VALUE, with NAME one of ball, got 3"),
+        ("ball", "toy='ball' must be texts NAME:VALUE, with NAME one of ball"),
+        (3, "toy=3 must be texts NAME:VALUE, with NAME one of ball"),
         ("bal:3", "unknown toy 'bal:3', did you mean 'ball'?; known: ball"),
-        ("ball:", "toy.radius must be a finite number, got ''"),
-        ("ball:big", "toy.radius must be a finite number, got 'big'"),
-        ("ball:inf", "toy.radius must be a finite number, got 'inf'"),
+        ("ball:", "toy.radius='' must be a finite number"),
+        ("ball:big", "toy.radius='big' must be a finite number"),
+        ("ball:inf", "toy.radius='inf' must be a finite number"),
         (
             "ball:__import__('os')",
-            """toy.radius must be a finite number, got "__import__('os')\"""",
+            """toy.radius="__import__('os')" must be a finite number""",
         ),
         (
             "ball:1,2",
-            "toy 'ball:1,2' must be ball:VALUE and then, after commas, key=value once each",
+            "toy='ball:1,2' must be ball:VALUE and then, after commas, key=value once each",
         ),
         (
             "ball:radius=1",
-            "toy 'ball:radius=1' must be ball:VALUE and then, after commas, key=value once each",
+            "toy='ball:radius=1' must be ball:VALUE and then, after commas, key=value once each",
         ),
         (
             "ball:1,radius=1",
-            "toy 'ball:1,radius=1' must be ball:VALUE and then, after commas, key=value once each",
+            "toy='ball:1,radius=1' must be ball:VALUE and then, after commas, key=value once each",
         ),
         ("ball:1,nmber=1", "toy 'ball:1,nmber=1' has no key 'nmber', did you mean 'number'?"),
-        ("ball:1,number=1.5", "toy.number must be a whole number, got 1.5"),
+        ("ball:1,number=1.5", "toy.number=1.5 must be a whole number"),
         ("ball:-1", "toy 'ball:-1': the radius is negative"),
     ],
 )
-def test_a_text_that_makes_nothing_is_refused_in_one_line(text, message):
+def test_a_text_that_makes_no_value_is_an_error_that_quotes_it(text, message):
     with pytest.raises(ValueError) as error:
         from_text("toy", text, {"ball": ball})
     assert str(error.value).startswith(message)

@@ -1,4 +1,4 @@
-"""Which environments mean several processes: those of launchers, pods and TPU slices, all faked."""
+"""Several processes are found in the (faked) environments of launchers, pods and TPU slices."""
 
 import pytest
 
@@ -51,11 +51,11 @@ def test_a_process_that_is_alone_joins_nobody(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", FOUND_BY_JAX)
-def test_what_jax_finds_itself_is_left_to_it(name):
+def test_arguments_that_jax_finds_itself_are_not_given(name):
     assert _arguments(FOUND_BY_JAX[name]) == {}
 
 
-def test_what_is_given_comes_before_what_a_launcher_says():
+def test_given_variables_come_before_those_of_a_launcher():
     given = {"JAX_COORDINATOR_ADDRESS": "host:1", "JAX_NUM_PROCESSES": "4", "JAX_PROCESS_ID": "2"}
     expected = {"coordinator_address": "host:1", "num_processes": 4, "process_id": 2}
     for launcher in ({}, *FOUND_BY_JAX.values(), *ALONE.values()):
@@ -83,10 +83,10 @@ def test_an_address_alone_is_enough_under_a_launcher(launcher, num, index):
             {"JAX_COORDINATOR_ADDRESS": "h:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "2"},
             "JAX_PROCESS_ID=2 must be at least 0 and less than JAX_NUM_PROCESSES=2",
         ),
-        ({"SLURM_STEP_NUM_TASKS": "two"}, "SLURM_STEP_NUM_TASKS must be a whole number, got 'two'"),
+        ({"SLURM_STEP_NUM_TASKS": "two"}, "SLURM_STEP_NUM_TASKS='two' must be a whole number"),
     ],
 )
-def test_what_cannot_be_is_refused(environment, message):
+def test_missing_and_impossible_variables_are_named(environment, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         _arguments(environment)
 
@@ -111,7 +111,7 @@ POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "1"}
 
 @pytest.mark.parametrize(("name", "environment"), [("K8sCluster", POD), ("GceTpuCluster", {})])
 @pytest.mark.parametrize(("count", "expected"), [(1, None), (4, {})])
-def test_where_no_variable_tells_how_many_there_are_jax_is_asked(
+def test_jax_counts_the_processes_where_no_variable_does(
     monkeypatch, name, environment, count, expected
 ):
     from jax._src import clusters
@@ -121,7 +121,7 @@ def test_where_no_variable_tells_how_many_there_are_jax_is_asked(
     assert _arguments(environment) == expected
 
 
-def test_a_pod_that_may_not_ask_says_so_in_a_line(monkeypatch):
+def test_a_pod_without_access_to_kubernetes_is_an_error_of_one_line(monkeypatch):
     from jax._src import clusters
 
     monkeypatch.setattr(processes, "find_spec", lambda library: True)
@@ -134,7 +134,7 @@ def test_a_pod_that_may_not_ask_says_so_in_a_line(monkeypatch):
         _arguments(POD)
 
 
-def test_a_launcher_that_hides_the_address_is_answered_in_a_line(monkeypatch):
+def test_the_error_of_a_launcher_without_an_address_names_the_variable(monkeypatch):
     def initialize():
         raise ValueError(
             "coordinator_address should be defined."

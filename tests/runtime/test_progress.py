@@ -1,3 +1,5 @@
+"""The progress of long work, on terminals and in log files."""
+
 import io
 import re
 

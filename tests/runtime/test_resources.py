@@ -1,6 +1,4 @@
-"""Platforms of jax that cannot be started, by whatever jax raises, and a lack of
-memory, whoever found it: one line that names it.
-"""
+"""Missing platforms and out-of-memory errors of any library are reported in one line."""
 
 import jax
 import numpy as np
@@ -85,18 +83,18 @@ def test_a_platform_that_cannot_be_started(asked, error, line, monkeypatch):
     assert str(found.value).startswith(line) and "\n" not in str(found.value)
 
 
-def test_one_that_can():
+def test_a_platform_that_can_be_started():
     check_devices()
 
 
-def test_what_numpy_cannot_allocate():
+def test_out_of_memory_errors_of_numpy():
     with pytest.raises(MemoryError) as caught:
         np.empty(2**58, np.float32)
     line = "not enough memory for 1.00 EiB: a smaller batch, model or data set takes less"
     assert lack_of_memory(caught.value) == line
 
 
-def test_what_a_device_cannot_allocate():
+def test_out_of_memory_errors_of_xla():
     with pytest.raises(jax.errors.JaxRuntimeError) as caught:
         jax.block_until_ready(jax.jit(lambda: jax.numpy.ones((2**20, 2**22)))())
     line = lack_of_memory(caught.value)
@@ -107,7 +105,7 @@ def test_what_a_device_cannot_allocate():
     )
 
 
-def test_what_graphics_cards_say():
+def test_out_of_memory_errors_of_gpus():
     text = (
         "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 68719476736 "
         "bytes.\nBufferAssignment: …"
@@ -119,11 +117,11 @@ def test_what_graphics_cards_say():
 @pytest.mark.parametrize(
     "error", [ValueError("out of memory"), jax.errors.JaxRuntimeError("INTERNAL: 3 bytes")]
 )
-def test_other_errors(error):
+def test_other_errors_are_not_about_memory(error):
     assert lack_of_memory(error) is None
 
 
-def test_a_lack_without_an_amount():
+def test_an_out_of_memory_error_without_an_amount():
     assert (
         lack_of_memory(MemoryError())
         == "not enough memory: a smaller batch, model or data set takes less"

@@ -1,3 +1,5 @@
+"""Signals that ask a run to stop."""
+
 import os
 import signal
 import threading
@@ -9,7 +11,7 @@ from score_sde.runtime.signals import StopRequest
 
 @pytest.fixture
 def received():
-    """The signals that come to whoever watched for them before."""
+    """The signals that reach the earlier handlers."""
     found, before = [], {}
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         before[signum] = signal.signal(signum, lambda number, frame: found.append(number))
@@ -18,7 +20,7 @@ def received():
         signal.signal(signum, handler)
 
 
-def test_the_first_signal_is_remembered_and_the_second_of_the_keyboard_acts(received):
+def test_the_first_signal_is_recorded_and_a_second_ctrl_c_interrupts(received):
     with StopRequest() as stop:
         assert stop.signum is None
         os.kill(os.getpid(), signal.SIGINT)
@@ -28,7 +30,7 @@ def test_the_first_signal_is_remembered_and_the_second_of_the_keyboard_acts(rece
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1])
-def test_what_a_launcher_repeats_does_nothing_more(signum, received):
+def test_a_repeated_signal_of_a_launcher_does_nothing(signum, received):
     with StopRequest() as stop:
         for number in (signum, signum, signal.SIGTERM):
             os.kill(os.getpid(), number)
@@ -40,14 +42,14 @@ def test_what_a_launcher_repeats_does_nothing_more(signum, received):
     assert received == [signal.SIGINT, signum]
 
 
-def test_handlers_are_put_back():
+def test_earlier_handlers_are_restored():
     before = signal.getsignal(signal.SIGTERM)
     with StopRequest():
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_outside_the_main_thread_it_watches_nothing():
+def test_no_signal_is_watched_outside_the_main_thread():
     found = []
 
     def work():

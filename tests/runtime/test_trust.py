@@ -31,7 +31,7 @@ from score_sde.runtime.trust import EVERYTHING, NOTHING, Trust, is_code
         ("*", "mypkg:Net", True),
     ],
 )
-def test_what_a_pattern_allows(allow, name, allowed):
+def test_the_names_that_a_pattern_allows(allow, name, allowed):
     assert Trust.of(allow).allows(name) is allowed
     assert NOTHING.allows(name) is False and EVERYTHING.allows(name) is True
 
@@ -40,9 +40,10 @@ def test_what_a_pattern_allows(allow, name, allowed):
     "pattern",
     ["", "my-pkg", "mypkg.", "mypkg:*", "my pkg", "*.x", "**", "mypkg.**", ":Net", "mypkg:"],
 )
-def test_what_is_no_pattern(pattern):
+def test_a_text_that_is_no_pattern_is_an_error(pattern):
     with pytest.raises(
-        ValueError, match=r"^allow takes 'package', 'package\.\*', 'package\.module:Name' or '\*'"
+        ValueError,
+        match=r"^allow=.* must be 'package', 'package\.\*', 'package\.module:Name' or '\*'",
     ):
         Trust.of([pattern])
 
@@ -67,7 +68,7 @@ def test_code_is_named_by_identifiers():
     assert not any(map(is_code, texts))
 
 
-def test_what_is_not_trusted_is_not_imported(monkeypatch):
+def test_code_that_is_not_trusted_is_not_imported(monkeypatch):
     monkeypatch.setattr("importlib.import_module", lambda name: pytest.fail(f"{name} is imported"))
     with pytest.raises(ValueError) as error:
         imported("sampling", "some_package.samplers:Own", trust=Trust.of("some_package.sampler"))

@@ -1,4 +1,4 @@
-"""What keeps a reader from the bytes is told apart from bytes that are wrong."""
+"""Errors that prevent reading are distinguished from wrong bytes."""
 
 import errno
 import json
@@ -115,7 +115,7 @@ def file(tmp_path):
 
 
 @pytest.mark.parametrize("name", KEPT_FROM)
-def test_what_keeps_from_the_bytes_is_no_damage(name, file):
+def test_an_error_that_prevents_reading_is_not_damage(name, file):
     error, reason = KEPT_FROM[name]
     with (
         pytest.raises(UnreadableError) as found,
@@ -138,7 +138,7 @@ def test_wrong_bytes_are_damage_and_their_reason_has_no_internals(name, file):
     assert str(found.value) == reason and "<" not in reason
 
 
-def test_any_error_is_no_damage_where_the_bytes_cannot_be_read_afterwards(file):
+def test_no_error_is_damage_where_the_bytes_cannot_be_read_afterwards(file):
     (file.parent / "deeper").mkdir()
     (file.parent / "deeper" / "loop").symlink_to("loop")
     message = r"symbolic links: .*/deeper/loop; nothing is moved"
@@ -149,8 +149,8 @@ def test_any_error_is_no_damage_where_the_bytes_cannot_be_read_afterwards(file):
         cannot_decode()
 
 
-def test_what_was_removed_while_it_was_read_is_no_damage(file):
-    message = "it was removed meanwhile"
+def test_a_file_removed_while_it_was_read_is_not_damage(file):
+    message = "it has been removed"
     with (
         pytest.raises(UnreadableError, match=message),
         telling_damage("the checkpoint", file.parent, DamageError),
@@ -177,7 +177,7 @@ def test_an_interrupt_passes(file):
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file that answers EIO is needed")
-def test_a_file_that_can_be_opened_and_not_read(file):
+def test_a_file_that_can_be_opened_but_not_read_is_not_damage(file):
     (file.parent / "memory").symlink_to("/proc/self/mem")
     with pytest.raises(OSError, match=f"Input/output error: '{file.parent}/memory'"):
         check_readable(file.parent)
@@ -189,7 +189,7 @@ def test_a_pipe_is_not_waited_for(file):
     check_readable(file)
 
 
-def test_what_is_set_aside_takes_the_place_of_nothing(file):
+def test_a_file_that_is_set_aside_replaces_no_other(file):
     names = []
     for text in ("one", "two", "three"):
         file.write_text(text)

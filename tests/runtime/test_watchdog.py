@@ -1,4 +1,4 @@
-"""A process without progress tells where it hangs, and ends; one with progress is left alone."""
+"""A process without progress reports where it hangs, and ends."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ class Barked:
         return Watchdog(timeout, note=self.lines.append, end=self.ended.set, **options)
 
 
-def test_it_says_what_hangs_and_where(tmp_path):
+def test_the_report_names_the_activity_and_the_file_of_stack_traces(tmp_path):
     barked = Barked()
     with barked.watchdog(0.2, dump=tmp_path / "stacks.txt") as watchdog:
         watchdog.beat("waiting for the data of step 7")
@@ -30,10 +30,13 @@ def test_it_says_what_hangs_and_where(tmp_path):
         "no progress for 0 s while waiting for the data of step 7: the stacks of all threads are "
         "in "
     )
-    assert "test_it_says_what_hangs_and_where" in (tmp_path / "stacks.txt").read_text()
+    assert (
+        "test_the_report_names_the_activity_and_the_file_of_stack_traces"
+        in (tmp_path / "stacks.txt").read_text()
+    )
 
 
-def test_it_is_quiet_while_there_is_progress(tmp_path):
+def test_nothing_happens_while_there_is_progress(tmp_path):
     barked = Barked()
     with barked.watchdog(1.0, dump=tmp_path / "stacks.txt") as watchdog:
         for step in range(30):
@@ -57,7 +60,7 @@ def test_stacks_that_cannot_be_written_do_not_keep_it_from_ending(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_process_ends_with_the_code_of_what_can_be_run_again():
+def test_the_process_ends_with_the_exit_code_of_a_run_that_can_be_resumed():
     program = """
 import time
 from score_sde.runtime.watchdog import Watchdog

@@ -1,4 +1,4 @@
-"""What several processes agree on, in real processes."""
+"""Real processes agree on their run and on when to stop."""
 
 import pytest
 from launched import finished, together
@@ -58,6 +58,5 @@ def test_two_processes_find_what_differs_and_stop_after_the_same_step():
         assert "[None, None, None, 15, 15, 15]\n" in text
     assert "only once" in texts[0] and "the first says no" in texts[0]
     assert (
-        "wrong" not in texts[1]
-        and "the first process has refused: its message says why" in texts[1]
+        "wrong" not in texts[1] and "the first process has failed: its message says why" in texts[1]
     )

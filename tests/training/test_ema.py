@@ -58,7 +58,7 @@ def test_the_recursion_has_the_profile_of_the_closed_form(name):
     np.testing.assert_allclose(average.profile(NUM_STEPS), expected, rtol=1e-5, atol=1e-7)
 
 
-def test_warmup_only_changes_the_start():
+def test_a_warmup_changes_only_the_start():
     assert EMA(decay=0.9999).decay_at(1) == pytest.approx(2 / 11)
     assert EMA(decay=0.9999).decay_at(10**6) == pytest.approx(0.9999)
     assert EMA(decay=0.9999, warmup=False).decay_at(1) == pytest.approx(0.9999)
@@ -85,7 +85,7 @@ def test_the_exponent_solves_the_cubic(sigma_rel):
 
 
 @pytest.mark.parametrize("sigma_rel", [0.02, 0.1, 0.25])
-def test_the_profile_is_as_wide_as_was_asked_for(sigma_rel):
+def test_the_standard_deviation_of_the_power_profile_is_sigma_rel(sigma_rel):
     profile, steps = PowerEMA(sigma_rel=sigma_rel).profile(2000), np.arange(1, 2001) - 0.5
     assert profile.sum() == pytest.approx(1.0, abs=1e-5)
     variance = profile @ steps**2 - (profile @ steps) ** 2
@@ -103,7 +103,7 @@ def test_the_profile_is_as_wide_as_was_asked_for(sigma_rel):
         (EMA(decay=1 - 1e-9, warmup=False), 1e-9),
     ],
 )
-def test_the_rate_is_exact_where_the_decay_is_next_to_one(average, exact):
+def test_the_rate_is_exact_where_the_decay_is_close_to_one(average, exact):
     assert average.rate_at(10**6) == pytest.approx(exact, rel=1e-6)
 
 
@@ -128,25 +128,24 @@ def test_an_average_of_half_precision_parameters_is_of_float32(average, dtype):
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0, float("nan")])
-def test_wrong_decay(decay):
-    with pytest.raises(ValueError, match=r"must lie in \[0, 1\), not"):
+def test_a_decay_is_at_least_0_and_less_than_1(decay):
+    with pytest.raises(ValueError, match=f"^decay={decay} must be at least 0 and less than 1$"):
         EMA(decay=decay)
 
 
 @pytest.mark.parametrize(
     "values", [{"half_life": 0.0}, {"half_life": float("inf")}, {"ramp": -1.0}, {"batch_size": 0}]
 )
-def test_wrong_half_life(values):
+def test_a_half_life_a_batch_size_and_a_ramp_are_positive(values):
     (name,) = values
-    with pytest.raises(ValueError, match=f"the {name} of a moving average must be positive, not"):
+    with pytest.raises(ValueError, match=f"^{name}={values[name]} must be positive and finite$"):
         HalfLifeEMA(**{"half_life": 1.0, **values})
 
 
 @pytest.mark.parametrize("sigma_rel", [0.0, -0.1, 1e-7, 0.29, float("nan")])
-def test_wrong_width(sigma_rel):
-    with pytest.raises(
-        ValueError, match=r"sigma_rel of an average must be at least 1e-06 and at most 0\.2887, not"
-    ):
+def test_a_width_is_at_most_that_of_the_mean(sigma_rel):
+    message = f"^sigma_rel={sigma_rel} must be from 1e-06 to {PLAIN_MEAN:g}, the relative width of"
+    with pytest.raises(ValueError, match=message):
         PowerEMA(sigma_rel=sigma_rel)
 
 

@@ -1,6 +1,4 @@
-"""Batches ahead: in order, on the devices, no more of them than asked for; and the
-thread that reads them ends.
-"""
+"""The feed reads a bounded number of batches ahead, in order, and ends its thread."""
 
 import threading
 import time
@@ -53,7 +51,7 @@ def test_batches_come_in_order_from_the_position_on():
             np.testing.assert_array_equal(fed.batches.index[row], expected.index)
 
 
-def test_only_a_few_are_read_ahead():
+def test_only_so_many_dispatches_are_read_ahead():
     loader = Counting()
     with Feed(loader, device_mesh(), 0, [1] * 100, ahead=2) as feed:
         next(feed)
@@ -62,13 +60,13 @@ def test_only_a_few_are_read_ahead():
     assert not feed_threads()
 
 
-def test_the_thread_ends_when_nobody_reads_on():
+def test_closing_ends_the_thread():
     with Feed(LOADER, device_mesh(), 0, [1] * 50) as feed:
         next(feed)
     assert not feed_threads()
 
 
-def test_what_the_loader_cannot_read_is_raised_in_its_turn():
+def test_an_error_of_the_loader_is_raised_where_its_batch_is_asked_for():
     def fail(step):
         if step == 2:
             raise ValueError("photos/3.png\n is not an image")
@@ -82,7 +80,7 @@ def test_what_the_loader_cannot_read_is_raised_in_its_turn():
                 next(feed)
 
 
-def test_other_errors_pass_as_they_are():
+def test_errors_of_other_types_are_raised_unchanged():
     def fail(step):
         raise KeyError(step)
 
@@ -117,7 +115,7 @@ def test_a_loader_that_hangs_does_not_keep_the_feed_from_closing():
         time.sleep(0.05)
 
 
-def test_nothing_is_read_that_no_step_takes():
+def test_no_batch_is_read_that_no_step_takes():
     loader = Counting()
     with Feed(loader, device_mesh(jax.devices()[:1]), 4, [2, 1]) as feed:
         assert len(list(feed)) == 2

@@ -1,6 +1,4 @@
-"""Runs that are killed or stopped at random moments end as if nothing had been, bit for
-bit; in real processes.
-"""
+"""Real processes that are killed or stopped at random moments resume bit for bit."""
 
 import itertools
 import json

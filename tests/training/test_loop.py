@@ -1,3 +1,5 @@
+"""The training loop: interruptions, roll-backs, hooks, and the same numbers however it runs."""
+
 import functools
 import io
 import os
@@ -114,7 +116,7 @@ def reference(uninterrupted, train_in, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("num_devices", "stop_at"), [(1, 7), (8, 4), (8, 7), (8, 11)])
-def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
+def test_an_interrupted_run_resumes_bit_for_bit(
     tmp_path, train_in, reference, num_devices, stop_at
 ):
     expected, whole = reference(num_devices)
@@ -127,13 +129,13 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     assert (stopped.signum, int(stopped.state.step)) == (signal.SIGTERM, stop_at)
     assert f"stopped by SIGTERM at step {stop_at} of 12: saved in {tmp_path}" in shown
     resumed, shown = train_in(tmp_path, num_devices)
-    assert f"found a checkpoint of step {stop_at}, going on to step 12" in shown
+    assert f"found a checkpoint of step {stop_at}, resuming until step 12" in shown
     assert resumed.signum is None
     assert_identical(resumed.state, expected.state)
     assert_same_curves(curves(tmp_path), curves(whole))
 
 
-def test_a_signal_in_the_last_step_comes_too_late_to_stop_anything(tmp_path, train_in):
+def test_a_signal_in_the_last_step_has_no_effect(tmp_path, train_in):
     def interrupt(state, step):
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -173,7 +175,7 @@ def test_a_run_begun_on_eight_devices_can_end_on_one(tmp_path, train_in, referen
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
-def test_it_learns_and_logs_and_saves_when_it_should(reference):
+def test_it_learns_logs_and_saves_at_its_intervals(reference):
     result, workdir = reference(8)
     found = curves(workdir)
     assert [list(found[name][0]) for name in ("loss", "eval_loss")] == [[3, 6, 9, 12], [4, 8, 12]]
@@ -194,7 +196,7 @@ def test_the_held_out_loss_is_the_mean_over_fixed_batches_with_fixed_noise(refer
     np.testing.assert_allclose(curves(workdir)["eval_loss"][1][-1], np.mean(losses), rtol=1e-5)
 
 
-def test_a_complete_run_is_not_run_again(tmp_path, train_in):
+def test_a_complete_run_makes_no_further_step(tmp_path, train_in):
     first, _ = train_in(tmp_path, num_steps=4)
     calls = []
     again, shown = train_in(
@@ -214,7 +216,7 @@ def test_hooks_see_the_state_of_their_step(tmp_path, train_in):
     assert seen == [(2, 2), (3, 3), (4, 4), (6, 6), (6, 6)]
 
 
-def test_the_images_of_a_hook_go_where_the_metrics_go(tmp_path, train_in):
+def test_the_images_of_a_hook_are_written_with_the_metrics(tmp_path, train_in):
     class Images(MultiWriter):
         def write_images(self, step, images):
             shown.append((step, images))
@@ -246,7 +248,7 @@ def spoilt(toy, steps):
     return Spoilt()
 
 
-def test_a_step_that_is_not_finite_is_left_out_and_told(tmp_path, train_in, toy):
+def test_an_update_that_is_not_finite_is_skipped_and_reported(tmp_path, train_in, toy):
     seen = {}
     hooks = [Hook(every=1, run=lambda state, step: seen.update({step: jax.device_get(state)}))]
     result, shown = train_in(tmp_path, hooks=hooks, loader=spoilt(toy, {5}), log_every=1)
@@ -254,9 +256,9 @@ def test_a_step_that_is_not_finite_is_left_out_and_told(tmp_path, train_in, toy)
         (seen[6].params, seen[6].ema_params, seen[6].opt_state),
         (seen[5].params, seen[5].ema_params, seen[5].opt_state),
     )
-    assert shown.count("is left out") == 1
+    assert shown.count("is skipped") == 1
     assert (
-        "step 6 is left out: the loss is nan and the norm of its gradient nan, which is not finite "
+        "step 6 is skipped: the loss is nan and the norm of its gradient nan, which is not finite "
         "in b first" in shown
     )
     assert (int(seen[6].skipped), int(seen[7].skipped), int(result.state.position)) == (1, 0, 12)
@@ -264,7 +266,7 @@ def test_a_step_that_is_not_finite_is_left_out_and_told(tmp_path, train_in, toy)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result.state))
 
 
-def test_nothing_is_saved_amid_steps_that_are_left_out(tmp_path, train_in, toy):
+def test_nothing_is_saved_between_skipped_updates(tmp_path, train_in, toy):
     train_in(tmp_path, loader=spoilt(toy, {3, 4}))
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         assert checkpoints.steps() == [8, 12]
@@ -274,16 +276,16 @@ def test_nothing_is_saved_amid_steps_that_are_left_out(tmp_path, train_in, toy):
 
 
 @pytest.mark.parametrize("log_every", [1, 100])
-def test_a_run_that_diverges_is_taken_back_and_passes_over_the_data(
+def test_a_diverged_run_is_rolled_back_and_resumes_with_later_data(
     tmp_path, train_in, toy, log_every
 ):
-    """Three bad batches after the checkpoint of step 4: it goes on from there with
-    those that come next.
+    """Three bad batches follow the checkpoint of step 4, from which the run resumes with the
+    batches after them.
     """
     options = {"max_skipped": 3, "log_every": log_every}
     result, shown = train_in(tmp_path, loader=spoilt(toy, {5, 6, 7}), **options)
-    assert "3 updates in a row, to step 8, were left out" in shown
-    assert "taken back to step 4, to go on with other data" in shown
+    assert "3 updates in a row, to step 8, were skipped" in shown
+    assert "rolled back to step 4, resuming with other data" in shown
     assert (int(result.state.step), int(result.state.position)) == (12, 16)
 
     class Rest:
@@ -300,7 +302,7 @@ def test_a_run_that_diverges_is_taken_back_and_passes_over_the_data(
     assert_same_curves(curves(tmp_path), curves(tmp_path / "other"))
 
 
-def test_a_run_that_was_taken_back_resumes_with_the_same_data(tmp_path, train_in, toy):
+def test_a_rolled_back_run_that_is_interrupted_resumes_with_the_same_data(tmp_path, train_in, toy):
     options = {"max_skipped": 3, "loader": spoilt(toy, {5, 6, 7})}
     expected, _ = train_in(tmp_path / "whole", **options)
 
@@ -314,12 +316,12 @@ def test_a_run_that_was_taken_back_resumes_with_the_same_data(tmp_path, train_in
     assert_identical(resumed.state, expected.state)
 
 
-def test_a_run_that_diverges_for_good_stops_in_one_line(tmp_path, train_in, toy):
+def test_a_run_that_diverges_again_and_again_stops_with_one_line(tmp_path, train_in, toy):
     with pytest.raises(FloatingPointError) as caught:
         train_in(tmp_path, loader=spoilt(toy, range(5, 1000)), max_skipped=2, max_taken_back=2)
     line = str(caught.value)
     assert "\n" not in line and line.startswith(
-        "2 updates in a row, to step 6, were left out: at the last the loss is nan"
+        "2 updates in a row, to step 6, were skipped: in the last, the loss is nan"
     )
     assert line.endswith(
         "not finite in b first: the last checkpoint is of step 4; try a lower learning rate"
@@ -330,9 +332,7 @@ def test_a_run_that_diverges_for_good_stops_in_one_line(tmp_path, train_in, toy)
         train_in(tmp_path / "other", loader=spoilt(toy, range(1000)), max_skipped=2)
 
 
-def test_does_not_wait_for_a_step_before_the_next_is_on_its_way(
-    tmp_path, train_in, toy, monkeypatch
-):
+def test_a_step_is_dispatched_before_the_one_before_has_ended(tmp_path, train_in, toy, monkeypatch):
     """Where nothing is logged or saved, the metrics that are read are those of the step before."""
     events = []
     compiled = loop.compile_steps
@@ -379,7 +379,7 @@ def test_several_steps_in_one_dispatch_are_the_same_steps(
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
 
 
-def test_a_run_of_single_steps_goes_on_with_several_in_one_dispatch(tmp_path, train_in, reference):
+def test_a_run_of_single_steps_resumes_with_several_in_one_dispatch(tmp_path, train_in, reference):
     train_in(tmp_path, num_steps=5)
     result, _ = train_in(tmp_path, n_jitted_steps=4)
     for ours, theirs in zip(
@@ -408,15 +408,15 @@ def test_data_that_cannot_be_read_are_named(tmp_path, train_in, toy):
         assert checkpoints.steps() == [4]
 
 
-def test_other_random_keys_are_refused(tmp_path, train_in):
+def test_a_run_does_not_resume_with_other_random_keys(tmp_path, train_in):
     train_in(tmp_path, num_steps=4)
     with pytest.raises(
-        ValueError, match=r"made with the random keys threefry2x32:\[0, 7\], these are .*\[0, 8\]"
+        ValueError, match=r"of a run with the key threefry2x32:\[0, 7\], this run has .*\[0, 8\]"
     ):
         train_in(tmp_path, key=jax.random.key(8))
 
 
-def test_a_checkpoint_that_does_not_come_is_a_hang(tmp_path, train_in, monkeypatch, capsys):
+def test_a_checkpoint_that_never_arrives_is_a_hang(tmp_path, train_in, monkeypatch, capsys):
     """Here the end of the process is the end of the wait."""
     train_in(tmp_path, num_steps=4)
     restore, ended = Checkpoints.restore, threading.Event()

@@ -1,3 +1,5 @@
+"""Batches and states on a mesh of devices."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,9 +32,9 @@ def test_batch_is_split_and_keeps_its_order(toy):
 
 
 @pytest.mark.parametrize(("size", "advice"), [(20, "take 16 or 24"), (7, "take 8"), (0, "take 8")])
-def test_uneven_batch_is_refused_with_sizes_that_would_do(size, advice):
+def test_a_batch_that_cannot_be_split_evenly_is_an_error_that_suggests_sizes(size, advice):
     with pytest.raises(
-        ValueError, match=f"a batch of {size} cannot be split evenly over 8 devices: {advice}"
+        ValueError, match=f"^batch_size={size} must be .* split evenly over 8 devices: {advice}"
     ):
         check_batch_size(device_mesh(), size)
 
@@ -70,19 +72,20 @@ def test_one_sum_over_the_devices_takes_all_of_a_step(toy):
     assert step.lower(state, batch, toy.key).compile().as_text().count(" all-reduce(") == 1
 
 
-def test_a_step_over_other_axes_is_refused(toy):
-    with pytest.raises(ValueError, match=r"axis_name of a step on a mesh must be .* got 'data'"):
+def test_a_step_over_other_axes_is_an_error(toy):
+    message = r"^axis_name='data' must be one of None, \('data', 'fsdp'\), the axes of the mesh"
+    with pytest.raises(ValueError, match=message):
         compile_step(toy.step("data"), device_mesh(), toy.state())
 
 
-def test_who_makes_a_step_for_its_own_rows():
+def test_each_device_takes_its_own_rows_unless_the_state_is_split():
     assert step_axes(device_mesh()) == ("data", "fsdp")
     assert (
         step_axes(device_mesh(fsdp=2)) is None and step_axes(device_mesh(jax.devices()[:1])) is None
     )
 
 
-def test_one_step_of_several_is_no_loop(toy):
+def test_a_dispatch_of_one_step_has_no_loop(toy):
     """In a loop, the gradient of a convolution takes many times as long on a CPU."""
     mesh, batch = device_mesh(), toy.loader.batch(0)
     state = place(mesh, toy.state())

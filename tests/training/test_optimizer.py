@@ -1,3 +1,5 @@
+"""Adam, its warm-up and its clipping; all optimizers are in tests/contracts."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +19,7 @@ def updates(optimizer, grads, params):
     return found
 
 
-def test_equals_adam_written_out():
+def test_adam_is_its_formula():
     lr, beta1, beta2, eps, decay, warmup, clip = 0.1, 0.8, 0.95, 1e-6, 0.2, 3, 1.0
     grads = [
         np.array([3.0, 4.0]),
@@ -60,14 +62,14 @@ def test_clipping_can_be_switched_off(off):
 
 @pytest.mark.parametrize("beta", [0.999, 0.99999, 0.9999999])
 @pytest.mark.parametrize("name", ["beta1", "beta2"])
-def test_a_decay_next_to_one_biases_no_moment(name, beta):
+def test_a_decay_close_to_one_biases_no_moment(name, beta):
     """Of equal gradients all updates are of the size of the rate."""
     options = {"lr": 0.5, "eps": 1e-12, "warmup": 0, "grad_clip": None, name: beta}
     found = updates(adam(**options), [jnp.full(1, 0.3)] * 3, jnp.zeros(1))
     np.testing.assert_allclose(np.ravel(found), [-0.5, -1.0, -1.5], rtol=2e-3)
 
 
-def test_works_under_jit(toy):
+def test_an_optimizer_gives_the_same_under_jit(toy):
     optimizer = toy.optimizer()
     grads = jax.tree.map(jnp.ones_like, toy.params())
     opt_state = optimizer.init(toy.params())
@@ -94,6 +96,6 @@ def test_works_under_jit(toy):
     ],
 )
 def test_wrong_values_are_named_in_one_line(wrong):
-    with pytest.raises(ValueError, match=f"^{list(wrong)[-1]} must .*, not .*$") as caught:
+    with pytest.raises(ValueError, match=f"^{list(wrong)[-1]}=.* must be .*$") as caught:
         adam(**wrong)
     assert "\n" not in str(caught.value)

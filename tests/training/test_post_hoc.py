@@ -1,4 +1,4 @@
-"""Averages of other widths from snapshots: the fit of their profiles, and what comes of it."""
+"""Post-hoc EMA: the fit of profiles, and averages reconstructed from snapshots."""
 
 import dataclasses
 
@@ -65,8 +65,8 @@ def snapshots(every=EVERY):
     (0.2, 2e-2)
 ])  # fmt: skip
 def test_the_residual_is_the_distance_of_the_profiles(sigma_rel, largest):
-    """Small between the tracked widths, and of the averages of single updates at most
-    that of continuous time.
+    """It is small between the tracked widths. The distance between the profiles of single
+    updates is at most the residual, which is of continuous time.
     """
     steps, sigma_rels = snapshots()
     weights, residual = fit_profile(steps, sigma_rels, step=NUM_STEPS, sigma_rel=sigma_rel)
@@ -98,7 +98,7 @@ def test_the_weights_do_not_depend_on_the_unit_of_time(factor, sigma_rel):
     assert longer.residual == pytest.approx(found.residual, abs=1e-6)
 
 
-def test_a_profile_that_is_there_twice_is_no_trouble():
+def test_a_profile_given_twice_changes_nothing():
     steps, sigma_rels = snapshots()
     expected = fit_profile(steps, sigma_rels, step=NUM_STEPS, sigma_rel=0.07)
     found = fit_profile(steps * 2, sigma_rels * 2, step=NUM_STEPS, sigma_rel=0.07)
@@ -108,9 +108,7 @@ def test_a_profile_that_is_there_twice_is_no_trouble():
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A trajectory of parameters, a walk at random about a drift, with averages tracked
-    along it.
-    """
+    """A random walk of parameters with a drift, and averages tracked along it."""
 
     folder: object
     params: object
@@ -122,7 +120,7 @@ class Run:
         return self.averages[sigma_rel][step - 1]
 
     def error(self, found, sigma_rel, step=NUM_STEPS):
-        """Relative to how far the average is from the parameters at its step."""
+        """The error relative to the distance of the average from the parameters at its step."""
         direct = self.direct(sigma_rel, step)
         return np.linalg.norm(found - direct) / np.linalg.norm(direct - self.params[step - 1])
 
@@ -168,7 +166,7 @@ def flat(params):
     ("sigma_rel", "largest"),
     [(0.04, 3e-3), (0.06, 1e-3), (0.07, 1e-3), (0.12, 1e-3), (0.15, 1e-3), (0.2, 5e-3)],
 )
-def test_a_reconstruction_is_near_the_average_that_was_tracked(walk, sigma_rel, largest):
+def test_a_reconstruction_is_close_to_the_tracked_average(walk, sigma_rel, largest):
     found = reconstruct(walk.folder, sigma_rel=sigma_rel)
     assert found.step == NUM_STEPS and found.num_snapshots == 40
     assert walk.error(flat(found.params), sigma_rel) < largest
@@ -177,21 +175,21 @@ def test_a_reconstruction_is_near_the_average_that_was_tracked(walk, sigma_rel, 
 
 
 @pytest.mark.parametrize(("sigma_rel", "step"), [(0.05, NUM_STEPS), (0.1, NUM_STEPS), (0.1, 350)])
-def test_an_average_that_was_tracked_is_recovered_bit_for_bit(walk, sigma_rel, step):
+def test_a_tracked_average_is_recovered_bit_for_bit(walk, sigma_rel, step):
     found = reconstruct(walk.folder, sigma_rel=sigma_rel, step=step)
     assert (found.step, found.residual, found.num_snapshots) == (step, 0.0, 1)
     assert found.params["b"].dtype == np.float32
     np.testing.assert_array_equal(flat(found.params), walk.direct(sigma_rel, step))
 
 
-def test_an_earlier_step_may_be_wanted_and_between_snapshots_the_residual_warns(walk):
+def test_the_residual_is_small_at_the_steps_of_snapshots_and_large_between_them(walk):
     at, between = (reconstruct(walk.folder, sigma_rel=0.15, step=step) for step in (600, 625))
     assert walk.error(flat(at.params), 0.15, 600) < 5e-3 and at.residual < 2e-2
     assert walk.error(flat(between.params), 0.15, 625) < between.residual and between.residual > 0.1
 
 
-def test_the_sum_of_one_is_worth_its_while(walk):
-    """Without it, the sum of snapshots is off by a part of the parameters themselves."""
+def test_weights_of_sum_one_make_the_sum_of_snapshots_more_accurate(walk):
+    """Without it, the error has a part proportional to the parameters themselves."""
     steps, sigma_rels = snapshots()
     ends, gammas = np.array(steps, float), np.array([gamma_of(width) for width in sigma_rels])
     gamma = np.float64(gamma_of(0.2))
@@ -209,21 +207,21 @@ def test_the_sum_of_one_is_worth_its_while(walk):
     [
         (
             {"sigma_rel": 0.3},
-            r"sigma_rel of an average must be at least 1e-06 and at most 0\.2887, not 0\.3",
+            rf"^sigma_rel=0\.3 must be from 1e-06 to {PLAIN_MEAN:g}",
         ),
         (
             {"sigma_rel": 0.1, "step": 1001},
-            "the step must be from 1 to 1000, that of the last snapshot in .*, not 1001",
+            f"^step=1001 must be from 1 to {NUM_STEPS}, the step of the last snapshot in",
         ),
-        ({"sigma_rel": 0.1, "step": 0}, "the step must be from 1 to 1000"),
+        ({"sigma_rel": 0.1, "step": 0}, f"^step=0 must be from 1 to {NUM_STEPS}"),
     ],
 )
-def test_what_cannot_be_reconstructed(walk, options, message):
+def test_widths_and_steps_out_of_range_are_named(walk, options, message):
     with pytest.raises(ValueError, match=message):
         reconstruct(walk.folder, **options)
 
 
-def test_snapshots_of_another_network_are_refused(tmp_path):
+def test_snapshots_of_two_networks_are_an_error(tmp_path):
     for step, shape in ((1, 3), (2, 4)):
         facts = {"step": step, "sigma_rel": 0.1}
         write_tensors(

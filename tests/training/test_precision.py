@@ -1,6 +1,4 @@
-"""Networks of half-precision parameters: their averages and the moments of the
-optimizer are of float32.
-"""
+"""Networks with half-precision parameters have averages and moments in float32."""
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +26,7 @@ from score_sde.training import (
     restore_for_sampling,
     shard_batch,
 )
-from score_sde.training.checkpoints.seal import arrays_of
+from score_sde.training.checkpoints.manifest import arrays_of
 
 HALVES = ["bfloat16", "float16"]
 
@@ -51,7 +49,7 @@ def after(num_steps, step, state, x):
 
 
 @pytest.mark.parametrize("dtype", HALVES)
-def test_an_average_over_many_updates_is_that_of_float32(dtype):
+def test_an_average_over_many_updates_equals_one_in_float32(dtype):
     """Of a constant 1, from 0: ``1 - 0.9999^20000 = 0.8647``; in half precision it
     would stop at 0.03 and 0.25.
     """
@@ -67,7 +65,7 @@ def test_an_average_over_many_updates_is_that_of_float32(dtype):
 
 
 @pytest.mark.parametrize("dtype", HALVES)
-def test_the_moments_of_adam_are_those_of_float32(dtype):
+def test_the_moments_of_adam_equal_those_in_float32(dtype):
     """Of a constant gradient 1: ``1 - 0.999^3000 = 0.950``; in bfloat16 the second
     moment would stop at 0.25.
     """
@@ -155,7 +153,7 @@ def narrowed(state, dtype):
 
 
 @pytest.mark.parametrize("dtype", HALVES)
-def test_a_run_whose_averages_were_saved_in_half_precision_goes_on_in_float32(tmp_path, dtype):
+def test_a_run_whose_averages_were_saved_in_half_precision_resumes_in_float32(tmp_path, dtype):
     """Split over two devices; what was not widened, such as the parameters, must be as it was."""
     optimizer, mesh = adam(lr=0.1, warmup=0), device_mesh(jax.devices()[:2], fsdp=2)
     state = place(mesh, half_state(optimizer, dtype))

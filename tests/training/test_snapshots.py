@@ -77,7 +77,7 @@ def test_a_resumed_run_writes_the_same_bytes(toy, whole, tmp_path):
     assert contents(tmp_path / "snapshots") == contents(whole[0] / "snapshots")
 
 
-def test_a_run_that_is_taken_back_has_no_snapshots_of_the_way_it_left(toy, tmp_path):
+def test_a_rolled_back_run_removes_snapshots_of_later_steps(toy, tmp_path):
     hook = snapshot_hook(tmp_path, RULES, every=1)
     state = init_state(toy.params(), toy.optimizer(), num_averages=len(RULES))
     for step in (1, 2, 3, 2):
@@ -85,7 +85,7 @@ def test_a_run_that_is_taken_back_has_no_snapshots_of_the_way_it_left(toy, tmp_p
     assert sorted({snapshot.step for snapshot in find_snapshots(tmp_path)}) == [1, 2]
 
 
-def test_parameters_that_lie_elsewhere_are_gathered(toy, tmp_path):
+def test_split_parameters_are_gathered(toy, tmp_path):
     gathered = []
 
     def gather(params):
@@ -116,7 +116,7 @@ hook.run(TrainState(jnp.int32(2), {{}}, {{}}, (), averages=({{"w": jnp.zeros(100
 
 
 def test_snapshots_need_a_power_average(tmp_path):
-    with pytest.raises(ValueError, match="snapshots are of power averages, and there is none"):
+    with pytest.raises(ValueError, match=r"^averages must hold a PowerEMA"):
         snapshot_hook(tmp_path, (EMA(),), every=3)
     with pytest.raises(
         FileNotFoundError, match=r"^no snapshots in .*: train with training\.averages, such as"
@@ -149,7 +149,7 @@ def test_a_folder_that_cannot_be_listed_is_not_one_without_snapshots(tmp_path, m
         find_snapshots(tmp_path)
 
 
-def test_a_damaged_snapshot_is_said_in_one_line(toy, tmp_path):
+def test_a_damaged_snapshot_is_reported_in_one_line(toy, tmp_path):
     state = init_state({"w": jnp.ones(3)}, toy.optimizer(), num_averages=len(RULES))
     snapshot_hook(tmp_path, RULES, every=1).run(state, 1)
     path = find_snapshots(tmp_path)[0].path
@@ -170,7 +170,7 @@ def test_a_damaged_snapshot_is_said_in_one_line(toy, tmp_path):
         {},
     ],
 )
-def test_a_snapshot_that_does_not_say_of_what_it_is_a_snapshot(facts, tmp_path):
+def test_a_snapshot_without_a_valid_step_and_width_is_damaged(facts, tmp_path):
     """Two with their checksums right: sorting and comparing what they say would raise anything."""
     for number, each in enumerate(({"step": 3, "sigma_rel": 0.1}, facts)):
         write_tensors(

@@ -1,3 +1,5 @@
+"""The initial state of a run."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +8,7 @@ import optax
 from score_sde.training import init_state
 
 
-def test_starts_at_step_zero_with_the_average_at_the_parameters(toy):
+def test_a_run_starts_at_step_zero_with_the_average_equal_to_the_parameters(toy):
     state = toy.state()
     assert state.step.dtype == jnp.int32 and state.step == 0
     for mean, param in zip(
@@ -15,7 +17,7 @@ def test_starts_at_step_zero_with_the_average_at_the_parameters(toy):
         np.testing.assert_array_equal(mean, param)
 
 
-def test_further_averages_start_at_the_parameters_in_arrays_of_their_own():
+def test_further_averages_are_copies_of_the_parameters():
     params = {"w": jnp.arange(3.0)}
     state = init_state(params, optax.sgd(0.1), num_averages=2)
     assert len(state.averages) == 2 and init_state(params, optax.sgd(0.1)).averages == ()
@@ -26,7 +28,7 @@ def test_further_averages_start_at_the_parameters_in_arrays_of_their_own():
     np.testing.assert_array_equal(params["w"], [0.0, 1.0, 2.0])
 
 
-def test_donating_the_state_leaves_the_callers_parameters_alone():
+def test_donating_the_state_does_not_delete_the_parameters_of_the_caller():
     params = {"w": jnp.arange(3.0)}
     state = init_state(params, optax.sgd(0.1))
     jax.block_until_ready(

@@ -1,3 +1,5 @@
+"""A training step is its formula, on any devices and in any number of parts."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -89,13 +91,13 @@ def assert_close(found, expected, rtol=1e-5):
         "pmap",
     ],
 )
-def test_same_update_however_it_is_run(toy, variant):
+def test_jit_pmap_and_shard_map_give_the_same_update(toy, variant):
     found = variant(toy)
     assert_close(found, run(jax.jit(toy.step()), toy.state(), toy))
     assert int(found[0].step) == NUM_STEPS
 
 
-def test_one_update_written_out(toy):
+def test_an_update_is_its_formula(toy):
     batch = toy.loader.batch(0)
     optimizer, state = (
         optax.sgd(0.1),
@@ -253,7 +255,7 @@ def test_evaluation_uses_the_average_and_the_same_noise_at_any_step(toy):
     assert evaluate(averaged, batch, toy.key)["loss"] != expected["loss"]
 
 
-def test_one_trace_for_all_steps(toy):
+def test_all_steps_share_one_trace(toy):
     traces = []
 
     def counting(*args):

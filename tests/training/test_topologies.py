@@ -63,7 +63,7 @@ def assert_same(found, expected):
         ("digits", 8, 2),
     ],
 )
-def test_devices(name, num_devices, fsdp, on_one, tmp_path):
+def test_the_number_of_devices_does_not_change_a_run(name, num_devices, fsdp, on_one, tmp_path):
     record(name, tmp_path, num_devices=num_devices, fsdp=fsdp)
     assert_same(read(tmp_path), on_one(name))
 
@@ -74,7 +74,7 @@ def in_two_processes(name, folder, *, devices_each=1, num_steps=20):
 
 
 @pytest.mark.parametrize(("name", "devices_each"), [("toy", 1), ("toy", 2), ("digits", 1)])
-def test_two_processes(name, devices_each, on_one, tmp_path):
+def test_two_processes_give_the_run_of_one(name, devices_each, on_one, tmp_path):
     in_two_processes(name, tmp_path, devices_each=devices_each)
     assert_same(read(tmp_path), on_one(name))
 

@@ -1,6 +1,4 @@
-"""What lies in the folder of checkpoints beside arrays: which there are, JSON files,
-the room for another, and what reading them may find.
-"""
+"""The folder of checkpoints: its steps, its JSON files, free space, and damage."""
 
 import errno
 import json
@@ -18,22 +16,25 @@ import jax
 from score_sde.runtime.atomic_files import replacing
 from score_sde.runtime.bounded_reading import read_json
 from score_sde.runtime.unreadable import opening, raise_error, set_aside, telling_damage
-from score_sde.training.checkpoints.seal import (
+from score_sde.training.checkpoints.manifest import (
     CheckpointError,
     DamagedError,
-    Seal,
+    Manifest,
     check_config,
-    check_seal,
+    check_manifest,
 )
 
 Config = dict[str, Any]
 """A resolved config as plain JSON values."""
 
 UNFINISHED = "*.orbax-checkpoint-tmp*"
-"""Names of checkpoints that are not whole: each gets its own name when it is."""
+"""The names of checkpoints that are still being written, or never were to the end."""
 
 DAMAGED = "damaged"
 """The folder, beside the checkpoints, that damaged ones are moved to."""
+
+_ITEMS = {"seal": "manifest"}
+"""What an item of a checkpoint is called in messages, where not by its name on disk."""
 
 
 def steps_in(directory: Path) -> list[int]:
@@ -52,18 +53,17 @@ def steps_in(directory: Path) -> list[int]:
 
 
 def all_damaged(directory: Path, newest: int, reason: str) -> DamagedError:
-    """The error where no checkpoint of a run is sound: it would begin from the first step again."""
+    """The error of a run whose checkpoints are all damaged, the newest for ``reason``."""
     return DamagedError(
-        f"no sound checkpoint in {directory}: all are damaged ({newest}: {reason}); to start from "
-        "step 1, take another "
-        f"workdir, or move {directory} away"
+        f"no sound checkpoint in {directory}: all are damaged ({newest}: {reason}); "
+        f"{_from_step_1(directory)}"
     )
 
 
 def check_startable(directory: Path) -> None:
-    """Raise ``CheckpointError`` where a folder has damaged checkpoints alone.
+    """Raise ``CheckpointError`` where a folder has damaged checkpoints and no others.
 
-    A run that would begin from the first step again has to be asked for: by moving the
+    A run does not silently start again from the first step: its user has to move the
     folder away.
     """
     aside = directory / DAMAGED
@@ -71,14 +71,16 @@ def check_startable(directory: Path) -> None:
         has_damaged = aside.is_dir() and any(aside.iterdir())
     if has_damaged and not steps_in(directory):
         raise CheckpointError(
-            f"no checkpoint in {directory} but damaged ones in {aside}: to start from step 1, take "
-            "another workdir, or "
-            f"move {directory} away"
+            f"no checkpoint in {directory} but damaged ones in {aside}: {_from_step_1(directory)}"
         )
 
 
-def read_seal(checkpoint: Path) -> Seal:
-    """The seal of a checkpoint.
+def _from_step_1(directory: Path) -> str:
+    return f"to start from step 1, take another workdir, or move {directory} away"
+
+
+def read_manifest(checkpoint: Path) -> Manifest:
+    """The manifest of a checkpoint.
 
     Raises:
         DamagedError: Where it is missing or broken, or something in the checkpoint is
@@ -86,23 +88,23 @@ def read_seal(checkpoint: Path) -> Seal:
         UnreadableError: Where it cannot be read.
     """
     _check_files(checkpoint)
-    return check_seal(_read(checkpoint / "seal" / "metadata"))
+    return check_manifest(_read(checkpoint / "seal" / "metadata"))
 
 
-def read_config(checkpoint: Path, seal: Seal) -> Any:
+def read_config(checkpoint: Path, manifest: Manifest) -> Any:
     """The config of a checkpoint.
 
     Raises:
-        DamagedError: Where it is not the one that was sealed.
+        DamagedError: Where it is missing or broken, or differs from the manifest.
         UnreadableError: Where it cannot be read.
     """
     config = _read(checkpoint / "config" / "metadata")
-    check_config(seal, config)
+    check_config(manifest, config)
     return config
 
 
 def check_room(directory: Path, trees: Mapping[str, Any]) -> None:
-    """Raise ``OSError`` where a disk has no room for the arrays of a checkpoint."""
+    """Raise ``OSError`` where the disk has no room for the arrays of a checkpoint."""
     needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trees))
     free = shutil.disk_usage(directory).free
     if free < needed:
@@ -113,26 +115,26 @@ def check_room(directory: Path, trees: Mapping[str, Any]) -> None:
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Remove what an interrupted run has left half-written."""
-    # orbax can do this itself, but only when the next checkpoint is saved.
+    """Remove checkpoints that an interrupted run has not written to the end."""
+    # orbax does so too, but not before the next checkpoint is saved.
     for path in directory.glob(UNFINISHED):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def mend_metrics(directory: Path) -> None:
-    """Write the metrics of each checkpoint as they were sealed, where their file is
-    damaged: orbax reads them all.
+    """Write the metrics of each checkpoint again, from its manifest, where their file is
+    damaged: orbax reads the metrics of all checkpoints.
 
-    The damaged file stays beside them, as ``metrics.damaged``.
+    The damaged file stays beside the new one, as ``metrics.damaged``.
 
     Raises:
-        UnreadableError: Where a seal or metrics cannot be read: without them, the best
-            checkpoint would not be known.
+        UnreadableError: Where a manifest or metrics cannot be read: without them, the
+            best checkpoint would not be known.
     """
     for step in steps_in(directory):
         path = directory / str(step) / "metrics" / "metrics"
         try:
-            wanted = read_seal(directory / str(step))["metrics"]
+            wanted = read_manifest(directory / str(step))["metrics"]
         except DamagedError:
             wanted = {}
         try:
@@ -147,37 +149,37 @@ def mend_metrics(directory: Path) -> None:
 
 
 def plain_metrics(metrics: Any) -> dict[str, float]:
-    """The metrics that a checkpoint is judged by, those that are numbers."""
+    """The finite metrics, by which a checkpoint is judged."""
     return {name: float(value) for name, value in (metrics or {}).items() if math.isfinite(value)}
 
 
 def _check_files(checkpoint: Path) -> None:
-    """Refuse what is neither file nor folder: to read a device or a pipe may never end."""
+    """Find devices and pipes, which might be read for ever."""
     with suppress(FileNotFoundError, NotADirectoryError), opening("the checkpoint", checkpoint):
         for folder, _, names in os.walk(checkpoint, onerror=raise_error):
             for name in names:
                 path = Path(folder) / name
-                if (
-                    path.exists() and not path.is_file()
-                ):  # what is not there is found missing by whoever reads it
+                # A file that is missing here, its reader reports.
+                if path.exists() and not path.is_file():
                     raise DamagedError(f"its {path.relative_to(checkpoint)} is no file")
 
 
 def _read(path: Path) -> Any:
+    item = _ITEMS.get(path.parent.name, path.parent.name)
     try:
         with opening("the checkpoint", path.parents[1]):
             return read_json(path)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise DamagedError(f"its {path.parent.name} is missing") from error
+        raise DamagedError(f"its {item} is missing") from error
     except ValueError as error:
-        raise DamagedError(f"its {path.parent.name} is broken") from error
+        raise DamagedError(f"its {item} is broken") from error
 
 
 def choose_step(steps: list[int], step: int | None, directory: Path) -> int:
-    """The step that is asked for, or the latest of those there are.
+    """``step`` itself, or the latest of ``steps`` where it is None.
 
     Raises:
-        FileNotFoundError: Where it is not there.
+        FileNotFoundError: Where there is no checkpoint of that step in ``directory``.
     """
     if not steps:
         raise FileNotFoundError(nothing_in(directory))
@@ -187,15 +189,12 @@ def choose_step(steps: list[int], step: int | None, directory: Path) -> int:
 
 
 def nothing_in(directory: Path) -> str:
-    """What is said of a folder without checkpoints."""
-    return (
-        f"no checkpoint in {directory}: train with `score-sde train --config=… "
-        f"--workdir={directory.parent}` first"
-    )
+    """The message about a folder without checkpoints."""
+    return f"no checkpoint in {directory}: train a model in workdir={directory.parent} first"
 
 
 def reading(path: Path) -> AbstractContextManager[None]:
-    """Turn whatever a checkpoint makes its readers raise into one line that names it.
+    """Turn every error of a block that reads a checkpoint into one line that names it.
 
     Raises:
         DamagedError: Where the checkpoint is damaged.
@@ -211,7 +210,7 @@ def reading(path: Path) -> AbstractContextManager[None]:
 
 
 class _NotOrbax(logging.Filter):
-    """Lets nothing of orbax through: it tells of its own machinery, and raises its
+    """Drops the log lines of orbax: they are about its internals, and it raises its
     errors besides.
     """
 
@@ -220,8 +219,8 @@ class _NotOrbax(logging.Filter):
 
 
 class _NotItsTasks(logging.Filter):
-    """Drops the errors of orbax's tasks that are never retrieved: where reads fail, it
-    raises the first error alone.
+    """Drops asyncio's lines about errors of orbax's tasks that nobody retrieves: where
+    several reads fail, orbax raises the first error alone.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -233,6 +232,6 @@ _not_orbax, _not_its_tasks = _NotOrbax(), _NotItsTasks()
 
 
 def quiet_orbax() -> None:
-    """Keep orbax from the log."""
+    """Keep orbax out of the log."""
     logging.getLogger("absl").addFilter(_not_orbax)
     logging.getLogger("asyncio").addFilter(_not_its_tasks)

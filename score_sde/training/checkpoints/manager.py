@@ -1,6 +1,4 @@
-"""Checkpoints: the state of a run and the config that made it, written in the
-background by orbax.
-"""
+"""Checkpoints: the state of a run and its config, written in the background by orbax."""
 
 import itertools
 import json
@@ -28,51 +26,50 @@ from score_sde.training.checkpoints.files import (
     plain_metrics,
     quiet_orbax,
     read_config,
-    read_seal,
+    read_manifest,
     reading,
     remove_unfinished,
     steps_in,
 )
-from score_sde.training.checkpoints.retention import Retention
-from score_sde.training.checkpoints.seal import (
+from score_sde.training.checkpoints.manifest import (
     CheckpointError,
     DamagedError,
-    Seal,
+    Manifest,
     arrays_of,
+    as_saved,
     check_arrays,
     check_same,
-    seal_of,
+    manifest_of,
 )
-from score_sde.training.precision import as_saved
+from score_sde.training.checkpoints.retention import Retention
 from score_sde.training.state import TrainState
 
 _log = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """The checkpoints of one run, in one folder; a context manager that waits for what
-    is still being written.
+    """The checkpoints of one run in one folder; a context manager that waits until all are
+    written.
 
-    Each holds the state, split so that the averaged parameters can be read alone, the
-    config, and the metrics that it is judged by. Writing goes on in the background
-    after ``save`` has returned, and a checkpoint appears in the folder only when it is
-    whole. What an interrupted run has left half-written is removed on opening, so only
-    the run that trains may open the folder this way; others read it by
-    ``restore_for_sampling``.
+    A checkpoint holds the state, split so that the averaged parameters can be read alone,
+    the config, and metrics. ``save`` returns before it is written, and it appears in the
+    folder only when it is whole. Opening the folder removes half-written checkpoints of
+    an interrupted run. Only the run that trains may therefore open it with this class;
+    other programs use ``restore_for_sampling``.
 
     Args:
         directory: The folder, made if missing.
-        keep_last: How many of the latest are kept, at least 1.
-        keep_best: How many of the best by ``best_metric`` are kept besides.
-        keep_every: Those of the multiples of this many steps are kept for good; 0 for
-            none.
-        best_metric: The name of the metric given to ``save``; a checkpoint without it
-            is never among the best.
-        best_mode: Whether the best metric is the smallest or the largest.
+        keep_last: Number of latest checkpoints to keep, at least 1.
+        keep_best: Number of best checkpoints by ``best_metric`` to keep in addition.
+        keep_every: Checkpoints at multiples of this number of steps are always kept; 0
+            for none.
+        best_metric: The name of a metric given to ``save``; a checkpoint without it is
+            never among the best.
+        best_mode: Whether the smallest (``"min"``) or largest (``"max"``) is best.
 
     Raises:
-        ValueError: For a count or mode that makes no sense.
-        UnreadableError: Where the folder or what is judged by in it cannot be read; an
+        ValueError: For a number or mode outside these ranges.
+        UnreadableError: Where the folder or metrics in it cannot be read; an
             ``OSError``.
     """
 
@@ -107,24 +104,23 @@ class Checkpoints:
         mend_metrics(self.directory)
 
     def check_startable(self) -> None:
-        """Raise ``CheckpointError`` where a run would begin from the first step though
-        it had checkpoints.
+        """Raise ``CheckpointError`` where all checkpoints are damaged and were moved aside.
 
-        All that is left of them are damaged ones, moved aside: the folder has to be
-        moved away to begin again.
+        A run does not silently start again from the first step: its user has to move the
+        folder away.
         """
         check_startable(self.directory)
 
     def latest_step(self) -> int | None:
-        """The step of the latest checkpoint; ``None`` where there is none."""
+        """The step of the latest checkpoint, or ``None``."""
         return self._manager.latest_step()
 
     def steps(self) -> list[int]:
-        """The steps of all checkpoints that are kept, in order."""
+        """The steps of all checkpoints in the folder, in order."""
         return sorted(self._manager.all_steps())
 
     def best_step(self) -> int | None:
-        """The step of the best checkpoint by ``best_metric``; ``None`` where none was measured."""
+        """The step of the best checkpoint by ``best_metric``, or ``None`` where none has it."""
         self.wait()
         merits = [
             (self._retention.merit(self._manager.metrics(step)), step) for step in self.steps()
@@ -140,18 +136,17 @@ class Checkpoints:
         metrics: Mapping[str, float] | None = None,
         about: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write a checkpoint of ``state`` under its step, in the background; nothing if
-        that step is there already.
+        """Write a checkpoint of ``state`` in the background, unless its step has one already.
 
         Args:
             state: The state; it may be donated to the next step at once.
-            config: The resolved config, as plain values or as a JSON text of them.
-            metrics: What the checkpoint is judged by.
-            about: What else is to be kept with it, as plain values.
+            config: The resolved config, as plain values or as a JSON text.
+            metrics: The metrics that the checkpoint is judged by.
+            about: Further facts to keep with it, as plain values.
 
         Raises:
-            OSError: Where there is no room for it, or the one before could not be
-                written; this one then is not.
+            OSError: Where the disk is full, or the checkpoint before could not be
+                written; this one is then not written either.
         """
         step = int(state.step)
         if step in self._manager.all_steps():
@@ -160,7 +155,7 @@ class Checkpoints:
         items = ocp.args.Composite(
             **{name: ocp.args.PyTreeSave(tree) for name, tree in trees.items()},
             config=ocp.args.JsonSave(plain),
-            seal=ocp.args.JsonSave(seal_of(trees, plain, scores, about or {})),
+            seal=ocp.args.JsonSave(manifest_of(trees, plain, scores, about or {})),
         )
         with self._writing():
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -176,26 +171,25 @@ class Checkpoints:
     ) -> TrainState:
         """Read a state, bit for bit as it was saved.
 
-        Without ``step`` it is the newest that is sound. Newer ones that are damaged are
-        then moved aside, into the folder ``damaged``, with a note. Nothing is moved
-        where none is sound, or where one cannot be read, which is not damage.
+        Without ``step``, it is the newest sound checkpoint, and newer, damaged ones are
+        moved into the folder ``damaged``, with a note. Nothing is moved where no
+        checkpoint is sound, or where one cannot be read, which is not damage.
 
         Args:
             target: A state of the same structure, of arrays or of
-                ``jax.ShapeDtypeStruct`` with shardings: where its leaves lie is where
-                the restored ones will, on whatever devices they were saved from.
-            step: Which checkpoint.
-            note: Told in a line of each that is damaged; a warning of the log unless
-                given.
+                ``jax.ShapeDtypeStruct`` with shardings. The restored arrays have its
+                shardings, whatever the devices from which they were saved.
+            step: The step of the checkpoint.
+            note: Shows a line for each damaged checkpoint; a log warning unless given.
 
         Raises:
             FileNotFoundError: Where there is no such checkpoint.
-            DamagedError: Where the one that was asked for is damaged, or all are; a
+            DamagedError: Where the checkpoint of ``step`` is damaged, or all are; a
                 ``ValueError``.
             CheckpointError: Where it holds other arrays than ``target``; a
                 ``ValueError``.
-            UnreadableError: Where one cannot be read, for whatever reason but its own
-                bytes; an ``OSError``.
+            UnreadableError: Where a checkpoint may be sound and cannot be read; an
+                ``OSError``.
         """
         self.wait()
         wanted = choose_step(self.steps(), step, self.directory)
@@ -215,33 +209,33 @@ class Checkpoints:
         raise all_damaged(self.directory, wanted, damaged[wanted])
 
     def about(self, step: int) -> dict[str, Any]:
-        """What was saved about a checkpoint besides its state.
+        """The facts that ``save`` was given about a checkpoint.
 
         Raises:
             DamagedError: Where it is damaged.
             UnreadableError: Where it cannot be read.
         """
-        return self._seal(step)["about"]
+        return self._manifest_of(step)["about"]
 
     def _read(self, target: TrainState, step: int) -> TrainState:
         path, wanted = self.directory / str(step), _items(target)
         with _all_alike(path):
-            seal = self._seal(step)
-            trees = as_saved(wanted, seal["arrays"])
-            check_same(seal["arrays"], arrays_of(trees), path)
+            manifest = self._manifest_of(step)
+            trees = as_saved(wanted, manifest["arrays"])
+            check_same(manifest["arrays"], arrays_of(trees), path)
             with reading(path):
-                found = _restored(path, trees, seal)
+                found = _restored(path, trees, manifest)
         with reading(path):
-            check_arrays(seal, found)  # by all processes together
+            check_arrays(manifest, found)  # all processes together
         found = jax.tree.map(lambda array, like: array.astype(like.dtype), found, wanted)
         return target._replace(ema_params=found["ema_params"], **found["state"])
 
-    def _seal(self, step: int) -> Seal:
+    def _manifest_of(self, step: int) -> Manifest:
         with reading(self.directory / str(step)):
-            return read_seal(self.directory / str(step))
+            return read_manifest(self.directory / str(step))
 
     def _set_aside(self, step: int) -> Path:
-        """Move a checkpoint out of the way, without losing what is in it."""
+        """Move a checkpoint into the folder of damaged ones, beside any of the same step."""
         aside = self.directory / DAMAGED
         place = next(
             path
@@ -259,8 +253,7 @@ class Checkpoints:
         """Return when everything saved so far is on the disk.
 
         Raises:
-            OSError: Where something could not be written; what is left of it is
-                removed.
+            OSError: Where a checkpoint could not be written; its parts are removed.
         """
         with self._writing():
             self._manager.wait_until_finished()
@@ -270,24 +263,22 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
-            with suppress(
-                Exception
-            ):  # what was still being written has failed too, or is whole now
+            with suppress(Exception):  # other writes have failed too, or are complete now
                 self._manager.wait_until_finished()
             if jax.process_index() == 0:
                 remove_unfinished(self.directory)
             raise OSError(reason_of(error)) from error
 
     def close(self) -> None:
-        """Wait, and let go of the folder.
+        """Wait until everything is written, and close the folder.
 
         Raises:
-            OSError: Where something could not be written.
+            OSError: Where a checkpoint could not be written.
         """
         try:
             self.wait()
         finally:
-            with suppress(Exception):  # what went wrong was raised where it was waited for
+            with suppress(Exception):  # `wait` has raised the error
                 self._manager.close()
 
     def __enter__(self) -> "Checkpoints":
@@ -312,8 +303,8 @@ def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
     ):
         for argument in arguments:
             registry.add(item, argument, handler)
-    # Threads that wait for a folder which could not be made keep a process from ending
-    # for minutes.
+    # Otherwise threads that wait for a folder which could not be made keep the process
+    # from ending for minutes.
     in_order = ocp.options.AsyncOptions(create_directories_asynchronously=False)
     return ocp.CheckpointManager(
         directory,
@@ -325,7 +316,9 @@ def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
 
 
 def _items(state: TrainState) -> dict[str, Any]:
-    """The state as the items of a checkpoint: the averaged parameters can be read alone."""
+    """The state as two items of a checkpoint, so that the averaged parameters can be read
+    alone.
+    """
     rest = state._asdict()
     del rest["frozen"]
     if not rest["averages"]:
@@ -333,17 +326,17 @@ def _items(state: TrainState) -> dict[str, Any]:
     return {"ema_params": rest.pop("ema_params"), "state": rest}
 
 
-def _restored(path: Path, trees: Mapping[str, Any], seal: Seal) -> dict[str, Any]:
-    """The arrays of a checkpoint, of the types of ``trees`` and where those lie.
+def _restored(path: Path, trees: Mapping[str, Any], manifest: Manifest) -> dict[str, Any]:
+    """The arrays of a checkpoint, with the types and shardings of ``trees``.
 
-    By the handler of orbax itself: its manager keeps some errors to itself, and waits
-    for other processes.
+    Read by orbax's handler, since its manager hides some errors and waits for other
+    processes.
     """
     handler = ocp.PyTreeCheckpointHandler()
     stored = {name: handler.metadata(epath.Path(path / name)).tree for name in trees}
-    if arrays_of(stored) != seal["arrays"]:
+    if arrays_of(stored) != manifest["arrays"]:
         raise DamagedError("its arrays are not those that were saved")
-    read_config(path, seal)
+    read_config(path, manifest)
     found = {}
     for name, tree in trees.items():
         abstract = jax.tree.map(
@@ -357,8 +350,8 @@ def _restored(path: Path, trees: Mapping[str, Any], seal: Seal) -> dict[str, Any
 
 @contextmanager
 def _all_alike(path: Path) -> Iterator[None]:
-    """Raise the same error in all processes where one of them cannot read its part, so
-    that none waits for it.
+    """Raise the same kind of error in all processes where one of them cannot read its part,
+    so that none waits for it.
     """
     kinds = (DamagedError, CheckpointError, UnreadableError)
     failure: Exception | None = None

@@ -1,27 +1,32 @@
-"""Which checkpoints of a run stay on the disk."""
+"""The rule by which a run keeps or removes its checkpoints."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from score_sde import checks
+
 
 @dataclass(frozen=True, kw_only=True)
 class Retention:
-    """Keep the latest few checkpoints, the best few of those that were measured, and
-    one every so many steps.
+    """Keeps the latest checkpoints, the best ones, and those at every so many steps.
+
+    >>> rule = Retention(best_metric="fid", best_mode="min")
+    >>> rule.merit({"fid": 3.0}) > rule.merit({"fid": 4.0}) > rule.merit({})
+    True
 
     Attributes:
-        keep_last: How many of the latest, at least 1.
-        keep_best: How many of the best besides.
-        keep_every: Those of the multiples of this many steps are kept for good; 0 for
-            none.
-        best_metric: The name of the metric that decides; a checkpoint without it is
-            never among the best.
-        best_mode: ``"min"`` or ``"max"``: which value of the metric is the best.
+        keep_last: Number of latest checkpoints to keep, at least 1.
+        keep_best: Number of best checkpoints to keep in addition.
+        keep_every: Checkpoints at multiples of this number of steps are always kept; 0
+            for none.
+        best_metric: The metric that decides which are best; a checkpoint without it is
+            never among them.
+        best_mode: Whether the smallest (``"min"``) or largest (``"max"``) is best.
 
     Raises:
-        ValueError: For a count or a mode that makes no sense.
+        ValueError: For a number or mode outside these ranges.
     """
 
     keep_last: int = 2
@@ -31,21 +36,14 @@ class Retention:
     best_mode: str = "min"
 
     def __post_init__(self) -> None:
-        if self.keep_last < 1:
-            raise ValueError(
-                f"keep_last must be at least 1, not {self.keep_last}: a run resumes from its last "
-                "checkpoint"
-            )
-        if self.keep_best < 0:
-            raise ValueError(f"keep_best must not be negative, not {self.keep_best}")
-        if self.keep_every < 0:
-            raise ValueError(f"keep_every must not be negative, not {self.keep_every}")
-        if self.best_mode not in ("min", "max"):
-            raise ValueError(f"best_mode must be 'min' or 'max', not {self.best_mode!r}")
+        resumes = "since a run resumes from its last checkpoint"
+        checks.at_least(1, keep_last=self.keep_last, because=resumes)
+        checks.at_least(0, keep_best=self.keep_best, keep_every=self.keep_every)
+        checks.one_of(("min", "max"), best_mode=self.best_mode)
 
     def merit(self, metrics: Mapping[str, float] | None) -> float:
-        """What is largest for the best checkpoint; minus infinity for one that was not
-        measured or gave no number.
+        """A number that is largest for the best checkpoint; minus infinity where the
+        metric is missing or NaN.
         """
         value = (metrics or {}).get(self.best_metric, math.nan)
         if math.isnan(value):
@@ -53,17 +51,18 @@ class Retention:
         return value if self.best_mode == "max" else -value
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
-        """Whether each of ``checkpoints``, in the order of their steps, stays; the form
-        that orbax asks in.
+        """Whether to keep each of ``checkpoints``, given in the order of their steps.
+
+        Orbax calls it, as a preservation policy.
         """
         merits = [self.merit(checkpoint.metrics) for checkpoint in checkpoints]
         measured = [i for i, merit in enumerate(merits) if merit > -math.inf]
         best = sorted(measured, key=lambda i: merits[i], reverse=True)[: self.keep_best]
         last = len(checkpoints) - self.keep_last
         return [
-            i >= last or i in best or self._is_for_good(checkpoints[i].step)
+            i >= last or i in best or self._is_permanent(checkpoints[i].step)
             for i in range(len(checkpoints))
         ]
 
-    def _is_for_good(self, step: int) -> bool:
+    def _is_permanent(self, step: int) -> bool:
         return self.keep_every > 0 and step % self.keep_every == 0

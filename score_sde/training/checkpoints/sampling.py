@@ -1,6 +1,4 @@
-"""What sampling needs of a checkpoint: averaged parameters and the config, and no
-device of those that trained it.
-"""
+"""Reading a checkpoint to sample from: averaged parameters and config, on any devices."""
 
 import math
 from collections.abc import Mapping
@@ -21,19 +19,19 @@ from score_sde.training.checkpoints.files import (
     choose_step,
     quiet_orbax,
     read_config,
-    read_seal,
+    read_manifest,
     reading,
     steps_in,
 )
-from score_sde.training.checkpoints.seal import DamagedError, Seal, check_arrays
+from score_sde.training.checkpoints.manifest import DamagedError, Manifest, check_arrays
 from score_sde.typing import Params
 
 
 class SamplingCheckpoint(NamedTuple):
-    """What sampling needs of a checkpoint.
+    """The averaged parameters and the config of a checkpoint.
 
     Attributes:
-        step: After how many updates it was written.
+        step: The number of updates.
         ema_params: The averaged parameters, as NumPy arrays in nested dictionaries.
         config: The resolved config of the run.
     """
@@ -46,76 +44,71 @@ class SamplingCheckpoint(NamedTuple):
 def restore_for_sampling(
     directory: str | Path, *, step: int | None = None, average: str | None = None
 ) -> SamplingCheckpoint:
-    """Read the averaged parameters and the config; nothing is written, and no device
-    needs to match the saved ones.
+    """Read the averaged parameters and the config. Nothing is written, and the devices need
+    not match those of the training.
 
     Args:
         directory: The folder of the checkpoints.
-        step: Which checkpoint; the latest unless given.
-        average: Which of ``training.averages`` in the config; that of
+        step: The step of the checkpoint; the latest unless given.
+        average: One of ``training.averages`` in the config; the average of
             ``training.ema_decay`` unless given.
 
     Raises:
         FileNotFoundError: Where there is no such checkpoint.
         ValueError: Where the checkpoint is damaged, or the run has no such average.
-        UnreadableError: Where it cannot be read, for whatever reason but its own bytes;
-            an ``OSError``.
+        UnreadableError: Where it may be sound and cannot be read; an ``OSError``.
     """
     path = Path(directory).resolve()
     step = choose_step(steps_in(path), step, path)
     checkpoint = path / str(step)
     with reading(checkpoint):
-        seal, config = _seal_and_config(checkpoint)
+        manifest, config = _manifest_and_config(checkpoint)
     number = None if average is None else _number_of(average, config)
     with reading(checkpoint):
         params = _read_params(checkpoint, number)
-        # As they are named in the seal, where the parameters may be one average of
-        # several.
-        where = (
+        # By their names in the manifest.
+        trees = (
             {"ema_params": params} if number is None else {"state": {"averages": {number: params}}}
         )
-        check_arrays(seal, where)
+        check_arrays(manifest, trees)
     return SamplingCheckpoint(step=step, ema_params=params, config=config)
 
 
 def config_of_checkpoint(directory: str | Path, *, step: int | None = None) -> Config:
-    """The config alone of the checkpoint that `restore_for_sampling` would read; its
-    arrays are neither read nor checked.
+    """The config of the checkpoint that `restore_for_sampling` would read. Arrays are
+    neither read nor checked.
 
     Args:
         directory: The folder of the checkpoints.
-        step: Which checkpoint; the latest unless given.
+        step: The step of the checkpoint; the latest unless given.
 
     Raises:
         FileNotFoundError: Where there is no such checkpoint.
-        ValueError: Where its config or its seal is damaged.
-        UnreadableError: Where it cannot be read, for whatever reason but its own bytes;
-            an ``OSError``.
+        ValueError: Where its config or its manifest is damaged.
+        UnreadableError: Where it may be sound and cannot be read; an ``OSError``.
     """
     path = Path(directory).resolve()
     checkpoint = path / str(choose_step(steps_in(path), step, path))
     with reading(checkpoint):
-        return _seal_and_config(checkpoint)[1]
+        return _manifest_and_config(checkpoint)[1]
 
 
 def newest_config(directory: str | Path) -> Config | None:
-    """The config of the newest checkpoint whose config is sound, as a run will go on
-    from; None where there is none. No arrays are read.
+    """The newest sound config of the checkpoints, with which a run will resume; None where
+    there are no checkpoints. No arrays are read.
 
-    A damaged checkpoint is passed over for the one before, as a run does, where
-    `config_of_checkpoint` raises.
+    Unlike `config_of_checkpoint`, it skips damaged checkpoints, as a resumed run does.
 
     Raises:
         CheckpointError: Where there are checkpoints and all are damaged; a
             ``ValueError``.
-        UnreadableError: Where one cannot be read, for whatever reason but its own
-            bytes; an ``OSError``.
+        UnreadableError: Where one may be sound and cannot be read; an ``OSError``.
     """
     path = Path(directory)
     steps, reason = steps_in(path), ""
     for step in reversed(steps):
         try:
-            return _seal_and_config(path / str(step))[1]
+            return _manifest_and_config(path / str(step))[1]
         except DamagedError as error:
             reason = reason or str(error)
     if steps:
@@ -124,45 +117,44 @@ def newest_config(directory: str | Path) -> Config | None:
     return None
 
 
-def _seal_and_config(checkpoint: Path) -> tuple[Seal, Config]:
-    """What a checkpoint says of itself in JSON, without its arrays.
+def _manifest_and_config(checkpoint: Path) -> tuple[Manifest, Config]:
+    """The JSON items of a checkpoint.
 
     Raises:
-        DamagedError: Where either is missing or broken, or the config is not the one
-            that was sealed.
+        DamagedError: Where one is missing, broken, or differs from the manifest.
         UnreadableError: Where one cannot be read.
     """
-    seal = read_seal(checkpoint)
-    return seal, read_config(checkpoint, seal)
+    manifest = read_manifest(checkpoint)
+    return manifest, read_config(checkpoint, manifest)
 
 
 def _read_params(checkpoint: Path, number: int | None) -> Params:
-    """The averaged parameters, or those of the further average of a number, as NumPy arrays."""
+    """The parameters of ``ema_params``, or of the further average ``number``, as NumPy arrays."""
     quiet_orbax()
     path = checkpoint / ("ema_params" if number is None else "state")
     with ocp.PyTreeCheckpointer() as checkpointer:
-        # By the handler itself, for a checkpointer keeps some errors to itself.
+        # From the handler, since the checkpointer hides some errors.
         saved = ocp.PyTreeCheckpointHandler().metadata(epath.Path(path)).tree
         check_promised(path, saved)
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
         if number is None:
             return checkpointer.restore(path, restore_args=as_numpy)
-        wanted = _that_average(saved, number)
+        wanted = _only_average(saved, number)
         return checkpointer.restore(path, item=wanted, restore_args=as_numpy)["averages"][number]
 
 
 def check_promised(path: Path, saved: Any) -> None:
-    """Refuse arrays that would take much more room than the files in which they are:
-    what is not there reads as zeros.
+    """Check that arrays do not take much more memory than their files: missing chunks would
+    be read as zeros.
 
     Raises:
-        DamagedError: Where they would.
+        DamagedError: Where they do.
     """
     arrays = [leaf for leaf in jax.tree.leaves(saved) if getattr(leaf, "shape", None)]
     promised = sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in arrays)
-    there = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    if promised > allowed(there):
-        raise DamagedError(f"its arrays would take {promised} bytes, and {there} are there")
+    stored = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    if promised > allowed(stored):
+        raise DamagedError(f"its arrays would take {promised} bytes, and its files have {stored}")
 
 
 def _number_of(average: str, config: Config) -> int:
@@ -170,17 +162,16 @@ def _number_of(average: str, config: Config) -> int:
     found = training.get("averages") if isinstance(training, Mapping) else None
     names = [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
     if average not in names:
-        others = (
-            f"it has {', '.join(names)}" if names else "it has none but that of training.ema_decay"
-        )
+        others = ", ".join(names) or "that of training.ema_decay alone"
+        hint = did_you_mean(average, names)
         raise ValueError(
-            f"the run has no average {average!r}{did_you_mean(average, names)}: {others}"
+            f"average={average!r} must be an average of the run{hint}: it has {others}"
         )
     return names.index(average)
 
 
-def _that_average(saved: Any, number: int) -> Any:
-    """The saved arrays, all but those of one average to be left out."""
-    left_out = jax.tree.map(lambda _: ocp.PLACEHOLDER, saved)
-    left_out["averages"][number] = saved["averages"][number]
-    return left_out
+def _only_average(saved: Any, number: int) -> Any:
+    """The saved arrays of one average, with all others marked as not to be read."""
+    wanted = jax.tree.map(lambda _: ocp.PLACEHOLDER, saved)
+    wanted["averages"][number] = saved["averages"][number]
+    return wanted

@@ -1,1 +1,1 @@
-"""Where the metrics and figures of a run go."""
+"""Writers of the metrics and images of a run."""

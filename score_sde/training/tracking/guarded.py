@@ -1,5 +1,5 @@
-"""Writers that never stop a training: what they raise is told, and tried again; what is
-slow happens in a thread.
+"""Writers that never stop a training: errors are reported and writes tried again; slow
+writers have a thread of their own.
 """
 
 import queue
@@ -19,31 +19,31 @@ Tell = Callable[[str], None]
 """Shows one line."""
 
 _QUIET = 600.0
-"""Seconds in which a writer that fails now and then is told of once."""
+"""A writer that fails now and then is reported once in so many seconds."""
 
 
 def to_stderr(text: str) -> None:
-    """Show a line on standard error as it is now: a progress bar puts itself there, and
-    the line above the bar.
+    """Show a line on standard error, looked up at each call: a live progress bar replaces
+    ``sys.stderr``, and then shows the line above the bar.
     """
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 @final
 class GuardedWriter(MetricWriter):
-    """Passes everything on to a writer, and goes on where that raises any ``Exception``.
+    """Passes every call on to a writer, and continues where it raises any ``Exception``.
 
-    The failure is told in one line. Numbers that were not written are kept, up to
-    ``keep`` calls, and written when the writer works again; pictures are lost. A
-    rewinding that failed comes before anything else is written.
+    A failure is reported in one line. Scalars that could not be written are kept, up to
+    ``keep`` calls, and written once the writer works again; images are lost. A ``rewind``
+    that failed is repeated before anything else is written.
 
     Args:
-        name: What the writer is called in that line.
-        make: Opens the writer; that may fail too.
+        name: The name of the writer in reports.
+        make: Opens the writer, and may fail too.
         retry_every: Seconds from a failure to the next try; 0 to try at every call.
-        keep: How many calls of ``write_scalars`` are kept.
+        keep: The number of calls of ``write_scalars`` that are kept.
         tell: Shows a line.
-        clock: The time in seconds.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class GuardedWriter(MetricWriter):
         self._attempt(_nothing)
 
     def write_scalars(self, step: int, scalars: Mapping[str, ScalarLike]) -> None:
-        """Write numbers, now or as soon as the writer works."""
+        """Write scalars, now or as soon as the writer works."""
         if len(self._waiting) >= self._keep:
             self._waiting.popleft()
             self._lost += 1
@@ -80,7 +80,7 @@ class GuardedWriter(MetricWriter):
         self._attempt(_nothing)
 
     def write_images(self, step: int, images: Mapping[str, Array | np.ndarray]) -> None:
-        """Write pictures, if the writer works."""
+        """Write images, if the writer works."""
         if not self._attempt(lambda writer: writer.write_images(step, images)):
             self._lost += 1
 
@@ -89,7 +89,7 @@ class GuardedWriter(MetricWriter):
         self._attempt(lambda writer: writer.flush())
 
     def close(self) -> None:
-        """Try for the last time what is waiting, close the writer, and tell what is lost."""
+        """Try a last time to write all that is kept, close the writer, and report losses."""
         self._next_try = -float("inf")
         if self._writer is not None or self._waiting:
             self._attempt(lambda writer: writer.close())
@@ -102,7 +102,7 @@ class GuardedWriter(MetricWriter):
             self._lost = 0
 
     def _attempt(self, action: Callable[[MetricWriter], None]) -> bool:
-        """Whether the action was done, and before it all that is waiting."""
+        """Do all that is kept, then the action; return whether that succeeded."""
         if self._failing and self._clock() < self._next_try:
             return False
         try:
@@ -119,7 +119,7 @@ class GuardedWriter(MetricWriter):
             self._note_failure(error)
             return False
         if self._told:
-            self.tell(f"{self.name}: it can be written again")
+            self.tell(f"{self.name}: works again")
         self._failing, self._told = False, False
         return True
 
@@ -128,7 +128,7 @@ class GuardedWriter(MetricWriter):
         if not self._failing and now >= self._next_telling:
             when = f"every {self._retry_every:g} s" if self._retry_every else "at every write"
             self.tell(
-                f"{self.name}: cannot write ({_reason(error)}); training goes on without it, "
+                f"{self.name}: cannot write ({_reason(error)}); training continues without it, "
                 f"trying again {when}"
             )
             self._told, self._next_telling = True, now + _QUIET
@@ -137,15 +137,12 @@ class GuardedWriter(MetricWriter):
 
 @final
 class BackgroundWriter(MetricWriter):
-    """Writes in a thread of its own, so that a network that does not answer holds nothing up.
-
-    What finds ``limit`` calls waiting is dropped. Closing waits for the thread, but no
-    longer than ``patience``.
+    """Writes in a thread of its own, so that a slow network does not slow down a training.
 
     Args:
-        writer: The writer; what it raises it must keep to itself.
-        limit: How many calls may wait.
-        patience: In seconds.
+        writer: The writer, which must not raise.
+        limit: The number of calls that may wait; further calls are dropped.
+        patience: Seconds that ``close`` waits for the thread at most.
     """
 
     def __init__(self, writer: GuardedWriter, *, limit: int = 1000, patience: float = 60.0) -> None:
@@ -155,25 +152,25 @@ class BackgroundWriter(MetricWriter):
         self._thread: threading.Thread | None = None
 
     def rewind(self, step: int) -> None:
-        """Rewind the writer, in its turn."""
+        """Rewind the writer, after all earlier calls."""
         self._later(lambda: self._writer.rewind(step))
 
     def write_scalars(self, step: int, scalars: Mapping[str, ScalarLike]) -> None:
-        """Write numbers, in their turn."""
+        """Write scalars, after all earlier calls."""
         numbers = plain_numbers(scalars)
         self._later(lambda: self._writer.write_scalars(step, numbers))
 
     def write_images(self, step: int, images: Mapping[str, Array | np.ndarray]) -> None:
-        """Write pictures, in their turn."""
+        """Write images, after all earlier calls."""
         copies = {name: np.array(image) for name, image in images.items()}
         self._later(lambda: self._writer.write_images(step, copies))
 
     def flush(self) -> None:
-        """Flush the writer, in its turn; this does not wait for it."""
+        """Flush the writer, after all earlier calls, without waiting for it."""
         self._later(self._writer.flush)
 
     def close(self) -> None:
-        """Wait until all is written, and tell what is not."""
+        """Wait until everything is written, and report losses."""
         thread, self._thread = self._thread, None
         if thread is None:
             return
@@ -186,12 +183,10 @@ class BackgroundWriter(MetricWriter):
         thread.join(max(0.0, end - time.monotonic()))
         if thread.is_alive():
             self._writer.tell(
-                f"{self._writer.name}: it does not answer, and is left after {self._patience:g} s"
+                f"{self._writer.name}: no answer, given up after {self._patience:g} s"
             )
         if self._dropped:
-            self._writer.tell(
-                f"{self._writer.name}: it was too slow, {self._dropped} calls were dropped"
-            )
+            self._writer.tell(f"{self._writer.name}: too slow, {self._dropped} calls were dropped")
             self._dropped = 0
 
     def _later(self, call: Callable[[], None]) -> None:
@@ -209,7 +204,7 @@ class BackgroundWriter(MetricWriter):
 
 
 def plain_numbers(scalars: Mapping[str, ScalarLike]) -> dict[str, float]:
-    """The numbers themselves, which outlive the arrays that they come from."""
+    """Scalars as floats, which stay valid when the next step overwrites their arrays."""
     return {name: float(np.asarray(value)) for name, value in scalars.items()}
 
 

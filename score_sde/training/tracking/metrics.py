@@ -1,4 +1,4 @@
-"""Where the numbers and pictures of a run go: JSON lines, or several places at once."""
+"""Writers of the scalars and images of a run: to JSON lines, and to several writers at once."""
 
 import json
 import math
@@ -16,34 +16,34 @@ from score_sde.typing import Array, ScalarLike
 
 
 class MetricWriter(ABC):
-    """Takes scalars and pictures by step; the method names are those of ``clu.metric_writers``."""
+    """Writes scalars and images by step; its methods are named as in ``clu.metric_writers``."""
 
     @abstractmethod
     def rewind(self, step: int) -> None:
-        """Forget what was written after ``step``: a resumed run writes it again."""
+        """Remove everything after ``step``, which a resumed run writes again."""
 
     @abstractmethod
     def write_scalars(self, step: int, scalars: Mapping[str, ScalarLike]) -> None:
-        """Write numbers by name."""
+        """Write scalars by name."""
 
     @abstractmethod
     def write_images(self, step: int, images: Mapping[str, Array | np.ndarray]) -> None:
-        """Write pictures by name: ``[h, w, c]``, uint8 or floats in [0, 1]."""
+        """Write images by name, each ``[h, w, c]`` of uint8 or of floats in [0, 1]."""
 
     def flush(self) -> None:  # noqa: B027
-        """Bring everything written so far to the disk."""
+        """Write everything so far to the disk."""
 
     def close(self) -> None:
-        """Flush, and let go of files."""
+        """Flush, and close all files."""
         self.flush()
 
 
 @final
 class JsonLinesWriter(MetricWriter):
-    """Appends one JSON object per line, ``{"step": 10, "loss": 0.5}``, and ignores pictures.
+    """Appends one JSON object per line, ``{"step": 10, "loss": 0.5}``, and ignores images.
 
-    A number that is not finite becomes ``null``, as JSON has no word for it. A line is
-    written whole or not at all: what a full disk has cut short is taken back, so that
+    A number that is not finite becomes ``null``, since JSON has no other word for it. A
+    line is written whole or not at all: one that a full disk cut short is removed, so that
     the next line can be written as soon as there is room.
 
     Args:
@@ -57,8 +57,8 @@ class JsonLinesWriter(MetricWriter):
         self._file()
 
     def rewind(self, step: int) -> None:
-        """Replace the file, in one go, by its lines up to ``step``; a line cut short by
-        a crash goes too.
+        """Replace the file, atomically, by its lines up to ``step``. A line cut short by a
+        crash is removed too.
         """
         kept = (
             [line for line in _objects(self.path) if line["step"] <= step]
@@ -69,7 +69,7 @@ class JsonLinesWriter(MetricWriter):
             rewritten.write_text(
                 "".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8"
             )
-            self._let_go()  # before the file is another
+            self._let_go()  # the open file is about to be replaced
         self._file()
 
     def write_scalars(self, step: int, scalars: Mapping[str, ScalarLike]) -> None:
@@ -82,15 +82,15 @@ class JsonLinesWriter(MetricWriter):
         self._append(json.dumps(line, allow_nan=False).encode() + b"\n")
 
     def write_images(self, step: int, images: Mapping[str, Array | np.ndarray]) -> None:
-        """Nothing: a text file holds no pictures."""
+        """Does nothing: a text file holds no images."""
 
     def flush(self) -> None:
-        """Bring everything written so far to the disk."""
+        """Write everything so far to the disk."""
         if self._open is not None:
             os.fsync(self._open.fileno())
 
     def close(self) -> None:
-        """Flush and close the file; closing twice does nothing more."""
+        """Flush and close the file. A second call does nothing."""
         try:
             self.flush()
         finally:
@@ -99,8 +99,7 @@ class JsonLinesWriter(MetricWriter):
     def _file(self) -> FileIO:
         if self._open is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Without a buffer, which would hold the rest of a line that could not be
-            # written, and write it later.
+            # Unbuffered: a buffer would keep the rest of a line that failed, and write it later.
             self._open = FileIO(self.path, "a+")
             self._torn = _is_torn(self._open)
         return self._open
@@ -111,10 +110,8 @@ class JsonLinesWriter(MetricWriter):
         data = b"\n" + line if self._torn else line
         self._torn = True
         try:
-            while data:
-                data = data[
-                    file.write(data) :
-                ]  # a nearly full disk takes a part, and refuses the rest
+            while data:  # a nearly full disk takes only a part at first
+                data = data[file.write(data) :]
             self._torn = False
         except OSError:
             file.truncate(start)
@@ -129,7 +126,7 @@ class JsonLinesWriter(MetricWriter):
 
 @final
 class MultiWriter(MetricWriter):
-    """Passes everything on to several writers, in order; to none, if there are none.
+    """Passes every call on to several writers, in order.
 
     Args:
         writers: The writers.
@@ -165,8 +162,8 @@ class MultiWriter(MetricWriter):
 
 
 def read_scalars(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The curves in a file of JSON lines: ``{name: (steps, values)}``, in the order
-    they were written.
+    """The curves in a file of JSON lines: ``{name: (steps, values)}``, in the order of the
+    lines.
 
     Raises:
         FileNotFoundError: Where there is no such file.
@@ -185,13 +182,13 @@ def read_scalars(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def _is_whole(value: Any) -> bool:
-    """Whether a value is a whole number that a float can be."""
+    """Whether a value is an integer within the range of floats."""
     return isinstance(value, int) and abs(value) < 2**1000
 
 
 def _objects(path: Path) -> list[dict[str, Any]]:
-    """The objects in the file; a line that is not one, such as the last of a killed
-    run, is left out.
+    """The objects in the file. Lines without one, such as the last of a killed run, are
+    skipped.
     """
     found = []
     for text in path.read_text(encoding="utf-8").splitlines():
@@ -205,7 +202,7 @@ def _objects(path: Path) -> list[dict[str, Any]]:
 
 
 def _is_torn(file: FileIO) -> bool:
-    """Whether the last line lacks its end, which a killed run has left."""
+    """Whether the last line has no end, as a killed run may leave it."""
     end = file.seek(0, os.SEEK_END)
     if not end:
         return False
@@ -213,15 +210,20 @@ def _is_torn(file: FileIO) -> bool:
     return file.read(1) != b"\n"
 
 
-def mean_of_those_there(values: Sequence[float]) -> float:
-    """The mean but for NaN, which is what no example of a batch has; NaN where none of
-    them has it.
+def nan_mean(values: Sequence[float]) -> float:
+    """The mean of the values that are not NaN; NaN where all are.
+
+    A metric is NaN where no example of the batch has it, such as the loss at a noise level
+    that was not drawn.
+
+    >>> nan_mean([1.0, math.nan, 3.0])
+    2.0
     """
-    there = [value for value in values if not math.isnan(value)]
-    return sum(there) / len(there) if there else math.nan
+    found = [value for value in values if not math.isnan(value)]
+    return sum(found) / len(found) if found else math.nan
 
 
-def those_there(values: Mapping[str, float]) -> dict[str, float]:
-    """Without what no example of the batch has; a loss that is NaN is there."""
+def without_missing(values: Mapping[str, float]) -> dict[str, float]:
+    """The metrics without missing ones, which are NaN. A loss that is NaN is not missing."""
     kept = ("loss", "grad_norm", "eval_loss")
     return {name: value for name, value in values.items() if name in kept or not math.isnan(value)}

@@ -15,10 +15,10 @@ from score_sde.typing import Array, ScalarLike
 
 @final
 class TensorBoardWriter(MetricWriter):
-    """Writes event files for TensorBoard, all of a call on the disk when it returns.
+    """Writes event files for TensorBoard; a call returns when its events are on the disk.
 
-    After an error the file is left behind, for TensorBoard reads no further than a torn
-    event; the next call begins another.
+    After an error the next call begins another file, since TensorBoard reads no further
+    than a torn event.
 
     Args:
         directory: The folder of the event files.
@@ -30,15 +30,13 @@ class TensorBoardWriter(MetricWriter):
         self._path: Path | None = None
 
     def rewind(self, step: int) -> None:
-        """Start a new event file which tells TensorBoard to hide what older ones hold
-        after ``step``.
-        """
+        """Start a new event file, which makes TensorBoard hide older events after ``step``."""
         self.close()
         start = _protocol().SessionLog(status=_protocol().SessionLog.START)
         self._write(step + 1, [{"session_log": start}])
 
     def write_scalars(self, step: int, scalars: Mapping[str, ScalarLike]) -> None:
-        """Write numbers by name."""
+        """Write scalars by name."""
         from tensorboardX.summary import scalar
 
         self._write(
@@ -50,20 +48,20 @@ class TensorBoardWriter(MetricWriter):
         )
 
     def write_images(self, step: int, images: Mapping[str, Array | np.ndarray]) -> None:
-        """Write pictures by name."""
+        """Write images by name."""
         from tensorboardX.summary import image as summary
 
-        pictures = {name: np.asarray(image) for name, image in images.items()}
+        arrays = {name: np.asarray(image) for name, image in images.items()}
         self._write(
             step,
             [
                 {"summary": summary(name, image, dataformats="HWC")}
-                for name, image in pictures.items()
+                for name, image in arrays.items()
             ],
         )
 
     def flush(self) -> None:
-        """Nothing: what was written is on the disk already."""
+        """Does nothing: everything is on the disk already."""
 
     def close(self) -> None:
         """Close the event file."""
@@ -78,26 +76,22 @@ class TensorBoardWriter(MetricWriter):
                 writer.write(_event(step=step, **content))
             writer.flush()
         except Exception:
-            with contextlib.suppress(
-                OSError
-            ):  # it tries to write once more what it could not write
+            with contextlib.suppress(OSError):  # closing tries to write the event again
                 self.close()
-            with contextlib.suppress(
-                OSError
-            ):  # else every try leaves a file while the disk is full
+            # Else each try would leave an empty file while the disk is full.
+            with contextlib.suppress(OSError):
                 if self._path is not None and not self._path.stat().st_size:
                     self._path.unlink()
             raise
 
     def _writer(self) -> Any:
         if self._open is None:
-            # Not its SummaryWriter, which writes in a thread: that dies of an error,
-            # and whoever writes next waits for it forever.
+            # Not SummaryWriter, which writes in a thread: an error ends the thread, and
+            # the next call waits for it for ever.
             from tensorboardX.record_writer import RecordWriter
 
             self.directory.mkdir(parents=True, exist_ok=True)
-            # TensorBoard reads the files of a folder in the order of their names; no
-            # two files have the same.
+            # TensorBoard reads files in the order of their names, which must be unique.
             name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{time.time_ns()}"
             self._path = self.directory / name
             self._open = RecordWriter(str(self._path))

@@ -1,11 +1,11 @@
-"""Weights & Biases, MLflow and Trackio as places that the numbers and pictures of a run go to.
+"""Writers of the scalars and images of a run to Weights & Biases, MLflow and Trackio.
 
-A resumed run goes on in the same run of the tracker, whose name or id is kept in
-``trackers.json`` of the workdir. No tracker can forget steps, as `MetricWriter.rewind`
-asks: what a resumed run computes again is not written again, as far as the tracker says
-what it has.
+A resumed run continues the same run of the tracker, whose name or id is kept in
+``trackers.json`` of the workdir. No tracker can remove steps, as `MetricWriter.rewind`
+asks. Instead, steps that a resumed run computes again are not written again, as far as
+the tracker reports which it has.
 
-Each takes its own environment variables (``WANDB_MODE=offline``,
+Each library reads its own environment variables (``WANDB_MODE=offline``,
 ``MLFLOW_TRACKING_URI``, ``TRACKIO_DIR``, …).
 """
 
@@ -30,18 +30,18 @@ from score_sde.training.tracking.metrics import MetricWriter
 from score_sde.typing import Array, ScalarLike
 
 PROJECT = "score_sde"
-"""What the project or experiment is called, unless the environment has a name for it."""
+"""The name of the project or experiment, unless the environment gives another."""
 
 _MLFLOW_BATCH = 100
-"""As many parameters are taken at once."""
+"""MLflow takes so many parameters at once."""
 
 
 class RunIds:
-    """The ids of one workdir's runs by tracker, in a JSON file that is replaced in one go.
+    """The ids of the runs of one workdir by tracker, in a JSON file that is replaced atomically.
 
     Args:
-        path: The file; one that is damaged counts as empty, and is kept as
-            ``NAME.damaged`` when it is written anew.
+        path: The file. A damaged one counts as empty, and is kept as ``NAME.damaged`` when
+            the next id is written.
     """
 
     _lock = threading.Lock()
@@ -50,12 +50,12 @@ class RunIds:
         self.path = Path(path)
 
     def find(self, tracker: str) -> str | None:
-        """The id of the run, if there is one."""
+        """The id of the run, or None."""
         found = self._read().get(tracker)
         return found if isinstance(found, str) and found else None
 
     def keep(self, tracker: str, run_id: str) -> str:
-        """Write an id down, and return it."""
+        """Write an id, and return it."""
         with self._lock:  # trackers open in threads of their own
             found = self._read_whole()
             if found is None and self.path.exists():
@@ -69,7 +69,7 @@ class RunIds:
         return self._read_whole() or {}
 
     def _read_whole(self) -> dict[str, Any] | None:
-        """The ids; None where there is no file, or a damaged one."""
+        """The ids; None where the file is missing or damaged."""
         try:
             found = read_json(self.path)
         except (FileNotFoundError, ValueError):
@@ -78,20 +78,18 @@ class RunIds:
 
 
 class _Tracker(MetricWriter):
-    """What the trackers share: the folder, the config, the ids."""
+    """A tracker: its folder, its config and its run ids."""
 
     def __init__(self, workdir: str | Path, config: Mapping[str, Any]) -> None:
         self.workdir, self.config = Path(workdir), dict(config)
         self.ids = RunIds(self.workdir / "trackers.json")
 
     def rewind(self, step: int) -> None:
-        """Nothing: see the class on steps that are there already."""
+        """Does nothing: steps that the tracker has are not written again."""
 
 
 class _LoggedRun(_Tracker):
-    """What Weights & Biases and Trackio share: a run that takes a dictionary for each
-    step, from some step on.
-    """
+    """A tracker with one run that takes a dictionary for each step, from a first step on."""
 
     def __init__(self, workdir: str | Path, config: Mapping[str, Any]) -> None:
         super().__init__(workdir, config)
@@ -100,22 +98,22 @@ class _LoggedRun(_Tracker):
 
     @abstractmethod
     def _started(self) -> tuple[Any, int]:
-        """The run, new or gone on with, and the first step that it does not have."""
+        """The run, new or resumed, and the first step that it does not have."""
 
     @abstractmethod
     def _image(self, pixels: np.ndarray) -> Any:
-        """A picture as the library takes it."""
+        """An image of the library."""
 
     def write_scalars(self, step: int, scalars: Mapping[str, ScalarLike]) -> None:
-        """Write numbers by name."""
+        """Write scalars by name."""
         self._log(step, plain_numbers(scalars))
 
     def write_images(self, step: int, images: Mapping[str, Array | np.ndarray]) -> None:
-        """Write pictures by name."""
+        """Write images by name."""
         self._log(step, {name: self._image(_pixels(image)) for name, image in images.items()})
 
     def close(self) -> None:
-        """Finish the run, which goes on if anything more is written."""
+        """Finish the run. It resumes if anything more is written."""
         run, self._run = self._run, None
         if run is not None:
             run.finish()
@@ -129,11 +127,11 @@ class _LoggedRun(_Tracker):
 
 @final
 class WandbWriter(_LoggedRun):
-    """A run of Weights & Biases, below the workdir until it is sent.
+    """A run of Weights & Biases, in a folder of the workdir until it is uploaded.
 
-    Online, the library drops steps that are not larger than the last; so does this,
-    without its warnings. Offline, every start makes a folder for ``wandb sync``, and
-    the steps that a resumed run computes again are in two of them.
+    Online, the library drops steps that are not larger than the last, with a warning;
+    this writer drops them without one. Offline, each start makes a folder for ``wandb
+    sync``, and steps that a resumed run computes again are in two folders.
 
     Args:
         workdir: The folder of the training run.
@@ -165,11 +163,10 @@ class WandbWriter(_LoggedRun):
 
 @final
 class MlflowWriter(_Tracker):
-    """A run of MLflow, in an SQLite file below the workdir unless
-    ``MLFLOW_TRACKING_URI`` says where.
+    """A run of MLflow, in an SQLite file in the workdir unless ``MLFLOW_TRACKING_URI`` is set.
 
-    MLflow would keep a step that is written twice as two points; so what the run has of
-    a metric is asked for once, and its steps are not written again.
+    MLflow keeps a step that is written twice as two points. On opening, the writer asks
+    for the last step of each metric, and does not write earlier steps again.
 
     Args:
         workdir: The folder of the training run.
@@ -183,7 +180,7 @@ class MlflowWriter(_Tracker):
         self._old: dict[str, int] = {}
 
     def write_scalars(self, step: int, scalars: Mapping[str, ScalarLike]) -> None:
-        """Write numbers by name."""
+        """Write scalars by name."""
         client = self._opened()
         from mlflow.entities import Metric
 
@@ -197,7 +194,7 @@ class MlflowWriter(_Tracker):
             )
 
     def write_images(self, step: int, images: Mapping[str, Array | np.ndarray]) -> None:
-        """Write pictures by name."""
+        """Write images by name."""
         client = self._opened()
         if step > max(self._old.values(), default=-1):
             for name, image in images.items():
@@ -210,7 +207,7 @@ class MlflowWriter(_Tracker):
                 )
 
     def close(self) -> None:
-        """Say that the run has ended; it goes on if anything more is written."""
+        """Mark the run as ended. It resumes if anything more is written."""
         client, self._client = self._client, None
         if client is not None:
             client.set_terminated(self._run_id)
@@ -242,7 +239,7 @@ class MlflowWriter(_Tracker):
         return f"sqlite:///{folder / 'mlflow.db'}"
 
     def _made(self, client: Any) -> str:
-        """A new run, unless its id cannot be kept."""
+        """The id of a new run, which is deleted again where the id cannot be kept."""
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or PROJECT
         experiment = client.get_experiment_by_name(name)
         artifacts = (
@@ -263,8 +260,8 @@ class MlflowWriter(_Tracker):
             raise
 
     def _log_config(self, client: Any, there: Mapping[str, str]) -> None:
-        """The values that the run does not have; MLflow lets none change, so the whole
-        is a file besides.
+        """Log the values that the run does not have. MLflow lets none of them change, so the
+        whole config is also logged as a file.
         """
         from mlflow.entities import Param
 
@@ -277,12 +274,11 @@ class MlflowWriter(_Tracker):
 
 @final
 class TrackioWriter(_LoggedRun):
-    """A run of Trackio, in its own folder on this machine unless ``TRACKIO_SPACE_ID``
-    or ``TRACKIO_SERVER_URL`` is set.
+    """A run of Trackio, in its folder on this machine unless ``TRACKIO_SPACE_ID`` or
+    ``TRACKIO_SERVER_URL`` is set.
 
-    Trackio would keep a step that is written twice as two points; so steps that it has
-    are not written again. It writes in a thread of its own, and warns of what it cannot
-    write.
+    Trackio keeps a step that is written twice as two points, so steps that it has are not
+    written again. It writes in a thread of its own, and warns of failures.
 
     Args:
         workdir: The folder of the training run.
@@ -304,7 +300,7 @@ class TrackioWriter(_LoggedRun):
             embed=False,
             auto_log_cpu=False,
         )
-        return run, getattr(run, "_next_step", 0)  # no public name says what it has
+        return run, getattr(run, "_next_step", 0)  # there is no public name
 
     def _image(self, pixels: np.ndarray) -> Any:
         import trackio
@@ -313,7 +309,11 @@ class TrackioWriter(_LoggedRun):
 
 
 def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values of nested sections by dotted names: ``{"model.channels": 32}``."""
+    """The values of nested sections by dotted names.
+
+    >>> flattened({"model": {"name": "unet", "channels": 32}, "seed": 0})
+    {'model.name': 'unet', 'model.channels': 32, 'seed': 0}
+    """
     flat: dict[str, Any] = {}
     for key, value in config.items():
         flat |= (
@@ -325,12 +325,14 @@ def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _mlflow_name(name: str) -> str:
-    """A name without what MLflow allows in none, such as the plus of ``loss_at_log_snr_+0.69``."""
+    """A name with the characters that MLflow allows, without the plus of
+    ``loss_at_log_snr_+0.69``.
+    """
     return re.sub(r"[^\w\-. :/]", "_", name)
 
 
 def _pixels(image: Array | np.ndarray) -> np.ndarray:
-    """A picture as every tracker takes it: uint8 ``[h, w, 3]``."""
+    """An image as every tracker takes it: uint8 ``[h, w, 3]``."""
     pixels = np.asarray(image)
     if pixels.dtype != np.uint8:
         pixels = np.rint(255.0 * np.clip(pixels, 0.0, 1.0)).astype(np.uint8)

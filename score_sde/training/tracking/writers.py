@@ -1,4 +1,4 @@
-"""From the names of ``training.trackers`` to one writer that never stops a training."""
+"""Makes one writer, which never stops a training, from the names of ``training.trackers``."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from score_sde import checks
 from score_sde.runtime.naming import lookup
 from score_sde.runtime.trust import EVERYTHING
 from score_sde.training.tracking.guarded import BackgroundWriter, GuardedWriter, Tell, to_stderr
@@ -15,16 +16,20 @@ from score_sde.training.tracking.tensorboard import TensorBoardWriter
 from score_sde.training.tracking.trackers import MlflowWriter, TrackioWriter, WandbWriter
 
 MakeWriter = Callable[[Path, Mapping[str, Any]], MetricWriter]
-"""``(workdir, resolved config) -> writer``: what a ``package.module:Name`` must be."""
+"""``(workdir, resolved config) -> writer``."""
 
 RETRY_EVERY = 300.0
-"""Seconds between tries of what may lie beyond a network."""
+"""Seconds between two tries of a writer that may need a network."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tracker:
-    """How a writer is made, and the extra that its library comes with: that of all but
-    TensorBoard, which is local.
+    """A tracker that a config can name.
+
+    Attributes:
+        make: Makes its writer.
+        library: The library that it needs, None for a dependency of this package.
+        extra: The extra of this package that installs the library.
     """
 
     make: MakeWriter
@@ -38,17 +43,17 @@ TRACKERS: dict[str, Tracker] = {
     "mlflow": Tracker(make=MlflowWriter, library="mlflow", extra="mlflow"),
     "trackio": Tracker(make=TrackioWriter, library="trackio", extra="trackio"),
 }
-"""The names that ``training.trackers`` may hold."""
+"""The trackers by the names that ``training.trackers`` may hold."""
 
 
 def make_writers(
     names: Sequence[str], workdir: str | Path, config: Mapping[str, Any], *, tell: Tell = to_stderr
 ) -> MetricWriter:
-    """A writer of ``metrics.jsonl`` in the workdir, always, and of the trackers called ``names``.
+    """A writer to ``metrics.jsonl`` in the workdir and to the trackers called ``names``.
 
-    Nothing is opened before the first call. An error of a writer is told, and training
-    goes on. TensorBoard's files are written at once, whatever else may wait for a
-    network by a thread of its own.
+    Nothing is opened before the first call. Errors of a writer are reported, and training
+    continues. TensorBoard files are written at once; other trackers, which may need a
+    network, in threads of their own.
 
     Args:
         names: Keys of ``TRACKERS``, or ``package.module:Name`` for a `MakeWriter`.
@@ -61,7 +66,7 @@ def make_writers(
             installed.
     """
     folder = Path(workdir)
-    # Twice the same writer would write everything twice.
+    # Without duplicates, which would write everything twice.
     trackers = {name: _checked(name) for name in dict.fromkeys(names)}
     path = folder / "metrics.jsonl"
     writers: list[MetricWriter] = [
@@ -79,13 +84,12 @@ def make_writers(
 
 
 def _checked(name: str) -> Tracker:
-    found = lookup(
-        "training.trackers", name, TRACKERS, trust=EVERYTHING
-    )  # named by the user who trains
+    # The user who trains has named the code, and so trusts it.
+    found = lookup("training.trackers", name, TRACKERS, trust=EVERYTHING)
     tracker = found if isinstance(found, Tracker) else Tracker(make=found)
-    if tracker.library is not None and find_spec(tracker.library) is None:
-        raise ValueError(
-            f"training.trackers: {name} needs the extra {tracker.extra}: pip install "
-            f"'score-sde[{tracker.extra}]'"
-        )
+    checks.require(
+        tracker.library is None or find_spec(tracker.library) is not None,
+        f"training.trackers: {name} needs the extra {tracker.extra}: pip install "
+        f"'score-sde[{tracker.extra}]'",
+    )
     return tracker

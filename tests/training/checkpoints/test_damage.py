@@ -1,5 +1,5 @@
-"""Whatever happens to one file of a checkpoint: every bit comes back, or an older
-checkpoint does and that is told.
+"""After any damage to one file of a checkpoint, every bit is restored, or an older checkpoint
+is, with a note.
 """
 
 import os
@@ -19,7 +19,7 @@ from score_sde.training import (
     restore_for_sampling,
     train,
 )
-from score_sde.training.checkpoints.seal import CheckpointError, DamagedError
+from score_sde.training.checkpoints.manifest import CheckpointError, DamagedError
 
 # Arrays are read in many threads: where one read fails, the others answer to a loop
 # that is gone.
@@ -132,7 +132,7 @@ def run_cases(saved, tmp_path, toy, cases):
     return done
 
 
-def test_one_damage_of_every_kind(saved, tmp_path, toy):
+def test_a_file_damaged_in_any_way_gives_an_older_checkpoint_or_every_bit(saved, tmp_path, toy):
     names = [name for name in files_of(saved) if name.parts[1] != "metrics"]
     random = np.random.default_rng(1)
     cases = [(names[random.integers(len(names))], kind) for kind in KINDS]
@@ -140,21 +140,23 @@ def test_one_damage_of_every_kind(saved, tmp_path, toy):
 
 
 @pytest.mark.slow
-def test_every_damage_of_every_file(saved, tmp_path, toy):
+def test_every_file_damaged_in_every_way_gives_an_older_checkpoint_or_every_bit(
+    saved, tmp_path, toy
+):
     kinds = [*["flip"] * FLIPS, "truncate", *KINDS[1:]]
     cases = [(name, kind) for name in files_of(saved) for kind in kinds]
     assert run_cases(saved, tmp_path, toy, cases) >= 200
 
 
-def test_all_damaged_is_told_in_one_line_and_nothing_is_moved(saved, tmp_path, toy):
+def test_nothing_is_moved_where_all_checkpoints_are_damaged(saved, tmp_path, toy):
     """Else the next start would find none, and begin from the first step without a word."""
     folder, notes = tmp_path / "both", []
     shutil.copytree(saved, folder)
-    for seal in folder.glob("*/seal/metadata"):
-        seal.unlink()
+    for manifest in folder.glob("*/seal/metadata"):
+        manifest.unlink()
     message = (
-        rf"^no sound checkpoint in {folder}: all are damaged \(8: its seal is missing\); to start "
-        r"from step 1, "
+        rf"^no sound checkpoint in {folder}: all are damaged "
+        r"\(8: its manifest is missing\); to start from step 1, "
         rf"take another workdir, or move {folder} away$"
     )
     for _ in range(2):
@@ -167,7 +169,7 @@ def test_all_damaged_is_told_in_one_line_and_nothing_is_moved(saved, tmp_path, t
     assert notes == [] and not (folder / "damaged").exists()
 
 
-def test_a_run_does_not_begin_anew_beside_damaged_checkpoints_of_its_own(tmp_path, toy):
+def test_a_run_does_not_start_again_where_its_checkpoints_were_all_damaged(tmp_path, toy):
     (tmp_path / "damaged" / "8").mkdir(parents=True)
     message = (
         rf"^no checkpoint in {tmp_path} but damaged ones in {tmp_path}/damaged: to start "
@@ -206,7 +208,7 @@ def test_the_config_is_read_without_arrays(read, saved, tmp_path, monkeypatch):
     assert read(folder) == CONFIG
 
 
-def test_the_config_is_that_of_the_chosen_step_or_one_line(tmp_path, toy):
+def test_the_config_is_that_of_the_chosen_step(tmp_path, toy):
     with Checkpoints(tmp_path) as checkpoints:
         for step in (4, 8):
             checkpoints.save(state_at(toy, step), config={"step": step})
@@ -214,7 +216,7 @@ def test_the_config_is_that_of_the_chosen_step_or_one_line(tmp_path, toy):
     assert config_of_checkpoint(tmp_path, step=4) == {"step": 4}
     with pytest.raises(FileNotFoundError, match=r"^no checkpoint of step 5 .*: there are \[4, 8"):
         config_of_checkpoint(tmp_path, step=5)
-    with pytest.raises(FileNotFoundError, match=r"^no checkpoint in .*/none: train with"):
+    with pytest.raises(FileNotFoundError, match=r"^no checkpoint in .*/none: train a model in "):
         config_of_checkpoint(tmp_path / "none")
     path = tmp_path / "8" / "config" / "metadata"
     whole = path.read_text()
@@ -229,7 +231,7 @@ def test_the_config_is_that_of_the_chosen_step_or_one_line(tmp_path, toy):
         assert newest_config(tmp_path) == {"step": 4}
 
 
-def test_what_is_moved_aside_never_replaces_what_was_moved_before(saved, tmp_path, toy):
+def test_a_damaged_checkpoint_never_replaces_another(saved, tmp_path, toy):
     folder, notes = tmp_path / "twice", []
     shutil.copytree(saved / "4", folder / "4")
     for _ in range(2):
@@ -242,16 +244,16 @@ def test_what_is_moved_aside_never_replaces_what_was_moved_before(saved, tmp_pat
         f"{folder}/damaged/8",
         f"{folder}/damaged/8-1",
     ]
-    assert (
-        notes[0]
-        == f"the checkpoint {folder}/8 is damaged: its seal is missing: moved to {folder}/damaged/8"
+    assert notes[0] == (
+        f"the checkpoint {folder}/8 is damaged: its manifest is missing: "
+        f"moved to {folder}/damaged/8"
     )
 
 
 @pytest.mark.parametrize("kind", ["device", "pipe"])
 @pytest.mark.parametrize("where", ["config/metadata", "seal/metadata", "ema_params/_METADATA"])
 def test_a_device_or_a_pipe_in_a_checkpoint_is_not_read(saved, tmp_path, where, kind):
-    """That would never end; whoever sends a model may put a link to one there."""
+    """Reading it would never end; a model from elsewhere may contain a link to one."""
     folder = shutil.copytree(saved, tmp_path / "folder")
     path = folder / "8" / where
     path.unlink()

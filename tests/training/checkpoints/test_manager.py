@@ -1,3 +1,5 @@
+"""Checkpoints restore every bit on any devices, and are whole or missing."""
+
 import logging
 import shutil
 import subprocess
@@ -119,7 +121,7 @@ def test_further_averages_are_restored_in_their_order(tmp_path, averaged):
         assert_same(checkpoints.restore(averaged), averaged)
 
 
-def test_one_of_them_is_read_for_sampling_by_its_name(tmp_path, averaged):
+def test_a_further_average_is_read_for_sampling_by_its_name(tmp_path, averaged):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(averaged, config=AVERAGED)
     for name, params in zip(AVERAGED["training"]["averages"], averaged.averages, strict=True):
@@ -129,13 +131,15 @@ def test_one_of_them_is_read_for_sampling_by_its_name(tmp_path, averaged):
     assert_same(restore_for_sampling(tmp_path).ema_params, jax.device_get(averaged.ema_params))
     with pytest.raises(
         ValueError,
-        match=r"^the run has no average 'power:0\.5', did you mean 'power:0\.05'\?: it has "
-        r"power:0\.05, half",
+        match=r"^average='power:0\.5' must be an average of the run, did you mean "
+        r"'power:0\.05'\?: it has power:0\.05, half",
     ):
         restore_for_sampling(tmp_path, average="power:0.5")
 
 
-def test_a_checkpoint_of_other_averages_is_refused_in_one_line(tmp_path, state, averaged):
+def test_a_checkpoint_with_other_averages_is_an_error_that_names_the_array(
+    tmp_path, state, averaged
+):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state, config=CONFIG)
         with pytest.raises(
@@ -149,7 +153,8 @@ def test_a_checkpoint_of_other_averages_is_refused_in_one_line(tmp_path, state, 
         ):
             checkpoints.restore(state)
     with pytest.raises(
-        ValueError, match=r"'power:0.05': it has none but that of training\.ema_decay$"
+        ValueError,
+        match=r"^average='power:0.05' must be .*: it has that of training.ema_decay alone$",
     ):
         restore_for_sampling(tmp_path, step=2, average="power:0.05")
 
@@ -164,7 +169,7 @@ def test_reading_for_sampling_writes_nothing(tmp_path, state):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_what_a_killed_run_left_is_removed_on_opening(tmp_path, state):
+def test_half_written_checkpoints_are_removed_on_opening(tmp_path, state):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state, config=CONFIG)
     (tmp_path / "7.orbax-checkpoint-tmp" / "state").mkdir(parents=True)
@@ -217,16 +222,17 @@ def test_saving_a_step_twice_keeps_the_first(tmp_path, state):
 
 
 @pytest.mark.parametrize("make", [True, False])
-def test_nothing_to_sample_from_is_said_in_one_line(tmp_path, make):
+def test_a_folder_without_checkpoints_names_its_workdir(tmp_path, make):
     directory = tmp_path / "run" / "checkpoints"
     if make:
         directory.mkdir(parents=True)
-    with pytest.raises(FileNotFoundError, match=f"^no checkpoint in {directory}: train with .*$"):
+    message = f"^no checkpoint in {directory}: train a model in workdir={directory.parent} first$"
+    with pytest.raises(FileNotFoundError, match=message):
         restore_for_sampling(directory)
     assert directory.exists() == make
 
 
-def test_a_missing_step_is_said_with_those_there_are(tmp_path, state):
+def test_a_missing_step_is_an_error_that_lists_the_steps(tmp_path, state):
     with Checkpoints(tmp_path) as checkpoints:
         with pytest.raises(FileNotFoundError, match="no checkpoint in"):
             checkpoints.restore(state)
@@ -248,7 +254,9 @@ def test_a_missing_step_is_said_with_those_there_are(tmp_path, state):
         ({"extra": jnp.zeros(3)}, r"params/extra is missing there and float32\[3\] here"),
     ],
 )
-def test_another_network_is_refused_in_one_line(tmp_path, state, changed, message):
+def test_a_checkpoint_of_another_network_is_an_error_that_names_the_array(
+    tmp_path, state, changed, message
+):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state, config={})
         with pytest.raises(ValueError, match=f"does not fit this config: {message}$"):
@@ -269,7 +277,7 @@ def truncate(folder):
     ],
     ids=["no parameters", "no metadata", "torn arrays"],
 )
-def test_a_damaged_checkpoint_is_said_in_one_line(tmp_path, state, damage):
+def test_a_damaged_checkpoint_is_reported_in_one_line(tmp_path, state, damage):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state, config={})
         checkpoints.wait()

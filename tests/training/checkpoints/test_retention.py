@@ -1,3 +1,5 @@
+"""The checkpoints that a run keeps."""
+
 from typing import NamedTuple
 
 import pytest
@@ -27,11 +29,11 @@ def test_keeps_the_last_and_the_best():
     assert kept(Retention(keep_last=1, keep_best=0), [1.0, 2.0, 3.0]) == [2]
 
 
-def test_keeps_one_every_so_many_steps_for_good():
+def test_checkpoints_at_multiples_of_keep_every_stay():
     assert kept(Retention(keep_last=1, keep_best=0, keep_every=20), [1.0] * 6) == [0, 2, 4, 5]
 
 
-def test_what_was_not_measured_or_is_no_number_is_never_the_best():
+def test_a_checkpoint_without_the_metric_or_with_nan_is_never_the_best():
     assert kept(Retention(keep_last=1, keep_best=3), [None, float("nan"), 7.0, None]) == [2, 3]
     assert kept(Retention(keep_last=1, best_metric="other"), [1.0, 2.0]) == [1]
 
@@ -39,12 +41,12 @@ def test_what_was_not_measured_or_is_no_number_is_never_the_best():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"keep_last": 0}, "keep_last must be at least 1, not 0"),
-        ({"keep_best": -1}, "keep_best must not be negative, not -1"),
-        ({"keep_every": -1}, "keep_every must not be negative, not -1"),
-        ({"best_mode": "least"}, "best_mode must be 'min' or 'max', not 'least'"),
+        ({"keep_last": 0}, "^keep_last=0 must be at least 1, since a run resumes"),
+        ({"keep_best": -1}, "^keep_best=-1 must be at least 0$"),
+        ({"keep_every": -1}, "^keep_every=-1 must be at least 0$"),
+        ({"best_mode": "least"}, "^best_mode='least' must be one of min, max$"),
     ],
 )
-def test_wrong_values(wrong, message):
+def test_numbers_and_modes_out_of_range_are_named(wrong, message):
     with pytest.raises(ValueError, match=message):
         Retention(**wrong)

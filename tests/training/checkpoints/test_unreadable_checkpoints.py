@@ -1,5 +1,5 @@
-"""A checkpoint that cannot be read is not damaged: one line, nothing moved, and it is
-resumed from later.
+"""A checkpoint that cannot be read is not damaged: nothing is moved, and a run can resume from
+it later.
 """
 
 import errno
@@ -18,7 +18,7 @@ from launched import finished, together
 
 from score_sde.runtime.unreadable import UnreadableError
 from score_sde.training import Checkpoints, newest_config, restore_for_sampling
-from score_sde.training.checkpoints.seal import DamagedError
+from score_sde.training.checkpoints.manifest import DamagedError
 
 # Arrays are read in many threads: where one read fails, the others answer to a loop
 # that is gone.
@@ -119,7 +119,7 @@ INJECTED = {
 
 @pytest.mark.parametrize("part", ["metadata", "restore"])
 @pytest.mark.parametrize("name", INJECTED)
-def test_an_error_of_the_system_is_no_damage(name, part, folder, target, monkeypatch):
+def test_an_error_of_the_system_is_not_damage(name, part, folder, target, monkeypatch):
     def fail(*args, **kwargs):
         if part == "restore":  # as orbax wraps what its readers raise
             raise Exception(BOUND_METHOD) from INJECTED[name]
@@ -141,7 +141,7 @@ def test_an_error_of_the_system_is_no_damage(name, part, folder, target, monkeyp
 @pytest.mark.parametrize(
     "name", ["seal/metadata", "config/metadata", "state/_METADATA", "ema_params/manifest.ocdbt"]
 )
-def test_a_file_that_can_be_opened_and_not_read(name, folder, target):
+def test_a_file_that_can_be_opened_but_not_read_is_not_damage(name, folder, target):
     path = folder / "20" / name
     path.unlink()
     path.symlink_to("/proc/self/mem")
@@ -164,7 +164,7 @@ def test_a_file_that_can_be_opened_and_not_read(name, folder, target):
         "config",
     ],
 )
-def test_a_file_of_another_user_is_no_damage(name, folder, target):
+def test_a_file_of_another_user_is_not_damage(name, folder, target):
     """The case of the report: readable by root alone, and read by another user."""
     path = folder / "20" / name
     path.chmod(0o700 if path.is_dir() else 0o600)
@@ -175,7 +175,7 @@ def test_a_file_of_another_user_is_no_damage(name, folder, target):
 
 
 @AS_ROOT
-def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(folder, target):
+def test_a_folder_that_cannot_be_listed_is_not_empty(folder, target):
     folder.chmod(0o700)
     with another_user():
         for read in (Checkpoints, newest_config, restore_for_sampling):
@@ -190,7 +190,7 @@ def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(folder, target):
 
 @AS_ROOT
 @pytest.mark.parametrize("name", ["metrics/metrics", "seal/metadata"])
-def test_metrics_that_cannot_be_read_are_not_written_over(name, folder):
+def test_metrics_that_cannot_be_read_are_not_overwritten(name, folder):
     """Else the best checkpoint would not be known as one, and be removed in its turn."""
     (folder / "10" / name).chmod(0o600)
     before = listing(folder)
@@ -204,7 +204,7 @@ def test_metrics_that_cannot_be_read_are_not_written_over(name, folder):
         assert checkpoints.best_step() == 20
 
 
-def test_damaged_metrics_are_kept_beside_those_of_the_seal(folder):
+def test_damaged_metrics_are_kept_beside_those_of_the_manifest(folder):
     path = folder / "10" / "metrics" / "metrics"
     path.write_text("{torn")
     with Checkpoints(folder) as checkpoints:
@@ -236,7 +236,7 @@ def no_memory(*args, **kwargs):
     raise MemoryError
 
 
-def test_bytes_that_are_wrong_are_damage_still(folder, target):
+def test_wrong_bytes_are_damage(folder, target):
     (folder / "20" / "ema_params" / "_METADATA").write_text("{")
     notes = []
     with pytest.raises(
@@ -286,7 +286,7 @@ with Checkpoints(folder) as checkpoints:
 
 
 @pytest.mark.slow
-def test_what_one_process_cannot_read_none_takes_and_what_it_finds_damaged_none_does(tmp_path):
+def test_all_processes_skip_or_reject_a_checkpoint_together(tmp_path):
     texts = [text for text, _ in finished(together("-c", PROGRAM, str(tmp_path), processes=2))]
     for index, text in enumerate(texts):
         unreadable, damaged, last = (line for line in text.splitlines() if "Gloo" not in line)

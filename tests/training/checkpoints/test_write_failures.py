@@ -1,5 +1,5 @@
-"""Full disks, folders that are gone: training goes on and says so, or stops in one
-line; what was whole stays so.
+"""On a full disk or without its folder, training continues with a note or stops with one line,
+and whole checkpoints stay whole.
 """
 
 import builtins
@@ -102,7 +102,7 @@ def small_files():
     signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_training_goes_on_while_the_disk_is_full_and_saves_when_there_is_room(
+def test_training_continues_while_the_disk_is_full_and_saves_once_there_is_room(
     tmp_path, train_in, expected, small_files
 ):
     actions = {2: lambda: small_files(True), 5: lambda: small_files(False)}
@@ -110,14 +110,15 @@ def test_training_goes_on_while_the_disk_is_full_and_saves_when_there_is_room(
     assert error is None
     assert_same(state, expected)
     assert (
-        "is not saved (File too large): the last checkpoint is of step 2; training goes on" in shown
+        "is not saved (File too large): the last checkpoint is of step 2; training continues"
+        in shown
     )
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.steps()[-1] == NUM_STEPS
         assert_same(checkpoints.restore(state), expected)
 
 
-def test_a_disk_that_stays_full_stops_the_run_in_one_line_and_the_next_run_goes_on(
+def test_a_disk_that_stays_full_stops_the_run_and_the_next_run_resumes(
     tmp_path, train_in, expected, small_files
 ):
     state, error, _ = train_in(tmp_path, {2: lambda: small_files(True)})
@@ -131,7 +132,7 @@ def test_a_disk_that_stays_full_stops_the_run_in_one_line_and_the_next_run_goes_
     assert_same(state, expected)
 
 
-def test_too_little_room_is_seen_before_anything_is_written(tmp_path, train_in, monkeypatch):
+def test_too_little_free_space_is_found_before_anything_is_written(tmp_path, train_in, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10))
     _, error, shown = train_in(tmp_path / "run")
@@ -150,7 +151,7 @@ def test_a_folder_that_was_removed_is_made_again(tmp_path, train_in, expected):
         assert checkpoints.steps()[-1] == NUM_STEPS
 
 
-def test_a_file_in_the_place_of_the_folder_is_said(tmp_path, train_in):
+def test_a_file_in_the_place_of_the_folder_is_reported(tmp_path, train_in):
     def replace_it():
         shutil.rmtree(tmp_path / "run")
         (tmp_path / "run").write_text("not a folder")
@@ -158,7 +159,7 @@ def test_a_file_in_the_place_of_the_folder_is_said(tmp_path, train_in):
     _, error, shown = train_in(tmp_path / "run", {3: replace_it})
     assert (
         f"step 4 is not saved (File exists: {tmp_path / 'run'})" in shown
-        and "training goes on" in shown
+        and "training continues" in shown
     )
     assert error.startswith(f"step 8 is not saved (File exists: {tmp_path / 'run'})")
 

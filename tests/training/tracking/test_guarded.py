@@ -1,3 +1,5 @@
+"""A failing or slow writer never stops a training."""
+
 import errno
 import json
 import resource
@@ -22,7 +24,7 @@ CALLS = ("open", "rewind", "write_scalars", "write_images", "flush", "close")
 
 
 class Frail(MetricWriter):
-    """Remembers what it is told, and raises where it is to fail."""
+    """Records its calls, and raises in those that are to fail."""
 
     def __init__(self, failing=(), error=FULL):
         self.failing, self.error, self.done = set(failing), error, []
@@ -77,33 +79,33 @@ def run_through(writer):
 @pytest.mark.parametrize(
     "error", [FULL, ConnectionError("no route"), KeyError("x"), RuntimeError("a\nb")]
 )
-def test_an_error_of_any_call_is_told_and_goes_no_further(failing, error):
+def test_an_error_of_any_call_is_reported_and_not_raised(failing, error):
     writer, told = guarded(Frail({failing}, error))
     run_through(writer)
     assert "frail: cannot write (" in told[0] and all("\n" not in line for line in told)
     assert sum("cannot write" in line for line in told) == 1
 
 
-def test_what_is_told_of_a_full_disk():
+def test_the_report_of_a_full_disk():
     writer, told = guarded(Frail({"write_scalars"}))
     for step in range(1, 6):
         writer.write_scalars(step, {"loss": 0.0})
     assert told == [
-        "frail: cannot write (No space left on device); training goes on without it, trying again "
-        "at every write"
+        "frail: cannot write (No space left on device); training continues without it, "
+        "trying again at every write"
     ]
     writer.close()
     assert told[1:] == ["frail: 5 writes are lost"]
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
-def test_a_request_to_stop_goes_through(stop):
+def test_interrupts_and_exits_are_raised(stop):
     writer, _ = guarded(Frail({"write_scalars"}, stop()))
     with pytest.raises(stop):
         writer.write_scalars(1, {})
 
 
-def test_numbers_wait_for_room_and_come_in_their_order():
+def test_scalars_are_kept_and_written_in_order_once_the_writer_works():
     frail = Frail({"open"})
     writer, told = guarded(frail)
     writer.rewind(7)
@@ -120,12 +122,12 @@ def test_numbers_wait_for_room_and_come_in_their_order():
         *(("write_scalars", step, {"loss": float(step - 7)}) for step in (8, 9, 10)),
         ("flush",),
     ]
-    assert told[1:] == ["frail: it can be written again"]
+    assert told[1:] == ["frail: works again"]
     writer.close()
     assert len(told) == 2
 
 
-def test_no_more_than_so_many_numbers_wait():
+def test_no_more_than_keep_calls_are_kept():
     frail = Frail({"open"})
     writer, told = guarded(frail, keep=3)
     for step in range(10):
@@ -135,7 +137,7 @@ def test_no_more_than_so_many_numbers_wait():
     assert frail.steps() == [7, 8, 9] and told[-1] == "frail: 7 writes are lost"
 
 
-def test_a_slow_writer_is_tried_again_after_a_while():
+def test_a_failed_writer_is_tried_again_after_retry_every():
     now = [0.0]
     frail = Frail({"write_scalars"})
     writer, told = guarded(frail, retry_every=60.0, clock=lambda: now[0])
@@ -150,7 +152,7 @@ def test_a_slow_writer_is_tried_again_after_a_while():
     assert frail.steps() == [1, 2, 3]
 
 
-def test_a_writer_that_fails_now_and_then_is_told_of_once_in_ten_minutes():
+def test_a_writer_that_fails_now_and_then_is_reported_once_in_ten_minutes():
     now = [0.0]
     frail = Frail({"write_images"})
     writer, told = guarded(frail, clock=lambda: now[0])
@@ -162,13 +164,13 @@ def test_a_writer_that_fails_now_and_then_is_told_of_once_in_ten_minutes():
     assert frail.steps() == list(range(40))
 
 
-def test_nothing_is_opened_to_be_closed():
+def test_closing_opens_no_writer():
     frail = Frail()
     guarded(frail)[0].close()
     assert not frail.done
 
 
-def test_everything_happens_in_a_thread_in_its_order():
+def test_all_calls_run_in_one_thread_in_order():
     frail = Frail()
     writer = BackgroundWriter(guarded(frail)[0])
     run_through(writer)
@@ -186,7 +188,7 @@ def test_everything_happens_in_a_thread_in_its_order():
     ]
 
 
-def test_a_network_that_does_not_answer_holds_nothing_up():
+def test_a_network_that_does_not_answer_does_not_slow_down_a_training():
     answer = threading.Event()
 
     class Hanging(Frail):
@@ -201,10 +203,10 @@ def test_a_network_that_does_not_answer_holds_nothing_up():
         writer.write_scalars(step, {"loss": np.float32(0.0)})
     (thread,) = [thread for thread in threading.enumerate() if thread.name == "frail"]
     writer.close()
-    assert told[0] == "frail: it does not answer, and is left after 0.1 s"
-    assert told[1].startswith("frail: it was too slow, ") and 14 <= int(told[1].split()[5]) <= 15
+    assert told[0] == "frail: no answer, given up after 0.1 s"
+    assert told[1].startswith("frail: too slow, ") and 14 <= int(told[1].split()[3]) <= 15
     answer.set()
-    inner_calls = 20 - int(told[1].split()[5])
+    inner_calls = 20 - int(told[1].split()[3])
     for _ in range(1000):
         if len(hanging.steps()) == inner_calls:
             break
@@ -212,7 +214,7 @@ def test_a_network_that_does_not_answer_holds_nothing_up():
     assert hanging.steps() == list(range(inner_calls))
 
 
-def test_a_picture_is_copied_before_its_turn():
+def test_an_image_is_copied_when_it_is_given():
     seen, go = [], threading.Event()
 
     class Looking(Frail):
@@ -270,10 +272,10 @@ def test_a_full_disk_spoils_no_line_and_loses_none(tmp_path, disk, room):
     writer.write_scalars(3, {"loss": 3.0})
     writer.close()
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0, 1, 2, 3]
-    assert "File too large" in told[0] and told[1:] == ["metrics.jsonl: it can be written again"]
+    assert "File too large" in told[0] and told[1:] == ["metrics.jsonl: works again"]
 
 
-def test_rewinding_on_a_full_disk_is_made_up_for(tmp_path, disk):
+def test_a_rewind_that_failed_on_a_full_disk_is_repeated(tmp_path, disk):
     path = tmp_path / "metrics.jsonl"
     filled(path)
     with path.open("a") as file:
@@ -293,7 +295,7 @@ def test_rewinding_on_a_full_disk_is_made_up_for(tmp_path, disk):
     assert len(told) == 2
 
 
-def test_a_torn_line_that_cannot_be_taken_back_stands_alone(tmp_path):
+def test_a_torn_line_that_cannot_be_removed_stays_on_its_own_line(tmp_path):
     path = tmp_path / "m.jsonl"
     path.write_text('{"step": 1, "loss": 1.0}\n{"step": 2, "lo')
     writer = JsonLinesWriter(path)
@@ -303,7 +305,7 @@ def test_a_torn_line_that_cannot_be_taken_back_stands_alone(tmp_path):
     assert list(read_scalars(path)["loss"][0]) == [1, 3, 4]
 
 
-def test_tensorboard_goes_on_in_another_file_when_there_is_room_again(tmp_path, disk):
+def test_tensorboard_continues_in_another_file_once_there_is_room(tmp_path, disk):
     told = []
     writer = GuardedWriter("tensorboard", lambda: TensorBoardWriter(tmp_path), tell=told.append)
     writer.rewind(0)
@@ -315,11 +317,11 @@ def test_tensorboard_goes_on_in_another_file_when_there_is_room_again(tmp_path, 
     disk(None)
     writer.close()
     assert len(told) == 3 and "tensorboard: cannot write (File too large)" in told[0]
-    assert told[1:] == ["tensorboard: it can be written again", "tensorboard: 1 write is lost"]
+    assert told[1:] == ["tensorboard: works again", "tensorboard: 1 write is lost"]
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_folder_that_cannot_be_made_holds_nothing_up(tmp_path):
+def test_a_folder_that_cannot_be_made_does_not_stop_a_training(tmp_path):
     (tmp_path / "file").write_text("")
     told = []
     writer = GuardedWriter(
@@ -340,4 +342,4 @@ def test_tensorboard_leaves_no_empty_files_on_a_full_disk(tmp_path, disk):
     found = list((tmp_path / "tb").iterdir())
     disk(None)
     writer.close()
-    assert not found and told[1:] == ["tensorboard: it can be written again"]
+    assert not found and told[1:] == ["tensorboard: works again"]

@@ -1,3 +1,5 @@
+"""Metrics as JSON lines and as TensorBoard events."""
+
 import json
 
 import jax.numpy as jnp
@@ -25,7 +27,7 @@ def test_one_object_per_line_at_once_on_the_disk(tmp_path):
     assert [json.loads(line) for line in lines] == [{"step": 3, "loss": float(value), "lr": 2.0}]
 
 
-def test_what_is_not_finite_is_still_json(tmp_path):
+def test_numbers_that_are_not_finite_are_valid_json(tmp_path):
     writer = JsonLinesWriter(tmp_path / "metrics.jsonl")
     writer.write_scalars(1, {"a": np.nan, "b": np.inf})
     writer.close()
@@ -34,7 +36,7 @@ def test_what_is_not_finite_is_still_json(tmp_path):
     assert list(steps) == [1] and np.isnan(values[0])
 
 
-def test_appends_to_what_is_there(tmp_path):
+def test_lines_are_appended_to_an_existing_file(tmp_path):
     write_some(tmp_path / "m.jsonl", [1, 2])
     write_some(tmp_path / "m.jsonl", [3])
     assert list(read_scalars(tmp_path / "m.jsonl")["loss"][0]) == [1, 2, 3]
@@ -87,7 +89,7 @@ def events(directory):
     return found
 
 
-def test_tensorboard_gets_scalars_and_pictures_and_forgets_on_rewinding(tmp_path):
+def test_tensorboard_gets_scalars_and_images_and_hides_later_steps_on_rewinding(tmp_path):
     writer = TensorBoardWriter(tmp_path)
     writer.write_scalars(5, {"loss": jnp.float32(0.5)})
     writer.write_images(

@@ -64,7 +64,7 @@ def test_the_config_by_dotted_names():
 
 
 @real
-def test_wandb_offline_goes_on_in_the_same_run(tmp_path, monkeypatch):
+def test_wandb_offline_resumes_the_same_run(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
@@ -129,7 +129,7 @@ def wandb_records(run):
 
 @real
 @pytest.mark.slow
-def test_mlflow_goes_on_in_the_same_run_and_has_no_step_twice(tmp_path, monkeypatch):
+def test_mlflow_resumes_the_same_run_and_has_no_step_twice(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     pytest.importorskip("sqlalchemy")
     pytest.importorskip("alembic")
@@ -168,7 +168,7 @@ def trackio_folder(tmp_path_factory):
 
 
 @real
-def test_trackio_goes_on_in_the_same_run_and_has_no_step_twice(tmp_path, trackio_folder, capsys):
+def test_trackio_resumes_the_same_run_and_has_no_step_twice(tmp_path, trackio_folder, capsys):
     pytest.importorskip("trackio")
     from trackio.sqlite_storage import SQLiteStorage
 
@@ -200,14 +200,14 @@ def test_trackio_goes_on_in_the_same_run_and_has_no_step_twice(tmp_path, trackio
         ),
     ],
 )
-def test_an_unknown_tracker_is_refused_before_anything_is_made(tmp_path, name, words):
+def test_an_unknown_tracker_is_an_error_before_anything_is_made(tmp_path, name, words):
     with pytest.raises(ValueError) as raised:
         make_writers(["tensorboard", name], tmp_path, {})
     assert str(raised.value).startswith(words) and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow", "trackio"])
-def test_a_missing_library_is_refused_with_a_hint(tmp_path, monkeypatch, name):
+def test_a_missing_library_is_an_error_that_names_its_extra(tmp_path, monkeypatch, name):
     monkeypatch.setattr("score_sde.training.tracking.writers.find_spec", lambda library: None)
     with pytest.raises(ValueError) as raised:
         make_writers([name], tmp_path, {})
@@ -228,7 +228,7 @@ def test_json_lines_are_always_written_and_nothing_before_the_first_call(tmp_pat
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["metrics.jsonl"]
 
 
-def test_a_writer_of_ones_own(tmp_path, monkeypatch):
+def test_a_writer_can_be_named_by_its_dotted_name(tmp_path, monkeypatch):
     (tmp_path / "own_tracker.py").write_text(
         "from score_sde.training import JsonLinesWriter\n"
         "def make(workdir, config):\n"
@@ -254,7 +254,7 @@ def test_trackers_in_the_background_end_with_the_run(
 
 
 @real
-def test_a_server_that_is_not_there_is_told_of(tmp_path, monkeypatch):
+def test_a_server_that_does_not_answer_is_reported(tmp_path, monkeypatch):
     pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
