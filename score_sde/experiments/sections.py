@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from score_sde import checks
 from score_sde.data import DataSource, standardization
 from score_sde.runtime.naming import did_you_mean, errors_of, fits
 
@@ -87,9 +88,7 @@ def checked_sections(
             lacks = f"{_owner(section, kind)} lacks the section {section!r:.200}"
             raise ValueError(f"{lacks}; start from the defaults of configs/default.py")
         if section != "seed" and not isinstance(plain[section], Mapping):
-            raise ValueError(
-                f"{section} must be a section of keys and values, got {plain[section]!r:.200}"
-            )
+            checks.fail(section, plain[section], "a section of keys and values")
     found = {section: _plain_value(section, values) for section, values in plain.items()}
     if "example" in found:
         _check_example(found["example"])
@@ -112,7 +111,7 @@ def _check_example(example: Any) -> None:
             f"a whole number or None; got {example!r:.200}"
         )
     if not isinstance(conditional, bool):
-        raise ValueError(f"example.conditional must be True or False, got {conditional!r:.200}")
+        checks.fail("example.conditional", conditional, "True or False")
 
 
 def _owner(section: str, kind: str) -> str:
@@ -135,7 +134,7 @@ def _plain_value(path: str, value: Any) -> Any:
         return [_plain_value(path, item) for item in value]
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{path} must be a finite number, got {value}")
+        checks.fail(path, value, "a finite number")
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ValueError(
@@ -156,13 +155,13 @@ def fitted_standardization(data: dict[str, Any], source: DataSource) -> dict[str
     """
     chosen = data.pop(STANDARDIZE, False)
     if not isinstance(chosen, bool):
-        raise ValueError(f"data.{STANDARDIZE} must be True or False, got {chosen!r:.200}")
+        checks.fail(f"data.{STANDARDIZE}", chosen, "True or False")
     if not chosen:
         return {}
-    if source.num_levels is not None:
-        raise ValueError(
-            f"data.{STANDARDIZE}=True is for continuous data, these have {source.num_levels} levels"
-        )
+    checks.require(
+        source.num_levels is None,
+        f"data.{STANDARDIZE}=True is for continuous data, these have {source.num_levels} levels",
+    )
     data[STANDARDIZE] = True
     with errors_of("data"):
         return standardization(source.train)
@@ -181,12 +180,10 @@ def saved_standardization(
     found = {key: example[key] for key in ("mean", "std") if key in example}
     for key, values in found.items():
         if not fits(values, tuple[float, ...]):
-            raise ValueError(
-                f"example.{key} must be a sequence of finite numbers, got {values!r:.100}"
-            )
-    if bool(found) != (data.get(STANDARDIZE, False) is True):
-        raise ValueError(
-            f"data.{STANDARDIZE} cannot be changed: the model was trained with "
-            f"{STANDARDIZE}={bool(found)}"
-        )
+            checks.fail(f"example.{key}", values, "a sequence of finite numbers")
+    checks.require(
+        bool(found) == (data.get(STANDARDIZE, False) is True),
+        f"data.{STANDARDIZE} cannot be changed: the model was trained with "
+        f"{STANDARDIZE}={bool(found)}",
+    )
     return {key: tuple(map(float, values)) for key, values in found.items()}

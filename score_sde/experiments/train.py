@@ -120,7 +120,6 @@ def prepared(
 def _checked_mesh(training: TrainingOptions) -> Mesh:
     with errors_of("training"):
         mesh = device_mesh(fsdp=training.fsdp)
-    with errors_of("training.batch_size"):
         check_batch_size(mesh, training.batch_size, num_microbatches=training.num_microbatches)
     return mesh
 

@@ -72,5 +72,11 @@ RENAMED: Mapping[str, str] = {
     "score_sde:DDPM": "score_sde:DDPMLoss",
     "score_sde.objectives:DDPM": "score_sde.objectives:DDPMLoss",
     "score_sde.objectives.ddpm:DDPM": "score_sde.objectives.ddpm:DDPMLoss",
+    "score_sde.models:DDPM": "score_sde.models:DDPMNet",
+    "score_sde.models.ddpm:DDPM": "score_sde.models.ddpm:DDPMNet",
+    "score_sde.solvers:NoiseLevels": "score_sde.solvers:Marginals",
+    "score_sde.solvers.noise_levels:NoiseLevels": "score_sde.solvers.marginal_levels:Marginals",
+    "score_sde.training:Progress": "score_sde.runtime.progress:ProgressBar",
+    "score_sde.training.progress:Progress": "score_sde.runtime.progress:ProgressBar",
 }
 """The present dotted name of each one that has been renamed."""

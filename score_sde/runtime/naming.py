@@ -8,11 +8,13 @@ import difflib
 import importlib
 import inspect
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from score_sde import checks
 from score_sde.runtime.moved import MOVED, RENAMED
 from score_sde.runtime.resources import lack_of_memory
 from score_sde.runtime.trust import Trust, is_code
@@ -111,15 +113,14 @@ def check_arguments(
     *,
     name: Any = None,
 ) -> dict[str, Any]:
-    """The keyword arguments, whole numbers made floats where ``function`` wants those.
+    """The keyword arguments; an ``int`` becomes a ``float`` where the function takes one.
 
-    ``given`` names parameters that are filled elsewhere; ``name`` is what chose the
-    function for the section. Annotations that are not plain Python types are not
-    checked.
+    ``given`` names parameters that the caller fills; ``name`` is the name in the config
+    that chose the function. Annotations other than plain Python types are not checked.
 
     Raises:
-        ValueError: unless ``function`` takes these arguments, in name and in simple
-            type.
+        ValueError: where ``function`` has no such parameter, takes another type, or
+            needs a parameter that is missing.
     """
     title = section if name is None else f"{section} {name!r:.200}"
     parameters = inspect.signature(function).parameters
@@ -133,14 +134,13 @@ def check_arguments(
                 f"{title} has no key {key!r:.200}{did_you_mean(key, known)}; keys: {keys}"
             )
         if not fits(value, annotation := parameters[key].annotation):
-            raise ValueError(f"{section}.{key} must be {describe(annotation)}, got {value!r:.200}")
+            checks.fail(f"{section}.{key}", value, describe(annotation))
     missing = [
         key
         for key in known
         if parameters[key].default is inspect.Parameter.empty and key not in arguments
     ]
-    if missing:
-        raise ValueError(f"{title} needs {', '.join(missing)}")
+    checks.require(not missing, f"{title} needs {', '.join(missing)}")
     return {
         key: _as_annotated(value, parameters[key].annotation) for key, value in arguments.items()
     }
@@ -148,9 +148,11 @@ def check_arguments(
 
 @contextlib.contextmanager
 def errors_of(section: str, *kinds: type[Exception]) -> Iterator[None]:
-    """Raise what a value of a section leads to as a ``ValueError`` that names the section.
+    """Raise the errors that the values of a section cause as ``ValueError``, with the
+    name of the section in front.
 
-    That is a value out of range, or too large for numbers or memory; and errors of
+    A message ``snr=-1 must be …`` becomes ``sampling.snr=-1 must be …``, and any other
+    ``sampling: …``. Caught are values out of range, a lack of memory, and errors of
     further ``kinds``.
     """
     try:
@@ -159,30 +161,32 @@ def errors_of(section: str, *kinds: type[Exception]) -> Iterator[None]:
         lack = lack_of_memory(error)
         if isinstance(error, RuntimeError) and lack is None:
             raise
-        message = lack or str(error)
-        raise ValueError(
-            message if message.startswith(section) else f"{section}: {message}"
-        ) from error
+        raise ValueError(in_section(section, lack or str(error))) from error
+
+
+def in_section(section: str, message: str) -> str:
+    """A message with the name of its section in front, unless it begins with that."""
+    if re.match(rf"{re.escape(section)}(?!\w)", message):
+        return message
+    named = re.match(r"[A-Za-z_]\w*=", message)
+    return f"{section}.{message}" if named else f"{section}: {message}"
 
 
 def from_text(section: str, text: Any, table: Mapping[str, Callable[..., Any]]) -> Any:
-    """What a text ``"NAME:VALUE"`` makes by a table; ``VALUE`` is the first argument,
-    others come as ``,key=value``.
+    """The value that a text ``"NAME:VALUE"`` describes: the function ``NAME`` of a table,
+    called with ``VALUE`` as its first argument. Others follow as ``,key=value``.
 
     Raises:
-        ValueError: where the name, a key or a value is wrong, in one line that has the
+        ValueError: where the name, a key or a value is wrong; the line contains the
             text.
     """
     name, colon, rest = text.partition(":") if isinstance(text, str) else ("", "", "")
     if not colon:
-        raise ValueError(
-            f"{section} must be texts NAME:VALUE, with NAME one of {', '.join(table)}, got "
-            f"{text!r:.200}"
-        )
-    if name not in table:
-        raise ValueError(
-            f"unknown {section} {text!r:.200}{did_you_mean(name, table)}; known: {', '.join(table)}"
-        )
+        checks.fail(section, text, f"NAME:VALUE, with NAME one of {', '.join(table)}")
+    checks.require(
+        name in table,
+        f"unknown {section} {text!r:.200}{did_you_mean(name, table)}; known: {', '.join(table)}",
+    )
     function = table[name]
     first = next(iter(inspect.signature(function).parameters))
     arguments: dict[str, Any] = {}
@@ -190,10 +194,7 @@ def from_text(section: str, text: Any, table: Mapping[str, Callable[..., Any]]) 
         key, equals, value = part.rpartition("=")
         key = key.strip() or first
         if bool(equals) != bool(number) or key in arguments:
-            raise ValueError(
-                f"{section} {text!r:.200} must be {name}:VALUE and then, after commas, key=value "
-                "once each"
-            )
+            checks.fail(section, text, f"{name}:VALUE and then, after commas, key=value once each")
         arguments[key] = _literal(value.strip())
     arguments = check_arguments(section, function, arguments, name=text)
     try:

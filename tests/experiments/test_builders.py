@@ -87,8 +87,8 @@ def test_the_bound_of_a_discrete_model():
 @pytest.mark.parametrize(
     ("sde", "changes", "message"),
     [
-        ("vp", {"dequantizer": "none"}, "eval.dequantizer none needs eval.bound"),
-        ("vp", {"num_dequantizations": 0}, "eval.num_dequantizations must be at least 1, got 0"),
+        ("vp", {"dequantizer": "none"}, "eval.dequantizer=none needs eval.bound"),
+        ("vp", {"num_dequantizations": 0}, "eval.num_dequantizations=0 must be at least 1"),
         (
             "vp",
             {"bound": "ddpm"},
@@ -226,18 +226,18 @@ def test_numbers_of_numpy_are_numbers_and_tuples_lists(config):
             print,
             "objective.weighting must be a plain value, got builtin_function_or_method",
         ),
-        ("optim.lr", float("nan"), "optim.lr must be a finite number, got nan"),
-        ("seed", True, "seed must be a whole number from 0 to 4294967295, got True"),
-        ("seed", 2**32, "seed must be a whole number from 0 to 4294967295, got 4294967296"),
-        ("sde", "vp", "sde must be a section of keys and values, got 'vp'"),
-        ("data.source", 3, "data needs source: one of digits"),
+        ("optim.lr", float("nan"), "optim.lr=nan must be a finite number"),
+        ("seed", True, "seed=True must be a whole number from 0 to 4294967295"),
+        ("seed", 2**32, "seed=4294967296 must be a whole number from 0 to 4294967295"),
+        ("sde", "vp", "sde='vp' must be a section of keys and values"),
+        ("data.source", 3, "data.source=3 must be one of digits"),
         ("data.name", "digits", "data has no key 'name': its source is chosen by 'source'"),
         (
             "data.flip",
             True,
             "data.flip=True needs images [height, width, channels], the examples have shape (2,)",
         ),
-        ("data.flip", "yes", "data.flip must be True or False, got 'yes'"),
+        ("data.flip", "yes", "data.flip='yes' must be True or False"),
         ("eval.t_min", 1.0, "eval.t_min=1.0 must be less than sde.t_max=1.0"),
     ],
 )

@@ -71,7 +71,7 @@ def test_a_wrong_kind_is_refused_with_the_name_of_the_right_one(name, other, fol
 
 def test_a_dequantizer_needs_its_score_model():
     line = (
-        r"^its objective makes this a config of a dequantizer: score-sde train-dequantizer [^\n]*$"
+        r"^the objective makes this the config of a dequantizer, which needs a score model: [^\n]*$"
     )
     with pytest.raises(ValueError, match=line):
         ss.build(read_config("dequantizer/digits"), ss.DequantizerExperiment)

@@ -58,7 +58,8 @@ def test_the_saved_config_can_be_changed_and_loaded_with():
     assert load(tiny.toy_run(), config=config).shape == (2,)
     config.model.hidden_sizes = (16,)
     with pytest.raises(
-        ValueError, match=r"^model does not fit the trained parameters: .* is \(.*\) there and"
+        ValueError,
+        match=r"^model does not fit the trained parameters: .* is \(.*\) in the file and",
     ):
         load(tiny.toy_run(), config=config)
 

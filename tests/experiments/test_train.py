@@ -133,9 +133,9 @@ def test_no_sound_checkpoint_is_an_error(tmp_path):
 
 
 def test_devices_that_do_not_suit_are_an_error_before_anything_is_written(tmp_path):
-    with pytest.raises(ValueError, match=r"^training: fsdp must divide the number of devices"):
+    with pytest.raises(ValueError, match=r"^training[.:] ?fsdp\b"):
         train_toy(tmp_path / "run", fsdp=7)
-    with pytest.raises(ValueError, match=r"^training\.batch_size: a batch of 17 cannot be split"):
+    with pytest.raises(ValueError, match=r"^training[.:].*17 .*cannot be split evenly"):
         train_toy(tmp_path / "run", batch_size=17)
     assert not (tmp_path / "run").exists()
 
