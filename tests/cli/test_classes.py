@@ -124,9 +124,7 @@ def test_wrong_classes_are_refused_in_one_line(flag, line, capsys, tmp_path):
 
 def test_an_unconditional_model_has_no_classes(capsys):
     line = refused(capsys, "sample", f"--workdir={tiny.toy_run()}", "--classes=0")
-    assert (
-        "sampling.classes=0 needs a class-conditional model: this one was trained without" in line
-    )
+    assert "sampling.classes=0 needs a class-conditional model: this one was trained" in line
 
 
 def test_classes_need_data_with_labels(capsys, tmp_path):

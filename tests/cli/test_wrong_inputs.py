@@ -148,7 +148,8 @@ VALUES = [
     ),
     (
         "objective.name=dequantization",
-        "the objective makes this the config of a dequantizer, which needs a score model: score-sde train-dequantizer",
+        "the objective makes this the config of a dequantizer, which needs a score model: score-sde "
+        "train-dequantizer",
     ),
     ("seed=-1", "seed=-1 must be a whole number from 0 to 4294967295"),
     (
@@ -193,7 +194,7 @@ VALUES = [
         "model.hidden_sizes=(8,'a')",
         "model.hidden_sizes=(8, 'a') must be a sequence, each a whole number",
     ),
-    ("model.hidden_sizes=(8", "model.hidden_sizes='(8' must be a sequence, each a whole number"),
+    ("model.hidden_sizes=(8", "model.hidden_sizes=('(8',) must be a sequence, each a whole number"),
     ("model.activation=silly", "activation must be one of"),
     ("model.dtype=float8", "dtype must be one of"),
     ("parameterization.name=nois", "unknown parameterization 'nois', did you mean 'noise'?"),
