@@ -148,8 +148,8 @@ VALUES = [
     ),
     (
         "objective.name=dequantization",
-        "the objective makes this the config of a dequantizer, which needs a score model: score-sde "
-        "train-dequantizer",
+        "the objective makes this the config of a dequantizer, which needs a score model: "
+        "score-sde train-dequantizer",
     ),
     ("seed=-1", "seed=-1 must be a whole number from 0 to 4294967295"),
     (
