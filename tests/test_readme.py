@@ -12,7 +12,7 @@ import tiny
 
 import score_sde as ss
 from score_sde.cli.config_file import read_config
-from score_sde.cli.main import VERBS
+from score_sde.cli.main import COMMANDS
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -54,7 +54,9 @@ def test_the_other_python_runs(tmp_path, monkeypatch):
 def test_the_commands_are_known_and_their_configs_exist():
     text = README.read_text(encoding="utf-8")
     commands = re.findall(r"score-sde (\w+)((?: --[\w.]+=\S+?)*)[ `\n]", text)
-    assert {verb for verb, _ in commands} <= {*VERBS, "VERB"} and len(commands) >= 4
+    assert {command for command, _ in commands} <= {*COMMANDS, "COMMAND", "VERB"} and len(
+        commands
+    ) >= 4
     for _, flags in commands:
         for flag in shlex.split(flags):
             name, _, value = flag.removeprefix("--").partition("=")

@@ -78,7 +78,10 @@ class Model(TrainedModel):
     def __post_init__(self) -> None:
         check_labels(self.sde, self.network.labels, self.parameterization, first=self.sde.t_min)
         evaluating = self.evaluating
-        checks.increasing(**{"eval.t_min": evaluating.t_min, "sde.t_max": self.sde.t_max})
+        checks.require(
+            evaluating.t_min < self.sde.t_max,
+            f"eval.t_min={evaluating.t_min} must be less than sde.t_max={self.sde.t_max}",
+        )
         evaluating.estimator.check_model(self.sde, self.parameterization)
         checks.require(
             self.scaling.num_levels is None
