@@ -151,9 +151,9 @@ class Flags:
             config, rest = self._read_config([self._written_out(argument) for argument in argv])
             before = {} if config is None else config.to_dict()
             unexpected = self._parse(config, rest)
-            for argument in unexpected:
+            if unexpected:
                 raise ValueError(
-                    f"unexpected argument {argument!r}: flags are written --flag=value"
+                    f"unexpected argument {unexpected[0]!r}: flags are written --flag=value"
                 )
             if config is not None:
                 self._settle(before)

@@ -63,6 +63,11 @@ def build(
 ) -> SomeExperiment:
     """The experiment that a config describes, with its data loaded and its parameters initialised.
 
+    >>> import score_sde as ss
+    >>> ss.build({"seed": 0})
+    Traceback (most recent call last):
+    ValueError: the config lacks the section 'sde'; start from ... configs/default.py
+
     Args:
         config: the config, a ``ConfigDict`` or nested dictionaries. It may name any
             code.

@@ -47,8 +47,8 @@ class Kind:
         conditional: whether its networks may have a ``condition``; its configs then
             state in ``example.conditional`` whether training used it.
         for_score_model: whether it is trained for a given score model.
-        parts: ``(config, network, trust) ->`` the attributes of its models beyond
-            those of a `TrainedModel` and the network.
+        parts: ``(config, network, trust) ->`` the attributes of its models that a
+            `TrainedModel` does not have, except the network.
     """
 
     name: str

@@ -48,8 +48,9 @@ class Model(TrainedModel):
     """A trained score model: its score, its samples, its likelihoods.
 
     The methods are pure functions of ONE sample and its condition, and take the
-    parameters as an argument; a batch is ``jax.vmap`` over ``(key, condition)``. `fit`,
-    `load` and `build` return a ``Model``.
+    parameters as an argument; a batch is ``jax.vmap`` over ``(key, condition)``. `fit`
+    and `load` return a ``Model``; an experiment of `build` has one with its initial
+    parameters.
 
     Attributes:
         network: the network, as pure functions of its parameters.

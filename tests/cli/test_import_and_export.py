@@ -193,7 +193,7 @@ def test_flags_of_import(usage_error, tmp_path):
 
 @pytest.mark.parametrize(("fields", "message"), [
     ("[]", "it holds no fields"),
-    ("{", "it is no JSON"),
+    ("{", "it is not JSON"),
     ('{"model.name": "ddpm"}', "lacks training.sde"),
     ('{"training.sde": "vp", "model.name": "ddpm"}', "training.sde must be one of vpsde, subvpsde, "
 "vesde"),

@@ -145,4 +145,4 @@ def test_a_reconstructed_model_is_drawn_from_and_has_no_other_average(
     tiny.run("reconstruct-ema", f"--workdir={workdir}", "--sigma_rel=0.05", f"--output={model}")
     assert "12 of Heun" in tiny.run("sample", f"--workdir={model}")
     line = usage_error("sample", f"--workdir={model}", "--average=power:0.05")
-    assert f"{model} has one average of its parameters, and no 'power:0.05'" in line
+    assert f"{model} has only one average of the parameters and no 'power:0.05'" in line

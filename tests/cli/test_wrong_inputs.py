@@ -143,7 +143,7 @@ VALUES = [
     ("training.snapshot_every=-1", "training.snapshot_every=-1 must be at least 0"),
     (
         "objective.name=classification",
-        "the config of a classifier, which its objective makes it, has an unknown section 'eval'; "
+        "the config of a classifier (by its objective) has an unknown section 'eval'; "
         "sections: seed, sde",
     ),
     (
@@ -301,12 +301,12 @@ FILES = [
     ("del config.optim.lr", "optim 'adam' needs lr"),
     (
         "config.objective.name = 'classification'; del config.eval",
-        "the config of a classifier, which its objective makes it, has an unknown section "
+        "the config of a classifier (by its objective) has an unknown section "
         "'parameterization'; sections",
     ),
     (
         "del config.parameterization",
-        "the config of a score model, which its objective makes it, lacks the section "
+        "the config of a score model (by its objective) lacks the section "
         "'parameterization'; start from",
     ),
     (

@@ -155,7 +155,7 @@ def pair(output):
     [
         ({"data": np.arange(8).reshape(4, 2)}, "data must be floating-point .* got int64"),
         ({"data": np.full((4, 2), np.nan)}, "NaN"),
-        ({"network": pair(lambda x: x[:, :1])}, r"must keep the shape .*of \(1, 2\) it makes"),
+        ({"network": pair(lambda x: x[:, :1])}, r"must keep the shape .* \(1, 2\) is \(1, 1\)$"),
         ({"condition": np.arange(64) % 3}, "condition is for a network that takes one"),
         ({"network": small(num_classes=3)}, "conditioned on a class label.* no labels"),
         (
