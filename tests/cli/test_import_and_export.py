@@ -198,7 +198,7 @@ def test_flags_of_import(usage_error, tmp_path):
     ('{"training.sde": "vp", "model.name": "ddpm"}', "training.sde must be one of vpsde, subvpsde, "
 "vesde"),
     ('{"training.sde": "vpsde", "data.image_size": '
-'"big"}', "data.image_size='big' must be a number"),
+'"big"}', "data.image_size must be a number, got 'big'"),
 ])  # fmt: skip
 def test_a_reference_config_that_does_not_fit_is_a_usage_error(
     fields, message, usage_error, tmp_path

@@ -230,7 +230,7 @@ WRONG = [
     ("--format=jpg", "--format=jpg must be npz or png"),
     (
         "--format=png",
-        "--format=png is for images; this model draws samples of shape (2,): take --format=npz",
+        "--format=png is for images, and samples of this model have shape (2,): use --format=npz",
     ),
     ("--num_samples=0", "--num_samples"),
     ("--output=config.json", "config.json is a file where a folder is needed"),
