@@ -68,11 +68,6 @@ def fit(
     It writes no files; `Model.save` saves the result. Ctrl-C ends the training after
     the current step, and the model so far is returned; a second Ctrl-C interrupts.
 
-    >>> import numpy as np, score_sde as ss
-    >>> ss.fit(jax.random.key(0), ss.VPSDE(), ss.mlp(dim=2), np.arange(6).reshape(3, 2))
-    Traceback (most recent call last):
-    ValueError: data must be floating-point numbers, or uint8 images, got int...: ...
-
     Args:
         key: the only source of randomness. ``fit(jax.random.key(seed), ...)`` trains the
             same model, bit for bit, as ``score-sde train`` with the same settings and

@@ -113,7 +113,7 @@ def test_an_interrupted_run_resumes_only_for_the_same_classes(tmp_path, monkeypa
         ("--classes=1.5", "classes"),
         ("--classes=cat", "classes"),
         ("--classes=", "classes"),
-        ("--config.sampling.classes=()", "sampling.classes must have a class"),
+        ("--config.sampling.classes=()", "sampling.classes=() must be at least one class"),
     ],
 )
 def test_wrong_classes_are_usage_errors(flag, line, capsys, tmp_path):
