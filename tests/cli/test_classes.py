@@ -1,5 +1,5 @@
-"""Models of classes on the command line: which sample is of which class, and what is
-refused.
+"""Class-conditional models on the command line: the class of each sample, and usage
+errors.
 """
 
 import dataclasses

@@ -93,16 +93,16 @@ def choices_of(config):
 
 
 def test_no_place_of_an_exported_model_names_code_that_is_run(exported, spy):
-    """Each is refused, or is no place where anything is looked up; every seventh of all."""
+    """Each is an error, or no key whose value is looked up; every seventh of all."""
     models = 0
     for what, config in itertools.islice(spoilt(config_of(exported)), 0, None, 7):
         put_config(exported, config)
         models += isinstance(runs_nothing(spy, what, lambda: load(exported)), Model)
-    assert models > 5, "all were refused: nothing is known of those that are not"
+    assert models > 5, "all were errors: nothing is known of the others"
 
 
 def test_each_place_that_is_looked_up_is_a_usage_error_by_every_loader(exported, spy):
-    refused = 0
+    rejected = 0
     for (what, config), (name, loader) in zip(
         choices_of(config_of(exported)).items(),
         itertools.cycle([*LOADERS.items(), ("config", saved_config)]),
@@ -110,8 +110,8 @@ def test_each_place_that_is_looked_up_is_a_usage_error_by_every_loader(exported,
         put_config(exported, config)
         error = runs_nothing(spy, f"{name}: {what}", lambda loader=loader: loader(exported))
         assert isinstance(error, ValueError), f"{name}: {what}"
-        refused += "names code: " in str(error)
-    assert refused > 150
+        rejected += "names code: " in str(error)
+    assert rejected > 150
 
 
 def test_what_is_looked_up_is_a_usage_error_without_the_check_at_the_door(
@@ -177,7 +177,7 @@ def test_no_command_runs_what_a_workdir_names(command, workdir, spy, monkeypatch
 
 STRIDES = {"plot": 97, "reconstruct-ema": 7}
 """Every which case is taken of the commands that build the SDE alone, or nothing, and
-refuse little.
+name little code.
 """
 
 
@@ -196,7 +196,7 @@ def test_no_command_runs_what_any_place_of_a_workdir_names(command, workdir, spy
             "--config.training.snapshot_every=10",
         )
     flags = COMMANDS.get(command, ("--sigma_rel=0.1", "--output=none"))
-    done = refused = 0
+    done = rejected = 0
     for number, (what, config) in enumerate(
         itertools.islice(spoilt(config_of(workdir)), 0, None, STRIDES.get(command, 7))
     ):
@@ -208,11 +208,9 @@ def test_no_command_runs_what_any_place_of_a_workdir_names(command, workdir, spy
             spy, f"{command}: {what}", command, f"--workdir={workdir}", *output
         )
         done += code == 0
-        refused += "names code: " in line
-    assert done or command == "train-dequantizer", (
-        "all were refused: nothing is known of those that are not"
-    )
-    assert (refused > 20) != (command in STRIDES)
+        rejected += "names code: " in line
+    assert done or command == "train-dequantizer", "all were errors: nothing is known of the others"
+    assert (rejected > 20) != (command in STRIDES)
 
 
 def test_the_data_of_a_dequantizer_are_those_of_an_allowed_package(
@@ -313,7 +311,7 @@ def net(shape, sigmas, num_blocks) -> ScoreNetwork:
 
 
 def test_an_own_network_may_have_options_of_any_length(exported, tmp_path, monkeypatch):
-    """The bounds are those of the networks here: it was trained, and refused for having
+    """The bounds are those of the networks here: it was trained, and rejected for having
     fewer tensors than options.
     """
     (tmp_path / "own_network.py").write_text(OWN_NETWORK)

@@ -1,4 +1,4 @@
-"""Files of other programs that lie where a command writes: refused in one line and left
+"""Files of other programs that lie where a command writes: a usage error, and they stay
 as they are.
 """
 

@@ -232,7 +232,7 @@ DAMAGED = [("ddpm_vp", ".pth"), ("flax_ddpmpp_vp", ".msgpack"), ("ncsnv2_ve", ".
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "suffix"), DAMAGED)
-def test_damaged_checkpoints_are_imported_whole_or_refused_in_one_line(name, suffix, tmp_path):
+def test_damaged_checkpoints_are_imported_whole_or_usage_errors(name, suffix, tmp_path):
     """24 mutations a file, seeded, most of them of the names: never a traceback, never
     a part of a model.
     """

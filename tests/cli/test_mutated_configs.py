@@ -1,4 +1,4 @@
-"""Configs with mistakes in them: each trains, or is refused in one line that names what
+"""Configs with mistakes in them: each trains, or ends with a usage error that names what
 is wrong with it.
 """
 

@@ -1,4 +1,4 @@
-"""Training again on a workdir: it goes on, is complete, or is refused where another
+"""Training again on a workdir: it resumes, is complete, or is a usage error where another
 model would be trained.
 """
 
@@ -90,7 +90,7 @@ def test_a_complete_run_says_so(workdir):
     assert sorted((workdir / "checkpoints").iterdir()) == before
 
 
-def test_a_refused_start_leaves_the_config_of_the_workdir(workdir, usage_error):
+def test_a_usage_error_leaves_the_config_of_the_workdir(workdir, usage_error):
     before = (workdir / "config.json").read_bytes()
     usage_error(*flags(workdir), "--config.training.batch_size=9")
     usage_error(*flags(workdir), "--config.training.num_steps=-1")

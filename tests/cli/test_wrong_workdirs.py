@@ -1,5 +1,5 @@
 """Workdirs that a command cannot work with, and overrides that do not go with a trained
-model: refused in one line.
+model: usage errors.
 """
 
 import os

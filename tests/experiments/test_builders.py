@@ -1,4 +1,4 @@
-"""From configs to objects: the tables, and what is refused."""
+"""From configs to objects: the tables, and errors of a config."""
 
 import dataclasses
 import inspect
@@ -111,7 +111,7 @@ def test_the_bound_of_a_discrete_model():
         ),
     ],
 )
-def test_what_estimates_no_likelihood_is_refused(sde, changes, message):
+def test_settings_that_give_no_likelihood_are_errors(sde, changes, message):
     config = read_config(f"digits/{sde}").to_dict()
     config["eval"] = changes
     with pytest.raises(ValueError, match=message), tiny.abstract_init():
@@ -356,7 +356,7 @@ def own_conditional_network(shape, *, num_classes: int):
 
 @given(st.data())
 @settings(max_examples=150)
-def test_a_spoilt_config_is_refused_in_one_line_or_is_a_good_one(config, data):
+def test_a_spoilt_config_is_an_error_of_one_line_or_a_good_one(config, data):
     spoilt = data.draw(mutated(config.to_dict()))
     with tiny.abstract_init():
         try:

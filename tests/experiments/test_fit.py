@@ -175,10 +175,10 @@ def pair(output):
          "condition is for data as an array|condition is for a network"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_refused_in_one_line(options, line):
-    with pytest.raises(ValueError, match=line) as refusal:
+def test_arguments_that_do_not_fit_are_an_error_of_one_line(options, line):
+    with pytest.raises(ValueError, match=line) as error:
         fitted(**options)
-    assert "\n" not in str(refusal.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_saved_model_loads_draws_the_same_and_is_taken_by_the_commands(
