@@ -48,7 +48,7 @@ def test_a_score_model_is_no_classifier():
     ("model.name", "unet", "model 'unet' gives ScoreNetwork where Classifier is expected"),
     ("model.num_classes", 9, "model.num_classes=9 takes labels from 0 to 8, the data have labels "
 "from 0 to 9"),
-    ("sampling", {"name": "heun"}, "the config of a classifier, .* has an unknown section "
+    ("sampling", {"name": "heun"}, "the config of a classifier .* has an unknown section "
 "'sampling'"),
     ("data.source", "swiss_roll", "the classifier takes images"),
 ])  # fmt: skip
