@@ -1,14 +1,14 @@
-"""Every default. An experiment imports ``get_default_config`` and changes a few lines.
+"""All defaults. An experiment imports ``get_default_config`` and changes a few lines.
 
-The keys of a section are the arguments of what its ``name`` chooses, listed in
-``score_sde/experiments/builders.py``.
+The ``name`` of a section chooses an entry of ``score_sde/experiments/tables.py``; the
+other keys are the arguments of that entry.
 """
 
 from ml_collections import ConfigDict
 
 
 def section(name: str, **values: object) -> ConfigDict:
-    """A section that chooses ``name``, for an experiment that replaces a whole section."""
+    """A section with this name and keys, for an experiment that replaces a whole section."""
     return ConfigDict({"name": name, **values})
 
 
@@ -30,7 +30,7 @@ def get_default_config() -> ConfigDict:
                 "dropout": 0.0,
                 "dtype": "float32",
             },
-            # A label smooth in t, rather than 999 t: the ODE then needs a third of the
+            # A label that is smooth in t, unlike 999 t: the ODE then needs a third of the
             # evaluations at equal tolerance.
             "parameterization": {"name": "noise", "time_label": "log_noise_to_signal"},
             "objective": {
@@ -40,9 +40,9 @@ def get_default_config() -> ConfigDict:
                 "stratified": False,
                 "time_sampling": {"name": "uniform", "t_min": 1e-5},
             },
-            # Another optimizer has other keys, and replaces the section: config.optim =
-            # section("muon", lr=0.02, adam_lr=1e-3), with "adamw", "lion" or "schedule_free"
-            # likewise. decay="cosine" or "linear" brings the rate to zero at
+            # Another optimizer ("adamw", "lion", "muon", "schedule_free") has other keys, and
+            # replaces the section: config.optim = section("muon", lr=0.02, adam_lr=1e-3).
+            # decay="cosine" or "linear" decays the learning rate to zero at
             # training.num_steps, or at decay_steps.
             "optim": {
                 "name": "adam",
@@ -62,9 +62,9 @@ def get_default_config() -> ConfigDict:
                 "batch_size": 256,
                 "denoise": True,
             },
-            # Of continuous data, standardize makes each coordinate (of pictures, each
-            # channel) have mean 0 and variance 1 over the training data, and undoes
-            # that in samples and likelihoods.
+            # For continuous data: standardize gives each coordinate (in images, each
+            # channel) mean 0 and variance 1 over the training data. Samples and
+            # likelihoods are in the original units.
             "data": {
                 "source": "digits",
                 "centered": True,
@@ -90,8 +90,8 @@ def get_default_config() -> ConfigDict:
                 "max_skipped": 10,
                 "max_taken_back": 2,
                 "hang_timeout": 3600.0,
-                # Further averages to sample with, such as ("power:0.05", "power:0.1",
-                # "half_life:2000").
+                # Further averages of the parameters, such as ("power:0.05",
+                # "power:0.1", "half_life:2000"); `--average` samples with one of them.
                 "averages": (),
                 "snapshot_every": 0,
                 "trackers": ("tensorboard",),
@@ -113,8 +113,8 @@ def get_default_config() -> ConfigDict:
 
 
 def get_default_classifier_config() -> ConfigDict:
-    """The defaults of a classifier of noisy examples, which draws no samples; its
-    network is to be chosen.
+    """The defaults of a classifier of noisy examples. An experiment must complete the
+    section ``model``.
     """
     config = get_default_config()
     for name in ("parameterization", "sampling", "eval"):
@@ -126,8 +126,8 @@ def get_default_classifier_config() -> ConfigDict:
 
 
 def get_default_dequantizer_config() -> ConfigDict:
-    """The defaults of a dequantizer, which has the SDE and the data of the score model
-    that it is trained for.
+    """The defaults of a dequantizer. Its SDE and data are those of the score model for
+    which it is trained.
     """
     config = get_default_classifier_config()
     for name in ("sde", "data"):
@@ -140,5 +140,5 @@ def get_default_dequantizer_config() -> ConfigDict:
 
 
 def get_config() -> ConfigDict:
-    """The defaults as an experiment of their own."""
+    """The defaults as an experiment."""
     return get_default_config()

@@ -1,16 +1,16 @@
-"""What the published experiments have in common: data sets, SDEs and networks, each a
+"""The common parts of the published experiments: data sets, SDEs and networks, each a
 change of the defaults.
 
 An experiment is a data set, then an SDE, then a network: ``ncsnpp(ve(cifar10()))``. The
 numbers are those of the published configs of Song et al. 2021
 (https://arxiv.org/abs/2011.13456), of NCSN (https://arxiv.org/abs/1907.05600) and of
-NCSNv2 (https://arxiv.org/abs/2006.09011). This is not an experiment itself.
+NCSNv2 (https://arxiv.org/abs/2006.09011). This file is not an experiment itself.
 
-The images are read from disk, in the forms in which they are distributed, from folders
-such as ``~/data/score_sde/cifar10``: ``score_sde.data.named`` says what is to lie
-there, and so does the line that answers where it does not. ``--config.data.path=…``
-takes them from elsewhere, ``SCORE_SDE_DATA`` names another folder for all. In training
-each image is turned left to right with probability 1/2.
+The images are read from disk in their distributed formats, from folders such as
+``~/data/score_sde/cifar10``. ``score_sde.data.named`` describes the contents of each
+folder, and so does the message where files are missing. ``--config.data.path=…``
+chooses another folder, ``SCORE_SDE_DATA`` another parent folder for all data sets.
+Training flips each image left to right with probability 1/2.
 """
 
 from ml_collections import ConfigDict
@@ -58,7 +58,7 @@ PARAMETERS = {
     "vp/ddpm/cifar10_continuous": 35_218_947,
     "vp/ddpm/cifar10_unconditional": 32_329_347,
 }
-"""The parameters of each published experiment's network, by which a checkpoint can be told."""
+"""The number of parameters of each published network, which identifies a checkpoint."""
 
 
 def cifar10() -> ConfigDict:
@@ -81,7 +81,7 @@ def cifar10() -> ConfigDict:
 
 
 def celeba() -> ConfigDict:
-    """CelebA, the middle of each image at 64 x 64."""
+    """CelebA, center-cropped and resized to 64 x 64."""
     return _with_data(cifar10(), "celeba", 64)
 
 
@@ -91,12 +91,12 @@ def lsun(category: str, *, image_size: int = 256) -> ConfigDict:
 
 
 def ffhq(*, image_size: int = 256) -> ConfigDict:
-    """FFHQ, all of whose images are trained on; in everything else as LSUN."""
+    """FFHQ, with all images for training; otherwise as LSUN."""
     return _with_data(_long(cifar10()), "ffhq", image_size, num_test=0)
 
 
 def celebahq(*, image_size: int = 256) -> ConfigDict:
-    """CelebA-HQ, all of whose images are trained on; in everything else as LSUN."""
+    """CelebA-HQ, with all images for training; otherwise as LSUN."""
     return _with_data(_long(cifar10()), "celebahq", image_size, num_test=0)
 
 
@@ -146,32 +146,28 @@ def ve(
 
 
 def ncsnpp(config: ConfigDict, **options: object) -> ConfigDict:
-    """NCSN++: FIR resampling and a residual pyramid of inputs; ``options`` are those of
-    the network.
-    """
+    """NCSN++: FIR resampling and a residual input pyramid; ``options`` of the network."""
     return _unet(
         config, {"num_res_blocks": 4, "fir": True, "progressive_input": "residual", **options}
     )
 
 
 def ncsnpp_256(config: ConfigDict, **options: object) -> ConfigDict:
-    """NCSN++ for images of 256 pixels and more: skips between the resolutions of input
-    and output.
-    """
+    """NCSN++ for images of 256 pixels and more: skip pyramids of input and output."""
     pyramid = {"progressive": "output_skip", "progressive_input": "input_skip", "dropout": 0.0}
     wide = {"ch_mult": (1, 1, 2, 2, 2, 2, 2), "num_res_blocks": 2}
     return _unet(config, {"fir": True, **wide, **pyramid, **options})
 
 
 def ddpmpp(config: ConfigDict, **options: object) -> ConfigDict:
-    """DDPM++: plain resampling and no pyramids; ``options`` are those of the network."""
+    """DDPM++: no FIR resampling and no pyramids; ``options`` of the network."""
     return _unet(
         config, {"num_res_blocks": 4, "fir": False, "progressive_input": "none", **options}
     )
 
 
 def ddpm(config: ConfigDict, **options: object) -> ConfigDict:
-    """The U-Net of DDPM; ``options`` are those of the network."""
+    """The U-Net of DDPM; ``options`` of the network."""
     values = {
         "nf": 128,
         "ch_mult": (1, 2, 2, 2),
@@ -208,8 +204,8 @@ def ncsn(
     steps: int,
     ema_decay: float,
 ) -> ConfigDict:
-    """NCSN (2019): a RefineNet conditioned by its normalisation layers, Adam at 1e-3
-    without warm-up and clipping.
+    """NCSN (Song and Ermon 2019): a RefineNet with conditional normalisation, and Adam
+    with a learning rate of 1e-3, without warm-up and clipping.
     """
     return _refinenet(config, "ncsn", 1e-3, sigma_max, num_scales, snr, steps, ema_decay)
 
@@ -223,8 +219,8 @@ def ncsnv2(
     steps: int = 5,
     ema_decay: float = 0.999,
 ) -> ConfigDict:
-    """NCSNv2 (2020): a RefineNet not conditioned on the noise, Adam at 1e-4 without
-    warm-up and clipping.
+    """NCSNv2 (Song and Ermon 2020): a RefineNet that is not conditioned on the noise
+    level, and Adam with a learning rate of 1e-4, without warm-up and clipping.
     """
     return _refinenet(config, "ncsnv2", 1e-4, sigma_max, num_scales, snr, steps, ema_decay)
 
@@ -281,8 +277,8 @@ def _long(config: ConfigDict) -> ConfigDict:
 
 
 def _unet(config: ConfigDict, options: dict[str, object]) -> ConfigDict:
-    """NCSN++ and DDPM++ are one network; what it is told follows from the SDE and its
-    discretisation.
+    """NCSN++ and DDPM++ are one network. Its time embedding and the scale of its output
+    follow from the SDE and its discretisation.
     """
     fourier = config.parameterization.name == "score"
     values = {

@@ -14,11 +14,11 @@ ROOT = str(Path(score_sde.__file__).parents[1])
 
 
 def started(
-    verb: str, workdir: Path, *flags: str, processes: int = 1, env: dict[str, str] | None = None
+    command: str, workdir: Path, *flags: str, processes: int = 1, env: dict[str, str] | None = None
 ) -> list[subprocess.Popen[str]]:
-    """A verb on a workdir, in one process or several that share the work."""
+    """A command on a workdir, in one process or several that share the work."""
     return together(
-        "-m", "score_sde", verb, f"--workdir={workdir}", *flags, processes=processes, env=env
+        "-m", "score_sde", command, f"--workdir={workdir}", *flags, processes=processes, env=env
     )
 
 

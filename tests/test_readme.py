@@ -13,7 +13,7 @@ import tiny
 
 import score_sde as ss
 from score_sde.cli.config_file import read_config
-from score_sde.cli.main import VERBS
+from score_sde.cli.main import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -76,7 +76,7 @@ def test_the_other_python_runs(page, tmp_path, monkeypatch):
 def test_its_commands_are_known_and_their_configs_exist(page):
     text = page.read_text(encoding="utf-8")
     commands = re.findall(r"score-sde ([\w-]+)((?: --[\w.]+=[^\s`]+)*)[ `\n;,]", text)
-    assert {command for command, _ in commands} <= set(VERBS)
+    assert {command for command, _ in commands} <= set(COMMANDS)
     for _, flags in commands:
         for config in re.findall(r" --config=([\w./]+)", flags):
             if config != "FILE":

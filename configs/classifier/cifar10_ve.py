@@ -1,8 +1,9 @@
 """The noise-conditional WRN-28-10 on CIFAR-10 under the VE SDE, for class-conditional
 samples of ``ve/`` models.
 
-Song et al. 2021 (appendix I.2) publish the network and its results, and not how it was
-trained: the optimizer and the length here are ours, and no accuracy is promised.
+Song et al. 2021 (appendix I.2) publish the network and its results without the details
+of its training. The optimizer and the number of steps here are ours; the accuracy of
+the result is not known.
 
 score-sde train --config=configs/classifier/cifar10_ve.py --workdir=runs/cifar10_classifier
 """

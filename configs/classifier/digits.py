@@ -1,7 +1,7 @@
 """A small noise-conditional classifier of the digits under the VP SDE: a minute on two CPU cores.
 
-It knows 99 % of the clean held-out digits, 88 % at t = 0.2, and doubts rightly at t =
-1.
+Its accuracy on held-out digits is 99 % without noise and 88 % at t = 0.2; at t = 1 its
+prediction is close to uniform.
 
 score-sde train --config=configs/classifier/digits.py --workdir=runs/digits_classifier
 """

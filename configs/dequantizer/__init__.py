@@ -1,1 +1,1 @@
-"""Dequantizers for trained models of images."""
+"""Variational dequantizers for trained image models."""

@@ -1,4 +1,4 @@
-"""A dequantizer for a model of the digits: two minutes on two CPU cores.
+"""A variational dequantizer for a model of the digits: two minutes on two CPU cores.
 
 score-sde train-dequantizer --workdir=runs/digits --config=configs/dequantizer/digits.py
 score-sde likelihood --workdir=runs/digits --dequantizer=runs/digits/dequantizer

@@ -1,4 +1,4 @@
-"""A dequantizer for a trained model of images.
+"""A variational dequantizer for a trained image model.
 
 score-sde train-dequantizer --workdir=runs/cifar10 --config=configs/dequantizer/images.py
 score-sde likelihood --workdir=runs/cifar10 --dequantizer=runs/cifar10/dequantizer

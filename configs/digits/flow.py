@@ -1,5 +1,4 @@
-"""Rectified flow on the digits of scikit-learn: the straight path, its velocity learnt
-by flow matching.
+"""Rectified flow on the digits of scikit-learn: flow matching on straight paths.
 
 score-sde train --config=configs/digits/flow.py --workdir=runs/digits_flow
 """

@@ -1,1 +1,1 @@
-"""Score models of two-dimensional data, for a look at what is learned."""
+"""Score models of two-dimensional data."""

@@ -1,4 +1,4 @@
-"""VE SDE on a mixture of Gaussians in two dimensions, whose score is known.
+"""VE SDE on a mixture of Gaussians in two dimensions, which has an exact score.
 
 score-sde train --config=configs/toy/mixture.py --workdir=runs/mixture
 """

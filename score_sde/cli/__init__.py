@@ -1,4 +1,4 @@
-"""The command line: ``score-sde VERB --flag=value …``, a file for each verb."""
+"""The command line ``score-sde COMMAND --flag=value …``; one file for each command."""
 
 from score_sde.cli.main import main
 

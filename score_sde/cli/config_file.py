@@ -1,4 +1,4 @@
-"""Config files, found by path or by the name of a published one."""
+"""Config files, found by path or by the name of a config of this package."""
 
 import re
 import traceback
@@ -9,6 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import score_sde.configs
+from score_sde import checks
 from score_sde.cli.own_code import look_in_current_folder
 from score_sde.runtime.naming import did_you_mean
 
@@ -20,19 +21,17 @@ def read_config(name: str) -> ConfigDict:
     ``get_config(TEXT)``.
 
     Raises:
-        FileNotFoundError: where there is no such file; it suggests the nearest.
-        ValueError: in one line, where the file has an error or returns something else
-            than a config.
+        FileNotFoundError: where there is no such file; it suggests the nearest name.
+        ValueError: where the file raises an error or does not return a config.
     """
     head, *texts = name.split(":", 1)
     path = _find(head)
     if PUBLISHED not in path.resolve().parents:
-        look_in_current_folder()  # for what a file of the user's own imports
+        look_in_current_folder()  # for the imports of a file of the user's own
     try:
         namespace: dict[str, Any] = {"__name__": "config", "__file__": str(path)}
         exec(compile(path.read_bytes(), str(path), "exec"), namespace)
-        if "get_config" not in namespace:
-            raise ValueError("it has no function get_config()")
+        checks.require("get_config" in namespace, "it has no function get_config()")
         config = namespace["get_config"](*texts)
     except Exception as error:  # whatever the code of a user may raise
         raise ValueError(f"config file {path}{_line(error, path)}: {_reason(error)}") from error
@@ -54,8 +53,8 @@ def _find(name: str) -> Path:
 
 
 def _near(path: Path) -> list[str]:
-    """Config files that may have been meant: those beside the path, and the published
-    ones by path and name.
+    """The names of config files, for suggestions: files beside the path, and the configs
+    of this package by path and by name.
     """
     beside = [str(file) for file in sorted(path.parent.glob("*.py")) if file.is_file()]
     files = [
@@ -71,7 +70,7 @@ def _near(path: Path) -> list[str]:
 
 
 def _line(error: Exception, path: Path) -> str:
-    """Where in the file an error arose."""
+    """The line of the file in which an error arose."""
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)
@@ -86,9 +85,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, SyntaxError):
         return error.msg
     text: Any = error
-    while (
-        isinstance(text, AttributeError | KeyError) and text.args
-    ):  # whose text is that of another, quoted
+    # ConfigDict quotes the text of one such error in another.
+    while isinstance(text, AttributeError | KeyError) and text.args:
         text = text.args[0]
     words = re.sub(r"<class '(\w+)'>", r"\1", str(text))
     return words if type(error) is ValueError else f"{type(error).__name__}: {words}"

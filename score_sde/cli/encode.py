@@ -1,32 +1,32 @@
-"""``score-sde encode``: the latents of held-out data, and what is decoded from them."""
+"""``score-sde encode``: the latents of held-out data, and their reconstructions."""
 
 from collections.abc import Sequence
 
 import jax
 import numpy as np
 
-from score_sde.cli.flags import MAX_SEED
-from score_sde.cli.workdir import check_split, load_model, load_split, result_folder, workdir_flags
+from score_sde.cli.shared_flags import add_batch, add_num_examples, add_output, add_seed, add_split
+from score_sde.cli.workdir import load_model, load_split, result_folder, workdir_flags
 from score_sde.evaluation import report
 from score_sde.evaluation.encoding import decoded, encoded, results
 from score_sde.runtime.atomic_files import write_arrays
 
 
 def main(argv: Sequence[str]) -> int:
-    """Encode held-out examples, save their latents, decode them again, and draw all three."""
+    """Encode held-out examples, save their latents, decode these, and draw all three."""
     description = (
-        "Encode held-out data by the probability-flow ODE, from eval.t_min to the latent at t_max, "
-        "and decode them\n"
-        "again, both to the tolerances of the section eval."
+        "Encode held-out data by the probability-flow ODE, from eval.t_min to the latents at "
+        "t_max, decode the\n"
+        "latents, and report the reconstruction error. Both solves use the tolerances eval.rtol "
+        "and eval.atol."
     )
     flags = workdir_flags("encode", description)
-    flags.string("split", "test", "test (held out) or train")
-    flags.shorthand("num_examples", "eval.max_examples", "how many, from the first on")
-    flags.shorthand("batch", "eval.batch_size", "how many at a time")
-    flags.integer("seed", 0, "seed of the dequantisation", at_most=MAX_SEED)
-    flags.string("output", None, "folder for the results (default: latents in the workdir)")
+    add_split(flags)
+    add_num_examples(flags)
+    add_batch(flags)
+    add_seed(flags, "the dequantization")
+    add_output(flags, "latents")
     values = flags.parse(argv)
-    check_split(values.split)
     model, workdir = load_model(values)
     chosen = slice(model.evaluating.max_examples)
     examples, conditions = load_split(model, values)

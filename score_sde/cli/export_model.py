@@ -1,5 +1,5 @@
-"""``score-sde export``: a trained model, or its sampler, as files that need nothing of
-this package to be read.
+"""``score-sde export``: a trained model, or its sampler, as files for use without this
+package.
 """
 
 import os
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from score_sde.cli.flags import Refusal, refusals
+from score_sde.cli.flags import require, usage_errors
 from score_sde.cli.own_code import command_line
 from score_sde.cli.workdir import load_model, workdir_flags
 from score_sde.evaluation import report
@@ -20,25 +20,25 @@ from score_sde.export.stablehlo import NO_CALLBACKS, can_export
 def main(argv: Sequence[str]) -> int:
     """Write the averaged parameters and the resolved config, or the sampler as one program."""
     description = (
-        "Write a trained model as safetensors and JSON (--output), to be loaded without its run; "
-        "or its sampler,\nparameters included, as one file of StableHLO (--sampler), to be run "
-        "where there is jax and nothing else."
+        "Write a trained model as safetensors and JSON (--output), a workdir for other commands; "
+        "or its sampler and\nparameters as one StableHLO file (--sampler), which runs with JAX "
+        "alone."
     )
     flags = workdir_flags("export", description)
     flags.string("output", None, "new folder for the model (default: none)")
-    flags.string(
-        "sampler", None, "new file for the sampler, or any with --overwrite (default: none)"
-    )
+    flags.string("sampler", None, "new file for the sampler (default: none)")
     values = flags.parse(argv)
-    if not values.output and not values.sampler:
-        raise Refusal("--output or --sampler is missing: for example --output=exported/digits")
-    with refusals():
+    require(
+        values.output or values.sampler,
+        "--output or --sampler is missing: for example --output=exported/digits",
+    )
+    with usage_errors():
         _check_free(values)
     if values.sampler and not can_export():
         return _again(argv)
     model, workdir = load_model(values)
     rows = {}
-    with refusals():
+    with usage_errors():
         if values.output:
             rows |= _export_model(Path(values.output).expanduser(), model)
         if values.sampler:
@@ -48,20 +48,20 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _check_free(values: Any) -> None:
-    """Raise ``FileExistsError`` where something is in the way: a file does not say
-    whose sampler it is.
+    """Raise ``FileExistsError`` where a file exists already: an exported sampler does
+    not say which program has written it.
     """
     if values.output:
         check_free(Path(values.output).expanduser())
     path = Path(values.sampler or "").expanduser()
     if values.sampler and path.exists() and not values.overwrite:
         raise FileExistsError(
-            f"{path} is there already: choose another place, or write over it by --overwrite"
+            f"{path} exists: choose another --sampler, or overwrite it by --overwrite"
         )
 
 
 def _again(argv: Sequence[str]) -> int:
-    """The same in a Python of its own, for equinox reads the environment once."""
+    """Run the command in a new Python process, since equinox reads the environment once."""
     command = [*command_line(), "export", *argv]
     return subprocess.run(command, env=os.environ | dict([NO_CALLBACKS]), check=False).returncode
 

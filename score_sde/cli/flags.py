@@ -1,4 +1,4 @@
-"""Flags as this field's users know them: absl, and ``--config.section.key=value``."""
+"""The flags of a command, by absl, and overrides ``--config.section.key=value``."""
 
 import ast
 import contextlib
@@ -9,6 +9,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from score_sde import checks
 from score_sde.cli.config_file import read_config
 from score_sde.cli.leftovers import drop_leftovers
 from score_sde.cli.own_code import look_in_current_folder, trust_of
@@ -18,68 +19,76 @@ from score_sde.experiments.tables import NAMED
 from score_sde.runtime.naming import did_you_mean
 from score_sde.runtime.unreadable import TRANSIENT, UnreadableError
 
-MAX_SEED = 2**32 - 1
-
 HELP = ("-h", "-help", "--help")
 """The arguments that ask for help."""
 
 ReadConfig = Callable[[Sequence[str]], tuple[ConfigDict | None, list[str]]]
-"""From the arguments to the config they name, if they name one, and the arguments that are left."""
+"""From the arguments to the config that they name, or None, and the other arguments."""
 
 _WORDS = {
     "bool": "true or false",
     "multi tuple": "a tuple such as '(1, 2)'",
     "string": "a section such as \"{'name': 'heun', 'num_steps': 50}\"",
 }
-"""What a flag of absl's type takes, where absl has no words for it."""
+"""The values of a flag type of absl, where absl does not describe them."""
 
 
-class Refusal(Exception):  # noqa: N818 - it is no error of the program's
-    """Something that the user can put right: shown as one line, exit code 2."""
+class UsageError(Exception):
+    """An error that the user can correct: shown as one line, exit code 2."""
+
+
+def require(condition: object, message: str) -> None:
+    """Raise ``UsageError(message)`` unless the condition is true."""
+    if not condition:
+        raise UsageError(message)
+
+
+INPUT_ERRORS = (flags.Error, ValueError, OSError)
+"""The errors that wrong flags, configs, files and folders cause."""
 
 
 @contextlib.contextmanager
-def refusals() -> Iterator[None]:
-    """Turn what wrong input raises into a ``Refusal``.
+def usage_errors(kinds: tuple[type[Exception], ...] = INPUT_ERRORS) -> Iterator[None]:
+    """Turn errors of these kinds into a `UsageError`.
 
     Raises:
-        UnreadableError: where something cannot be read at the moment: no input is
+        UnreadableError: where a file cannot be read at the moment, though no input is
             wrong.
     """
     try:
         yield
     except UnreadableError:
         raise
-    except (flags.Error, ValueError, OSError) as error:
+    except kinds as error:
         if isinstance(error, OSError) and error.errno in TRANSIENT:
             raise UnreadableError(sentence(error)) from error
-        raise Refusal(sentence(error)) from error
+        raise UsageError(sentence(error)) from error
 
 
 class Flags:
-    """The flags of one verb.
+    """The flags of one command.
 
     Args:
-        verb: the verb.
-        description: what it does, for ``--help``.
-        config: how the config is found.
-        config_help: for ``--help``: the flags of the config and what they are for.
-        saved: whether the config comes from a workdir, and may name code only where
-            ``--allow_code`` says so, a flag that has to be defined then.
+        command: the name of the command.
+        description: its description for ``--help``.
+        config: a function that finds the config.
+        config_help: for ``--help``: the flags of the config and their descriptions.
+        saved: whether the config comes from a workdir. It may then name code only as
+            far as ``--allow_code`` permits, a flag that the command must define.
     """
 
     def __init__(
         self,
-        verb: str,
+        command: str,
         description: str,
         config: ReadConfig,
         config_help: dict[str, str],
         *,
         saved: bool = False,
     ) -> None:
-        self._verb, self._read_config, self._saved = verb, config, saved
+        self._command, self._read_config, self._saved = command, config, saved
         self._values = flags.FlagValues()
-        self._usage = f"usage: score-sde {verb} [--flag=value …]\n\n{description}\n"
+        self._usage = f"usage: score-sde {command} [--flag=value …]\n\n{description}\n"
         self._lines = dict(config_help)
         self._shorthands: dict[str, str] = {}
         flags.DEFINE_bool("help", False, "", short_name="h", flag_values=self._values)
@@ -87,6 +96,11 @@ class Flags:
     def string(self, name: str, default: str | None, description: str) -> None:
         """A flag for a text."""
         flags.DEFINE_string(name, default, description, flag_values=self._values)
+        self._describe(name, default, description)
+
+    def choice(self, name: str, default: str, choices: Sequence[str], description: str) -> None:
+        """A flag for one of several texts."""
+        flags.DEFINE_enum(name, default, choices, description, flag_values=self._values)
         self._describe(name, default, description)
 
     def integer(
@@ -123,15 +137,17 @@ class Flags:
         """A flag that is short for ``--config.PATH``."""
         self._shorthands[name] = f"config.{path}"
         self._lines[f"--{name}"] = (
-            f"{description}: short for --config.{path} (default: that of the config)"
+            f"{description}; short for --config.{path} (default: the value of the config)"
         )
 
     def parse(self, argv: Sequence[str]) -> Any:
-        """The values, ``config`` among them; on ``--help`` the help, and a normal exit."""
+        """The values of the flags, ``config`` among them; ``--help`` prints the help and
+        exits with code 0.
+        """
         if any(argument in HELP for argument in argv):
             print(f"{self._usage}\n{self._help()}")
             raise SystemExit(0)
-        with refusals():
+        with usage_errors():
             config, rest = self._read_config([self._written_out(argument) for argument in argv])
             before = {} if config is None else config.to_dict()
             unexpected = self._parse(config, rest)
@@ -144,8 +160,8 @@ class Flags:
         return self._values
 
     def _settle(self, before: dict[str, Any]) -> None:
-        """Check the code that the config names after its overrides, and remove keys
-        that these made pointless.
+        """Check the code that the config names after its overrides, and remove the keys
+        that an override of a name has made meaningless.
         """
         config = self._values.config.to_dict()
         if self._saved:
@@ -170,7 +186,7 @@ class Flags:
                     accept_new_attributes=True,
                     sys_argv=list(argv),
                 )
-            return self._values([self._verb, *argv])[1:]
+            return self._values([self._command, *argv])[1:]
         except flags.UnrecognizedFlagError as error:
             hint = did_you_mean(error.flagname, ["config", *self._shorthands, *self._values])
             raise ValueError(
@@ -178,13 +194,10 @@ class Flags:
             ) from error
         except flags.IllegalFlagValueError as error:
             name = str(error).removeprefix("flag --").partition("=")[0]
-            parser = self._values[name].parser
-            wanted = parser.syntactic_help or _WORDS.get(
-                self._values[name].flag_type(), "of another type"
-            )
-            wanted = f"an {wanted}" if wanted.startswith("integer") else wanted
-            raise ValueError(f"--{name} must be {wanted}, got {value_of(name, argv)!r}") from error
-        except TypeError as error:  # what was None takes anything once, and is then of that type
+            raise ValueError(
+                f"--{name}={value_of(name, argv)} must be {_values_of(self._values[name])}"
+            ) from error
+        except TypeError as error:  # a key that is None takes the type of its first override
             key = str(error).partition("'")[2].partition("'")[0]
             raise ValueError(
                 f"the flags give {key} values of several types: {_flags_of(key, argv)}"
@@ -204,6 +217,14 @@ class Flags:
         lines = {**self._lines, "--help": "show this help"}
         width = max(map(len, lines))
         return "\n".join(f"  {name:<{width}}  {description}" for name, description in lines.items())
+
+
+def _values_of(flag: flags.Flag) -> str:
+    """The values that a flag takes, in words."""
+    if isinstance(flag.parser, flags.EnumParser):
+        return " or ".join(flag.parser.enum_values)
+    words = flag.parser.syntactic_help or _WORDS.get(flag.flag_type(), "of another type")
+    return f"an {words}" if words.startswith("integer") else words
 
 
 def value_of(name: str, argv: Sequence[str]) -> str | None:
@@ -231,25 +252,24 @@ def take(name: str, argv: Sequence[str]) -> tuple[str | None, list[str]]:
     return value, rest
 
 
-def require(value: Any, flag: str, example: str) -> Any:
-    """The value of a flag that must be given."""
-    if value is None or value == "":
-        raise Refusal(f"--{flag} is missing: for example --{flag}={example}")
+def given(value: Any, flag: str, example: str) -> Any:
+    """The value of a required flag."""
+    require(value not in (None, ""), f"--{flag} is missing: for example --{flag}={example}")
     return value
 
 
 def config_help(default: str, example: str = "digits/vp") -> dict[str, str]:
-    """What ``--help`` says of the flags of a config."""
+    """The help of the flags of a config."""
     return {
-        "--config": f"config file: a path, or the name of a published one such as {example} "
+        "--config": f"config file: a path, or the name of a config of score_sde such as {example} "
         f"({default})",
-        "--config.section.key=value": "changes a value of the config, as "
+        "--config.section.key=value": "override a value of the config, for example "
         "--config.training.num_steps=2000",
     }
 
 
 def named_config(argv: Sequence[str]) -> tuple[ConfigDict | None, list[str]]:
-    """The config that ``--config=FILE`` names, if it is there, and the other arguments."""
+    """The config of ``--config=FILE``, or None, and the other arguments."""
     name, rest = take("config", argv)
     return None if name is None else read_config(name), rest
 
@@ -263,9 +283,9 @@ def _flags_of(key: str, argv: Sequence[str]) -> str:
 def required_config(
     argv: Sequence[str], example: str = "digits/vp"
 ) -> tuple[ConfigDict, list[str]]:
-    """The config that ``--config=FILE`` names, and the other arguments."""
+    """The config of ``--config=FILE``, and the other arguments."""
     config, rest = named_config(argv)
-    return require(config, "config", f"configs/{example}.py"), rest
+    return given(config, "config", f"configs/{example}.py"), rest
 
 
 def sentence(error: BaseException) -> str:
@@ -276,7 +296,7 @@ def sentence(error: BaseException) -> str:
 
 
 class _Literal(flags.ArgumentParser):
-    """For what is None so far: any literal, or else a text."""
+    """For keys that are None: any literal, or else a text."""
 
     def parse(self, argument: str) -> Any:
         try:
@@ -286,10 +306,10 @@ class _Literal(flags.ArgumentParser):
 
 
 def _open_sections(config: ConfigDict, argv: Sequence[str]) -> None:
-    """Make sections of the values that have one of their own, where an override names a key of it.
+    """Turn a value into a section where an override names a key of that section.
 
-    ``sampling.threshold`` is None in most configs, and ``"static"`` is short for
-    ``{"name": "static"}``.
+    ``--config.sampling.threshold.name=static`` then works though the config has
+    ``sampling.threshold=None``; and ``"static"`` is short for ``{"name": "static"}``.
     """
     paths = [
         argument.lstrip("-").partition("=")[0].rpartition(".")[0]
@@ -309,22 +329,21 @@ def _open_sections(config: ConfigDict, argv: Sequence[str]) -> None:
 
 
 def _check_overrides(config: ConfigDict, argv: Sequence[str]) -> None:
-    """Raise ``ValueError`` where an override names a section that the config does not have."""
+    """Raise ``ValueError`` where an override names no section of the config."""
     for argument in argv:
         flag = argument.lstrip("-").partition("=")[0].removeprefix("no")
         if not argument.startswith("-") or not flag.startswith("config."):
             continue
         head, *keys = flag.split(".")[1:]
-        if not all(key.isidentifier() for key in (head, *keys)):
-            raise ValueError(
-                f"unknown flag --{flag}: the config is changed by --config.section.key=value"
-            )
-        if head not in SECTIONS:
-            hint = did_you_mean(head, SECTIONS)
-            raise ValueError(
-                f"--{flag}: the config has no section {head!r}{hint}; sections: "
-                f"{', '.join(SECTIONS)}"
-            )
+        checks.require(
+            all(key.isidentifier() for key in (head, *keys)),
+            f"unknown flag --{flag}: an override is --config.section.key=value",
+        )
+        checks.require(
+            head in SECTIONS,
+            f"--{flag}: the config has no section {head!r}{did_you_mean(head, SECTIONS)}; "
+            f"sections: {', '.join(SECTIONS)}",
+        )
         section, path = config.get(head), head
         for key in keys:
             if not isinstance(section, ConfigDict):

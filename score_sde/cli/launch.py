@@ -1,4 +1,4 @@
-"""``score-sde launch``: a verb in several processes, on this machine or by Slurm."""
+"""``score-sde launch``: a command in several processes, on this machine or by Slurm."""
 
 import re
 import shutil
@@ -7,44 +7,48 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from score_sde.cli.flags import Flags, Refusal, refusals, value_of
+from score_sde.cli.flags import HELP, Flags, UsageError, require, usage_errors, value_of
 from score_sde.cli.local_processes import Launch, run
 from score_sde.cli.main import SHARING
 from score_sde.cli.own_code import command_line
-from score_sde.cli.own_files import OVERWRITE, check_results
+from score_sde.cli.own_files import check_results
+from score_sde.cli.shared_flags import add_overwrite
 from score_sde.cli.slurm_script import SlurmJob, batch_script, escaped
 from score_sde.runtime.atomic_files import make_folder, replacing
 from score_sde.runtime.naming import did_you_mean
 
 MODES = ("local", "slurm")
 
+CLUSTER = "default: the cluster's"
+"""The default of an option that is left to the cluster, in the help."""
+
 OVERVIEW = """\
-usage: score-sde launch local [--flag=value …] -- VERB [--flag=value …]
-       score-sde launch slurm [--flag=value …] -- VERB [--flag=value …]
+usage: score-sde launch local [--flag=value …] -- COMMAND [--flag=value …]
+       score-sde launch slurm [--flag=value …] -- COMMAND [--flag=value …]
 
-Run a verb in several processes that share its work: on this machine, or by Slurm on many.
+Run a command in several processes that share its work, on this machine or on many by Slurm.
 
-  --help  show this help; after local or slurm, its flags"""
+  --help  show this help; after local or slurm, the flags"""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Start the processes, or queue the job."""
+    """Start the processes, or submit the job."""
     cut = argv.index("--") if "--" in argv else len(argv)
     own, words = list(argv[:cut]), list(argv[cut + 1 :])
     mode = own[0] if own else ""
     if mode not in MODES:
-        if any(word in ("-h", "-help", "--help") for word in own):
+        if any(word in HELP for word in own):
             print(OVERVIEW)
             raise SystemExit(0)
         hint = did_you_mean(mode, MODES)
-        found = f", got {mode!r}{hint}" if mode else ""
-        raise Refusal(f"say where: score-sde launch local … or score-sde launch slurm …{found}")
+        found = f", not {mode!r}{hint}" if mode else ""
+        raise UsageError(f"use score-sde launch local … or score-sde launch slurm …{found}")
     values = (_local_flags() if mode == "local" else _slurm_flags()).parse(
         _with_long_names(own[1:])
     )
-    verb, *rest = _checked(words)
-    command = (*command_line(), verb)
-    with refusals():
+    name, *rest = _checked(words)
+    command = (*command_line(), name)
+    with usage_errors():
         return (
             _launch_here(values, (*command, *rest))
             if mode == "local"
@@ -53,14 +57,13 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _checked(words: Sequence[str]) -> Sequence[str]:
-    if not words:
-        raise Refusal("what to run comes after --: for example -- train --config=… --workdir=…")
-    if words[0] not in SHARING:
-        hint = did_you_mean(words[0], SHARING)
-        raise Refusal(
-            f"{words[0]!r} shares its work with no other process{hint}; those that do: "
-            f"{', '.join(SHARING)}"
-        )
+    """The command and its flags after ``--``."""
+    require(words, "no command after --: for example -- train --config=… --workdir=…")
+    require(
+        words[0] in SHARING,
+        f"{words[0]!r} cannot share its work among processes{did_you_mean(words[0], SHARING)}; "
+        f"commands that can: {', '.join(SHARING)}",
+    )
     return words
 
 
@@ -71,54 +74,49 @@ def _flags(mode: str, description: str) -> Flags:
 def _local_flags() -> Flags:
     flags = _flags(
         "local",
-        "Run a verb in several processes on this machine. The verb and its flags come after --.",
+        "Run a command in several processes on this machine. The command and its flags follow --.",
     )
-    flags.integer("processes", 2, "how many processes; -n for short", at_least=1)
+    flags.integer("processes", 2, "number of processes; short: -n", at_least=1)
     flags.integer(
         "devices_per_process",
         None,
-        "GPUs of each, or fake CPU devices (default: all GPUs, shared evenly)",
+        "GPUs per process, or emulated CPU devices (default: all GPUs, shared evenly)",
         at_least=1,
     )
     flags.integer(
         "restarts",
         0,
-        "how often to start again after a failure, or a stop that was not asked for here",
+        "number of restarts after a failure, or a stop by another program",
     )
-    flags.number("grace", 30.0, "seconds for the others to stop when one has failed")
+    flags.number("grace", 30.0, "seconds until the others are killed after one process has failed")
     return flags
 
 
 def _slurm_flags() -> Flags:
-    flags = _flags("slurm", "Queue a verb as a job of Slurm. The verb and its flags come after --.")
-    flags.integer("nodes", 1, "how many nodes", at_least=1)
-    flags.integer("ntasks_per_node", 1, "how many processes on each", at_least=1)
-    flags.integer(
-        "gpus_per_task", None, "GPUs of each process (default: none asked for)", at_least=1
-    )
-    flags.integer(
-        "cpus_per_task", None, "cores of each process (default: the cluster's)", at_least=1
-    )
-    flags.string("partition", None, "where to queue (default: the cluster's)")
+    flags = _flags("slurm", "Submit a command as a Slurm job. The command and its flags follow --.")
+    flags.integer("nodes", 1, "number of nodes", at_least=1)
+    flags.integer("ntasks_per_node", 1, "processes per node", at_least=1)
+    flags.integer("gpus_per_task", None, "GPUs per process (default: no request)", at_least=1)
+    flags.integer("cpus_per_task", None, f"CPU cores per process ({CLUSTER})", at_least=1)
+    flags.string("partition", None, f"partition of the job ({CLUSTER})")
     flags.string(
-        "time",
-        None,
-        "time limit, as 24:00:00, after which the job is queued again (default: the cluster's)",
+        "time", None, f"time limit, such as 24:00:00; the job is then requeued ({CLUSTER})"
     )
-    flags.string("account", None, "who pays (default: the cluster's)")
+    flags.string("account", None, f"account that is charged ({CLUSTER})")
     flags.string(
         "sbatch",
         None,
-        "options of sbatch besides, by semicolons, as --exclusive;--mem=64G (default: none)",
+        "further sbatch options, separated by semicolons, such as --exclusive;--mem=64G (default: "
+        "none)",
     )
-    flags.string("output", None, "the script (default: launch.sbatch in the workdir)")
-    flags.boolean("overwrite", False, OVERWRITE)
-    flags.boolean("dry_run", False, "write the script and submit nothing")
+    flags.string("output", None, "the batch script (default: launch.sbatch in the workdir)")
+    add_overwrite(flags)
+    flags.boolean("dry_run", False, "write the script and do not submit it")
     return flags
 
 
 def _with_long_names(argv: Sequence[str]) -> list[str]:
-    """``-n 2`` and ``-n2`` as absl reads them."""
+    """The flags with ``--processes`` for ``-n 2`` and ``-n2``."""
     return [
         re.sub(r"^-n(=?)(\d*)$", lambda m: f"--processes={m[2]}" if m[2] else "--processes", word)
         for word in argv
@@ -136,8 +134,10 @@ def _submit(values: Any, command: Sequence[str], rest: Sequence[str]) -> int:
     file = (
         Path(values.output).expanduser().resolve() if values.output else workdir / "launch.sbatch"
     )
-    if not values.dry_run and shutil.which("sbatch") is None:
-        raise Refusal("no sbatch on this machine: --dry_run writes the script without it")
+    require(
+        values.dry_run or shutil.which("sbatch"),
+        "no sbatch on this machine: with --dry_run the script is written and not submitted",
+    )
     fields = (
         "nodes",
         "ntasks_per_node",
@@ -167,8 +167,7 @@ def _submit(values: Any, command: Sequence[str], rest: Sequence[str]) -> int:
     done = subprocess.run(
         ["sbatch", "--parsable", str(file)], capture_output=True, text=True, check=False
     )
-    if done.returncode:
-        raise Refusal(f"sbatch: {done.stderr.removeprefix('sbatch: error: ')}")
+    require(not done.returncode, f"sbatch: {done.stderr.removeprefix('sbatch: error: ')}")
     number = done.stdout.strip().partition(";")[0]
     print(f"submitted job {number}; its output: {workdir}/slurm-{number}.log")
     return 0

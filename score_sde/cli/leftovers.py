@@ -1,4 +1,4 @@
-"""The keys that an override of a section's name makes pointless."""
+"""The keys of a section that an override of its name makes meaningless."""
 
 import inspect
 from collections.abc import Iterable, Mapping
@@ -13,23 +13,21 @@ from score_sde.runtime.naming import lookup
 from score_sde.runtime.trust import EVERYTHING
 
 CHOSEN_FOR_ONE = {"sampling": {"grid"}}
-"""Keys that suit the name they were chosen for: a grid that is good for one sampler can
-ruin another.
-"""
+"""Keys whose values suit only one name: a good grid of one sampler can ruin another."""
 
 
 def drop_leftovers(config: ConfigDict, before: Mapping[str, Any], given: Iterable[str]) -> None:
-    """Take away what belongs to an earlier name of a section: keys that the new name
-    has not, or `CHOSEN_FOR_ONE`.
+    """Remove the keys that belong to the earlier name of a section: keys that the new
+    name does not have, and `CHOSEN_FOR_ONE`.
 
-    The name of the section ``data`` is its source. Code that only the earlier name
-    refers to is not imported: all keys of its section are then taken to belong to it.
+    The name of the section ``data`` is its source. If the earlier name is code outside
+    this package, it is not imported, and all keys of its section count as its own.
 
     Args:
-        config: the config to change, in which sections may have got other names.
-        before: the config as it was.
-        given: the keys, such as ``sampling.num_steps``, and sections that were set on
-            purpose and stay.
+        config: the config, after overrides of names. It is changed in place.
+        before: the config before the overrides.
+        given: keys that were overridden, such as ``sampling.num_steps``, and sections.
+            They stay.
     """
     given = set(given)
     for path in (*NAMED, "data"):
@@ -49,7 +47,7 @@ def _section(config: Any, path: str) -> Any:
 
 
 def _keys_left_by(path: str, section: Any, chosen: str) -> set[str]:
-    """The keys of a section that belong to the name in it."""
+    """The keys of a section that belong to its name."""
     name = section.get(chosen)
     if path == "data" and not (isinstance(name, str) and is_function(name)):
         return _keys(path, name)
@@ -63,7 +61,7 @@ def _keys_left_by(path: str, section: Any, chosen: str) -> set[str]:
 
 
 def _keys(path: str, name: Any) -> set[str]:
-    """The keys that a name of the caller's own choice takes."""
+    """The keys that a name takes."""
     if name in (None, "none"):
         return set()
     if path == "data":

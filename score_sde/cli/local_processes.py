@@ -1,4 +1,4 @@
-"""Several processes of one command on this machine, which live and end together."""
+"""Several processes of one command on this machine, which start and end together."""
 
 import os
 import re
@@ -14,11 +14,10 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, NamedTuple
 
+from score_sde import checks
+from score_sde.cli.main import USAGE
 from score_sde.runtime.processes import GIVEN
 from score_sde.runtime.watchdog import STOPPED
-
-REFUSED = 2
-"""That of one that was asked for what cannot be: asking again would not help."""
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
@@ -26,18 +25,17 @@ _TICK = 0.05
 """Seconds between looks at the processes."""
 
 _PATIENCE = 5.0
-"""Seconds for the last lines of a process that has ended; what it has started itself
-may keep its output open.
+"""Seconds to wait for the last lines of a process that has ended; its own child
+processes may keep its output open.
 """
 
 
 class Launch(NamedTuple):
-    """What is started: ``processes`` of ``command``, with ``devices`` GPUs each; and
-    how patiently it is ended.
+    """A launch: ``processes`` processes of ``command`` with ``devices`` GPUs each.
 
-    None devices share all GPUs there are evenly; where there are none, each process has
-    the CPU's. After a failure the others have ``grace`` seconds to end, before they are
-    killed.
+    Without ``devices`` the processes share all GPUs evenly, and each has the CPU where
+    there are none. After a failure the other processes have ``grace`` seconds to end
+    before they are killed; then all start again, up to ``restarts`` times.
     """
 
     command: tuple[str, ...]
@@ -48,19 +46,19 @@ class Launch(NamedTuple):
 
 
 def run(launch: Launch) -> int:
-    """Run until all have ended, again up to ``restarts`` times where they were stopped
-    or failed: the exit code.
+    """Run the processes until all have ended: the exit code.
 
-    It is that of the process that failed first; 75 where some were stopped to be
-    continued; else 0. SIGINT, SIGTERM and SIGUSR1 are passed on to every process once,
-    and nothing is started again after one. A process that ends by such a signal has not
-    begun: it is to be continued too.
+    It is the exit code of the process that failed first; 75 where a process was stopped
+    and can resume; else 0. After a failure or a stop, all are started again up to
+    ``restarts`` times, except after a usage error. SIGINT, SIGTERM and SIGUSR1 are
+    forwarded to every process once, and nothing restarts after one. A process that such
+    a signal kills has not begun its work, and counts as stopped.
     """
     environments = _device_environments(launch, os.environ)
     with _Forwarding() as forwarding:
         code = _run_once(launch, environments, forwarding)
         for attempt in range(1, launch.restarts + 1):
-            if code in (0, REFUSED) or forwarding.came:
+            if code in (0, USAGE) or forwarding.came:
                 break
             _say(f"ended with code {code}, starting again ({attempt} of {launch.restarts})")
             code = _run_once(launch, environments, forwarding)
@@ -68,7 +66,7 @@ def run(launch: Launch) -> int:
 
 
 class _Forwarding:
-    """Passes signals on to processes, to each of them once; a context manager."""
+    """Forwards signals to processes, once to each; a context manager."""
 
     def __init__(self) -> None:
         self.came = False
@@ -92,14 +90,14 @@ class _Forwarding:
             self._early.append(signum)
 
     def begin(self, processes: "Sequence[subprocess.Popen[bytes]]") -> None:
-        """Pass on what comes from now on, and what has come while these were being started."""
+        """Forward signals from now on, and those that came while the processes started."""
         self._processes = processes
         early, self._early = self._early, []
         for signum in early:
             self._handle(signum, None)
 
     def end(self) -> None:
-        """Pass on nothing more: the processes are ended."""
+        """Forward nothing more, as the processes have ended."""
         self._processes = ()
 
 
@@ -111,14 +109,14 @@ def _run_once(
         readers = []
         for index, devices in enumerate(environments):
             place = zip(GIVEN, (address, str(launch.processes), str(index)), strict=True)
-            pipe = subprocess.PIPE if index else None  # the first one may have a terminal
+            pipe = subprocess.PIPE if index else None  # the first may keep the terminal
             process = subprocess.Popen(
                 launch.command,
                 env={**os.environ, **devices, **dict(place if launch.processes > 1 else ())},
                 stdout=pipe,
                 stderr=pipe,
                 stdin=subprocess.DEVNULL if index else None,
-                # else Ctrl-C would reach it twice, from the terminal and from here
+                # otherwise Ctrl-C would reach it twice, from the terminal and from here
                 process_group=0,
             )
             processes.append(process)
@@ -136,7 +134,7 @@ def _run_once(
 def _first_failure(
     processes: Sequence["subprocess.Popen[bytes]"], forwarding: _Forwarding
 ) -> int | None:
-    """The code of the first process that fails, at once; None if all end without."""
+    """The exit code of the first process that fails, at once; None where none fails."""
     running = dict(enumerate(processes))
     while running:
         for index, process in list(running.items()):
@@ -168,7 +166,7 @@ def _all_ended(grace: float) -> "Iterator[list[subprocess.Popen[bytes]]]":
             time.sleep(_TICK)
         for process in processes:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)  # with what it has started itself
+                os.killpg(process.pid, signal.SIGKILL)  # with its child processes
             process.wait()
 
 
@@ -193,26 +191,27 @@ def _copy_lines(source: IO[bytes], target: IO[str], prefix: str) -> None:
     with source:
         for line in source:
             text = line.decode(errors="replace").rstrip("\r\n")
-            target.write(f"{prefix}{text}\n")  # in one go: others write there too
+            target.write(f"{prefix}{text}\n")  # in one call, as other threads write there too
             target.flush()
 
 
 def _device_environments(launch: Launch, environment: Mapping[str, str]) -> list[dict[str, str]]:
-    """For each process, the variables that give it its GPUs, or as many fake devices of the CPU.
+    """The environment variables of each process, which give it its GPUs or emulated CPU
+    devices.
 
     Raises:
-        ValueError: where there are not so many GPUs.
+        ValueError: where the machine has too few GPUs.
     """
     gpus = _visible_gpus(environment)
     if not gpus:
         fake = {} if launch.devices is None else {"JAX_NUM_CPU_DEVICES": str(launch.devices)}
         return [fake] * launch.processes
     each = launch.devices or len(gpus) // launch.processes
-    if not 1 <= each * launch.processes <= len(gpus):
-        raise ValueError(
-            f"{launch.processes} processes of {each or 1} GPUs are more than the {len(gpus)} there "
-            "are"
-        )
+    checks.require(
+        1 <= each * launch.processes <= len(gpus),
+        f"{launch.processes} processes with {each or 1} GPUs each are more than the {len(gpus)} "
+        "of this machine",
+    )
     return [
         {"CUDA_VISIBLE_DEVICES": ",".join(gpus[i * each : (i + 1) * each])}
         for i in range(launch.processes)
@@ -235,7 +234,7 @@ def _visible_gpus(environment: Mapping[str, str]) -> list[str]:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """A free TCP port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

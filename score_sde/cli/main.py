@@ -1,4 +1,4 @@
-"""Choosing the verb, and answering what cannot be done in one line."""
+"""The entry point: it runs a command and reports errors in one line."""
 
 import importlib
 import os
@@ -9,27 +9,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from score_sde.cli.flags import HELP, Refusal, refusals, sentence
+from score_sde.cli.flags import HELP, UsageError, sentence, usage_errors
 from score_sde.runtime.naming import did_you_mean
 from score_sde.runtime.resources import NoDeviceError, check_devices, lack_of_memory
 from score_sde.runtime.unreadable import UNREADABLE, UnreadableError
 
-VERBS = {
-    "train": "train a model from a config; run again on the same workdir, it goes on",
-    "sample": "draw samples from a trained model, with pictures and distances to held-out data",
-    "likelihood": "compute the likelihood of held-out data, exactly or bounded: bits per dimension",
-    "train-dequantizer": "learn a density on the bins of discrete data, for a tighter likelihood "
-    "of a model",
-    "encode": "take held-out data to their latents and back, and see how near they come",
-    "interpolate": "go from one held-out example to another through the latent space",
-    "import": "turn a published checkpoint of another project into a model that every verb takes",
-    "export": "write a trained model as safetensors and JSON, or its sampler as one file for jax "
-    "alone",
-    "launch": "run train, sample or likelihood in several processes: on this machine, or by Slurm",
-    "reconstruct-ema": "make an average of the parameters of another width, from the snapshots of "
-    "a run",
-    "plot": "draw the loss and the SDE of a workdir, the SDE of a config, or every SDE",
+COMMANDS = {
+    "train": "train a model by a config; the same command resumes an interrupted run",
+    "sample": "draw samples from a trained model, with figures and distances to held-out data",
+    "likelihood": "compute the likelihood of held-out data, or a bound, in bits per dimension",
+    "train-dequantizer": "train a variational dequantizer, which tightens the likelihood bound",
+    "encode": "encode held-out data, decode the latents, and report the reconstruction error",
+    "interpolate": "interpolate between held-out examples in the latent space",
+    "import": "convert a checkpoint of another project to a model for all commands",
+    "export": "write a trained model as safetensors and JSON, or its sampler as StableHLO",
+    "launch": "run train, sample or likelihood in several processes, on this machine or by Slurm",
+    "reconstruct-ema": "reconstruct a power EMA of any width after training (post-hoc EMA)",
+    "plot": "plot the loss and the SDE of a run, the SDE of a config, or all SDEs",
 }
+
+USAGE = 2
+"""The exit code of a usage error."""
 
 MODULES = {
     "import": "import_model",
@@ -37,100 +37,97 @@ MODULES = {
     "train-dequantizer": "train_dequantizer",
     "reconstruct-ema": "reconstruct_ema",
 }
-"""The modules of verbs that have another name."""
+"""The modules of commands that have another name."""
 
 
 SHARING = ("train", "train-dequantizer", "sample", "likelihood")
-"""The verbs that share their work among processes."""
+"""The commands that share their work among processes."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a verb.
+    """Run a command.
 
-    Exit codes: 0 done; 1 failed on the way; 2 wrong config, path, flag or platform of
-    jax; 74 a file could not be read, and nothing was changed; 75 stopped, run it again.
+    Exit codes: 0 success; 1 failure while running; 2 usage error: a wrong config, path,
+    flag or JAX platform; 74 a file could not be read, and nothing was changed; 75
+    stopped by a signal, run it again; 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
         return 0
-    verb = arguments[0]
-    if verb not in VERBS:
-        return _refuse(
-            f"unknown verb {verb!r}{did_you_mean(verb, VERBS)}; verbs: {', '.join(VERBS)}"
-        )
+    command = arguments[0]
+    if command not in COMMANDS:
+        hint = did_you_mean(command, COMMANDS)
+        _print_error(f"unknown command {command!r}{hint}; commands: {', '.join(COMMANDS)}")
+        return USAGE
     _prepare_interpreter()
     try:
-        _prepare_devices(verb, arguments[1:])
-        return importlib.import_module(f"score_sde.cli.{MODULES.get(verb, verb)}").main(
-            arguments[1:]
-        )
-    except (Refusal, NoDeviceError) as refusal:
-        return _refuse(str(refusal), verb)
+        _prepare_devices(command, arguments[1:])
+        module = importlib.import_module(f"score_sde.cli.{MODULES.get(command, command)}")
+        return module.main(arguments[1:])
+    except (UsageError, NoDeviceError) as error:
+        _print_error(str(error), command)
+        return USAGE
     except UnreadableError as error:
-        _say(verb, sentence(error))
+        _print_error(sentence(error), command)
         return UNREADABLE
     except (FloatingPointError, OSError) as error:
-        _say(verb, sentence(error))
+        _print_error(sentence(error), command)
         return 1
     except (MemoryError, RuntimeError) as error:
         lack = lack_of_memory(error)
         if lack is None:
             raise
-        _say(verb, lack)
+        _print_error(lack, command)
         return 1
     except KeyboardInterrupt:
-        _say(verb, "interrupted")
+        _print_error("interrupted", command)
         return 130
 
 
 def usage() -> str:
-    """The overview of the verbs."""
-    lines = [f"  {verb:<19}{description}" for verb, description in VERBS.items()]
+    """The overview of the commands."""
+    lines = [f"  {command:<19}{description}" for command, description in COMMANDS.items()]
     return "\n".join(
         [
-            "usage: score-sde VERB [--flag=value …]",
+            "usage: score-sde COMMAND [--flag=value …]",
             "",
             *lines,
             "",
-            "score-sde VERB --help lists its flags.",
+            "score-sde COMMAND --help lists its flags.",
         ]
     )
 
 
-def _refuse(message: str, verb: str | None = None) -> int:
-    _say(verb, message)
-    return 2
-
-
-def _say(verb: str | None, message: str) -> None:
-    print(f"score-sde{f' {verb}' if verb else ''}: {' '.join(message.split())}", file=sys.stderr)
+def _print_error(message: str, command: str | None = None) -> None:
+    name = f"score-sde {command}" if command else "score-sde"
+    print(f"{name}: {' '.join(message.split())}", file=sys.stderr)
 
 
 def _prepare_interpreter() -> None:
     sys.unraisablehook = _without_late_reads
     threading.excepthook = _without_failed_writes
-    _keep_compiled_programs()
+    _set_compilation_cache()
 
 
-def _prepare_devices(verb: str, arguments: Sequence[str]) -> None:
-    """Join the other processes and start the devices, before anything is read or written.
+def _prepare_devices(command: str, arguments: Sequence[str]) -> None:
+    """Join the other processes and start the devices, before any file is read or written.
 
     Help needs no devices, and ``launch`` leaves them to the processes that it starts.
     """
-    if verb == "launch" or any(argument in HELP for argument in arguments):
+    if command == "launch" or any(argument in HELP for argument in arguments):
         return
-    if verb in SHARING:
+    if command in SHARING:
         from score_sde.runtime.processes import join_processes
 
-        with refusals():
+        with usage_errors():
             join_processes()
     check_devices()
 
 
-def _keep_compiled_programs() -> None:
-    """What was compiled once is read from the disk, unless the environment says
-    otherwise as jax understands it.
+def _set_compilation_cache() -> None:
+    """Let the compilation cache persist on disk, in a folder of the user's unless
+    ``JAX_COMPILATION_CACHE_DIR`` names another.
     """
     import jax
 
@@ -143,16 +140,15 @@ _report_unraisable, _report_thread = sys.unraisablehook, threading.excepthook
 
 
 def _without_failed_writes(arguments: threading.ExceptHookArgs) -> None:
-    # orbax writes in threads, and raises what went wrong there once more where it is
-    # waited for.
+    # Orbax writes in threads, and raises their errors again in the thread that waits.
     if not _in_orbax(arguments.exc_traceback):
         _report_thread(arguments)
 
 
 def _without_late_reads(unraisable: "sys.UnraisableHookArgs") -> None:
-    # Tensorstore reads a checkpoint in many threads. Where one read fails, the others
-    # answer to a loop that is gone, or fail too, and are collected before anything
-    # retrieves their errors.
+    # TensorStore reads a checkpoint in many threads. Where one read fails, the others
+    # report to an event loop that has ended, or fail too, and are garbage-collected
+    # before any code retrieves their errors.
     if "Event loop is closed" not in str(unraisable.exc_value) and not _in_orbax(
         unraisable.exc_traceback
     ):

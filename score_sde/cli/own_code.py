@@ -1,4 +1,4 @@
-"""Code of a user's own: where it is looked for, and what a saved config may name of it."""
+"""The user's own code: where it is imported from, and which of it a saved config may name."""
 
 import sys
 from importlib import metadata
@@ -10,19 +10,12 @@ from ml_collections import config_flags
 from score_sde.experiments.code_names import leaves
 from score_sde.runtime.trust import Trust, is_code
 
-ALLOW_CODE = (
-    "code that the workdir may name, which is then run: by commas, mypkg (and all below), "
-    "mypkg.module:Name, or * "
-    "(default: none but what other flags name)"
-)
-"""What ``--help`` says of ``--allow_code``."""
-
 
 def patterns_of(allow_code: str | None) -> tuple[str, ...]:
     """The patterns in the value of ``--allow_code``.
 
     Raises:
-        ValueError: where one of them is no pattern.
+        ValueError: where one of them is not a pattern.
     """
     patterns = tuple(part.strip() for part in (allow_code or "").split(",") if part.strip())
     try:
@@ -36,7 +29,7 @@ def trust_of(values: Any) -> Trust:
     ``--config.sde.name=mypkg:MySDE``.
 
     Raises:
-        ValueError: where ``--allow_code`` has something other than patterns.
+        ValueError: where a part of ``--allow_code`` is not a pattern.
     """
     overrides = config_flags.get_override_values(values["config"]) if "config" in values else {}
     typed = tuple(value for _, value in leaves(overrides) if is_code(value))
@@ -44,10 +37,10 @@ def trust_of(values: Any) -> Trust:
 
 
 def command_line() -> tuple[str, ...]:
-    """The words that start this command in a new Python process.
+    """The words that start ``score-sde`` in a new Python process.
 
-    With ``-P`` it does not import libraries from the current folder; without, where
-    this package is not installed.
+    With ``-P`` that process does not import libraries from the current folder. A copy
+    of this package that is not installed needs the current folder, and does without.
     """
     try:
         metadata.version("score-sde")
@@ -59,9 +52,9 @@ def command_line() -> tuple[str, ...]:
 def look_in_current_folder() -> None:
     """Let the user's own code be imported from the current folder.
 
-    The folder is searched last, and only where a command is to run such code: otherwise
-    a ``matplotlib.py`` there would run in place of the library, and any file in place
-    of a module that is not installed.
+    The folder is searched last, and only where a command runs such code: otherwise a
+    ``matplotlib.py`` there would replace the library, and any file a module that is not
+    installed.
     """
     if not {"", str(Path.cwd())} & set(sys.path):
         sys.path.append("")

@@ -1,9 +1,9 @@
-"""Files that a command may overwrite: the ones this program has written, and others
-only with ``--overwrite``.
+"""The files that a command may overwrite: files of this program, and others only with
+``--overwrite``.
 
-One rule for all commands, checked before any work. In the folder of a training run,
-files with the names of a run's files and results are its own. Anywhere else a file must
-carry a mark of this program: pictures, arrays and batch scripts are marked.
+All commands check this rule before they do any work. In the folder of a training run,
+files with the names of its files and results are its own. Elsewhere a file must carry a
+mark of this program, as its images, arrays and batch scripts do.
 """
 
 from collections.abc import Iterable
@@ -13,17 +13,14 @@ from score_sde.evaluation.sample_files import check_replaceable
 from score_sde.experiments.workdir import is_empty, json_in
 from score_sde.runtime.atomic_files import is_marked
 
-OVERWRITE = "write over files of other programs that lie where results go"
-"""What ``--help`` says of ``--overwrite``."""
-
 
 def check_results(paths: Iterable[Path], *, own: bool, overwrite: bool) -> None:
-    """Raise ``OSError`` where results would replace files that this program has not written.
+    """Raise ``OSError`` where results would overwrite files of other programs.
 
     Args:
-        paths: the files of the results; or folders, of pictures of samples.
+        paths: the files of the results, or folders of sample images.
         own: whether they lie in the folder of a run, where their names are enough.
-        overwrite: whether they may replace other files too.
+        overwrite: whether they may overwrite files of other programs.
     """
     for path in paths:
         if path.is_dir():
@@ -35,19 +32,20 @@ def check_results(paths: Iterable[Path], *, own: bool, overwrite: bool) -> None:
         for file in sorted(path.iterdir()) if path.is_dir() else [path]:
             if not is_empty(file) and not is_marked(file):
                 raise FileExistsError(
-                    f"{file} is there, and not by score-sde: choose another place, or write over "
-                    "it by --overwrite"
+                    f"{file} exists, and score-sde has not written it: choose another folder, or "
+                    "overwrite it by --overwrite"
                 )
 
 
 def check_report(folder: Path, *, own: bool, overwrite: bool) -> None:
-    """Raise ``FileExistsError`` where the ``report.json`` of a folder was not written
-    by this program.
+    """Raise ``FileExistsError`` where the ``report.json`` of a folder is a file of another
+    program.
     """
     path = folder / "report.json"
     if not own and not overwrite and not is_empty(path) and not _is_report(path):
         raise FileExistsError(
-            f"{path} is there, and not by score-sde: move it away, or write over it by --overwrite"
+            f"{path} exists, and score-sde has not written it: move it away, or overwrite it by "
+            "--overwrite"
         )
 
 

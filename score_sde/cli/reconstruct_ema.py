@@ -1,12 +1,13 @@
-"""``score-sde reconstruct-ema``: the average of another width, from the snapshots of a run."""
+"""``score-sde reconstruct-ema``: post-hoc EMA from the snapshots of a run."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from score_sde.cli.flags import Flags, refusals, require
-from score_sde.cli.workdir import EXAMPLE, existing_workdir
+from score_sde.cli.flags import Flags, given, usage_errors
+from score_sde.cli.shared_flags import add_workdir
+from score_sde.cli.workdir import existing_workdir
 from score_sde.evaluation import report
 from score_sde.experiments.loading import saved_config
 from score_sde.export.model import check_free, export_model
@@ -18,32 +19,26 @@ from score_sde.training.snapshots import FOLDER
 def main(argv: Sequence[str]) -> int:
     """Fit the profile, sum the snapshots, and write the model."""
     description = (
-        "Make the power average of a relative width that was not tracked, from the snapshots of "
-        "those that were\n"
-        "(training.averages, training.snapshot_every), and write it as a model that every verb "
-        "takes."
+        "Reconstruct a power EMA of any relative width after training (post-hoc EMA), from the "
+        "snapshots of a\n"
+        "run with training.averages and training.snapshot_every, and write it as a model for all "
+        "commands."
     )
     flags = Flags("reconstruct-ema", description, _no_config, {})
-    flags.string(
-        "workdir",
-        None,
-        f"folder of a training run with snapshots, for example {EXAMPLE} (required)",
-    )
-    flags.number(
-        "sigma_rel", None, "the relative width of the average, for example 0.12 (required)"
-    )
+    add_workdir(flags, "a training run with snapshots")
+    flags.number("sigma_rel", None, "relative width of the average, for example 0.12 (required)")
     flags.integer(
-        "step", None, "after how many steps (default: that of the last snapshot)", at_least=1
+        "step", None, "last training step of the average (default: the last snapshot)", at_least=1
     )
     flags.string("output", None, "new folder for the model (required)")
     values = flags.parse(argv)
     workdir = existing_workdir(values.workdir)
-    sigma_rel = require(values.sigma_rel, "sigma_rel", "0.12")
-    output = Path(require(values.output, "output", "exported/digits")).expanduser()
-    with refusals():
+    sigma_rel = given(values.sigma_rel, "sigma_rel", "0.12")
+    output = Path(given(values.output, "output", "exported/digits")).expanduser()
+    with usage_errors():
         check_free(output)
         found = reconstruct(workdir / FOLDER, sigma_rel=sigma_rel, step=values.step)
-        # The config is copied, and nothing of it is built.
+        # The config is only copied, so it may name any code.
         export_model(
             output, found.params, saved_config(workdir, allow=ALL).to_dict(), step=found.step
         )
@@ -59,5 +54,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _no_config(argv: Sequence[str]) -> tuple[ConfigDict | None, list[str]]:
-    """The config is the run's, and nothing of it changes."""
+    """No flags for a config: the model has the config of its run."""
     return None, list(argv)

@@ -1,4 +1,4 @@
-"""Config files of the 2021 code, read as they are: its Python files, or its fields as JSON."""
+"""Config files of the 2021 code: its Python files, unchanged, or their fields as JSON."""
 
 import sys
 import types
@@ -17,14 +17,14 @@ def read_reference_config(name: str) -> ConfigDict:
     """Our config from a config file of the 2021 code.
 
     Args:
-        name: a ``.py`` file with ``get_config()``, in its place in a copy of that code,
-            for such files import others as ``configs.default_…``; or a ``.json`` file
+        name: a ``.py`` file with ``get_config()``, at its place in a copy of that code,
+            since such files import others as ``configs.default_…``; or a ``.json`` file
             of fields such as ``{"model.ch_mult": [1, 2], …}``.
 
     Raises:
         FileNotFoundError: where there is no such file.
-        ValueError: in one line, where the file has an error, or fields that are unknown
-            here.
+        ValueError: where the file raises an error, or has fields unknown to this
+            package.
     """
     path = Path(name).expanduser()
     if not path.is_file():
@@ -45,7 +45,7 @@ def _read_json(path: Path) -> Mapping[str, object]:
     try:
         fields = read_json(path)
     except ValueError:
-        raise ValueError("it is no JSON") from None
+        raise ValueError("it is not JSON") from None
     fields = fields.get("config", fields) if isinstance(fields, Mapping) else fields
     if not isinstance(fields, Mapping):
         raise ValueError("it holds no fields such as model.name and training.sde")
@@ -59,8 +59,8 @@ def _read_python(path: Path) -> ConfigDict:
 
 @contextmanager
 def _published_imports(path: Path) -> Iterator[None]:
-    """Let a file import its neighbours as ``configs.…``, and ask torch for a device
-    where there is no torch.
+    """Let a file import its neighbours as ``configs.…``, and import torch where it is
+    not installed.
     """
     ours = {
         name: module for name, module in sys.modules.items() if name.partition(".")[0] == "configs"
@@ -85,7 +85,7 @@ def _published_imports(path: Path) -> Iterator[None]:
 
 
 def _torch() -> types.ModuleType:
-    """All that published configs want of torch: to be told a device, which no config here has."""
+    """The part of torch that published configs use: a device, which is ignored here."""
     torch = types.ModuleType("torch")
     torch.device = str  # type: ignore[attr-defined]
     torch.cuda = types.SimpleNamespace(is_available=lambda: False)  # type: ignore[attr-defined]

@@ -1,5 +1,5 @@
-"""A batch script for Slurm: the same command in every task, stopped in time, queued
-again, gone on with.
+"""A batch script for Slurm: the same command in every task, stopped before the time
+limit, requeued, and resumed.
 """
 
 import re
@@ -8,60 +8,63 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from score_sde import checks
+
 GRACE = 120
-"""Seconds before the time limit at which a run is asked to stop."""
+"""Seconds before the time limit when a run gets the signal to stop."""
 
 _SCRIPT = """\
 #!/bin/bash
 # Written by `score-sde launch slurm`. To submit it again: sbatch {file}
 {directives}
 
-# A run that is asked to stop saves a checkpoint and ends with code 75. It is asked by SIGTERM: {grace} seconds before
-# the time limit (--signal without "B:" means the tasks, not this script), or when Slurm takes its nodes away.
-# The latter SIGTERM comes to this script too, which has to outlive its tasks:
+# On SIGTERM a run saves a checkpoint and exits with code 75. Slurm sends SIGTERM {grace} seconds before the time
+# limit (--signal without "B:" reaches the tasks and not this script), and when it preempts or
+# requeues the job. Then this script gets SIGTERM too, and must outlive its tasks:
 trap : TERM
 {exports}
 srun --kill-on-bad-exit=0 \\
     {command}
 code=$?
 
-# 143 is that of a run which SIGTERM has met before it watched for signals: nothing had begun.
-# Queue it again, unless Slurm does that already, or cancels the job: then its state is another.
+# Code 143 means that SIGTERM came before the run handled signals, when it had not begun its work.
+# Requeue the job while it is RUNNING; in any other state Slurm has requeued or cancelled it already.
 if [[ "$code" =~ ^(75|143)$ ]] && [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then
-    echo "stopped, to go on: queued again" >&2
+    echo "stopped before the end: queued again" >&2
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"
 """  # noqa: E501
 
 _GPUS = """
-# Slurm shows each task its own GPUs alone, numbered from 0.
+# Each task sees only its own GPUs, numbered from 0.
 export JAX_LOCAL_DEVICE_IDS={ids}
 """
 
 _CPUS = """
-# srun does not take this from the lines above.
+# srun does not read this from the directives above.
 export SRUN_CPUS_PER_TASK={count}
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class SlurmJob:
-    """What is asked of Slurm, in the words of ``sbatch``; what is None is left to the cluster.
+    """A Slurm job, with the option names of ``sbatch``; None leaves an option to the
+    cluster.
 
     Attributes:
         command: the command of every task.
-        flags: what comes after it, each on a line of its own.
-        folder: where it runs.
-        log: the file that all output goes to, ``%j`` for the number of the job.
-        name: of the job.
-        nodes: how many.
-        ntasks_per_node: how many processes on each.
-        gpus_per_task: how many GPUs each process has.
-        cpus_per_task: how many cores.
-        partition: where to queue.
-        time: the limit, such as ``24:00:00``.
-        account: who pays.
+        flags: the flags of the command, each on a line of its own in the script.
+        folder: the working directory.
+        log: the file for all output; ``%j`` is the number of the job.
+        name: name of the job.
+        nodes: number of nodes.
+        ntasks_per_node: processes per node.
+        gpus_per_task: GPUs per process.
+        cpus_per_task: CPU cores per process.
+        partition: the partition.
+        time: the time limit, such as ``24:00:00``.
+        account: the account that is charged.
         extra: further options, such as ``--constraint=a100``.
     """
 
@@ -80,7 +83,7 @@ class SlurmJob:
     extra: Sequence[str] = ()
 
     def options(self) -> Mapping[str, str]:
-        """Those of ``sbatch``, but for the ones that every job has."""
+        """The options of ``sbatch`` that differ between jobs."""
         values = {
             "job-name": self.name,
             "nodes": self.nodes,
@@ -97,10 +100,10 @@ class SlurmJob:
 
 
 def batch_script(job: SlurmJob, file: str) -> str:
-    """The text of the script that is to be saved as ``file``.
+    """The text of the script, to be saved as ``file``.
 
     Raises:
-        ValueError: where a value has more than one line, which no directive can hold.
+        ValueError: where a value has several lines, which a directive cannot hold.
     """
     options = [f"--{name}={_directive(name, value)}" for name, value in job.options().items()]
     options += ["--open-mode=append", "--requeue", f"--signal=TERM@{GRACE}"]
@@ -120,12 +123,12 @@ def batch_script(job: SlurmJob, file: str) -> str:
 
 
 def escaped(path: Path) -> str:
-    """A path in which Slurm replaces nothing: it knows ``%j`` and the like."""
+    """A path with its ``%`` escaped, since Slurm replaces ``%j`` and the like."""
     return str(path).replace("%", "%%")
 
 
 def _directive(name: str, value: str) -> str:
-    """A value as ``sbatch`` reads it from a line of a script: words with quotes, as a shell has."""
+    """A value as ``sbatch`` reads it from a script: quoted as in a shell."""
     line = _one_line(f"--{name}", value)
     if re.fullmatch(r"[\w@%+=:,./-]+", line):
         return line
@@ -133,6 +136,8 @@ def _directive(name: str, value: str) -> str:
 
 
 def _one_line(name: str, value: str) -> str:
-    if len(value.splitlines()) > 1 or not value.isprintable():
-        raise ValueError(f"{name} must be one line of text, got {value!r}")
+    checks.require(
+        len(value.splitlines()) <= 1 and value.isprintable(),
+        f"{name}={value!r} must be one line of text",
+    )
     return value

@@ -1,16 +1,19 @@
-"""``score-sde train-dequantizer``: a density on the bins of discrete data, learned for
-a score model.
-"""
+"""``score-sde train-dequantizer``: a variational dequantizer for a score model."""
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
-from score_sde.cli.flags import Flags, config_help, refusals, required_config
-from score_sde.cli.own_code import ALLOW_CODE, look_in_current_folder, patterns_of
-from score_sde.cli.own_files import OVERWRITE
+from score_sde.cli.flags import Flags, config_help, required_config, usage_errors
+from score_sde.cli.own_code import look_in_current_folder, patterns_of
+from score_sde.cli.shared_flags import (
+    add_allow_code,
+    add_checkpoint,
+    add_overwrite,
+    add_workdir,
+    output_folder,
+)
 from score_sde.cli.training import train_in
-from score_sde.cli.workdir import EXAMPLE, existing_workdir
+from score_sde.cli.workdir import existing_workdir
 from score_sde.experiments.builders import build
 from score_sde.experiments.dequantizer import DequantizerExperiment
 from score_sde.experiments.loading import load
@@ -21,30 +24,26 @@ CONFIG = "dequantizer/digits"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Train, or go on training; the score model stays as it is."""
+    """Train a dequantizer, or resume its training; the score model does not change."""
     description = (
-        "Train a dequantizer for the score model of a workdir: a density on the bins of its "
-        "levels, by which\n"
-        "`score-sde likelihood --dequantizer` bounds their probability more tightly than by "
-        "uniform points.\n"
-        "Run again, it goes on where it stopped."
+        "Train a variational dequantizer for the score model of a workdir. With it `score-sde "
+        "likelihood\n"
+        "--dequantizer=FOLDER` computes a tighter likelihood bound than with uniform "
+        "dequantization.\n"
+        "The same command resumes an interrupted run."
     )
     read_config = partial(required_config, example=CONFIG)
     flags = Flags("train-dequantizer", description, read_config, config_help("required", CONFIG))
-    flags.string(
-        "workdir",
-        None,
-        f"folder of the training run of the score model, for example {EXAMPLE} (required)",
-    )
-    flags.integer("checkpoint", None, "step of its checkpoint (default: the latest)")
+    add_workdir(flags, "the score model")
+    add_checkpoint(flags)
     flags.string("output", None, "folder for the dequantizer (default: dequantizer in the workdir)")
-    flags.string("allow_code", None, ALLOW_CODE)
-    flags.boolean("overwrite", False, OVERWRITE)
+    add_allow_code(flags)
+    add_overwrite(flags)
     values = flags.parse(argv)
     workdir = existing_workdir(values.workdir)
-    folder = Path(values.output).expanduser() if values.output else workdir / "dequantizer"
+    folder = output_folder(values.output, workdir, "dequantizer")
     with StopRequest() as stop:
-        with refusals():
+        with usage_errors():
             trust = Trust.of(patterns_of(values.allow_code))
             if trust != NOTHING:
                 look_in_current_folder()

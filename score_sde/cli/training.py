@@ -1,4 +1,4 @@
-"""What ``score-sde train`` and ``score-sde train-dequantizer`` set going."""
+"""The training of ``score-sde train`` and ``score-sde train-dequantizer``."""
 
 import sys
 from contextlib import ExitStack
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 
-from score_sde.cli.flags import Refusal, refusals, sentence
+from score_sde.cli.flags import usage_errors
 from score_sde.evaluation import report
 from score_sde.evaluation.sample_grids import sample_grids
 from score_sde.experiments.base import AnyExperiment
@@ -20,23 +20,21 @@ from score_sde.training.checkpoints.manifest import CheckpointError
 def train_in(
     workdir: Path, experiment: AnyExperiment, stop: StopRequest, *, overwrite: bool = False
 ) -> int:
-    """Train, or go on training, and say so: the exit code.
+    """Train or resume an experiment in a folder, and report it: the exit code.
 
-    ``overwrite``: whether a new run may write over files that are no run's.
+    ``overwrite``: whether a new run may overwrite files that no run has written.
 
     Raises:
-        Refusal: where the folder holds another run or files of other programs, another
-            process writes in it, or nothing can be written there.
+        UsageError: where the folder holds another run, files of other programs or no
+            sound checkpoint, another process writes in it, or it is not writable.
     """
     with ExitStack() as stack:
-        with refusals():
+        with usage_errors():
             grids = sample_grids(experiment, workdir)
             options = {"overwrite": overwrite, "warn": _warn}
             run = stack.enter_context(prepared(experiment, workdir, grids, **options))
-        try:
+        with usage_errors((CheckpointError,)):
             result = train(run, stop=stop)
-        except CheckpointError as error:
-            raise Refusal(sentence(error)) from error
     if jax.process_index() == 0:
         rows = {"trained": f"{int(result.state.step)} steps, {workdir / 'checkpoints'}"}
         report.record(workdir, rows)

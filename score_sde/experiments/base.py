@@ -1,4 +1,4 @@
-"""What the models of every kind have, and the experiments that train them."""
+"""The base classes of models and experiments of every kind."""
 
 import abc
 from collections.abc import Mapping
@@ -14,24 +14,23 @@ from score_sde.training import LossFn
 from score_sde.typing import Params
 
 Split: TypeAlias = Literal["train", "test"]
-"""A split of the data."""
+"""The name of a split of the data."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainedModel:
-    """What a model has that training has made, of whatever kind.
+    """A trained model of any kind: a score model, a classifier or a dequantizer.
 
     Attributes:
         sde: the forward SDE.
         params: the averaged parameters.
         shape: the shape of one example.
-        scaling: the map between data and model space: ``to_model``, ``to_data``, and
-            ``log_det`` of densities. Score, samplers and likelihoods live in model
-            space.
+        scaling: the map between data units and model space: ``to_model``, ``to_data``
+            and ``log_det``. Scores, samples and latents are in model space.
         seed: the seed of the config.
-        step: after how many training steps the parameters were saved.
-        config: the resolved config, as plain values; None for a model that was made
-            without one.
+        step: number of training steps.
+        config: the resolved config as plain values; None for a model made of objects
+            that a config cannot name.
     """
 
     sde: SDE
@@ -44,28 +43,28 @@ class TrainedModel:
 
     @property
     def saved_config(self) -> Mapping[str, Any]:
-        """The config, for what cannot be done without.
+        """The config, which must be there.
 
         Raises:
-            ValueError: in one line, where the model was made without one.
+            ValueError: where the model has no config.
         """
         if self.config is None:
             raise ValueError(
                 "this needs a model with a config, as build and load make it: this one is made of "
-                "objects that no config names"
+                "objects that a config cannot name"
             )
         return self.config
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AnyExperiment(abc.ABC):
-    """What a config chooses for training, of whatever kind.
+    """The training of a model of any kind: the model, its data and its optimizer.
 
     Attributes:
         model: the model with its initial parameters.
         source: the data.
         optimizer: an optax transformation.
-        training: how long, how often, how much.
+        training: the settings of the section ``training``.
     """
 
     model: TrainedModel
@@ -78,13 +77,13 @@ class AnyExperiment(abc.ABC):
         """The loss of one example."""
 
     def conditions(self, split: Split) -> Any:
-        """What comes with each example of a split besides its values, a pytree of arrays
-        ``[n, ...]``; None where the loss takes nothing else.
+        """The conditions of the examples of a split, a pytree of arrays ``[n, ...]``;
+        None for a loss of the examples alone.
         """
         del split
         return None
 
     @property
     def frozen(self) -> Params | None:
-        """Parameters that the loss takes and training does not change, if there are any."""
+        """Parameters that the loss takes and training does not change; None for none."""
         return None

@@ -1,9 +1,9 @@
 """From a config to objects, by explicit tables: the only reader of configs.
 
-A config has sections, and the keys of a section are the keyword arguments of the
-constructor that its ``name`` chooses. So ``{"sde": {"name": "ve", "sigma_max": 90.0}}``
-is ``VESDE(sigma_max=90.0)``, and a misspelt key is refused before anything compiles. A
-``"package.module:Name"`` instead of a name takes code that lives elsewhere.
+A config has sections. The keys of a section are the keyword arguments of the
+constructor that its ``name`` chooses: ``{"sde": {"name": "ve", "sigma_max": 90.0}}`` is
+``VESDE(sigma_max=90.0)``, and a misspelt key raises an error before anything compiles.
+A name ``"package.module:Name"`` chooses code outside this package.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from score_sde import sdes
+from score_sde import checks, sdes
 from score_sde.data import (
     DATA_SETS,
     FILE_SOURCES,
@@ -34,9 +34,8 @@ from score_sde.experiments.sections import (
     saved_standardization,
     with_explicit_options,
 )
-from score_sde.experiments.settings import TrainingOptions
+from score_sde.experiments.settings import MAX_SEED, TrainingOptions
 from score_sde.experiments.tables import AUGMENTATION, NOT_OF_THE_SOURCE, OPTIMIZERS, SCALING
-from score_sde.models import ScoreNetwork
 from score_sde.runtime.fingerprints import named_leaves
 from score_sde.runtime.naming import errors_of
 from score_sde.runtime.trust import EVERYTHING, Trust
@@ -50,7 +49,7 @@ SomeExperiment = TypeVar("SomeExperiment", bound=AnyExperiment)
 
 
 class Normalized(NamedTuple):
-    """A config whose sections have been checked: its kind, and its plain dictionaries."""
+    """A config with checked sections: its kind, and its plain dictionaries."""
 
     kind: Kind
     plain: Plain
@@ -65,20 +64,26 @@ def build(
 ) -> SomeExperiment:
     """The experiment that a config describes, with its data loaded and its parameters initialised.
 
+    >>> import score_sde as ss
+    >>> ss.build({"seed": 0})
+    Traceback (most recent call last):
+    ValueError: the config lacks the section 'sde'; start from ... configs/default.py
+
     Args:
-        config: the config, which may name any code.
+        config: the config, a ``ConfigDict`` or nested dictionaries. It may name any
+            code.
         kind: the expected class: ``Experiment`` (of a score model),
-            ``ClassifierExperiment``, ``DequantizerExperiment``, or ``AnyExperiment``. The
-            objective of the config decides which it is.
-        score_model: the model that a dequantizer is trained for, whose sections ``sde``
-            and ``data`` the config is given.
-        data_trust: which code the section ``data`` may name.
+            ``ClassifierExperiment``, ``DequantizerExperiment``, or ``AnyExperiment`` for
+            whichever the objective of the config implies.
+        score_model: the score model for which a dequantizer is trained. The config
+            takes its sections ``sde`` and ``data`` from that model.
+        data_trust: the code that the section ``data`` may name.
 
     Raises:
-        ValueError: in one line, for whatever in the config is unknown, misspelt, of a
-            wrong type or out of range; where it is of another kind; or where the data
-            lack the labels or levels that it needs.
-        FileNotFoundError: where the data are not there.
+        ValueError: where a section, key or name is unknown, a value is of a wrong type
+            or out of range, the config is of another kind, or the data lack the labels
+            or levels that its objective needs. The message is one line.
+        FileNotFoundError: where the data are not found.
     """
     given = as_mapping(config)
     check_kind(kind_of(given), kind, of="experiment")
@@ -93,19 +98,23 @@ def build(
 
 
 def _for_score_model(given: Mapping[str, Any], score_model: Model | None) -> Mapping[str, Any]:
-    """A config with the sections that a score model gives it; refused where it needs such
-    a model and has none, or the contrary.
+    """A config with the sections of the score model for which it is trained, if it is
+    of a kind that needs one.
+
+    Raises:
+        ValueError: where it needs a score model and none is given, or the reverse.
     """
     kind = kind_of(given)
-    if score_model is None and kind.for_score_model:
-        raise ValueError(
-            f"its objective makes this a config of a {kind.name}: score-sde train-{kind.name} "
-            "trains it for a score model, build(config, kind, score_model=model) builds it"
-        )
     if score_model is None:
+        checks.require(
+            not kind.for_score_model,
+            f"the objective makes this the config of a {kind.name}, which needs a score model: "
+            f"score-sde train-{kind.name}, or build(config, kind, score_model=model)",
+        )
         return given
-    if not kind.for_score_model:
-        raise ValueError(f"score_model is for a dequantizer, and this is a {kind.name}")
+    checks.require(
+        kind.for_score_model, f"score_model is for a dequantizer, and this is a {kind.name}"
+    )
     return {**given, **{name: score_model.saved_config[name] for name in ("sde", "data")}}
 
 
@@ -117,11 +126,11 @@ def build_model(
     step: int,
     trust: Trust = EVERYTHING,
 ) -> SomeModel:
-    """The model of a resolved config, which knows the shape of an example; initial
-    parameters where none are given.
+    """The model of a resolved config, with initial parameters unless ``params`` are given.
 
-    ``kind`` is the expected class, as in `load`. The config may name any code unless
-    ``trust`` restricts it.
+    A resolved config is the ``config`` of a model: it has the section ``example`` with
+    the shape of an example. ``kind`` is the expected class, as in `load`. The config
+    may name any code unless ``trust`` restricts it.
     """
     found = normalized(config)
     check_kind(found.kind, kind, of="model")
@@ -129,38 +138,39 @@ def build_model(
 
 
 def check_kind(found: Kind, wanted: type, *, of: Literal["model", "experiment"]) -> None:
-    """Raise ``ValueError`` where the models or the experiments of a kind are not of the
-    class that is wanted.
+    """Raise ``ValueError`` unless the models or experiments of a kind are of the class
+    ``wanted``.
     """
     given: type = getattr(found, of)
-    if not issubclass(given, wanted):
-        known = [kind.name for kind in KINDS if getattr(kind, of) is wanted]
-        function = {"model": "load(path", "experiment": "build(config"}[of]
-        raise ValueError(
-            f"this is a {found.name}, not a {(known or [wanted.__name__])[0]}: "
-            f"{function}, {given.__name__}) takes it"
-        )
+    known = [kind.name for kind in KINDS if getattr(kind, of) is wanted]
+    function = {"model": "load(path", "experiment": "build(config"}[of]
+    checks.require(
+        issubclass(given, wanted),
+        f"this is a {found.name}, not a {(known or [wanted.__name__])[0]}: "
+        f"{function}, {given.__name__}) takes it",
+    )
 
 
 def as_mapping(config: Config) -> Mapping[str, Any]:
-    """The config as plain dictionaries, as it is."""
+    """The config as plain dictionaries, unchecked."""
     return config.to_dict() if isinstance(config, ConfigDict) else config
 
 
 def normalized(config: Config) -> Normalized:
-    """A config with its sections checked, and the values that JSON knows: every config
-    is, once.
+    """A config with its sections checked and its values as JSON has them. Every config
+    passes here once.
     """
     given = as_mapping(config)
     kind = kind_of(given)
     plain = checked_sections(given, kind.sections, kind.name)
-    # Explicit, because a saved config without these options is read with the former
-    # defaults.
+    # Explicit, because a saved config that lacks these options means the former defaults.
     return Normalized(kind, with_explicit_options(plain))
 
 
 def _training_parts(found: Normalized, data_trust: Trust) -> dict[str, Any]:
-    """All of an experiment but its model; the config then knows its examples."""
+    """The parts of an experiment except its model. The config gets its section
+    ``example`` here.
+    """
     plain = found.plain
     parts: dict[str, Any] = {
         "objective": construct("objective", found.kind.objective, plain["objective"]),
@@ -177,17 +187,18 @@ def _training_parts(found: Normalized, data_trust: Trust) -> dict[str, Any]:
 
 
 def _optimizer(section: Any, training: TrainingOptions) -> optax.GradientTransformation:
-    """The optimizer of a config; a decay of its rate lasts for the training unless the
-    config says how long.
+    """The optimizer of a config. Its learning rate decays until the last step of the
+    training unless the config has ``optim.decay_steps``.
     """
-    ours = isinstance(section, Mapping) and section.get("name") in OPTIMIZERS
+    name = section.get("name") if isinstance(section, Mapping) else None
+    ours = isinstance(name, str) and name in OPTIMIZERS
     if ours and section.get("decay", "none") != "none" and section.get("decay_steps") is None:
         section = {**section, "decay_steps": training.num_steps}
     return construct("optim", optax.GradientTransformation, section)
 
 
 def _augmentation(plain: Plain) -> Augmentation:
-    """What training does to the data of a config."""
+    """The augmentation of the section ``data``."""
     values = {key: plain["data"][key] for key in AUGMENTATION if key in plain["data"]}
     augmentation = call("data", Augmentation, values, trust=EVERYTHING)
     augmentation.check(tuple(plain["example"]["shape"]))
@@ -195,7 +206,7 @@ def _augmentation(plain: Plain) -> Augmentation:
 
 
 def load_data(config: Config, *, trust: Trust = EVERYTHING) -> DataSource:
-    """The data of a config, which may name any code unless ``trust`` restricts it."""
+    """The data of a config. It may name any code unless ``trust`` restricts it."""
     return source_of(normalized(config).plain, trust)
 
 
@@ -203,41 +214,44 @@ def source_of(plain: Plain, trust: Trust) -> DataSource:
     """The data of a config whose sections have been checked."""
     options = {key: value for key, value in plain["data"].items() if key not in NOT_OF_THE_SOURCE}
     source = options.pop("source", None)
-    if "name" in options:
-        raise ValueError("data has no key 'name': its source is chosen by 'source'")
+    checks.require(
+        "name" not in options, "data has no key 'name': its source is chosen by 'source'"
+    )
     if not isinstance(source, str):
         files = [f"{prefix}:PATH" for prefix in FILE_SOURCES]
-        raise ValueError(f"data needs source: one of {', '.join([*SOURCES, *DATA_SETS, *files])}")
+        checks.fail("data.source", source, f"one of {', '.join([*SOURCES, *DATA_SETS, *files])}")
     with errors_of("data"):
         return load_source(source, trust, **options)
 
 
 def build_sde(config: Config, *, trust: Trust = EVERYTHING) -> sdes.SDE:
-    """The SDE alone of a config, which may name any code unless ``trust`` restricts it."""
+    """The SDE of a config, without the rest. The config may name any code unless
+    ``trust`` restricts it.
+    """
     return construct("sde", sdes.SDE, normalized(config).plain["sde"], trust=trust)
 
 
 def model_of(
     found: Normalized, params: Params | None, *, step: int, trust: Trust = EVERYTHING
 ) -> TrainedModel:
-    """The model of a resolved config; initial parameters where none are given."""
+    """The model of a resolved config, with initial parameters unless ``params`` are given."""
     kind, plain = found
-    if "example" not in plain:
-        raise ValueError(
-            "the config lacks the section 'example', which training writes: build trains such a "
-            "config"
-        )
+    checks.require(
+        "example" in plain,
+        "the config lacks the section 'example', which training writes: give the config of a "
+        "trained model, or use build for this one",
+    )
     seed, example = plain["seed"], plain["example"]
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-        raise ValueError(f"seed must be a whole number from 0 to {2**32 - 1}, got {seed!r:.200}")
+    if type(seed) is not int or not 0 <= seed <= MAX_SEED:
+        checks.fail("seed", seed, f"a whole number from 0 to {MAX_SEED}")
     shape = tuple(example["shape"])
     sde = construct("sde", sdes.SDE, plain["sde"], trust=trust)
     network = construct("model", kind.network, plain["model"], trust=trust, shape=shape)
-    if params is None and isinstance(network, ScoreNetwork) and network.condition is not None:
+    if params is None and kind.conditional and network.condition is not None:
         example["conditional"] = True
     parts = kind.parts(plain, network, trust)
     scaling = _scaling(plain["data"], example, trust)
-    # Last, for it compiles.
+    # Last, because it compiles.
     params = _init(network, seed) if params is None else _checked(network, params)
     own = {"shape": shape, "seed": seed, "step": step, "config": plain}
     own |= {"sde": sde, "network": network, "scaling": scaling, "params": params, **parts}
@@ -245,7 +259,7 @@ def model_of(
 
 
 def _scaling(data: Mapping[str, Any], example: Mapping[str, Any], trust: Trust) -> Scaling:
-    """The scaling of the data of a resolved config, which is that of its training."""
+    """The scaling of the data in training, from a resolved config."""
     given = {"num_levels": example["num_levels"], **saved_standardization(data, example)}
     scaling = call(
         "data", Scaling, {key: data[key] for key in SCALING if key in data}, trust=trust, **given
@@ -261,16 +275,16 @@ def _init(network: Any, seed: int) -> Params:
 
 
 def _checked(network: Any, params: Params) -> Params:
-    """Trained parameters; raises ``ValueError`` where they are not those of the network."""
+    """The trained parameters, checked to have the names and shapes of the network's."""
     ours = _shapes(jax.eval_shape(network.init, jax.random.key(0)))
     theirs = _shapes(params)
     for name in sorted(ours.keys() | theirs.keys()):
-        if ours.get(name) != theirs.get(name):
-            was, wanted = theirs.get(name, "missing"), ours.get(name, "missing")
-            raise ValueError(
-                f"model does not fit the trained parameters: {name} is {was} there and {wanted} "
-                "here"
-            )
+        was, wanted = theirs.get(name, "missing"), ours.get(name, "missing")
+        checks.require(
+            was == wanted,
+            f"model does not fit the trained parameters: {name} is {was} in the file and {wanted} "
+            "in the network",
+        )
     return params
 
 

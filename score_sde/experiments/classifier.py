@@ -1,10 +1,11 @@
-"""A classifier of noisy examples, as a config describes it: to train, and to guide samples with."""
+"""A classifier of noisy examples, and the experiment that trains one."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 
+from score_sde import checks
 from score_sde.data import Augmentation, Example
 from score_sde.experiments.base import AnyExperiment, Split, TrainedModel
 from score_sde.models.wideresnet import Classifier, make_log_prob_fn
@@ -15,27 +16,33 @@ from score_sde.typing import Key, Params, Scalar, ScalarLike
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NoisyClassifier(TrainedModel):
-    """A classifier and everything a script needs to guide samples with it, besides what
-    every `TrainedModel` has.
+    """A trained classifier of noisy examples, for classifier guidance.
 
-    ``sde`` is the one whose noise it knows; ``network``: the network, as pure functions
-    of its parameters.
+    Its ``sde`` is the SDE of the noise that it was trained on.
+
+    Attributes:
+        network: the network, as pure functions of its parameters.
     """
 
     network: Classifier
 
     @property
     def log_prob_fn(self) -> LogProbFn:
-        """``(x, t) -> log p(y | x_t = x)`` for every class ``y``, of one example."""
+        """``(x, t) -> log p(y | x_t = x)`` ``[num_classes]`` of one example ``x``."""
         return make_log_prob_fn(self.sde, self.network, self.params)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClassifierExperiment(AnyExperiment):
-    """Everything that the config of a classifier chooses: what `AnyExperiment` has, and more.
+    """The training of a classifier of noisy examples, as `build` makes it from a config.
 
-    ``objective`` is the loss, ``augmentation`` what training does to the examples
-    first, which keep their labels. Its ``source`` has the class of each example.
+    Attributes:
+        objective: the loss.
+        augmentation: the augmentation of training examples, which keep their labels.
+
+    Raises:
+        ValueError: where the data have no labels, or labels outside the range of the
+            network.
     """
 
     model: NoisyClassifier
@@ -49,15 +56,15 @@ class ClassifierExperiment(AnyExperiment):
             raise ValueError("a classifier needs data with labels, and these have none")
         x, t = (jax.ShapeDtypeStruct(shape, "float32") for shape in (self.model.shape, ()))
         (num_classes,) = jax.eval_shape(self.model.log_prob_fn, x, t).shape
-        if labels.min() < 0 or labels.max() >= num_classes:
-            found = f"labels from {labels.min()} to {labels.max()}"
-            raise ValueError(
-                f"model.num_classes={num_classes} takes labels from 0 to {num_classes - 1}, the "
-                f"data have {found}"
-            )
+        least, largest = labels.min(), labels.max()
+        checks.require(
+            least >= 0 and largest < num_classes,
+            f"model.num_classes={num_classes} takes labels from 0 to {num_classes - 1}, the data "
+            f"have labels from {least} to {largest}",
+        )
 
     def conditions(self, split: Split) -> Any:
-        """The class of each example, which is to be found."""
+        """The class of each example."""
         return self.source.conditions(split)
 
     def loss_fn(self, *, train: bool) -> LossFn:

@@ -1,4 +1,4 @@
-"""The code that a config from elsewhere names, found before anything is looked up."""
+"""The code that a config names, found before any name is looked up."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -12,33 +12,34 @@ Keys: TypeAlias = tuple[str, ...]
 """The keys that lead to a value of a config."""
 
 CHOICES = {"name", *FUNCTIONS, *VALUES}
-"""The keys whose value is looked up in a table, in any section."""
+"""The keys whose values are looked up in a table, in any section."""
 
 
 def check_code(
     config: Any, trust: Trust, source: str, *, sections: Sequence[str] = SECTIONS
 ) -> None:
-    """Raise ``ValueError`` where a config names code that is not trusted: before any of
+    """Raise ``ValueError`` where a config names code that is not trusted, before any of
     it is imported.
 
     Args:
-        config: the sections, as they were read.
-        trust: which code may be named.
-        source: what the config came with, for the message.
-        sections: those to be built.
+        config: the sections of the config, unchecked.
+        trust: the code that it may name.
+        source: the file or folder of the config, for the message.
+        sections: the sections that will be built.
     """
     if not isinstance(config, Mapping):
-        raise ValueError(f"{source} has no config: there is {type(config).__name__} in its place")
+        found = type(config).__name__
+        raise ValueError(f"{source} has no config: there is a value of type {found} instead")
     chosen = {section: config[section] for section in sections if section in config}
     if found := [(path, name) for path, name in named_code(chosen) if not trust.allows(name)]:
         raise ValueError(untrusted(found, source))
 
 
 def named_code(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What a config names as ``"package.module:Name"``: the section and key, and the name.
+    """Each ``"package.module:Name"`` of a config, with its section and key.
 
-    Paths, data sets and averages such as ``"power:0.05"`` are not code, though they may
-    have a colon.
+    Paths, data sets and averages such as ``"power:0.05"`` may have a colon and are not
+    code.
     """
     for path, value in leaves(config):
         if _is_choice(path, value) and is_code(value):
@@ -52,8 +53,8 @@ def _is_choice(path: Keys, value: Any) -> bool:
 
 
 def leaves(config: Mapping[str, Any]) -> Iterator[tuple[Keys, Any]]:
-    """All values of a config with the keys that lead to them; each element of a list by itself."""
-    # Without recursion: a foreign file may be nested to any depth.
+    """All values of a config, with the keys that lead to them; elements of lists one by one."""
+    # Without recursion, since a foreign file may be nested to any depth.
     waiting: list[tuple[Keys, Any]] = [
         ((str(key),), value) for key, value in reversed(list(config.items()))
     ]

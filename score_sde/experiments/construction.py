@@ -21,28 +21,21 @@ from score_sde.runtime.trust import EVERYTHING, Trust
 def construct(
     section: str, kind: type, values: Any, *, trust: Trust = EVERYTHING, **given: Any
 ) -> Any:
-    """The object of a ``kind`` that ``values["name"]`` chooses for a section, made with
-    the other values and ``given``.
+    """The object of a section: the constructor that its ``name`` chooses, called with
+    its other keys and ``given``.
 
     The values may name any code unless ``trust`` restricts it.
 
     Raises:
-        ValueError: where the name or a key is unknown, or the object is of another
-            kind.
+        ValueError: where the name or a key is unknown, or the object is not of the
+            class ``kind``.
     """
-    table = NAMED[section]
-    if not isinstance(values, Mapping) or "name" not in values:
-        raise ValueError(
-            f"{section} needs a name: one of {', '.join(table)}, or package.module:Name"
-        )
-    rest = {key: value for key, value in values.items() if key != "name"}
-    function = lookup(section, values["name"], table, trust=trust)
-    found = call(section, function, rest, trust=trust, name=values["name"], **given)
-    if not isinstance(found, kind):
-        raise ValueError(
-            f"{section} {values['name']!r:.200} gives {type(found).__name__} where {kind.__name__} "
-            "is expected"
-        )
+    function, name, rest = _chosen(section, values, NAMED[section], trust)
+    found = call(section, function, rest, trust=trust, name=name, **given)
+    checks.require(
+        isinstance(found, kind),
+        f"{section} {name!r:.200} gives {type(found).__name__} where {kind.__name__} is expected",
+    )
     return found
 
 
@@ -55,10 +48,10 @@ def call(
     name: Any = None,
     **given: Any,
 ) -> Any:
-    """What a function returns for the values of a section, and ``given``.
+    """A function called with the values of a section and with ``given``.
 
     Raises:
-        ValueError: where a key is unknown or a value is of a wrong type or out of range.
+        ValueError: where a key is unknown, or a value of a wrong type or out of range.
     """
     values = _with_present_keys(section, function, values)
     arguments = {key: _argument(section, key, value, trust) for key, value in values.items()}
@@ -82,17 +75,15 @@ def _with_present_keys(
 
 
 def _argument(section: str, key: str, value: Any, trust: Trust) -> Any:
-    """A value of a config as the constructor takes it: functions and nested sections by
-    their tables.
+    """A value of a config as the constructor takes it. Names of functions and nested
+    sections are looked up in their tables.
     """
     if key == "grid" and isinstance(value, list):
         return call(f"{section}.{key}", solvers.Nodes, {"times": value}, trust=trust)
     if key == "averages":
         if not isinstance(value, list):
-            raise ValueError(
-                f"{section}.{key} must be a tuple of texts such as ('power:0.05','power:0.1'), got "
-                f"{value!r:.200}"
-            )
+            right = "a tuple of texts such as ('power:0.05','power:0.1')"
+            checks.fail(f"{section}.{key}", value, right)
         return tuple(from_text(f"{section}.{key}", text, AVERAGES) for text in value)
     if key in FUNCTIONS:
         return _function(f"{section}.{key}", value, FUNCTIONS[key], trust)
@@ -105,21 +96,25 @@ def _argument(section: str, key: str, value: Any, trust: Trust) -> Any:
 
 
 def _function(path: str, value: Any, table: Table, trust: Trust) -> Callable[..., Any]:
-    """The function of a name; or, where there are parameters beside its name, one like
-    it that has them.
-    """
+    """The function of a name, or of a section with a name and parameters."""
     if not isinstance(value, Mapping):
         return lookup(path, value, table, trust=trust)
-    if "name" not in value:
-        raise ValueError(f"{path} needs a name: one of {', '.join(table)}, or package.module:Name")
-    function = lookup(path, value["name"], table, trust=trust)
-    parameters = {key: parameter for key, parameter in value.items() if key != "name"}
+    function, name, parameters = _chosen(path, value, table, trust)
     if not dataclasses.is_dataclass(function):
-        if parameters:
-            raise ValueError(
-                f"{path} {value['name']!r:.200} is a function without parameters, got "
-                f"{', '.join(parameters)}"
-            )
+        checks.require(
+            not parameters,
+            f"{path} {name!r:.200} is a function without parameters, got {', '.join(parameters)}",
+        )
         return function
     make = function if isinstance(function, type) else type(function)
-    return call(path, make, parameters, trust=trust, name=value["name"])
+    return call(path, make, parameters, trust=trust, name=name)
+
+
+def _chosen(
+    path: str, values: Any, table: Table, trust: Trust
+) -> tuple[Any, Any, Mapping[str, Any]]:
+    """The entry of a table that ``values["name"]`` chooses, that name, and the other values."""
+    if not isinstance(values, Mapping) or "name" not in values:
+        raise ValueError(f"{path} needs a name: one of {', '.join(table)}, or package.module:Name")
+    rest = {key: value for key, value in values.items() if key != "name"}
+    return lookup(path, values["name"], table, trust=trust), values["name"], rest

@@ -1,6 +1,4 @@
-"""A learned dequantizer, as a config describes it: to train for a score model, and to
-evaluate likelihoods with.
-"""
+"""A variational dequantizer for a score model, and the experiment that trains one."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real, Shaped
 
+from score_sde import checks
 from score_sde.data import Example
 from score_sde.experiments.base import AnyExperiment, Split, TrainedModel
 from score_sde.experiments.score_model import Model
@@ -22,22 +21,24 @@ from score_sde.typing import Key, Params, Scalar, ScalarLike, ScoreFn
 
 @dataclass(frozen=True, kw_only=True)
 class VariationalDequantization:
-    """Minus the variational bound of the log probability of levels, in bits per
-    dimension, as the dequantizer has it.
+    """The loss of a dequantizer: the negative variational bound of the discrete
+    log-likelihood, in bits per dimension.
 
-    ``-E [L(x) - log q(u | levels) + dim log width]`` with the bound ``L`` of the
-    reverse SDE (Song, Durkan, Murray and Ermon 2021): its minimiser is the ``q``
-    nearest to the density of the model on the bins, in ``KL(q || p)``.
+    It is ``-E [L(x) - log q(u | levels) + dim log width]`` with the bound ``L`` of the
+    reverse SDE (Song, Durkan et al. 2021). The minimiser is the ``q`` closest to the
+    density of the model in the bins, in ``KL(q || p)``.
 
-    ``num_times``, ``num_decodings``: evaluations of the score for one example, as in
-    `variational_bound`.
+    Attributes:
+        num_times: times at which the score is evaluated for one example, as in
+            `variational_bound`.
+        num_decodings: decodings of one example, as in `variational_bound`.
     """
 
     num_times: int = 8
     num_decodings: int = 1
 
     def __post_init__(self) -> None:
-        _ = self._estimator  # which refuses wrong numbers
+        _ = self._estimator  # for its checks
 
     def __call__(
         self,
@@ -63,21 +64,21 @@ class VariationalDequantization:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LearnedDequantizer(TrainedModel):
-    """A dequantizer and what it is made of, besides what every `TrainedModel` has.
+    """A trained variational dequantizer of a score model, which shares its ``sde``.
 
-    ``sde`` is that of its score model; ``network``: the flow, as pure functions of its
-    parameters.
+    Attributes:
+        network: the flow, as pure functions of its parameters.
     """
 
     network: ConditionalFlow
 
     @property
     def dequantizer(self) -> VariationalDequantizer:
-        """The density on the bins of one example."""
+        """The density of dequantization noise in the bins of one example."""
         return self.dequantizer_of(self.params)
 
     def dequantizer_of(self, params: Params) -> VariationalDequantizer:
-        """That of other parameters."""
+        """The dequantizer with parameters ``params``."""
         return VariationalDequantizer(flow=self._flow, params=params)
 
     def _flow(
@@ -91,11 +92,15 @@ class LearnedDequantizer(TrainedModel):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DequantizerExperiment(AnyExperiment):
-    """Everything that the config of a dequantizer chooses, besides what `AnyExperiment` has.
+    """The training of a variational dequantizer, as `build` makes it from a config.
 
     Attributes:
-        score_model: the score model whose bound it is to raise, which stays as it is.
+        score_model: the score model whose likelihood bound the dequantizer tightens.
+            Its parameters do not change.
         objective: the loss.
+
+    Raises:
+        ValueError: where the data are continuous.
     """
 
     score_model: Model
@@ -104,22 +109,24 @@ class DequantizerExperiment(AnyExperiment):
 
     @property
     def frozen(self) -> Params:
-        """Those of the score model."""
+        """The parameters of the score model."""
         return self.score_model.params
 
     def __post_init__(self) -> None:
-        if self.source.num_levels is None:
-            raise ValueError("a dequantizer needs data with levels, and these are continuous")
+        checks.require(
+            self.source.num_levels is not None,
+            "a dequantizer needs discrete data, and these are continuous",
+        )
 
     def conditions(self, split: Split) -> Any:
         """The conditions of the score model."""
         return self.score_model.conditions_of(self.source, split)
 
     def loss_fn(self, *, train: bool) -> LossFn:
-        """``(params, key, u, raw example, context) -> (bits/dim, {})``; the frozen
-        parameters of the context are the score model's.
+        """``(params, key, u, raw example, context) -> (bits/dim, {})``; the context's
+        frozen parameters are those of the score model.
         """
-        del train  # nothing is dropped out
+        del train  # the flow has no dropout
         model, score_model = self.model, self.score_model
         sde = starting_at(score_model.sde, score_model.evaluating.t_min)
 

@@ -1,4 +1,4 @@
-"""From objects to the config that would build them: the inverse of the builders."""
+"""From objects to the config that builds them: the inverse of the builders."""
 
 import dataclasses
 import math
@@ -15,11 +15,11 @@ _INFINITE = (math.inf, -math.inf)
 
 
 def described(model: Model, *, objective: ScoreMatching) -> dict[str, Any] | None:
-    """The resolved config of a model that was made of objects; None where one of them
-    is in no table, such as a network of the user's own.
+    """The resolved config of a model that was made of objects; None where a table lacks
+    one of them, such as a network of the user's own.
 
-    It says how to load the model and what to do with it, and not how to train it once
-    more: the optimizer and the data were objects of the caller's.
+    The config can load the model and evaluate it. It cannot train the model again,
+    because the optimizer and the data are objects of the caller's.
     """
     try:
         return {
@@ -71,8 +71,8 @@ def _section(section: str, value: Any) -> dict[str, Any]:
 
 
 def _options(section: str, value: Any) -> dict[str, Any]:
-    """The attributes of a frozen value as keys of a section; without those that have an
-    infinite default, which no config can say.
+    """The attributes of a frozen value as keys of a section, without attributes at an
+    infinite default, which a config cannot state.
     """
     if not dataclasses.is_dataclass(value):
         raise UnnamedError
@@ -86,7 +86,7 @@ def _options(section: str, value: Any) -> dict[str, Any]:
 
 def _plain(section: str, key: str, value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
-        raise UnnamedError  # JSON knows no such number
+        raise UnnamedError  # JSON has no such number
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if key == "grid" and isinstance(value, Nodes):

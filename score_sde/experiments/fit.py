@@ -14,11 +14,12 @@ import numpy as np
 import optax
 from jaxtyping import ArrayLike, PyTree, Shaped
 
+from score_sde import checks
 from score_sde.data import DataSource, Scaling
 from score_sde.experiments.describe import described
 from score_sde.experiments.score_model import Experiment, Model
 from score_sde.experiments.settings import EvaluationOptions, SamplingOptions, TrainingOptions
-from score_sde.experiments.train import run_in_memory
+from score_sde.experiments.train import NUM_MEASURED, run_in_memory
 from score_sde.models import ScoreNetwork, from_functions
 from score_sde.objectives import (
     DenoisingScoreMatching,
@@ -34,11 +35,8 @@ from score_sde.training import Hook, adam, device_mesh, train as train_run
 from score_sde.training.mesh import check_batch_size, gathered
 from score_sde.typing import Key, Params
 
-NUM_MEASURED = 10_000
-"""How many examples, evenly spaced, tell the scale of the data."""
-
 Network = ScoreNetwork | tuple[Callable[..., Params], Callable[..., Any]]
-"""A `ScoreNetwork`, as of `mlp` or `from_linen`, or a pair ``(init, apply)``."""
+"""A `ScoreNetwork`, for example of `mlp` or `from_linen`, or a pair ``(init, apply)``."""
 
 
 def fit(
@@ -59,52 +57,52 @@ def fit(
     hooks: Sequence[Hook] = (),
     progress: bool = True,
 ) -> Model:
-    """Train a score network on arrays, by the step and the loop of ``score-sde train``.
+    """Train a score network on arrays, with the training loop of ``score-sde train``.
 
     ::
 
         moons = ss.fit(jax.random.key(0), ss.VPSDE(), ss.mlp(dim=2), x, num_steps=2000)
         samples = ss.sample_many(jax.random.key(1), moons, 1000)
 
-    Nothing is written, and the model is in memory alone: `Model.save` keeps it.
-    Ctrl-C ends the training after the step on the way, and the model so far is
-    returned; a second one interrupts as usual.
+    It writes no files; `Model.save` saves the result. Ctrl-C ends the training after
+    the current step, and the model so far is returned; a second Ctrl-C interrupts.
 
     Args:
         key: the only source of randomness. ``fit(jax.random.key(seed), ...)`` trains the
             same model, bit for bit, as ``score-sde train`` with the same settings and
             that seed.
         sde: the forward SDE.
-        network: the network: of `mlp` and the like, of `from_linen`, `from_nnx` or
-            `from_equinox`, or any pair of functions ``init(key) -> params`` and
-            ``apply(params, x, t) -> output``, with ``x`` and ``output`` ``[b, *shape]``
-            and the time labels ``t`` ``[b]``. By the default parameterization the label
-            is ``log(sigma / alpha) / 4`` and the input has unit variance.
-        data: the examples, ``[n, *shape]``. Floats are taken as they are. uint8 images are
-            dequantised and scaled to [-1, 1], as by the commands, and come back as
-            uint8. Or a `DataSource`, whose held-out loss is then logged.
-        condition: what each example is conditioned on, a pytree of arrays ``[n, ...]``,
-            such as class labels; for a network that takes a condition.
-        num_steps: how many updates.
-        batch_size: examples of one, over all devices.
-        optimizer: an optax transformation; Adam with a learning rate of 1e-3, warm-up
-            and clipping unless given.
-        objective: the loss; denoising score matching with the weighting and the noise
-            levels of Karras et al. 2022 unless given.
-        parameterization: what the network predicts; by default that of Karras et al.
-            2022, with the standard deviation of the data.
-        sampler: how the model samples; `default_sampler` unless given.
-        params: parameters to start from, in place of ``network.init(key)``.
-        ema_decay: of the average of the parameters, which the model has in the end.
-        hooks: what else to do between steps.
-        progress: whether progress is shown: a bar on a terminal, lines elsewhere.
+        network: a network of `mlp`, `from_linen`, `from_nnx`, `from_equinox` or the
+            like, or any pair of functions ``init(key) -> params`` and ``apply(params,
+            x, t) -> output``, with ``x`` and ``output`` ``[b, *shape]`` and time labels
+            ``t`` ``[b]``. With the default parameterization the label is ``log(sigma /
+            alpha) / 4`` and the input has unit variance.
+        data: the examples ``[n, *shape]``. Floats are used unchanged; uint8 images are
+            dequantized and scaled to [-1, 1], and samples are uint8 again. Or a
+            `DataSource`, whose held-out loss is then logged.
+        condition: the conditions of the examples, a pytree of arrays ``[n, ...]``, such
+            as class labels; for a network that takes a condition.
+        num_steps: number of updates.
+        batch_size: examples per update, over all devices.
+        optimizer: an optax transformation; by default Adam with a learning rate of
+            1e-3, warm-up and gradient clipping.
+        objective: the loss; by default denoising score matching with the weighting and
+            the noise levels of Karras et al. 2022.
+        parameterization: what the network predicts; by default the preconditioning of
+            Karras et al. 2022, with the standard deviation of the data.
+        sampler: the sampler of the model; by default `default_sampler`.
+        params: initial parameters, instead of ``network.init(key)``.
+        ema_decay: decay of the moving average of the parameters. The model has the
+            averaged parameters.
+        hooks: functions that are called between steps.
+        progress: whether to show progress: a bar on a terminal, lines elsewhere.
 
     Raises:
-        ValueError: in one line, for data, conditions or settings that do not fit.
-        FloatingPointError: where gradients are not finite any more.
+        ValueError: where data, conditions, network or settings do not fit each other.
+        FloatingPointError: where gradients stay non-finite.
     """
     source = _source(data, condition)
-    std = cache(lambda: _std(source))  # read from the data where it is needed, and once
+    std = cache(lambda: _std(source))  # computed from the data at most once
     parameterization = parameterization or EDMPreconditioning(sigma_data=std())
     model = _untrained(key, sde, network, source, condition, parameterization, params)
     experiment = Experiment(
@@ -133,11 +131,11 @@ def _untrained(
 ) -> Model:
     """The model with its initial parameters."""
     network = network if isinstance(network, ScoreNetwork) else from_functions(*network)
-    if condition is not None and network.condition is None:
-        raise ValueError(
-            "condition is for a network that takes one, as mlp(dim=2, num_classes=10) or "
-            "from_linen(module, shape, condition=...)"
-        )
+    checks.require(
+        condition is None or network.condition is not None,
+        "condition is for a network that takes one, as mlp(dim=2, num_classes=10) or "
+        "from_linen(module, shape, condition=...)",
+    )
     model = Model(
         sde=sde,
         params=jax.jit(network.init)(key) if params is None else params,
@@ -171,24 +169,24 @@ def _trained(key: Key, experiment: Experiment, hooks: Sequence[Hook], progress: 
 
 def _source(data: Any, condition: Any) -> DataSource:
     if isinstance(data, DataSource):
-        if condition is not None:
-            raise ValueError(
-                "condition is for data as an array: a DataSource has train_conditions of its own"
-            )
+        checks.require(
+            condition is None,
+            "condition is for data as an array: a DataSource has train_conditions of its own",
+        )
         return data
     array = np.asarray(data)
-    if array.dtype != np.uint8 and array.dtype.kind != "f" and array.dtype != jnp.bfloat16:
-        raise ValueError(
-            f"data must be floating-point numbers, or uint8 images, got {array.dtype}: give "
-            "data.astype(float), or a DataSource with num_levels"
-        )
+    checks.require(
+        array.dtype in (np.uint8, jnp.bfloat16) or array.dtype.kind == "f",
+        f"data must be floating-point numbers, or uint8 images, got {array.dtype}: give "
+        "data.astype(float), or a DataSource with num_levels",
+    )
     levels = 256 if array.dtype == np.uint8 else None
     own = {"train_conditions": condition, "test_conditions": condition}
     return DataSource(train=array, test=array, num_levels=levels, **own)
 
 
 def _objective(std: float) -> ScoreMatching:
-    """The loss of Karras et al. 2022, table 1, for data of a standard deviation."""
+    """The loss of Karras et al. 2022, table 1, for data of standard deviation ``std``."""
     times = LogNormalNoise(mean=-1.2 + math.log(std / 0.5))
     return DenoisingScoreMatching(weighting=EDMWeighting(sigma_data=std), time_sampling=times)
 
@@ -209,11 +207,11 @@ def _check_network(model: Model) -> None:
     output = jax.eval_shape(
         lambda params, x, t: network.apply(params, x, t, **options), model.params, x, t
     )
-    if output.shape != (1, *shape):
-        raise ValueError(
-            f"the network must keep the shape of a batch of examples, [b, "
-            f"{', '.join(map(str, shape))}]: of {(1, *shape)} it makes {output.shape}"
-        )
+    checks.require(
+        output.shape == (1, *shape),
+        f"the network must keep the shape of a batch of examples: its output for {(1, *shape)} is "
+        f"{output.shape}",
+    )
 
 
 def _seed(key: Key) -> int:

@@ -1,4 +1,4 @@
-"""Names of version 0.1 that `build` and `load` have replaced; each warns."""
+"""Names of version 0.1 that `build` and `load` replace; each of them warns."""
 
 import warnings
 from pathlib import Path

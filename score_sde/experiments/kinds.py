@@ -1,6 +1,6 @@
 """The kinds of models that a config may describe, in one table.
 
-`build`, `load` and the commands look a kind up here; a new kind of model is one more
+`build`, `load` and the commands look up the kind here. A new kind of model is one more
 entry.
 """
 
@@ -34,28 +34,31 @@ Parts: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A kind of model, which has a config of its own.
+    """A kind of model. The objective of a config decides which kind it describes.
 
     Attributes:
-        name: what messages call it.
+        name: its name in messages.
         model: the class of its models, the ``kind`` of `load`.
         experiment: the class of its experiments, the ``kind`` of `build`.
-        sections: the sections of its config.
         objective: the class of its objectives.
         network: the class of its networks.
-        augments: whether training may change the examples first (``data.flip``).
-        for_score_model: whether it is trained for a score model.
-        parts: ``(config, network, trust) ->`` what its models have besides the
-            attributes of a `TrainedModel` and a network.
+        sections: the sections of its config.
+        augments: whether its training augments the examples (``data.flip``).
+        conditional: whether its networks may have a ``condition``; its configs then
+            state in ``example.conditional`` whether training used it.
+        for_score_model: whether it is trained for a given score model.
+        parts: ``(config, network, trust) ->`` the attributes of its models that a
+            `TrainedModel` does not have, except the network.
     """
 
     name: str
     model: type[TrainedModel]
     experiment: type[AnyExperiment]
-    sections: tuple[str, ...]
     objective: type
     network: type
+    sections: tuple[str, ...] = WITHOUT_SAMPLES
     augments: bool = False
+    conditional: bool = False
     for_score_model: bool = False
     parts: Callable[[Plain, Any, Trust], Parts] = field(default=lambda plain, network, trust: {})
 
@@ -67,7 +70,7 @@ def _parts_of_score_model(plain: Plain, network: ScoreNetwork, trust: Trust) -> 
         for key in inspect.signature(SamplingOptions).parameters
         if key in sampler
     }
-    # A network may have a table of classes that its training has never used.
+    # A network may have an embedding of classes that its training has never used.
     conditional = plain["example"].get("conditional") or plain["model"].get("label_required")
     return {
         "parameterization": construct(
@@ -88,17 +91,17 @@ KINDS: tuple[Kind, ...] = (
         name="score model",
         model=Model,
         experiment=Experiment,
-        sections=SECTIONS,
         objective=objectives.ScoreMatching,
         network=ScoreNetwork,
+        sections=SECTIONS,
         augments=True,
+        conditional=True,
         parts=_parts_of_score_model,
     ),
     Kind(
         name="classifier",
         model=NoisyClassifier,
         experiment=ClassifierExperiment,
-        sections=WITHOUT_SAMPLES,
         objective=objectives.NoisyClassification,
         network=Classifier,
         augments=True,
@@ -107,7 +110,6 @@ KINDS: tuple[Kind, ...] = (
         name="dequantizer",
         model=LearnedDequantizer,
         experiment=DequantizerExperiment,
-        sections=WITHOUT_SAMPLES,
         objective=VariationalDequantization,
         network=ConditionalFlow,
         for_score_model=True,
@@ -116,8 +118,8 @@ KINDS: tuple[Kind, ...] = (
 
 
 def kind_of(config: Mapping[str, Any]) -> Kind:
-    """The kind of a config: that whose objective it names; else, as for an objective of
-    the user's own, a score model.
+    """The kind of model whose objectives include the objective of the config; a score
+    model for an objective of the user's own.
     """
     objective = config.get("objective")
     name = objective.get("name") if isinstance(objective, Mapping) else None

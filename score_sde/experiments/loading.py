@@ -1,4 +1,4 @@
-"""A trained model from what is on disk."""
+"""Loading of trained models from files."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, cast
 
 import jax
 
+from score_sde import checks
 from score_sde.configs.default import get_default_config
 from score_sde.experiments.builders import (
     Config,
@@ -42,34 +43,43 @@ def load(
     average: str | None = None,
     allow: Allow = (),
 ) -> SomeModel:
-    """A trained model: its averaged parameters, and the objects of its config.
+    """Load a trained model: its averaged parameters, and the objects of its config.
+
+    ::
+
+        model = ss.load("runs/digits")
+        model = ss.load("runs/digits", step=1000, average="power:0.05")
+
+    >>> import score_sde as ss
+    >>> ss.load("no_such_run")
+    Traceback (most recent call last):
+    FileNotFoundError: no checkpoint in ...no_such_run/checkpoints...
 
     Args:
         path: the workdir of a run, its folder of checkpoints, or one checkpoint; the
-            folder of an exported model, or of a ``UNet2DModel`` of diffusers (DDPM or
+            folder of an exported model, or of a diffusers ``UNet2DModel`` (DDPM or
             NCSN++), alone or in a pipeline; or, with ``config``, a checkpoint of
-            Score-SDE (PyTorch ``.pth`` or JAX), ScoreFlow, NCSN or NCSNv2. No code is
-            run from any of these.
-        kind: the class of model that is expected: ``Model``, ``NoisyClassifier`` or
-            ``LearnedDequantizer``; ``TrainedModel`` for any.
-        step: which checkpoint; the latest unless given.
-        config: a config to use in place of the saved one, as from ``saved_config`` with
-            changes, or from `config_from_reference`. What it names is the caller's own
-            choice.
-        average: which of ``training.averages``, such as ``"power:0.05"``; that of
-            ``training.ema_decay`` unless given.
-        allow: the code that the saved config may name, as ``["mypkg"]``: ``"mypkg"`` or
-            ``"mypkg.*"`` is whatever the package and the modules below it define,
-            ``"mypkg.module:Name"`` one function or class, ``"*"`` all code. Without it
-            the saved config chooses from the tables of this package alone. To import a
-            module is to run it, with the rights of the user who loads the model.
+            Score-SDE (PyTorch ``.pth`` or JAX), ScoreFlow, NCSN or NCSNv2. No code in
+            these files is run.
+        kind: the expected class: ``Model``, ``NoisyClassifier`` or
+            ``LearnedDequantizer``; ``TrainedModel`` for any of them.
+        step: the step of the checkpoint; by default the latest.
+        config: a config to use instead of the saved one, for example of `saved_config`
+            with changes, or of `config_from_reference`. It may name any code.
+        average: one of ``training.averages``, such as ``"power:0.05"``; by default the
+            average of ``training.ema_decay``.
+        allow: the code that the saved config may name, as ``["mypkg"]``. ``"mypkg"`` or
+            ``"mypkg.*"`` allows all that the package and its modules define,
+            ``"mypkg.module:Name"`` one function or class, ``"*"`` all code. By default
+            the saved config can only name entries of the tables of this package.
+            Importing a module runs it, with the rights of the user.
 
     Raises:
         FileNotFoundError: where there is no checkpoint.
-        ValueError: where the checkpoint is damaged, its model is of another kind, its
-            parameters are not those of the config's network, the run has no such
-            average, or the saved config names code that is not allowed; nothing is
-            imported before.
+        ValueError: where the checkpoint is damaged, the model is of another kind, the
+            parameters do not fit the network of the config, the run has no such
+            average, or the saved config names code that is not allowed. No such code is
+            imported.
     """
     trust = EVERYTHING if config is not None else Trust.of(allow)
     return load_trusting(trust, path, kind, step=step, config=config, average=average)
@@ -84,20 +94,18 @@ def load_trusting(
     config: Config | None = None,
     average: str | None = None,
 ) -> SomeModel:
-    """As `load`, where ``trust`` says which code may be named by the config, a given one too."""
+    """`load`, where ``trust`` applies to the saved config and to a given one."""
     path = Path(path)
-    if average is not None and (is_exported(path) or is_diffusers(path) or path.is_file()):
-        raise ValueError(
-            f"{path} has one average of its parameters, and no {average!r}: a run's checkpoints "
-            "have more"
-        )
+    checks.require(
+        average is None or not (is_exported(path) or is_diffusers(path) or path.is_file()),
+        f"{path} has only one average of the parameters and no {average!r}: the checkpoints of a "
+        "run have several",
+    )
     if is_diffusers(path):
         found = _read_diffusers(path, config, trust)
     elif path.is_file():
         if config is None:
-            raise ValueError(
-                f"{path} does not say what it holds: give its config, as load(path, config=...)"
-            )
+            raise ValueError(f"{path} needs a config: load(path, config=...)")
         found = _read_foreign(path, normalized(with_former_options(as_mapping(config))), trust)
     else:
         saved = _saved(path, step, average)
@@ -108,7 +116,7 @@ def load_trusting(
 
 
 class _Found(NamedTuple):
-    """What a file or folder holds: a config and the parameters of its network."""
+    """The content of a file or folder: a config and the parameters of its network."""
 
     config: Normalized
     params: Params
@@ -116,17 +124,20 @@ class _Found(NamedTuple):
 
 
 def saved_config(path: str | Path, *, step: int | None = None, allow: Allow = ()) -> ConfigDict:
-    """The resolved config that was saved with a checkpoint or an exported model, or
-    that of a diffusers folder. The parameters of a checkpoint or an exported model are
-    neither read nor checked.
+    """The resolved config of a checkpoint, an exported model or a diffusers folder.
 
-    The caller may build it without further checks, so it must name no code but what
-    ``allow`` says, as in `load`. To look at any config, ``allow="*"``; nothing is
-    imported.
+    The parameters of a checkpoint or an exported model are not read. The caller may
+    build the config without further checks, so it may only name code that ``allow``
+    permits, as in `load`. Nothing is imported here: ``allow="*"`` reads any config.
+
+    >>> import score_sde as ss
+    >>> ss.saved_config("no_such_run")
+    Traceback (most recent call last):
+    FileNotFoundError: no checkpoint in ...no_such_run/checkpoints...
 
     Raises:
-        FileNotFoundError: where there is none.
-        ValueError: where it is damaged, or names code that is not allowed.
+        FileNotFoundError: where there is no checkpoint.
+        ValueError: where the config is damaged, or names code that is not allowed.
     """
     trust, where = Trust.of(allow), Path(path)
     config = (
@@ -143,13 +154,19 @@ def config_from_reference(fields: Config) -> ConfigDict:
     """A config of this package from the fields of a config of the 2021 code: Score-SDE
     in JAX or PyTorch, or ScoreFlow.
 
+    >>> import score_sde as ss
+    >>> fields = {"training.sde": "vpsde", "model.name": "ddpm", "data.image_size": 32}
+    >>> fields |= {"sampling.predictor": "euler_maruyama", "sampling.corrector": "none"}
+    >>> ss.config_from_reference(fields).sde.name
+    'vp'
+
     Args:
         fields: ``{"model.ch_mult": [1, 2, 2, 2], "training.sde": "vesde", …}``, or the
-            config itself with its sections nested. What it leaves out keeps the default
-            of this package.
+            config itself with nested sections. Missing fields keep the defaults of this
+            package.
 
     Raises:
-        ValueError: where a needed field is missing, or a value or a field is unknown.
+        ValueError: where a required field is missing, or a field or value is unknown.
     """
     plain = as_mapping(fields)
     sections = {name: values for name, values in plain.items() if isinstance(values, Mapping)}
@@ -170,8 +187,8 @@ def config_from_reference(fields: Config) -> ConfigDict:
 
 
 def _check_counts(path: str | Path, config: Mapping[str, Any], arrays: Iterable[Any]) -> None:
-    """Refuse options of a network that do not suit the arrays of its file; allowed code
-    has options of its own.
+    """Raise ``ValueError`` where the options of a network do not suit the arrays of its
+    file. Networks outside this package have other options, and are not checked.
     """
     model = config.get("model")
     if isinstance(model, Mapping) and is_code(model.get("name")):
@@ -183,9 +200,7 @@ def _check_counts(path: str | Path, config: Mapping[str, Any], arrays: Iterable[
 
 
 def _with_tuples(value: Any) -> Any:
-    """A value from JSON with tuples for its lists, as configs have them and flags can
-    change them.
-    """
+    """A value from JSON with tuples for its lists, so that flags can override them."""
     if isinstance(value, Mapping):
         return {key: _with_tuples(item) for key, item in value.items()}
     return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value
@@ -194,9 +209,7 @@ def _with_tuples(value: Any) -> Any:
 def _chosen_config(
     path: str | Path, found: SamplingCheckpoint, given: Config | None, trust: Trust
 ) -> Normalized:
-    """The given config, or that of the saved parameters, with the section ``example``
-    of the saved one.
-    """
+    """The given config or else the saved one, with the saved section ``example``."""
     saved = found.config
     own = saved if given is None else as_mapping(given)
     check_code(own, trust, str(path))
@@ -209,10 +222,10 @@ def _chosen_config(
 
 def _read_foreign(path: Path, config: Normalized, trust: Trust) -> _Found:
     plain = config.plain
-    if "example" not in plain:
-        raise ValueError(
-            "the config needs the section example, with the shape of an image and its num_levels"
-        )
+    checks.require(
+        "example" in plain,
+        "the config needs the section example, with the shape of an image and its num_levels",
+    )
     opened = open_foreign(path)
     _check_counts(path, plain, opened.arrays)
     shape = tuple(plain["example"]["shape"])
@@ -226,8 +239,7 @@ def _read_foreign(path: Path, config: Normalized, trust: Trust) -> _Found:
 def _read_diffusers(path: Path, given: Config | None, trust: Trust) -> _Found:
     found = read_diffusers(path, scheduler=given is None)
     own = _config_of_diffusers(found) if given is None else given
-    # A given config that leaves out the number of groups, on which no weight depends,
-    # has that of the folder.
+    # A given config without num_groups, which changes no weight, takes it from the folder.
     config = normalized(as_begun(as_mapping(own), {"model": found.options}))
     plain = config.plain
     check_code(plain, trust, str(path))
@@ -252,7 +264,7 @@ def _config_of_diffusers(found: Diffusers) -> ConfigDict:
 
 
 def _saved(path: Path, step: int | None, average: str | None = None) -> SamplingCheckpoint:
-    """The parameters and the config in an exported model, or in a checkpoint of a run."""
+    """The parameters and the config of an exported model or a checkpoint."""
     if not is_exported(path):
         directory, named_step = _checkpoint_directory(path)
         saved = restore_for_sampling(
@@ -285,7 +297,7 @@ def _check_exported_step(path: Path, step: int | None, exported: int) -> None:
 
 
 def _checkpoint_directory(path: Path) -> tuple[Path, int | None]:
-    """The folder of checkpoints, and the step if ``path`` is one of them."""
+    """The folder of checkpoints, and the step if ``path`` is one checkpoint."""
     if path.name.isdigit() and (path / "_CHECKPOINT_METADATA").exists():
         return path.parent, int(path.name)
     return (path, None) if path.name == "checkpoints" else (path / "checkpoints", None)

@@ -1,4 +1,4 @@
-"""Checkpoints of other projects, and the published configs whose networks they may hold."""
+"""Checkpoints of other projects, and the published config that fits one."""
 
 from pathlib import Path
 
@@ -10,7 +10,9 @@ from score_sde.interop.foreign import count_parameters
 
 
 def load_published(checkpoint: Path, config: Config) -> Model:
-    """The model; where the checkpoint does not fit, the error says which published config might."""
+    """The model of a checkpoint. Where its parameters do not fit the config, the error
+    names the published config whose network has as many.
+    """
     try:
         return load(checkpoint, config=config)
     except ValueError as error:
@@ -24,10 +26,12 @@ def load_published(checkpoint: Path, config: Config) -> Model:
 
 
 def nearest_config(count: int) -> str:
-    """The published configs whose networks have this many parameters, or the nearest one."""
+    """The published configs with this number of parameters, or the nearest one, as the
+    end of a message.
+    """
     same = [name for name, parameters in PARAMETERS.items() if parameters == count]
     if same:
-        return f"; the file's {count:,} parameters are those of {', '.join(same)}"
+        return f"; the file has {count:,} parameters, as {', '.join(same)}"
     name = min(PARAMETERS, key=lambda name: abs(PARAMETERS[name] - count))
     return (
         f"; the file has {count:,} parameters, the nearest published config {name} has "

@@ -1,4 +1,4 @@
-"""Whether a run may go on with another config: its lengths may change, what is learned may not."""
+"""Whether a run may resume with another config: its length may change, its model may not."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,23 +10,23 @@ from score_sde.runtime.trust import shortened
 from score_sde.training import newest_config
 
 FIXED = ("data", "example", "sde", "parameterization", "model", "objective", "seed")
-"""The sections that a run keeps; ``optim``, ``sampling``, ``training`` and ``eval`` may change."""
+"""The sections that must stay the same; the others may change when a run resumes."""
 
 AVERAGES = "training.averages"
-"""What of ``training`` may not: the state has an average for each."""
+"""The key of ``training`` that must stay the same: the state has one array tree for each."""
 
 
 def continued(workdir: Path, config: Config) -> Config:
-    """The config for a run in ``workdir``, with the former defaults where an earlier
-    run in it goes on.
+    """The config for a run in ``workdir``, with the former defaults of the run that it
+    resumes.
     """
     saved = newest_config(workdir / "checkpoints")
     return config if saved is None else as_begun(as_mapping(config), saved)
 
 
 def check_resumes(workdir: Path, config: Mapping[str, Any]) -> None:
-    """Raise ``ValueError`` where ``workdir`` holds a run of another model, naming the
-    first key that differs.
+    """Raise ``ValueError`` where ``workdir`` holds a run of another model; the message
+    names the first key that differs.
     """
     saved = newest_config(workdir / "checkpoints")
     if saved is None:
@@ -40,9 +40,8 @@ def check_resumes(workdir: Path, config: Mapping[str, Any]) -> None:
         for key, was, now in _differences(section, then, since):
             raise ValueError(
                 f"{workdir} holds a run with {key}={shortened(repr(was))} where this config has "
-                f"{shortened(repr(now))}: choose another workdir (only optim, sampling, training "
-                "and eval may change "
-                f"when a run goes on, but for {AVERAGES})"
+                f"{shortened(repr(now))}: choose another workdir (a resumed run may change "
+                f"optim, sampling, eval, and training except {AVERAGES})"
             )
 
 

@@ -1,4 +1,4 @@
-"""A score model: to train, and to draw from."""
+"""A score model, and the experiment that trains one."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
+from score_sde import checks
 from score_sde.conditioning.guidance import ScoreFnOf
 from score_sde.data import Augmentation, DataSource, Example
 from score_sde.experiments.base import AnyExperiment, Split, TrainedModel
@@ -22,44 +23,49 @@ from score_sde.models.conditions import ClassLabel, Condition
 from score_sde.models.labels import check_labels
 from score_sde.objectives import NoiseLevels, ScoreMatching
 from score_sde.parameterization import Parameterization
-from score_sde.sampling import ProbabilityFlow, Projection, Sample, Sampler, decode, encode, sample
+from score_sde.sampling import ProbabilityFlow, Sample, Sampler, decode, encode, sample
 from score_sde.sdes import SDE
 from score_sde.sdes.base import starting_at
-from score_sde.solvers.integrate import ProgressFn
 from score_sde.training import Context, LossFn
 from score_sde.typing import Key, Params, Scalar, ScalarLike, ScoreFn
 
 AXIS = "batch"
-"""The name of the batch axis, for samplers that couple its samples."""
+"""The name of the batch axis, for samplers that couple the samples of a batch."""
 
 ScoreTransform: TypeAlias = Callable[[ScoreFnOf, Any, Any], ScoreFn]
-"""``(score_fn_of, params, condition) -> score_fn``: a guided or conditioned score, from
-that of the network; ``score_fn_of.sde`` is its SDE. Every `Guidance` is one.
+"""``(score_fn_of, params, condition) -> score_fn``: a guided or conditioned score, made
+from the score of the network. ``score_fn_of.sde`` is the SDE. Every `Guidance` is one.
 
-``params`` may hold several networks, and ``condition`` whatever one sample is
-conditioned on: both are arguments of the compiled sampler, so that other values of them
-compile nothing anew. So ``lambda of, params, label: autoguided(of(params["main"],
-label), of(params["weak"], label), scale=2.0)``.
+``params`` may hold several networks, and ``condition`` is the condition of one sample.
+Both are arguments of the compiled sampler: other values do not compile it again. An
+example: ``lambda of, params, label: autoguided(of(params["main"], label),
+of(params["weak"], label), scale=2.0)``.
 """
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Model(TrainedModel):
-    """A score model and everything a script needs to draw from it, besides what every
-    `TrainedModel` has.
+    """A trained score model: its score, its samples, its likelihoods.
 
-    The functions below are about ONE sample and its own condition, pure, and take the
-    parameters as an argument; a batch is ``jax.vmap`` over ``(key, condition)``.
+    The methods are pure functions of ONE sample and its condition, and take the
+    parameters as an argument; a batch is ``jax.vmap`` over ``(key, condition)``. `fit`
+    and `load` return a ``Model``; an experiment of `build` has one with its initial
+    parameters.
 
     Attributes:
         network: the network, as pure functions of its parameters.
         parameterization: what the network predicts.
-        sampler: the sampler of the config.
-        drawing: how many samples are asked for, and how.
-        evaluating: how likelihoods are computed.
-        condition: what the network was conditioned on in training; None for an
+        sampler: the default sampler of `draw`.
+        drawing: the other settings of the section ``sampling``.
+        evaluating: the settings of likelihoods and latents, the section ``eval``.
+        condition: the structure of the network's condition in training; None for an
             unconditional model.
-        transform: what is made of the network's score; None for the score itself.
+        transform: a transform of the network's score, set by `with_score`; None for
+            the network's score.
+
+    Raises:
+        ValueError: where the network, the parameterization and the settings do not fit
+            the SDE or each other.
     """
 
     network: ScoreNetwork
@@ -73,69 +79,74 @@ class Model(TrainedModel):
     def __post_init__(self) -> None:
         check_labels(self.sde, self.network.labels, self.parameterization, first=self.sde.t_min)
         evaluating = self.evaluating
-        _before_end("eval.t_min", evaluating.t_min, self.sde)
+        checks.require(
+            evaluating.t_min < self.sde.t_max,
+            f"eval.t_min={evaluating.t_min} must be less than sde.t_max={self.sde.t_max}",
+        )
         evaluating.estimator.check_model(self.sde, self.parameterization)
-        if (
-            self.scaling.num_levels is not None
-            and evaluating.dequantizer is None
-            and evaluating.bound is None
-        ):
-            raise ValueError(
-                "eval.dequantizer none needs eval.bound: the probability flow has a density, and "
-                "no probabilities"
-            )
+        checks.require(
+            self.scaling.num_levels is None
+            or evaluating.dequantizer is not None
+            or evaluating.bound is not None,
+            "eval.dequantizer=none needs eval.bound: the probability flow has a density and gives "
+            "discrete data no probability",
+        )
         classes = self.drawing.chosen_classes
         if classes is not None:
             if not isinstance(self.condition, ClassLabel):
                 raise ValueError(
-                    f"sampling.classes={','.join(map(str, classes))} needs a model of classes: "
-                    "this one was trained without labels"
+                    f"sampling.classes={','.join(map(str, classes))} needs a class-conditional "
+                    "model: this one was trained without labels"
                 )
             self.condition.check_all(np.asarray(classes), "sampling.classes")
 
     @cached_property
     def compiled(self) -> dict[Any, Any]:
-        """The functions that were compiled for this model, kept as long as it is."""
+        """A cache of the functions compiled for this model."""
         return {}
 
     @property
     def score_fn(self) -> ScoreFn:
-        """The score ``(x, t) -> grad_x log p_t(x)`` of one sample of an unconditional model."""
+        """The score ``(x, t) -> grad_x log p_t(x)`` of an unconditional model.
+
+        ``x`` is one sample in model space, ``t`` a scalar.
+
+        Raises:
+            ValueError: where the model is conditional.
+        """
         return self.score_fn_of(self.params)
 
     def score_fn_of(
         self, params: Params, condition: Any = None, *, present: ScalarLike | None = None
     ) -> ScoreFn:
-        """The score ``(x, t) -> grad_x log p_t(x | condition)`` of one sample, for
-        functions that take the parameters as an argument.
+        """The score ``(x, t) -> grad_x log p_t(x | condition)`` of one sample, as a
+        function of the parameters.
 
         Args:
-            params: the parameters.
-            condition: the condition of this one example, such as a class label.
-            present: whether the condition is there (a boolean, which may be traced);
-                where it is not, the score is that without the condition, for networks
-                that were trained with and without.
+            params: the parameters, as ``model.params``.
+            condition: the condition of this one sample, such as a class label.
+            present: a Boolean, which may be traced: where it is False, the score is the
+                unconditional one. For networks trained with ``condition_dropout``.
 
         Raises:
-            ValueError: in one line, where the model takes a condition and none is given,
-                or the contrary.
+            ValueError: where a conditional model gets no condition, or an unconditional
+                model gets one.
         """
         if self.transform is None:
             return self._network_score_of(params, condition, present=present)
-        if present is not None:
-            raise ValueError("present is for the score of the network, this one is transformed")
+        checks.require(
+            present is None, "present is for the score of the network, this one is transformed"
+        )
         return self.transform(ScoreFnOf(self.sde, self._network_score_of), params, condition)
 
     def _network_score_of(
         self, params: Params, condition: Any = None, *, present: ScalarLike | None = None
     ) -> ScoreFn:
-        if self.condition is None and condition is not None:
-            raise ValueError("this model was trained without conditions: give no condition")
-        if self.condition is not None and condition is None:
-            raise ValueError(
-                f"this model is conditioned on {self.condition.name}: give the condition of "
-                "each sample"
-            )
+        checks.require(
+            self.condition is not None or condition is None,
+            "this model was trained without conditions: give no condition",
+        )
+        self._require_condition(condition is not None)
         return make_score_fn(
             self.sde,
             self.network,
@@ -145,14 +156,23 @@ class Model(TrainedModel):
             present=present,
         )
 
+    def _require_condition(self, given: bool) -> None:
+        """Raise ``ValueError`` where a conditional model gets no condition."""
+        if self.condition is not None and not given:
+            raise ValueError(
+                f"this model is conditioned on {self.condition.name}: give the condition of "
+                "each sample"
+            )
+
     def with_score(self, transform: ScoreTransform, params: Params | None = None) -> "Model":
-        """The model with another score: guided, or conditioned on a measurement. It has no
-        config, for none says so.
+        """This model with a transformed score: guided, or conditioned on a measurement.
+
+        The result has no config, since a config cannot describe a transform.
 
         Args:
-            transform: what is made of the network's score. Of a model that has one
-                already, the new one is applied to its result.
-            params: the parameters that it takes; those of the model unless given.
+            transform: the transform of the score. It applies after an earlier one.
+            params: the parameters for the transform, which may hold several networks;
+                by default the parameters of this model.
         """
         inner = ScoreFnOf(self.sde, self.score_fn_of)
         return replace(
@@ -170,54 +190,39 @@ class Model(TrainedModel):
         *,
         sampler: Sampler | None = None,
         guidance: ScoreTransform | None = None,
-        save_path: int = 0,
-        progress: ProgressFn | None = None,
-        projection: Projection | None = None,
-        x_init: Shaped[ArrayLike, "*shape"] | None = None,
-        t_start: float | None = None,
+        **options: Any,
     ) -> Sample:
-        """One sample in model space, as `score_sde.sample` draws it with the settings of
-        the config.
+        """Draw one sample in model space, by `score_sde.sample`.
+
+        ::
+
+            keys = jax.random.split(jax.random.key(0), 64)
+            x = jax.vmap(lambda key: model.draw(model.params, key).x)(keys)
 
         Args:
             params: the parameters, as ``model.params``.
             key: the only source of randomness.
-            condition: the condition of this one sample, where the model takes one.
-            sampler: how to integrate; that of the config unless given.
-            guidance: what is made of the score first, as by `with_score`; that of the
-                config unless given.
-            save_path: the number of frames of the trajectory to return.
-            progress: called on the host now and then, with the part of the steps that
-                is done.
-            projection: what each step is projected to, as by `Inpainting`.
-            x_init: an example in model space, and
-            t_start: the time up to which noise is added to it: image to image. From the
-                prior unless given.
+            condition: the condition of this one sample, for a conditional model.
+            sampler: the sampler; by default the sampler of the model.
+            guidance: a transform of the score, as in `with_score`; by default the
+                guidance of the config.
+            **options: keyword options of `score_sde.sample`: ``save_path``,
+                ``progress``, ``projection``, ``x_init`` with ``t_start``; ``denoise``
+                and ``threshold``, by default the values of the config.
         """
         of, guidance = ScoreFnOf(self.sde, self.score_fn_of), guidance or self.drawing.guidance
         score_fn = of(params, condition) if guidance is None else guidance(of, params, condition)
-        return sample(
-            key,
-            self.sde,
-            score_fn,
-            sampler or self.sampler,
-            self.shape,
-            save_path=save_path,
-            progress=progress,
-            projection=projection,
-            x_init=x_init,
-            t_start=t_start,
-            **self.drawing.options,
-        )
+        options = {**self.drawing.options, **options}
+        return sample(key, self.sde, score_fn, sampler or self.sampler, self.shape, **options)
 
     def log_likelihood(
         self, params: Params, key: Key, example: Shaped[ArrayLike, "*shape"], condition: Any = None
     ) -> LogProbEstimate:
-        """The log-likelihood in nats of one example in data units, as the section ``eval``
-        of the config asks for it.
+        """The log-likelihood in nats of one example in data units, by the settings of
+        the section ``eval``.
 
-        Of data with levels it is their log probability, of continuous data the log
-        density in their own units. ``key`` draws dequantisation and probes.
+        For discrete data it is a log probability, for continuous data a log density in
+        data units. ``key`` draws the dequantisation and the probes.
         """
         return self.evaluating.log_likelihood(
             key, self.sde, self.score_fn_of(params, condition), self.scaling, example
@@ -226,8 +231,8 @@ class Model(TrainedModel):
     def encode(
         self, params: Params, x: Shaped[ArrayLike, "*shape"], condition: Any = None
     ) -> Float[Array, "*shape"]:
-        """The latent at ``t_max`` of one sample ``x`` in model space, taken to live at
-        ``eval.t_min``: the probability-flow ODE to the tolerances of the config.
+        """The latent at ``t_max`` of one sample ``x`` in model space: the
+        probability-flow ODE from ``eval.t_min`` on, to the tolerances of the config.
         """
         sde, flow = self._flow
         return encode(sde, self.score_fn_of(params, condition), x, sampler=flow)
@@ -235,43 +240,39 @@ class Model(TrainedModel):
     def decode(
         self, params: Params, latent: Shaped[ArrayLike, "*shape"], condition: Any = None
     ) -> Float[Array, "*shape"]:
-        """The sample in model space at ``eval.t_min`` of a latent: the inverse of `encode`."""
+        """The sample in model space at ``eval.t_min`` for a latent: the inverse of `encode`."""
         sde, flow = self._flow
         return decode(sde, self.score_fn_of(params, condition), latent, sampler=flow)
 
     @property
     def _flow(self) -> tuple[SDE, ProbabilityFlow]:
-        """The SDE from ``eval.t_min`` on, and the solver of its flow."""
+        """The SDE from ``eval.t_min`` on, and the solver of its probability flow."""
         options = self.evaluating
         return starting_at(self.sde, options.t_min), ProbabilityFlow(
             rtol=options.rtol, atol=options.atol
         )
 
     def conditions_of_samples(self, indices: Int[np.ndarray, " b"]) -> Any:
-        """The condition of each sample, by its index alone: its class, as
-        ``sampling.classes`` says; None for an unconditional model.
+        """The classes of the samples with these indices, by ``sampling.classes``; None
+        for an unconditional model.
 
         Raises:
-            ValueError: in one line, where the model is conditioned on something else.
+            ValueError: where the model is conditioned on something other than classes.
         """
         if self.condition is None:
             return None
         num_classes = getattr(self.condition, "num_classes", None)
         classes = self.drawing.chosen_classes or tuple(range(num_classes or 0))
-        if not classes:
-            raise ValueError(
-                f"this model is conditioned on {self.condition.name}: give the condition of "
-                "each sample"
-            )
+        self._require_condition(bool(classes))
         return np.asarray(classes, np.int32)[indices % len(classes)]
 
     def conditions_of(self, source: DataSource, split: Split) -> Any:
-        """The condition of each example of a split, a pytree of arrays ``[n, ...]``;
+        """The conditions of the examples of a split, a pytree of arrays ``[n, ...]``;
         None for an unconditional model.
 
         Raises:
-            ValueError: in one line, where the data lack them, or one of them is none
-                that the network takes.
+            ValueError: where the data have no conditions, or the network does not take
+                one of them.
         """
         if self.condition is None:
             return None
@@ -285,20 +286,20 @@ class Model(TrainedModel):
         return found
 
     def save(self, folder: str | Path) -> None:
-        """Write parameters and config to a new folder, which `load` and the commands take.
+        """Write parameters and config to a new folder, for `load` and the commands.
 
         Raises:
-            FileExistsError: where the folder holds something.
+            FileExistsError: where the folder is not empty.
             ValueError: where the model has no config.
         """
         export_model(folder, self.params, self.saved_config, step=self.step)
 
     def export_sampler(self, path: str | Path, *, platforms: Sequence[str] = PLATFORMS) -> None:
-        """Write the sampler, parameters included, as one file of StableHLO, which runs
-        with jax alone: ``call(seed, index)``, or ``call(seed, index, condition)``.
+        """Write the sampler and its parameters as one StableHLO file that runs with JAX
+        alone: ``call(seed, index)``, or ``call(seed, index, condition)``.
 
-        Samples are in data units. `score_sde.export.stablehlo.export_sampler` says how
-        to run it, and which environment variable it needs.
+        Samples are in data units. `score_sde.export.stablehlo.export_sampler` explains
+        how to run the file, and the environment variable that exporting needs.
         """
 
         def draw(keys: Array, conditions: Any) -> Array:
@@ -311,10 +312,14 @@ class Model(TrainedModel):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Experiment(AnyExperiment):
-    """Everything that a config chooses, ready to train: what `AnyExperiment` has, and more.
+    """The training of a score model, as `build` makes it from a config.
 
-    ``objective`` is the loss, ``augmentation`` what training does to the examples
-    first.
+    Attributes:
+        objective: the loss.
+        augmentation: the augmentation of training examples.
+
+    Raises:
+        ValueError: where objective, network and data do not fit the SDE or each other.
     """
 
     model: Model
@@ -328,23 +333,23 @@ class Experiment(AnyExperiment):
         check_labels(
             model.sde, model.network.labels, model.parameterization, first=first, trained=True
         )
-        if objective.condition_dropout and model.condition is None:
-            raise ValueError(
-                f"objective.condition_dropout={objective.condition_dropout} needs a network with a "
-                "condition, such as model.num_classes"
-            )
+        checks.require(
+            not objective.condition_dropout or model.condition is not None,
+            f"objective.condition_dropout={objective.condition_dropout} needs a network with a "
+            "condition, such as model.num_classes",
+        )
         for split in get_args(Split):
-            model.conditions_of(self.source, split)  # which checks them
+            model.conditions_of(self.source, split)  # for its checks
 
     def conditions(self, split: Split) -> Any:
-        """What the network is conditioned on."""
+        """The conditions of the examples of a split."""
         return self.model.conditions_of(self.source, split)
 
     def loss_fn(self, *, train: bool) -> LossFn:
         """``(params, key, u, raw example, context) -> (loss, loss by noise level)``.
 
-        Augmentation (in training), scaling, dequantisation, network and objective in
-        one; ``u`` decides the time where the objective is stratified.
+        It augments (in training), scales and dequantises the example and evaluates the
+        objective. A stratified objective takes its time from ``u`` in [0, 1).
         """
         model, objective = self.model, self.objective
         augmentation = self.augmentation if train else Augmentation()
@@ -376,16 +381,11 @@ class Experiment(AnyExperiment):
 
 
 def _present(key: Key, dropout: float) -> Array | None:
-    """Whether an example keeps its condition; None where all do."""
+    """Whether an example keeps its condition; None without dropout."""
     if not dropout:
         return None
     return jax.random.bernoulli(jax.random.fold_in(key, _PRESENT), 1.0 - dropout)
 
 
 _PRESENT = 2**32 - 1
-"""What the key of an example is folded with to draw whether it keeps its condition."""
-
-
-def _before_end(name: str, t_min: float, sde: SDE) -> None:
-    if not t_min < sde.t_max:
-        raise ValueError(f"{name}={t_min} must be less than sde.t_max={sde.t_max}")
+"""Folded into the key of an example to draw whether it keeps its condition."""

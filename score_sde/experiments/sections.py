@@ -1,6 +1,4 @@
-"""What a config consists of: its sections, and the plain values that are saved with
-each checkpoint.
-"""
+"""The sections of a config, and the plain values that are saved with each checkpoint."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from score_sde import checks
 from score_sde.data import DataSource, standardization
 from score_sde.runtime.naming import did_you_mean, errors_of, fits
 
@@ -17,29 +16,26 @@ SECTIONS = (
 )  # fmt: skip
 
 WITHOUT_SAMPLES = ("seed", "sde", "model", "objective", "optim", "data", "training")
-"""The sections of a config whose model draws no samples, and has no likelihood either."""
+"""The sections of a config of a classifier or dequantizer, which draws no samples."""
 
 STANDARDIZE = "standardize"
-"""The key of the section ``data`` that has continuous data standardised."""
-
+"""The key of the section ``data`` for the standardisation of continuous data."""
 
 FORMER: Mapping[str, Mapping[str, Any]] = {"ddpm": {"num_groups": 32}}
-"""Options of networks whose default has changed, and the former default, which a config
-saved before that relies on.
+"""For each network: options whose default has changed, with the former default, which
+older saved configs rely on.
 """
 
 
 def with_former_options(config: Any) -> Any:
-    """A saved config that says what its network was, whatever the defaults are now;
-    what is no config stays itself.
+    """A saved config with the former defaults of its network made explicit; a value
+    that is not a config is returned unchanged.
     """
     return _with_options(config, _changed(config)) if isinstance(config, Mapping) else config
 
 
 def as_begun(config: Mapping[str, Any], saved: Any) -> dict[str, Any]:
-    """A config for the network of a saved one, with the options of `FORMER` that one
-    has or had by default.
-    """
+    """A config with the options of `FORMER` that a saved config has, or had by default."""
     begun = saved.get("model") if isinstance(saved, Mapping) else None
     begun = begun if isinstance(begun, Mapping) else {}
     return _with_options(
@@ -48,14 +44,12 @@ def as_begun(config: Mapping[str, Any], saved: Any) -> dict[str, Any]:
 
 
 def with_explicit_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config of the caller's own, in which options whose default has changed are
-    explicit: None unless given.
-    """
+    """A config with options whose default has changed made explicit: None unless given."""
     return _with_options(config, dict.fromkeys(_changed(config)))
 
 
 def _changed(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The options of the network of a config whose default has changed, and what it was."""
+    """The options of a config's network whose default has changed, with the former default."""
     model = config.get("model")
     return FORMER.get(str(model.get("name")), {}) if isinstance(model, Mapping) else {}
 
@@ -67,29 +61,28 @@ def _with_options(config: Mapping[str, Any], options: Mapping[str, Any]) -> dict
 def checked_sections(
     plain: Mapping[str, Any], sections: Sequence[str], kind: str
 ) -> dict[str, Any]:
-    """A config of these sections, with values as JSON knows them; ``kind`` is what
-    messages call its model.
+    """A config with these sections and values of JSON types; ``kind`` is the name of its
+    kind of model in messages.
 
     Raises:
-        ValueError: where a section is missing, unknown or no section, or a value is
-            none that JSON knows.
+        ValueError: where a section is missing, unknown or not a section, or a value is
+            not of a JSON type.
     """
     for section in plain:
         if section not in (*sections, "example"):
             hint = did_you_mean(str(section), sections)
-            known = ", ".join(sections)
             raise ValueError(
                 f"{_owner(section, kind)} has an unknown section {section!r:.200}{hint}; sections: "
-                f"{known}"
+                f"{', '.join(sections)}"
             )
     for section in sections:
-        if section not in plain:
-            lacks = f"{_owner(section, kind)} lacks the section {section!r:.200}"
-            raise ValueError(f"{lacks}; start from the defaults of configs/default.py")
+        checks.require(
+            section in plain,
+            f"{_owner(section, kind)} lacks the section {section!r:.200}; start from the defaults "
+            "of configs/default.py",
+        )
         if section != "seed" and not isinstance(plain[section], Mapping):
-            raise ValueError(
-                f"{section} must be a section of keys and values, got {plain[section]!r:.200}"
-            )
+            checks.fail(section, plain[section], "a section of keys and values")
     found = {section: _plain_value(section, values) for section, values in plain.items()}
     if "example" in found:
         _check_example(found["example"])
@@ -97,7 +90,7 @@ def checked_sections(
 
 
 def _check_example(example: Any) -> None:
-    """Refuse a section ``example``, which files have, that does not say what an example is."""
+    """Raise ``ValueError`` unless the section ``example`` describes an example."""
     shape = example.get("shape") if isinstance(example, dict) else None
     levels = example.get("num_levels", "missing") if isinstance(example, dict) else None
     conditional = example.get("conditional", False) if isinstance(example, dict) else None
@@ -112,30 +105,28 @@ def _check_example(example: Any) -> None:
             f"a whole number or None; got {example!r:.200}"
         )
     if not isinstance(conditional, bool):
-        raise ValueError(f"example.conditional must be True or False, got {conditional!r:.200}")
+        checks.fail("example.conditional", conditional, "True or False")
 
 
 def _owner(section: str, kind: str) -> str:
-    """What has or lacks a section; it says of which kind the config is where another
-    kind has that section.
+    """The subject of a message about a section: with the kind of the config where only
+    some kinds have that section.
     """
     of_some_kinds = set(SECTIONS) - set(WITHOUT_SAMPLES)
     return (
-        f"the config of a {kind}, which its objective makes it,"
-        if section in of_some_kinds
-        else "the config"
+        f"the config of a {kind} (by its objective)" if section in of_some_kinds else "the config"
     )
 
 
 def _plain_value(path: str, value: Any) -> Any:
-    """A value as JSON knows it, so that what is saved with a checkpoint is what was built."""
+    """A value as JSON has it, so that the saved config is the one that was built."""
     if isinstance(value, Mapping):
         return {str(key): _plain_value(f"{path}.{key}", item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [_plain_value(path, item) for item in value]
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{path} must be a finite number, got {value}")
+        checks.fail(path, value, "a finite number")
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ValueError(
@@ -145,24 +136,24 @@ def _plain_value(path: str, value: Any) -> Any:
 
 
 def fitted_standardization(data: dict[str, Any], source: DataSource) -> dict[str, list[float]]:
-    """The section ``example``'s ``mean`` and ``std`` of the training data, if
-    ``data.standardize`` asks for them.
+    """The keys ``mean`` and ``std`` of the section ``example``, measured on the training
+    data where ``data.standardize`` is true.
 
-    Where it does not, the key is taken out of ``data``, so that such a config is the
-    same with it and without.
+    Where it is false the key is removed from ``data``, so that a config with it equals a
+    config without.
 
     Raises:
-        ValueError: in one line, where the data cannot be standardised.
+        ValueError: where the data cannot be standardised.
     """
     chosen = data.pop(STANDARDIZE, False)
     if not isinstance(chosen, bool):
-        raise ValueError(f"data.{STANDARDIZE} must be True or False, got {chosen!r:.200}")
+        checks.fail(f"data.{STANDARDIZE}", chosen, "True or False")
     if not chosen:
         return {}
-    if source.num_levels is not None:
-        raise ValueError(
-            f"data.{STANDARDIZE}=True is for continuous data, these have {source.num_levels} levels"
-        )
+    checks.require(
+        source.num_levels is None,
+        f"data.{STANDARDIZE}=True is for continuous data, these have {source.num_levels} levels",
+    )
     data[STANDARDIZE] = True
     with errors_of("data"):
         return standardization(source.train)
@@ -171,22 +162,19 @@ def fitted_standardization(data: dict[str, Any], source: DataSource) -> dict[str
 def saved_standardization(
     data: Mapping[str, Any], example: Mapping[str, Any]
 ) -> dict[str, tuple[float, ...]]:
-    """The ``mean`` and ``std`` that a model was trained with, from its section
-    ``example``; none if it had none.
+    """The ``mean`` and ``std`` of a model's training, from its section ``example``; empty
+    for a model without standardisation.
 
     Raises:
-        ValueError: where they are no numbers, or the section ``data`` asks for the
-            contrary.
+        ValueError: where they are not numbers, or contradict ``data.standardize``.
     """
     found = {key: example[key] for key in ("mean", "std") if key in example}
     for key, values in found.items():
         if not fits(values, tuple[float, ...]):
-            raise ValueError(
-                f"example.{key} must be a sequence of finite numbers, got {values!r:.100}"
-            )
-    if bool(found) != (data.get(STANDARDIZE, False) is True):
-        raise ValueError(
-            f"data.{STANDARDIZE} cannot be changed: the model was trained with "
-            f"{STANDARDIZE}={bool(found)}"
-        )
+            checks.fail(f"example.{key}", values, "a sequence of finite numbers")
+    checks.require(
+        bool(found) == (data.get(STANDARDIZE, False) is True),
+        f"data.{STANDARDIZE} cannot be changed: the model was trained with "
+        f"{STANDARDIZE}={bool(found)}",
+    )
     return {key: tuple(map(float, values)) for key, values in found.items()}

@@ -1,4 +1,4 @@
-"""The settings of a config, as values: how to draw, how to train, and how to evaluate."""
+"""The settings of a config as values: how to draw, how to train, and how to evaluate."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import ArrayLike, Shaped
 
+from score_sde import checks
 from score_sde.conditioning.guidance import Guidance
 from score_sde.data import Scaling
 from score_sde.divergence import Divergence, Hutchinson
@@ -19,13 +20,18 @@ from score_sde.typing import Key, ScoreFn
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
-    """How samples are asked for: the keys of the section ``sampling`` besides the sampler's own.
+    """The keys of the section ``sampling`` that every sampler has.
 
-    ``denoise`` ends every sample with Tweedie's formula, unless its sampler ends with
-    the data; ``threshold`` keeps the denoised image in the range of the data;
-    ``guidance`` is what is made of the score first; ``batch_size`` samples are drawn at
-    a time. ``classes``: the classes of the samples of a class-conditional model, sample
-    ``i`` of class ``classes[i % len(classes)]``; all in turn unless given.
+    Attributes:
+        num_samples: number of samples.
+        batch_size: samples drawn at a time.
+        denoise: whether each sample ends with Tweedie's formula; samplers whose last
+            step gives the data skip it.
+        threshold: how the denoised example is kept in the range of the data; None for
+            no thresholding.
+        guidance: the guidance of the score; None for none.
+        classes: for a class-conditional model: sample ``i`` is of class ``classes[i %
+            len(classes)]``; None for all classes in turn.
     """
 
     num_samples: int = 256
@@ -36,9 +42,9 @@ class SamplingOptions:
     classes: tuple[int, ...] | int | None = None
 
     def __post_init__(self) -> None:
-        _positive("sampling", num_samples=self.num_samples, batch_size=self.batch_size)
+        checks.at_least(1, num_samples=self.num_samples, batch_size=self.batch_size)
         if self.classes == ():
-            raise ValueError("sampling.classes must have a class, or be None for all in turn")
+            checks.fail("classes", self.classes, "at least one class, or None for all in turn")
 
     @property
     def chosen_classes(self) -> tuple[int, ...] | None:
@@ -47,51 +53,61 @@ class SamplingOptions:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Those of `sample`, by name."""
+        """The options of `score_sde.sample`, by name."""
         return {"denoise": self.denoise, "threshold": self.threshold}
 
 
+MAX_SEED = 2**32 - 1
+"""The largest seed: unless 64-bit types are enabled, JAX uses 32 bits of a seed."""
+
+MAX_COUNT = 2**31 - 1
+"""The largest number of steps or examples: both are counted in 32 bits."""
+
+_AT_LEAST_ONE = (
+    *("num_steps", "batch_size", "num_microbatches", "n_jitted_steps", "fsdp"),
+    *("log_every", "checkpoint_every", "keep_last", "max_skipped"),
+)
 _MAY_BE_NEVER = ("eval_every", "sample_every", "snapshot_every", "keep_every")
 """Intervals of the section ``training`` that may be 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """The section ``training``: lengths in steps, what is kept, and how the work is spread.
+    """The section ``training``: intervals in steps, what is kept, and how devices share
+    the work. A step is one update of the parameters.
 
     Attributes:
-        num_steps: how many updates.
-        batch_size: examples of one, over all devices.
-        num_microbatches: in how many parts the gradient of a batch is computed, one
-            after the other: the same up to rounding, in the memory of one (but on
-            CPUs).
-        n_jitted_steps: how many updates are one dispatch; it must divide the intervals
-            below but ``log_every``.
-        fsdp: over how many devices the parameters, their averages and the state of the
-            optimizer are split; 1 for a copy on each.
-        log_every: between how many steps the metrics are written.
-        eval_every: between how many the held-out loss is computed; 0 for never.
-        checkpoint_every: between how many a checkpoint is written.
-        sample_every: between how many samples are drawn; 0 for never.
-        keep_last: how many of the latest checkpoints are kept.
-        keep_best: how many of the best by the held-out loss are kept besides.
-        keep_every: those of the multiples of this many steps are kept for good; 0 for
-            none.
-        ema_decay: of the average of the parameters.
-        ema_warmup: whether the decay grows from small values.
-        max_skipped: after how many updates in a row that were left out, as their
-            gradients were not finite, the run is taken back to its last checkpoint, to
-            go on with other data.
-        max_taken_back: how often, before it stops.
-        hang_timeout: seconds without progress after which a run ends, to be run again;
-            0 for never.
-        averages: further averages, which a config names by texts: ``"power:0.05"``,
-            ``"half_life:2000"`` in steps,
+        num_steps: number of steps.
+        batch_size: examples per step, over all devices.
+        num_microbatches: number of parts in which each device computes the gradient of
+            its batch, one after the other: the same gradient up to rounding, with less
+            memory (except on CPUs).
+        n_jitted_steps: steps per compiled call; it must divide the intervals below
+            except ``log_every``.
+        fsdp: number of devices over which the parameters, their averages and the
+            optimizer state are sharded; 1 for a copy on each device.
+        log_every: interval of the metrics.
+        eval_every: interval of the held-out loss; 0 for never.
+        checkpoint_every: interval of the checkpoints.
+        sample_every: interval of the sample grids; 0 for never.
+        keep_last: number of latest checkpoints to keep.
+        keep_best: number of checkpoints to keep with the lowest held-out loss.
+        keep_every: checkpoints at multiples of this step are never removed; 0 for none.
+        ema_decay: decay of the moving average of the parameters.
+        ema_warmup: whether that decay starts small and grows.
+        max_skipped: number of successive steps that may be skipped because their
+            gradients are not finite; then the run is rolled back to its last checkpoint
+            and resumes with other batches.
+        max_taken_back: number of rollbacks before the run fails.
+        hang_timeout: seconds without progress before the process exits with code 75
+            (run it again); 0 for no limit.
+        averages: further averages of the parameters. In a config they are texts:
+            ``"power:0.05"``, ``"half_life:2000"`` in steps,
             ``"half_life:500000,batch_size=128,ramp=0.05"`` in examples,
             ``"decay:0.999,warmup=False"``.
-        snapshot_every: between how many steps snapshots of the power averages are kept,
-            from which those of other widths are made after training; 0 for never.
-        trackers: where metrics go besides ``metrics.jsonl``: the names of
+        snapshot_every: interval of the snapshots of the power averages, needed for
+            post-hoc EMA; 0 for never.
+        trackers: where metrics go besides ``metrics.jsonl``: names of
             ``score_sde.training.tracking.writers.TRACKERS``.
     """
 
@@ -117,75 +133,57 @@ class TrainingOptions:
     trackers: tuple[str, ...] = ("tensorboard",)
 
     def __post_init__(self) -> None:
-        _positive(
-            "training",
-            num_steps=self.num_steps,
-            batch_size=self.batch_size,
-            log_every=self.log_every,
-        )
-        _positive("training", checkpoint_every=self.checkpoint_every, keep_last=self.keep_last)
-        _positive(
-            "training", num_microbatches=self.num_microbatches, n_jitted_steps=self.n_jitted_steps
-        )
-        _positive("training", fsdp=self.fsdp, max_skipped=self.max_skipped)
-        for name in ("num_steps", "batch_size"):  # which are counted in 32 bits
-            if getattr(self, name) >= 2**31:
-                raise ValueError(
-                    f"training.{name} must be at most {2**31 - 1}, got {getattr(self, name)}"
-                )
-        for name in (*_MAY_BE_NEVER, "keep_best", "max_taken_back", "hang_timeout"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"training.{name} must not be negative, got {getattr(self, name)}")
-        for name in (*_MAY_BE_NEVER, "checkpoint_every"):
-            if getattr(self, name) % self.n_jitted_steps:
-                raise ValueError(
-                    f"training.n_jitted_steps={self.n_jitted_steps} must divide "
-                    f"training.{name}={getattr(self, name)}"
-                )
+        checks.at_least(1, **self._values(*_AT_LEAST_ONE))
+        checks.at_least(0, **self._values(*_MAY_BE_NEVER, "keep_best", "max_taken_back"))
+        checks.at_least(0, hang_timeout=self.hang_timeout)
+        for name, value in self._values("num_steps", "batch_size").items():
+            if value > MAX_COUNT:
+                checks.fail(name, value, f"at most {MAX_COUNT}")
+        for name, value in self._values(*_MAY_BE_NEVER, "checkpoint_every").items():
+            checks.require(
+                value % self.n_jitted_steps == 0,
+                f"n_jitted_steps={self.n_jitted_steps} must divide {name}={value}",
+            )
         if not 0.0 <= self.ema_decay < 1.0:
-            raise ValueError(
-                f"training.ema_decay must be at least 0 and less than 1, got {self.ema_decay}"
-            )
-        for number, average in enumerate(self.averages):
-            if average in self.averages[:number]:
-                raise ValueError(f"training.averages has the same twice: {average}")
-        if self.snapshot_every and not any(
-            isinstance(average, PowerEMA) for average in self.averages
-        ):
-            raise ValueError(
-                "training.snapshot_every needs power averages: "
-                "training.averages=('power:0.05','power:0.1')"
-            )
+            checks.fail("ema_decay", self.ema_decay, "at least 0 and less than 1")
+        if len(set(self.averages)) < len(self.averages):
+            checks.fail("averages", self.averages, "different from each other")
+        checks.require(
+            not self.snapshot_every or any(isinstance(each, PowerEMA) for each in self.averages),
+            f"snapshot_every={self.snapshot_every} needs power averages, such as "
+            "training.averages=('power:0.05','power:0.1')",
+        )
+
+    def _values(self, *names: str) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in names}
 
     @property
     def ema(self) -> EMA:
-        """How the parameters are averaged."""
+        """The moving average of the parameters."""
         return EMA(decay=self.ema_decay, warmup=self.ema_warmup)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationOptions:
-    """The section ``eval``: how the likelihood of held-out data is computed, and their latents.
-
-    The data are taken to live at ``t_min``, nearer to zero than sampling goes (1e-5 in
-    Song et al. 2021).
+    """The section ``eval``: likelihoods and latents of held-out data.
 
     Attributes:
         batch_size: examples at a time.
-        max_examples: how many, from the first on; None for all.
-        t_min: the time at which the data are taken to live.
+        max_examples: number of examples, from the first; None for all.
+        t_min: the time of the data, closer to 0 than where sampling ends (1e-5 in Song
+            et al. 2021).
         rtol: relative tolerance of the probability-flow ODE.
-        atol: absolute tolerance.
-        divergence: how its divergence is computed.
-        check_tolerance: solve once more with tighter tolerances, and tell how far the
-            likelihood moved.
-        bound: a variational bound to take in place of the likelihood under the
+        atol: absolute tolerance of the probability-flow ODE.
+        divergence: how the divergence of the probability flow is computed.
+        check_tolerance: whether to solve again with tighter tolerances and report the
+            change of the likelihood.
+        bound: a variational bound to compute instead of the likelihood under the
             probability flow.
-        dequantizer: the density on the bins of data with levels; None for the bound of
-            their probability itself.
-        num_dequantizations: points in the bins of each example, of whose mean
-            probability the logarithm is taken. With a divergence or a bound that has
-            noise, that lifts the result, which is a bound no longer.
+        dequantizer: the density of the dequantization noise in the bins of discrete
+            data; None for a bound of the discrete log-likelihood itself.
+        num_dequantizations: points in the bins of each example; the result is the
+            logarithm of their mean probability. It is no lower bound if the divergence
+            or the bound is noisy, as the noise then raises it.
     """
 
     batch_size: int = 64
@@ -200,12 +198,10 @@ class EvaluationOptions:
     num_dequantizations: int = 1
 
     def __post_init__(self) -> None:
-        _positive("eval", batch_size=self.batch_size, num_dequantizations=self.num_dequantizations)
-        for name in ("rtol", "atol", "t_min"):
-            if not getattr(self, name) > 0.0:
-                raise ValueError(f"eval.{name} must be positive, got {getattr(self, name)}")
+        checks.at_least(1, batch_size=self.batch_size, num_dequantizations=self.num_dequantizations)
+        checks.positive(rtol=self.rtol, atol=self.atol, t_min=self.t_min)
         if self.max_examples is not None:
-            _positive("eval", max_examples=self.max_examples)
+            checks.at_least(1, max_examples=self.max_examples)
 
     @property
     def estimator(self) -> Estimator:
@@ -221,11 +217,11 @@ class EvaluationOptions:
         scaling: Scaling,
         example: Shaped[ArrayLike, "*shape"],
     ) -> LogProbEstimate:
-        """The log-likelihood of one example in data units, taken to live at ``t_min``.
+        """The log-likelihood in nats of one example in data units, at time ``t_min``.
 
-        Data with levels are dequantised ``num_dequantizations`` times; without a
-        dequantizer the estimator is asked for their probability. The density of
-        continuous data is that in their own units, standardised or not.
+        Discrete data are dequantised ``num_dequantizations`` times; without a
+        dequantizer the estimator bounds their discrete log-likelihood. For continuous
+        data it is the log density in data units, also where training standardised them.
         """
         sde, estimator = starting_at(sde, self.t_min), self.estimator
         if scaling.num_levels is None:
@@ -239,9 +235,3 @@ class EvaluationOptions:
         return dequantized(
             key, sde, score_fn, example, estimator=estimator, bins=scaling.bins, **options
         )
-
-
-def _positive(section: str, **values: int) -> None:
-    for name, value in values.items():
-        if value < 1:
-            raise ValueError(f"{section}.{name} must be at least 1, got {value}")

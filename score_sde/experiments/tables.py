@@ -1,8 +1,8 @@
-"""Everything that a config can choose by name: one table for each section, and for each
+"""The names that a config can choose from: one table for each section, and for each
 argument that is a choice.
 
-A new SDE, network, sampler, objective or whatever has a line here, by which it can be
-configured and is tested.
+A new SDE, network, sampler or objective needs a line here. The contract tests run over
+every line.
 """
 
 from collections.abc import Callable, Mapping
@@ -80,8 +80,8 @@ OPTIMIZERS: Table = {
     "schedule_free": schedule_free,
 }
 AVERAGES: Table = {"decay": EMA, "half_life": HalfLifeEMA, "power": PowerEMA}
-"""What ``training.averages`` names, each with the first argument of its rule, as
-``"power:0.05"``.
+"""The averages that ``training.averages`` can name, as ``"power:0.05"``: the name and
+the first argument.
 """
 
 SAMPLERS: Table = {
@@ -111,10 +111,10 @@ SAMPLERS: Table = {
 }
 
 SCALING = ("centered", "dequantize")
-"""The keys of the section ``data`` that are for the scaling, and not the source's own."""
+"""The keys of the section ``data`` for the scaling."""
 
 AUGMENTATION = ("flip",)
-"""The keys of the section ``data`` that are for training alone, and not the source's own."""
+"""The keys of the section ``data`` for the augmentation of training examples."""
 
 NOT_OF_THE_SOURCE = (*SCALING, STANDARDIZE, *AUGMENTATION)
 """The keys of the section ``data`` that are not options of its source."""
@@ -158,8 +158,8 @@ FUNCTIONS: Mapping[str, Table] = {
         "none": sampling.no_corrector,
     },
 }
-"""Arguments that are functions, chosen by name; those with parameters may have a
-section of their own.
+"""Arguments that are functions, chosen by name; a function with parameters may have a
+section.
 """
 
 VALUES: Mapping[str, tuple[Table, type]] = {
@@ -185,7 +185,7 @@ VALUES: Mapping[str, tuple[Table, type]] = {
         Dequantizer,
     ),
 }
-"""Arguments that are values, constructed from a section of their own; and what they are."""
+"""Arguments that are values, constructed from a section: their table and their class."""
 
 FORMER_KEYS: Mapping[Callable[..., Any], Mapping[str, str]] = {
     sdes.DiscreteVPSDE: {"num_levels": "num_scales"},
@@ -197,7 +197,7 @@ exported models keep the former one.
 """
 
 OPTIONAL = ("threshold", "guidance", "bound", "dequantizer")
-"""Those that may be None, which is also called ``none``."""
+"""The arguments of `VALUES` that may be None, also written ``none``."""
 
 NAMED: Mapping[str, Table] = {
     "sde": SDES,

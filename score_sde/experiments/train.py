@@ -1,4 +1,4 @@
-"""Training in a folder: a run is made there, or resumed, as an experiment describes it."""
+"""Training in a folder: a new run of an experiment, or one that resumes."""
 
 import functools
 import io
@@ -51,7 +51,7 @@ from score_sde.training.step import AxisName
 from score_sde.typing import Key
 
 NUM_MEASURED = 10_000
-"""How many training examples, evenly spaced, tell the scale of the data."""
+"""Number of evenly spaced training examples from which the scale of the data is measured."""
 
 Warn = Callable[[str], object]
 """Shows a warning to the user."""
@@ -66,25 +66,25 @@ def train(
     overwrite: bool = False,
     warn: Warn = warnings.warn,
 ) -> TrainResult:
-    """Train in a folder, or resume the run that is there, as ``score-sde train`` does.
+    """Train in a folder, or resume its run, as ``score-sde train`` does.
 
-    It draws no samples: ``training.sample_every`` is for a hook of the caller's, such
-    as that of ``score_sde.evaluation.sample_grids``.
+    Sample grids (``training.sample_every``) need the hook of
+    ``score_sde.evaluation.sample_grids``.
 
     Args:
-        experiment: what to train.
+        experiment: the experiment, of `build`.
         workdir: the folder, made if missing.
-        hooks: what else to do between steps.
-        stop: the wish to stop, for a caller that has watched for signals since before.
-        overwrite: whether a new run may write over files that are no run's.
-        warn: shows a warning, of data whose scale the SDE does not suit.
+        hooks: functions that are called between steps.
+        stop: the stop request of a caller that handles signals already.
+        overwrite: whether a new run may overwrite files that no run has written.
+        warn: a function that shows a warning about the scale of the data.
 
     Raises:
         ValueError: where the folder holds a run of another model, the devices do not
             suit the settings, or no checkpoint is sound (`CheckpointError`).
         OSError: where the folder holds files of other programs, another process writes
-            in it, or nothing can be written there.
-        FloatingPointError: where gradients are not finite any more.
+            in it, or it is not writable.
+        FloatingPointError: where gradients stay non-finite.
     """
     with prepared(experiment, workdir, hooks, overwrite=overwrite, warn=warn) as run:
         return train_run(run, stop=stop)
@@ -99,8 +99,8 @@ def prepared(
     overwrite: bool = False,
     warn: Warn = warnings.warn,
 ) -> Iterator[TrainingRun]:
-    """The run of an experiment in a folder, which is kept for it until the block ends;
-    arguments and errors are those of `train`.
+    """The run of an experiment in a folder, which is locked until the block ends.
+    Arguments and errors are those of `train`.
     """
     folder = Path(workdir)
     with ExitStack() as stack:
@@ -108,7 +108,7 @@ def prepared(
             mesh = _checked_mesh(experiment.training)
             by_first(lambda: _take(folder, experiment, stack, overwrite=overwrite, warn=warn))
             code = versions()
-            if jax.process_count() > 1:  # one need not compile what takes the fingerprints
+            if jax.process_count() > 1:  # one process alone needs no fingerprints
                 check_agreement(_facts(experiment, code))
             run = training_run(experiment, folder, mesh, code, hooks)
         for thing in (run.writer, run.loader, *([run.evaluation.loader] if run.evaluation else [])):
@@ -127,12 +127,10 @@ def _checked_mesh(training: TrainingOptions) -> Mesh:
 def _take(
     workdir: Path, experiment: AnyExperiment, stack: ExitStack, *, overwrite: bool, warn: Warn
 ) -> None:
-    """Make the folder, keep it for this run, and write its ``config.json``, once
-    nothing speaks against it.
-    """
+    """Check the folder, make it, lock it for this run, and write its ``config.json``."""
     check_run_folder(workdir, overwrite=overwrite)
     check_resumes(workdir, experiment.model.saved_config)
-    # This reads data, which may be damaged: before anything is written.
+    # Before anything is written, because this reads data, which may be damaged.
     warning = scale_warning(experiment)
     make_folder(workdir)
     stack.enter_context(held(workdir))
@@ -145,8 +143,8 @@ def _take(
 
 
 def scale_warning(experiment: AnyExperiment) -> str | None:
-    """Which scale of continuous data the SDE does not suit, and what to do; None where
-    it suits all.
+    """A warning where the SDE does not suit the scale of continuous data; None where it
+    does.
     """
     model, source = experiment.model, experiment.source
     if source.num_levels is not None:
@@ -155,8 +153,7 @@ def scale_warning(experiment: AnyExperiment) -> str | None:
         found = scale_mismatch(model.sde, np.zeros(1), np.ones(1))
         return (
             found
-            and f"standardised data do not suit the SDE: {found}; choose other parameters of the "
-            "SDE"
+            and f"standardised data do not suit the SDE: {found}; change the parameters of the SDE"
         )
     measured = statistics(source.train, max_examples=NUM_MEASURED)
     found = scale_mismatch(model.sde, measured.mean, measured.std)
@@ -168,7 +165,7 @@ def scale_warning(experiment: AnyExperiment) -> str | None:
 
 
 def _facts(experiment: AnyExperiment, code: Mapping[str, str]) -> dict[str, str]:
-    """What all processes must have alike."""
+    """The facts that must be equal in all processes."""
     return {
         "config": json.dumps(experiment.model.config, sort_keys=True),
         "code": json.dumps(code, sort_keys=True),
@@ -177,9 +174,7 @@ def _facts(experiment: AnyExperiment, code: Mapping[str, str]) -> dict[str, str]
 
 
 class RunKeys(NamedTuple):
-    """The random keys of a run: of its steps, of the held-out loss, and of samples that
-    are drawn on the way.
-    """
+    """The random keys of a run: for its steps, its held-out loss, and its sample grids."""
 
     train: Key
     evaluation: Key
@@ -187,7 +182,7 @@ class RunKeys(NamedTuple):
 
 
 def run_keys(key: Key | int) -> RunKeys:
-    """The keys of a run with this key or seed."""
+    """The keys of a run, from its key or seed."""
     return RunKeys(*jax.random.split(jax.random.key(key) if isinstance(key, int) else key, 3))
 
 
@@ -198,8 +193,8 @@ def training_run(
     code: Mapping[str, str],
     hooks: Sequence[Hook] = (),
 ) -> TrainingRun:
-    """The run of an experiment in a folder: that of `run_in_memory`, with writers,
-    checkpoints and snapshots.
+    """The run of an experiment in a folder: `run_in_memory` with writers, checkpoints and
+    snapshots.
     """
     training, config = experiment.training, experiment.model.saved_config
     is_first = jax.process_index() == 0
@@ -223,8 +218,8 @@ def training_run(
 def run_in_memory(
     experiment: AnyExperiment, mesh: Mesh, key: Key | int, hooks: Sequence[Hook] = ()
 ) -> TrainingRun:
-    """The run of an experiment without a folder: loaders and steps. ``key``, or a seed,
-    is where its randomness comes from.
+    """The run of an experiment without a folder. ``key``, or a seed, is its source of
+    randomness.
     """
     training, model, keys = experiment.training, experiment.model, run_keys(key)
     axes = step_axes(mesh)
@@ -259,7 +254,7 @@ def run_in_memory(
 
 
 def _loader(experiment: AnyExperiment, split: Split, *, seed: int = 0) -> BatchLoader:
-    """The examples of a split, with what the loss takes besides."""
+    """The loader of a split: examples and their conditions."""
     return make_loader(
         getattr(experiment.source, split),
         batch_size=experiment.training.batch_size,
@@ -269,7 +264,7 @@ def _loader(experiment: AnyExperiment, split: Split, *, seed: int = 0) -> BatchL
 
 
 def _evaluation(experiment: AnyExperiment, key: Key, axis_name: AxisName) -> Evaluation:
-    """The held-out loss: about one pass over the test split, at fixed times and noise."""
+    """The held-out loss, over at most 16 batches of the test split with fixed noise."""
     loader = _loader(experiment, "test")
     return Evaluation(
         every=experiment.training.eval_every,
@@ -281,7 +276,7 @@ def _evaluation(experiment: AnyExperiment, key: Key, axis_name: AxisName) -> Eva
 
 
 def _snapshots(training: TrainingOptions, workdir: Path, mesh: Mesh) -> tuple[Hook, ...]:
-    """The hook that keeps snapshots of the power averages, if there is to be one."""
+    """The hook for snapshots of the power averages, if the settings have an interval."""
     if not training.snapshot_every:
         return ()
     gather, every = functools.partial(gathered, mesh), training.snapshot_every

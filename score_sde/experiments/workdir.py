@@ -1,4 +1,4 @@
-"""The folder of a training run: what it holds, and whether a new run may begin in it."""
+"""The folder of a training run: its files, and whether a new run may begin in it."""
 
 from pathlib import Path
 
@@ -18,11 +18,11 @@ RUN_FILES = (
     ),
     *("checkpoints", "snapshots", "samples", "tensorboard"),
 )
-"""What a training run writes in its folder."""
+"""The files and folders that a training run writes."""
 
 
 def check_run_folder(workdir: Path, *, overwrite: bool) -> None:
-    """Raise ``FileExistsError`` where a new run would overwrite files that no run has written."""
+    """Raise ``FileExistsError`` where a new run would overwrite files of other programs."""
     if overwrite or not workdir.is_dir() or is_run(workdir):
         return
     for path in sorted(found for name in RUN_FILES for found in workdir.glob(name)):
@@ -36,8 +36,8 @@ def check_run_folder(workdir: Path, *, overwrite: bool) -> None:
 
 
 def is_run(workdir: Path) -> bool:
-    """Whether a folder belongs to a training run: it has a config or a checkpoint of
-    this program.
+    """Whether a folder is the folder of a training run: it has a config or a checkpoint
+    of this program.
     """
     if _keys_of(workdir / "config.json") >= set(WITHOUT_SAMPLES):
         return True
@@ -54,9 +54,9 @@ def is_empty(path: Path) -> bool:
 
 
 def json_in(path: Path) -> object:
-    """What a file of JSON holds; None where there is no such file."""
+    """The value in a JSON file; None where there is no such file or it is not JSON."""
     try:
-        with opening("the file", path):  # what cannot be read may be ours
+        with opening("the file", path):  # an unreadable file may be ours: no None for it
             return read_json(path)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return None

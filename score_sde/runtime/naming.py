@@ -6,6 +6,7 @@ import difflib
 import importlib
 import inspect
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -157,9 +158,11 @@ def check_arguments(
 
 @contextlib.contextmanager
 def errors_of(section: str, *kinds: type[Exception]) -> Iterator[None]:
-    """Raise what a value of a section leads to as a ``ValueError`` that names the section.
+    """Raise the errors that the values of a section cause as ``ValueError``, with the
+    name of the section in front.
 
-    That is a value out of range, or too large for numbers or memory; and errors of
+    A message ``snr=-1 must be …`` becomes ``sampling.snr=-1 must be …``, and any other
+    ``sampling: …``. Caught are values out of range, a lack of memory, and errors of
     further ``kinds``.
     """
     try:
@@ -168,10 +171,15 @@ def errors_of(section: str, *kinds: type[Exception]) -> Iterator[None]:
         lack = lack_of_memory(error)
         if isinstance(error, RuntimeError) and lack is None:
             raise
-        message = lack or str(error)
-        raise ValueError(
-            message if message.startswith(section) else f"{section}: {message}"
-        ) from error
+        raise ValueError(in_section(section, lack or str(error))) from error
+
+
+def in_section(section: str, message: str) -> str:
+    """A message with the name of its section in front, unless it begins with that."""
+    if re.match(rf"{re.escape(section)}(?!\w)", message):
+        return message
+    named = re.match(r"[A-Za-z_]\w*=", message)
+    return f"{section}.{message}" if named else f"{section}: {message}"
 
 
 def from_text(section: str, text: Any, table: Mapping[str, Callable[..., Any]]) -> Any:
@@ -187,9 +195,10 @@ def from_text(section: str, text: Any, table: Mapping[str, Callable[..., Any]]) 
     name, colon, rest = text.partition(":") if isinstance(text, str) else ("", "", "")
     known = ", ".join(table)
     if not colon:
-        checks.fail(section, text, "texts NAME:VALUE", f"with NAME one of {known}")
+        checks.fail(section, text, f"NAME:VALUE, with NAME one of {', '.join(table)}")
     checks.require(
-        name in table, f"unknown {section} {text!r:.200}{did_you_mean(name, table)}; known: {known}"
+        name in table,
+        f"unknown {section} {text!r:.200}{did_you_mean(name, table)}; known: {', '.join(table)}",
     )
     function = table[name]
     first = next(iter(inspect.signature(function).parameters))
@@ -198,8 +207,7 @@ def from_text(section: str, text: Any, table: Mapping[str, Callable[..., Any]]) 
         key, equals, value = part.rpartition("=")
         key = key.strip() or first
         if bool(equals) != bool(number) or key in arguments:
-            form = f"{name}:VALUE and then, after commas, key=value once each"
-            checks.fail(section, text, form)
+            checks.fail(section, text, f"{name}:VALUE and then, after commas, key=value once each")
         arguments[key] = _literal(value.strip())
     arguments = check_arguments(section, function, arguments, name=text)
     try:

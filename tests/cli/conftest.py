@@ -1,20 +1,20 @@
-"""What the tests of the command line share."""
+"""Fixtures of the tests of the command line."""
 
 import pytest
-from refusals import check_refusal
+from usage_errors import check_usage_error
 
 from score_sde.cli import main
 
 
 @pytest.fixture
-def refused(capsys):
-    """Runs a command that must be refused in one line, and returns the line."""
+def usage_error(capsys):
+    """Runs a command that must end with a usage error, and returns its line."""
 
     def run(*argv: str) -> str:
         capsys.readouterr()
         assert main(argv) == 2
         text, errors = capsys.readouterr()
-        check_refusal(argv[0], text, errors)
+        check_usage_error(argv[0], text, errors)
         return errors[:-1]
 
     return run

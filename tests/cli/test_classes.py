@@ -1,5 +1,5 @@
-"""Models of classes on the command line: which sample is of which class, and what is
-refused.
+"""Class-conditional models on the command line: the class of each sample, and usage
+errors.
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ def sampled(folder, *flags, workdir=None):
         return dict(file)
 
 
-def refused(capsys, *argv):
+def usage_error(capsys, *argv):
     assert main(argv) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert "Traceback" not in line
@@ -113,18 +113,18 @@ def test_an_interrupted_run_resumes_only_for_the_same_classes(tmp_path, monkeypa
         ("--classes=1.5", "classes"),
         ("--classes=cat", "classes"),
         ("--classes=", "classes"),
-        ("--config.sampling.classes=()", "sampling.classes must have a class"),
+        ("--config.sampling.classes=()", "sampling.classes=() must be at least one class"),
     ],
 )
-def test_wrong_classes_are_refused_in_one_line(flag, line, capsys, tmp_path):
+def test_wrong_classes_are_usage_errors(flag, line, capsys, tmp_path):
     output = f"--output={tmp_path / 'out'}"
-    assert line in refused(capsys, "sample", f"--workdir={run_of_classes()}", flag, output)
+    assert line in usage_error(capsys, "sample", f"--workdir={run_of_classes()}", flag, output)
     assert not (tmp_path / "out").exists()
 
 
 def test_an_unconditional_model_has_no_classes(capsys):
-    line = refused(capsys, "sample", f"--workdir={tiny.toy_run()}", "--classes=0")
-    assert "sampling.classes=0 needs a model of classes: this one was trained without" in line
+    line = usage_error(capsys, "sample", f"--workdir={tiny.toy_run()}", "--classes=0")
+    assert "sampling.classes=0 needs a class-conditional model: this one was trained" in line
 
 
 def test_classes_need_data_with_labels(capsys, tmp_path):
@@ -132,14 +132,14 @@ def test_classes_need_data_with_labels(capsys, tmp_path):
     text = text.replace('"mixture"', '"swiss_roll"')
     config = tiny.config_file(text, tmp_path)
     workdir = tmp_path / "run"
-    line = refused(capsys, "train", f"--config={config}", f"--workdir={workdir}")
+    line = usage_error(capsys, "train", f"--config={config}", f"--workdir={workdir}")
     assert "the data have no labels: remove model.num_classes" in line
     assert not workdir.exists()
 
 
 def test_labels_must_be_among_the_classes(capsys, tmp_path):
     config = tiny.config_file(CLASSES.replace("num_classes = 10", "num_classes = 4"), tmp_path)
-    line = refused(capsys, "train", f"--config={config}", f"--workdir={tmp_path / 'run'}")
+    line = usage_error(capsys, "train", f"--config={config}", f"--workdir={tmp_path / 'run'}")
     assert "model.num_classes=4 takes class labels from 0 to 3, the train data are from 0 to 9" in (
         line
     )
@@ -208,8 +208,8 @@ def randomised(found):
 @pytest.mark.slow
 def test_the_other_commands_take_a_model_of_classes(tmp_path):
     workdir = tiny.copy_of(run_of_classes(), tmp_path)
-    for verb in ("likelihood", "encode"):
-        tiny.run(verb, f"--workdir={workdir}", "--num_examples=4", "--batch=4")
+    for command in ("likelihood", "encode"):
+        tiny.run(command, f"--workdir={workdir}", "--num_examples=4", "--batch=4")
     tiny.run("interpolate", f"--workdir={workdir}", "--num_pairs=1", "--num_steps=3")
     assert (workdir / "likelihood_test.npz").exists()
 

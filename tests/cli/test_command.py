@@ -21,10 +21,11 @@ def run(folder, *command):
 def test_the_module_is_the_command(tmp_path):
     done = run(tmp_path, sys.executable, "-m", "score_sde", "trian")
     assert (done.returncode, done.stdout) == (2, "")
-    verbs = "train, sample, likelihood, train-dequantizer, encode, interpolate, import, export"
-    verbs += ", launch, reconstruct-ema, plot"
+    commands = "train, sample, likelihood, train-dequantizer, encode, interpolate, import, export"
+    commands += ", launch, reconstruct-ema, plot"
     assert (
-        done.stderr == f"score-sde: unknown verb 'trian', did you mean 'train'?; verbs: {verbs}\n"
+        done.stderr
+        == f"score-sde: unknown command 'trian', did you mean 'train'?; commands: {commands}\n"
     )
 
 

@@ -111,53 +111,61 @@ def test_one_pair_of_the_training_data_at_a_lower_temperature(workdir):
     assert "temperature 0.5" in report(workdir)["interpolation, train"]
 
 
-@pytest.mark.parametrize("verb", ["encode", "interpolate"])
-def test_a_latent_that_is_not_finite_fails_in_one_line(verb, workdir, monkeypatch, capsys):
+@pytest.mark.parametrize("command", ["encode", "interpolate"])
+def test_a_latent_that_is_not_finite_fails_in_one_line(command, workdir, monkeypatch, capsys):
     monkeypatch.setattr(encoding, "in_batches", lambda *args: iter([np.full((8, 2), np.nan)]))
     with tiny.quick_compilation():
-        assert main([verb, f"--workdir={workdir}"]) == 1
+        assert main([command, f"--workdir={workdir}"]) == 1
     errors = capsys.readouterr().err.splitlines()
     assert (
         errors[-1]
-        == f"score-sde {verb}: some results are not finite: the adaptive solve did not reach its "
-        "end"
+        == f"score-sde {command}: some results are not finite: the adaptive solve did not reach "
+        "its end"
     )
     assert not list(workdir.rglob("*.npz"))
 
 
 WRONG = [
-    ("encode", ["--split=tset"], "--split must be test or train, got 'tset'"),
-    ("encode", ["--num_examples=0"], "eval.max_examples must be at least 1, got 0"),
+    ("encode", ["--split=tset"], "--split=tset must be test or train"),
+    ("encode", ["--num_examples=0"], "eval.max_examples=0 must be at least 1"),
     ("encode", ["--output=config.json"], "config.json is a file where a folder is needed"),
-    ("interpolate", ["--split="], "--split must be test or train, got ''"),
+    ("interpolate", ["--split="], "--split has no value"),
     (
         "interpolate",
         ["--first=12"],
-        "--first=12 is too large: test has 12 examples, counted from 0",
+        "--first=12 must be less than 12, the number of test examples",
     ),
-    ("interpolate", ["--second=99"], "--second=99 is too large: test has 12 examples"),
-    ("interpolate", ["--first=-1"], "--first must be a non-negative integer, got '-1'"),
-    ("interpolate", ["--first=1"], "--first and --second must be two examples, got 1 twice"),
+    (
+        "interpolate",
+        ["--second=99"],
+        "--second=99 must be less than 12",
+    ),
+    ("interpolate", ["--first=-1"], "--first=-1 must be a non-negative integer"),
+    ("interpolate", ["--first=1"], "--first=1 must be another example than --second=1"),
     (
         "interpolate",
         ["--first=1", "--num_pairs=2"],
         "--num_pairs and --first, --second exclude each other",
     ),
-    ("interpolate", ["--num_pairs=7"], "--num_pairs=7 needs 14 examples, test has 12"),
-    ("interpolate", ["--num_pairs=0"], "--num_pairs must be a positive integer, got '0'"),
-    ("interpolate", ["--num_steps=2"], "--num_steps must be an integer >= 3, got '2'"),
-    ("interpolate", ["--temperature=0"], "--temperature must be positive and finite, got 0.0"),
-    ("interpolate", ["--temperature=nan"], "--temperature must be positive and finite, got nan"),
-    ("interpolate", ["--temperature=warm"], "--temperature must be a number, got 'warm'"),
-    ("interpolate", ["--batch=0"], "eval.batch_size must be at least 1, got 0"),
+    (
+        "interpolate",
+        ["--num_pairs=7"],
+        "--num_pairs=7 must be at most 6, as there are 12",
+    ),
+    ("interpolate", ["--num_pairs=0"], "--num_pairs=0 must be a positive integer"),
+    ("interpolate", ["--num_steps=2"], "--num_steps=2 must be an integer >= 3"),
+    ("interpolate", ["--temperature=0"], "--temperature=0.0 must be positive and finite"),
+    ("interpolate", ["--temperature=nan"], "--temperature=nan must be positive and finite"),
+    ("interpolate", ["--temperature=warm"], "--temperature=warm must be a number"),
+    ("interpolate", ["--batch=0"], "eval.batch_size=0 must be at least 1"),
     ("interpolate", ["--output=config.json"], "config.json is a file where a folder is needed"),
 ]
 
 
-@pytest.mark.parametrize(("verb", "flags", "message"), WRONG)
-def test_wrong_flags(verb, flags, message, refused, monkeypatch):
+@pytest.mark.parametrize(("command", "flags", "message"), WRONG)
+def test_wrong_flags(command, flags, message, usage_error, monkeypatch):
     monkeypatch.chdir(tiny.toy_run())
-    assert message in refused(verb, f"--workdir={tiny.toy_run()}", *flags)
+    assert message in usage_error(command, f"--workdir={tiny.toy_run()}", *flags)
     assert not [
         path for path in tiny.toy_run().iterdir() if path.name in ("latents", "interpolation")
     ]

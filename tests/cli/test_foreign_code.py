@@ -93,16 +93,16 @@ def choices_of(config):
 
 
 def test_no_place_of_an_exported_model_names_code_that_is_run(exported, spy):
-    """Each is refused, or is no place where anything is looked up; every seventh of all."""
+    """Each is an error, or no key whose value is looked up; every seventh of all."""
     models = 0
     for what, config in itertools.islice(spoilt(config_of(exported)), 0, None, 7):
         put_config(exported, config)
         models += isinstance(runs_nothing(spy, what, lambda: load(exported)), Model)
-    assert models > 5, "all were refused: nothing is known of those that are not"
+    assert models > 5, "all were errors: nothing is known of the others"
 
 
-def test_each_place_that_is_looked_up_is_refused_by_every_loader(exported, spy):
-    refused = 0
+def test_each_place_that_is_looked_up_is_a_usage_error_by_every_loader(exported, spy):
+    rejected = 0
     for (what, config), (name, loader) in zip(
         choices_of(config_of(exported)).items(),
         itertools.cycle([*LOADERS.items(), ("config", saved_config)]),
@@ -110,11 +110,13 @@ def test_each_place_that_is_looked_up_is_refused_by_every_loader(exported, spy):
         put_config(exported, config)
         error = runs_nothing(spy, f"{name}: {what}", lambda loader=loader: loader(exported))
         assert isinstance(error, ValueError), f"{name}: {what}"
-        refused += "names code: " in str(error)
-    assert refused > 150
+        rejected += "names code: " in str(error)
+    assert rejected > 150
 
 
-def test_what_is_looked_up_is_refused_without_the_check_at_the_door(exported, spy, monkeypatch):
+def test_what_is_looked_up_is_a_usage_error_without_the_check_at_the_door(
+    exported, spy, monkeypatch
+):
     """So that a section which the door does not know cannot be forgotten."""
     monkeypatch.setattr(
         "score_sde.experiments.loading.check_code", lambda *arguments, **options: None
@@ -146,15 +148,15 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("verb", COMMANDS)
-def test_no_command_runs_what_a_workdir_names(verb, workdir, spy, monkeypatch):
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_command_runs_what_a_workdir_names(command, workdir, spy, monkeypatch):
     """For every section whose name is looked up; ``plot`` builds the SDE alone."""
     monkeypatch.chdir(workdir.parent)
     config = config_of(workdir)
     for name, section in zip(
         itertools.cycle(NAMES), ("sde", "model", "sampling", "eval", "data", "training")
     ):
-        if verb == "plot" and section != "sde":
+        if command == "plot" and section != "sde":
             continue
         changed = {
             "eval": {"bound": name},
@@ -165,7 +167,7 @@ def test_no_command_runs_what_a_workdir_names(verb, workdir, spy, monkeypatch):
             workdir, {**config, section: changed.get(section, {"name": name, "command": "x"})}
         )
         code, line = command_runs_nothing(
-            spy, f"{verb}: {section}", verb, f"--workdir={workdir}", *COMMANDS[verb]
+            spy, f"{command}: {section}", command, f"--workdir={workdir}", *COMMANDS[command]
         )
         assert code == 2 and line.count("\n") == 1, line
         assert (
@@ -175,14 +177,14 @@ def test_no_command_runs_what_a_workdir_names(verb, workdir, spy, monkeypatch):
 
 STRIDES = {"plot": 97, "reconstruct-ema": 7}
 """Every which case is taken of the commands that build the SDE alone, or nothing, and
-refuse little.
+name little code.
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("verb", [*COMMANDS, "reconstruct-ema"])
-def test_no_command_runs_what_any_place_of_a_workdir_names(verb, workdir, spy, tmp_path):
-    if verb == "reconstruct-ema":
+@pytest.mark.parametrize("command", [*COMMANDS, "reconstruct-ema"])
+def test_no_command_runs_what_any_place_of_a_workdir_names(command, workdir, spy, tmp_path):
+    if command == "reconstruct-ema":
         file = tiny.config_file(tiny.TOY, tmp_path)
         averages = "--config.training.averages=('power:0.05','power:0.15')"
         workdir = tmp_path / "with_snapshots"
@@ -193,33 +195,33 @@ def test_no_command_runs_what_any_place_of_a_workdir_names(verb, workdir, spy, t
             averages,
             "--config.training.snapshot_every=10",
         )
-    flags = COMMANDS.get(verb, ("--sigma_rel=0.1", "--output=none"))
-    done = refused = 0
+    flags = COMMANDS.get(command, ("--sigma_rel=0.1", "--output=none"))
+    done = rejected = 0
     for number, (what, config) in enumerate(
-        itertools.islice(spoilt(config_of(workdir)), 0, None, STRIDES.get(verb, 7))
+        itertools.islice(spoilt(config_of(workdir)), 0, None, STRIDES.get(command, 7))
     ):
         put_config(workdir, config)
         output = [
             flag.replace("output=none", f"output={tmp_path / f'none{number}'}") for flag in flags
         ]
         code, line = command_runs_nothing(
-            spy, f"{verb}: {what}", verb, f"--workdir={workdir}", *output
+            spy, f"{command}: {what}", command, f"--workdir={workdir}", *output
         )
         done += code == 0
-        refused += "names code: " in line
-    assert done or verb == "train-dequantizer", (
-        "all were refused: nothing is known of those that are not"
-    )
-    assert (refused > 20) != (verb in STRIDES)
+        rejected += "names code: " in line
+    assert done or command == "train-dequantizer", "all were errors: nothing is known of the others"
+    assert (rejected > 20) != (command in STRIDES)
 
 
-def test_the_data_of_a_dequantizer_are_those_of_an_allowed_package(workdir, spy, tmp_path, refused):
+def test_the_data_of_a_dequantizer_are_those_of_an_allowed_package(
+    workdir, spy, tmp_path, usage_error
+):
     """What an allowed package only hands on is not allowed; the section ``data`` is not
     built with the score model.
     """
     (tmp_path / "modules" / "reexporting_module.py").write_text("from loaded_module import make\n")
     put_config(workdir, {**config_of(workdir), "data": {"source": "reexporting_module:make"}})
-    line = refused(
+    line = usage_error(
         "train-dequantizer",
         f"--workdir={workdir}",
         *COMMANDS["train-dequantizer"],
@@ -309,7 +311,7 @@ def net(shape, sigmas, num_blocks) -> ScoreNetwork:
 
 
 def test_an_own_network_may_have_options_of_any_length(exported, tmp_path, monkeypatch):
-    """The bounds are those of the networks here: it was trained, and refused for having
+    """The bounds are those of the networks here: it was trained, and rejected for having
     fewer tensors than options.
     """
     (tmp_path / "own_network.py").write_text(OWN_NETWORK)
@@ -351,9 +353,9 @@ def test_own_code_is_taken_where_it_is_allowed(own, monkeypatch):
     assert not (own.parent / "here" / "PWNED").exists()
 
 
-def test_commands_take_own_code_where_a_flag_allows_or_names_it(own, refused):
+def test_commands_take_own_code_where_a_flag_allows_or_names_it(own, usage_error):
     command = "export", f"--workdir={own}"
-    line = refused(*command, "--output=a")
+    line = usage_error(*command, "--output=a")
     assert (
         "data.source='own_package.parts:points'" in line
         and "sampling.name='own_package.parts:OwnSampler'" in line
@@ -361,22 +363,24 @@ def test_commands_take_own_code_where_a_flag_allows_or_names_it(own, refused):
     assert "" not in sys.path, "where nothing is allowed, nothing is looked for here"
     tiny.run(*command, "--output=b", "--allow_code=other, own_package.parts")
     assert sys.path[-1] == ""
-    line = refused(*command, "--output=c", "--config.sampling.name=own_package.parts:OwnSampler")
+    line = usage_error(
+        *command, "--output=c", "--config.sampling.name=own_package.parts:OwnSampler"
+    )
     assert "names code: data.source='own_package.parts:points'; " in line
     typed = [
         "--config.sampling.name=own_package.parts:OwnSampler",
         "--config.data.source=own_package.parts:points",
     ]
     tiny.run(*command, "--output=d", *typed)
-    line = refused(*command, "--output=e", "--allow_code=own-package")
+    line = usage_error(*command, "--output=e", "--allow_code=own-package")
     assert "must be 'package', 'package.*', 'package.module:Name' or '*'" in line
-    assert "--allow_code is for what a --workdir names" in refused(
+    assert "--allow_code is for the saved config of a --workdir" in usage_error(
         "plot", "--allow_code=a", "--config=digits/vp"
     )
 
 
 @pytest.mark.slow
-def test_a_run_with_own_code_goes_on_and_is_drawn_from(tmp_path, monkeypatch, refused):
+def test_a_run_with_own_code_goes_on_and_is_drawn_from(tmp_path, monkeypatch, usage_error):
     folder = tmp_path / "here"
     folder.mkdir()
     (folder / "own_module.py").write_text(OWN)
@@ -388,20 +392,22 @@ def test_a_run_with_own_code_goes_on_and_is_drawn_from(tmp_path, monkeypatch, re
     own = ["--config.sampling.name=own_module:OwnSampler", "--config.data.source=own_module:points"]
     tiny.run("train", f"--config={file}", "--workdir=run", *own)
     tiny.run("train", f"--config={file}", "--workdir=run", *own, "--config.training.num_steps=40")
-    assert "--allow_code=own_module" in refused("sample", "--workdir=run")
+    assert "--allow_code=own_module" in usage_error("sample", "--workdir=run")
     tiny.run("sample", "--workdir=run", "--allow_code=own_module")
     tiny.run("likelihood", "--workdir=run", "--allow_code=own_module.*")
     tiny.run("plot", "--workdir=run")  # of whose SDE nothing is own
     sys.modules.pop("own_module")
 
 
-def test_the_current_folder_comes_last_and_only_where_it_is_needed(tmp_path, monkeypatch, refused):
+def test_the_current_folder_comes_last_and_only_where_it_is_needed(
+    tmp_path, monkeypatch, usage_error
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         sys, "path", before := [entry for entry in sys.path if entry not in ("", str(tmp_path))]
     )
-    assert "no such workdir" in refused("sample", "--workdir=none")
-    assert "unknown sde 'x'" in refused("plot", "--config=digits/vp", "--config.sde.name=x")
+    assert "no such workdir" in usage_error("sample", "--workdir=none")
+    assert "unknown sde 'x'" in usage_error("plot", "--config=digits/vp", "--config.sde.name=x")
     assert sys.path == before and "" not in sys.path
     look_in_current_folder()
     look_in_current_folder()

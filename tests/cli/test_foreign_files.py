@@ -1,4 +1,4 @@
-"""Files of other programs that lie where a command writes: refused in one line and left
+"""Files of other programs that lie where a command writes: a usage error, and they stay
 as they are.
 """
 
@@ -52,11 +52,11 @@ def test_a_file_that_cannot_be_read_is_not_called_that_of_another_program(tmp_pa
             check(tmp_path, overwrite=False)
 
 
-def test_training_leaves_files_of_others_alone(tmp_path, toy_file, refused):
+def test_training_leaves_files_of_others_alone(tmp_path, toy_file, usage_error):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 0.1}\n')
     before = listing(tmp_path)
-    line = refused("train", f"--config={toy_file}", f"--workdir={tmp_path}")
+    line = usage_error("train", f"--config={toy_file}", f"--workdir={tmp_path}")
     assert f"{tmp_path}/config.json is there, and {tmp_path} is not the folder of a run" in line
     assert "overwrite=True" in line and listing(tmp_path) == before
 
@@ -107,14 +107,14 @@ def test_files_of_others_are_not_marked(tmp_path):
         assert not is_marked(path), path
         with pytest.raises(
             FileExistsError,
-            match=r"is there, and not by score-sde: choose another place, or .*--overw",
+            match=r"exists, and score-sde has not written it: choose another folder, or .*--overw",
         ):
             check_results([path], own=False, overwrite=False)
         for options in ({"own": True, "overwrite": False}, {"own": False, "overwrite": True}):
             check_results([path], **options)
     (tmp_path / "samples").mkdir()
     (tmp_path / "a.png").rename(tmp_path / "samples" / "00000000.png")  # a data set, say
-    with pytest.raises(FileExistsError, match=r"00000000\.png is there, and not by score-sde"):
+    with pytest.raises(FileExistsError, match=r"00000000\.png exists, and score-sde has not"):
         check_results([tmp_path / "samples"], own=False, overwrite=False)
     (tmp_path / "x.npz").mkdir()
     with pytest.raises(IsADirectoryError, match=r"x\.npz is a folder where a file is needed"):
@@ -130,20 +130,23 @@ RESULTS = {
 
 
 @pytest.mark.parametrize(
-    ("verb", "name"), [(verb, name) for verb, names in RESULTS.items() for name in names]
+    ("command", "name"), [(command, name) for command, names in RESULTS.items() for name in names]
 )
-def test_results_elsewhere_take_no_place_of_other_files(verb, name, tmp_path, refused):
+def test_results_elsewhere_take_no_place_of_other_files(command, name, tmp_path, usage_error):
     (tmp_path / name).write_text("mine")
     before = listing(tmp_path)
-    line = refused(verb, f"--workdir={tiny.toy_run()}", f"--output={tmp_path}")
-    assert f"{tmp_path / name} is there, and not by score-sde" in line and "--overwrite" in line
+    line = usage_error(command, f"--workdir={tiny.toy_run()}", f"--output={tmp_path}")
+    assert (
+        f"{tmp_path / name} exists, and score-sde has not written it" in line
+        and "--overwrite" in line
+    )
     assert listing(tmp_path) == before
 
 
-def test_the_picture_of_every_sde_takes_no_place_of_another_file(tmp_path, refused):
+def test_the_picture_of_every_sde_takes_no_place_of_another_file(tmp_path, usage_error):
     for name, flags in (("sdes.png", ()), ("sde.png", ("--config=digits/vp",))):
         (tmp_path / name).write_text("mine")
-        assert f"{name} is there, and not by score-sde" in refused(
+        assert f"{name} exists, and score-sde has not written it" in usage_error(
             "plot", f"--output={tmp_path}", *flags
         )
         assert (tmp_path / name).read_text() == "mine"
@@ -156,17 +159,17 @@ def exported(tmp_path):
     return tmp_path / "model"
 
 
-def test_the_folder_of_an_exported_model_may_hold_files_of_others(exported, refused):
+def test_the_folder_of_an_exported_model_may_hold_files_of_others(exported, usage_error):
     (exported / "report.json").write_text('["of another program"]')
     (exported / "likelihood_test.npz").write_text("mine")
     (exported / "sde.png").write_text("mine")
     before = listing(exported)
-    assert "report.json is there, and not by score-sde: move it away, or" in refused(
+    assert "report.json exists, and score-sde has not written it: move it away, or" in usage_error(
         "plot", f"--workdir={exported}"
     )
     (exported / "report.json").unlink()
-    assert "sde.png is there, and not by score-sde" in refused("plot", f"--workdir={exported}")
-    assert "likelihood_test.npz is there, and not by" in refused(
+    assert "sde.png exists, and score-sde has" in usage_error("plot", f"--workdir={exported}")
+    assert "likelihood_test.npz exists, and score-sde has not" in usage_error(
         "likelihood", f"--workdir={exported}"
     )
     assert listing(exported).items() <= before.items()
@@ -178,30 +181,30 @@ def test_a_report_is_known_by_its_rows(tmp_path):
     check_report(tmp_path, own=False, overwrite=False)
     for text in ("[1]", '{"a": 1}', "no JSON", "3"):
         (tmp_path / "report.json").write_text(text)
-        with pytest.raises(FileExistsError, match=r"report\.json is there, and not by score-sde"):
+        with pytest.raises(FileExistsError, match=r"report\.json exists, and score-sde has not"):
             check_report(tmp_path, own=False, overwrite=False)
         check_report(tmp_path, own=True, overwrite=False)
         check_report(tmp_path, own=False, overwrite=True)
 
 
-def test_an_exported_sampler_takes_the_place_of_no_file(tmp_path, refused, monkeypatch):
+def test_an_exported_sampler_takes_the_place_of_no_file(tmp_path, usage_error, monkeypatch):
     monkeypatch.setenv("EQX_ON_ERROR", "nan")
     file = tmp_path / "thesis.tex"
     file.write_text("mine")
-    line = refused("export", f"--workdir={tiny.toy_run()}", f"--sampler={file}")
+    line = usage_error("export", f"--workdir={tiny.toy_run()}", f"--sampler={file}")
     assert line.endswith(
-        "thesis.tex is there already: choose another place, or write over it by --overwrite"
+        "thesis.tex exists: choose another --sampler, or overwrite it by --overwrite"
     )
     assert file.read_text() == "mine"
 
 
-def test_a_batch_script_takes_the_place_of_its_own_alone(tmp_path, capsys, refused):
+def test_a_batch_script_takes_the_place_of_its_own_alone(tmp_path, capsys, usage_error):
     command = ["launch", "slurm", "--dry_run", "--", "train", f"--workdir={tmp_path}"]
     for _ in range(2):
         assert main(command) == 0
     file = tmp_path / "launch.sbatch"
     file.write_text("#!/bin/bash\nsrun python -m score_sde train\n")
-    assert "launch.sbatch is there, and not by score-sde" in refused(*command)
+    assert "launch.sbatch exists, and score-sde has not written it" in usage_error(*command)
     assert main([*command[:3], "--overwrite", *command[3:]]) == 0
     assert is_marked(file)
     capsys.readouterr()
@@ -210,12 +213,12 @@ def test_a_batch_script_takes_the_place_of_its_own_alone(tmp_path, capsys, refus
 @pytest.mark.slow
 def test_own_results_are_replaced_wherever_they_are(tmp_path):
     workdir = f"--workdir={tiny.toy_run()}"
-    for verb, names in RESULTS.items():
+    for command, names in RESULTS.items():
         for _ in range(2):
-            tiny.run(verb, workdir, f"--output={tmp_path}")
+            tiny.run(command, workdir, f"--output={tmp_path}")
         made = [name for name in names if (tmp_path / name).exists()]
-        assert made, verb
+        assert made, command
         (tmp_path / made[0]).write_text("mine")
-        assert main([verb, workdir, f"--output={tmp_path}"]) == 2
-        tiny.run(verb, workdir, f"--output={tmp_path}", "--overwrite")
+        assert main([command, workdir, f"--output={tmp_path}"]) == 2
+        tiny.run(command, workdir, f"--output={tmp_path}", "--overwrite")
         assert (tmp_path / made[0]).read_bytes() != b"mine"

@@ -101,7 +101,7 @@ def test_a_start_that_waits_for_others_is_watched_too(tmp_path, monkeypatch, cap
 
 
 @pytest.mark.slow
-def test_a_second_run_in_a_folder_is_refused_in_one_line_and_the_first_does_not_notice(tmp_path):
+def test_a_second_run_in_a_folder_is_a_usage_error_and_the_first_does_not_notice(tmp_path):
     gated, workdir = Gated(tmp_path), tmp_path / "run"
     first = gated.train(workdir)
     try:

@@ -1,4 +1,4 @@
-"""What the command says of itself."""
+"""The help of the commands."""
 
 import re
 
@@ -89,16 +89,16 @@ FLAGS = {
 }
 
 
-@pytest.mark.parametrize("verb", FLAGS)
+@pytest.mark.parametrize("command", FLAGS)
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-def test_help_of_a_verb_lists_its_flags_with_their_defaults(verb, flag, capsys):
+def test_help_of_a_command_lists_its_flags_with_their_defaults(command, flag, capsys):
     with pytest.raises(SystemExit) as ending:
-        main([verb, "--workdir=none", flag])
+        main([command, "--workdir=none", flag])
     assert ending.value.code == 0
     text, errors = capsys.readouterr()
-    assert not errors and text.startswith(f"usage: score-sde {verb} ")
+    assert not errors and text.startswith(f"usage: score-sde {command} ")
     listed = re.findall(r"^  (--\S+) +(.+)$", text, flags=re.MULTILINE)
-    assert [name for name, _ in listed] == [*FLAGS[verb], "--help"]
+    assert [name for name, _ in listed] == [*FLAGS[command], "--help"]
     for name, description in listed:
         assert name in ("--help", "--config.section.key=value") or re.search(
             r"\((required|default: .+)\)$", description
@@ -106,17 +106,17 @@ def test_help_of_a_verb_lists_its_flags_with_their_defaults(verb, flag, capsys):
 
 
 @pytest.mark.parametrize("argv", [[], ["--help"], ["-h"], ["help"]])
-def test_the_overview_lists_the_verbs(argv, capsys):
+def test_the_overview_lists_the_commands(argv, capsys):
     assert main(argv) == 0
     text = capsys.readouterr().out
-    assert all(f"\n  {verb} " in text for verb in FLAGS)
+    assert all(f"\n  {command} " in text for command in FLAGS)
 
 
 @pytest.mark.parametrize(
-    ("verb", "hint"), [("trian", ", did you mean 'train'?"), ("x", ""), ("--workdir=runs/x", "")]
+    ("command", "hint"), [("trian", ", did you mean 'train'?"), ("x", ""), ("--workdir=runs/x", "")]
 )
-def test_an_unknown_verb(verb, hint, capsys):
-    assert main([verb]) == 2
+def test_an_unknown_command(command, hint, capsys):
+    assert main([command]) == 2
     text, errors = capsys.readouterr()
     assert not text
-    assert errors == f"score-sde: unknown verb {verb!r}{hint}; verbs: {', '.join(FLAGS)}\n"
+    assert errors == f"score-sde: unknown command {command!r}{hint}; commands: {', '.join(FLAGS)}\n"

@@ -80,23 +80,23 @@ def test_a_folder_of_diffusers_needs_no_config(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, model.params, load(folder).params)
 
 
-def test_an_imported_network_of_classes_takes_its_own_alone(refused, tmp_path):
+def test_an_imported_network_of_classes_takes_its_own_alone(usage_error, tmp_path):
     folder = Path(shutil.copytree(GOLDEN / "diffusers_unets" / "classes", tmp_path / "folder"))
     (folder / "scheduler_config.json").write_text('{"_class_name": "DDPMScheduler"}')
     tiny.run("import", f"--checkpoint={folder}", f"--workdir={tmp_path / 'model'}")
-    line = refused("sample", f"--workdir={tmp_path / 'model'}", "--classes=0,99")
+    line = usage_error("sample", f"--workdir={tmp_path / 'model'}", "--classes=0,99")
     assert "takes class labels from 0 to" in line and "99" in line
 
 
-def test_a_damaged_folder_of_diffusers_is_refused(refused, tmp_path):
+def test_a_damaged_folder_of_diffusers_is_a_usage_error(usage_error, tmp_path):
     folder = Path(shutil.copytree(GOLDEN / "diffusers_ddpm", tmp_path / "folder"))
     weights = folder / "diffusion_pytorch_model.safetensors"
     weights.chmod(0o644)
     weights.write_bytes(weights.read_bytes()[:-1000])
-    line = refused("import", f"--checkpoint={folder}", f"--workdir={tmp_path / 'model'}")
+    line = usage_error("import", f"--checkpoint={folder}", f"--workdir={tmp_path / 'model'}")
     assert str(weights) in line and "damaged" in line
     (folder / "config.json").unlink()
-    line = refused(
+    line = usage_error(
         "import",
         f"--checkpoint={folder}",
         f"--workdir={tmp_path / 'model'}",
@@ -120,7 +120,7 @@ def test_an_imported_model_is_sampled_and_exported_without_its_data(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_is_exported_and_every_verb_takes_it(tmp_path):
+def test_a_run_is_exported_and_every_command_takes_it(tmp_path):
     tiny.run(
         "export", f"--workdir={tiny.toy_run()}", "--checkpoint=20", f"--output={tmp_path / 'toy'}"
     )
@@ -140,8 +140,8 @@ def test_a_config_file_of_the_published_code_is_read_in_its_place(tmp_path):
     assert not any(name.partition(".")[0] == "configs" for name in sys.modules)
 
 
-def test_a_checkpoint_of_another_config_names_the_nearest(refused, tmp_path):
-    line = refused(
+def test_a_checkpoint_of_another_config_names_the_nearest(usage_error, tmp_path):
+    line = usage_error(
         "import",
         f"--checkpoint={GOLDEN / 'ddpm_vp.pth'}",
         f"--workdir={tmp_path / 'x'}",
@@ -152,54 +152,60 @@ def test_a_checkpoint_of_another_config_names_the_nearest(refused, tmp_path):
         in line
     )
     assert "the nearest published config ve/ncsnv2/" in line
-    line = refused("import", *arguments("ddpm_vp", tmp_path / "x"), "--config.model.nf=64")
+    line = usage_error("import", *arguments("ddpm_vp", tmp_path / "x"), "--config.model.nf=64")
     assert "has the shape (128,), the network needs (256,) for time_0/bias" in line
     assert listing(tmp_path) == []
 
 
-def test_flags_of_import(refused, tmp_path):
+def test_flags_of_import(usage_error, tmp_path):
     checkpoint, workdir = f"--checkpoint={GOLDEN / 'ddpm_vp.pth'}", f"--workdir={tmp_path / 'x'}"
-    assert "--checkpoint is missing: for example --checkpoint=checkpoint_24.pth" in refused(
+    assert "--checkpoint is missing: for example --checkpoint=checkpoint_24.pth" in usage_error(
         "import", workdir
     )
-    assert "--workdir is missing" in refused("import", checkpoint)
-    assert "--config is missing; the file has 685,731 parameters" in refused(
+    assert "--workdir is missing" in usage_error("import", checkpoint)
+    assert "--config is missing; the file has 685,731 parameters" in usage_error(
         "import", checkpoint, workdir
     )
-    line = refused(
+    line = usage_error(
         "import", checkpoint, workdir, "--config=vp/ddpm/cifar10", "--reference_config=x.json"
     )
     assert "--config and --reference_config exclude each other" in line
-    assert "no reference config 'x.json'" in refused(
+    assert "no reference config 'x.json'" in usage_error(
         "import", checkpoint, workdir, "--reference_config=x.json"
     )
-    line = refused("import", "--checkpoint=none.pth", workdir, "--config=vp/ddpm/cifar10")
+    line = usage_error("import", "--checkpoint=none.pth", workdir, "--config=vp/ddpm/cifar10")
     assert "no such checkpoint: none.pth" in line
-    assert "no config file 'vp/dpm'" in refused("import", checkpoint, workdir, "--config=vp/dpm")
+    assert "no config file 'vp/dpm'" in usage_error(
+        "import", checkpoint, workdir, "--config=vp/dpm"
+    )
     assert listing(tmp_path) == []
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "mine").touch()
-    assert "is there already" in refused("import", *arguments("ddpm_vp", tmp_path / "x"))
-    assert "is there already" in refused(
+    assert "is there already" in usage_error("import", *arguments("ddpm_vp", tmp_path / "x"))
+    assert "is there already" in usage_error(
         "export", f"--workdir={tiny.toy_run()}", f"--output={tmp_path / 'x'}"
     )
-    assert "--output or --sampler is missing" in refused("export", f"--workdir={tiny.toy_run()}")
+    assert "--output or --sampler is missing" in usage_error(
+        "export", f"--workdir={tiny.toy_run()}"
+    )
     assert [str(path) for path in listing(tmp_path)] == ["x", "x/mine"]
 
 
 @pytest.mark.parametrize(("fields", "message"), [
     ("[]", "it holds no fields"),
-    ("{", "it is no JSON"),
+    ("{", "it is not JSON"),
     ('{"model.name": "ddpm"}', "lacks training.sde"),
     ('{"training.sde": "vp", "model.name": "ddpm"}', "training.sde='vp' must be one of vpsde, "
 "subvpsde, vesde"),
     ('{"training.sde": "vpsde", "data.image_size": '
 '"big"}', "data.image_size='big' must be a whole number of at least 0"),
 ])  # fmt: skip
-def test_a_reference_config_that_does_not_fit_is_refused(fields, message, refused, tmp_path):
+def test_a_reference_config_that_does_not_fit_is_a_usage_error(
+    fields, message, usage_error, tmp_path
+):
     file = tmp_path / "config.json"
     file.write_text(fields)
-    line = refused(
+    line = usage_error(
         "import",
         f"--checkpoint={GOLDEN / 'ddpm_vp.pth'}",
         f"--reference_config={file}",
@@ -226,12 +232,12 @@ DAMAGED = [("ddpm_vp", ".pth"), ("flax_ddpmpp_vp", ".msgpack"), ("ncsnv2_ve", ".
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "suffix"), DAMAGED)
-def test_damaged_checkpoints_are_imported_whole_or_refused_in_one_line(name, suffix, tmp_path):
+def test_damaged_checkpoints_are_imported_whole_or_usage_errors(name, suffix, tmp_path):
     """24 mutations a file, seeded, most of them of the names: never a traceback, never
     a part of a model.
     """
     whole, rng = (GOLDEN / f"{name}{suffix}").read_bytes(), np.random.default_rng(1)
-    file, workdir, refusals = tmp_path / f"damaged{suffix}", tmp_path / "model", 0
+    file, workdir, rejected = tmp_path / f"damaged{suffix}", tmp_path / "model", 0
     config = tiny.config_file(NCSNV2, tmp_path)
     named = (
         f"--config={config}" if name == "ncsnv2_ve" else f"--reference_config={GOLDEN / name}.json"
@@ -260,15 +266,15 @@ def test_damaged_checkpoints_are_imported_whole_or_refused_in_one_line(name, suf
             ]
             shutil.rmtree(workdir)
         else:
-            refusals += 1
+            rejected += 1
             assert code == 2 and err.getvalue().count("\n") == 1 and str(file) in err.getvalue(), (
                 err.getvalue()
             )
             assert {path.name for path in tmp_path.iterdir()} == {file.name, config.name}
-    assert refusals > 8
+    assert rejected > 8
 
 
-def test_a_checkpoint_that_would_run_a_command_is_refused(refused, tmp_path):
+def test_a_checkpoint_that_would_run_a_command_is_a_usage_error(usage_error, tmp_path):
     target, file = tmp_path / "was_run", tmp_path / "malicious.pth"
     file.write_bytes(
         b"\x80\x02cposix\nsystem\nX"
@@ -276,7 +282,7 @@ def test_a_checkpoint_that_would_run_a_command_is_refused(refused, tmp_path):
         + f"touch {target}".encode()
         + b"\x85R."
     )
-    line = refused(
+    line = usage_error(
         "import",
         f"--checkpoint={file}",
         f"--reference_config={GOLDEN / 'ddpm_vp.json'}",

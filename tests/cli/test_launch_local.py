@@ -1,4 +1,4 @@
-"""Several processes on this machine: small scripts in place of the verbs."""
+"""Several processes on this machine: small scripts in place of the commands."""
 
 import os
 import signal
@@ -162,7 +162,7 @@ sys.exit(75)
 def test_processes_that_die_of_a_signal_that_was_passed_on_are_to_be_continued(
     tmp_path, capfd, name
 ):
-    """They had not begun: a verb watches for signals once its processes have met."""
+    """They had not begun: a command watches for signals once its processes have met."""
     with sent(name, tmp_path):
         assert launch(f'open(f"{tmp_path}/{{index}}", "w"); time.sleep(60)', restarts=3) == 75
     assert not capfd.readouterr().err
@@ -195,13 +195,13 @@ def test_cpus_are_not_unless_fake_devices_are_asked_for():
 @pytest.mark.parametrize(("processes", "devices"), [(3, 1), (2, 2), (3, None)])
 def test_more_gpus_than_there_are(processes, devices):
     with pytest.raises(
-        ValueError, match=rf"^{processes} processes of \d GPUs are more than the 2 there are$"
+        ValueError, match=rf"^{processes} processes with \d GPUs each are more than the 2 "
     ):
         _device_environments(Launch(("x",), processes, devices), {"CUDA_VISIBLE_DEVICES": "0,1"})
 
 
 @pytest.mark.slow
-def test_the_processes_of_a_verb_find_each_other(tmp_path):
+def test_the_processes_of_a_command_find_each_other(tmp_path):
     workdir = tiny.copy_of(tiny.toy_run(), tmp_path)
     words = [
         "launch",
@@ -235,26 +235,29 @@ def test_how_many(short, monkeypatch):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ([], "say where: score-sde launch local … or score-sde launch slurm …"),
-        (["locl", "--", "train"], "score-sde launch slurm …, got 'locl', did you mean 'local'?"),
-        (["local"], "what to run comes after --: for example -- train --config=… --workdir=…"),
+        ([], "use score-sde launch local … or score-sde launch slurm …"),
+        (["locl", "--", "train"], "score-sde launch slurm …, not 'locl', did you mean 'local'?"),
+        (["local"], "no command after --: for example -- train --config=… --workdir=…"),
         (["local", "train", "--workdir=x"], "unknown flag --workdir; --help lists the flags"),
         (
             ["local", "--", "trian"],
-            "'trian' shares its work with no other process, did you mean 'train'?",
+            "'trian' cannot share its work among processes, did you mean 'train'?",
         ),
-        (["local", "--", "export"], "those that do: train, train-dequantizer, sample, likelihood"),
-        (["local", "-n0", "--", "train"], "--processes must be a positive integer, got '0'"),
+        (
+            ["local", "--", "export"],
+            "commands that can: train, train-dequantizer, sample",
+        ),
+        (["local", "-n0", "--", "train"], "--processes=0 must be a positive integer"),
         (["local", "--nodes=2", "--", "train"], "unknown flag --nodes"),
         (
             ["slurm", "--time=a\nb", "--dry_run", "--", "train"],
-            "--time must be one line of text, got 'a\\nb'",
+            "--time='a\\nb' must be one line of text",
         ),
     ],
 )
-def test_wrong_launches(argv, message, refused, tmp_path, monkeypatch):
+def test_wrong_launches(argv, message, usage_error, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert message in refused("launch", *argv)
+    assert message in usage_error("launch", *argv)
     assert not list(tmp_path.iterdir())
 
 

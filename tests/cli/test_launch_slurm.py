@@ -30,15 +30,15 @@ EXPECTED = """\
 #SBATCH --signal=TERM@120
 #SBATCH --exclusive
 
-# A run that is asked to stop saves a checkpoint and ends with code 75. It is asked by SIGTERM: 120 seconds before
-# the time limit (--signal without "B:" means the tasks, not this script), or when Slurm takes its nodes away.
-# The latter SIGTERM comes to this script too, which has to outlive its tasks:
+# On SIGTERM a run saves a checkpoint and exits with code 75. Slurm sends SIGTERM 120 seconds before the time
+# limit (--signal without "B:" reaches the tasks and not this script), and when it preempts or
+# requeues the job. Then this script gets SIGTERM too, and must outlive its tasks:
 trap : TERM
 
-# Slurm shows each task its own GPUs alone, numbered from 0.
+# Each task sees only its own GPUs, numbered from 0.
 export JAX_LOCAL_DEVICE_IDS=0,1
 
-# srun does not take this from the lines above.
+# srun does not read this from the directives above.
 export SRUN_CPUS_PER_TASK=8
 
 srun --kill-on-bad-exit=0 \\
@@ -47,10 +47,10 @@ srun --kill-on-bad-exit=0 \\
         '--workdir=/runs/my digits'
 code=$?
 
-# 143 is that of a run which SIGTERM has met before it watched for signals: nothing had begun.
-# Queue it again, unless Slurm does that already, or cancels the job: then its state is another.
+# Code 143 means that SIGTERM came before the run handled signals, when it had not begun its work.
+# Requeue the job while it is RUNNING; in any other state Slurm has requeued or cancelled it already.
 if [[ "$code" =~ ^(75|143)$ ]] && [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then
-    echo "stopped, to go on: queued again" >&2
+    echo "stopped before the end: queued again" >&2
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"
@@ -187,7 +187,7 @@ def test_the_job_is_submitted(folder, capsys, monkeypatch):
     assert capsys.readouterr().out == expected
 
 
-def test_what_sbatch_refuses_is_said_in_a_line(folder, capsys, monkeypatch):
+def test_an_error_of_sbatch_is_shown_in_one_line(folder, capsys, monkeypatch):
     with_sbatch(
         folder, monkeypatch, 'echo "sbatch: error: invalid partition specified: x" >&2; exit 1'
     )
@@ -195,10 +195,10 @@ def test_what_sbatch_refuses_is_said_in_a_line(folder, capsys, monkeypatch):
     assert capsys.readouterr().err == "score-sde launch: sbatch: invalid partition specified: x\n"
 
 
-def test_without_slurm_there_is_the_dry_run(folder, refused, monkeypatch):
+def test_without_slurm_there_is_the_dry_run(folder, usage_error, monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert shutil.which("sbatch") is None
-    assert refused(*SUBMIT).endswith(
-        "no sbatch on this machine: --dry_run writes the script without it"
+    assert usage_error(*SUBMIT).endswith(
+        "no sbatch on this machine: with --dry_run the script is written and not submitted"
     )
     assert not list(folder.iterdir())

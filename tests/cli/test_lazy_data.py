@@ -1,4 +1,4 @@
-"""Every verb makes the same of data that stay in their file as of the same data in memory."""
+"""Every command makes the same of data that stay in their file as of the same data in memory."""
 
 import json
 
@@ -30,7 +30,7 @@ def workdirs(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("verb", "file"),
+    ("command", "file"),
     [
         (["sample"], "samples/samples.npz"),
         (["likelihood", "--num_examples=5"], "likelihood_test.npz"),
@@ -39,10 +39,10 @@ def workdirs(tmp_path_factory):
         (["interpolate", "--num_pairs=2", "--num_steps=3"], "interpolation/interpolation.npz"),
     ],
 )
-def test_a_verb_makes_the_same_of_both(workdirs, verb, file):
+def test_a_command_makes_the_same_of_both(workdirs, command, file):
     found, reports = [], []
     for workdir in workdirs:
-        tiny.run(*verb, f"--workdir={workdir}")
+        tiny.run(*command, f"--workdir={workdir}")
         with np.load(workdir / file, allow_pickle=False) as arrays:
             found.append(dict(arrays))
         report = json.loads((workdir / "report.json").read_text(encoding="utf-8"))

@@ -65,7 +65,7 @@ def test_another_source_takes_away_the_options_of_the_one_before():
     assert "category" in config.data
 
 
-def test_nothing_is_dropped_for_the_same_name_and_an_unknown_one_is_refused():
+def test_nothing_is_dropped_for_the_same_name_and_an_unknown_one_is_a_usage_error():
     before = {"sampling": {"name": "heun", "num_steps": 5}, "sde": {"name": "vp", "beta_max": 3.0}}
     config = ConfigDict(before)
     drop_leftovers(config, before, given=())

@@ -1,4 +1,4 @@
-"""Configs with mistakes in them: each trains, or is refused in one line that names what
+"""Configs with mistakes in them: each trains, or ends with a usage error that names what
 is wrong with it.
 """
 
@@ -13,7 +13,7 @@ import pytest
 import tiny
 from hypothesis import HealthCheck, given, settings
 from mutations import Mutated, mutated
-from refusals import check_refusal
+from usage_errors import check_usage_error
 
 from score_sde.cli import main, train, training
 from score_sde.experiments.score_model import Experiment
@@ -76,7 +76,7 @@ def check(config: Mutated) -> None:
     code, text, errors = outcome(config)
     if code:
         assert code == 2, errors
-        check_refusal("train", text, errors)
+        check_usage_error("train", text, errors)
         assert any(word in errors for word in config.words), (
             f"{errors} names none of {config.words}"
         )
@@ -87,12 +87,12 @@ quiet = settings(derandomize=True, database=None, suppress_health_check=list(Hea
 
 @settings(quiet, max_examples=15)
 @given(mutated())
-def test_fifteen_mutated_configs_train_or_are_refused_in_one_line(config):
+def test_fifteen_mutated_configs_train_or_are_usage_errors(config):
     check(config)
 
 
 @pytest.mark.slow
 @settings(quiet, max_examples=300)
 @given(mutated())
-def test_three_hundred_mutated_configs_train_or_are_refused_in_one_line(config):
+def test_three_hundred_mutated_configs_train_or_are_usage_errors(config):
     check(config)

@@ -80,7 +80,7 @@ def test_an_earlier_step_of_a_tracked_width_is_exact(workdir, tmp_path):
 
 REFUSED = [
     ((), "--sigma_rel is missing: for example --sigma_rel=0.12"),
-    (("--sigma_rel=x",), "--sigma_rel must be a number, got 'x'"),
+    (("--sigma_rel=x",), "--sigma_rel=x must be a number"),
     (("--sigma_rel=0.1",), "--output is missing"),
     (
         ("--sigma_rel=0.5", "--output=out"),
@@ -98,26 +98,28 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("flags", "message"), REFUSED)
-def test_what_cannot_be_reconstructed(flags, message, workdir, tmp_path, monkeypatch, refused):
+def test_what_cannot_be_reconstructed(flags, message, workdir, tmp_path, monkeypatch, usage_error):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there").touch()
-    assert message in refused("reconstruct-ema", f"--workdir={workdir}", *flags)
+    assert message in usage_error("reconstruct-ema", f"--workdir={workdir}", *flags)
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
-def test_a_run_without_snapshots_or_averages_says_so(tmp_path, refused):
+def test_a_run_without_snapshots_or_averages_says_so(tmp_path, usage_error):
     run = f"--workdir={tiny.toy_run()}"
-    line = refused("reconstruct-ema", run, "--sigma_rel=0.1", f"--output={tmp_path / 'model'}")
+    line = usage_error("reconstruct-ema", run, "--sigma_rel=0.1", f"--output={tmp_path / 'model'}")
     assert (
         f"no snapshots in {tiny.toy_run() / FOLDER}: train with training.averages, such as "
         "('power:0.05'," in line
     )
-    assert "average='power:0.1' must be an average of the run: it has that of" in refused(
+    assert "average='power:0.1' must be an average of the run: it has that of" in usage_error(
         "sample", run, "--average=power:0.1"
     )
 
 
-def test_a_damaged_snapshot_is_refused_and_without_it_there_is_a_result(workdir, tmp_path, refused):
+def test_a_damaged_snapshot_is_a_usage_error_and_without_it_there_is_a_result(
+    workdir, tmp_path, usage_error
+):
     copy = tiny.copy_of(workdir, tmp_path)
     path = copy / FOLDER / "power_0.05_00000010.safetensors"
     data = bytearray(path.read_bytes())
@@ -129,16 +131,18 @@ def test_a_damaged_snapshot_is_refused_and_without_it_there_is_a_result(workdir,
         "--sigma_rel=0.12",
         f"--output={tmp_path / 'model'}",
     )
-    line = refused(*argv)
+    line = usage_error(*argv)
     assert f"{path} is damaged: " in line and line.endswith("; remove it to do without")
     path.unlink()
     assert "from 11 snapshots" in tiny.run(*argv)
 
 
 @pytest.mark.slow
-def test_a_reconstructed_model_is_drawn_from_and_has_no_other_average(workdir, tmp_path, refused):
+def test_a_reconstructed_model_is_drawn_from_and_has_no_other_average(
+    workdir, tmp_path, usage_error
+):
     model = tmp_path / "model"
     tiny.run("reconstruct-ema", f"--workdir={workdir}", "--sigma_rel=0.05", f"--output={model}")
     assert "12 of Heun" in tiny.run("sample", f"--workdir={model}")
-    line = refused("sample", f"--workdir={model}", "--average=power:0.05")
-    assert f"{model} has one average of its parameters, and no 'power:0.05'" in line
+    line = usage_error("sample", f"--workdir={model}", "--average=power:0.05")
+    assert f"{model} has only one average of the parameters and no 'power:0.05'" in line

@@ -224,13 +224,13 @@ WRONG = [
         "--sampler=json:JSONDecodr",
         "module 'json' has no function or class 'JSONDecodr', did you mean 'JSONDecoder'?",
     ),
-    ("--batch=0", "sampling.batch_size must be at least 1, got 0"),
-    ("--batch=many", "--config.sampling.batch_size must be an integer, got 'many'"),
+    ("--batch=0", "sampling.batch_size=0 must be at least 1"),
+    ("--batch=many", "--config.sampling.batch_size=many must be an integer"),
     ("--batc=4", "unknown flag --batc, did you mean 'batch'?"),
-    ("--format=jpg", "--format must be npz or png, got 'jpg'"),
+    ("--format=jpg", "--format=jpg must be npz or png"),
     (
         "--format=png",
-        "--format=png is for images; this model draws samples of shape (2,): take --format=npz",
+        "--format=png is for images, and samples of this model have shape (2,): use --format=npz",
     ),
     ("--num_samples=0", "--num_samples"),
     ("--output=config.json", "config.json is a file where a folder is needed"),
@@ -246,18 +246,18 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("flag", "message"), WRONG)
-def test_wrong_flags(flag, message, refused, monkeypatch):
+def test_wrong_flags(flag, message, usage_error, monkeypatch):
     monkeypatch.chdir(tiny.toy_run())
-    assert message in refused("sample", f"--workdir={tiny.toy_run()}", flag)
+    assert message in usage_error("sample", f"--workdir={tiny.toy_run()}", flag)
     assert not (tiny.toy_run() / "samples").exists()
 
 
 @pytest.mark.slow
-def test_a_folder_of_other_things_is_refused_before_anything_is_drawn(tmp_path, refused):
+def test_a_folder_of_other_things_is_a_usage_error_before_anything_is_drawn(tmp_path, usage_error):
     (tmp_path / "samples").mkdir()
     (tmp_path / "samples" / "thesis.tex").touch()
     flags = (f"--workdir={tiny.digits_run()}", "--format=png", f"--output={tmp_path}")
-    assert "samples holds more than samples: choose another folder" in refused("sample", *flags)
+    assert "samples holds more than samples: choose another folder" in usage_error("sample", *flags)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,9 @@ def test_a_folder_of_other_things_is_refused_before_anything_is_drawn(tmp_path, 
         ),
     ],
 )
-def test_a_launcher_that_says_too_little_is_refused(variables, message, monkeypatch, refused):
+def test_a_launcher_that_says_too_little_is_a_usage_error(
+    variables, message, monkeypatch, usage_error
+):
     whole = {
         "JAX_COORDINATOR_ADDRESS": "127.0.0.1:1",
         "JAX_NUM_PROCESSES": "2",
@@ -279,7 +281,7 @@ def test_a_launcher_that_says_too_little_is_refused(variables, message, monkeypa
     }
     for name, value in (variables if "set too" in message else {**whole, **variables}).items():
         monkeypatch.setenv(name, value)
-    assert message in refused("sample", f"--workdir={tiny.toy_run()}")
+    assert message in usage_error("sample", f"--workdir={tiny.toy_run()}")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Training again on a workdir: it goes on, is complete, or is refused where another
+"""Training again on a workdir: it resumes, is complete, or is a usage error where another
 model would be trained.
 """
 
@@ -44,14 +44,16 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("override", "message"), CHANGES)
-def test_another_model_is_refused_and_nothing_is_touched(override, message, workdir, refused):
+def test_another_model_is_a_usage_error_and_nothing_is_touched(
+    override, message, workdir, usage_error
+):
     before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
-    line = refused(*flags(workdir), f"--config.{override}")
+    line = usage_error(*flags(workdir), f"--config.{override}")
     assert f"{workdir} holds a run with {message}: choose another workdir" in line
     assert {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()} == before
 
 
-def test_other_data_behind_the_same_name_are_refused(tmp_path, refused):
+def test_other_data_behind_the_same_name_are_usage_errors(tmp_path, usage_error):
     import numpy as np
 
     text = tiny.TOY.replace('"mixture", "num_examples": 120', '"npy:points.npy"').replace("30", "1")
@@ -60,7 +62,7 @@ def test_other_data_behind_the_same_name_are_refused(tmp_path, refused):
     np.save(points, np.random.default_rng(0).normal(size=(40, 2)))
     tiny.run("train", f"--config={file}", f"--workdir={tmp_path / 'run'}")
     np.save(points, np.zeros((40, 3)))
-    line = refused("train", f"--config={file}", f"--workdir={tmp_path / 'run'}")
+    line = usage_error("train", f"--config={file}", f"--workdir={tmp_path / 'run'}")
     assert "example.shape=[2] where this config has [3]" in line
 
 
@@ -88,10 +90,10 @@ def test_a_complete_run_says_so(workdir):
     assert sorted((workdir / "checkpoints").iterdir()) == before
 
 
-def test_a_refused_start_leaves_the_config_of_the_workdir(workdir, refused):
+def test_a_usage_error_leaves_the_config_of_the_workdir(workdir, usage_error):
     before = (workdir / "config.json").read_bytes()
-    refused(*flags(workdir), "--config.training.batch_size=9")
-    refused(*flags(workdir), "--config.training.num_steps=-1")
+    usage_error(*flags(workdir), "--config.training.batch_size=9")
+    usage_error(*flags(workdir), "--config.training.num_steps=-1")
     assert (workdir / "config.json").read_bytes() == before
 
 

@@ -15,11 +15,11 @@ import orbax.checkpoint as ocp
 import pytest
 import tiny
 from launched import ROOT
-from refusals import INTERNALS
+from usage_errors import INTERNALS
 
 from score_sde.cli import local_processes, main
-from score_sde.cli.flags import Refusal, refusals
-from score_sde.cli.main import VERBS
+from score_sde.cli.flags import UsageError, usage_errors
+from score_sde.cli.main import COMMANDS
 from score_sde.evaluation import pieces, report
 from score_sde.evaluation.pieces import Pieces
 from score_sde.evaluation.shared_work import remaining
@@ -96,12 +96,12 @@ def test_a_config_that_cannot_be_read_is_not_that_of_an_older_checkpoint(workdir
     assert listing(workdir) == before
 
 
-def test_a_run_whose_checkpoints_are_all_damaged_is_refused_every_time(workdir, refused):
+def test_a_run_whose_checkpoints_are_all_damaged_is_a_usage_error_every_time(workdir, usage_error):
     for seal in workdir.glob("checkpoints/*/seal/metadata"):
         seal.unlink()
     before = listing(workdir)
     for _ in range(2):
-        line = refused(*train(workdir))
+        line = usage_error(*train(workdir))
         assert (
             f"no sound checkpoint in {workdir}/checkpoints: all are damaged (30: its manifest is "
             "missing); to start" in line
@@ -109,7 +109,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_refused_every_time(workdir, 
     assert listing(workdir) == before
 
 
-def test_a_run_does_not_begin_anew_beside_its_damaged_checkpoints(workdir, refused):
+def test_a_run_does_not_begin_anew_beside_its_damaged_checkpoints(workdir, usage_error):
     checkpoints = workdir / "checkpoints"
     (checkpoints / "damaged").mkdir()
     for step in ("20", "30"):
@@ -117,7 +117,7 @@ def test_a_run_does_not_begin_anew_beside_its_damaged_checkpoints(workdir, refus
     before = listing(workdir)
     assert (
         f"no checkpoint in {checkpoints} but damaged ones in {checkpoints}/damaged: to start from "
-        in refused(*train(workdir))
+        in usage_error(*train(workdir))
     )
     assert listing(workdir) == before
 
@@ -134,23 +134,23 @@ def parts(tmp_path):
     return found
 
 
-@pytest.mark.parametrize("verb", RUNNERS)
-def test_finished_parts_that_cannot_be_read_stay(verb, parts, workdir, capsys, monkeypatch):
+@pytest.mark.parametrize("command", RUNNERS)
+def test_finished_parts_that_cannot_be_read_stay(command, parts, workdir, capsys, monkeypatch):
     path, before = parts.folder / "00000000-00000008.npz", listing(parts.folder)
     with monkeypatch.context() as patch, tiny.quick_compilation():
-        patch.setattr(f"score_sde.evaluation.{RUNNERS[verb]}.pieces_of", lambda *args: parts)
+        patch.setattr(f"score_sde.evaluation.{RUNNERS[command]}.pieces_of", lambda *args: parts)
         patch.setattr(pieces.np, "load", fail)
-        line = unreadable(capsys, verb, f"--workdir={workdir}")
+        line = unreadable(capsys, command, f"--workdir={workdir}")
     assert f"the finished part {path}: Stale file handle: /a/file; nothing is moved" in line
     assert listing(parts.folder) == before
     left = remaining(parts, 12)
     assert not left.missing and not left.damaged
 
 
-@pytest.mark.parametrize("verb", RUNNERS)
+@pytest.mark.parametrize("command", RUNNERS)
 @pytest.mark.parametrize(("number", "code"), [(errno.EACCES, 2), (errno.EIO, 74)])
 def test_damaged_parts_that_cannot_be_renamed_stay(
-    verb, number, code, parts, workdir, capsys, monkeypatch
+    command, number, code, parts, workdir, capsys, monkeypatch
 ):
     """As where the folder is another user's, or the disk fails: nothing is computed."""
     path = parts.folder / "00000008-00000012.npz"
@@ -160,23 +160,23 @@ def test_damaged_parts_that_cannot_be_renamed_stay(
         raise OSError(number, os.strerror(number), str(path))
 
     monkeypatch.setattr(pieces, "set_aside", fail_to_rename)
-    monkeypatch.setattr(f"score_sde.evaluation.{RUNNERS[verb]}.pieces_of", lambda *args: parts)
+    monkeypatch.setattr(f"score_sde.evaluation.{RUNNERS[command]}.pieces_of", lambda *args: parts)
     with tiny.quick_compilation():
-        assert main([verb, f"--workdir={workdir}"]) == code
+        assert main([command, f"--workdir={workdir}"]) == code
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line == f"score-sde {verb}: {os.strerror(number)}: {path}"
+    assert line == f"score-sde {command}: {os.strerror(number)}: {path}"
     assert path.exists() and len(list(parts.folder.iterdir())) == 2
 
 
-WITH_DEVICES = [verb for verb in VERBS if verb != "launch"]
+WITH_DEVICES = [command for command in COMMANDS if command != "launch"]
 
 PLATFORM = """
 import sys
 from score_sde.cli import main
-from score_sde.cli.main import VERBS
-for verb in VERBS:
-    if verb != "launch":
-        print(verb, main([verb, "--workdir=" + sys.argv[1]]), flush=True)
+from score_sde.cli.main import COMMANDS
+for command in COMMANDS:
+    if command != "launch":
+        print(command, main([command, "--workdir=" + sys.argv[1]]), flush=True)
 try:
     main(["sample", "--help"])
 except SystemExit as end:
@@ -184,7 +184,7 @@ except SystemExit as end:
 """
 
 
-def test_every_verb_names_a_platform_that_is_not_there(tmp_path):
+def test_every_command_names_a_platform_that_is_not_there(tmp_path):
     """Before anything is read or written, and before a wrong flag: help needs no device."""
     workdir = tmp_path / "new"
     environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": ROOT, "JAX_PLATFORMS": "nosuch"}
@@ -193,10 +193,10 @@ def test_every_verb_names_a_platform_that_is_not_there(tmp_path):
     codes = [
         line for line in done.stdout.splitlines() if line.split(" ")[0] in (*WITH_DEVICES, "help")
     ]
-    assert codes == [*(f"{verb} 2" for verb in WITH_DEVICES), "help 0"]
+    assert codes == [*(f"{command} 2" for command in WITH_DEVICES), "help 0"]
     lines = done.stderr.splitlines()
     assert [line.partition(": ")[0] for line in lines] == [
-        f"score-sde {verb}" for verb in WITH_DEVICES
+        f"score-sde {command}" for command in WITH_DEVICES
     ], done.stderr
     assert all(
         ": no nosuch device: Backend 'nosuch' is not in the list of known backends" in line
@@ -217,10 +217,10 @@ def test_a_library_call_says_so_too(monkeypatch):
 
 @pytest.mark.parametrize(
     ("number", "kind"),
-    [(errno.ESTALE, UnreadableError), (errno.EIO, UnreadableError), (errno.EACCES, Refusal)],
+    [(errno.ESTALE, UnreadableError), (errno.EIO, UnreadableError), (errno.EACCES, UsageError)],
 )
 def test_a_disk_that_does_not_answer_is_no_wrong_input(number, kind):
-    with pytest.raises(kind, match=f"^{os.strerror(number)}: a$"), refusals():
+    with pytest.raises(kind, match=f"^{os.strerror(number)}: a$"), usage_errors():
         raise OSError(number, os.strerror(number), "a")
 
 

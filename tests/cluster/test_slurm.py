@@ -127,7 +127,9 @@ def test_a_job_that_is_queued_again_ends_with_the_same_bits(
     assert "stopped by SIGTERM at step" in text(workdir) and "found a checkpoint of step" in text(
         workdir
     )
-    assert ("stopped, to go on: queued again" in text(workdir)) == (stop == "as at its time limit")
+    assert ("stopped before the end: queued again" in text(workdir)) == (
+        stop == "as at its time limit"
+    )
     assert "Restarts=1" in details(slurm, job)
     assert list(read_scalars(workdir / "metrics.jsonl")["loss"][0]) == list(range(1, STEPS + 1))
     assert same_bits(params_of(workdir), expected)

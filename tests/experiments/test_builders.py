@@ -1,4 +1,4 @@
-"""From configs to objects: the tables, and what is refused."""
+"""From configs to objects: the tables, and errors of a config."""
 
 import dataclasses
 import inspect
@@ -86,8 +86,8 @@ def test_the_bound_of_a_discrete_model():
 @pytest.mark.parametrize(
     ("sde", "changes", "message"),
     [
-        ("vp", {"dequantizer": "none"}, "eval.dequantizer none needs eval.bound"),
-        ("vp", {"num_dequantizations": 0}, "eval.num_dequantizations must be at least 1, got 0"),
+        ("vp", {"dequantizer": "none"}, "eval.dequantizer=none needs eval.bound"),
+        ("vp", {"num_dequantizations": 0}, "eval.num_dequantizations=0 must be at least 1"),
         (
             "vp",
             {"bound": "ddpm"},
@@ -110,7 +110,7 @@ def test_the_bound_of_a_discrete_model():
         ),
     ],
 )
-def test_what_estimates_no_likelihood_is_refused(sde, changes, message):
+def test_settings_that_give_no_likelihood_are_errors(sde, changes, message):
     config = read_config(f"digits/{sde}").to_dict()
     config["eval"] = changes
     with pytest.raises(ValueError, match=message), tiny.abstract_init():
@@ -225,11 +225,11 @@ def test_numbers_of_numpy_are_numbers_and_tuples_lists(config):
             print,
             "objective.weighting must be a plain value, got builtin_function_or_method",
         ),
-        ("optim.lr", float("nan"), "optim.lr must be a finite number, got nan"),
-        ("seed", True, "seed must be a whole number from 0 to 4294967295, got True"),
-        ("seed", 2**32, "seed must be a whole number from 0 to 4294967295, got 4294967296"),
-        ("sde", "vp", "sde must be a section of keys and values, got 'vp'"),
-        ("data.source", 3, "data needs source: one of digits"),
+        ("optim.lr", float("nan"), "optim.lr=nan must be a finite number"),
+        ("seed", True, "seed=True must be a whole number from 0 to 4294967295"),
+        ("seed", 2**32, "seed=4294967296 must be a whole number from 0 to 4294967295"),
+        ("sde", "vp", "sde='vp' must be a section of keys and values"),
+        ("data.source", 3, "data.source=3 must be one of digits"),
         ("data.name", "digits", "data has no key 'name': its source is chosen by 'source'"),
         (
             "data.flip",
@@ -355,7 +355,7 @@ def own_conditional_network(shape, *, num_classes: int):
 
 @given(st.data())
 @settings(max_examples=150)
-def test_a_spoilt_config_is_refused_in_one_line_or_is_a_good_one(config, data):
+def test_a_spoilt_config_is_an_error_of_one_line_or_a_good_one(config, data):
     spoilt = data.draw(mutated(config.to_dict()))
     with tiny.abstract_init():
         try:

@@ -48,11 +48,11 @@ def test_a_score_model_is_no_classifier():
     ("model.name", "unet", "model 'unet' gives ScoreNetwork where Classifier is expected"),
     ("model.num_classes", 9, "model.num_classes=9 takes labels from 0 to 8, the data have labels "
 "from 0 to 9"),
-    ("sampling", {"name": "heun"}, "the config of a classifier, .* has an unknown section "
+    ("sampling", {"name": "heun"}, "the config of a classifier .* has an unknown section "
 "'sampling'"),
     ("data.source", "swiss_roll", "the classifier takes images"),
 ])  # fmt: skip
-def test_what_makes_no_classifier_is_refused(path, value, message):
+def test_settings_that_make_no_classifier_are_errors(path, value, message):
     config = read_config("classifier/digits")
     del config.model.fourier_scale, config.model.channel_multiplier, config.model.blocks_per_group
     del config.model.embedding_dim
@@ -68,7 +68,7 @@ def test_what_makes_no_classifier_is_refused(path, value, message):
         build(config, ClassifierExperiment)
 
 
-def test_data_without_labels_are_refused(tmp_path):
+def test_data_without_labels_are_an_error(tmp_path):
     np.save(tmp_path / "images.npy", np.zeros((20, 8, 8), np.uint8))
     config = read_config("classifier/digits")
     config.data = {"source": f"npy:{tmp_path / 'images.npy'}"}

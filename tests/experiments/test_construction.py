@@ -1,4 +1,4 @@
-"""From sections to objects: the tables, and what is refused."""
+"""From sections to objects: the tables, and errors of a section."""
 
 import inspect
 
@@ -67,7 +67,7 @@ def test_functions_are_chosen_by_name(key):
         assert getattr(construct(section, object, {"name": name, key: dotted}), key) is function
 
 
-def test_what_is_no_sde_is_refused_where_one_is_expected():
+def test_another_object_is_an_error_where_an_sde_is_expected():
     with pytest.raises(
         ValueError, match=r"^sde 'score_sde:Heun' gives Heun where SDE is expected$"
     ):

@@ -10,6 +10,7 @@ import pytest
 import tiny
 from oracles import keys
 from scipy import stats
+from usage_errors import check_usage_error
 
 from score_sde import (
     VPSDE,
@@ -145,43 +146,44 @@ def test_its_training_goes_on_where_it_was(trained, tmp_path):
     assert "loss" in tiny.run("plot", f"--workdir={workdir / 'dequantizer'}")
 
 
-def refusal(capsys, *argv):
+def usage_error(capsys, *argv):
+    """The line of a command that must end with a usage error."""
     capsys.readouterr()
     with tiny.quick_compilation():
         assert main(argv) == 2
     text, errors = capsys.readouterr()
-    assert not text and errors.count("\n") == 1
+    check_usage_error(argv[0], text, errors)
     return errors
 
 
 @pytest.mark.slow
-def test_what_trains_no_dequantizer_is_refused(trained, tmp_path, capsys):
+def test_wrong_inputs_of_train_dequantizer_are_usage_errors(trained, tmp_path, capsys):
     toy, digits = f"--workdir={tiny.toy_run()}", f"--workdir={trained}"
-    assert "the coupling flow takes images" in refusal(capsys, *TRAIN, toy)
-    assert "--config=configs/dequantizer/digits.py" in refusal(capsys, "train-dequantizer", digits)
-    assert "'unet' gives ScoreNetwork" in refusal(
+    assert "the coupling flow takes images" in usage_error(capsys, *TRAIN, toy)
+    assert "=configs/dequantizer/digits.py" in usage_error(capsys, "train-dequantizer", digits)
+    assert "'unet' gives ScoreNetwork" in usage_error(
         capsys, *TRAIN, digits, "--config.model.name=unet"
     )
-    assert "num_times=0 must be" in refusal(
+    assert "num_times=0 must be" in usage_error(
         capsys, *TRAIN, digits, "--config.objective.num_times=0"
     )
-    assert "holds a run with model.channels=4" in refusal(capsys, *TRAIN, digits)
+    assert "holds a run with model.channels=4" in usage_error(capsys, *TRAIN, digits)
     folder = f"--workdir={tmp_path / 'new'}"
-    assert "score-sde train-dequantizer trains it" in refusal(
+    assert "needs a score model: score-sde train-dequantizer" in usage_error(
         capsys, "train", "--config=dequantizer/digits", folder
     )
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.slow
-def test_what_is_no_dequantizer_is_refused(trained, capsys):
+def test_another_model_is_no_dequantizer(trained, capsys):
     likelihood = ("likelihood", f"--workdir={trained}")
-    assert "this is a score model, not a dequantizer" in refusal(
+    assert "this is a score model, not a dequantizer" in usage_error(
         capsys, *likelihood, f"--dequantizer={trained}"
     )
-    assert "no checkpoint in" in refusal(capsys, *likelihood, "--dequantizer=nowhere")
+    assert "no checkpoint in" in usage_error(capsys, *likelihood, "--dequantizer=nowhere")
     other = f"--dequantizer={trained / 'dequantizer'}"
-    assert "is for (shape, levels, bins)" in refusal(
+    assert "is for (shape, levels, bins)" in usage_error(
         capsys, *likelihood, other, "--config.data.centered=false"
     )
     with pytest.raises(ValueError, match="this is a dequantizer, not a score model"):

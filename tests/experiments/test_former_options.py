@@ -157,7 +157,7 @@ def test_ncsnpp_takes_the_label_of_edm():
         ),
     ],
 )
-def test_labels_that_a_network_cannot_take_are_refused_in_one_line(
+def test_labels_that_a_network_cannot_take_are_errors_of_one_line(
     model, parameterization, objective, message
 ):
     config = config_of(**model)

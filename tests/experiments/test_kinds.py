@@ -54,24 +54,24 @@ def test_each_kind_is_built_and_loaded(name, folders):
 
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("other", CONFIGS)
-def test_a_wrong_kind_is_refused_with_the_name_of_the_right_one(name, other, folders):
+def test_a_wrong_kind_is_an_error_with_the_name_of_the_right_one(name, other, folders):
     if name == other:
         return
     right, wrong = CLASSES[name], CLASSES[other]
     message = f"this is a {name}, not a {other}: load(path, {right.model.__name__}) takes it"
-    with pytest.raises(ValueError) as refusal:
+    with pytest.raises(ValueError) as error:
         ss.load(folders[name], wrong.model)
-    assert str(refusal.value) == message
-    with pytest.raises(ValueError) as refusal:
+    assert str(error.value) == message
+    with pytest.raises(ValueError) as error:
         built(name, wrong.experiment)
-    assert str(refusal.value) == (
+    assert str(error.value) == (
         f"this is a {name}, not a {other}: build(config, {right.experiment.__name__}) takes it"
     )
 
 
 def test_a_dequantizer_needs_its_score_model():
     line = (
-        r"^its objective makes this a config of a dequantizer: score-sde train-dequantizer [^\n]*$"
+        r"^the objective makes this the config of a dequantizer, which needs a score model: [^\n]*$"
     )
     with pytest.raises(ValueError, match=line):
         ss.build(read_config("dequantizer/digits"), ss.DequantizerExperiment)
@@ -217,6 +217,6 @@ def test_other_conditions_and_calls_compile_nothing_anew():
         ({"condition": np.array([0, 1, 2, 3])}, "the conditions are from 0 to 3"),
     ],
 )
-def test_what_sample_many_refuses(options, line):
+def test_wrong_arguments_of_sample_many(options, line):
     with pytest.raises(ValueError, match=line):
         ss.sample_many(jax.random.key(0), MODEL_OF_CLASSES, **{"num_samples": 4, **options})

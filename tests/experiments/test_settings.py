@@ -1,4 +1,4 @@
-"""The settings of a config, and what is refused of them."""
+"""The settings of a config, and their checks."""
 
 import pytest
 
@@ -9,33 +9,33 @@ from score_sde.training import EMA
 @pytest.mark.parametrize(
     ("kind", "values", "message"),
     [
-        (SamplingOptions, {"num_samples": 0}, "sampling.num_samples must be at least 1, got 0"),
-        (SamplingOptions, {"batch_size": -1}, "sampling.batch_size must be at least 1, got -1"),
-        (TrainingOptions, {"num_steps": 0}, "training.num_steps must be at least 1, got 0"),
-        (TrainingOptions, {"batch_size": 0}, "training.batch_size must be at least 1, got 0"),
-        (TrainingOptions, {"log_every": 0}, "training.log_every must be at least 1, got 0"),
+        (SamplingOptions, {"num_samples": 0}, "num_samples=0 must be at least 1"),
+        (SamplingOptions, {"batch_size": -1}, "batch_size=-1 must be at least 1"),
+        (TrainingOptions, {"num_steps": 0}, "num_steps=0 must be at least 1"),
+        (TrainingOptions, {"batch_size": 0}, "batch_size=0 must be at least 1"),
+        (TrainingOptions, {"log_every": 0}, "log_every=0 must be at least 1"),
         (
             TrainingOptions,
             {"checkpoint_every": 0},
-            "training.checkpoint_every must be at least 1, got 0",
+            "checkpoint_every=0 must be at least 1",
         ),
-        (TrainingOptions, {"keep_last": 0}, "training.keep_last must be at least 1, got 0"),
-        (TrainingOptions, {"keep_best": -1}, "training.keep_best must not be negative, got -1"),
-        (TrainingOptions, {"eval_every": -1}, "training.eval_every must not be negative, got -1"),
+        (TrainingOptions, {"keep_last": 0}, "keep_last=0 must be at least 1"),
+        (TrainingOptions, {"keep_best": -1}, "keep_best=-1 must be at least 0"),
+        (TrainingOptions, {"eval_every": -1}, "eval_every=-1 must be at least 0"),
         (
             TrainingOptions,
             {"snapshot_every": -1},
-            "training.snapshot_every must not be negative, got -1",
+            "snapshot_every=-1 must be at least 0",
         ),
         (
             TrainingOptions,
             {"ema_decay": 1.0},
-            "training.ema_decay must be at least 0 and less than 1, got 1.0",
+            "ema_decay=1.0 must be at least 0 and less than 1",
         ),
-        (EvaluationOptions, {"batch_size": 0}, "eval.batch_size must be at least 1, got 0"),
-        (EvaluationOptions, {"max_examples": 0}, "eval.max_examples must be at least 1, got 0"),
-        (EvaluationOptions, {"rtol": 0.0}, "eval.rtol must be positive, got 0.0"),
-        (EvaluationOptions, {"t_min": -1e-5}, "eval.t_min must be positive, got -1e-05"),
+        (EvaluationOptions, {"batch_size": 0}, "batch_size=0 must be at least 1"),
+        (EvaluationOptions, {"max_examples": 0}, "max_examples=0 must be at least 1"),
+        (EvaluationOptions, {"rtol": 0.0}, "rtol=0.0 must be positive and finite"),
+        (EvaluationOptions, {"t_min": -1e-5}, "t_min=-1e-05 must be positive and finite"),
     ],
 )
 def test_lengths_and_tolerances_are_checked(kind, values, message):

@@ -157,8 +157,8 @@ def test_a_text_makes_a_value_by_a_table(text, made):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("ball", "toy='ball' must be texts NAME:VALUE, with NAME one of ball"),
-        (3, "toy=3 must be texts NAME:VALUE, with NAME one of ball"),
+        ("ball", "toy='ball' must be NAME:VALUE, with NAME one of ball"),
+        (3, "toy=3 must be NAME:VALUE, with NAME one of ball"),
         ("bal:3", "unknown toy 'bal:3', did you mean 'ball'?; known: ball"),
         ("ball:", "toy.radius='' must be a finite number"),
         ("ball:big", "toy.radius='big' must be a finite number"),

@@ -1,4 +1,4 @@
-"""DDPM on CIFAR-10, the network not told the noise level. No published number.
+"""DDPM on CIFAR-10 with a network that is not conditioned on the noise level. No published number.
 
 score-sde train --config=configs/vp/ddpm/cifar10_unconditional.py --workdir=runs/vp_ddpm_cifar10_unconditional
 """  # noqa: E501

@@ -1,0 +1,65 @@
+"""The flags that several commands have, each described once."""
+
+from pathlib import Path
+
+from score_sde.cli.flags import Flags
+from score_sde.experiments.settings import MAX_SEED
+
+EXAMPLE = "runs/digits"
+"""A workdir, for messages."""
+
+
+def add_workdir(flags: Flags, holds: str = "a training run", default: str = "required") -> None:
+    """``--workdir``; ``holds`` is the contents of the folder."""
+    flags.string("workdir", None, f"folder of {holds}, for example {EXAMPLE} ({default})")
+
+
+def add_checkpoint(flags: Flags) -> None:
+    """``--checkpoint``."""
+    flags.integer("checkpoint", None, "step of the checkpoint (default: the latest)")
+
+
+def add_allow_code(flags: Flags) -> None:
+    """``--allow_code``."""
+    flags.string(
+        "allow_code",
+        None,
+        "code that the saved config may name, and that is then run: mypkg (all of it), "
+        "mypkg.module:Name, or * for any, separated by commas (default: only code that other "
+        "flags name)",
+    )
+
+
+def add_overwrite(flags: Flags) -> None:
+    """``--overwrite``."""
+    flags.boolean("overwrite", False, "overwrite files that score-sde has not written")
+
+
+def add_split(flags: Flags) -> None:
+    """``--split``."""
+    flags.choice("split", "test", ("test", "train"), "test (held out) or train")
+
+
+def add_num_examples(flags: Flags) -> None:
+    """``--num_examples``."""
+    flags.shorthand("num_examples", "eval.max_examples", "number of examples, from the first")
+
+
+def add_batch(flags: Flags, section: str = "eval") -> None:
+    """``--batch``."""
+    flags.shorthand("batch", f"{section}.batch_size", "examples at a time, in each process")
+
+
+def add_seed(flags: Flags, draws: str) -> None:
+    """``--seed``; ``draws`` are the random numbers that it decides."""
+    flags.integer("seed", 0, f"seed of {draws}", at_most=MAX_SEED)
+
+
+def add_output(flags: Flags, name: str) -> None:
+    """``--output``, the folder of the results; by default ``name`` in the workdir."""
+    flags.string("output", None, f"folder for the results (default: {name} in the workdir)")
+
+
+def output_folder(output: str | None, workdir: Path, default: str) -> Path:
+    """The folder of ``--output``, or ``default`` in the workdir."""
+    return Path(output).expanduser() if output else workdir / default
