@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax.errors import InvalidRngError
 from jaxtyping import Array, ArrayLike, Float, PyTree, Shaped
 
+from score_sde import checks
 from score_sde.models.conditions import Condition, checked_present, conditioned
 from score_sde.models.former import former_conditional, former_label, warn_of_module
 from score_sde.models.labels import Labels, check_labels
@@ -109,11 +110,11 @@ def from_linen(
     def init(key: Key) -> Params:
         x, t = jnp.zeros((1, *shape), jnp.float32), jnp.zeros((1,), jnp.float32)
         variables = module.init(key, x, t, **call.keywords_of_init(kind), train=False)
-        if extra := sorted(set(variables) - {"params"}):
-            raise ValueError(
-                "a score network may only have the collection 'params', this module also has "
-                f"{extra}"
-            )
+        extra = sorted(set(variables) - {"params"})
+        checks.require(
+            not extra,
+            f"a score network may only have the collection 'params', this module also has {extra}",
+        )
         return variables["params"]
 
     def apply(
@@ -127,25 +128,50 @@ def from_linen(
         train: bool = False,
         label: Shaped[ArrayLike, "..."] | None = None,
     ) -> Float[Array, "..."]:
-        x, t = real(x), wide(t, "t")
-        # The shapes are checked here rather than by the annotations, so that the answer
-        # is one line in every setting.
-        if x.shape[1:] != shape or t.shape != x.shape[:1]:
-            wanted = ", ".join(map(str, ("b", *shape)))
-            raise ValueError(
-                f"the network takes x [{wanted}] and t [b], got x {x.shape} and t {t.shape}"
-            )
+        x, t = checked_batch("the network", shape, x, t=t)
         if label is not None:
             condition, present = former_label(kind, label, condition)
         given = call.keywords_of_batch(kind, condition, present, len(x))
-        rngs = {"dropout": key} if train and key is not None else None
-        try:
-            output = module.apply({"params": params}, x, t, **given, train=train, rngs=rngs)
-        except InvalidRngError:
-            raise ValueError(NEEDS_KEY) from None
-        return jnp.asarray(output)
+        return apply_linen(module, params, x, t, **given, key=key, train=train)
 
     return ScoreNetwork(init, apply, labels, kind)
+
+
+def checked_batch(
+    network: str, shape: tuple[int, ...], x: Shaped[ArrayLike, "..."], **labels: Any
+) -> tuple[Float[Array, "b *shape"], Float[Array, " b"]]:
+    """``x`` and its one array of labels, which has a name, as floating-point numbers.
+
+    The shapes are checked here rather than by annotations, so that the message is one
+    line whether or not annotations are checked.
+
+    Raises:
+        ValueError: unless they are ``x [b, *shape]`` and labels ``[b]``.
+    """
+    ((name, label),) = labels.items()
+    x, label = real(x), wide(label, name)
+    wanted = ", ".join(map(str, ("b", *shape)))
+    checks.require(
+        x.shape[1:] == shape and label.shape == x.shape[:1],
+        f"{network} takes x [{wanted}] and {name} [b], got x {x.shape} and {name} {label.shape}",
+    )
+    return x, label
+
+
+def apply_linen(
+    module: nn.Module, params: Params, *arrays: Array, key: Key | None, train: bool, **given: Any
+) -> Array:
+    """The output of a flax.linen module, with dropout in training alone.
+
+    Raises:
+        ValueError: the module draws random numbers and there is no key.
+    """
+    rngs = {"dropout": key} if train and key is not None else None
+    try:
+        output = module.apply({"params": params}, *arrays, **given, train=train, rngs=rngs)
+    except InvalidRngError:
+        raise ValueError(NEEDS_KEY) from None
+    return jnp.asarray(output)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,11 +215,11 @@ class Call:
 
     def keywords(self, condition: PyTree[Any], present: Array | None) -> dict[str, Any]:
         """The keywords of a call."""
-        if present is not None and not self.has("present"):
-            raise ValueError(
-                "the module of this network has no argument 'present', so that its condition "
-                "cannot be absent"
-            )
+        checks.require(
+            present is None or self.has("present"),
+            "the module of this network has no argument 'present', so that its condition "
+            "cannot be absent",
+        )
         if self.is_former:
             return {"label": condition}
         given = {"condition": condition, "present": present}
@@ -212,6 +238,32 @@ class Call:
         if condition is not None:
             condition = conditioned(kind).stacked(condition, batch)
         return self.keywords(condition, checked_present(present, condition, (batch,)))
+
+    def network(
+        self,
+        kind: Condition | None,
+        labels: Labels | None,
+        init: Callable[[Key], Params],
+        evaluate: Callable[..., Array],
+    ) -> ScoreNetwork:
+        """The network that takes conditions of a ``kind`` and evaluates a batch by
+        ``evaluate(params, x, t, keywords, key, train)``.
+        """
+
+        def apply(
+            params: Params,
+            x: Array,
+            t: Array,
+            *,
+            condition: Any = None,
+            present: Any = None,
+            key: Key | None = None,
+            train: bool = False,
+        ) -> Array:
+            given = self.keywords_of_batch(kind, condition, present, len(x))
+            return evaluate(params, x, t, given, key, train)
+
+        return ScoreNetwork(init, apply, labels, kind)
 
     def keywords_of_init(self, kind: Condition | None) -> dict[str, Any]:
         """The keywords of the call that makes the parameters."""

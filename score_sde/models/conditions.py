@@ -14,7 +14,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, PyTree, Shaped
 
-from score_sde.models import options
+from score_sde import checks
 
 _KINDS = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
 """Numbers of one kind are taken for one another, whatever their width."""
@@ -85,7 +85,8 @@ class ClassLabel(Condition):
     num_classes: int | None
 
     def __post_init__(self) -> None:
-        options.at_least_or_none("num_classes", self.num_classes, 1)
+        if self.num_classes is not None:
+            checks.whole(1, num_classes=self.num_classes)
 
     @property
     def name(self) -> str:
@@ -178,10 +179,12 @@ class Arrays(Condition):
 def class_label(num_classes: int | None, conditional: bool = True) -> ClassLabel | None:
     """The condition of a network built with ``num_classes``; None without classes, and
     for a network that is not ``conditional``, which has no embedding to add a class to.
+
+    Raises:
+        ValueError: ``num_classes`` is less than 1.
     """
-    if num_classes is None or not conditional:
-        return None
-    return ClassLabel(num_classes=num_classes)
+    label = None if num_classes is None else ClassLabel(num_classes=num_classes)
+    return label if conditional else None
 
 
 def conditioned(kind: Condition | None) -> Condition:

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from score_sde.models import options
+from score_sde import checks
+from score_sde.models import arguments
 from score_sde.typing import Key, Params
 
 
@@ -105,12 +106,16 @@ def coupling_flow(
         ValueError: an argument is out of its range, or ``shape`` is not that of an
             image.
     """
-    size = options.image("the coupling flow", shape, levels=1, key="levels")
+    size = arguments.image_shape("the coupling flow", shape)
+    checks.whole(1, channels=channels)
+    checks.whole(2, num_couplings=num_couplings)
+    checks.whole(0, num_blocks=num_blocks)
+    checks.one_of(arguments.DTYPES, dtype=dtype)
     module = CouplingFlow(
-        channels=options.at_least("channels", channels, 1),
-        num_couplings=options.at_least("num_couplings", num_couplings, 2),
-        num_blocks=options.at_least("num_blocks", num_blocks, 0),
-        dtype=options.one_of("dtype", dtype, options.DTYPES),
+        channels=int(channels),
+        num_couplings=int(num_couplings),
+        num_blocks=int(num_blocks),
+        dtype=dtype,
     )
 
     def init(key: Key) -> Params:

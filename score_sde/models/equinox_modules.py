@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from score_sde import checks
 from score_sde.models.base import NEEDS_KEY, Call, ScoreNetwork
 from score_sde.models.conditions import Condition
 from score_sde.models.labels import Labels
@@ -44,49 +45,40 @@ def from_equinox(
             ``eqx.nn.BatchNorm``; or no argument for the condition; at ``apply``, if it
             takes a key in training and none is given.
     """
-    kind = condition
     is_module = isinstance(module, eqx.Module) and not isinstance(module, type)
     make: Callable[[Key], Any] = (lambda key: module) if is_module else module  # pyright: ignore[reportAssignmentType]
     one = make(jax.random.key(0))
     _check(one)
     static = eqx.partition(one, eqx.is_inexact_array)[1]
-    call = Call.of(one, conditional=kind is not None)
+    call = Call.of(one, conditional=condition is not None)
 
     def init(key: Key) -> Params:
         return eqx.filter(make(key), eqx.is_inexact_array)
 
-    def apply(
-        params: Params,
-        x: Array,
-        t: Array,
-        *,
-        condition: Any = None,
-        present: Any = None,
-        key: Key | None = None,
-        train: bool = False,
+    def evaluate(
+        params: Params, x: Array, t: Array, given: dict[str, Any], key: Key | None, train: bool
     ) -> Array:
-        given = call.keywords_of_batch(kind, condition, present, len(x))
         if train and call.has("key"):
             if key is None:
                 raise ValueError(NEEDS_KEY)
-            # A batch of one keeps its key: of make_score_fn each sample has its own.
+            # A batch of one keeps its key: under make_score_fn each sample has its own.
             given["key"] = key[None] if len(x) == 1 else jax.random.split(key, len(x))
         network = eqx.nn.inference_mode(eqx.combine(params, static), value=not train)
         return jax.vmap(lambda x, t, given: jnp.asarray(network(x, t, **given)))(x, t, given)
 
-    return ScoreNetwork(init, apply, labels, kind)
+    return call.network(condition, labels, init, evaluate)
 
 
 def _check(module: Any) -> None:
     """Raise ``ValueError`` unless this is a module without a state."""
-    if not isinstance(module, eqx.Module) or not callable(module):
-        raise ValueError(
-            "from_equinox takes a module, or a function key -> module, that can be called as "
-            f"module(x, t), got {type(module).__name__}"
-        )
+    checks.require(
+        isinstance(module, eqx.Module) and callable(module),
+        "from_equinox takes a module, or a function key -> module, that can be called as "
+        f"module(x, t), got {type(module).__name__}",
+    )
     nodes = jax.tree.leaves(module, is_leaf=lambda node: isinstance(node, eqx.nn.StateIndex))
-    if any(isinstance(node, eqx.nn.StateIndex) for node in nodes):
-        raise ValueError(
-            "a score network may have no state (eqx.nn.State), as of eqx.nn.BatchNorm: normalise "
-            "without running statistics, as by eqx.nn.GroupNorm or eqx.nn.LayerNorm"
-        )
+    checks.require(
+        not any(isinstance(node, eqx.nn.StateIndex) for node in nodes),
+        "a score network may have no state (eqx.nn.State), such as eqx.nn.BatchNorm's: normalise "
+        "without running statistics, by eqx.nn.GroupNorm or eqx.nn.LayerNorm",
+    )

@@ -4,21 +4,10 @@
 
 from collections.abc import Sequence
 
-from score_sde.models import options
-from score_sde.models.base import ScoreNetwork, from_linen, named
+from score_sde.models.base import ScoreNetwork, named
 from score_sde.models.labels import LevelLabels
 from score_sde.models.ncsnv2 import STAGES
-from score_sde.models.refinenet import (
-    INTERPOLATIONS,
-    NONLINEARITIES,
-    RefineNet,
-    Style,
-    check_image,
-    geometric_sigmas,
-)
-
-CONDITIONAL_NORMALIZATIONS = ("InstanceNorm++",)
-"""The normalisations that depend on the noise level, by name."""
+from score_sde.models.refinenet import RefineNetOptions, geometric_sigmas, refine_net
 
 
 @named
@@ -65,28 +54,22 @@ def ncsn(
         ValueError: an argument is out of its range, or the image does not fit the
             architecture.
     """
-    size = options.all_at_least("shape", shape, 1)
-    stages = STAGES[64]
-    check_image(size, stages)
-    options.one_of("normalization", normalization, CONDITIONAL_NORMALIZATIONS)
-    sigmas = geometric_sigmas(
-        options.positive("sigma_min", sigma_min),
-        options.positive("sigma_max", sigma_max),
-        options.at_least("num_scales", num_scales, 1),
-    )
-    style = Style(
-        nonlinearity=options.one_of("nonlinearity", nonlinearity, NONLINEARITIES),
+    sigmas = geometric_sigmas(sigma_min, sigma_max, num_scales)
+    options = RefineNetOptions(
+        nonlinearity=nonlinearity,
+        normalization=normalization,
         num_scales=len(sigmas),
-        interpolation=options.one_of("interpolation", interpolation, INTERPOLATIONS),
-        dtype=options.one_of("dtype", dtype, options.DTYPES),
+        interpolation=interpolation,
+        dtype=dtype,
     )
-    module = RefineNet(
-        nf=options.at_least("nf", nf, 1),
-        stages=stages,
-        style=style,
+    return refine_net(
+        shape,
+        STAGES[64],
+        options,
+        nf=nf,
         sigmas=sigmas,
         scale_by_sigma=scale_by_sigma,
         rescale_input=rescale_input,
         remat=remat,
+        labels=LevelLabels(network="NCSN", num_levels=len(sigmas)),
     )
-    return from_linen(module, size, labels=LevelLabels(network="NCSN", num_levels=len(sigmas)))

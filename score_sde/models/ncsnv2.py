@@ -2,19 +2,10 @@
 
 from collections.abc import Sequence
 
-from score_sde.models import options
-from score_sde.models.base import ScoreNetwork, from_linen, named
-from score_sde.models.instance_norm import NORMALIZATIONS
+from score_sde import checks
+from score_sde.models.base import ScoreNetwork, named
 from score_sde.models.labels import LevelLabels
-from score_sde.models.refinenet import (
-    INTERPOLATIONS,
-    NONLINEARITIES,
-    RefineNet,
-    Stage,
-    Style,
-    check_image,
-    geometric_sigmas,
-)
+from score_sde.models.refinenet import RefineNetOptions, Stage, geometric_sigmas, refine_net
 
 STAGES: dict[int, tuple[Stage, ...]] = {
     64: (Stage(1), Stage(2, down=True), Stage(2, dilation=2), Stage(2, dilation=4)),
@@ -84,31 +75,25 @@ def ncsnv2(
         ValueError: an argument is out of its range, or the image does not fit the
             architecture.
     """
-    size = options.all_at_least("shape", shape, 1)
-    stages = stages_for(size, resolution)
-    check_image(size, stages)
-    sigmas = geometric_sigmas(
-        options.positive("sigma_min", sigma_min),
-        options.positive("sigma_max", sigma_max),
-        options.at_least("num_scales", num_scales, 1),
+    sigmas = geometric_sigmas(sigma_min, sigma_max, num_scales)
+    options = RefineNetOptions(
+        nonlinearity=nonlinearity,
+        normalization=normalization,
+        interpolation=interpolation,
+        dtype=dtype,
     )
-    style = Style(
-        nonlinearity=options.one_of("nonlinearity", nonlinearity, NONLINEARITIES),
-        normalization=options.one_of("normalization", normalization, NORMALIZATIONS),
-        interpolation=options.one_of("interpolation", interpolation, INTERPOLATIONS),
-        dtype=options.one_of("dtype", dtype, options.DTYPES),
-    )
-    module = RefineNet(
-        nf=options.at_least("nf", nf, 1),
-        stages=stages,
-        style=style,
+    labels = LevelLabels(network="NCSNv2", num_levels=len(sigmas)) if scale_by_sigma else None
+    return refine_net(
+        shape,
+        stages_for(shape, resolution),
+        options,
+        nf=nf,
         sigmas=sigmas,
         scale_by_sigma=scale_by_sigma,
         rescale_input=rescale_input,
         remat=remat,
+        labels=labels,
     )
-    labels = LevelLabels(network="NCSNv2", num_levels=len(sigmas)) if scale_by_sigma else None
-    return from_linen(module, size, labels=labels)
 
 
 def stages_for(shape: Sequence[int], resolution: int | None) -> tuple[Stage, ...]:
@@ -118,12 +103,8 @@ def stages_for(shape: Sequence[int], resolution: int | None) -> tuple[Stage, ...
     Raises:
         ValueError: there is no architecture ``resolution``.
     """
-    if resolution is None:
-        return next(
-            (stages for size, stages in STAGES.items() if max(shape[:2]) <= size), STAGES[256]
-        )
-    if resolution not in STAGES:
-        raise ValueError(
-            f"resolution must be one of {', '.join(map(str, STAGES))} or None, got {resolution!r}"
-        )
-    return STAGES[resolution]
+    checks.one_of((*STAGES, None), resolution=resolution)
+    if resolution is not None:
+        return STAGES[resolution]
+    fitting = (stages for size, stages in STAGES.items() if max(shape[:2], default=0) <= size)
+    return next(fitting, STAGES[256])

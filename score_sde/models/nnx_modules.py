@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
+from score_sde import checks
 from score_sde.models.base import NEEDS_KEY, Call, ScoreNetwork
 from score_sde.models.conditions import Condition
 from score_sde.models.labels import Labels
@@ -45,7 +46,6 @@ def from_nnx(
             streams, such as the statistics of ``nnx.BatchNorm``; or no argument for the
             condition; at ``apply``, if dropout is on and no key is given.
     """
-    kind = condition
     make = (lambda rngs: module) if isinstance(module, nnx.Module) else _called(module)
     abstract = (
         module if isinstance(module, nnx.Module) else nnx.eval_shape(lambda: make(nnx.Rngs(0)))
@@ -56,24 +56,16 @@ def from_nnx(
         )
     graph, template, streams, others = nnx.split(abstract, nnx.Param, nnx.RngState, ...)
     _check_no(others)
-    call = Call.of(abstract, conditional=kind is not None)
+    call = Call.of(abstract, conditional=condition is not None)
 
     def init(key: Key) -> Params:
         return nnx.to_pure_dict(nnx.state(make(nnx.Rngs(key)), nnx.Param))
 
-    def apply(
-        params: Params,
-        x: Array,
-        t: Array,
-        *,
-        condition: Any = None,
-        present: Any = None,
-        key: Key | None = None,
-        train: bool = False,
+    def evaluate(
+        params: Params, x: Array, t: Array, given: dict[str, Any], key: Key | None, train: bool
     ) -> Array:
-        given = call.keywords_of_batch(kind, condition, present, len(x))
-        if train and key is None and (jax.tree.leaves(streams) or call.has("rngs")):
-            raise ValueError(NEEDS_KEY)
+        draws = bool(jax.tree.leaves(streams)) or call.has("rngs")
+        checks.require(not train or key is not None or not draws, NEEDS_KEY)
         if call.has("train"):
             given["train"] = train
         if call.has("rngs") and train:
@@ -84,7 +76,7 @@ def from_nnx(
         network.train() if train else network.eval()
         return jnp.asarray(network(x, t, **given))
 
-    return ScoreNetwork(init, apply, labels, kind)
+    return call.network(condition, labels, init, evaluate)
 
 
 def _called(make: Callable[..., Any]) -> Callable[[nnx.Rngs], Any]:
@@ -100,12 +92,12 @@ def _called(make: Callable[..., Any]) -> Callable[[nnx.Rngs], Any]:
 def _check_no(others: Any) -> None:
     """Raise ``ValueError`` where a module has state that changes while it is called."""
     variables = jax.tree.leaves(others, is_leaf=lambda node: isinstance(node, nnx.Variable))
-    if variables:
-        names = ", ".join(sorted({type(one).__name__ for one in variables}))
-        raise ValueError(
-            f"a score network may only have parameters (nnx.Param), this module also has {names}: "
-            "normalise without running statistics, as by nnx.GroupNorm or nnx.LayerNorm"
-        )
+    names = ", ".join(sorted({type(one).__name__ for one in variables}))
+    checks.require(
+        not variables,
+        f"a score network may only have parameters (nnx.Param), this module also has {names}: "
+        "normalise without running statistics, by nnx.GroupNorm or nnx.LayerNorm",
+    )
 
 
 def _seeded(streams: Any, key: Key | None) -> Any:

@@ -6,15 +6,15 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.errors import InvalidRngError
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
-from score_sde.models import options
-from score_sde.models.base import NEEDS_KEY
+from score_sde import checks
+from score_sde.models import arguments
+from score_sde.models.base import apply_linen, checked_batch
 from score_sde.models.embeddings import FourierEmbedding
 from score_sde.models.layers import GroupNorm
-from score_sde.precision import real, wide, wide_time
+from score_sde.precision import wide, wide_time
 from score_sde.sdes import SDE
 from score_sde.typing import Key, LogProbFn, Params, ScalarLike
 
@@ -192,20 +192,20 @@ def wideresnet(
         ValueError: an argument is out of its range, or the image cannot be halved
             twice.
     """
-    size = options.all_at_least("shape", shape, 1)
-    if len(size) != 3 or size[0] % 4 or size[1] % 4:
-        raise ValueError(
-            "the classifier takes images (height, width, channels) of sizes divisible by 4, got "
-            f"data of shape {size}"
-        )
+    size = arguments.image_shape("the classifier", shape, divisor=4)
+    checks.whole(1, num_classes=num_classes, blocks_per_group=blocks_per_group)
+    checks.whole(1, channel_multiplier=channel_multiplier, embedding_dim=embedding_dim)
+    checks.positive(fourier_scale=fourier_scale)
+    arguments.rate(dropout=dropout)
+    checks.one_of(arguments.DTYPES, dtype=dtype)
     module = WideResNet(
-        num_classes=options.at_least("num_classes", num_classes, 1),
-        blocks_per_group=options.at_least("blocks_per_group", blocks_per_group, 1),
-        channel_multiplier=options.at_least("channel_multiplier", channel_multiplier, 1),
-        fourier_scale=options.positive("fourier_scale", fourier_scale),
-        embedding_dim=options.at_least("embedding_dim", embedding_dim, 1),
-        dropout=options.rate("dropout", dropout),
-        dtype=options.one_of("dtype", dtype, options.DTYPES),
+        num_classes=int(num_classes),
+        blocks_per_group=int(blocks_per_group),
+        channel_multiplier=int(channel_multiplier),
+        embedding_dim=int(embedding_dim),
+        fourier_scale=fourier_scale,
+        dropout=dropout,
+        dtype=dtype,
         remat=remat,
     )
     return _classifier(module, size)
@@ -245,17 +245,7 @@ def _classifier(module: WideResNet, shape: tuple[int, ...]) -> Classifier:
         key: Key | None = None,
         train: bool = False,
     ) -> Float[Array, "b classes"]:
-        x, sigma = real(x), wide(sigma, "sigma")
-        if x.shape[1:] != shape or sigma.shape != x.shape[:1]:
-            wanted = ", ".join(map(str, ("b", *shape)))
-            raise ValueError(
-                f"the classifier takes x [{wanted}] and sigma [b], got x {x.shape} and sigma "
-                f"{sigma.shape}"
-            )
-        rngs = {"dropout": key} if train and key is not None else None
-        try:
-            return jnp.asarray(module.apply({"params": params}, x, sigma, train=train, rngs=rngs))
-        except InvalidRngError:
-            raise ValueError(NEEDS_KEY) from None
+        x, sigma = checked_batch("the classifier", shape, x, sigma=sigma)
+        return apply_linen(module, params, x, sigma, key=key, train=train)
 
     return Classifier(init, apply)

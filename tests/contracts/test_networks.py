@@ -305,10 +305,10 @@ def test_the_number_of_groups_may_be_chosen_and_must_divide_the_channels():
     ddpm(SHAPE, nf=24, num_groups=8, **PLAIN)
     ddpm(SHAPE, nf=32, num_groups=32, **PLAIN)
     with pytest.raises(
-        ValueError, match=r"^nf must be a multiple of 32, got 48: .* num_groups=8 would do$"
+        ValueError, match=r"^nf=48 must be a multiple of 32, .* num_groups=8 would do$"
     ):
         ddpm(SHAPE, nf=48, **PLAIN)
     with pytest.raises(
-        ValueError, match=r"^nf must be a multiple of 5, got 32: .* num_groups=8 would do$"
+        ValueError, match=r"^nf=32 must be a multiple of 5, .* num_groups=8 would do$"
     ):
         ddpm(SHAPE, nf=32, num_groups=5, **PLAIN)
