@@ -275,9 +275,9 @@ PIECES = {"samples": _levels(8, 64, 64, 1).astype(np.float32), "nfe": np.arange(
 
 
 def _pieces(folder: Path) -> object:
-    from score_sde.evaluation.pieces import Pieces
+    from score_sde.evaluation.shards import Shards
 
-    return Pieces(folder, "0123456789abcdef")
+    return Shards(folder, "0123456789abcdef")
 
 
 def _write_pieces(rng: Random, folder: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from score_sde.cli.flags import MAX_SEED, Refusal
 from score_sde.cli.workdir import check_split, load_model, load_split, result_folder, workdir_flags
 from score_sde.evaluation import report
-from score_sde.evaluation.interpolation import results, ways_of
+from score_sde.evaluation.interpolation import interpolation_paths, results
 
 PAIRS = 8
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     folder = result_folder(values, workdir, "interpolation", files)
     options = {"num_steps": values.num_steps, "temperature": values.temperature}
     options["conditions"] = conditions
-    ways = ways_of(model, jax.random.key(values.seed), examples, pairs, **options)
+    ways = interpolation_paths(model, jax.random.key(values.seed), examples, pairs, **options)
     rows = results(model, ways, examples, folder)
     rows = {f"interpolation, {values.split}": ways.summary, **rows}
     report.record(workdir, rows)

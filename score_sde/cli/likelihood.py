@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
             model = likelihoods.with_dequantizer(model, values.dequantizer, allow=allowed)
     key, (examples, conditions) = jax.random.key(values.seed), load_split(model, values)
     total = min(len(examples), model.evaluating.max_examples or len(examples))
-    pieces = likelihoods.pieces_of(model, key, workdir, values.split, examples, conditions)
+    pieces = likelihoods.shards_of(model, key, workdir, values.split, examples, conditions)
     with refusals():
         left = remaining(pieces, total)
     likelihoods.evaluate_missing(model, left, key, first(examples, total), conditions)

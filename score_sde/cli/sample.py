@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     source, missing = examples_if_there(model, values)
     target = target_of(values, model, workdir)
     key, num_samples = jax.random.key(values.seed), values.num_samples or model.drawing.num_samples
-    pieces = samples.pieces_of(model, key, target.parent)
+    pieces = samples.shards_of(model, key, target.parent)
     with refusals():
         left = remaining(pieces, num_samples)
     samples.draw_missing(model, left, key)
@@ -64,7 +64,7 @@ def target_of(values: Any, model: Model, workdir: Path) -> Path:
             "--format=npz"
         )
     name = samples.TARGETS[values.format]
-    return result_folder(values, workdir, "samples", [name, *samples.PICTURES]) / name
+    return result_folder(values, workdir, "samples", [name, *samples.FIGURES]) / name
 
 
 def examples_if_there(model: Model, values: Any) -> tuple[DataSource | None, str]:

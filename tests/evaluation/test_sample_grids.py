@@ -28,7 +28,7 @@ def test_the_samples_are_those_of_the_third_key_of_the_run(tmp_path, monkeypatch
     config.training.sample_every = 10
     drawn = []
     monkeypatch.setattr(
-        "score_sde.evaluation.sample_grids.picture_of_samples",
+        "score_sde.evaluation.sample_grids.figure_of_samples",
         lambda folder, name, samples, data, scaling, num_columns: drawn.append(
             (folder, name, samples)
         ),

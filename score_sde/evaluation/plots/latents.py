@@ -35,7 +35,7 @@ def latents_to_unit(
     return np.clip(0.5 + latents / (6.0 * prior_std), 0.0, 1.0)
 
 
-def picture_of_latents(
+def figure_of_latents(
     path: Path,
     found: tuple[Float[Array | np.ndarray, "n *shape"], Float[Array | np.ndarray, "n *shape"]],
     reconstruction: Float[np.ndarray, "n *shape"],
@@ -81,7 +81,7 @@ def picture_of_latents(
     return path
 
 
-def picture_of_interpolation(
+def figure_of_interpolation(
     path: Path,
     originals: Float[np.ndarray, "pairs 2 *shape"],
     way: Float[np.ndarray, "pairs steps *shape"],

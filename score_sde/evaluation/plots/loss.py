@@ -20,7 +20,7 @@ def read_metrics(path: PathLike) -> dict[str, Float64[np.ndarray, "num 2"]]:
     """Every number of a JSON-lines file, by name, as rows ``(step, value)`` in ascending steps.
 
     A step that a resumed run wrote again counts as written last. A last line cut short
-    by a crash is passed over.
+    by a crash is skipped.
 
     Raises:
         FileNotFoundError: no such file.
@@ -47,7 +47,7 @@ def read_metrics(path: PathLike) -> dict[str, Float64[np.ndarray, "num 2"]]:
 
 
 def smooth(values: Float64[np.ndarray, " num"], *, window: int) -> Float64[np.ndarray, " num"]:
-    """Centred moving average that leaves out values that are not finite.
+    """Centred moving average over the finite values.
 
     The window shrinks towards both ends; at the beginning, where a loss falls fastest,
     to two thirds of the index.
@@ -77,12 +77,12 @@ def plot_loss(
     where it spans two decades.
 
     Args:
-        path: the picture to write.
+        path: the figure to write.
         metrics: the JSON-lines file, ``{"step": 100, "loss": 0.1, "eval_loss": 0.2}`` a
             line.
         training: the name of the training loss in it.
         held_out: the name of the held-out loss; it may be absent.
-        label: what the vertical axis says.
+        label: the label of the vertical axis.
 
     Raises:
         FileNotFoundError: no metrics file.
@@ -143,13 +143,13 @@ def loss_by_level(
 
 def plot_loss_by_level(path: PathLike, metrics: PathLike) -> None:
     """Write the loss over the log signal-to-noise ratio: of the training in four
-    stages, and of held-out data.
+    stages, and of held-out data; a stage without steps has no curve.
 
     A stage is a quarter of the steps, and its losses are means over it; the held-out
-    loss is that of the last quarter.
+    loss is the mean over the last quarter.
 
     Args:
-        path: the picture to write.
+        path: the figure to write.
         metrics: the JSON-lines file of the training.
 
     Raises:
@@ -169,17 +169,13 @@ def plot_loss_by_level(path: PathLike, metrics: PathLike) -> None:
     for stage in range(STAGES):
         bounds = end * stage / STAGES, end * (stage + 1) / STAGES
         colour = colormaps["viridis"](0.9 - 0.9 * stage / (STAGES - 1))
+        means = np.array([_mean_within(rows, *bounds) for rows in losses])
         label = f"training, to step {bounds[1]:.0f}"
-        axis.plot(
-            levels,
-            [_mean_within(rows, *bounds) for rows in losses],
-            color=colour,
-            marker=".",
-            label=label,
-        )
+        if np.isfinite(means).any():  # a short run has no step in some stages
+            axis.plot(levels, means, color=colour, marker=".", label=label)
     held_out, rest = loss_by_level(series, prefix=HELD_OUT_PREFIX)
-    if rest:
-        last = [_mean_within(rows, end * (1.0 - 1.0 / STAGES), end) for rows in rest]
+    last = np.array([_mean_within(rows, end * (1.0 - 1.0 / STAGES), end) for rows in rest])
+    if np.isfinite(last).any():
         axis.plot(
             held_out,
             last,

@@ -11,7 +11,7 @@ from score_sde.objectives.noise_levels import log_snr_of
 from score_sde.sdes import SDE, BrownianMotion
 from score_sde.sdes.mixture import Mixture
 
-PICTURES = ("sde.png", "loss.png", "loss_by_level.png")
+FIGURES = ("sde.png", "loss.png", "loss_by_level.png")
 """Those of a workdir."""
 
 DATA = Mixture(means=((-1.5,), (0.3,), (1.5,)), std=0.15, weights=(0.4, 0.2, 0.4))

@@ -28,7 +28,7 @@ def is_image(shape: tuple[int, ...], scaling: Scaling) -> bool:
     return scaling.num_levels is not None and len(shape) == 3 and shape[-1] in (1, 3)
 
 
-def picture_of_samples(
+def figure_of_samples(
     folder: Path,
     name: str,
     samples: Float[Array | np.ndarray, "n *shape"],
@@ -69,7 +69,7 @@ def model_points(data: Examples, scaling: Scaling) -> Float[np.ndarray, "m *shap
     return np.asarray(scaling.to_model(jax.random.key(0), np.asarray(data[:MAX_POINTS])))
 
 
-def pictures_of_path(
+def figures_of_denoising(
     folder: Path,
     frames: Float[np.ndarray, "k n h w c"],
     scaling: Scaling,

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from score_sde.evaluation import plot_loss, plot_loss_by_level, read_metrics
+from score_sde.evaluation.plots import loss
 from score_sde.evaluation.plots.loss import loss_by_level, smooth
 from score_sde.objectives.noise_levels import name_of
 
@@ -107,3 +108,35 @@ def test_the_picture_has_curves_of_several_colours(tmp_path):
 def test_metrics_without_levels_are_refused(tmp_path):
     with pytest.raises(ValueError, match="holds no losses by noise level"):
         plot_loss_by_level(tmp_path / "levels.png", write_by_level(tmp_path / "m.jsonl", levels=()))
+
+
+@pytest.mark.parametrize(
+    "steps, labels",
+    [
+        ([1], ["training, to step 1"]),
+        ([1, 2], ["training, to step 1", "training, to step 2"]),
+        ([8, 16, 24, 32], [f"training, to step {step}" for step in (8, 16, 24, 32)]),
+    ],
+)
+def test_the_legend_lists_only_curves_that_have_points(steps, labels, tmp_path, monkeypatch):
+    name = name_of(0.5)
+    lines = [{"step": step, name: 1.0, f"eval_{name}": 2.0} for step in steps]
+    figures = []
+    monkeypatch.setattr(loss, "save_figure", lambda path, figure: figures.append(figure))
+    plot_loss_by_level(tmp_path / "levels.png", write(tmp_path / "m.jsonl", lines))
+    (axis,) = figures[0].axes
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == [
+        *labels,
+        "held-out, at the end",
+    ]
+    assert all(np.isfinite(line.get_ydata()).any() for line in axis.get_lines())
+
+
+def test_held_out_losses_before_the_last_quarter_are_not_in_the_legend(tmp_path, monkeypatch):
+    name = name_of(0.5)
+    lines = [{"step": 1, name: 1.0, f"eval_{name}": 2.0}, {"step": 40, name: 1.0}]
+    figures = []
+    monkeypatch.setattr(loss, "save_figure", lambda path, figure: figures.append(figure))
+    plot_loss_by_level(tmp_path / "levels.png", write(tmp_path / "m.jsonl", lines))
+    (axis,) = figures[0].axes
+    assert len(axis.get_legend().get_texts()) == len(axis.get_lines()) == 2
