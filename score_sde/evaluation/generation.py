@@ -75,7 +75,9 @@ def sample_many(
 
     Sample ``i`` is ``model.draw`` with the key ``fold_in(key, i)``, whatever the batch.
     ``score-sde sample --seed=SEED`` draws the same samples as ``jax.random.key(SEED)``.
-    The sampler is compiled once for a model. ::
+    The sampler is compiled once for a model.
+
+    ::
 
         model = score_sde.fit(key, score_sde.VPSDE(), score_sde.mlp(dim=2), data)
         x = score_sde.sample_many(key, model, 1000)

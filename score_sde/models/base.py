@@ -1,4 +1,6 @@
-"""The border between networks, which take a batch, and the mathematics, which takes one sample."""
+"""`ScoreNetwork`, the interface of networks, which take a batch; and score functions of
+one sample.
+"""
 
 import functools
 import inspect
@@ -26,25 +28,29 @@ Options = ParamSpec("Options")
 
 
 NEEDS_KEY = "this network has dropout: train=True needs a key, as apply(..., key=key)"
-"""What is wrong where a network draws random numbers and has no key."""
+"""The error of a network that draws random numbers and has no key."""
 
 
 class ScoreNetwork(NamedTuple):
-    """A network as two pure functions, its time labels and its condition; nothing else is
-    known of how it was written.
+    """A network of any library: two pure functions, its time labels and its condition.
+
+    >>> import score_sde as ss
+    >>> network = ss.ScoreNetwork(lambda key: 2.0, lambda params, x, t, **options: params * x)
+    >>> network.apply(network.init(None), 3.0, 0.5)
+    6.0
 
     Attributes:
         init: ``init(key) -> params``.
         apply: ``apply(params, x, t, *, condition=None, present=None, key=None,
             train=False) -> output`` with ``x`` and ``output`` of shape ``[b, *shape]``
-            and ``t`` of shape ``[b]``. ``condition`` has a row for each example, an
-            array ``[b, ...]`` or a nest of them; ``present``, Boolean ``[b]``, is False
-            where the condition of a row is absent, and None means that all are present.
-            ``train`` switches dropout on, fed by ``key``.
-        labels: the time labels ``t`` that it takes; None where every number is one.
-        condition: what it may be conditioned on; None for an unconditional network.
-        section: the name and the options that make it in a config, as pairs; None for a
-            network that no config can name.
+            and ``t`` of shape ``[b]``. ``condition`` is an array ``[b, ...]``, or a
+            pytree of arrays; ``present``, Boolean ``[b]``, is False where the condition
+            of a row is absent, and None where all are present. ``train`` switches
+            dropout on, with randomness from ``key``.
+        labels: the valid time labels ``t``; None for any number.
+        condition: the form of its condition; None for an unconditional network.
+        section: its name and options in a config, as pairs; None for a network that no
+            config can name.
     """
 
     init: Callable[[Key], Params]
@@ -55,8 +61,8 @@ class ScoreNetwork(NamedTuple):
 
 
 def named(make: Callable[Options, ScoreNetwork]) -> Callable[Options, ScoreNetwork]:
-    """A function that makes networks, as a decorator: they remember by which options, so
-    that a model of theirs can be saved and loaded.
+    """A decorator of functions that build networks: a network remembers its options, so
+    that its model can be saved and loaded.
     """
 
     @functools.wraps(make)
@@ -66,7 +72,7 @@ def named(make: Callable[Options, ScoreNetwork]) -> Callable[Options, ScoreNetwo
             section=tuple(
                 (key, tuple(value) if isinstance(value, list) else value)
                 for key, value in pairs.items()
-                if key != "shape"  # which is of the data
+                if key != "shape"  # of the data, not of the config
             )
         )
 
@@ -89,19 +95,28 @@ def from_linen(
     its state in the collection ``params`` alone, and draws dropout from the stream
     ``dropout``.
 
+    >>> import flax.linen as nn, jax, score_sde as ss
+    >>> class Net(nn.Module):
+    ...     @nn.compact
+    ...     def __call__(self, x, t, *, train=False):
+    ...         return nn.Dense(2)(x) * t[:, None]
+    >>> network = ss.from_linen(Net(), (2,))
+    >>> params = jax.eval_shape(network.init, jax.random.key(0))
+    >>> params["Dense_0"]["kernel"].shape
+    (2, 2)
+
     Args:
         module: the module.
         shape: the shape of one sample.
-        conditional: deprecated; ``condition=ClassLabel(num_classes=...)`` is meant.
-        labels: the time labels that it takes; None for every number.
-        condition: what it may be conditioned on. The parameters are then made by a call
+        conditional: deprecated; give ``condition=ClassLabel(num_classes=...)``.
+        labels: the valid time labels; None for any number.
+        condition: the form of its condition. The parameters are then made by a call
             with a condition, and with ``present`` if the module has that argument.
 
     Raises:
-        ValueError: if the module has no argument for the condition; at ``init``, if it
-            has other collections than ``params``; at ``apply``, if ``x``, ``t``,
-            ``condition`` or ``present`` has a wrong shape or type, or if the module
-            draws random numbers and no key is given.
+        ValueError: the module has no argument for the condition; at ``init``, it has
+            other collections than ``params``; at ``apply``, an argument has a wrong
+            shape or type, or the module draws random numbers and there is no key.
     """
     shape = tuple(shape)
     kind = former_conditional() if conditional and condition is None else condition
@@ -176,10 +191,10 @@ def apply_linen(
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """The arguments by which a module is given a condition.
+    """The arguments of a module's ``__call__``, and the keywords that a condition becomes.
 
     Attributes:
-        names: the names of the arguments of its ``__call__``; None for any.
+        names: the names of the arguments; None for any.
     """
 
     names: frozenset[str] | None
@@ -189,7 +204,7 @@ class Call:
         """The arguments of a module.
 
         Raises:
-            ValueError: the module is conditional and has no argument for its condition.
+            ValueError: the module is conditional and has no argument ``condition``.
         """
         arguments = inspect.signature(type(module).__call__).parameters
         takes_any = any(a.kind is a.VAR_KEYWORD for a in arguments.values())
@@ -198,9 +213,8 @@ class Call:
             warn_of_module(type(module).__name__)
         elif conditional and not call.has("condition"):
             raise ValueError(
-                f"{type(module).__name__} has no argument 'condition', by which it would be given "
-                "its condition: def __call__(self, x, t, *, condition=None, present=None, "
-                "train=False)"
+                f"{type(module).__name__} has no argument 'condition': write def __call__(self, x, "
+                "t, *, condition=None, present=None, train=False)"
             )
         return call
 
@@ -228,12 +242,11 @@ class Call:
     def keywords_of_batch(
         self, kind: Condition | None, condition: PyTree[Any], present: Any, batch: int
     ) -> dict[str, Any]:
-        """The keywords of a call for a batch of a network that takes conditions of a
-        ``kind``, checked.
+        """The keywords of a call for a batch, whose conditions must be of a ``kind``.
 
         Raises:
-            ValueError: in one line, where the network takes no such condition, or it is
-                of another structure, shape or type.
+            ValueError: the network has no condition, or one of another structure, shape
+                or type.
         """
         if condition is not None:
             condition = conditioned(kind).stacked(condition, batch)
@@ -274,8 +287,8 @@ class Call:
 
 
 def call_order(network: ScoreNetwork) -> tuple[str, ...]:
-    """The names of a flax.linen network's own parts that have parameters, in the order
-    in which it calls them.
+    """The names of a flax.linen network's submodules with parameters, in the order of their
+    calls.
     """
     order: list[str] = []
 
@@ -288,7 +301,7 @@ def call_order(network: ScoreNetwork) -> tuple[str, ...]:
         return call(*args, **kwargs)
 
     with nn.intercept_methods(note):
-        # A function of its own: of one that was traced before, nothing would be called.
+        # A new function: a function that was traced before would not be called again.
         params = jax.eval_shape(lambda key: network.init(key), jax.random.key(0))
     return tuple(name for name in dict.fromkeys(order) if name in params)
 
@@ -306,28 +319,35 @@ def make_score_fn(
     label: Shaped[ArrayLike, ""] | None = None,
 ) -> ScoreFn:
     """The score ``(x, t) -> grad_x log p_t(x)``, or ``grad_x log p_t(x | condition)``, of
-    one sample, from a network and what its output means.
+    one sample, from a network and its parameterization.
 
     The sample passes through the network as a batch of one; under ``jax.vmap`` the two
     batch axes fuse, and the cost is that of the batched network. The score is float32
     at least.
+
+    >>> import jax, score_sde as ss
+    >>> from score_sde.models import from_functions
+    >>> network = from_functions(lambda key: {}, lambda params, x, t: x)
+    >>> score_fn = ss.make_score_fn(ss.VESDE(), network, ss.ScorePrediction(), {})
+    >>> jax.eval_shape(score_fn, jax.numpy.ones(2), 0.5).shape
+    (2,)
 
     Args:
         sde: the forward SDE.
         network: the network.
         parameterization: what the network predicts.
         params: the parameters of the network.
-        condition: ONE example's condition, as a class label; None for the unconditional
-            score. Of many examples, map over their conditions too.
-        present: one Boolean, which may be traced: False for the unconditional score of
+        condition: the condition of ONE example, such as a class label; None for the
+            unconditional score. For many examples, map over their conditions too.
+        present: one Boolean, which may be traced; False for the unconditional score of
             a network that is given a condition.
-        key: feeds the dropout of the network.
-        train: switches that dropout on.
+        key: the randomness of dropout.
+        train: whether dropout is on.
         label: the former name of ``condition``; deprecated.
 
     Raises:
-        ValueError: in one line, where the network cannot take the time labels of the
-            parameterization, or the condition.
+        ValueError: the network cannot take the time labels of the parameterization, or
+            the condition.
     """
     check_labels(sde, network.labels, parameterization, first=sde.t_min)
     if label is not None:
@@ -357,8 +377,8 @@ def make_score_fn(
 class NetworkScore:
     """A score function that also computes the denoised image directly, rather than from the score.
 
-    The score of pure noise, ``-x``, says nothing of the image: a discrete sampler that
-    begins there needs `denoised`.
+    The score of pure noise, ``-x``, has no information about the image: a discrete
+    sampler that begins there needs `denoised`.
 
     Attributes:
         sde: the forward SDE.
@@ -377,7 +397,7 @@ class NetworkScore:
 
     @property
     def denoised(self) -> Callable[..., Array] | None:
-        """``(x, t) -> E[x_0 | x_t = x]``; None where it is undefined at the last level,
+        """``(x, t) -> E[x_0 | x_t = x]``; None where it is undefined at the last noise level,
         which has no signal.
         """
         return (
@@ -390,8 +410,8 @@ class NetworkScore:
 
 
 def _has_signal(sde: SDE) -> bool:
-    """Whether ``alpha`` is positive at the last step of a discrete process; at
-    ``t_max`` it always is.
+    """Whether ``alpha`` is positive at the last step of a discrete process; it always is at
+    ``t_max`` of a continuous one.
     """
     times = sde.step_times()
     return times is None or bool(noise_levels(sde, times[-1:]).alpha.all())

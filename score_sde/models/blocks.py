@@ -1,5 +1,5 @@
-"""The blocks of DDPM, DDPM++ and NCSN++: residual blocks, attention, resampling, on
-``[b, h, w, c]``; and the embedding of noise level and class that conditions them.
+"""The blocks of DDPM, DDPM++ and NCSN++ on ``[b, h, w, c]``: residual blocks, attention
+and resampling; and the embedding of noise level and class.
 """
 
 import math
@@ -22,7 +22,7 @@ NONLINEARITIES = {
     "lrelu": lambda x: nn.leaky_relu(x, negative_slope=0.2),
     "swish": nn.silu,
 }
-"""The activations of the published networks, by their published names."""
+"""The activations of the published networks, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +231,7 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Add what the pixels say of one another."""
+        """Add the attention."""
         b, h, w, c = x.shape
         normed = self.options.norm("norm", self.num_groups)(x).reshape(b, h * w, c)
         q, k, v = (dense(c, self.options, name)(normed) for name in ("query", "key", "value"))

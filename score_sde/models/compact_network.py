@@ -1,4 +1,4 @@
-"""What the compact networks, `MLP` and `UNet`, share: their labels' embedding and options."""
+"""The base of the compact networks, `MLP` and `UNet`: the embedding of labels and options."""
 
 import abc
 from typing import Any

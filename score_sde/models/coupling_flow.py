@@ -18,8 +18,8 @@ class ConditionalFlow(NamedTuple):
 
     Attributes:
         init: ``init(key) -> params``.
-        apply: ``apply(params, noise, image) -> (z, log |det dz/dnoise|)``, all of shape
-            ``[b, *shape]`` but the last, which is ``[b]``.
+        apply: ``apply(params, noise, image) -> (z, log |det dz/dnoise|)``, with ``noise``,
+            ``image`` and ``z`` ``[b, *shape]`` and the logarithm ``[b]``.
     """
 
     init: Callable[[Key], Params]
@@ -27,12 +27,12 @@ class ConditionalFlow(NamedTuple):
 
 
 class CouplingFlow(nn.Module):
-    """Couplings ``z -> exp(s) z + r`` of one half of the numbers, ``s`` and ``r``
-    functions of the other and the image.
+    """Couplings ``z -> exp(s) z + r`` of one half of the numbers, where ``s`` and ``r``
+    are functions of the other half and the image.
 
-    The halves, the two colours of a checkerboard in height, width and channels, take
-    turns. All begin with ``s = r = 0``. ``s`` is kept within `MOST` by a hyperbolic
-    tangent.
+    The halves, the two colours of a checkerboard in height, width and channels,
+    alternate. All couplings start with ``s = r = 0``. A hyperbolic tangent bounds ``s``
+    by `MAX_LOG_SCALE`.
     """
 
     channels: int = 32
@@ -44,7 +44,7 @@ class CouplingFlow(nn.Module):
     def __call__(
         self, noise: Float[Array, "b h w c"], image: Float[Array, "b h w c"]
     ) -> tuple[Float[Array, "b h w c"], Float[Array, " b"]]:
-        """The map of a batch, and the logarithm of its volume."""
+        """The map of a batch, and the logarithm of its determinant."""
         z, log_det = noise, jnp.zeros(len(noise), noise.dtype)
         for i in range(self.num_couplings):
             kept = checkerboard(noise.shape[1:], i % 2)
@@ -71,15 +71,15 @@ class CouplingFlow(nn.Module):
             known.shape[-1], (3, 3), dtype=self.dtype, kernel_init=zeros, name=f"{name}_out"
         )(nn.silu(h))
         log_scale, shift = jnp.split(out.astype(known.dtype), 2, axis=-1)
-        return MOST * jnp.tanh(log_scale / MOST), shift
+        return MAX_LOG_SCALE * jnp.tanh(log_scale / MAX_LOG_SCALE), shift
 
 
-MOST = 3.0
-"""The greatest logarithm of a scale: no coupling may leave the range of float32."""
+MAX_LOG_SCALE = 3.0
+"""The greatest logarithm of a scale, so that couplings stay in the range of float32."""
 
 
 def checkerboard(shape: tuple[int, ...], parity: int) -> Bool[Array, "h w c"]:
-    """Where the sum of the indices has a parity."""
+    """True where the sum of the indices has the given parity."""
     return jnp.asarray(sum(jnp.indices(shape)) % 2 == parity)
 
 
@@ -91,19 +91,18 @@ def coupling_flow(
     num_blocks: int = 2,
     dtype: str = "float32",
 ) -> ConditionalFlow:
-    """Build a `CouplingFlow`, in the manner of RealNVP (Dinh et al. 2017,
+    """Build a `CouplingFlow`, similar to RealNVP (Dinh et al. 2017,
     https://arxiv.org/abs/1605.08803).
 
     Args:
         shape: the shape ``(height, width, channels)`` of one image.
-        channels: those of the hidden layers of each coupling.
-        num_couplings: how many couplings there are, at least 2, so that every number is
-            changed.
-        num_blocks: residual blocks in each.
+        channels: the channels of the hidden layers of each coupling.
+        num_couplings: the number of couplings, at least 2, so that every number changes.
+        num_blocks: residual blocks in each coupling.
         dtype: the type computed in; the parameters are float32.
 
     Raises:
-        ValueError: an argument is out of its range, or ``shape`` is not that of an
+        ValueError: an argument is out of its range, or ``shape`` is not the shape of an
             image.
     """
     size = arguments.image_shape("the coupling flow", shape)

@@ -89,7 +89,8 @@ def ddpm(
     Args:
         shape: the shape of one image; height and width must halve ``len(ch_mult) - 1``
             times without remainder.
-        nf: the number of channels at full resolution; a multiple of ``num_groups``.
+        nf: the number of channels at full resolution; even, and a multiple of
+            ``num_groups``.
         ch_mult: for each level, its channels as a multiple of ``nf``.
         num_res_blocks: residual blocks of a level on the way down; there is one more on
             the way up.
@@ -98,30 +99,30 @@ def ddpm(
         resamp_with_conv: whether levels are resampled by convolutions.
         conditional: whether the network is conditioned on noise level and class.
         nonlinearity: ``elu``, ``relu``, ``lrelu`` or ``swish``.
-        scale_by_sigma: whether to divide the output by the noise level that the label
-            counts, from the greatest.
-        sigma_min: the least noise level of that table.
-        sigma_max: the greatest.
-        num_scales: how many there are.
+        scale_by_sigma: whether to divide the output by a noise level from a geometric
+            table, whose index, from the greatest level, is the time label.
+        sigma_min: the least noise level of the table.
+        sigma_max: the greatest noise level of the table.
+        num_scales: the number of noise levels of the table.
         rescale_input: whether images come in [0, 1] and are mapped to [-1, 1] first.
         num_classes: the number of class labels, or None.
-        num_groups: of each normalisation; None for 32, but 8 where a level has 32
-            channels (see `_num_groups`).
+        num_groups: the groups of each normalisation; None for 32, but 8 where a level
+            has 32 channels.
         attend_every_block: whether attention follows every block on the way up (Ho et
-            al.) or a level's last (Song).
+            al. 2020) or only the last of a level (Song et al. 2021).
         attend_in_middle: whether there is attention in the middle, whatever its height.
         attention_head_dim: the channels of an attention head; None for one head of all
             channels.
-        norm_eps: what is added to the variance of a group.
-        pad_both_sides: whether the convolutions that halve the size pad every side, or
-            the far ones alone.
-        freq_shift: of `positional_embedding`, 1 for frequencies down to 1e-4.
-        cosine_first: whether the cosines come before the sines in the embedding of the
-            noise level.
-        label_required: whether the network is refused without a condition, since it was
-            trained with one always.
+        norm_eps: added to the variance of a group.
+        pad_both_sides: whether strided convolutions pad every side of the image, rather
+            than the right and the bottom.
+        freq_shift: of the time embedding; 1 for frequencies down to 1e-4.
+        cosine_first: whether cosines come before sines in the time embedding.
+        label_required: whether a call without a condition is an error, for a network
+            that was always trained with one.
         dtype: the type computed in; the parameters are float32.
-        remat: whether to recompute residual blocks on the way back, for less memory.
+        remat: whether to recompute residual blocks in the backward pass, for less
+            memory.
 
     Raises:
         ValueError: an argument is out of its range, or the image does not fit the

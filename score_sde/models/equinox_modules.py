@@ -23,27 +23,36 @@ def from_equinox(
 ) -> ScoreNetwork:
     """Make a `ScoreNetwork` of an equinox module: ``from_equinox(lambda key: Net(key=key))``.
 
-    The module is written for ONE sample, as is usual in equinox: it is called under
-    ``jax.vmap`` as ``module(x, t)`` with ``x [*shape]`` and a scalar ``t``, and with those
-    of ``condition``, ``present`` and ``key`` that its ``__call__`` has as arguments.
-    Dropout is on in training alone (``eqx.nn.inference_mode``), and each sample of a batch
-    has its own ``key``.
+    The module takes ONE sample, as usual in equinox: it is called under ``jax.vmap`` as
+    ``module(x, t)`` with ``x [*shape]`` and a scalar ``t``, and with the keywords
+    ``condition``, ``present`` and ``key`` if its ``__call__`` has them as arguments.
+    Dropout is on in training alone (``eqx.nn.inference_mode``), and each sample of a
+    batch has its own ``key``.
+
+    >>> import equinox as eqx, jax, score_sde as ss
+    >>> class Scale(eqx.Module):
+    ...     weight: jax.Array
+    ...     def __call__(self, x, t):
+    ...         return t * self.weight * x
+    >>> network = ss.from_equinox(lambda key: Scale(jax.numpy.ones(2)))
+    >>> network.init(jax.random.key(0)).weight
+    Array([1., 1.], dtype=float32...)
 
     Args:
-        module: a function ``key -> module``: each ``init(key)`` makes new parameters. Or a
-            module, whose parameters every ``init`` gives, as those of a trained one.
-        labels: the time labels that it takes; None for every number.
-        condition: what it may be conditioned on.
+        module: a function ``key -> module``, for new parameters at each ``init(key)``;
+            or a module, such as a trained one, whose parameters every ``init`` returns.
+        labels: the valid time labels; None for any number.
+        condition: the form of its condition.
 
     Returns:
-        The network; its parameters are the module with None for all that is no
-        floating-point array, as ``eqx.filter(module, eqx.is_inexact_array)``. What is left
-        (whole numbers, functions) is the same for every key.
+        The network. Its parameters are ``eqx.filter(module, eqx.is_inexact_array)``:
+        the module with None for everything but floating-point arrays. The rest (whole
+        numbers, functions) is the same for every key.
 
     Raises:
-        ValueError: in one line, if the module has a state (``eqx.nn.State``), as
-            ``eqx.nn.BatchNorm``; or no argument for the condition; at ``apply``, if it
-            takes a key in training and none is given.
+        ValueError: the module has a state (``eqx.nn.State``), such as
+            ``eqx.nn.BatchNorm``'s, or no argument for the condition; at ``apply``, it
+            takes a key in training and there is none.
     """
     is_module = isinstance(module, eqx.Module) and not isinstance(module, type)
     make: Callable[[Key], Any] = (lambda key: module) if is_module else module  # pyright: ignore[reportAssignmentType]
@@ -61,7 +70,7 @@ def from_equinox(
         if train and call.has("key"):
             if key is None:
                 raise ValueError(NEEDS_KEY)
-            # A batch of one keeps its key: under make_score_fn each sample has its own.
+            # A batch of one keeps its key: each sample of make_score_fn has its own.
             given["key"] = key[None] if len(x) == 1 else jax.random.split(key, len(x))
         network = eqx.nn.inference_mode(eqx.combine(params, static), value=not train)
         return jax.vmap(lambda x, t, given: jnp.asarray(network(x, t, **given)))(x, t, given)
@@ -70,7 +79,7 @@ def from_equinox(
 
 
 def _check(module: Any) -> None:
-    """Raise ``ValueError`` unless this is a module without a state."""
+    """Check that this is a module without a state."""
     checks.require(
         isinstance(module, eqx.Module) and callable(module),
         "from_equinox takes a module, or a function key -> module, that can be called as "

@@ -1,4 +1,4 @@
-"""A multilayer perceptron for vectors, as the two-dimensional toys."""
+"""A multilayer perceptron for vectors, such as two-dimensional toy data."""
 
 from collections.abc import Sequence
 from dataclasses import field
@@ -23,7 +23,7 @@ class MLP(CompactNetwork):
 
     Attributes:
         hidden_sizes: the width of each hidden layer.
-        embedding_dim: the number of features of the time embedding.
+        embedding_dim: the size of the time embedding.
     """
 
     hidden_sizes: tuple[int, ...] = (128, 128, 128)
@@ -68,11 +68,16 @@ def mlp(
 ) -> ScoreNetwork:
     """Build an `MLP` for samples of ``shape``, or for vectors of ``dim`` numbers.
 
+    >>> import jax, score_sde as ss
+    >>> network = ss.mlp(dim=2, hidden_sizes=(8, 8))
+    >>> jax.eval_shape(network.init, jax.random.key(0))["out"]["kernel"].shape
+    (8, 2)
+
     Args:
         shape: the shape of one sample; it is flattened.
         dim: short for ``shape=(dim,)``.
         hidden_sizes: the width of each hidden layer.
-        embedding_dim: the number of features of the time embedding; even, 4 or more.
+        embedding_dim: the size of the time embedding; even, 4 or more.
         embedding: ``positional`` for time labels of the order of 0 to 1000, ``fourier``
             for labels of the order of one.
         fourier_scale: the standard deviation of the frequencies of the Fourier
@@ -83,7 +88,7 @@ def mlp(
         dtype: the type computed in; the parameters are float32.
 
     Raises:
-        ValueError: an argument is out of its range, or ``shape`` is not ``(dim,)``.
+        ValueError: an argument is out of its range, or ``shape`` and ``dim`` disagree.
     """
     if shape is None:
         if dim is None:
@@ -93,7 +98,7 @@ def mlp(
     size = arguments.example_shape(shape)
     checks.require(
         dim is None or size == (dim,),
-        f"dim={dim} must be absent, or the length of the vectors, and shape={size}",
+        f"dim={dim} is for samples of shape ({dim},), got shape={size}",
     )
     arguments.not_empty(hidden_sizes=hidden_sizes)
     arguments.each_whole(1, hidden_sizes=hidden_sizes)

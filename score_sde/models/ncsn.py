@@ -1,4 +1,4 @@
-"""NCSN, the noise-conditional RefineNet of Song and Ermon 2019
+"""NCSN, the noise-conditional RefineNet of Song & Ermon 2019
 (https://arxiv.org/abs/1907.05600), appendix A.
 """
 
@@ -36,19 +36,18 @@ def ncsn(
             must be even.
         nf: the number of channels at full resolution.
         num_scales: the number of noise levels.
-        sigma_min: the last and least noise level; without effect unless
-            ``scale_by_sigma``, as ``sigma_max``.
-        sigma_max: the first and greatest noise level.
+        sigma_min: the last and least noise level.
+        sigma_max: the first and greatest noise level. Both have an effect with
+            ``scale_by_sigma`` only.
         nonlinearity: one of `score_sde.models.refinenet.NONLINEARITIES`.
         normalization: ``InstanceNorm++``.
         interpolation: how coarse levels are enlarged, ``bilinear`` or
             ``nearest_neighbor``.
-        scale_by_sigma: divide the output by the sigma of the noise level. The network
-            of 2019 does not: it learns the score itself.
-        rescale_input: take images in [0, 1] to [-1, 1] first.
+        scale_by_sigma: whether to divide the output by the noise level. The published
+            network does not: it learns the score itself.
+        rescale_input: whether images come in [0, 1] and are mapped to [-1, 1] first.
         dtype: the type computed in; the parameters are float32.
-        remat: compute the blocks again in the backward pass instead of keeping what
-            they computed: less memory.
+        remat: whether to recompute the blocks in the backward pass, for less memory.
 
     Raises:
         ValueError: an argument is out of its range, or the image does not fit the

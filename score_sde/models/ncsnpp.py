@@ -1,4 +1,4 @@
-"""NCSN++ and DDPM++ (Song et al. 2021), one network with many options."""
+"""NCSN++ and DDPM++ (Song et al. 2021): one network with many options."""
 
 from collections.abc import Sequence
 
@@ -22,9 +22,17 @@ from score_sde.models.published_unet import PublishedUNet, network_of, sizes, ta
 class NCSNpp(PublishedUNet):
     """A U-Net of residual blocks, with pyramids of the input and of the output beside it.
 
-    ``progressive_input`` adds the halved input to every level on the way down,
-    ``progressive`` grows the output level by level on the way up. Source: Song et al.
-    2021 (https://arxiv.org/abs/2011.13456), section 4.1 and appendix H.
+    Source: Song et al. 2021 (https://arxiv.org/abs/2011.13456), section 4.1 and appendix
+    H.
+
+    Attributes:
+        resblock_type: whether residual blocks resample (``biggan``) or not (``ddpm``).
+        progressive: the pyramid of the output, which grows level by level on the way
+            up.
+        progressive_input: the pyramid of the input, of which the halved image is added
+            to every level on the way down.
+        progressive_combine: how ``input_skip`` joins: ``sum`` or ``cat``.
+        diffusers_groups: whether normalisations with attention have 32 groups.
     """
 
     resblock_type: str
@@ -87,7 +95,7 @@ class NCSNpp(PublishedUNet):
     def _up(
         self, h: Array, skips: list[Array], embedded: Array | None, channels: int, train: bool
     ) -> Array:
-        """From the smallest size to the output."""
+        """The way up, from the smallest size to the output."""
         pyramid, groups = None, self._groups_with_attention
         for level in reversed(range(len(self.ch_mult))):
             for i in range(self.num_res_blocks + 1):
@@ -116,15 +124,15 @@ class NCSNpp(PublishedUNet):
         return self._larger(h, f"grow_{level}")
 
     def _output(self, h: Array, pyramid: Array | None, channels: int, level: int) -> Array:
-        """The output so far at the size of ``h``: that of the level before, doubled,
-        and what this one adds.
+        """The output pyramid at the size of ``h``: the pyramid of the level before, doubled,
+        plus the contribution of this level.
         """
         h = self.options.act(self.options.norm(f"output_{level}_norm")(h))
         new = conv(channels, self.options, f"output_{level}", scale=self.options.init_scale)(h)
         return new if pyramid is None else self.options.upsampled(pyramid) + new
 
     def _grown(self, h: Array, pyramid: Array | None, level: int) -> tuple[Array, Array]:
-        """``h`` and the residual pyramid of the output, the same but at the smallest size."""
+        """``h`` and the residual pyramid of the output; they differ at the smallest size only."""
         if pyramid is None:
             normed = self.options.act(self.options.norm(f"output_{level}_norm")(h))
             return h, conv(h.shape[-1], self.options, f"output_{level}")(normed)
@@ -155,17 +163,18 @@ def ncsnpp(
     Args:
         shape: the shape of one image; height and width must halve ``len(ch_mult) - 1``
             times without remainder.
-        nf: the number of channels at full resolution; a multiple of 4.
+        nf: the number of channels at full resolution; even, 4 or more.
         ch_mult: for each level, its channels as a multiple of ``nf``.
-        num_res_blocks: residual blocks of a level on the way down, and one more upwards.
+        num_res_blocks: residual blocks of a level on the way down; there is one more on
+            the way up.
         attn_resolutions: the heights of the image at which there is attention; the
             middle always has it.
         dropout: the rate of dropout in each residual block.
         resamp_with_conv: whether levels are resampled by convolutions, for
             ``resblock_type="ddpm"``.
         conditional: whether the network is conditioned on noise level and class.
-        fir: whether to filter when resampling, rather than to average and repeat.
-        fir_kernel: the filter, of 4 or more weights, an even number of them.
+        fir: whether resampling filters, rather than averages and repeats.
+        fir_kernel: the filter: an even number of weights, 4 or more.
         skip_rescale: whether sums of two branches are divided by the root of two.
         resblock_type: ``ddpm``, or ``biggan``, whose blocks resample too.
         progressive: the pyramid of the output: ``none``, ``output_skip`` or
@@ -174,23 +183,25 @@ def ncsnpp(
             ``residual``.
         progressive_combine: how ``input_skip`` joins: ``sum`` or ``cat``.
         embedding_type: ``fourier`` for labels that are noise levels, whose logarithm is
-            embedded, or are logarithms of them (``log_noise_to_signal``);
-            ``positional`` for labels of the order of 0 to 1000.
+            embedded, or their logarithms (``log_noise_to_signal``); ``positional`` for
+            labels of the order of 0 to 1000.
         fourier_scale: the standard deviation of the random frequencies.
-        init_scale: the variance that the last layer of each block starts with; 0 for
-            almost nothing.
+        init_scale: the initial variance of the last layer of each block; 0 stands for
+            1e-10.
         nonlinearity: ``elu``, ``relu``, ``lrelu`` or ``swish``.
-        scale_by_sigma: whether to divide the output by the noise level: the label, or
-            what it counts in the table.
-        sigma_min: the least noise level of that table.
-        sigma_max: the greatest.
-        num_scales: how many there are.
+        scale_by_sigma: whether to divide the output by the noise level: the label, or,
+            with ``positional``, a level from a geometric table, whose index, from the
+            greatest level, is the label.
+        sigma_min: the least noise level of the table.
+        sigma_max: the greatest noise level of the table.
+        num_scales: the number of noise levels of the table.
         rescale_input: whether images come in [0, 1] and are mapped to [-1, 1] first.
         num_classes: the number of class labels, or None.
-        diffusers_groups: whether attention, and blocks before it on the way up, take 32
-            groups, as in diffusers.
+        diffusers_groups: whether the normalisations of attention, and of blocks before it
+            on the way up, have 32 groups, as in diffusers.
         dtype: the type computed in; the parameters are float32.
-        remat: whether to recompute residual blocks on the way back, for less memory.
+        remat: whether to recompute residual blocks in the backward pass, for less
+            memory.
 
     Raises:
         ValueError: an argument is out of its range, or the image does not fit the

@@ -1,4 +1,4 @@
-"""NCSNv2, the RefineNets of Song and Ermon 2020 (https://arxiv.org/abs/2006.09011), appendix B."""
+"""NCSNv2, the RefineNets of Song & Ermon 2020 (https://arxiv.org/abs/2006.09011), appendix B."""
 
 from collections.abc import Sequence
 
@@ -45,7 +45,7 @@ def ncsnv2(
     dtype: str = "float32",
     remat: bool = False,
 ) -> ScoreNetwork:
-    """Build a `RefineNet` that depends on the noise level by the division of its output alone.
+    """Build a `RefineNet` that depends on the noise level only by the division of its output.
 
     The time label is the index of a noise level in the geometric table that falls from
     ``sigma_max`` to ``sigma_min``.
@@ -53,9 +53,8 @@ def ncsnv2(
     Args:
         shape: the shape ``(height, width, channels)`` of one image; height and width
             must be divisible by 2, 4 or 8 for the ``resolution`` 64, 128 or 256.
-        resolution: which architecture: 64 (4 stages), 128 (5) or 256 (6). None takes
-            the least that is not below the longer side of the image, and 256 above
-            that.
+        resolution: the architecture: 64 (4 stages), 128 (5) or 256 (6). None takes the
+            smallest that fits the longer side of the image, and 256 for larger images.
         nf: the number of channels at full resolution.
         num_scales: the number of noise levels.
         sigma_min: the last and least noise level.
@@ -64,12 +63,11 @@ def ncsnv2(
         normalization: one of `score_sde.models.instance_norm.NORMALIZATIONS`.
         interpolation: how coarse levels are enlarged, ``bilinear`` or
             ``nearest_neighbor``.
-        scale_by_sigma: divide the output by the sigma of the noise level, so that it is
-            a score.
-        rescale_input: take images in [0, 1] to [-1, 1] first.
+        scale_by_sigma: whether to divide the output by the noise level, which makes it a
+            score.
+        rescale_input: whether images come in [0, 1] and are mapped to [-1, 1] first.
         dtype: the type computed in; the parameters are float32.
-        remat: compute the blocks again in the backward pass instead of keeping what
-            they computed: less memory.
+        remat: whether to recompute the blocks in the backward pass, for less memory.
 
     Raises:
         ValueError: an argument is out of its range, or the image does not fit the
@@ -97,8 +95,8 @@ def ncsnv2(
 
 
 def stages_for(shape: Sequence[int], resolution: int | None) -> tuple[Stage, ...]:
-    """The stages of the architecture ``resolution``, or for None of that which suits
-    images of ``shape``.
+    """The stages of the architecture ``resolution``; for None, of the architecture that
+    fits images of ``shape``.
 
     Raises:
         ValueError: there is no architecture ``resolution``.

@@ -25,32 +25,42 @@ def from_nnx(
     """Make a `ScoreNetwork` of a flax.nnx module: ``from_nnx(lambda rngs: Net(rngs=rngs))``.
 
     The module is called as ``module(x, t)`` with ``x [b, *shape]`` and ``t [b]``, and with
-    those of ``condition``, ``present``, ``train`` and ``rngs`` that its ``__call__`` has as
-    arguments. Dropout is on in training alone, by the module's own switch
-    (``module.train()``), and draws from the key of the training, whatever random streams
-    the module keeps.
+    the keywords ``condition``, ``present``, ``train`` and ``rngs`` if its ``__call__``
+    has them as arguments. Dropout is on in training alone, by the module's own switch
+    (``module.train()``), with randomness from ``key``, whatever random streams the
+    module has.
+
+    >>> import jax, score_sde as ss
+    >>> from flax import nnx
+    >>> class Net(nnx.Module):
+    ...     def __init__(self, rngs):
+    ...         self.linear = nnx.Linear(2, 2, rngs=rngs)
+    ...     def __call__(self, x, t):
+    ...         return t[:, None] * self.linear(x)
+    >>> network = ss.from_nnx(Net)
+    >>> jax.eval_shape(network.init, jax.random.key(0))["linear"]["kernel"].shape
+    (2, 2)
 
     Args:
         module: a function ``rngs -> module``, such as a class whose constructor takes
-            ``rngs`` alone: each ``init(key)`` makes new parameters with ``nnx.Rngs(key)``.
-            Or a module, whose present parameters every ``init`` gives, as those of a
-            trained one; it is not changed.
-        labels: the time labels that it takes; None for every number.
-        condition: what it may be conditioned on.
+            ``rngs`` alone, for new parameters at each ``init(key)``; or a module, such as
+            a trained one, whose parameters every ``init`` returns. It is not changed.
+        labels: the valid time labels; None for any number.
+        condition: the form of its condition.
 
     Returns:
         The network; its parameters are the module's ``nnx.Param``, as nested dictionaries.
 
     Raises:
-        ValueError: in one line, if the module has variables besides parameters and random
-            streams, such as the statistics of ``nnx.BatchNorm``; or no argument for the
-            condition; at ``apply``, if dropout is on and no key is given.
+        ValueError: the module has variables besides parameters and random streams, such
+            as the statistics of ``nnx.BatchNorm``, or no argument for the condition; at
+            ``apply``, dropout is on and there is no key.
     """
     make = (lambda rngs: module) if isinstance(module, nnx.Module) else _called(module)
     abstract = (
         module if isinstance(module, nnx.Module) else nnx.eval_shape(lambda: make(nnx.Rngs(0)))
     )
-    if not isinstance(abstract, nnx.Module):
+    if not isinstance(abstract, nnx.Module):  # narrows the type
         raise ValueError(
             f"from_nnx takes a module, or a function rngs -> module, got {module!r:.100}"
         )
@@ -80,7 +90,7 @@ def from_nnx(
 
 
 def _called(make: Callable[..., Any]) -> Callable[[nnx.Rngs], Any]:
-    """The function of the random streams, whether it takes them by position or name."""
+    """A function of random streams, which ``make`` takes by position or by name."""
     # A metaclass of flax hides the arguments of a class from its signature.
     function = make.__init__ if isinstance(make, type) else make
     argument = inspect.signature(function).parameters.get("rngs")
@@ -90,7 +100,7 @@ def _called(make: Callable[..., Any]) -> Callable[[nnx.Rngs], Any]:
 
 
 def _check_no(others: Any) -> None:
-    """Raise ``ValueError`` where a module has state that changes while it is called."""
+    """Check that a module has no variables besides parameters and random streams."""
     variables = jax.tree.leaves(others, is_leaf=lambda node: isinstance(node, nnx.Variable))
     names = ", ".join(sorted({type(one).__name__ for one in variables}))
     checks.require(

@@ -1,4 +1,4 @@
-"""What the published U-Nets of DDPM and NCSN++ share: input, embedding, output and options."""
+"""The base of the published U-Nets, DDPM and NCSN++: input, embedding, output and options."""
 
 import abc
 from collections.abc import Sequence

@@ -1,11 +1,11 @@
 """RefineNets: a dilated residual network whose levels are fused from the coarsest to the finest.
 
 Sources: Lin et al. 2017 (https://arxiv.org/abs/1611.06612), figure 2, for the
-refinement blocks; Song and Ermon 2019 (https://arxiv.org/abs/1907.05600), appendix A,
-and 2020 (https://arxiv.org/abs/2006.09011), appendix B, for the rest. Given
-``num_scales``, every normalisation is conditioned on the noise level, the refinement
-blocks are normalised too, and their pooling averages (2019); without it they pool by
-the maximum and are not normalised (2020).
+refinement blocks; Song & Ermon 2019 (https://arxiv.org/abs/1907.05600), appendix A, and
+Song & Ermon 2020 (https://arxiv.org/abs/2006.09011), appendix B, for the rest. With
+``num_scales``, every normalisation is conditioned on the noise level, and the
+refinement blocks have normalisations and average pooling (2019); without it, they have
+no normalisation and max pooling (2020).
 """
 
 import functools
@@ -29,7 +29,7 @@ from score_sde.models.labels import Labels
 from score_sde.typing import Key
 
 INTERPOLATIONS = ("bilinear", "nearest_neighbor")
-"""How a RefineNet may enlarge its coarse levels, by name."""
+"""The interpolations that enlarge coarse levels, by name."""
 
 CONDITIONAL_NORMALIZATIONS = ("InstanceNorm++",)
 """The normalisations that depend on the noise level, by name."""
@@ -82,7 +82,7 @@ class RefineNetOptions:
     def refine_norm(
         self, x: Float[Array, "b h w c"], level: Int[Array, " b"], name: str
     ) -> Float[Array, "b h w c"]:
-        """As `norm` where the noise level conditions the network, else nothing."""
+        """`norm` where the network is conditioned on the noise level, else the identity."""
         return x if self.num_scales is None else self.norm(x, level, name)
 
     def conv(
@@ -135,9 +135,9 @@ def mean_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
 def resize(
     x: Float[Array, "b h w c"], size: tuple[int, int], interpolation: str
 ) -> Float[Array, "b h2 w2 c"]:
-    """Enlarge ``x`` to ``size``; bilinear interpolation keeps the corner pixels where they are.
+    """Enlarge ``x`` to ``size``; bilinear interpolation keeps the corner pixels in place.
 
-    It is linear in each direction, so two products with constant matrices.
+    It is linear in each direction, and so two products with constant matrices.
     """
     if x.shape[1:3] == size:
         return x
@@ -158,12 +158,12 @@ def _tent(old: int, new: int) -> np.ndarray:
 
 
 class ResidualBlock(nn.Module):
-    """``skip(x) + conv(act(norm(conv(act(norm(x))))))``, the first convolution keeping
-    the channels of a first block.
+    """``skip(x) + conv(act(norm(conv(act(norm(x))))))``.
 
-    Dilated, ``skip`` of a ``first`` block is a dilated 3 x 3 convolution too; with
-    ``down``, the last convolution and the 1 x 1 ``skip`` are followed by `mean_pool`.
-    ``skip`` of any other block is the identity.
+    The first convolution keeps the channels of the input. In the ``first`` block of a
+    dilated stage, ``skip`` is a dilated 3 x 3 convolution; in the first block of a stage
+    that is ``down``, ``skip`` is a 1 x 1 convolution, and `mean_pool` follows both
+    branches. ``skip`` of any other block is the identity.
     """
 
     channels: int
@@ -211,9 +211,7 @@ class ResidualConvUnits(nn.Module):
 
 
 class ChainedPooling(nn.Module):
-    """``act(x)`` plus what two rounds of 5 x 5 pooling and convolution make of it, one
-    chained to the other.
-    """
+    """``act(x)`` plus the outputs of two chained rounds of 5 x 5 pooling and convolution."""
 
     options: RefineNetOptions
 
@@ -244,8 +242,8 @@ class RefineBlock(nn.Module):
     def __call__(
         self, xs: Sequence[Float[Array, "b _ _ _"]], level: Int[Array, " b"]
     ) -> Float[Array, "b h w channels"]:
-        """Fuse ``xs``, the first of which has the size of the output; a single one is
-        not convolved to fuse it.
+        """Fuse ``xs``, the first of which has the size of the output; a single input is
+        neither convolved nor resized.
         """
         _, height, width, _ = xs[0].shape
         adapted = [
@@ -276,7 +274,7 @@ class RefineNet(nn.Module):
     The refinement of a stage has the channels of the stage before it. The time label is
     the index ``0 .. num_scales-1`` of a noise level in the geometric table that falls
     from ``sigma_max`` to ``sigma_min``; with ``scale_by_sigma`` the output is divided
-    by the level's sigma. ``rescale_input`` takes images in [0, 1] to [-1, 1] first.
+    by this noise level. ``rescale_input`` maps images from [0, 1] to [-1, 1] first.
     """
 
     nf: int

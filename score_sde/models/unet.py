@@ -23,13 +23,13 @@ from score_sde.models.layers import (
 
 class UNet(CompactNetwork):
     """Residual blocks at falling, then rising resolution, each rising block joined to
-    its falling partner.
+    a falling one.
 
     Level ``i`` has ``channels * channel_mult[i]`` channels at ``1/2**i`` of the size.
-    The design is that of DDPM (Ho et al. 2020, https://arxiv.org/abs/2006.11239,
-    appendix B) without what costs much on small images: resampling averages and repeats
-    pixels without a convolution of its own, and a level has as many blocks up as down.
-    The last convolution starts at zero, so the network does.
+    It is the U-Net of DDPM (Ho et al. 2020, https://arxiv.org/abs/2006.11239, appendix
+    B) without its costs on small images: resampling averages and repeats pixels without
+    a convolution, and a level has as many blocks up as down. The last convolution, and
+    so the network, starts at zero.
 
     Attributes:
         channels: at full resolution.
@@ -79,8 +79,8 @@ class UNet(CompactNetwork):
         train: bool,
         attention: bool | None = None,
     ) -> Float[Array, "b h w c2"]:
-        """A residual block of ``level``, and attention if asked for; None asks for it
-        at the chosen resolutions.
+        """A residual block of ``level``, and attention; None for attention at the chosen
+        resolutions.
         """
         channels = self.channels * self.channel_mult[level]
         residual = ResidualBlock(
@@ -117,8 +117,7 @@ def unet(
         num_res_blocks: the number of residual blocks of a level on the way down, and
             again on the way up.
         attention_resolutions: the heights of the image at which attention follows each
-            residual block; a height that no level has is without effect. The middle of
-            the network always has attention.
+            residual block. The middle of the network always has attention.
         embedding: ``positional`` for time labels of the order of 0 to 1000, ``fourier``
             for labels of the order of one.
         fourier_scale: the standard deviation of the frequencies of the Fourier

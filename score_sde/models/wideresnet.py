@@ -26,7 +26,7 @@ class Classifier(NamedTuple):
         init: ``init(key) -> params``.
         apply: ``apply(params, x, sigma, *, key=None, train=False) -> logits`` with ``x
             [b, *shape]``, the noise levels ``sigma [b]`` and ``logits [b,
-            num_classes]``. ``train`` switches dropout on, fed by ``key``.
+            num_classes]``. ``train`` switches dropout on, with randomness from ``key``.
     """
 
     init: Callable[[Key], Params]
@@ -36,9 +36,9 @@ class Classifier(NamedTuple):
 class WideBlock(nn.Module):
     """``skip(x) + conv(drop(relu(norm(conv(relu(norm(x))) + Dense(silu(condition))))))``.
 
-    Where the channels grow, ``skip`` averages over the strides and fills the new
-    channels with zeros. With ``activate_skip``, it starts from ``relu(norm(x))``
-    instead of ``x``.
+    Where the channels grow, ``skip`` averages over the strides and pads the channels
+    with zeros. With ``activate_skip``, it starts from ``relu(norm(x))`` instead of
+    ``x``.
     """
 
     channels: int
@@ -77,8 +77,8 @@ def norm_relu(x: Float[Array, "b h w c"], name: str, dtype: DTypeLike) -> Float[
 def conv3x3(
     x: Float[Array, "b h w c"], channels: int, name: str, dtype: DTypeLike, stride: int = 1
 ) -> Float[Array, "b h2 w2 {channels}"]:
-    """Convolve ``x`` without bias by a layer ``name``, started as in He et al. 2015 by
-    the fan out.
+    """Convolve ``x`` without bias by a layer ``name``, initialised as in He et al. 2015,
+    by the fan out.
     """
     init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
     return nn.Conv(
@@ -87,12 +87,9 @@ def conv3x3(
 
 
 def standardize(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """Each image less its mean, over its standard deviation or ``n^-1/2`` for its ``n``
-    numbers if that is greater.
-    """
+    """``(x - mean) / max(std, n^-1/2)`` of each image, of ``n`` numbers."""
     space = (1, 2, 3)
-    # The bound is inside the root, whose gradient at a constant image would not be
-    # finite.
+    # The bound is inside the root, whose gradient is not finite at a constant image.
     variance = jnp.maximum(jnp.var(x, axis=space, keepdims=True), 1 / x[0].size)
     return (x - jnp.mean(x, axis=space, keepdims=True)) * jax.lax.rsqrt(variance)
 
@@ -167,13 +164,13 @@ def wideresnet(
     dtype: str = "float32",
     remat: bool = False,
 ) -> Classifier:
-    """Build a `WideResNet`, by default the WRN-28-10 of Zagoruyko and Komodakis 2016
-    with GroupNorm, conditioned on the noise level.
+    """Build a `WideResNet`, by default the WRN-28-10 of Zagoruyko & Komodakis 2016 with
+    GroupNorm, conditioned on the noise level.
 
-    ``x_t = alpha x_0 + sigma eps`` is standardised image by image, so it is best
-    conditioned on ``sigma / alpha``: ``sigma`` for a VE process. Sources:
-    https://arxiv.org/abs/1605.07146; Song et al. 2021
-    (https://arxiv.org/abs/2011.13456), appendix I.2.
+    ``x_t = alpha x_0 + sigma eps`` is standardised image by image, so its noise level
+    is best given as ``sigma / alpha``: ``sigma`` for a VE process. Sources: Zagoruyko &
+    Komodakis 2016 (https://arxiv.org/abs/1605.07146); Song et al. 2021
+    (https://arxiv.org/abs/2011.13456), appendix I.
 
     Args:
         shape: the shape ``(height, width, channels)`` of one image; height and width
@@ -185,8 +182,7 @@ def wideresnet(
         embedding_dim: the number of these frequencies.
         dropout: the rate of dropout in each block.
         dtype: the type computed in; the parameters are float32.
-        remat: compute the blocks again in the backward pass instead of keeping what
-            they computed: less memory.
+        remat: whether to recompute the blocks in the backward pass, for less memory.
 
     Raises:
         ValueError: an argument is out of its range, or the image cannot be halved
@@ -217,9 +213,8 @@ def make_log_prob_fn(
     """``(x, t) -> log p(y | x_t = x)`` for every class ``y``, of one example, from a
     classifier conditioned on the noise level.
 
-    The classifier is given ``sigma(t) / alpha(t)``, which is the noise level of ``x /
-    alpha(t)``: it standardises its input, so that it need not know ``alpha``. For VE,
-    that is ``sigma(t)``.
+    The classifier is conditioned on ``sigma(t) / alpha(t)``, the noise level of ``x /
+    alpha(t)``: it standardises its input, and so does not depend on ``alpha``.
     """
 
     def log_prob_fn(x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, " classes"]:

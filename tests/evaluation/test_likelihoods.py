@@ -120,10 +120,10 @@ class Total(Estimator):
 
 def test_every_estimator_works_in_model_space_and_counts_the_units():
     scaling = Scaling(num_levels=None, mean=(1.0, -1.0), std=(2.0, 3.0))
-    pictures = np.random.default_rng(0).normal(size=(4, 3, 2, 2)).astype(np.float32)
+    images = np.random.default_rng(0).normal(size=(4, 3, 2, 2)).astype(np.float32)
     evaluate = make_evaluate(model_of(unit_score_fn_of, scaling, Total()))
-    found = evaluate(PARAMS, jax.random.split(KEY, 4), jnp.asarray(pictures), None)
-    total = ((pictures - [1.0, -1.0]) / [2.0, 3.0]).sum(axis=(1, 2, 3))
+    found = evaluate(PARAMS, jax.random.split(KEY, 4), jnp.asarray(images), None)
+    total = ((images - [1.0, -1.0]) / [2.0, 3.0]).sum(axis=(1, 2, 3))
     np.testing.assert_allclose(found.std_error, total, rtol=1e-4)
     np.testing.assert_allclose(found.log_prob, total - 6 * np.log(2.0 * 3.0), rtol=1e-4)
 

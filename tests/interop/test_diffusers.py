@@ -272,8 +272,8 @@ r"tensors"),
     ("ddpm", {"time_embedding_dim": 64}, "time_embedding_dim=64 is none that can be read, only "
 "None"),
     ("ddpm", {"norm_num_groups": 3}, "nf=32 must be a multiple of 3, "),
-    ("ddpm", {"attention_head_dim": 24}, "attention_head_dim must divide the 64 channels that "
-"attend, got 24"),
+    ("ddpm", {"attention_head_dim": 24}, "attention_head_dim=24 must be a divisor of the 64 "
+"channels with attention"),
     ("ddpm", {"freq_shift": 16}, "freq_shift=16.0 must be less than 16, half of nf"),
     ("ddpm", {"num_class_embeds": 3}, "the weights lack class_embedding.weight"),
     ("ddpm", {"resnet_time_scale_shift": "scale_shift"}, "resnet_time_scale_shift='scale_shift' is "

@@ -1,4 +1,4 @@
-"""Figures in files that appear whole or not at all."""
+"""Figures written atomically."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def save_figure(path: PathLike, figure: "Figure", *, dpi: int = 150) -> None:
-    """Draw a matplotlib figure to ``path``; the suffix chooses the format."""
+    """Write a matplotlib figure to ``path``; the suffix chooses the format."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)

@@ -1,4 +1,4 @@
-"""The loss over the steps and by noise level, from the JSON lines that training writes."""
+"""The loss over the steps and by noise level, from the JSON lines of a training."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
+from score_sde import checks
 from score_sde.evaluation.plots.figure import save_figure
 from score_sde.objectives.noise_levels import log_snr_of
 from score_sde.runtime.atomic_files import PathLike
@@ -13,14 +14,21 @@ from score_sde.runtime.atomic_files import PathLike
 _TRAINING, _HELD_OUT, _INK = "#0072B2", "#D55E00", "#333333"
 
 STAGES = 4
+"""The number of stages of a training in the figure by noise level."""
+
 HELD_OUT_PREFIX = "eval_"
 
 
 def read_metrics(path: PathLike) -> dict[str, Float64[np.ndarray, "num 2"]]:
-    """Every number of a JSON-lines file, by name, as rows ``(step, value)`` in ascending steps.
+    """The series of every number of a JSON-lines file by name, as rows ``(step, value)`` in
+    ascending steps.
 
-    A step that a resumed run wrote again counts as written last. A last line cut short
-    by a crash is skipped.
+    The last record of a step counts, where a resumed run wrote it again. A last line
+    cut short by a crash is skipped.
+
+    ::
+
+        read_metrics("run/metrics.jsonl")["loss"][-1]
 
     Raises:
         FileNotFoundError: no such file.
@@ -49,8 +57,8 @@ def read_metrics(path: PathLike) -> dict[str, Float64[np.ndarray, "num 2"]]:
 def smooth(values: Float64[np.ndarray, " num"], *, window: int) -> Float64[np.ndarray, " num"]:
     """Centred moving average over the finite values.
 
-    The window shrinks towards both ends; at the beginning, where a loss falls fastest,
-    to two thirds of the index.
+    The window shrinks towards both ends; near the beginning, where a loss falls
+    fastest, it spans two thirds of the index.
     """
     finite = np.isfinite(values)
     sums = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
@@ -70,16 +78,20 @@ def plot_loss(
     held_out: str = "eval_loss",
     label: str = "loss",
 ) -> None:
-    """Write the curve of the training loss (thin: as logged; thick: smoothed) and of
+    """Write the curves of the training loss (thin: as logged; thick: smoothed) and of
     the held-out loss.
 
-    The axis of the loss is logarithmic where all of it is positive, that of the step
-    where it spans two decades.
+    ::
+
+        plot_loss("loss.png", "run/metrics.jsonl")
+
+    The loss axis is logarithmic where all losses are positive, the step axis where the
+    steps span two decades.
 
     Args:
         path: the figure to write.
-        metrics: the JSON-lines file, ``{"step": 100, "loss": 0.1, "eval_loss": 0.2}`` a
-            line.
+        metrics: the JSON-lines file, with lines such as ``{"step": 100, "loss": 0.1,
+            "eval_loss": 0.2}``.
         training: the name of the training loss in it.
         held_out: the name of the held-out loss; it may be absent.
         label: the label of the vertical axis.
@@ -148,6 +160,10 @@ def plot_loss_by_level(path: PathLike, metrics: PathLike) -> None:
     A stage is a quarter of the steps, and its losses are means over it; the held-out
     loss is the mean over the last quarter.
 
+    ::
+
+        plot_loss_by_level("loss_by_level.png", "run/metrics.jsonl")
+
     Args:
         path: the figure to write.
         metrics: the JSON-lines file of the training.
@@ -158,8 +174,7 @@ def plot_loss_by_level(path: PathLike, metrics: PathLike) -> None:
     """
     series = read_metrics(metrics)
     levels, losses = loss_by_level(series)
-    if not losses:
-        raise ValueError(f"{metrics} holds no losses by noise level")
+    checks.require(losses, f"{metrics} holds no losses by noise level")
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
@@ -198,6 +213,6 @@ def plot_loss_by_level(path: PathLike, metrics: PathLike) -> None:
 
 
 def _mean_within(rows: Float64[np.ndarray, "_ 2"], after: float, to: float) -> float:
-    """The mean of the losses of some steps; NaN, which is not drawn, where there is none."""
+    """The mean loss of the steps in an interval; NaN, which is not drawn, without steps."""
     inside = rows[(rows[:, 0] > after) & (rows[:, 0] <= to), 1]
     return float(np.mean(inside)) if len(inside) else np.nan

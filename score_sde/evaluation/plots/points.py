@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, Float64
 
+from score_sde import checks
 from score_sde.data import Scaling
 from score_sde.evaluation.plots.figure import save_figure
 from score_sde.runtime.atomic_files import PathLike
@@ -32,19 +33,22 @@ def plot_samples(
 ) -> None:
     """Write data and samples side by side on the same axes: points, over their density as shading.
 
-    With a ``score_fn``, a third panel shows it at time ``t`` as arrows, as long as the
-    square root of its norm, over the samples' density. The axes are those of the data;
-    samples beyond them are cut off, and their share is written.
+    With a ``score_fn``, a third panel shows the score at time ``t`` over the density of
+    the samples, as arrows whose length is the square root of its norm. The axes span
+    the data; the panel states the fraction of samples outside.
+
+    ::
+
+        plot_samples("samples.png", samples, data, score_fn=model.score_fn)
 
     Args:
-        path: the picture to write.
-        samples: what a sampler drew, in model units.
+        path: the figure to write.
+        samples: the samples, in model units.
         data: held-out data, in model units.
-        score_fn: the learned score, if it is to be drawn.
-        t: the time at which it is drawn.
+        score_fn: the learned score; None for two panels.
+        t: the time of the score.
         max_points: points drawn in a panel; the shading counts all of them.
-        scaling: of samples and data in model units, for axes that are labelled in data
-            units.
+        scaling: from data to model units, for axes labelled in data units.
 
     Raises:
         ValueError: no data, or data that are not finite.
@@ -52,8 +56,10 @@ def plot_samples(
     from matplotlib.figure import Figure
 
     drawn, given = np.asarray(samples, np.float64), np.asarray(data, np.float64)
-    if not len(given) or not np.isfinite(given).all():
-        raise ValueError("the data to compare with must be one or more finite points")
+    checks.require(
+        len(given) and np.isfinite(given).all(),
+        "the data to compare with must be one or more finite points",
+    )
     box = square_about(given)
     panels = {"data": given, "samples": drawn}
     figure = Figure(
@@ -82,10 +88,9 @@ def smoothed_histogram(
     bins: int = _BINS,
     bandwidth: float = 2.0,
 ) -> Float64[np.ndarray, "bins bins"]:
-    """Share of the points in each bin of a square ``[[low, high], [low, high]]``, first
-    axis ``x_1``.
-
-    Blurred by a Gaussian whose standard deviation is ``bandwidth`` bins.
+    """Fraction of the points in each bin of a square ``[[low, high], [low, high]]``, the
+    first axis being ``x_1``; blurred by a Gaussian with a standard deviation of
+    ``bandwidth`` bins.
     """
     counts = np.histogram2d(*points.T, bins=bins, range=box)[0] / max(len(points), 1)
     offset = np.arange(bins)[:, None] - np.arange(bins)
@@ -108,7 +113,7 @@ def _draw_points(
     box: Float64[np.ndarray, "2 2"],
     max_points: int,
 ) -> None:
-    """Shading, points, and the share of points that the axes cut off."""
+    """Shading, points, and the fraction of points outside the axes."""
     _draw_shading(axis, points, box)
     axis.scatter(
         *points[:max_points].T, s=1.2, color="#08306b", alpha=0.35, linewidths=0, rasterized=True
@@ -167,9 +172,7 @@ def _draw_score(axis: "Axes", score_fn: ScoreFn, t: float, box: Float64[np.ndarr
 def set_style(
     axis: "Axes", box: Float64[np.ndarray, "2 2"], scaling: Scaling | None = None
 ) -> None:
-    """Equal scales and a thin frame; of standardised points, the labels of the ticks
-    are in the units of the data.
-    """
+    """Equal scales and a thin frame; the ticks of standardised points are in data units."""
     axis.set(xlim=box[0], ylim=box[1], aspect="equal")
     if scaling is not None and scaling.standardized:
         _label_in_data_units(axis, box, scaling)
@@ -180,7 +183,7 @@ def set_style(
 
 
 def _label_in_data_units(axis: "Axes", box: Float64[np.ndarray, "2 2"], scaling: Scaling) -> None:
-    """Ticks at round numbers of the data, on axes of standardised points."""
+    """Ticks at round numbers in data units, on axes of standardised points."""
     from matplotlib.ticker import MaxNLocator
 
     for line, ends, mean, std in zip(

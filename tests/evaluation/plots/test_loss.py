@@ -50,14 +50,14 @@ def test_smoothing_is_a_centred_mean_that_passes_over_nan():
 
 
 @pytest.mark.parametrize("losses", [[3.0, 1.0, 0.5], [1.0, -1.0, -2.0], [1.0, float("nan"), 0.5]])
-def test_loss_picture(tmp_path, losses):
+def test_the_figure_of_the_loss_is_written_atomically(tmp_path, losses):
     records = [
         {"step": 10**index, "loss": loss, "eval_loss": 1.0} for index, loss in enumerate(losses)
     ]
     plot_loss(tmp_path / "loss.png", write(tmp_path / "m.jsonl", records))
-    with Image.open(tmp_path / "loss.png") as picture:
-        assert picture.size == (900, 510)
-        assert len(np.unique(np.asarray(picture))) > 50
+    with Image.open(tmp_path / "loss.png") as image:
+        assert image.size == (900, 510)
+        assert len(np.unique(np.asarray(image))) > 50
     assert sorted(path.name for path in tmp_path.iterdir()) == ["loss.png", "m.jsonl"]
 
 
@@ -98,11 +98,11 @@ def test_levels_are_found_in_order_with_what_was_there(tmp_path):
     assert held_out.tolist() == levels.tolist() and rest[0][:, 0].tolist() == [10, 20, 30, 40]
 
 
-def test_the_picture_has_curves_of_several_colours(tmp_path):
+def test_the_figure_has_curves_of_several_colours(tmp_path):
     plot_loss_by_level(tmp_path / "levels.png", write_by_level(tmp_path / "m.jsonl"))
-    with Image.open(tmp_path / "levels.png") as picture:
-        assert picture.size == (900, 510)
-        assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 100
+    with Image.open(tmp_path / "levels.png") as image:
+        assert image.size == (900, 510)
+        assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 100
 
 
 def test_metrics_without_levels_are_refused(tmp_path):

@@ -18,7 +18,7 @@ def test_histogram_sums_to_the_share_inside_and_peaks_where_the_points_are():
     assert np.unravel_index(density.argmax(), density.shape) == (10, 30)
 
 
-def test_picture_is_written_and_repeats(tmp_path):
+def test_the_figure_is_written_and_repeats(tmp_path):
     for name in ("a.png", "b.png"):
         plot_samples(tmp_path / name, DATA + 1, DATA, score_fn=lambda x, t: -x * t, t=0.5)
     plot_samples(tmp_path / "c.png", DATA + 1, DATA)

@@ -1,4 +1,4 @@
-"""The pictures that suit the data."""
+"""Figures of samples."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_points_are_drawn_beside_the_data(tmp_path):
 @pytest.mark.parametrize(
     ("shape", "scaling"), [((3,), POINTS), ((8, 8, 1), POINTS), ((8, 8, 2), IMAGES)]
 )
-def test_of_other_data_there_is_no_picture(shape, scaling, tmp_path):
+def test_of_other_data_there_is_no_figure(shape, scaling, tmp_path):
     assert figure_of_samples(tmp_path, "none", noise(4, *shape), noise(4, *shape), scaling) is None
     assert not list(tmp_path.iterdir())
 
