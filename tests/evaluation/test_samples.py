@@ -1,4 +1,4 @@
-"""Many samples, drawn and published without a command; and a bar that moves within a batch."""
+"""Many samples, drawn and published without a command; and progress within a batch."""
 
 import io
 
@@ -15,7 +15,7 @@ from score_sde.runtime.progress import ProgressBar
 
 
 @pytest.mark.parametrize("parts", [[0.1, 0.5, 1.0], [0.5, 0.1, 1.0, 0.9], [], [0.7]])
-def test_it_never_goes_back_and_ends_where_the_batch_does(parts):
+def test_the_bar_never_moves_back_and_ends_with_the_batch(parts):
     shown = []
 
     class Bar(ProgressBar):
@@ -38,7 +38,7 @@ def test_it_never_goes_back_and_ends_where_the_batch_does(parts):
         assert (4, "50%") in shown and (12, "50%") in shown
 
 
-def test_they_are_drawn_and_published_without_a_command(tmp_path, capsys):
+def test_samples_are_drawn_and_published_without_a_command(tmp_path, capsys):
     model, key = load(tiny.toy_run()), jax.random.key(3)
     shards = shards_of(model, key, tmp_path)
     with tiny.quick_compilation():

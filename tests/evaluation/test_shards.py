@@ -1,4 +1,4 @@
-"""Shards of long work: coverage, damage, order, and whose they are."""
+"""Shards of long work: coverage, damage, order, and requests."""
 
 import itertools
 import shutil
@@ -14,7 +14,7 @@ PARAMS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": {"c": np.float
 
 
 def shard(start, stop):
-    """Samples that say their index."""
+    """Samples that equal their index."""
     index = np.arange(start, stop)
     return {
         "samples": np.stack([index, -index], 1).astype(np.float32),
@@ -35,7 +35,7 @@ def read(shards, num_samples):
     )
 
 
-def test_what_is_missing_is_known_from_the_names(shards):
+def test_missing_indices_are_known_from_the_names(shards):
     assert shards.missing(10) == [range(10)]
     for start, stop in ((8, 10), (2, 4), (3, 5)):
         shards.write(start, shard(start, stop))
@@ -63,7 +63,7 @@ def test_missing_and_read_are_exact_whatever_the_shards(tmp_path_factory, starts
     shutil.rmtree(shards.folder)
 
 
-def test_no_flipped_byte_is_taken_for_a_file_that_cannot_be_read(shards):
+def test_a_flipped_byte_is_damage_and_not_an_unreadable_file(shards):
     """Of them zip readers raise ``OSError`` for a wrong place in the file, and errors
     of encryption and memory.
     """
@@ -82,7 +82,7 @@ def test_no_flipped_byte_is_taken_for_a_file_that_cannot_be_read(shards):
 
 
 @pytest.mark.parametrize("place", range(20, 760, 37))
-def test_a_flipped_byte_or_a_cut_file_is_found(shards, place):
+def test_a_flipped_byte_or_a_cut_file_is_damage(shards, place):
     shards.write(0, shard(0, 9))
     shards.write(9, shard(9, 18))
     path = shards.folder / "00000009-00000018.npz"
@@ -106,7 +106,7 @@ def test_a_flipped_byte_or_a_cut_file_is_found(shards, place):
 @pytest.mark.parametrize(
     ("said", "other"), [("'<f4'", "'<f2'"), ("'<f4'", "'|u1'"), ("64, 3)", "14, 3)")]
 )
-def test_a_header_that_says_less_than_there_is_is_found(shards, said, other):
+def test_a_header_that_declares_too_little_is_damage(shards, said, other):
     """NumPy then reads less, and looks at no checksum: one flipped bit would give other
     numbers without a word.
     """
@@ -120,7 +120,7 @@ def test_a_header_that_says_less_than_there_is_is_found(shards, said, other):
     assert shards.drop_damaged() == [path]
 
 
-def test_arrays_of_other_lengths_make_no_shard(shards):
+def test_arrays_of_unequal_lengths_are_an_error(shards):
     with pytest.raises(ValueError, match=r"equally long, got \{'a': 3, 'b': 2\}"):
         shards.write(0, {"a": np.zeros(3), "b": np.zeros((2, 3))})
     assert not shards.folder.exists()
@@ -134,7 +134,7 @@ def test_an_empty_file_and_one_of_other_length_are_damaged(shards):
     assert shards.missing(8) == [range(3, 8)]
 
 
-def test_unfinished_files_count_for_nothing(shards):
+def test_unfinished_files_are_ignored(shards):
     shards.write(0, shard(0, 3))
     (shards.folder / ".00000003-00000006-1f2e3d4c.npz").write_bytes(b"half")
     assert shards.missing(6) == [range(3, 6)] and shards.drop_damaged() == []
@@ -174,7 +174,7 @@ def test_shards_of_a_larger_request_stay(shards):
     assert shards.missing(6) == [range(6)] and not shards.folder.exists()
 
 
-def test_a_fingerprint_is_of_every_value_and_not_of_their_order():
+def test_a_fingerprint_depends_on_every_value_and_not_on_their_order():
     first = fingerprint({"a": 1, "b": {"c": 2.5, "d": None}}, PARAMS)
     assert len(first) == 64 and first == fingerprint({"b": {"d": None, "c": 2.5}, "a": 1}, PARAMS)
     others = [{"a": 2, "b": {"c": 2.5, "d": None}}, {"a": 1, "b": {"c": 2.5}}]

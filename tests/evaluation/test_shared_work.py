@@ -34,14 +34,14 @@ def rows(indices, *rest):
 
 
 def finish(shards):
-    """What is computed, each batch as it is written."""
+    """The computed batches."""
     computed = []
     work, left = Work("sample", "samples", 8), remaining(shards, 12)
     finish_all(work, left, lambda indices, *rest: computed.append(indices) or rows(indices))
     return computed
 
 
-def test_a_finished_part_that_is_damaged_is_renamed_and_never_removed(shards, capsys):
+def test_a_damaged_shard_is_renamed_and_never_removed(shards, capsys):
     path = shards.folder / "00000000-00000008.npz"
     torn = path.read_bytes()[:200]
     path.write_bytes(torn)
@@ -58,7 +58,7 @@ def test_a_finished_part_that_is_damaged_is_renamed_and_never_removed(shards, ca
     assert (shards.folder / f"{path.name}.damaged").read_bytes() == torn
 
 
-def test_one_that_is_damaged_later_fails_in_one_line(shards):
+def test_a_shard_damaged_later_is_an_error_of_one_line(shards):
     (shards.folder / "00000008-00000012.npz").write_bytes(b"")
     with pytest.raises(
         OSError,
@@ -68,7 +68,7 @@ def test_one_that_is_damaged_later_fails_in_one_line(shards):
         list(shards.read(12))
 
 
-def test_a_header_that_asks_for_memory_without_bound_is_damage(tmp_path, shards):
+def test_a_header_of_unbounded_size_is_damage(tmp_path, shards):
     path = shards.folder / "00000008-00000012.npz"
     data = path.read_bytes()
     path.write_bytes(data.replace(b"(4, 1), }        ", b"(4, 9000000000)} "))
@@ -85,8 +85,8 @@ def another_user():
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_parts_of_another_user_stay():
-    """The case of the report: mode 600, and another user."""
+def test_shards_of_another_user_stay():
+    """Files of mode 600, read by another user."""
     with tempfile.TemporaryDirectory(prefix="score_sde_") as name:
         shards = Shards(Path(name), "0123456789abcdef")
         for start in range(5):

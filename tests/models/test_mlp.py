@@ -9,7 +9,7 @@ import pytest
 from score_sde.models import mlp
 
 QUICK_KEY = jax.random.key(0, impl="unsafe_rbg")
-"""A key of the generator that compiles quickest, where any numbers will do."""
+"""A key of the generator that compiles fastest, for arbitrary numbers."""
 
 
 @pytest.mark.parametrize("shape, embedding", [((2,), "positional"), ((3, 2), "fourier")])
@@ -39,7 +39,7 @@ def test_hidden_sizes_set_the_parameters():
 
 
 @pytest.mark.slow
-def test_it_fits_a_function_of_place_and_time():
+def test_it_fits_a_function_of_x_and_t():
     """Regression on x sin(t) must fall from its starting value by a factor of ten in
     200 steps (a fixed seed).
     """
@@ -88,7 +88,7 @@ def test_it_fits_a_function_of_place_and_time():
         ({"dtype": "int8"}, "^dtype='int8' must be one of float32, "),
     ],
 )
-def test_wrong_arguments_are_answered_in_one_line(kwargs, message):
+def test_a_wrong_argument_is_an_error_of_one_line(kwargs, message):
     with pytest.raises(ValueError, match=message) as error:
         mlp((2,), **kwargs)
     assert "\n" not in str(error.value)

@@ -8,7 +8,7 @@ import pytest
 from score_sde.models import unet
 
 QUICK_KEY = jax.random.key(0, impl="unsafe_rbg")
-"""A key of the generator that compiles quickest, where any numbers will do."""
+"""A key of the generator that compiles fastest, for arbitrary numbers."""
 
 
 def abstract_params(network):
@@ -72,9 +72,7 @@ def test_parameters_are_float32_and_the_output_has_the_type_of_the_input(dtype):
 
 @pytest.mark.slow
 def test_every_parameter_gets_a_gradient():
-    """Away from the zeros of initialisation, the loss feels every parameter: no layer
-    is left unconnected.
-    """
+    """Away from the zeros of initialisation, the loss depends on every parameter."""
     network = unet((4, 4, 1), channels=4, attention_resolutions=(2,), num_classes=2)
     params = randomized(network)
     x = jax.random.normal(jax.random.key(2), (4, 4, 4, 1))
@@ -95,7 +93,7 @@ def test_every_parameter_gets_a_gradient():
     assert dead == []
 
 
-def test_attention_is_where_it_was_asked_for():
+def test_attention_is_at_the_chosen_resolutions():
     def attention_blocks(**kwargs):
         params = abstract_params(unet((8, 8, 1), channels=8, **kwargs))
         return {name for name in params if name.endswith("attention")}
@@ -107,7 +105,7 @@ def test_attention_is_where_it_was_asked_for():
 
 
 def test_far_pixels_reach_one_another():
-    """One changed corner changes the opposite corner, through the low resolution and
+    """A change of one corner changes the opposite corner, through the low resolution and
     the attention.
     """
     network = unet((8, 8, 1), channels=4)
@@ -155,7 +153,7 @@ def test_far_pixels_reach_one_another():
         ((8, 8, 1), {"dtype": "float"}, "^dtype='float' must be one of float32, "),
     ],
 )
-def test_wrong_arguments_are_answered_in_one_line(shape, kwargs, message):
+def test_a_wrong_argument_is_an_error_of_one_line(shape, kwargs, message):
     with pytest.raises(ValueError, match=message) as error:
         unet(shape, **kwargs)
     assert "\n" not in str(error.value)

@@ -18,7 +18,7 @@ def test_the_figure_has_curves_of_several_colours(averages, tmp_path):
         assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 100
 
 
-def test_more_averages_than_colours_are_refused(tmp_path):
+def test_more_averages_than_colours_are_an_error(tmp_path):
     averages = {str(number): EMA(decay=0.1 * number) for number in range(6)}
     with pytest.raises(ValueError, match="a figure has room for 5 averages, not 6"):
         plot_profiles(tmp_path / "profiles.png", averages)

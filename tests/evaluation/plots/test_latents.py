@@ -52,7 +52,7 @@ def test_points_are_panels(tmp_path):
     assert pixels(path).shape[1] > 1.5 * pixels(path).shape[0]
 
 
-def test_a_way_between_images_is_a_row_that_begins_and_ends_with_the_originals(tmp_path):
+def test_a_path_between_images_is_a_row_from_original_to_original(tmp_path):
     ends = np.stack([np.full((2, 4, 4, 1), -1.0), np.full((2, 4, 4, 1), 0.99)], 1).astype(
         np.float32
     )

@@ -1,4 +1,4 @@
-"""Reading metrics and drawing the loss, over the steps and by noise level."""
+"""Reading metrics, and figures of the loss over the steps and by noise level."""
 
 import json
 
@@ -20,7 +20,7 @@ def write(path, records, end="\n"):
     return path
 
 
-def test_a_resumed_record_is_put_in_order_and_the_last_word_counts(tmp_path):
+def test_steps_are_in_order_and_the_last_record_of_a_step_counts(tmp_path):
     records = [
         {"step": 10, "loss": 3},
         {"step": 20, "loss": 2.0, "eval_loss": 2.5, "device": "cpu"},
@@ -39,7 +39,7 @@ def test_a_broken_line_is_named(tmp_path, line):
         read_metrics(path)
 
 
-def test_smoothing_is_a_centred_mean_that_passes_over_nan():
+def test_smoothing_is_a_centred_mean_that_skips_nan():
     values = np.arange(30.0)
     np.testing.assert_allclose(smooth(values, window=7), values)
     values[15] = np.nan
@@ -61,7 +61,7 @@ def test_the_figure_of_the_loss_is_written_atomically(tmp_path, losses):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["loss.png", "m.jsonl"]
 
 
-def test_a_record_without_a_loss_is_refused(tmp_path):
+def test_metrics_without_a_finite_loss_are_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         plot_loss(tmp_path / "loss.png", tmp_path / "missing.jsonl")
     for record in (
@@ -90,7 +90,7 @@ def write_by_level(path, *, levels=(-3.0, 0.5, 4.0)):
     return path
 
 
-def test_levels_are_found_in_order_with_what_was_there(tmp_path):
+def test_levels_are_in_order_with_their_losses(tmp_path):
     series = read_metrics(write_by_level(tmp_path / "m.jsonl", levels=(4.0, -3.0, 0.5)))
     levels, losses = loss_by_level(series)
     assert levels.tolist() == [-3.0, 0.5, 4.0] and [len(rows) for rows in losses] == [40, 20, 40]
@@ -105,7 +105,7 @@ def test_the_figure_has_curves_of_several_colours(tmp_path):
         assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 100
 
 
-def test_metrics_without_levels_are_refused(tmp_path):
+def test_metrics_without_levels_are_an_error(tmp_path):
     with pytest.raises(ValueError, match="holds no losses by noise level"):
         plot_loss_by_level(tmp_path / "levels.png", write_by_level(tmp_path / "m.jsonl", levels=()))
 

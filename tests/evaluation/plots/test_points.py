@@ -11,7 +11,7 @@ from score_sde.evaluation.plots.points import set_style, smoothed_histogram
 DATA = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
 
 
-def test_histogram_sums_to_the_share_inside_and_peaks_where_the_points_are():
+def test_histogram_sums_to_the_fraction_inside_and_peaks_at_the_points():
     points = np.concatenate([np.full((3, 2), [0.25, 0.75]), np.full((1, 2), 9.0)])
     density = smoothed_histogram(points, np.array([[0.0, 1.0], [0.0, 1.0]]), bins=40)
     np.testing.assert_allclose(density.sum(), 0.75, rtol=1e-12)

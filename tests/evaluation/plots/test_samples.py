@@ -60,9 +60,7 @@ def test_of_other_data_there_is_no_figure(shape, scaling, tmp_path):
 
 
 @pytest.mark.parametrize("num_frames", [2, 5, 49])
-def test_the_way_from_noise_to_image_starts_with_the_latent_and_ends_with_the_image(
-    num_frames, tmp_path
-):
+def test_denoising_starts_with_the_latent_and_ends_with_the_image(num_frames, tmp_path):
     frames = noise(num_frames, 9, 8, 8, 1)
     frames[-1] = 0.99  # white at the end
     found = figures_of_denoising(tmp_path, frames, IMAGES)

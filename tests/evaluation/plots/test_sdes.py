@@ -41,7 +41,7 @@ def test_the_probability_flow_keeps_every_quantile(sde):
 
 
 def test_forward_trajectories_start_at_their_component_and_repeat():
-    """Points lie within 6 deviations of the mean of their component: wrong for fewer
+    """Points lie within 6 standard deviations of the mean of their component: wrong for fewer
     than 1 seed in 10^6.
     """
     sde = VPSDE()
@@ -83,7 +83,7 @@ def test_a_prior_much_wider_than_the_data_is_drawn_too(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("t_max", "end"), [(1.0, "1"), (0.5, "$T$")])
-def test_the_last_time_is_told_where_it_is_that_of_all(tmp_path, monkeypatch, t_max, end):
+def test_the_last_time_is_labelled_where_all_sdes_share_it(tmp_path, monkeypatch, t_max, end):
     figures = []
     monkeypatch.setattr(sde_figures, "save_figure", lambda path, figure: figures.append(figure))
     plot_sdes(
@@ -97,7 +97,7 @@ def test_the_last_time_is_told_where_it_is_that_of_all(tmp_path, monkeypatch, t_
     assert texts.count(end) == texts.count("0") == 3
 
 
-def test_what_cannot_be_drawn_is_refused(tmp_path):
+def test_wrong_arguments_are_an_error(tmp_path):
     plane = Mixture(means=((0.0, 0.0),), std=1.0)
     with pytest.raises(ValueError, match="in 1 dimension, but the mixture has 2"):
         plot_sde(tmp_path / "a.png", VPSDE(), plane, key=KEY)
