@@ -33,12 +33,12 @@ class Work(NamedTuple):
     """The work of a command.
 
     Attributes:
-        verb: the name of the command.
+        command: its name.
         unit: the name of the indices, in the plural.
         largest: the greatest batch.
     """
 
-    verb: str
+    command: str
     unit: str
     largest: int
 
@@ -92,7 +92,7 @@ def remaining(shards: Shards, total: int) -> Remaining:
     damaged: list[Path] = []
     by_first(lambda: damaged.extend(shards.drop_damaged()))
     missing = shards.missing(total)
-    meet("what is missing is known")
+    meet("the missing indices are known")
     return Remaining(shards, total, missing, damaged)
 
 
@@ -120,7 +120,7 @@ def finish(work: Work, left: Remaining, compute: Compute) -> None:
     finally:
         meet("all shards are written")
     gaps = shards.missing(total)
-    meet("what is left is known")  # before the first process removes the shards
+    meet("the remaining indices are known")  # before the first process removes the shards
     if failure is not None:
         raise failure
     if gaps:
@@ -145,7 +145,7 @@ def _share(left: Remaining, largest: int) -> tuple[list[range], int]:
 def _bar(work: Work, share: list[range]) -> ProgressBar:
     """The progress bar of this process's share, which only the first process shows."""
     process, processes = jax.process_index(), jax.process_count()
-    name = work.verb if processes == 1 else f"{work.verb}, process {process} of {processes}"
+    name = work.command if processes == 1 else f"{work.command}, process {process} of {processes}"
     return ProgressBar(
         name, sum(map(len, share)), unit=work.unit, stream=None if process == 0 else io.StringIO()
     )

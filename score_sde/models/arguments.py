@@ -55,7 +55,7 @@ def image_shape(
     """The shape ``(height, width, channels)`` of the images that a network takes.
 
     Args:
-        network: what messages call the network.
+        network: the name of the network in messages.
         shape: the shape of one example.
         divisor: of height and width.
         levels: where the divisor comes from.

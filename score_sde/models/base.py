@@ -17,7 +17,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree, Shaped
 from score_sde import checks
 from score_sde.models.conditions import Condition, checked_present, conditioned
 from score_sde.models.former import former_conditional, former_label, warn_of_module
-from score_sde.models.labels import Labels, check_labels
+from score_sde.models.labels import TimeLabels, check_labels
 from score_sde.parameterization import Parameterization
 from score_sde.precision import real, wide, wide_time
 from score_sde.sdes import SDE
@@ -55,7 +55,7 @@ class ScoreNetwork(NamedTuple):
 
     init: Callable[[Key], Params]
     apply: Callable[..., Array]
-    labels: Labels | None = None
+    labels: TimeLabels | None = None
     condition: Condition | None = None
     section: tuple[tuple[str, Any], ...] | None = None
 
@@ -84,7 +84,7 @@ def from_linen(
     shape: Sequence[int],
     *,
     conditional: bool = False,
-    labels: Labels | None = None,
+    labels: TimeLabels | None = None,
     condition: Condition | None = None,
 ) -> ScoreNetwork:
     """Make a `ScoreNetwork` of a flax.linen module for samples of ``shape``.
@@ -255,7 +255,7 @@ class Call:
     def network(
         self,
         kind: Condition | None,
-        labels: Labels | None,
+        labels: TimeLabels | None,
         init: Callable[[Key], Params],
         evaluate: Callable[..., Array],
     ) -> ScoreNetwork:
@@ -322,7 +322,7 @@ def make_score_fn(
     one sample, from a network and its parameterization.
 
     The sample passes through the network as a batch of one; under ``jax.vmap`` the two
-    batch axes fuse, and the cost is that of the batched network. The score is float32
+    batch axes fuse, so that it costs no more than the batched network. The score is float32
     at least.
 
     >>> import jax, score_sde as ss

@@ -11,14 +11,14 @@ from jaxtyping import Array
 from score_sde import checks
 from score_sde.models.base import NEEDS_KEY, Call, ScoreNetwork
 from score_sde.models.conditions import Condition
-from score_sde.models.labels import Labels
+from score_sde.models.labels import TimeLabels
 from score_sde.typing import Key, Params
 
 
 def from_equinox(
     module: eqx.Module | Callable[[Key], eqx.Module],
     *,
-    labels: Labels | None = None,
+    labels: TimeLabels | None = None,
     condition: Condition | None = None,
 ) -> ScoreNetwork:
     """Make a `ScoreNetwork` of an equinox module: ``from_equinox(lambda key: Net(key=key))``.

@@ -17,7 +17,7 @@ from score_sde.typing import Scalar
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given:
+class GivenLabels:
     """The labels of a parameterization for an SDE.
 
     Attributes:
@@ -39,7 +39,7 @@ class Given:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labels(abc.ABC):
+class TimeLabels(abc.ABC):
     """The valid time labels of a network.
 
     Attributes:
@@ -56,7 +56,7 @@ class Labels(abc.ABC):
         return label
 
     @abc.abstractmethod
-    def check(self, given: Given) -> None:
+    def check(self, given: GivenLabels) -> None:
         """Check the labels that a parameterization gives.
 
         Raises:
@@ -65,7 +65,7 @@ class Labels(abc.ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PositiveLabels(Labels):
+class PositiveLabels(TimeLabels):
     """Numbers greater than 0, whose logarithm is embedded.
 
     A label that is a logarithm already, as in EDM, is embedded unchanged: the network
@@ -81,7 +81,7 @@ class PositiveLabels(Labels):
         """The label, or the exponential of a logarithm."""
         return jnp.exp(label) if is_logarithm else label
 
-    def check(self, given: Given) -> None:
+    def check(self, given: GivenLabels) -> None:
         """Check that labels are positive, and that no logarithm divides the output.
 
         Raises:
@@ -104,12 +104,12 @@ class PositiveLabels(Labels):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LevelLabels(Labels):
+class LevelLabels(TimeLabels):
     """Indices ``0 .. num_levels - 1`` into a table of noise levels, the greatest noise first."""
 
     num_levels: int
 
-    def check(self, given: Given) -> None:
+    def check(self, given: GivenLabels) -> None:
         """Check that labels are in the table and, for a training, count it down.
 
         Raises:
@@ -137,7 +137,7 @@ def descending_sigmas(
 
 def check_labels(
     sde: SDE,
-    labels: Labels | None,
+    labels: TimeLabels | None,
     parameterization: Parameterization,
     *,
     first: float,
@@ -160,7 +160,7 @@ def check_labels(
 
 @functools.lru_cache(maxsize=1024)
 def _check(
-    sde: SDE, labels: Labels, parameterization: Parameterization, first: float, trained: bool
+    sde: SDE, labels: TimeLabels, parameterization: Parameterization, first: float, trained: bool
 ) -> None:
     is_logarithm = parameterization.label_is_logarithm
 
@@ -172,7 +172,7 @@ def _check(
     try:
         with jax.ensure_compile_time_eval():
             labels.check(
-                Given(
+                GivenLabels(
                     name=name,
                     at=label_at,
                     is_logarithm=is_logarithm,

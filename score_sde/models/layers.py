@@ -141,7 +141,7 @@ class ResidualBlock(nn.Module):
 
     ``embedded`` is the embedding ``[b, d]`` of time and class. The last convolution
     starts at zero; ``skip`` is the identity, or a linear map of the channels where
-    their number changes. The order of the layers is that of DDPM (Ho et al. 2020,
+    their number changes. The layers are in the order of DDPM (Ho et al. 2020,
     https://arxiv.org/abs/2006.11239, appendix B).
     """
 

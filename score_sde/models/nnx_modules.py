@@ -12,14 +12,14 @@ from jaxtyping import Array
 from score_sde import checks
 from score_sde.models.base import NEEDS_KEY, Call, ScoreNetwork
 from score_sde.models.conditions import Condition
-from score_sde.models.labels import Labels
+from score_sde.models.labels import TimeLabels
 from score_sde.typing import Key, Params
 
 
 def from_nnx(
     module: nnx.Module | Callable[..., nnx.Module],
     *,
-    labels: Labels | None = None,
+    labels: TimeLabels | None = None,
     condition: Condition | None = None,
 ) -> ScoreNetwork:
     """Make a `ScoreNetwork` of a flax.nnx module: ``from_nnx(lambda rngs: Net(rngs=rngs))``.

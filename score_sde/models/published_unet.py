@@ -21,7 +21,7 @@ from score_sde.models.blocks import (
     time_and_class_embedding,
 )
 from score_sde.models.conditions import class_label
-from score_sde.models.labels import Labels, LevelLabels, PositiveLabels, descending_sigmas
+from score_sde.models.labels import LevelLabels, PositiveLabels, TimeLabels, descending_sigmas
 
 
 class PublishedUNet(nn.Module):
@@ -169,7 +169,7 @@ def network_of(module: PublishedUNet, shape: Sequence[int], name: str) -> ScoreN
     return from_linen(module, size, condition=condition, labels=_labels(module, name))
 
 
-def _labels(module: PublishedUNet, name: str) -> Labels | None:
+def _labels(module: PublishedUNet, name: str) -> TimeLabels | None:
     """The time labels of the network; None where every number is one."""
     if module.sigmas is not None:
         return LevelLabels(network=f"{name} with scale_by_sigma", num_levels=len(module.sigmas))

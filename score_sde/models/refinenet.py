@@ -25,7 +25,7 @@ from score_sde.models import arguments
 from score_sde.models.base import ScoreNetwork, from_linen
 from score_sde.models.blocks import NONLINEARITIES
 from score_sde.models.instance_norm import NORMALIZATIONS, ConditionalInstanceNormPlus
-from score_sde.models.labels import Labels
+from score_sde.models.labels import TimeLabels
 from score_sde.typing import Key
 
 INTERPOLATIONS = ("bilinear", "nearest_neighbor")
@@ -157,7 +157,7 @@ def _tent(old: int, new: int) -> np.ndarray:
     return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(old)))
 
 
-class ResidualBlock(nn.Module):
+class StageBlock(nn.Module):
     """``skip(x) + conv(act(norm(conv(act(norm(x))))))``.
 
     The first convolution keeps the channels of the input. In the ``first`` block of a
@@ -311,9 +311,9 @@ class RefineNet(nn.Module):
         self, h: Float[Array, "b h w c"], level: Int[Array, " b"]
     ) -> Float[Array, "b h w c2"]:
         residual_block, refine_block = (
-            (nn.remat(ResidualBlock), nn.remat(RefineBlock))
+            (nn.remat(StageBlock), nn.remat(RefineBlock))
             if self.remat
-            else (ResidualBlock, RefineBlock)
+            else (StageBlock, RefineBlock)
         )
         widths = [self.nf * stage.width for stage in self.stages]
         features = []
@@ -343,7 +343,7 @@ def refine_net(
     scale_by_sigma: bool,
     rescale_input: bool,
     remat: bool,
-    labels: Labels | None,
+    labels: TimeLabels | None,
 ) -> ScoreNetwork:
     """The network of a `RefineNet`, whose arguments these are, for images of ``shape``.
 

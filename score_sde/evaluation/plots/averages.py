@@ -7,18 +7,28 @@ import numpy as np
 from jaxtyping import Float
 
 from score_sde import checks
-from score_sde.evaluation.plots.figure import save_figure
+from score_sde.evaluation.plots.figure import (
+    BLUE,
+    FRAME,
+    GREEN,
+    INK,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    save_figure,
+)
 from score_sde.runtime.atomic_files import PathLike
 from score_sde.training import Average, HalfLifeEMA, PowerEMA, fit_profile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#CC79A7")
-"""The colours of averages, from the palette of Okabe & Ito."""
+COLOURS = (BLUE, SKY, GREEN, ORANGE, PURPLE)
+"""The colours of averages."""
 
-WANTED = "#D55E00"
-_INK = "#333333"
+WANTED = VERMILION
+"""The colour of the post-hoc EMA."""
 
 
 def plot_profiles(
@@ -63,15 +73,15 @@ def plot_profiles(
         left.fill_between(_times(num_steps), density, color=colour, alpha=0.12, linewidth=0)
         left.plot(_times(num_steps), density, color=colour, linewidth=1.6, label=name)
     left.set_ylim(0.0)
-    left.set_title("weight of the parameters along the run", fontsize=9, color=_INK)
+    left.set_title("weight of the parameters along the run", fontsize=9, color=INK)
     _draw_reconstruction(right, num_steps, tracked, every, wanted)
     for axis in (left, right):
         axis.set_xlim(0.0, 1.0)
-        axis.set_xlabel("update, as a fraction of the run", fontsize=8, color=_INK)
-        axis.tick_params(labelsize=8, colors=_INK, length=2)
+        axis.set_xlabel("update, as a fraction of the run", fontsize=8, color=INK)
+        axis.tick_params(labelsize=8, colors=INK, length=2)
         axis.spines[["top", "right"]].set_visible(False)
-        axis.spines[["left", "bottom"]].set(color="#bbbbbb", linewidth=0.6)
-        axis.legend(frameon=False, fontsize=8, loc="upper left", labelcolor=_INK)
+        axis.spines[["left", "bottom"]].set(color=FRAME, linewidth=0.6)
+        axis.legend(frameon=False, fontsize=8, loc="upper left", labelcolor=INK)
     save_figure(path, figure)
 
 
@@ -103,13 +113,13 @@ def _draw_reconstruction(
     axis.plot(
         times,
         exact,
-        color=_INK,
+        color=INK,
         linewidth=1.0,
         linestyle=(0, (4, 3)),
         label=f"wanted: width {wanted:g}",
     )
     axis.set_title(
-        f"post-hoc EMA of another width: residual {fit.residual:.1%}", fontsize=9, color=_INK
+        f"post-hoc EMA of another width: residual {fit.residual:.1%}", fontsize=9, color=INK
     )
 
 

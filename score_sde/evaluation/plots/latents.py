@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from score_sde.data import Examples, Scaling
-from score_sde.evaluation.plots.figure import save_figure
+from score_sde.evaluation.plots.figure import FRAME, INK, save_figure
 from score_sde.evaluation.plots.images import image_grid, save_png
 from score_sde.evaluation.plots.points import set_style, square_about
 from score_sde.evaluation.plots.samples import is_image, model_points
@@ -21,7 +21,7 @@ COLUMNS = 12
 POINTS = 4000
 """The number of points in a panel."""
 
-Draw = Callable[[Any], object]
+PanelFn = Callable[[Any], object]
 """A function that draws on the axes of a panel."""
 
 
@@ -69,7 +69,7 @@ def figure_of_latents(
     offset = x - x.mean(axis=0)
     colours = np.arctan2(offset[:, 1], offset[:, 0])[:POINTS]
 
-    def scattered(points: Float[np.ndarray, "n 2"]) -> Draw:
+    def scattered(points: Float[np.ndarray, "n 2"]) -> PanelFn:
         return lambda axis: axis.scatter(
             *points[:POINTS].T, s=4, c=colours, cmap="twilight_shifted", linewidths=0
         )
@@ -109,10 +109,10 @@ def figure_of_interpolation(
         points: Float[np.ndarray, "pairs steps 2"],
         ends: Float[np.ndarray, "pairs 2 2"],
         behind: bool,
-    ) -> Draw:
+    ) -> PanelFn:
         def draw(axis: Any) -> None:
             if behind:
-                axis.scatter(*points_of_data[:POINTS].T, s=2, color="#bbbbbb", linewidths=0)
+                axis.scatter(*points_of_data[:POINTS].T, s=2, color=FRAME, linewidths=0)
             for number, (line, end) in enumerate(zip(points, ends, strict=True)):
                 axis.plot(*line.T, color=f"C{number % 10}", linewidth=1.2, marker=".", markersize=4)
                 axis.scatter(
@@ -132,7 +132,7 @@ def figure_of_interpolation(
 
 
 def _save_panels(
-    path: Path, panels: dict[str, tuple[Float[np.ndarray, "n 2"], Draw]], scaling: Scaling
+    path: Path, panels: dict[str, tuple[Float[np.ndarray, "n 2"], PanelFn]], scaling: Scaling
 ) -> None:
     """Write panels side by side, each with the axes of its points; all but the latents
     are labelled in data units.
@@ -149,5 +149,5 @@ def _save_panels(
             None if title == "latents" else scaling,
         )
         axis.set_xlabel("")
-        axis.set_title(title, fontsize=10, color="#333333")
+        axis.set_title(title, fontsize=10, color=INK)
     save_figure(path, figure)

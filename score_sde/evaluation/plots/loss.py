@@ -2,16 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float64
 
 from score_sde import checks
-from score_sde.evaluation.plots.figure import save_figure
+from score_sde.evaluation.plots.figure import BLUE, INK, VERMILION, save_figure
 from score_sde.objectives.noise_levels import log_snr_of
 from score_sde.runtime.atomic_files import PathLike
 
-_TRAINING, _HELD_OUT, _INK = "#0072B2", "#D55E00", "#333333"
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_TRAINING, _HELD_OUT = BLUE, VERMILION
 
 STAGES = 4
 """The number of stages of a training in the figure by noise level."""
@@ -127,11 +131,10 @@ def plot_loss(
     steps = finite[:, 0]
     if steps.min() > 0 and steps.max() >= 100 * steps.min():
         axis.set_xscale("log")
-    axis.set_xlabel("training step", color=_INK)
-    axis.set_ylabel(label, color=_INK)
-    axis.grid(which="both", color="#e6e6e6", linewidth=0.5)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(colors=_INK, labelsize=9)
+    axis.set_xlabel("training step", color=INK)
+    axis.set_ylabel(label, color=INK)
+    _set_style(axis)
+    axis.tick_params(colors=INK)
     axis.legend(frameon=False)
     save_figure(path, figure)
 
@@ -205,11 +208,16 @@ def plot_loss_by_level(path: PathLike, metrics: PathLike) -> None:
     axis.set(
         xlabel="log signal-to-noise ratio: noise on the left, data on the right", ylabel="loss"
     )
+    _set_style(axis)
+    axis.legend(frameon=False, fontsize=8)
+    save_figure(path, figure)
+
+
+def _set_style(axis: "Axes") -> None:
+    """A light grid, and no frame at the top and on the right."""
     axis.grid(which="both", color="#e6e6e6", linewidth=0.5)
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=9)
-    axis.legend(frameon=False, fontsize=8)
-    save_figure(path, figure)
 
 
 def _mean_within(rows: Float64[np.ndarray, "_ 2"], after: float, to: float) -> float:

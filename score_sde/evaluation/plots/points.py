@@ -9,14 +9,13 @@ from jaxtyping import ArrayLike, Float, Float64
 
 from score_sde import checks
 from score_sde.data import Scaling
-from score_sde.evaluation.plots.figure import save_figure
+from score_sde.evaluation.plots.figure import INK, VERMILION, frame_thinly, save_figure
 from score_sde.runtime.atomic_files import PathLike
 from score_sde.typing import ScoreFn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_INK = "#333333"
 _BINS = 160
 _ARROWS = 21
 
@@ -70,14 +69,14 @@ def plot_samples(
     )[0]
     for axis, (title, points) in zip(axes, panels.items(), strict=False):
         _draw_points(axis, points, box, max_points)
-        axis.set_title(title, fontsize=10, color=_INK)
+        axis.set_title(title, fontsize=10, color=INK)
     if score_fn is not None:
         _draw_shading(axes[-1], drawn, box)
         _draw_score(axes[-1], score_fn, t, box)
-        axes[-1].set_title(rf"score $s_\theta(x, t)$ at $t={t:g}$", fontsize=10, color=_INK)
+        axes[-1].set_title(rf"score $s_\theta(x, t)$ at $t={t:g}$", fontsize=10, color=INK)
     for axis in axes:
         set_style(axis, box, scaling)
-    axes[0].set_ylabel("$x_2$", color=_INK)
+    axes[0].set_ylabel("$x_2$", color=INK)
     save_figure(path, figure)
 
 
@@ -164,7 +163,7 @@ def _draw_score(axis: "Axes", score_fn: ScoreFn, t: float, box: Float64[np.ndarr
         angles="xy",
         scale_units="xy",
         scale=1,
-        color="#D55E00",
+        color=VERMILION,
         width=0.004,
     )
 
@@ -176,10 +175,9 @@ def set_style(
     axis.set(xlim=box[0], ylim=box[1], aspect="equal")
     if scaling is not None and scaling.standardized:
         _label_in_data_units(axis, box, scaling)
-    axis.set_xlabel("$x_1$", color=_INK)
-    axis.tick_params(colors=_INK, labelsize=8, length=2)
-    for spine in axis.spines.values():
-        spine.set(color="#bbbbbb", linewidth=0.6)
+    axis.set_xlabel("$x_1$", color=INK)
+    axis.tick_params(colors=INK, labelsize=8, length=2)
+    frame_thinly(axis)
 
 
 def _label_in_data_units(axis: "Axes", box: Float64[np.ndarray, "2 2"], scaling: Scaling) -> None:

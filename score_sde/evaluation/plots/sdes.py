@@ -10,7 +10,17 @@ import numpy as np
 from jaxtyping import Float
 
 from score_sde import checks
-from score_sde.evaluation.plots.figure import save_figure
+from score_sde.evaluation.plots.figure import (
+    BLUE,
+    GREEN,
+    INK,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    frame_thinly,
+    save_figure,
+)
 from score_sde.evaluation.plots.trajectories import (
     Trajectories,
     density,
@@ -31,10 +41,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.gridspec import GridSpec
 
-COMPONENT_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""The colours of the components of the data, from the colour-blind safe palette of Okabe
-& Ito.
-"""
+COMPONENT_COLOURS = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY)
+"""The colours of the components of the data."""
 
 TITLES = (
     "forward SDE  $\\longrightarrow$\n$dx = f\\,dt + g\\,dw$",
@@ -46,7 +54,6 @@ TITLES = (
 REVERSE = SDEDPMSolverPP(num_steps=1000, grid=uniform)
 """The figure shows equal steps in ``t``, which are accurate with the linear part exact."""
 
-_INK = "#333333"
 _SHADE = "#8c8c8c"
 _POINTS = 400
 _WIDE = 10.0  # a prior at least so many times wider than the data has an asinh axis
@@ -159,7 +166,7 @@ def _draw_row(
         panel.set_xlim(0.0, sde.t_max)
         _set_style(panel)
         if row == 0:
-            panel.set_title(title, fontsize=9, color=_INK, linespacing=1.5)
+            panel.set_title(title, fontsize=9, color=INK, linespacing=1.5)
     _draw_edges(axes[0], axes[4], sde, mixture, x, shade.values[:, -1])
     box = axes[1].get_position()
     figure.text(
@@ -169,7 +176,7 @@ def _draw_row(
         rotation=90,
         va="center",
         fontsize=10,
-        color=_INK,
+        color=INK,
     )
     return axes
 
@@ -251,15 +258,13 @@ def _draw_edges(
         )
     left.invert_xaxis()
     right.fill_betweenx(x, last, color=_SHADE, alpha=0.6, linewidth=0)
-    right.plot(
-        _normal(x, 0.0, sde.prior_std()), x, color=_INK, linewidth=1.0, linestyle=(0, (3, 2))
-    )
+    right.plot(_normal(x, 0.0, sde.prior_std()), x, color=INK, linewidth=1.0, linestyle=(0, (3, 2)))
     for axis in (left, right):
         axis.margins(x=0.0)
         axis.set_xticks([])
         for side in ("top", "bottom", "left", "right"):
             axis.spines[side].set_visible(False)
-    left.tick_params(labelsize=8, colors=_INK, length=2)
+    left.tick_params(labelsize=8, colors=INK, length=2)
     right.tick_params(left=False, labelleft=False)
 
 
@@ -273,13 +278,12 @@ def _normal(
 def _set_style(axis: "Axes") -> None:
     """A thin frame, without numbers."""
     axis.tick_params(left=False, labelleft=False, bottom=False, labelbottom=False)
-    for spine in axis.spines.values():
-        spine.set(color="#bbbbbb", linewidth=0.6)
+    frame_thinly(axis)
 
 
 def _label_bottom(axes: "list[Axes]", end: str) -> None:
     """The time axis under the panels, and the labels of the edges."""
-    label = {"y": -0.04, "va": "top", "color": _INK, "fontsize": 8}
+    label = {"y": -0.04, "va": "top", "color": INK, "fontsize": 8}
     for panel in axes[1:4]:
         for place, text, align in ((0.0, "0", "left"), (0.5, "$t$", "center"), (1.0, end, "right")):
             panel.text(place, s=text, ha=align, transform=panel.transAxes, **label)
