@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from score_sde import checks
-from score_sde.models.base import NEEDS_KEY, Call, ScoreNetwork
+from score_sde.models.base import ScoreNetwork, network_of_call
+from score_sde.models.calls import NEEDS_KEY, Call
 from score_sde.models.conditions import Condition
 from score_sde.models.labels import TimeLabels
 from score_sde.typing import Key, Params
@@ -75,7 +76,7 @@ def from_equinox(
         network = eqx.nn.inference_mode(eqx.combine(params, static), value=not train)
         return jax.vmap(lambda x, t, given: jnp.asarray(network(x, t, **given)))(x, t, given)
 
-    return call.network(condition, labels, init, evaluate)
+    return network_of_call(call, condition, labels, init, evaluate)
 
 
 def _check(module: Any) -> None:

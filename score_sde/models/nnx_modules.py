@@ -10,7 +10,8 @@ from flax import nnx
 from jaxtyping import Array
 
 from score_sde import checks
-from score_sde.models.base import NEEDS_KEY, Call, ScoreNetwork
+from score_sde.models.base import ScoreNetwork, network_of_call
+from score_sde.models.calls import NEEDS_KEY, Call
 from score_sde.models.conditions import Condition
 from score_sde.models.labels import TimeLabels
 from score_sde.typing import Key, Params
@@ -86,7 +87,7 @@ def from_nnx(
         network.train() if train else network.eval()
         return jnp.asarray(network(x, t, **given))
 
-    return call.network(condition, labels, init, evaluate)
+    return network_of_call(call, condition, labels, init, evaluate)
 
 
 def _called(make: Callable[..., Any]) -> Callable[[nnx.Rngs], Any]:
