@@ -111,8 +111,7 @@ def ddpm(
         attend_every_block: whether attention follows every block on the way up (Ho et
             al. 2020) or only the last of a level (Song et al. 2021).
         attend_in_middle: whether there is attention in the middle, whatever its height.
-        attention_head_dim: the channels of an attention head; None for one head of all
-            channels.
+        attention_head_dim: the channels of an attention head; None for a single head.
         norm_eps: added to the variance of a group.
         pad_both_sides: whether strided convolutions pad every side of the image, rather
             than the right and the bottom.
@@ -121,12 +120,10 @@ def ddpm(
         label_required: whether a call without a condition is an error, for a network
             that was always trained with one.
         dtype: the type computed in; the parameters are float32.
-        remat: whether to recompute residual blocks in the backward pass, for less
-            memory.
+        remat: whether to save memory by recomputing residual blocks in the backward pass.
 
     Raises:
-        ValueError: an argument is out of its range, or the image does not fit the
-            levels.
+        ValueError: an argument is out of its range, or the image does not fit the levels.
     """
     size = sizes(nf, ch_mult, num_res_blocks, attn_resolutions)
     if not freq_shift < nf / 2:

@@ -1,6 +1,7 @@
 """NCSN++ and DDPM++ (Song et al. 2021): one network with many options."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -170,28 +171,23 @@ def ncsnpp(
         attn_resolutions: the heights of the image at which there is attention; the
             middle always has it.
         dropout: the rate of dropout in each residual block.
-        resamp_with_conv: whether levels are resampled by convolutions, for
-            ``resblock_type="ddpm"``.
+        resamp_with_conv: whether convolutions resample levels of ``ddpm`` blocks.
         conditional: whether the network is conditioned on noise level and class.
         fir: whether resampling filters, rather than averages and repeats.
         fir_kernel: the filter: an even number of weights, 4 or more.
         skip_rescale: whether sums of two branches are divided by the root of two.
         resblock_type: ``ddpm``, or ``biggan``, whose blocks resample too.
-        progressive: the pyramid of the output: ``none``, ``output_skip`` or
-            ``residual``.
-        progressive_input: the pyramid of the input: ``none``, ``input_skip`` or
-            ``residual``.
+        progressive: the output pyramid: ``none``, ``output_skip`` or ``residual``.
+        progressive_input: the input pyramid: ``none``, ``input_skip`` or ``residual``.
         progressive_combine: how ``input_skip`` joins: ``sum`` or ``cat``.
         embedding_type: ``fourier`` for labels that are noise levels, whose logarithm is
             embedded, or their logarithms (``log_noise_to_signal``); ``positional`` for
             labels of the order of 0 to 1000.
         fourier_scale: the standard deviation of the random frequencies.
-        init_scale: the initial variance of the last layer of each block; 0 stands for
-            1e-10.
+        init_scale: the initial variance of each block's last layer; 0 stands for 1e-10.
         nonlinearity: ``elu``, ``relu``, ``lrelu`` or ``swish``.
-        scale_by_sigma: whether to divide the output by the noise level: the label, or,
-            with ``positional``, a level from a geometric table, whose index, from the
-            greatest level, is the label.
+        scale_by_sigma: whether to divide the output by the noise level: the label, or, with
+            ``positional``, the level of this index in a geometric table, greatest first.
         sigma_min: the least noise level of the table.
         sigma_max: the greatest noise level of the table.
         num_scales: the number of noise levels of the table.
@@ -200,21 +196,12 @@ def ncsnpp(
         diffusers_groups: whether the normalisations of attention, and of blocks before it
             on the way up, have 32 groups, as in diffusers.
         dtype: the type computed in; the parameters are float32.
-        remat: whether to recompute residual blocks in the backward pass, for less
-            memory.
+        remat: whether to save memory by recomputing residual blocks in the backward pass.
 
     Raises:
-        ValueError: an argument is out of its range, or the image does not fit the
-            levels.
+        ValueError: an argument is out of its range, or the image does not fit the levels.
     """
-    checks.one_of(("fourier", "positional"), embedding_type=embedding_type)
-    checks.one_of(("ddpm", "biggan"), resblock_type=resblock_type)
-    checks.one_of(("none", "output_skip", "residual"), progressive=progressive)
-    checks.one_of(("none", "input_skip", "residual"), progressive_input=progressive_input)
-    checks.one_of(("sum", "cat"), progressive_combine=progressive_combine)
-    fourier = embedding_type == "fourier"
-    if fourier:
-        checks.positive(fourier_scale=fourier_scale)
+    has_table = scale_by_sigma and embedding_type == "positional"
     module = NCSNpp(
         options=BlockOptions(
             nonlinearity=nonlinearity,
@@ -224,19 +211,40 @@ def ncsnpp(
             init_scale=init_scale,
             dtype=dtype,
         ),
-        features=TimeFeatures(fourier_scale=fourier_scale if fourier else None),
+        features=_features(embedding_type, fourier_scale),
         **sizes(nf, ch_mult, num_res_blocks, attn_resolutions),
         resamp_with_conv=resamp_with_conv,
         conditional=conditional,
-        sigmas=table_of_sigmas(scale_by_sigma and not fourier, num_scales, sigma_min, sigma_max),
+        sigmas=table_of_sigmas(has_table, num_scales, sigma_min, sigma_max),
         scale_by_sigma=scale_by_sigma,
         rescale_input=rescale_input,
         num_classes=num_classes,
         remat=remat,
-        resblock_type=resblock_type,
-        progressive=progressive,
-        progressive_input=progressive_input,
-        progressive_combine=progressive_combine,
+        **_kinds(resblock_type, progressive, progressive_input, progressive_combine),
         diffusers_groups=diffusers_groups,
     )
     return network_of(module, shape, "NCSN++")
+
+
+def _features(embedding_type: str, fourier_scale: float) -> TimeFeatures:
+    checks.one_of(("fourier", "positional"), embedding_type=embedding_type)
+    if embedding_type == "positional":
+        return TimeFeatures()
+    checks.positive(fourier_scale=fourier_scale)
+    return TimeFeatures(fourier_scale=fourier_scale)
+
+
+def _kinds(
+    resblock_type: str, progressive: str, progressive_input: str, progressive_combine: str
+) -> dict[str, Any]:
+    """The fields that choose the blocks and the pyramids."""
+    checks.one_of(("ddpm", "biggan"), resblock_type=resblock_type)
+    checks.one_of(("none", "output_skip", "residual"), progressive=progressive)
+    checks.one_of(("none", "input_skip", "residual"), progressive_input=progressive_input)
+    checks.one_of(("sum", "cat"), progressive_combine=progressive_combine)
+    return {
+        "resblock_type": resblock_type,
+        "progressive": progressive,
+        "progressive_input": progressive_input,
+        "progressive_combine": progressive_combine,
+    }
