@@ -123,7 +123,7 @@ def ddpm(
         remat: whether to save memory by recomputing residual blocks in the backward pass.
 
     Raises:
-        ValueError: an argument is out of its range, or the image does not fit the levels.
+        ValueError: an argument is out of range, or the image does not fit the levels.
     """
     size = sizes(nf, ch_mult, num_res_blocks, attn_resolutions)
     if not freq_shift < nf / 2:

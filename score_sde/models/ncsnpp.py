@@ -199,7 +199,7 @@ def ncsnpp(
         remat: whether to save memory by recomputing residual blocks in the backward pass.
 
     Raises:
-        ValueError: an argument is out of its range, or the image does not fit the levels.
+        ValueError: an argument is out of range, or the image does not fit the levels.
     """
     has_table = scale_by_sigma and embedding_type == "positional"
     module = NCSNpp(
