@@ -59,7 +59,8 @@ def gaussian_kernel(bandwidth: float) -> Kernel:
 
 
 def mmd_squared(x: Points, y: Points, *, kernel: Kernel = polynomial_kernel) -> float:
-    """Unbiased estimate of the squared maximum mean discrepancy (Gretton et al. 2012, eq. 3).
+    """Unbiased estimate of the squared maximum mean discrepancy (Gretton et al. 2012,
+    eq. 3).
 
     ``E k(x, x') + E k(y, y') - 2 E k(x, y)`` over pairs of different points: KID with
     `polynomial_kernel`, the energy distance with `energy_kernel`. Being unbiased, it is

@@ -1,4 +1,6 @@
-"""Fréchet distance between Gaussians fitted to two sets of points, in float64 on the host."""
+"""Fréchet distance between Gaussians fitted to two sets of points, in float64 on the
+host.
+"""
 
 from typing import NamedTuple, TypeAlias
 

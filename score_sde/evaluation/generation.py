@@ -1,4 +1,6 @@
-"""Many samples of a model, drawn in batches over all local devices, in the order of their index."""
+"""Many samples of a model, drawn in batches over all local devices, in the order of
+their index.
+"""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -36,8 +38,8 @@ def make_draw(
     save_path: int = 0,
     progress: ProgressFn | None = None,
 ) -> Draw:
-    """The compiled function ``(params, keys [b], conditions, projection=None) -> Sample``,
-    a batch of samples split over all local devices.
+    """The compiled function ``(params, keys [b], conditions, projection=None) ->
+    Sample``, a batch of samples split over all local devices.
 
     The options are those of `Model.draw`, which draws one.
     """
@@ -86,8 +88,8 @@ def sample_many(
         key: the only source of randomness.
         model: the model, from `fit` or `load`.
         num_samples: the number of samples.
-        condition: for a conditional model, one condition for all samples, or a pytree of
-            arrays ``[num_samples, ...]`` with a condition for each; None takes all
+        condition: for a conditional model, one condition for all samples, or a pytree
+            of arrays ``[num_samples, ...]`` with a condition for each; None takes all
             classes in turn. For a model of `Model.with_score`, one argument of its
             transform, such as a measurement, for all samples.
         batch: the number of samples drawn at a time.
@@ -169,8 +171,8 @@ SOLVE_FAILED = "the adaptive solve did not reach its end"
 
 
 def index_keys(key: Key, indices: Int[np.ndarray, " n"]) -> Array:
-    """The keys of samples or examples: ``fold_in(key, i)`` for index ``i``, whatever its
-    batch.
+    """The keys of samples or examples: ``fold_in(key, i)`` for index ``i``, whatever
+    its batch.
     """
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(indices.astype(np.uint32))
 

@@ -1,5 +1,5 @@
-"""The likelihoods of a data set, each example once: in shards that processes share, then
-in one file.
+"""The likelihoods of a data set, each example once: in shards that processes share,
+then in one file.
 """
 
 import hashlib
@@ -109,8 +109,8 @@ def evaluate_range(
     batch_size: int,
     conditions: Any = None,
 ) -> Likelihoods:
-    """The likelihoods of at most ``batch_size`` examples; a batch is padded, so that all
-    batches have one shape.
+    """The likelihoods of at most ``batch_size`` examples; a batch is padded, so that
+    all batches have one shape.
 
     Example ``i`` is evaluated with the key ``fold_in(key, i)``, whatever its batch, and
     with the condition ``i``.
@@ -152,8 +152,8 @@ def with_dequantizer(model: Model, folder: str | Path, *, allow: Allow = ()) -> 
 def shards_of(
     model: Model, key: Key, folder: Path, split: str, examples: Examples, conditions: Any = None
 ) -> Shards:
-    """The shards of a request: the likelihood of example ``i`` depends on the model, the
-    options, the key and the example alone.
+    """The shards of a request: the likelihood of example ``i`` depends on the model,
+    the options, the key and the example alone.
 
     ``examples`` are the whole split, so that requests for different numbers of examples
     share their shards. Examples in files are represented by ``NUM_WITNESSES`` of them,
@@ -185,7 +185,8 @@ def shards_of(
 def evaluate_missing(
     model: Model, left: Remaining, key: Key, examples: Examples, conditions: Any = None
 ) -> None:
-    """Compute the likelihoods that no shard holds, each process its share on its own devices.
+    """Compute the likelihoods that no shard holds, each process its share on its own
+    devices.
 
     Raises:
         FloatingPointError: some likelihoods are not finite; the finite shards stay.
@@ -215,8 +216,8 @@ def publish(model: Model, shards: Shards, total: int, path: Path) -> str:
 
 
 def summary(found: Likelihoods, num_points: int | None) -> str:
-    """Mean and standard error over the examples, their cost, and the bias of the mean by
-    tolerance and noise, in words.
+    """Mean and standard error over the examples, their cost, and the bias of the mean
+    by tolerance and noise, in words.
 
     ``num_points`` is the number of dequantizations of an example, or None for
     continuous data.

@@ -10,8 +10,8 @@ from score_sde.runtime.unreadable import set_aside
 
 
 def record(workdir: Path, rows: Mapping[str, str]) -> None:
-    """Add rows, a name and a result each, to ``report.json``; a damaged file is renamed to
-    ``report.json.damaged``.
+    """Add rows, a name and a result each, to ``report.json``; a damaged file is renamed
+    to ``report.json.damaged``.
     """
     file = workdir / "report.json"
     if file.exists() and _rows(file) is None:

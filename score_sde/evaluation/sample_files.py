@@ -18,8 +18,8 @@ Levels: TypeAlias = Iterable[np.ndarray]
 
 
 def write_npz(path: Path, parts: Levels, num_samples: int, **others: np.ndarray) -> None:
-    """Write the array ``samples``, ``num_samples`` in all, and ``others``, in the format of
-    ``np.savez_compressed``.
+    """Write the array ``samples``, ``num_samples`` in all, and ``others``, in the
+    format of ``np.savez_compressed``.
     """
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         with archive.open("samples.npy", "w", force_zip64=True) as file:

@@ -19,8 +19,8 @@ from score_sde.training.mesh import gathered
 
 
 def sample_grids(experiment: AnyExperiment, workdir: str | Path) -> tuple[Hook, ...]:
-    """The hook of ``training.sample_every``; none where it is 0, or where the model draws
-    no samples.
+    """The hook of ``training.sample_every``; none where it is 0, or where the model
+    draws no samples.
 
     Each time, the first process draws 64 samples with the same keys on its devices, and
     writes them to ``samples/`` in the folder of the run. Grids of images are logged by

@@ -128,8 +128,8 @@ class Shards:
 
     @contextmanager
     def publishing(self, path: Path) -> Iterator[Path]:
-        """A draft of a file or folder, beside the shards, which replaces ``path`` when the
-        block ends.
+        """A draft of a file or folder, beside the shards, which replaces ``path`` when
+        the block ends.
         """
         draft, former = self.folder / path.name, self.folder / f"{path.name}.former"
         _remove(draft)
@@ -141,8 +141,8 @@ class Shards:
         _remove(former)
 
     def remove(self, total: int) -> None:
-        """Remove the shards, unless some reach beyond ``total`` and so belong to a larger
-        request. Damaged shards stay, for recovery.
+        """Remove the shards, unless some reach beyond ``total`` and so belong to a
+        larger request. Damaged shards stay, for recovery.
         """
         if any(indices.stop > total for indices in self._found()) or not self.folder.is_dir():
             return

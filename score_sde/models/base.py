@@ -85,11 +85,11 @@ def from_linen(
 ) -> ScoreNetwork:
     """Make a `ScoreNetwork` of a flax.linen module for samples of ``shape``.
 
-    The module is called as ``module(x, t, condition=..., present=..., train=False)`` with
-    ``x [b, *shape]`` and ``t [b]``; ``condition`` and ``present`` are passed only if they
-    are given, so that an unconditional module needs no such arguments. The module keeps
-    its state in the collection ``params`` alone, and draws dropout from the stream
-    ``dropout``.
+    The module is called as ``module(x, t, condition=..., present=..., train=False)``
+    with ``x [b, *shape]`` and ``t [b]``; ``condition`` and ``present`` are passed only
+    if they are given, so that an unconditional module needs no such arguments. The
+    module keeps its state in the collection ``params`` alone, and draws dropout from
+    the stream ``dropout``.
 
     >>> import flax.linen as nn, jax, score_sde as ss
     >>> class Net(nn.Module):
@@ -213,8 +213,8 @@ def network_of_call(
 
 
 def call_order(network: ScoreNetwork) -> tuple[str, ...]:
-    """The names of a flax.linen network's submodules with parameters, in the order of their
-    calls.
+    """The names of a flax.linen network's submodules with parameters, in the order of
+    their calls.
     """
     order: list[str] = []
 
@@ -244,12 +244,12 @@ def make_score_fn(
     train: bool = False,
     label: Shaped[ArrayLike, ""] | None = None,
 ) -> ScoreFn:
-    """The score ``(x, t) -> grad_x log p_t(x)``, or ``grad_x log p_t(x | condition)``, of
-    one sample, from a network and its parameterization.
+    """The score ``(x, t) -> grad_x log p_t(x)``, or ``grad_x log p_t(x | condition)``,
+    of one sample, from a network and its parameterization.
 
     The sample passes through the network as a batch of one; under ``jax.vmap`` the two
-    batch axes fuse, so that it costs no more than the batched network. The score is float32
-    at least.
+    batch axes fuse, so that it costs no more than the batched network. The score is
+    float32 at least.
 
     >>> import jax, score_sde as ss
     >>> from score_sde.models import from_functions
@@ -301,7 +301,8 @@ def make_score_fn(
 
 @dataclass(frozen=True, eq=False)
 class NetworkScore:
-    """A score function that also computes the denoised image directly, rather than from the score.
+    """A score function that also computes the denoised image directly, rather than from
+    the score.
 
     The score of pure noise, ``-x``, has no information about the image: a discrete
     sampler that begins there needs `denoised`.
@@ -323,8 +324,8 @@ class NetworkScore:
 
     @property
     def denoised(self) -> Callable[..., Array] | None:
-        """``(x, t) -> E[x_0 | x_t = x]``; None where it is undefined at the last noise level,
-        which has no signal.
+        """``(x, t) -> E[x_0 | x_t = x]``; None where it is undefined at the last noise
+        level, which has no signal.
         """
         return (
             self._denoised if self.parameterization.shows_image or _has_signal(self.sde) else None
@@ -336,8 +337,8 @@ class NetworkScore:
 
 
 def _has_signal(sde: SDE) -> bool:
-    """Whether ``alpha`` is positive at the last step of a discrete process; it always is at
-    ``t_max`` of a continuous one.
+    """Whether ``alpha`` is positive at the last step of a discrete process; it always
+    is at ``t_max`` of a continuous one.
     """
     times = sde.step_times()
     return times is None or bool(noise_levels(sde, times[-1:]).alpha.all())

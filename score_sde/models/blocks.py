@@ -183,7 +183,8 @@ tell = time_and_class_embedding
 
 
 class ResBlock(nn.Module):
-    """``skip(r(x)) + conv(drop(act(norm(conv(r(act(norm(x)))) + Dense(act(embedded))))))``.
+    """``skip(r(x)) + conv(drop(act(norm(conv(r(act(norm(x)))) +
+    Dense(act(embedded))))))``.
 
     ``r`` halves or doubles the size where ``resample`` is ``down`` or ``up``, as in
     BigGAN, and else does nothing; ``skip`` is linear where the channels or the size
@@ -242,8 +243,8 @@ class Attention(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Half the size, by a strided convolution of ``channels``, with the filter of the options
-    before it.
+    """Half the size, by a strided convolution of ``channels``, with the filter of the
+    options before it.
     """
 
     options: BlockOptions

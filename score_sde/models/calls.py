@@ -17,7 +17,8 @@ NEEDS_KEY = "this network has dropout: train=True needs a key, as apply(..., key
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """The arguments of a module's ``__call__``, and the keywords that a condition becomes.
+    """The arguments of a module's ``__call__``, and the keywords that a condition
+    becomes.
 
     Attributes:
         names: the names of the arguments; None for any.

@@ -1,4 +1,6 @@
-"""The base of the compact networks, `MLP` and `UNet`: the embedding of labels and options."""
+"""The base of the compact networks, `MLP` and `UNet`: the embedding of labels and
+options.
+"""
 
 import abc
 from typing import Any

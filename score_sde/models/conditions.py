@@ -38,13 +38,14 @@ class Condition(abc.ABC):
         """Check the condition of one example, concrete or traced.
 
         Raises:
-            ValueError: its structure, shapes or types differ from `shapes`, or a concrete
-                value is out of range.
+            ValueError: its structure, shapes or types differ from `shapes`, or a
+                concrete value is out of range.
         """
 
     @abc.abstractmethod
     def check_all(self, conditions: PyTree[Any], what: str) -> None:
-        """Check the conditions ``[n, ...]`` of many examples, called ``what`` in messages.
+        """Check the conditions ``[n, ...]`` of many examples, called ``what`` in
+        messages.
 
         Raises:
             ValueError: as `check`, or the arrays have unequal numbers of rows.
@@ -55,7 +56,8 @@ class Condition(abc.ABC):
         return jax.tree.map(lambda one: jnp.zeros(one.shape, one.dtype), self._rows(batch))
 
     def stacked(self, conditions: PyTree[Any], batch: int) -> PyTree[Shaped[Array, "batch ..."]]:
-        """The conditions of a batch as arrays, in types at least as wide as in `shapes`.
+        """The conditions of a batch as arrays, in types at least as wide as in
+        `shapes`.
 
         Raises:
             ValueError: their structure, shapes or types are wrong.
@@ -221,7 +223,8 @@ def checked_present(
     """``present`` as an array.
 
     Raises:
-        ValueError: it is not Boolean, of another ``shape``, or given without a condition.
+        ValueError: it is not Boolean, of another ``shape``, or given without a
+            condition.
     """
     if present is None:
         return None

@@ -1,4 +1,6 @@
-"""An invertible map of noise, conditioned on an image: affine couplings on a checkerboard."""
+"""An invertible map of noise, conditioned on an image: affine couplings on a
+checkerboard.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -18,8 +20,8 @@ class ConditionalFlow(NamedTuple):
 
     Attributes:
         init: ``init(key) -> params``.
-        apply: ``apply(params, noise, image) -> (z, log |det dz/dnoise|)``, with ``noise``,
-            ``image`` and ``z`` ``[b, *shape]`` and the logarithm ``[b]``.
+        apply: ``apply(params, noise, image) -> (z, log |det dz/dnoise|)``, with
+            ``noise``, ``image`` and ``z`` ``[b, *shape]`` and the logarithm ``[b]``.
     """
 
     init: Callable[[Key], Params]
@@ -97,7 +99,8 @@ def coupling_flow(
     Args:
         shape: the shape ``(height, width, channels)`` of one image.
         channels: the channels of the hidden layers of each coupling.
-        num_couplings: the number of couplings, at least 2, so that every number changes.
+        num_couplings: the number of couplings, at least 2, so that every number
+            changes.
         num_blocks: residual blocks in each coupling.
         dtype: the type computed in; the parameters are float32.
 

@@ -120,7 +120,7 @@ def ddpm(
         label_required: whether a call without a condition is an error, for a network
             that was always trained with one.
         dtype: the type computed in; the parameters are float32.
-        remat: whether to save memory by recomputing residual blocks in the backward pass.
+        remat: whether the backward pass recomputes residual blocks, for less memory.
 
     Raises:
         ValueError: an argument is out of range, or the image does not fit the levels.

@@ -34,10 +34,11 @@ def positional_embedding(
     """Sines and cosines of ``t`` at ``dim/2`` frequencies ``max_period^(-i / (dim/2 -
     freq_shift))``.
 
-    The frequencies fall geometrically from 1, with ``freq_shift=1`` to ``1/max_period``.
-    ``cosine_first`` puts the cosines before the sines. For labels of the order of 0 to
-    1000, such as the step indices of DDPM. ``dim`` is even and at least 4. Source:
-    Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762), section 3.5.
+    The frequencies fall geometrically from 1, with ``freq_shift=1`` to
+    ``1/max_period``. ``cosine_first`` puts the cosines before the sines. For labels of
+    the order of 0 to 1000, such as the step indices of DDPM. ``dim`` is even and at
+    least 4. Source: Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762), section
+    3.5.
     """
     half = dim // 2
     frequencies = jnp.exp(
@@ -54,8 +55,8 @@ class FourierEmbedding(nn.Module):
 
     For labels of the order of one, such as ``log sigma``. The frequencies are the
     parameter ``frequencies``, so that they are saved with the network, and have no
-    gradient. Sources: Tancik et al. 2020 (https://arxiv.org/abs/2006.10739); Song et al.
-    2021 (https://arxiv.org/abs/2011.13456), appendix C.
+    gradient. Sources: Tancik et al. 2020 (https://arxiv.org/abs/2006.10739); Song et
+    al. 2021 (https://arxiv.org/abs/2011.13456), appendix C.
     """
 
     dim: int
@@ -128,8 +129,8 @@ def class_embedding(
     The time embedding, to which this is added, ends in a bias: for an absent label that
     bias is the learned null embedding of classifier-free guidance (Ho & Salimans 2022,
     https://arxiv.org/abs/2207.12598). ``present`` None means that all are present. A
-    present label outside ``0 .. num_classes - 1`` gives NaN, since a traced label cannot
-    raise an error.
+    present label outside ``0 .. num_classes - 1`` gives NaN, since a traced label
+    cannot raise an error.
 
     Raises:
         ValueError: ``num_classes`` is None.

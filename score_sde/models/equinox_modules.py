@@ -22,7 +22,8 @@ def from_equinox(
     labels: TimeLabels | None = None,
     condition: Condition | None = None,
 ) -> ScoreNetwork:
-    """Make a `ScoreNetwork` of an equinox module: ``from_equinox(lambda key: Net(key=key))``.
+    """Make a `ScoreNetwork` of an equinox module: ``from_equinox(lambda key:
+    Net(key=key))``.
 
     The module takes ONE sample, as usual in equinox: it is called under ``jax.vmap`` as
     ``module(x, t)`` with ``x [*shape]`` and a scalar ``t``, and with the keywords

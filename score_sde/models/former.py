@@ -1,4 +1,6 @@
-"""The argument ``label`` of version 0.1, deprecated: this version warns, the next drops it."""
+"""The argument ``label`` of version 0.1, deprecated: this version warns, the next drops
+it.
+"""
 
 import warnings
 from typing import Any
@@ -12,7 +14,8 @@ from score_sde.precision import whole
 
 
 def former_label(kind: Condition | None, label: Any, condition: Any) -> tuple[Array, Array | None]:
-    """``(condition, present)`` for ``label=`` of 0.1, where a label out of range was absent.
+    """``(condition, present)`` for ``label=`` of 0.1, where a label out of range was
+    absent.
 
     Raises:
         ValueError: there is a ``condition`` too.

@@ -82,7 +82,9 @@ class InstanceNorm(nn.Module):
 
 
 class VarianceNorm(nn.Module):
-    """``scale x / sqrt(v + e)`` with ``v`` unbiased: the mean stays (Song & Ermon 2020)."""
+    """``scale x / sqrt(v + e)`` with ``v`` unbiased: the mean stays (Song & Ermon
+    2020).
+    """
 
     dtype: DTypeLike = jnp.float32
 

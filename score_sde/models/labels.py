@@ -49,8 +49,8 @@ class TimeLabels(abc.ABC):
     network: str
 
     def adapted(self, label: Scalar, *, is_logarithm: bool) -> Scalar:
-        """The label as the network takes it, from a label that may be the logarithm of a
-        noise level.
+        """The label as the network takes it, from a label that may be the logarithm of
+        a noise level.
         """
         del is_logarithm
         return label
@@ -105,7 +105,9 @@ class PositiveLabels(TimeLabels):
 
 @dataclass(frozen=True, kw_only=True)
 class LevelLabels(TimeLabels):
-    """Indices ``0 .. num_levels - 1`` into a table of noise levels, the greatest noise first."""
+    """Indices ``0 .. num_levels - 1`` into a table of noise levels, the greatest noise
+    first.
+    """
 
     num_levels: int
 
@@ -143,7 +145,8 @@ def check_labels(
     first: float,
     trained: bool = False,
 ) -> None:
-    """Check the labels of a parameterization from the time ``first`` to the end of the SDE.
+    """Check the labels of a parameterization from the time ``first`` to the end of the
+    SDE.
 
     Raises:
         ValueError: a network of these ``labels`` cannot take them.

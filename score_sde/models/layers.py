@@ -26,8 +26,8 @@ class GroupNorm(nn.Module):
     With the mean ``m`` and variance ``v`` of a sample's group of channels, ``a = scale
     / sqrt(v + epsilon)`` and ``c = bias - a m``. The statistics are means per channel,
     then per group, so that the large array is read once for them and once for the map,
-    and is never reshaped; they are float32 at least. Channels are the last axis. Source:
-    Wu & He 2018 (https://arxiv.org/abs/1803.08494).
+    and is never reshaped; they are float32 at least. Channels are the last axis.
+    Source: Wu & He 2018 (https://arxiv.org/abs/1803.08494).
 
     Raises:
         ValueError: ``num_groups`` does not divide the number of channels.
@@ -83,8 +83,8 @@ def attend_by_heads(
     v: Float[Array, "b m c"],
     head_dim: int | None,
 ) -> Float[Array, "b n c"]:
-    """`attend` for each group of ``head_dim`` neighbouring channels; None is one head of
-    all channels.
+    """`attend` for each group of ``head_dim`` neighbouring channels; None is one head
+    of all channels.
 
     Raises:
         ValueError: ``head_dim`` does not divide the number of channels.

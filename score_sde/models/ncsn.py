@@ -26,7 +26,8 @@ def ncsn(
     dtype: str = "float32",
     remat: bool = False,
 ) -> ScoreNetwork:
-    """Build a `RefineNet` whose every normalisation has parameters of its own for each noise level.
+    """Build a `RefineNet` whose every normalisation has parameters of its own for each
+    noise level.
 
     The time label is the index of a noise level in the geometric table that falls from
     ``sigma_max`` to ``sigma_min``.

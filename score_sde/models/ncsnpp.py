@@ -21,10 +21,11 @@ from score_sde.models.published_unet import PublishedUNet, network_of, sizes, ta
 
 
 class NCSNpp(PublishedUNet):
-    """A U-Net of residual blocks, with pyramids of the input and of the output beside it.
+    """A U-Net of residual blocks, with pyramids of the input and of the output beside
+    it.
 
-    Source: Song et al. 2021 (https://arxiv.org/abs/2011.13456), section 4.1 and appendix
-    H.
+    Source: Song et al. 2021 (https://arxiv.org/abs/2011.13456), section 4.1 and
+    appendix H.
 
     Attributes:
         resblock_type: whether residual blocks resample (``biggan``) or not (``ddpm``).
@@ -59,7 +60,9 @@ class NCSNpp(PublishedUNet):
         return 32 if self.diffusers_groups else None
 
     def _down(self, image: Array, embedded: Array | None, train: bool) -> list[Array]:
-        """The activations on the way down, from the first convolution to the smallest size."""
+        """The activations on the way down, from the first convolution to the smallest
+        size.
+        """
         skips, pyramid = [conv(self.nf, self.options, "conv_in")(image)], image
         groups = self._groups_with_attention
         for level, mult in enumerate(self.ch_mult):
@@ -125,15 +128,17 @@ class NCSNpp(PublishedUNet):
         return self._larger(h, f"grow_{level}")
 
     def _output(self, h: Array, pyramid: Array | None, channels: int, level: int) -> Array:
-        """The output pyramid at the size of ``h``: the pyramid of the level before, doubled,
-        plus the contribution of this level.
+        """The output pyramid at the size of ``h``: the pyramid of the level before,
+        doubled, plus the contribution of this level.
         """
         h = self.options.act(self.options.norm(f"output_{level}_norm")(h))
         new = conv(channels, self.options, f"output_{level}", scale=self.options.init_scale)(h)
         return new if pyramid is None else self.options.upsampled(pyramid) + new
 
     def _grown(self, h: Array, pyramid: Array | None, level: int) -> tuple[Array, Array]:
-        """``h`` and the residual pyramid of the output; they differ at the smallest size only."""
+        """``h`` and the residual pyramid of the output; they differ at the smallest
+        size only.
+        """
         if pyramid is None:
             normed = self.options.act(self.options.norm(f"output_{level}_norm")(h))
             return h, conv(h.shape[-1], self.options, f"output_{level}")(normed)
@@ -186,17 +191,17 @@ def ncsnpp(
         fourier_scale: the standard deviation of the random frequencies.
         init_scale: the initial variance of each block's last layer; 0 stands for 1e-10.
         nonlinearity: ``elu``, ``relu``, ``lrelu`` or ``swish``.
-        scale_by_sigma: whether to divide the output by the noise level: the label, or, with
-            ``positional``, the level of this index in a geometric table, greatest first.
+        scale_by_sigma: whether to divide the output by the noise level: the label or,
+            with ``positional``, the level of this index in a table, greatest first.
         sigma_min: the least noise level of the table.
         sigma_max: the greatest noise level of the table.
         num_scales: the number of noise levels of the table.
         rescale_input: whether images come in [0, 1] and are mapped to [-1, 1] first.
         num_classes: the number of class labels, or None.
-        diffusers_groups: whether the normalisations of attention, and of blocks before it
-            on the way up, have 32 groups, as in diffusers.
+        diffusers_groups: whether the normalisations of attention, and of blocks before
+            it on the way up, have 32 groups, as in diffusers.
         dtype: the type computed in; the parameters are float32.
-        remat: whether to save memory by recomputing residual blocks in the backward pass.
+        remat: whether the backward pass recomputes residual blocks, for less memory.
 
     Raises:
         ValueError: an argument is out of range, or the image does not fit the levels.

@@ -1,4 +1,6 @@
-"""NCSNv2, the RefineNets of Song & Ermon 2020 (https://arxiv.org/abs/2006.09011), appendix B."""
+"""NCSNv2, the RefineNets of Song & Ermon 2020 (https://arxiv.org/abs/2006.09011),
+appendix B.
+"""
 
 from collections.abc import Sequence
 
@@ -45,7 +47,8 @@ def ncsnv2(
     dtype: str = "float32",
     remat: bool = False,
 ) -> ScoreNetwork:
-    """Build a `RefineNet` that depends on the noise level only by the division of its output.
+    """Build a `RefineNet` that depends on the noise level only by the division of its
+    output.
 
     The time label is the index of a noise level in the geometric table that falls from
     ``sigma_max`` to ``sigma_min``.
@@ -63,8 +66,8 @@ def ncsnv2(
         normalization: one of `score_sde.models.instance_norm.NORMALIZATIONS`.
         interpolation: how coarse levels are enlarged, ``bilinear`` or
             ``nearest_neighbor``.
-        scale_by_sigma: whether to divide the output by the noise level, which makes it a
-            score.
+        scale_by_sigma: whether to divide the output by the noise level, which makes it
+            a score.
         rescale_input: whether images come in [0, 1] and are mapped to [-1, 1] first.
         dtype: the type computed in; the parameters are float32.
         remat: whether to recompute the blocks in the backward pass, for less memory.

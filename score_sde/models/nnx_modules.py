@@ -23,13 +23,14 @@ def from_nnx(
     labels: TimeLabels | None = None,
     condition: Condition | None = None,
 ) -> ScoreNetwork:
-    """Make a `ScoreNetwork` of a flax.nnx module: ``from_nnx(lambda rngs: Net(rngs=rngs))``.
+    """Make a `ScoreNetwork` of a flax.nnx module: ``from_nnx(lambda rngs:
+    Net(rngs=rngs))``.
 
-    The module is called as ``module(x, t)`` with ``x [b, *shape]`` and ``t [b]``, and with
-    the keywords ``condition``, ``present``, ``train`` and ``rngs`` if its ``__call__``
-    has them as arguments. Dropout is on in training alone, by the module's own switch
-    (``module.train()``), with randomness from ``key``, whatever random streams the
-    module has.
+    The module is called as ``module(x, t)`` with ``x [b, *shape]`` and ``t [b]``, and
+    with the keywords ``condition``, ``present``, ``train`` and ``rngs`` if its
+    ``__call__`` has them as arguments. Dropout is on in training alone, by the module's
+    own switch (``module.train()``), with randomness from ``key``, whatever random
+    streams the module has.
 
     >>> import jax, score_sde as ss
     >>> from flax import nnx
@@ -44,13 +45,15 @@ def from_nnx(
 
     Args:
         module: a function ``rngs -> module``, such as a class whose constructor takes
-            ``rngs`` alone, for new parameters at each ``init(key)``; or a module, such as
-            a trained one, whose parameters every ``init`` returns. It is not changed.
+            ``rngs`` alone, for new parameters at each ``init(key)``; or a module, such
+            as a trained one, whose parameters every ``init`` returns. It is not
+            changed.
         labels: the valid time labels; None for any number.
         condition: the form of its condition.
 
     Returns:
-        The network; its parameters are the module's ``nnx.Param``, as nested dictionaries.
+        The network; its parameters are the module's ``nnx.Param``, as nested
+            dictionaries.
 
     Raises:
         ValueError: the module has variables besides parameters and random streams, such

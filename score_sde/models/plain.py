@@ -15,8 +15,9 @@ OPTIONS = ("condition", "present", "key", "train")
 
 
 def from_functions(init: Callable[[Key], Params], apply: Callable[..., Array]) -> ScoreNetwork:
-    """A `ScoreNetwork` of ``init(key) -> params`` and ``apply(params, x, t) -> output``,
-    with ``x`` and ``output`` ``[b, *shape]`` and the time labels ``t`` ``[b]``.
+    """A `ScoreNetwork` of ``init(key) -> params`` and ``apply(params, x, t) ->
+    output``, with ``x`` and ``output`` ``[b, *shape]`` and the time labels ``t``
+    ``[b]``.
 
     ``apply`` gets the keywords ``condition``, ``present``, ``key`` and ``train`` if it
     has them as arguments.

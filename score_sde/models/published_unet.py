@@ -1,4 +1,6 @@
-"""The base of the published U-Nets, DDPM and NCSN++: input, embedding, output and options."""
+"""The base of the published U-Nets, DDPM and NCSN++: input, embedding, output and
+options.
+"""
 
 import abc
 from collections.abc import Sequence

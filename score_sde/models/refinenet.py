@@ -1,4 +1,5 @@
-"""RefineNets: a dilated residual network whose levels are fused from the coarsest to the finest.
+"""RefineNets: a dilated residual network whose levels are fused from the coarsest to
+the finest.
 
 Sources: Lin et al. 2017 (https://arxiv.org/abs/1611.06612), figure 2, for the
 refinement blocks; Song & Ermon 2019 (https://arxiv.org/abs/1907.05600), appendix A, and
@@ -82,7 +83,9 @@ class RefineNetOptions:
     def refine_norm(
         self, x: Float[Array, "b h w c"], level: Int[Array, " b"], name: str
     ) -> Float[Array, "b h w c"]:
-        """`norm` where the network is conditioned on the noise level, else the identity."""
+        """`norm` where the network is conditioned on the noise level, else the
+        identity.
+        """
         return x if self.num_scales is None else self.norm(x, level, name)
 
     def conv(
@@ -135,7 +138,8 @@ def mean_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
 def resize(
     x: Float[Array, "b h w c"], size: tuple[int, int], interpolation: str
 ) -> Float[Array, "b h2 w2 c"]:
-    """Enlarge ``x`` to ``size``; bilinear interpolation keeps the corner pixels in place.
+    """Enlarge ``x`` to ``size``; bilinear interpolation keeps the corner pixels in
+    place.
 
     It is linear in each direction, and so two products with constant matrices.
     """
@@ -161,9 +165,9 @@ class StageBlock(nn.Module):
     """``skip(x) + conv(act(norm(conv(act(norm(x))))))``.
 
     The first convolution keeps the channels of the input. In the ``first`` block of a
-    dilated stage, ``skip`` is a dilated 3 x 3 convolution; in the first block of a stage
-    that is ``down``, ``skip`` is a 1 x 1 convolution, and `mean_pool` follows both
-    branches. ``skip`` of any other block is the identity.
+    dilated stage, ``skip`` is a dilated 3 x 3 convolution; in the first block of a
+    stage that is ``down``, ``skip`` is a 1 x 1 convolution, and `mean_pool` follows
+    both branches. ``skip`` of any other block is the identity.
     """
 
     channels: int
@@ -211,7 +215,9 @@ class ResidualConvUnits(nn.Module):
 
 
 class ChainedPooling(nn.Module):
-    """``act(x)`` plus the outputs of two chained rounds of 5 x 5 pooling and convolution."""
+    """``act(x)`` plus the outputs of two chained rounds of 5 x 5 pooling and
+    convolution.
+    """
 
     options: RefineNetOptions
 

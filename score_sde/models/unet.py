@@ -79,8 +79,8 @@ class UNet(CompactNetwork):
         train: bool,
         attention: bool | None = None,
     ) -> Float[Array, "b h w c2"]:
-        """A residual block of ``level``, and attention; None for attention at the chosen
-        resolutions.
+        """A residual block of ``level``, and attention; None for attention at the
+        chosen resolutions.
         """
         channels = self.channels * self.channel_mult[level]
         residual = ResidualBlock(

@@ -1,4 +1,6 @@
-"""A wide residual network that classifies noisy images, conditioned on their noise level."""
+"""A wide residual network that classifies noisy images, conditioned on their noise
+level.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -34,7 +36,8 @@ class Classifier(NamedTuple):
 
 
 class WideBlock(nn.Module):
-    """``skip(x) + conv(drop(relu(norm(conv(relu(norm(x))) + Dense(silu(condition))))))``.
+    """``skip(x) + conv(drop(relu(norm(conv(relu(norm(x))) +
+    Dense(silu(condition))))))``.
 
     Where the channels grow, ``skip`` averages over the strides and pads the channels
     with zeros. With ``activate_skip``, it starts from ``relu(norm(x))`` instead of
@@ -77,8 +80,8 @@ def norm_relu(x: Float[Array, "b h w c"], name: str, dtype: DTypeLike) -> Float[
 def conv3x3(
     x: Float[Array, "b h w c"], channels: int, name: str, dtype: DTypeLike, stride: int = 1
 ) -> Float[Array, "b h2 w2 {channels}"]:
-    """Convolve ``x`` without bias by a layer ``name``, initialised as in He et al. 2015,
-    by the fan out.
+    """Convolve ``x`` without bias by a layer ``name``, initialised as in He et al.
+    2015, by the fan out.
     """
     init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
     return nn.Conv(

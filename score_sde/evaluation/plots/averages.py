@@ -1,4 +1,6 @@
-"""Averages of the parameters: their weights along a run, and the post-hoc EMA of snapshots."""
+"""Averages of the parameters: their weights along a run, and the post-hoc EMA of
+snapshots.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -40,8 +42,8 @@ def plot_profiles(
     every: int = 250,
     wanted: float = 0.15,
 ) -> None:
-    """Write two panels: the profiles of averages at the end of a run, and a post-hoc EMA
-    of another width.
+    """Write two panels: the profiles of averages at the end of a run, and a post-hoc
+    EMA of another width.
 
     A profile is a density over the run: equal weights of all steps would be one. In the
     second panel the profiles of the snapshots are thin, each scaled by its weight in

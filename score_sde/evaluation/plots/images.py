@@ -52,8 +52,8 @@ def image_grid(
 def denoising_strip(
     frames: Float[ArrayLike, "k n h w c"], *, width: int = 900
 ) -> UInt8[np.ndarray, "H W c"]:
-    """Denoising from left to right: a row for each of ``n`` samples, a column for each of
-    ``k`` frames in ``[0, 1]``.
+    """Denoising from left to right: a row for each of ``n`` samples, a column for each
+    of ``k`` frames in ``[0, 1]``.
 
     `frames_to_unit` maps the states of a sampler's path to that range.
 

@@ -44,7 +44,8 @@ def figure_of_latents(
     scaling: Scaling,
     prior_std: float,
 ) -> Path | None:
-    """Write examples, latents and reconstructions: three rows of images, or three panels of points.
+    """Write examples, latents and reconstructions: three rows of images, or three
+    panels of points.
 
     The colour of a point, the same in all panels, is its direction from the mean of the
     data. Returns None for other kinds of data.
@@ -91,7 +92,8 @@ def figure_of_interpolation(
     scaling: Scaling,
     prior_std: float,
 ) -> Path | None:
-    """Write a row of images for each pair, or lines among the data and among the latents.
+    """Write a row of images for each pair, or lines among the data and among the
+    latents.
 
     A row begins and ends with the originals and has decoded steps between them. Returns
     None for other kinds of data.

@@ -24,8 +24,8 @@ HELD_OUT_PREFIX = "eval_"
 
 
 def read_metrics(path: PathLike) -> dict[str, Float64[np.ndarray, "num 2"]]:
-    """The series of every number of a JSON-lines file by name, as rows ``(step, value)`` in
-    ascending steps.
+    """The series of every number of a JSON-lines file by name, as rows ``(step,
+    value)`` in ascending steps.
 
     The last record of a step counts, where a resumed run wrote it again. A last line
     cut short by a crash is skipped.
@@ -221,6 +221,8 @@ def _set_style(axis: "Axes") -> None:
 
 
 def _mean_within(rows: Float64[np.ndarray, "_ 2"], after: float, to: float) -> float:
-    """The mean loss of the steps in an interval; NaN, which is not drawn, without steps."""
+    """The mean loss of the steps in an interval; NaN, which is not drawn, without
+    steps.
+    """
     inside = rows[(rows[:, 0] > after) & (rows[:, 0] <= to), 1]
     return float(np.mean(inside)) if len(inside) else np.nan

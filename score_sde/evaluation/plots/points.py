@@ -30,7 +30,8 @@ def plot_samples(
     max_points: int = 4000,
     scaling: Scaling | None = None,
 ) -> None:
-    """Write data and samples side by side on the same axes: points, over their density as shading.
+    """Write data and samples side by side on the same axes: points, over their density
+    as shading.
 
     With a ``score_fn``, a third panel shows the score at time ``t`` over the density of
     the samples, as arrows whose length is the square root of its norm. The axes span
@@ -87,8 +88,8 @@ def smoothed_histogram(
     bins: int = _BINS,
     bandwidth: float = 2.0,
 ) -> Float64[np.ndarray, "bins bins"]:
-    """Fraction of the points in each bin of a square ``[[low, high], [low, high]]``, the
-    first axis being ``x_1``; blurred by a Gaussian with a standard deviation of
+    """Fraction of the points in each bin of a square ``[[low, high], [low, high]]``,
+    the first axis being ``x_1``; blurred by a Gaussian with a standard deviation of
     ``bandwidth`` bins.
     """
     counts = np.histogram2d(*points.T, bins=bins, range=box)[0] / max(len(points), 1)
@@ -171,7 +172,9 @@ def _draw_score(axis: "Axes", score_fn: ScoreFn, t: float, box: Float64[np.ndarr
 def set_style(
     axis: "Axes", box: Float64[np.ndarray, "2 2"], scaling: Scaling | None = None
 ) -> None:
-    """Equal scales and a thin frame; the ticks of standardised points are in data units."""
+    """Equal scales and a thin frame; the ticks of standardised points are in data
+    units.
+    """
     axis.set(xlim=box[0], ylim=box[1], aspect="equal")
     if scaling is not None and scaling.standardized:
         _label_in_data_units(axis, box, scaling)

@@ -75,7 +75,8 @@ def figures_of_denoising(
     rows: int = 8,
     columns: int = 12,
 ) -> dict[str, Path]:
-    """Write denoising as a strip, ``denoising.png``, and an animation, ``denoising.gif``.
+    """Write denoising as a strip, ``denoising.png``, and an animation,
+    ``denoising.gif``.
 
     ``frames`` are states in model units, the latent first.
     """

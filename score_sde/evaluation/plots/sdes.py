@@ -149,7 +149,9 @@ def _draw_row(
     key: Key,
     num: int,
 ) -> "list[Axes]":
-    """One SDE: the data's density, three panels, the prior's density, on one axis for ``x``."""
+    """One SDE: the data's density, three panels, the prior's density, on one axis for
+    ``x``.
+    """
     first = figure.add_subplot(grid[row, 0])
     axes = [first, *(figure.add_subplot(grid[row, column], sharey=first) for column in range(1, 5))]
     x = _set_space(first, sde, mixture)

@@ -1,5 +1,5 @@
-"""Trajectories of a one-dimensional SDE, of its reverse and of its probability-flow ODE,
-and the density ``p_t``.
+"""Trajectories of a one-dimensional SDE, of its reverse and of its probability-flow
+ODE, and the density ``p_t``.
 """
 
 from functools import partial
@@ -19,8 +19,8 @@ from score_sde.typing import Key
 
 
 class Trajectories(NamedTuple):
-    """Trajectories ``x`` at ascending ``times``, and the component of the data at the clean
-    end of each.
+    """Trajectories ``x`` at ascending ``times``, and the component of the data at the
+    clean end of each.
     """
 
     times: Float[np.ndarray, " frames"]
@@ -55,8 +55,8 @@ def reverse_trajectories(
     sampler: Sampler,
     num_frames: int = 101,
 ) -> Trajectories:
-    """Trajectories from the prior to ``t_min`` by ``sampler`` with the exact score; equal
-    keys give equal starting points.
+    """Trajectories from the prior to ``t_min`` by ``sampler`` with the exact score;
+    equal keys give equal starting points.
     """
     x0, path = _reverse(jax.random.split(key, num), sde, mixture, sampler, num_frames)
     return _trajectories(sde, mixture, path, x0)
@@ -65,8 +65,8 @@ def reverse_trajectories(
 def flow_trajectories(
     key: Key, sde: SDE, mixture: Mixture, num: int, *, num_frames: int = 101
 ) -> Trajectories:
-    """Trajectories from the prior to ``t_min`` by the probability-flow ODE with the exact
-    score.
+    """Trajectories from the prior to ``t_min`` by the probability-flow ODE with the
+    exact score.
     """
     flow = DPMSolverPP(num_steps=400, grid=uniform)
     return reverse_trajectories(key, sde, mixture, num, sampler=flow, num_frames=num_frames)
@@ -89,8 +89,8 @@ def density(
 
 
 def reach(sde: SDE, mixture: Mixture, t: float, *, num_stds: float = 3.3) -> tuple[float, float]:
-    """An interval that holds nearly all of ``p_t``: the mean of every component, plus and
-    minus ``num_stds`` standard deviations.
+    """An interval that holds nearly all of ``p_t``: the mean of every component, plus
+    and minus ``num_stds`` standard deviations.
     """
     alpha, sigma = np.asarray(sde.marginal(t), np.float64)
     means = alpha * np.asarray(mixture.means)[:, 0]
@@ -126,7 +126,9 @@ def _reverse(
 def _trajectories(
     sde: SDE, mixture: Mixture, path: Float[Array, "num frames 1"], x0: Float[Array, "num 1"]
 ) -> Trajectories:
-    """Paths in ascending time, with the component most likely to have made each clean end."""
+    """Paths in ascending time, with the component most likely to have made each clean
+    end.
+    """
     component = jnp.argmax(jax.vmap(mixture.responsibilities)(x0), axis=-1)
     times = np.linspace(sde.t_min, sde.t_max, path.shape[1])
     return Trajectories(times, np.asarray(path[..., 0]), np.asarray(component))
