@@ -110,7 +110,7 @@ def sample_many(
     conditions_of = _conditions_by_index(model, condition, num_samples)
     batches = generate(draw, model.params, key, num_samples, batch, conditions_of)
     x = np.concatenate([found.x for found in batches])
-    check_finite("samples", x, "take more steps of the sampler, or train longer")
+    check_finite("samples", x, "more steps of the sampler or a longer training")
     return np.asarray(model.scaling.to_data(x))
 
 

@@ -66,7 +66,7 @@ def draw_missing(model: Model, left: Remaining, key: Key) -> None:
         reports.begin(bar, len(indices))
         batch = draw_range(draw, model.params, key, indices, size, model.conditions_of_samples)
         reports.end()
-        check_finite("samples", batch.x, "take more steps (num_steps, max_steps), or train longer")
+        check_finite("samples", batch.x, "more steps (num_steps, max_steps) or a longer training")
         return {"samples": np.asarray(model.scaling.to_data(batch.x)), "nfe": np.asarray(batch.nfe)}
 
     shared_work.finish(
