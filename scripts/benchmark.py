@@ -1,5 +1,5 @@
-"""Benchmarks: ratios of medians, the two sides timed in turn so that a machine's drift
-touches both alike.
+"""Benchmarks: ratios of medians, the two sides timed in turn, so that the drift of a
+machine affects both alike.
 
 python scripts/benchmark.py samplers            accuracy of every sampler, into docs/benchmarks/samplers.md
 python scripts/benchmark.py overhead            every sampler through diffrax against a bare loop of network calls
@@ -39,8 +39,8 @@ from score_sde.training import init_state, make_train_step
 
 
 def interleaved(sides: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median seconds of each side over ``repeats`` rounds, every side once a round; one
-    round before is not counted.
+    """Median seconds of each side over ``repeats`` rounds, each side once a round, after a
+    round of warm-up.
     """
     times: dict[str, list[float]] = {name: [] for name in sides}
     for counted in [False] + [True] * repeats:
@@ -86,7 +86,7 @@ def overhead(batch: int = 32, num_evaluations: int = 48, repeats: int = 7) -> No
     """Every fixed-grid sampler of the table, vmapped through diffrax, against a loop of
     network calls; time and memory.
 
-    All have ``num_evaluations``; the memory is what XLA allocates for temporary values.
+    All have ``num_evaluations``; the memory is XLA's allocation for temporary values.
     """
     model = digits_experiment().model
     params, sde = away_from_zero(model.params), model.sde
@@ -143,7 +143,7 @@ def overhead(batch: int = 32, num_evaluations: int = 48, repeats: int = 7) -> No
 def temporary_bytes(program: jax.stages.Compiled) -> int:
     """The memory that XLA allocates for temporary values of a program."""
     analysis = program.memory_analysis()
-    assert analysis is not None, "this backend does not tell the memory of a program"
+    assert analysis is not None, "this backend does not report the memory of a program"
     return analysis.temp_size_in_bytes
 
 
@@ -151,7 +151,7 @@ BARE = "a loop of network calls, batched"
 
 
 def with_evaluations(number: int) -> dict[str, ss.Sampler]:
-    """Every sampler of the table that has a fixed grid, with so many evaluations."""
+    """Every sampler of the table with a fixed grid, with ``num_evaluations``."""
     found = {}
     for name, make in SAMPLERS.items():
         if name == "default":
@@ -226,8 +226,8 @@ def likelihood_images(repeats: int = 5) -> None:
 
 
 def likelihood_points(repeats: int = 9) -> None:
-    """An MLP on points in two dimensions: few, where dispatch is what costs, and many,
-    where the network is.
+    """An MLP on points in two dimensions: few, where dispatch dominates the time, and many,
+    where the network does.
     """
     experiment = ss.build(swiss_roll.get_config())
     score_fn = experiment.model.score_fn_of(trained_enough(experiment, steps=1000))
@@ -237,8 +237,8 @@ def likelihood_points(repeats: int = 9) -> None:
 
 
 def trained_enough(experiment: Experiment, steps: int = 150) -> Any:
-    """The network after a short training: a random network's ODE is rougher than any
-    that people integrate.
+    """The network after a short training: the ODE of a random network is rougher than the
+    ODEs of trained ones.
     """
     step = jax.jit(
         make_train_step(
@@ -253,8 +253,8 @@ def trained_enough(experiment: Experiment, steps: int = 150) -> Any:
 
 
 def compare_likelihood(name: str, sde: ss.SDE, score_fn: Any, x: Any, repeats: int) -> None:
-    """Time ours against the form of the original, each at the loosest tolerance that
-    reaches the same error.
+    """Time ours against the original's method, each at the loosest tolerance of equal
+    error.
     """
     key = jax.random.key(5)
     keys = jax.random.split(key, len(x))
@@ -285,8 +285,8 @@ def compare_likelihood(name: str, sde: ss.SDE, score_fn: Any, x: Any, repeats: i
 
 
 def loosest(make: Callable[[float], Any], target: float, error: Callable[[Any], float]) -> float:
-    """The loosest tolerance of six whose error is within the target, by bisection; the
-    tightest if none is.
+    """The loosest of six tolerances whose error is within the target, by bisection; else
+    the tightest.
     """
     tolerances = [1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6]
     index = bisect.bisect_left(
@@ -298,7 +298,7 @@ def loosest(make: Callable[[float], Any], target: float, error: Callable[[Any], 
 def host_likelihood(
     sde: ss.SDE, score_fn: Any, x: Any, probes: Any
 ) -> Callable[[float], np.ndarray]:
-    """The original's form: SciPy integrates the flattened batch on the host, two jitted
+    """The original's method: SciPy integrates the flattened batch on the host, two jitted
     passes an evaluation.
     """
     from scipy.integrate import solve_ivp
@@ -336,8 +336,8 @@ def networks(batch: int = 16, repeats: int = 3) -> None:
     """One evaluation and one training step of full-size DDPM++ and NCSN++ on 32 x 32
     images; in bfloat16 too on GPUs.
 
-    The operations are those that XLA counts before it optimises. The peak is that of
-    one large matrix product.
+    The operations are XLA's count before optimisation. The peak is the rate of one large
+    matrix product.
     """
     published = {
         "DDPM++": cifar10_ddpmpp_continuous.get_config,
@@ -362,7 +362,7 @@ def networks(batch: int = 16, repeats: int = 3) -> None:
 
 
 def on_noise(config: ConfigDict) -> Experiment:
-    """The experiment of a published config, whose images are not at hand, on noise."""
+    """The experiment of a published config, on noise in place of its images."""
     images = np.random.default_rng(0).integers(
         0, 256, (2 * config.training.batch_size, 32, 32, 3), np.uint8
     )

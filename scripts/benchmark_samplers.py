@@ -1,12 +1,12 @@
-"""Accuracy of every sampler at 5 to 1000 evaluations, on data whose score is known:
-tables and pictures.
+"""Accuracy of every sampler at 5 to 1000 evaluations, on data with an exact score: tables
+and figures.
 
-python scripts/benchmark.py samplers            writes docs/benchmarks/samplers.md and its pictures
+python scripts/benchmark.py samplers            writes docs/benchmarks/samplers.md and its figures
 
 Deterministic samplers are measured by the distance of their ends to the exact ends of
 the probability-flow ODE from the same latents; stochastic ones by their distribution
-(weak error), and where their noise can be taken from one Brownian path, by the distance
-to the end of the same path with many steps (strong error).
+(weak error) and, where their noise is a Brownian path, by the distance to the end of
+the same path with many steps (strong error).
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ FOLDER = Path(__file__).parent.parent / "docs" / "benchmarks"
 SDES = {"VP": ss.VPSDE(), "sub-VP": ss.SubVPSDE(), "VE": ss.VESDE(), "EDM": ss.EDMSDE()}
 
 Table = dict[str, list[float]]
-"""For every sampler its errors at all numbers of evaluations."""
+"""The errors of every sampler at all numbers of evaluations."""
 
 
 class Problems(NamedTuple):
@@ -70,7 +70,7 @@ class Problems(NamedTuple):
 
 
 def problems() -> Problems:
-    """The Gaussian first; the modes of the mixtures have means of mean square one."""
+    """The Gaussian first; the means of the modes of a mixture have mean square one."""
     means, weights = [np.full((6, DIM), 0.3)], [np.full(6, 1.0 / 6.0)]
     for seed in (50, 51, 52):
         rng = np.random.default_rng(seed)
@@ -82,8 +82,8 @@ def problems() -> Problems:
 
 
 def deterministic(nfe: int) -> dict[str, ss.Sampler]:
-    """Every deterministic sampler with ``nfe`` evaluations, the last of them to the
-    data where it can.
+    """Every deterministic sampler with ``nfe`` evaluations, the last step to the data where
+    possible.
     """
     last = 0.2 / math.sqrt(nfe)
     return {
@@ -132,7 +132,7 @@ def stochastic(nfe: int) -> dict[str, ss.Sampler]:
 
 
 def on_one_path(nfe: int) -> dict[str, ss.Sampler]:
-    """Every sampler that takes its noise from one Brownian path, with ``nfe`` evaluations."""
+    """Every sampler whose noise is a Brownian path, with ``nfe`` evaluations."""
     half = max(nfe // 2, 1)
     return {
         "Euler-Maruyama": ss.EulerMaruyama(num_steps=nfe, path="tree"),
@@ -146,7 +146,7 @@ def on_one_path(nfe: int) -> dict[str, ss.Sampler]:
 
 
 def suited(sampler: ss.Sampler, sde: ss.SDE) -> ss.Sampler:
-    """The sampler with what the SDE decides: the last noise level."""
+    """The sampler with the last noise level of the SDE."""
     if isinstance(sampler, ss.AnnealedLangevin):  # as in NCSN, a fifth of the last variance
         return dataclasses.replace(
             sampler, step_size=0.2 * float(sde.marginal(sde.t_min).sigma) ** 2
@@ -155,7 +155,7 @@ def suited(sampler: ss.Sampler, sde: ss.SDE) -> ss.Sampler:
 
 
 def flow_errors(sde: ss.SDE, nfe: int) -> dict[str, np.ndarray]:
-    """The distance to the exact ends of the probability flow: 3,000 steps of order 4,
+    """The distance to the exact ends of the probability-flow ODE: 3,000 steps of order 4,
     in float64.
     """
     with jax.enable_x64(True):
@@ -193,8 +193,8 @@ def sliced_wasserstein(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def weak_errors(sde: ss.SDE, nfe: int) -> dict[str, np.ndarray]:
-    """The sliced Wasserstein distance to data; of the Gaussian, the relative error of
-    the standard deviation.
+    """The sliced Wasserstein distance to data; for the Gaussian, the relative error of the
+    standard deviation.
     """
     given, keys = problems(), jax.random.split(jax.random.key(1), NUM_SAMPLES)
     size = np.asarray(jax.vmap(Problems.deviation)(given))
@@ -238,12 +238,12 @@ def strong_errors(sde: ss.SDE, nfe: int) -> dict[str, np.ndarray]:
 
 
 REFERENCES: dict[ss.SDE, dict[str, np.ndarray]] = {}
-"""The ends with 4,000 evaluations, which are the same for every number of evaluations."""
+"""The reference ends, with 4,000 evaluations."""
 
 KINDS = {
     "Deterministic samplers": (
         flow_errors,
-        "distance to the exact end of the probability flow",
+        "distance to the exact end of the probability-flow ODE",
         "distance",
         f"Medians over {NUM_LATENTS} latents.",
     ),
@@ -251,8 +251,8 @@ KINDS = {
         weak_errors,
         "sliced Wasserstein distance to data",
         "relative error of the standard deviation",
-        f"Of {NUM_SAMPLES} samples, beside that of as many other data, the least that can be told "
-        "apart.",
+        f"Of {NUM_SAMPLES} samples, beside the distance of as many other data, the noise of this "
+        "measure.",
     ),
     "Stochastic samplers: strong error": (
         strong_errors,
@@ -261,15 +261,15 @@ KINDS = {
         f"Root mean squares over {NUM_PATHS} paths.",
     ),
 }
-"""What is measured of which samplers: on mixtures, in standard deviations of the data,
-and on the Gaussian; and how.
+"""The measurements of each class of samplers: on mixtures, in standard deviations of the
+data, and on the Gaussian.
 """
 
 
 def measure(
     errors: Callable[[ss.SDE, int], dict[str, np.ndarray]], title: str
 ) -> dict[str, tuple[Table, Table]]:
-    """For every SDE the table of the mixtures (geometric means) and that of the Gaussian."""
+    """The tables of the mixtures (geometric means) and of the Gaussian for every SDE."""
     found: dict[str, tuple[Table, Table]] = {}
     with ProgressBar(title, len(SDES) * len(NFES), unit="runs") as progress:
         for name, sde in SDES.items():
@@ -335,7 +335,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8
 
 
 def main() -> None:
-    """Measure, write and draw."""
+    """Measure, and write tables and figures."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     parts = [INTRODUCTION]
     for title, (errors, *_) in KINDS.items():
@@ -344,11 +344,11 @@ def main() -> None:
 
 
 def section(title: str, found: dict[str, tuple[Table, Table]]) -> str:
-    """The tables of a kind, and their picture."""
+    """The tables of a class of samplers, and their figure."""
     errors, label, gaussian_label, how = KINDS[title]
-    picture = FOLDER / f"{errors.__name__}.png"
-    draw_curves(picture, {name: tables[0] for name, tables in found.items()}, label)
-    parts = [f"## {title}", how, f"![{label}]({picture.name})"]
+    figure = FOLDER / f"{errors.__name__}.png"
+    draw_curves(figure, {name: tables[0] for name, tables in found.items()}, label)
+    parts = [f"## {title}", how, f"![{label}]({figure.name})"]
     for name, (mixtures, gaussian) in found.items():
         parts.append(as_markdown(f"{name}, mixtures: {label}", mixtures))
         parts.append(as_markdown(f"{name}, Gaussian: {gaussian_label}", gaussian))
@@ -357,11 +357,11 @@ def section(title: str, found: dict[str, tuple[Table, Table]]) -> str:
 
 INTRODUCTION = f"""# Accuracy of the samplers
 
-Written by `python scripts/benchmark.py samplers`. The scores are exact: of a Gaussian of deviation 0.5 and of three
-mixtures of six Gaussians (seeds 50, 51, 52; modes of deviation 0.2, 0.1, 0.4), in {DIM} dimensions; of the mixtures the
-geometric means are shown. Columns are evaluations of the score; samplers that end at `t_min` are denoised with one
-more. Errors are in standard deviations of the data. Grids are those of each sampler's own paper, or as named; those of
-samplers in `t` are adapted to the SDE. Each sampler has its default options: none is tuned to these data."""  # noqa: E501
+Written by `python scripts/benchmark.py samplers`. The scores are exact: of a Gaussian of standard deviation 0.5
+and of three mixtures of six Gaussians (seeds 50, 51, 52; standard deviations 0.2, 0.1, 0.4), in {DIM} dimensions; for
+the mixtures, geometric means are shown. Columns are evaluations of the score; samplers that end at `t_min` are denoised
+with one more. Errors are in standard deviations of the data. Each sampler has the grid of its paper, or as named;
+samplers in `t` adapt theirs to the SDE. Each sampler has its default options: none is tuned to these data."""  # noqa: E501
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""What a run of `score-sde train` costs beyond its steps, and how it grows with the
+"""The overhead of a run of `score-sde train` beyond its steps, and its scaling with the
 number of processes.
 
 Called by ``python scripts/benchmark.py training``.
@@ -40,7 +40,7 @@ from score_sde.training import (
 )
 
 WINDOWS = 8
-"""How often a run is measured from one checkpoint to the next."""
+"""The number of measurements of a run between two checkpoints."""
 
 BATCH_OF_A_PROCESS, SCALING_STEPS, SCALING_ROUNDS = 64, 100, 3
 
@@ -61,12 +61,12 @@ def main() -> None:
 
 
 def beside_the_steps() -> None:
-    """The loop on a core beside that of the steps; jax must not have been used before
-    in this process.
+    """The loop on another core than the steps; JAX must not have been used before in this
+    process.
     """
     first, second, *_ = _cores()
     os.sched_setaffinity(0, {first})
-    jax.devices()  # begins the threads that compute, on the first core
+    jax.devices()  # starts the compute threads, on the first core
     os.sched_setaffinity(0, {second})
     with tempfile.TemporaryDirectory() as folder:
         show_loop(
@@ -109,12 +109,11 @@ def _digits_as_png(folder: Path) -> Path:
 
 @dataclass(eq=False)
 class Windows:
-    """A hook that times the steps of a run since it was last called, and as many bare
-    ones there and then.
+    """A hook that times the steps of a run since its last call, and as many bare steps.
 
     Attributes:
-        bare: One step, with a state of its own and a batch that lies on the devices.
-        steps: How many.
+        bare: One step, with a state of its own and a batch on the devices.
+        steps: The number of steps.
     """
 
     bare: Callable[[], Any]
@@ -124,7 +123,7 @@ class Windows:
     _since: float | None = None
 
     def __call__(self, state: TrainState, step: int) -> None:
-        """Take the time, and make the bare steps."""
+        """Take the time of the run, then of the bare steps."""
         jax.block_until_ready(state)
         start = time.perf_counter()
         if self._since is not None:
@@ -138,11 +137,10 @@ class Windows:
 
 
 def show_loop(title: str, config: ConfigDict, workdir: Path) -> None:
-    """Train past a checkpoint, and print the time of a step against a bare one, and
-    what was waited for.
+    """Train past a checkpoint, and print the time of a step against a bare step, and the
+    causes of waiting.
 
-    What the first checkpoint of a process has to compile is compiled before, as a step
-    is.
+    The steps, and the functions of the first checkpoint, are compiled before.
     """
     training = config.training
     window = training.checkpoint_every // WINDOWS
@@ -180,16 +178,14 @@ def show_loop(title: str, config: ConfigDict, workdir: Path) -> None:
 
 
 def waited(workdir: Path, every: int) -> dict[str, float]:
-    """Seconds that a run has waited, by for what; it has written its metrics every so
-    many steps.
-    """
+    """Seconds that a run has waited, by cause, from its metrics."""
     rows = [row for row in _rows(workdir) if "steps_per_sec" in row]
     names = "data_wait", "checkpoint_wait"
     return {name: sum(row[name] * every / row["steps_per_sec"] for row in rows) for name in names}
 
 
 def show_scaling(folder: Path) -> None:
-    """One process against two of the same batch each, every process on a core of its
+    """One process against two with the same batch each, every process on a core of its
     own; medians of several runs.
     """
     rates: dict[int, list[float]] = {1: [], 2: []}
@@ -205,7 +201,7 @@ def show_scaling(folder: Path) -> None:
 
 
 def images_per_second(workdir: Path, processes: int) -> float:
-    """The median over the run of a command in so many processes."""
+    """The median over runs of a command in ``processes`` processes."""
     address = f"127.0.0.1:{free_port()}"
     training = {
         "batch_size": BATCH_OF_A_PROCESS * processes,

@@ -1,5 +1,5 @@
-"""Two moons from an array, by this package and by azula: lines, names, CPU seconds in
-all, and the quality of the samples.
+"""Two moons from an array, by this package and by azula: lines, names, total CPU seconds,
+and the quality of the samples.
 
     python -m venv peers && peers/bin/pip install -e . azula torch
     peers/bin/python scripts/compare_with_azula.py [ROUNDS]
@@ -34,7 +34,7 @@ ONE_THREAD = {
 
 
 def energy_distance(x: np.ndarray, y: np.ndarray) -> float:
-    """``2 E|x - y| - E|x - x'| - E|y - y'|``, without bias: about 0 for equal laws."""
+    """``2 E|x - y| - E|x - x'| - E|y - y'|``, without bias: about 0 for equal distributions."""
 
     def mean(a: np.ndarray, b: np.ndarray) -> float:
         return float(np.linalg.norm(a[:, None] - b[None], axis=-1).mean())

@@ -1,5 +1,5 @@
-"""Few-step accuracy beside the schedulers of diffusers, on mixtures whose score is
-exact: tables and a picture.
+"""Few-step accuracy beside the schedulers of diffusers, on mixtures with exact scores:
+tables and a figure.
 
     python -m venv peers && peers/bin/pip install -e . diffusers torch torchsde scipy
     peers/bin/python scripts/compare_with_diffusers.py      writes
@@ -41,8 +41,8 @@ FOLDER = Path(__file__).parent.parent / "docs" / "benchmarks"
 
 @dataclass(frozen=True)
 class Problem:
-    """A mixture of Gaussians of one deviation, with means of mean square one; latents,
-    and where they end.
+    """A mixture of Gaussians of one standard deviation, with means of mean square one; its
+    latents, and their exact ends.
     """
 
     seed: int
@@ -134,13 +134,13 @@ OTHERS = [
         start=20,
     )
 ]
-"""Eight others, which no parameter of ours was chosen with."""
+"""Eight other problems; no parameter of ours was chosen with them."""
 BLOCK, BLOCKS = 4096, 3
 NOISY = [
     Problem(*values, BLOCK * BLOCKS)
     for values in ((30, 2, 0.2, 6), (31, 8, 0.4, 10), (32, 16, 0.1, 6), (33, 4, 0.05, 6))
 ]
-"""Those of the stochastic table."""
+"""The problems of the stochastic table."""
 
 
 def parts_of(vector: np.ndarray, problems: list[Problem]) -> list[tuple[Problem, np.ndarray]]:
@@ -164,13 +164,13 @@ def denoise_all(problems: list[Problem]) -> Any:
 
 
 def latents(problems: list[Problem]) -> np.ndarray:
-    """Of all problems, as one vector."""
+    """The latents of all problems, as one vector."""
     return np.concatenate([p.parts[2].ravel() for p in problems])
 
 
 def flow_errors(problems: list[Problem], nfe: int) -> tuple[Errors, Errors, Errors]:
-    """Theirs to the data, theirs to the exact point at sigma_min where they stop there,
-    and ours.
+    """The errors of theirs at the data, of theirs at sigma_min where they stop there, and
+    of ours.
     """
     alpha = float(np.sqrt(peers.ALPHA_BAR[-1]))
     exact = [p.exact(alpha, 1e-4, float(peers.TABLE[0])) for p in problems]
@@ -189,7 +189,7 @@ def flow_errors(problems: list[Problem], nfe: int) -> tuple[Errors, Errors, Erro
 
 
 def joint_score(sde: ss.SDE, problems: list[Problem]) -> ScoreFn:
-    """The score of one sample of every problem, side by side: samplers act on each
+    """The score of one sample of every problem, concatenated: samplers act on each
     coordinate alone.
     """
     scores, cuts = (
@@ -202,13 +202,13 @@ def joint_score(sde: ss.SDE, problems: list[Problem]) -> ScoreFn:
 
 
 def apart(x: Any, problems: list[Problem]) -> list[np.ndarray]:
-    """The samples of every problem, from those side by side."""
+    """The samples of every problem, from concatenated ones."""
     return np.split(np.asarray(x), np.cumsum([p.dim for p in problems])[:-1], axis=1)
 
 
 def ends_of_ours(problems: list[Problem], exact: list[np.ndarray], nfe: int) -> np.ndarray:
-    """The errors of `default_sampler`, from the same latents at the noise level where
-    VP begins here.
+    """The errors of `default_sampler`, from the same latents at the first noise level of
+    our VP.
     """
     sde, sampler = ss.VPSDE(), ss.default_sampler(nfe=nfe)
     score, latent = (
@@ -222,8 +222,8 @@ def ends_of_ours(problems: list[Problem], exact: list[np.ndarray], nfe: int) -> 
 
 
 def stochastic_of_ours(nfe: int) -> dict[str, ss.Sampler]:
-    """Our stochastic samplers with ``nfe`` evaluations on their good grids, the last of
-    them to the data.
+    """Our stochastic samplers with ``nfe`` evaluations on suitable grids, the last step to
+    the data.
     """
     last, half = {"last_ratio": 1.0 / nfe, "grid": CauchyGrid()}, (nfe - 1) // 2
     return {
@@ -250,7 +250,7 @@ class Sliced:
         self.directions = (directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(
             np.float32
         )
-        # Quantiles of eight times as many data: nearly those of the distribution.
+        # Quantiles of eight times as many data approximate the distribution.
         self.quantiles = self.sorted(problem.data(8 * BLOCK, 0)).reshape(128, BLOCK, 8).mean(2)
         self.deviation = problem.deviation
 
@@ -259,7 +259,7 @@ class Sliced:
         return np.sort(self.directions @ x.T.astype(np.float32), 1)
 
     def distances(self, x: np.ndarray) -> list[float]:
-        """Of every block of samples."""
+        """The distance of every block of samples."""
         blocks = np.split(x, BLOCKS)
         return [
             float(np.mean(np.abs(self.sorted(block) - self.quantiles)) / self.deviation)
@@ -268,7 +268,7 @@ class Sliced:
 
 
 def noisy_errors(problems: list[Problem], nfe: int) -> tuple[Errors, Errors, Errors]:
-    """Theirs, ours, and that of other data, ``[problems, blocks]``."""
+    """The distances of theirs, of ours, and of other data, ``[problems, blocks]``."""
     sliced = [Sliced(p) for p in problems]
     latent, denoise = latents(problems).astype(np.float32), denoise_all(problems)
     theirs, ours = {}, {}
@@ -298,17 +298,17 @@ def measure(kind: str, nfe: int) -> tuple[Errors, Errors, Errors]:
 
 
 def mean(errors: np.ndarray) -> float:
-    """Geometric; NaN where a setting fails on a problem."""
+    """The geometric mean; NaN where a setting fails on a problem."""
     return float(np.exp(np.mean(np.log(errors))))
 
 
 def best(errors: Errors) -> str:
-    """The setting of the least mean."""
+    """The setting with the least mean."""
     return min(errors, key=lambda name: np.nan_to_num(mean(errors[name]), nan=np.inf))
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """Markdown."""
+    """A table in Markdown."""
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
 
 
@@ -390,7 +390,7 @@ def draw(path: Path, panels: dict[str, tuple[list[Errors], list[float]]], floor:
 
 
 def main() -> None:
-    """Measure, write and draw."""
+    """Measure, and write tables and the figure."""
     start, found = time.time(), {}
     jobs = [(kind, nfe) for nfe in sorted(NFES, reverse=True) for kind in (SDE, SIX, EIGHT)]
     with futures.ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
@@ -445,30 +445,30 @@ exact, under VP with beta from 0.1 to 20; NFE counts evaluations of the score.
 The distance of the ends to the exact ends of the probability-flow ODE from the same latents: the median over 512 or
 256 samples, in standard deviations of the data; the geometric mean over the problems. Each side starts at the noise
 level where its own process begins, and is compared with the exact ends from there. The six problems have 6 modes of
-deviation 0.2 in 2, 64, 3, 16, 128 and 2 dimensions. The eight have other seeds, 1 to 256 dimensions, 3 to 20 modes
-and deviations from 0.05 to 0.7. The parameters of ours were chosen on 14 mixtures of seeds 100 to 113. Ours is
+standard deviation 0.2 in 2, 64, 3, 16, 128 and 2 dimensions. The eight have other seeds, 1 to 256 dimensions, 3 to 20 modes
+and standard deviations from 0.05 to 0.7. The parameters of ours were chosen on 14 mixtures of seeds 100 to 113. Ours is
 `ss.decode(sde, score_fn, latent, sampler=ss.default_sampler(nfe=N))` in float32."""  # noqa: E501
 
-HINDSIGHT = """The best of theirs is found anew at each NFE, with hindsight; ours is one rule. Many of their settings
+HINDSIGHT = """The best of theirs is chosen at each NFE, with hindsight; ours is one rule. Many of their settings
 stop at the least noise level of their table, `sigma_min = 0.01`, and never reach the data. Measured against the exact
-point at that level they are spared the last interval; ours is always measured at the data. "Ours is best" counts the
+point at that level they skip the last interval; ours is always measured at the data. "Ours is best" counts the
 problems on which ours is better than every setting of theirs by either measure. Their exponential noise levels are
 better than those of Karras with few steps: DEIS3 at 10 NFE has 0.008 with the former and 0.047 with the latter."""  # noqa: E501
 
 NOISE = """## Stochastic samplers
 
 Sliced Wasserstein distance (128 directions) between 4,096 samples and the data, whose quantiles are those of 32,768
-points; the geometric mean over four mixtures (seeds 30 to 33; 2, 8, 16, 4 dimensions; deviations 0.2, 0.4, 0.1, 0.05)
+points; the geometric mean over four mixtures (seeds 30 to 33; 2, 8, 16, 4 dimensions; standard deviations 0.2, 0.4, 0.1, 0.05)
 and three blocks of samples, and its standard error over the blocks, which share the 32,768 points. "Other data" is
-the distance of 4,096 fresh points: less cannot be told apart. Ours is `ss.sample(…, ss.default_sampler(nfe=N,
+the distance of 4,096 fresh points, the noise of this measure. Ours is `ss.sample(…, ss.default_sampler(nfe=N,
 noise_scale=1.0), …)`; its parameters were chosen on four mixtures of seeds 200 to 203."""  # noqa: E501
 
 EVERY = """## Every setting
 
-Karras, exponential, beta and lu are their options for the noise levels; uniform is the default spacing, trailing and
-the others those of `timestep_spacing`. A setting fails where it returns NaN: orders 3 down to sigma_min end with a
+Karras, exponential, beta and lu are their options for the noise levels; uniform is the default spacing; trailing and
+the others are values of `timestep_spacing`. A setting fails where it returns NaN: orders 3 down to sigma_min end with a
 step of length zero. Two-stage schedulers (Heun, KDPM2, DPM++SDE) take an odd number of evaluations: NFE - 1 where
-that is even. Left out: schedulers of other processes (flow matching, consistency, discrete data; `IPNDMScheduler` and
+that is even. Skipped: schedulers of other processes (flow matching, consistency, discrete data; `IPNDMScheduler` and
 `CosineDPMSolverMultistepScheduler` have noise levels of their own), inverse and parallel copies, and `UniPC` with
 `bh1` and DPM-Solver with predicted noise down to the data themselves, where they divide by zero."""  # noqa: E501
 

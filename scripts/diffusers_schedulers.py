@@ -1,5 +1,5 @@
-"""The schedulers of diffusers as solvers of VP: their settings, and their ends from
-given latents, with exact scores.
+"""The schedulers of diffusers as solvers of VP: their settings, and their ends from given
+latents, with exact scores.
 
 Used by compare_with_diffusers.py.
 """
@@ -24,7 +24,7 @@ diffusers.logging.set_verbosity_error()  # pyright: ignore[reportAttributeAccess
 ALPHA_BAR = np.cumprod(1.0 - np.linspace(1e-4, 2e-2, 1000))
 """``alpha^2`` of the 1,000 steps of DDPM, the discrete form of VP with beta from 0.1 to 20."""
 TABLE = np.sqrt((1.0 - ALPHA_BAR) / ALPHA_BAR)
-"""``sigma / alpha`` of the same."""
+"""``sigma / alpha`` of the same steps."""
 
 Setting = tuple[str, dict[str, Any]]
 GRIDS: dict[str, dict[str, Any]] = {
@@ -123,7 +123,7 @@ def run(
     latent: np.ndarray,
     denoise: Callable[[np.ndarray, float], np.ndarray],
 ) -> tuple[np.ndarray, bool]:
-    """The ends in ``y = x / alpha`` of a vector of latents, and whether they lie at
+    """The ends in ``y = x / alpha`` of a vector of latents, and whether they are at
     sigma_min rather than at the data.
 
     ``denoise(y, ratio)`` is ``E[x_0 | x_0 + ratio z = y]``.
@@ -170,7 +170,7 @@ def run(
 
 
 def assumed_ratio(scheduler: Any, name: str) -> float:
-    """``sigma / alpha`` at which a scheduler wants the next evaluation."""
+    """``sigma / alpha`` of a scheduler's next evaluation."""
     index = scheduler.step_index or 0
     second = not getattr(scheduler, "state_in_first_order", True)
     if second and name.startswith("DPMSolverSDE"):

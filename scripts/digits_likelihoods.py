@@ -6,9 +6,8 @@ python scripts/digits_likelihoods.py [--folder=runs/likelihoods] [--seeds=2]
 Denoising score matching with the variance weighting, with the likelihood weighting, and
 with the likelihood weighting and importance-sampled times, each with the VP and the
 sub-VP SDE (Song, Durkan et al. 2021, table 2). The rest is the recipe of
-``configs/digits``. Then what the probability of the levels is found to be by other
-dequantisations and bounds, for one of the models. Run again after an interruption, it
-goes on where it was.
+``configs/digits``. Then other dequantisations and bounds of the probability of the
+levels, for one of the models. An interrupted run resumes.
 """
 
 import argparse
@@ -48,14 +47,14 @@ ESTIMATES = {
         "--config.eval.t_min=0.008",
     ],
 }
-"""What bounds the probability of the levels, and the flags of ``score-sde likelihood`` for it."""
+"""Bounds of the probability of the levels, and their flags of ``score-sde likelihood``."""
 
 RESULT = "likelihood_test.npz"
 PROBES = ["--config.eval.divergence.num_probes=4"]
 
 
 class Found(NamedTuple):
-    """Of one trained model: mean bits per dimension of the held-out digits, and
+    """The result of one trained model: mean bits per dimension of the held-out digits, and
     evaluations of the ODE.
     """
 
@@ -64,7 +63,7 @@ class Found(NamedTuple):
 
 
 def score_sde(*arguments: str) -> None:
-    """A verb of the command line, with its output shown."""
+    """Run a command of ``score-sde``."""
     subprocess.run([sys.executable, "-m", "score_sde", *arguments], cwd=ROOT, check=True)
 
 
@@ -125,14 +124,12 @@ def estimates_of(trained: Path, folder: Path) -> str:
 
 
 def main() -> None:
-    """Train all, seed by seed, then estimate, and write both tables."""
+    """Train all models, seed by seed, compute the estimates, and write both tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument(
         "--folder", type=Path, default=ROOT / "runs" / "likelihoods", help="where the runs are kept"
     )
-    parser.add_argument(
-        "--seeds", type=int, default=2, help="how many seeds, from 0 on (default: 2)"
-    )
+    parser.add_argument("--seeds", type=int, default=2, help="number of seeds, from 0 (default: 2)")
     arguments = parser.parse_args()
     found: dict[tuple[str, str], list[Found]] = {
         (title, sde): [] for title in OBJECTIVES for sde in SDES
@@ -162,11 +159,11 @@ is about 0.014.
 """  # noqa: E501
 
 ESTIMATES_INTRODUCTION = """
-The same digits by one of the models (VP, variance weighting, seed 0), as other estimates have them. Each bounds the
-probability of the levels, so the least is the nearest; ± is the standard error over the digits, and the noise of one
-estimate that of its probes or times for one digit. The trained flow is that of `configs/dequantizer/digits.py`, which
-knows the training digits alone. At t = 0.008 the noise is a quarter of a bin: from less, one level of many is decoded
-from a point far narrower than its bin, and the bound of the levels is loose (6.62 from t = 1e-5).
+Other estimates of the same digits by one of the models (VP, variance weighting, seed 0). Each bounds the probability of
+the levels, so the least is the tightest; ± is the standard error over the digits, and the noise of one estimate comes
+from its probes or times for one digit. The trained flow is `configs/dequantizer/digits.py`, trained on the training
+digits alone. At t = 0.008 the noise is a quarter of a bin: at smaller t, one level of many is decoded from a point far
+narrower than its bin, and the bound of the levels is loose (6.62 from t = 1e-5).
 
 """  # noqa: E501
 

@@ -1,4 +1,4 @@
-"""Draw from a trained model in three ways: one sample, a compiled batch, and a batch over
+"""Draw from a trained model by three methods: one sample, a compiled batch, and a batch over
 all devices.
 
 python scripts/draw.py --workdir=runs/digits --num_samples=64 --output=samples.npy
@@ -16,9 +16,9 @@ import score_sde as ss
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Draw, and compare the three."""
+    """Draw by each method, and compare the samples."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workdir", help="of a run; a toy is trained unless given")
+    parser.add_argument("--workdir", help="the folder of a run; a toy is trained unless given")
     parser.add_argument("--num_samples", type=int, default=64)
     parser.add_argument("--num_steps", type=int, default=1000, help="of the training of the toy")
     parser.add_argument("--output", default="samples.npy")
@@ -30,8 +30,8 @@ def main(argv: list[str] | None = None) -> None:
         network, steps = ss.mlp(dim=2), flags.num_steps
         model = ss.fit(jax.random.key(0), ss.VPSDE(), network, data, num_steps=steps)
 
-    # The function of one sample: parameters are an argument, so that others need no
-    # second compilation.
+    # Parameters are an argument of the function of one sample, so that other parameters
+    # need no second compilation.
     def draw(params: Any, key: jax.Array) -> jax.Array:
         return model.draw(params, key, sampler=ss.default_sampler(nfe=20)).x
 

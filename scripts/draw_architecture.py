@@ -30,7 +30,7 @@ def sizes() -> dict[str, int]:
 
 
 def direct(graph: dict[str, set[str]]) -> list[tuple[str, str]]:
-    """The imports that no longer way through other rooms implies."""
+    """The imports that are not implied by a longer path through other rooms."""
 
     def reached(start: str) -> set[str]:
         found: set[str] = set()
@@ -50,10 +50,10 @@ def direct(graph: dict[str, set[str]]) -> list[tuple[str, str]]:
 
 
 def placed(lines: dict[str, int]) -> dict[str, tuple[float, int, float]]:
-    """For every room the middle of its box, its floor and its width.
+    """The middle, the floor and the width of the box of every room.
 
-    One row a floor; a box is as wide as the room has lines, up to a limit. What is not
-    mathematics on the lower floors stands on the right.
+    One row a floor; the width is proportional to the lines of the room, within limits.
+    Rooms of the lower floors that are not mathematics are on the right.
     """
     found = {}
     for floor in range(max(FLOORS.values()) + 1):
@@ -69,7 +69,7 @@ def placed(lines: dict[str, int]) -> dict[str, tuple[float, int, float]]:
 
 
 def main() -> None:
-    """Boxes on their floors; what every room uses stands at the bottom without arrows."""
+    """Boxes on their floors; rooms that every room uses are at the bottom without arrows."""
     lines = {name: size for name, size in sizes().items() if name != "__main__"}
     places = placed(lines)
     figure, axes = plt.subplots(figsize=(8.5, 8))

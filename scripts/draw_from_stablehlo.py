@@ -16,8 +16,8 @@ def main(name: str, num_samples: str = "16", seed: str = "0") -> None:
     path = Path(name)
     try:
         call = jax.jit(jax.export.deserialize(bytearray(path.read_bytes())).call)
-    except Exception as error:  # whatever damaged bytes may raise
-        sys.exit(f"{path} is no exported sampler, or it is damaged ({type(error).__name__})")
+    except Exception as error:  # damaged bytes may raise anything
+        sys.exit(f"{path} is not an exported sampler, or damaged ({type(error).__name__})")
     images = np.asarray(call(np.uint32(seed), np.arange(int(num_samples), dtype=np.uint32)))
     np.savez_compressed(path.with_suffix(".npz"), samples=images)
     print(f"{images.shape} {images.dtype} in {path.with_suffix('.npz')}")

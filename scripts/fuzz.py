@@ -1,12 +1,12 @@
-"""Fuzz the readers of files: each loads what it is given, or refuses it in one line.
+"""Fuzz the readers of files: each loads a file, or raises an error of one line.
 
 ``python scripts/fuzz.py --minutes=60 --seed=0`` reads damaged and hostile files of
-every kind, each in a process of its own, and prints a table of what was loaded, what
-was refused, and what went wrong: another error than ``ValueError`` or ``OSError``, an
+every kind, each in a process of its own, and prints a table of the files loaded, the
+files refused, and the faults: another error than ``ValueError`` or ``OSError``, an
 error of several lines, a hang, more than 2 GB of memory, a file written outside of the
 folder, a command, a connection, or code that a file names. ``--readers=npz,idx`` takes
-some readers only, and ``--case=17`` repeats one case. The exit status is 1 where
-anything went wrong.
+some readers only, and ``--case=17`` repeats one case. The exit status is 1 after a
+fault.
 """
 
 import argparse
@@ -33,15 +33,13 @@ from fuzz_targets import CANARY, TARGETS, Target, mutate_a_file
 TARGETS |= RUN_TARGETS
 
 GROWTH = 2 * 10**9
-"""Bytes of memory that reading a small file may take."""
+"""The limit of memory for reading a small file, in bytes."""
 
 BACKSTOP = 24 * 10**9
-"""Bytes of address space beyond those of the start: what is refused by the system alone
-is a fault, not a refusal.
-"""
+"""Bytes of address space beyond the start's: an error of the system alone is a fault."""
 
 LONGEST = 2000
-"""Characters of a line that says what is wrong."""
+"""The longest error message, in characters."""
 
 WARM = (
     "score_sde",
@@ -88,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
         "--cases",
         type=int,
         default=0,
-        help="of each reader, whatever time it takes (default: none)",
+        help="cases of each reader, whatever the time (default: none)",
     )
     parser.add_argument("--case", type=int, help="the number of one case, to run it alone")
     parser.add_argument(
@@ -101,7 +99,7 @@ def main(argv: Sequence[str]) -> int:
         make()
     counts: dict[str, Counter[str]] = {name: Counter() for name in names}
     faults: list[str] = []
-    for name in names:  # else nothing is known of those that are refused
+    for name in names:  # else refused cases prove nothing
         found, reason = run_case(name, options.seed, 0, timeout=options.timeout, spoil=False)
         if found != "loaded":
             faults.append(
@@ -130,7 +128,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def table(counts: dict[str, Counter[str]]) -> str:
-    """What came of the cases of each reader, and of all."""
+    """The outcomes of the cases of each reader, and of all."""
     rows = {**counts, "all": sum(counts.values(), Counter())}
     lines = [f"{'reader':<18}{'cases':>8}{'loaded':>8}{'refused':>9}{'faults':>8}"]
     for name, row in rows.items():
@@ -157,7 +155,7 @@ def run_case(
     """``loaded``, ``refused`` or ``fault``, and why, for one case in a process and a
     folder of its own.
 
-    Without ``spoil`` the files are left as they are.
+    Without ``spoil`` the files are unchanged.
     """
     with tempfile.TemporaryDirectory() as outside:
         folder = Path(outside) / "case"
@@ -176,13 +174,13 @@ def run_case(
         if written:
             return "fault", f"wrote {written} outside of its folder"
         if not answer:
-            return "fault", "the process ended without an answer"
+            return "fault", "the process ended without a report"
         found, reason = json.loads(answer)
         return found, reason
 
 
 def _watch(child: int, timeout: float) -> str:
-    """Wait for a process; kill it where it takes too long or too much memory, and say so."""
+    """Wait for a process; kill it and report it after too much time or memory."""
     start, base = time.monotonic(), _resident(os.getpid())
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -215,7 +213,7 @@ def _resident(process: int) -> int:
 
 
 def _child(answer: int, folder: Path, target: Target, rng: Random, spoil: bool) -> None:
-    """Make the files, read them, and answer; it never returns."""
+    """Write the files, read them, and report; it never returns."""
     try:
         os.chdir(folder)
         with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a file descriptor is wanted
@@ -247,7 +245,7 @@ def _read(folder: Path, target: Target) -> tuple[str, str]:
     virtual = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (virtual + BACKSTOP, hard))
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # the peak of memory begins anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak of memory
     seen: list[str] = []
     before = _peak()
     sys.addaudithook(_hook(folder, seen))
@@ -267,8 +265,8 @@ def _read(folder: Path, target: Target) -> tuple[str, str]:
 
 
 def _judged(error: Exception) -> tuple[str, str]:
-    """Whether an error is one line, and of the reader rather than of the system that
-    ran out of memory.
+    """Whether an error is one line, and from the reader rather than from a system out of
+    memory.
     """
     text = str(error)
     if not text or "\n" in text or len(text) > LONGEST:
@@ -301,7 +299,7 @@ def _peak() -> int:
 
 
 def _hook(folder: Path, seen: list[str]) -> Any:
-    """An audit hook that notes what a reader must not do."""
+    """An audit hook that records forbidden actions of a reader."""
     inside = (str(folder), "/dev/", "/proc/self")
 
     def is_outside(path: Any) -> bool:

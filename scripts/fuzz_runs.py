@@ -1,7 +1,8 @@
-"""What ``scripts/fuzz.py`` reads of runs: checkpoints, snapshots, finished parts,
-losses; and further folders.
+"""The readers of runs for ``scripts/fuzz.py``: checkpoints, snapshots, shards, losses; and
+further folders.
 
-What lies in a run is sealed: what is loaded has to be what was saved, or it is a fault.
+The files of a run have a manifest: loaded values that differ from the saved ones are a
+fault.
 """
 
 import atexit
@@ -78,7 +79,7 @@ file of the second.
 @functools.cache
 def _folder() -> Path:
     found = Path(tempfile.mkdtemp(prefix="score_sde_fuzz_"))
-    process = os.getpid()  # a case is a process too, and leaves the folder to the first
+    process = os.getpid()  # a case is a process too, and leaves the folder to its parent
     atexit.register(
         lambda: shutil.rmtree(found, ignore_errors=True) if os.getpid() == process else None
     )
@@ -98,9 +99,7 @@ def trained(kind: str) -> tuple[Path, dict[str, np.ndarray]]:
 
 
 def _check_same(kind: str, params: object) -> None:
-    """Raise ``AssertionError``, which is a fault, where loaded parameters are not those
-    that were saved.
-    """
+    """Raise ``AssertionError``, a fault, where loaded parameters differ from the saved ones."""
     import jax
 
     saved = trained(kind)[1]
@@ -136,7 +135,7 @@ def _newest(folder: Path) -> Path:
 
 
 def _seal_again(checkpoint: Path, config: object, **changes: object) -> None:
-    """Write a config and its seal, as whoever sends a model may."""
+    """Write a config and its manifest, as the sender of a model may."""
     from score_sde.runtime.fingerprints import digest
 
     (checkpoint / "config" / "metadata").write_text(json.dumps(config))
@@ -147,8 +146,8 @@ def _seal_again(checkpoint: Path, config: object, **changes: object) -> None:
 
 
 def _spoil_checkpoint(rng: Random, folder: Path) -> None:
-    """Another config or seal, whose checksums are right; or a file that is removed,
-    emptied, moved or of a folder.
+    """Another config or manifest with right checksums; or a file that is removed, emptied,
+    moved or replaced by a folder.
     """
     checkpoint = _newest(folder)
     config = json.loads((checkpoint / "config" / "metadata").read_text())
@@ -209,7 +208,7 @@ def _read_averages(folder: Path) -> object:
     if jax.tree.map(lambda leaf: leaf.tobytes(), found.ema_params) != jax.tree.map(
         lambda leaf: leaf.tobytes(), saved.ema_params
     ):
-        raise AssertionError("loaded other values than were saved")
+        raise AssertionError("loaded values differ from the saved ones")
     return found
 
 
@@ -229,7 +228,7 @@ def _write_snapshots(rng: Random, folder: Path) -> None:
 
 
 def _spoil_snapshots(rng: Random, folder: Path) -> None:
-    """Another card of a file, whose checksum is right, or another header of its tensors."""
+    """Another card of a file with the right checksum, or another header of its tensors."""
     from score_sde.export.tensor_file import CARD, _checksum
 
     path = rng.choice(sorted((folder / "snapshots").iterdir()))
@@ -269,15 +268,15 @@ def _read_snapshots(folder: Path) -> object:
     return reconstruct(folder / "snapshots", sigma_rel=0.1)
 
 
-# --- finished parts of sampling and likelihoods ---
+# --- shards of sampling and likelihoods ---
 
 PIECES = {"samples": _levels(8, 64, 64, 1).astype(np.float32), "nfe": np.arange(8)}
 
 
 def _pieces(folder: Path) -> object:
-    from score_sde.evaluation.pieces import Pieces
+    from score_sde.evaluation.shards import Shards
 
-    return Pieces(folder, "0123456789abcdef")
+    return Shards(folder, "0123456789abcdef")
 
 
 def _write_pieces(rng: Random, folder: Path) -> None:
@@ -288,8 +287,8 @@ def _write_pieces(rng: Random, folder: Path) -> None:
 
 
 def _spoil_pieces(rng: Random, folder: Path) -> None:
-    """Other members of an archive; the checksums are those of the former ones, or
-    right, or there is no member.
+    """Other members of an archive, with the checksums of the former members or right ones;
+    or no member.
     """
     path = rng.choice(sorted(folder.rglob("*.npz")))
     if rng.random() < 0.4:
@@ -333,9 +332,7 @@ def _sizes_of(folder: Path) -> dict[str, bytes]:
 
 
 def _read_flipped_pieces(folder: Path) -> object:
-    """Of parts whose bytes are changed at random, and not written anew: what is read is
-    what was written.
-    """
+    """Shards whose bytes are changed at random read as they were written, or not at all."""
     pieces = _read_pieces(folder)
     for name, rows in PIECES.items():
         found = np.concatenate([piece[name] for piece in pieces])  # type: ignore[attr-defined]
@@ -345,7 +342,7 @@ def _read_flipped_pieces(folder: Path) -> object:
 
 
 def _flip_header(rng: Random, folder: Path) -> None:
-    """One character of the header of an array, by which it says its type and shape."""
+    """Change one character of the header of an array, which states its type and shape."""
     path = rng.choice(sorted(folder.rglob("*.npz")))
     data = bytearray(path.read_bytes())
     start = rng.choice((data.find(b"'descr'"), data.rfind(b"'descr'")))
@@ -388,7 +385,7 @@ def _spoil_losses(rng: Random, folder: Path) -> None:
 
 
 def _fonts() -> None:
-    """Let the library of pictures look for its fonts, which runs a command, before the cases."""
+    """Let matplotlib look for its fonts, which runs a command, before the cases."""
     os.environ["MPLCONFIGDIR"] = str(_folder())
     importlib.import_module("matplotlib.backends.backend_agg")
     importlib.import_module("matplotlib.font_manager")
@@ -410,7 +407,7 @@ def _write_database(rng: Random, folder: Path) -> None:
 
 
 def _spoil_database(rng: Random, folder: Path) -> None:
-    """Numbers in the heads of pages, which say where others are; or a file that is cut off."""
+    """Change numbers in the headers of pages, which locate other pages; or cut the file."""
     path = folder / "tower_train_lmdb" / "data.mdb"
     data = bytearray(path.read_bytes())
     if rng.random() < 0.2:
@@ -459,7 +456,7 @@ OPTIONS = {
 
 
 def _write_pipeline(rng: Random, folder: Path) -> None:
-    """A pipeline whose weights lie in two shards."""
+    """A pipeline with weights in two shards."""
     from safetensors.numpy import load_file, save_file
 
     golden, stem = GOLDEN / "diffusers_ddpm", "diffusion_pytorch_model"

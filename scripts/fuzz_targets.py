@@ -1,6 +1,4 @@
-"""What ``scripts/fuzz.py`` reads: for each reader, a small file that is right, and how
-it is made wrong.
-"""
+"""The readers of ``scripts/fuzz.py``: for each, a small valid file, and its mutations."""
 
 import gzip
 import io
@@ -66,19 +64,18 @@ PLACES_OF_NAMES = (
     ),
     *("objective.time_sampling", "optim", "optim.name", "data", "data.source", "training.averages"),
 )
-"""Where a config has a name of a table, in whose place a text may name code."""
+"""The keys of a config that name an entry of a table, and may name code."""
 
 
 class Target(NamedTuple):
     """A reader.
 
     Attributes:
-        write: make a file or folder of its kind, right, in a folder of its own.
-        read: read it by the public reader; it may raise ``ValueError`` or ``OSError``
+        write: write a valid file or folder of its kind, in a folder of its own.
+        read: read it by the public reader, which may raise ``ValueError`` or ``OSError``
             with one line.
-        spoil: make it wrong in a way that is its own; None where bytes are changed at
-            random alone.
-        prepare: make what all cases share, before the first.
+        spoil: a mutation specific to the kind; None for random bytes alone.
+        prepare: make the files that all cases share, before the first.
     """
 
     write: Callable[[Random, Path], None]
@@ -91,14 +88,14 @@ class Target(NamedTuple):
 
 
 def mutated(rng: Random, data: bytes) -> bytes:
-    """Some bytes changed: bits flipped, cut off, copied elsewhere, or a number of 1 to
-    8 bytes put in their place.
+    """Changed bytes: bits flipped, cut off, copied elsewhere, or replaced by a number of 1
+    to 8 bytes.
     """
     changed = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 5, 20))):
         if not changed:
             break
-        # The beginning and the end of a file tell what is in it.
+        # The beginning and the end of a file describe its content.
         place = rng.choice(
             (rng.randrange(len(changed)), rng.randrange(min(64, len(changed))), len(changed) - 1)
         )
@@ -128,7 +125,7 @@ def mutate_a_file(rng: Random, folder: Path) -> None:
 
 
 def value_of_any_kind(rng: Random, depth: int = 0) -> object:
-    """A value as JSON may have it."""
+    """A random JSON value."""
     kinds: list[Callable[[], object]] = [
         lambda: rng.choice((0, 1, -1, 2, 7, 10**6, 10**9, 2**31, 2**63, 10**400)),
         lambda: rng.choice((0.0, 1e-9, 0.5, 1e9, 1e308, -1.0, float("inf"), float("nan"))),
@@ -179,7 +176,7 @@ def json_changed(rng: Random, value: object) -> object:
 
 
 def json_text(rng: Random, value: object) -> str:
-    """JSON as text, sometimes nested as deep as a parser goes, or deeper."""
+    """JSON as text, sometimes nested as deep as the limit of a parser, or deeper."""
     text = json.dumps(value)
     if rng.random() < 0.05:
         depth = rng.choice((100, 400, 900, 100_000))
@@ -196,7 +193,7 @@ def change_json(rng: Random, path: Path) -> None:
 
 
 def _zeros(rng: Random) -> bytes:
-    """A long run of _zeros, which deflates to a thousandth."""
+    """A long run of zeros, which deflates to a thousandth."""
     return bytes(rng.choice((10**5, 10**6, 10**6, 10**7, 10**7, 10**8)))
 
 
@@ -222,7 +219,7 @@ def _text(value: str) -> bytes:
 
 
 def _torch_tensor(count: int, size: tuple[int, ...], key: str = "0") -> bytes:
-    """The opcodes of a tensor of _zeros, all steps of which are one element."""
+    """The opcodes of a tensor of zeros, all steps of which are one element."""
     numbers = lambda values: b"(" + b"".join(b"J" + struct.pack("<i", v) for v in values) + b"t"  # noqa: E731
     storage = b"(" + _text("storage") + b"ctorch\nFloatStorage\n" + _text(key) + _text("cpu")
     storage += b"J" + struct.pack("<i", count) + b"tQ"
@@ -329,7 +326,7 @@ def _write_exported(rng: Random, folder: Path) -> None:
 
 
 def _spoil_config(rng: Random, folder: Path) -> None:
-    """Other values in the config, among them names of code, with everything else in order."""
+    """Other values in the config, such as names of code; everything else is valid."""
     path = folder / "model" / "model.json"
     card = json.loads(path.read_text(encoding="utf-8"))
     if rng.random() < 0.4:
@@ -346,7 +343,7 @@ def _spoil_config(rng: Random, folder: Path) -> None:
 
 
 def _spoil_weights(rng: Random, folder: Path) -> None:
-    """Another header, with as many bytes as it says."""
+    """Another header, with the right number of bytes."""
     path = folder / "model" / "model.safetensors"
     data = path.read_bytes()
     size = int.from_bytes(data[:8], "little")
@@ -411,7 +408,7 @@ def _levels(*shape: int) -> np.ndarray:
 
 
 def _examples_of(source: object) -> object:
-    """All examples, the lazy ones read."""
+    """All examples, read from their files."""
     return [np.asarray(getattr(source, split)[:50]) for split in ("train", "test")]
 
 
@@ -574,9 +571,7 @@ def _write_records(rng: Random, folder: Path) -> None:
 
 
 def _spoil_records(rng: Random, folder: Path) -> None:
-    """Changed records with the right checksums, and lengths that are long with right
-    checksums too.
-    """
+    """Changed records, and too great lengths, with right checksums."""
     from score_sde.data.named.crc32c import masked_crc32c
 
     path = folder / "faces-r03.tfrecords"
@@ -614,7 +609,7 @@ def _png_chunk(name: bytes, data: bytes) -> bytes:
 
 
 def _spoil_folder(rng: Random, folder: Path) -> None:
-    """PNG images whose chunks have the right checksums."""
+    """Changed PNG images whose chunks have right checksums."""
     width, height = (rng.choice((1, 8, 10**4, 12_000, 10**5, 2**31 - 1)) for _ in range(2))
     header = struct.pack(
         ">IIBBBBB",

@@ -1,5 +1,4 @@
-"""Write the data of any source as ArrayRecord files, which are read in any order
-without being held in memory.
+"""Write the data of any source as ArrayRecord files, which are read in any order from disk.
 
 python scripts/make_array_record.py --source=folder:photos --option=image_size=64 --output=photos64 --shards=16
 score-sde train --config=… --config.data.source=arrayrecord:photos64 --workdir=…
@@ -14,7 +13,7 @@ from score_sde.data import FILE_SOURCES, load_source, write_array_record
 
 
 def option(text: str) -> tuple[str, Any]:
-    """``key=value``, the value as Python writes it, or else a string."""
+    """``key=value``, the value as a Python literal, or else a string."""
     key, _, value = text.partition("=")
     try:
         return key, ast.literal_eval(value)
@@ -23,9 +22,11 @@ def option(text: str) -> tuple[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Write the files, and say how to name them."""
+    """Write the files, and print the flag that names them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--source", required=True, help="a data source, as folder:photos or hf:DIR")
+    parser.add_argument(
+        "--source", required=True, help="a data source, such as folder:photos or hf:DIR"
+    )
     parser.add_argument(
         "--option", type=option, action="append", default=[], help="of the source, as image_size=64"
     )

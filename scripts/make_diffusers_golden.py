@@ -6,8 +6,8 @@ latents and noise.
     tests/golden/diffusers_unets
 
 diffusers and torch are no dependencies of the project: give them an environment of
-their own. Networks have random weights, every one away from its initial value, in three
-formats: whole, half precision, and shards of bfloat16.
+their own. Networks have random weights, all different from their initial values, in
+three formats: whole, half precision, and shards of bfloat16.
 """
 
 import json
@@ -138,8 +138,8 @@ SAMPLES: dict[str, tuple[str, dict[str, Any], float]] = {
 
 
 def make_network(name: str, seed: int) -> Any:
-    """A network of random weights, written to its folder with inputs and outputs; the
-    weights as they were rounded.
+    """Write a network of random weights to its folder, with inputs and outputs; return the
+    rounded weights.
     """
     torch.manual_seed(seed)
     kind = FORMATS[name]

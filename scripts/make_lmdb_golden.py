@@ -1,8 +1,8 @@
-"""Write ``tests/golden/lsun.mdb`` by the library of LMDB, for the tests of the reader:
-needs lmdb, numpy and pillow.
+"""Write ``tests/golden/lsun.mdb`` by the LMDB library, for the tests of the reader; needs
+lmdb, numpy and pillow.
 
-90 pictures of 4 × 4, so that there are branches, of which every 30th has further bytes
-and lies on pages of its own.
+90 images of 4 × 4, enough for branch pages; every 30th image has further bytes and so
+pages of its own.
 """
 
 import io
@@ -27,9 +27,7 @@ def main() -> None:
                     for row in rows:
                         stream = io.BytesIO()
                         Image.fromarray(pixels[row]).save(stream, "PNG")
-                        rest = bytes(
-                            3000 if row % 30 == 7 else 0
-                        )  # which a decoder does not look at
+                        rest = bytes(3000 if row % 30 == 7 else 0)  # a decoder ignores them
                         transaction.put(f"{row * 7919 % 90:040}".encode(), stream.getvalue() + rest)
         shutil.copy(Path(folder) / "data.mdb", GOLDEN)
 

@@ -44,8 +44,8 @@ class OrnsteinUhlenbeck(ss.SDE):
 
 
 def error_of_marginal(sde: ss.SDE) -> float:
-    """How far ``alpha' = f alpha`` and ``(sigma^2)' = 2 f sigma^2 + g^2`` fail, relative to
-    their size, where ``f`` is the drift at ``x = 1``.
+    """The relative error of ``alpha' = f alpha`` and ``(sigma^2)' = 2 f sigma^2 + g^2``,
+    where ``f`` is the drift at ``x = 1``.
     """
 
     def error(t: jax.Array) -> jax.Array:
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--picture", default="moons.png")
     flags = parser.parse_args(argv)
     sde = OrnsteinUhlenbeck()
-    print(f"the marginal misses its equations by {error_of_marginal(sde):.1e}")
+    print(f"relative error of the equations of the marginal: {error_of_marginal(sde):.1e}")
     data = np.asarray(make_moons(4000, noise=0.05, random_state=0)[0])
     model = ss.fit(jax.random.key(1), sde, ss.mlp(dim=2), data, num_steps=flags.num_steps)
     samples = ss.sample_many(jax.random.key(2), model, 1000)

@@ -1,4 +1,4 @@
-"""Train a network of your own on two moons, and draw what it has learned.
+"""Train a network of your own on two moons, and draw samples.
 
 python scripts/train_own_network.py --library=nnx --picture=moons.png
 """
@@ -17,13 +17,13 @@ import score_sde as ss
 
 
 def features(t: jax.Array) -> jax.Array:
-    """Six numbers that tell noise levels from one another; t is their logarithm / 4."""
+    """Six features of the noise level; t is its logarithm / 4."""
     angles = t * jnp.array([1.0, 2.0, 4.0])
     return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)])
 
 
 class NnxNetwork(nnx.Module):
-    """Of a batch: x is [b, 2] and t is [b]."""
+    """A network of a batch: x is [b, 2] and t is [b]."""
 
     def __init__(self, rngs: nnx.Rngs) -> None:
         self.first = nnx.Linear(8, 256, rngs=rngs)
@@ -32,13 +32,13 @@ class NnxNetwork(nnx.Module):
         self.last = nnx.Linear(256, 2, rngs=rngs)
 
     def __call__(self, x: jax.Array, t: jax.Array) -> jax.Array:
-        """What the network predicts."""
+        """The prediction."""
         h = nnx.silu(self.first(jnp.concatenate([x, jax.vmap(features)(t)], axis=1)))
         return self.last(nnx.silu(self.third(nnx.silu(self.second(h)))))
 
 
 class EquinoxNetwork(eqx.Module):
-    """Of one sample: x is [2] and t is a number."""
+    """A network of one sample: x is [2] and t is a number."""
 
     layers: eqx.nn.MLP
 
@@ -46,7 +46,7 @@ class EquinoxNetwork(eqx.Module):
         self.layers = eqx.nn.MLP(8, 2, width_size=256, depth=3, activation=jax.nn.silu, key=key)
 
     def __call__(self, x: jax.Array, t: jax.Array) -> jax.Array:
-        """What the network predicts."""
+        """The prediction."""
         return self.layers(jnp.concatenate([x, features(t)]))
 
 

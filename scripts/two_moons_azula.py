@@ -1,4 +1,4 @@
-"""What `two_moons.py` does, by azula and PyTorch, for `compare_with_azula.py`."""
+"""`two_moons.py` by azula and PyTorch, for `compare_with_azula.py`."""
 
 import sys
 
@@ -12,7 +12,7 @@ from torch import nn
 
 
 class Network(nn.Module):
-    """A multilayer perceptron with the time as one more input."""
+    """A multilayer perceptron of the sample and the time."""
 
     def __init__(self, width: int = 128) -> None:
         super().__init__()

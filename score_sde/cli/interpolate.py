@@ -10,7 +10,7 @@ from score_sde.cli.flags import require
 from score_sde.cli.shared_flags import add_batch, add_output, add_seed, add_split
 from score_sde.cli.workdir import load_model, load_split, result_folder, workdir_flags
 from score_sde.evaluation import report
-from score_sde.evaluation.interpolation import results, ways_of
+from score_sde.evaluation.interpolation import interpolation_paths, results
 
 PAIRS = 8
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     folder = result_folder(values, workdir, "interpolation", files)
     options = {"num_steps": values.num_steps, "temperature": values.temperature}
     options["conditions"] = conditions
-    paths = ways_of(model, jax.random.key(values.seed), examples, pairs, **options)
+    paths = interpolation_paths(model, jax.random.key(values.seed), examples, pairs, **options)
     rows = results(model, paths, examples, folder)
     rows = {f"interpolation, {values.split}": paths.summary, **rows}
     report.record(workdir, rows)

@@ -39,19 +39,19 @@ def main(argv: Sequence[str]) -> int:
             model = likelihoods.with_dequantizer(model, values.dequantizer, allow=allowed)
     key, (examples, conditions) = jax.random.key(values.seed), load_split(model, values)
     total = min(len(examples), model.evaluating.max_examples or len(examples))
-    pieces = likelihoods.pieces_of(model, key, workdir, values.split, examples, conditions)
+    shards = likelihoods.shards_of(model, key, workdir, values.split, examples, conditions)
     with usage_errors():
-        left = remaining(pieces, total)
+        left = remaining(shards, total)
     likelihoods.evaluate_missing(model, left, key, first(examples, total), conditions)
     try:
         if jax.process_index() == 0:
             rows = {
-                f"likelihood, {values.split}": likelihoods.publish(model, pieces, total, path),
+                f"likelihood, {values.split}": likelihoods.publish(model, shards, total, path),
                 "likelihoods": str(path),
             }
             report.record(workdir, rows)
             if total == len(examples):  # of fewer, a later run with more makes use
-                pieces.remove(total)
+                shards.remove(total)
             report.show(f"likelihood of {workdir}, step {model.step}", rows)
     finally:
         meet("the results are written")

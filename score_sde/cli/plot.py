@@ -12,7 +12,7 @@ from score_sde.cli.own_files import check_results
 from score_sde.cli.shared_flags import add_allow_code, add_overwrite, add_workdir, output_folder
 from score_sde.cli.workdir import check_places, existing_workdir
 from score_sde.evaluation import report
-from score_sde.evaluation.plots.overview import PICTURES, draw_every_sde, draw_losses, draw_sde
+from score_sde.evaluation.plots.overview import FIGURES, draw_every_sde, draw_losses, draw_sde
 from score_sde.experiments.builders import build_sde
 from score_sde.experiments.code_names import check_code
 from score_sde.experiments.loading import saved_config
@@ -71,7 +71,7 @@ def _plot_workdir(values: Any, config: ConfigDict | None) -> int:
         sde = build_sde(saved, trust=trust)
         make_folder(workdir)
         make_folder(folder)
-        check_places(values, workdir, [folder / name for name in PICTURES])
+        check_places(values, workdir, [folder / name for name in FIGURES])
         rows = {} if is_exported(workdir) else draw_losses(folder, workdir / "metrics.jsonl")
     rows |= draw_sde(folder / "sde.png", sde)
     report.record(workdir, rows)

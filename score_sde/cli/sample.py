@@ -39,16 +39,16 @@ def main(argv: Sequence[str]) -> int:
     source, missing = examples_if_there(model, values)
     target = target_of(values, model, workdir)
     key, num_samples = jax.random.key(values.seed), values.num_samples or model.drawing.num_samples
-    pieces = samples.pieces_of(model, key, target.parent)
+    shards = samples.shards_of(model, key, target.parent)
     with usage_errors():
-        left = remaining(pieces, num_samples)
+        left = remaining(shards, num_samples)
     samples.draw_missing(model, left, key)
     try:
         if jax.process_index() == 0:
-            found = samples.publish(model, pieces, num_samples, target)
+            found = samples.publish(model, shards, num_samples, target)
             rows = samples.results(model, found, key, source, missing)
             report.record(workdir, rows)
-            pieces.remove(num_samples)
+            shards.remove(num_samples)
             report.show(f"samples of {workdir}, step {model.step}", rows)
     finally:
         meet("the results are written")
@@ -63,7 +63,7 @@ def target_of(values: Any, model: Model, workdir: Path) -> Path:
         f"{model.shape}: use --format=npz",
     )
     name = samples.TARGETS[values.format]
-    return result_folder(values, workdir, "samples", [name, *samples.PICTURES]) / name
+    return result_folder(values, workdir, "samples", [name, *samples.FIGURES]) / name
 
 
 def examples_if_there(model: Model, values: Any) -> tuple[DataSource | None, str]:

@@ -1,4 +1,4 @@
-"""Pictures and distances: what a trained model is judged by."""
+"""Figures and metrics of trained models: losses, samples, SDEs and distances to data."""
 
 from score_sde.evaluation.distance import (
     energy_kernel,

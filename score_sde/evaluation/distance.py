@@ -1,7 +1,7 @@
 """Distances between samples and held-out data that need no pretrained network.
 
-All are computed on the host in float64. A point is a row of features: the data itself,
-flattened, or what any feature network makes of it.
+All are computed on the host in float64. A point is a row of features: the flattened
+data, or the features of any network.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Float64
 
+from score_sde import checks
 from score_sde.evaluation.frechet import Points, as_rows, frechet_distance, gaussian_statistics
 from score_sde.typing import Key
 
@@ -19,16 +20,17 @@ Kernel: TypeAlias = Callable[
 ]
 """``k(x_i, y_j)`` for all pairs of rows."""
 
-# a kernel matrix is summed in blocks of this many rows, so that memory stays linear in
-# the samples
 _ROWS = 1024
+"""Kernel matrices are summed in blocks of so many rows: memory is linear in the samples."""
 
 
 def polynomial_kernel(
     x: Float64[np.ndarray, "n d"], y: Float64[np.ndarray, "m d"]
 ) -> Float64[np.ndarray, "n m"]:
-    """``(x.y / d + 1)^3``: with it, ``mmd_squared`` is the kernel distance KID
-    (Binkowski et al. 2018).
+    """``(x.y / d + 1)^3``, the kernel of KID (Binkowski et al. 2018).
+
+    >>> polynomial_kernel(np.eye(2), np.eye(2))[0]
+    array([3.375, 1.   ])
     """
     return (x @ y.T / x.shape[1] + 1.0) ** 3
 
@@ -36,25 +38,36 @@ def polynomial_kernel(
 def energy_kernel(
     x: Float64[np.ndarray, "n d"], y: Float64[np.ndarray, "m d"]
 ) -> Float64[np.ndarray, "n m"]:
-    """``-|x - y|``: with it, ``mmd_squared`` is the energy distance (Szekely & Rizzo 2013).
+    """``-|x - y|``, the kernel of the energy distance (Szekely & Rizzo 2013).
 
-    It has no scale to choose and is zero only for equal distributions.
+    It has no scale to choose, and the distance is zero only for equal distributions.
+
+    >>> energy_kernel(np.zeros((1, 2)), np.array([[3.0, 4.0]]))
+    array([[-5.]])
     """
     return -np.sqrt(_squared_distances(x, y))
 
 
 def gaussian_kernel(bandwidth: float) -> Kernel:
-    """``exp(-|x - y|^2 / (2 bandwidth^2))``."""
-    if not bandwidth > 0:
-        raise ValueError(f"bandwidth={bandwidth} must be positive")
+    """``exp(-|x - y|^2 / (2 bandwidth^2))``.
+
+    >>> gaussian_kernel(1.0)(np.zeros((1, 2)), np.array([[0.0, 1.0]])).round(4)
+    array([[0.6065]])
+    """
+    checks.positive(bandwidth=bandwidth)
     return lambda x, y: np.exp(-0.5 * _squared_distances(x, y) / bandwidth**2)
 
 
 def mmd_squared(x: Points, y: Points, *, kernel: Kernel = polynomial_kernel) -> float:
-    """Unbiased estimate of the squared maximum mean discrepancy (Gretton et al. 2012, eq. 3).
+    """Unbiased estimate of the squared maximum mean discrepancy (Gretton et al. 2012,
+    eq. 3).
 
-    ``E k(x, x') + E k(y, y') - 2 E k(x, y)`` over pairs of different points. Being
-    unbiased it is negative about half of the time when the distributions are equal.
+    ``E k(x, x') + E k(y, y') - 2 E k(x, y)`` over pairs of different points: KID with
+    `polynomial_kernel`, the energy distance with `energy_kernel`. Being unbiased, it is
+    negative about half of the time when the distributions are equal.
+
+    >>> mmd_squared(np.array([[0.0], [1.0]]), np.array([[3.0], [4.0]]), kernel=energy_kernel)
+    4.0
 
     Raises:
         ValueError: fewer than two points in a set, a value that is not finite, or
@@ -77,11 +90,13 @@ def sliced_wasserstein(key: Key, x: Points, y: Points, *, num_projections: int =
     equal distributions it is not zero, but falls with the number of points: compare it
     with the distance of a second set of data.
 
+    >>> sliced_wasserstein(jax.random.key(0), np.array([[0.0], [1.0]]), np.array([[2.0], [3.0]]))
+    2.0
+
     Raises:
-        ValueError: as ``mmd_squared``, or no projection.
+        ValueError: as `mmd_squared`, or no projection.
     """
-    if num_projections < 1:
-        raise ValueError(f"num_projections={num_projections} must be at least 1")
+    checks.at_least(1, num_projections=num_projections)
     first, second = _pair(x, y)
     directions = np.asarray(jax.random.normal(key, (first.shape[1], num_projections)), np.float64)
     directions /= np.linalg.norm(directions, axis=0)
@@ -98,15 +113,18 @@ def sliced_wasserstein(key: Key, x: Points, y: Points, *, num_projections: int =
 
 
 def nearest_neighbour_accuracy(x: Points, y: Points) -> float:
-    """Leave-one-out accuracy of telling ``x`` from ``y`` by the nearest other point
+    """Leave-one-out accuracy of a nearest-neighbour classifier between ``x`` and ``y``
     (Lopez-Paz & Oquab 2017).
 
-    One half for samples that cannot be told from the data, near one for samples that
-    can; below one half where the samples copy the data. Each set counts for one half,
-    but keep the sizes equal: the larger set has more neighbours.
+    One half for samples that are indistinguishable from the data, near one for samples
+    that are not; below one half where the samples copy the data. Each set counts for
+    one half, but keep the sizes equal: the larger set has more neighbours.
+
+    >>> nearest_neighbour_accuracy(np.array([[0.0], [1.0]]), np.array([[5.0], [6.0]]))
+    1.0
 
     Raises:
-        ValueError: as ``mmd_squared``.
+        ValueError: as `mmd_squared`.
     """
     first, second = _pair(x, y)
     rows = np.concatenate([first, second])
@@ -123,11 +141,15 @@ def nearest_neighbour_accuracy(x: Points, y: Points) -> float:
 def sample_distances(key: Key, samples: Points, data: Points) -> dict[str, float]:
     """Every distance of this module between samples and held-out data, by name.
 
-    The same call with training data in place of the samples gives the values that a
-    perfect model would have.
+    The distances of training data in place of the samples are the values of a perfect
+    model.
+
+    >>> x, y = np.array([[0.0], [1.0]]), np.array([[3.0], [4.0]])
+    >>> sample_distances(jax.random.key(0), x, y)["frechet"]
+    9.0
 
     Raises:
-        ValueError: as ``mmd_squared``.
+        ValueError: as `mmd_squared`.
     """
     first, second = gaussian_statistics(samples), gaussian_statistics(data)
     return {
@@ -140,21 +162,19 @@ def sample_distances(key: Key, samples: Points, data: Points) -> dict[str, float
 
 
 def _pair(x: Points, y: Points) -> tuple[Float64[np.ndarray, "n d"], Float64[np.ndarray, "m d"]]:
-    """Two sets of rows of the same size."""
+    """Two sets of rows of equal length."""
     first, second = as_rows(x), as_rows(y)
-    if first.shape[1] != second.shape[1]:
-        raise ValueError(
-            f"points of {first.shape[1]} and of {second.shape[1]} numbers cannot be compared"
-        )
+    checks.require(
+        first.shape[1] == second.shape[1],
+        f"points of {first.shape[1]} and of {second.shape[1]} numbers cannot be compared",
+    )
     return first, second
 
 
 def _squared_distances(
     x: Float64[np.ndarray, "n d"], y: Float64[np.ndarray, "m d"]
 ) -> Float64[np.ndarray, "n m"]:
-    """``|x_i - y_j|^2``, after centring: without it, a large common offset would cancel
-    the digits.
-    """
+    """``|x_i - y_j|^2``, after centring: a large common offset would cancel digits."""
     centre = y.mean(axis=0)
     x, y = x - centre, y - centre
     return np.maximum((x**2).sum(1)[:, None] + (y**2).sum(1) - 2 * x @ y.T, 0.0)

@@ -1,6 +1,4 @@
-"""Latents of examples, and examples of latents, by the probability-flow ODE: in
-batches, over all local devices.
-"""
+"""Many examples encoded to latents, and decoded again, by the probability-flow ODE."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,8 +8,15 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
-from score_sde.evaluation.generation import AXIS, even_batch_size, index_keys, over_devices
-from score_sde.evaluation.plots.latents import picture_of_latents
+from score_sde.evaluation.generation import (
+    AXIS,
+    SOLVE_FAILED,
+    check_finite,
+    even_batch_size,
+    index_keys,
+    over_devices,
+)
+from score_sde.evaluation.plots.latents import figure_of_latents
 from score_sde.experiments.score_model import Model
 from score_sde.runtime.progress import ProgressBar
 from score_sde.sampling.latents import mean_square
@@ -19,7 +24,7 @@ from score_sde.typing import Key, Params
 
 
 class Encoded(NamedTuple):
-    """Examples ``x`` in model units, as they were encoded, and their latents."""
+    """Examples ``x``, dequantised and in model units, and their latents."""
 
     x: Float[Array | np.ndarray, "n *shape"]
     latent: Float[Array | np.ndarray, "n *shape"]
@@ -35,12 +40,10 @@ Decode = Callable[[Params, Array, Any], Array]
 
 
 def make_encode(model: Model) -> Encode:
-    """The compiled function from raw examples to their latents, as `Model.encode` finds
-    them.
+    """The compiled `Model.encode` of a batch of raw examples.
 
-    Examples with levels are dequantised, as in training: in the middle of their levels
-    all those that look alike would have one latent, and one nearer to zero than the
-    prior's are.
+    Examples with levels are dequantised, as in training: at the middles of their bins
+    their latents would be too close to zero for the prior.
     """
 
     def one(params: Params, key: Key, example: Array, condition: Any) -> Encoded:
@@ -51,7 +54,7 @@ def make_encode(model: Model) -> Encode:
 
 
 def make_decode(model: Model) -> Decode:
-    """The compiled function from latents to examples, as `Model.decode` finds them."""
+    """The compiled `Model.decode` of a batch of latents."""
     return jax.jit(jax.vmap(model.decode, (None, 0, 0), axis_name=AXIS))
 
 
@@ -61,19 +64,19 @@ def in_batches(
     arrays: Sequence[Any],
     batch_size: int,
 ) -> Iterator[Any]:
-    """What ``function(params, *rows)`` makes of the rows of equally long arrays (or
-    pytrees of them), a batch at a time, as NumPy arrays.
+    """``function(params, *rows)`` of the rows of equally long arrays, or pytrees of
+    arrays, a batch at a time, as NumPy arrays.
 
-    All batches are of one shape, at most ``batch_size``: the last is filled up with the
-    last row, and cut again.
+    All batches have one shape, of at most ``batch_size`` rows: the last batch is padded
+    with its last row, and its result cut to length.
     """
     total = len(arrays[0])
     size = even_batch_size(total, batch_size)
     for start in range(0, total, size):
         rows = np.minimum(np.arange(start, start + size), total - 1)
-        batch = jax.tree.map(lambda array: over_devices(jax.numpy.asarray(array[rows])), arrays)  # noqa: B023 - called before the next turn
+        batch = jax.tree.map(lambda array: over_devices(jax.numpy.asarray(array[rows])), arrays)  # noqa: B023 - called within this iteration
         found = jax.device_get(function(params, *batch))
-        yield jax.tree.map(lambda leaf: leaf[: total - start], found)  # noqa: B023 - called before the next turn
+        yield jax.tree.map(lambda leaf: leaf[: total - start], found)  # noqa: B023 - called within this iteration
 
 
 def encoded(
@@ -83,13 +86,13 @@ def encoded(
     indices: Int[np.ndarray, " n"],
     conditions: Any = None,
 ) -> Encoded:
-    """The examples, of the given indices in their split, and their latents.
+    """Encode examples, given their indices in their split, with a progress bar.
 
-    They are taken to live at ``eval.t_min``, and the ODE is solved to ``eval.rtol`` and
-    ``eval.atol``, as in the likelihood.
+    The ODE starts at ``eval.t_min`` and is solved to ``eval.rtol`` and ``eval.atol``,
+    as for the likelihood.
 
     Raises:
-        FloatingPointError: where a solve has not reached its end.
+        FloatingPointError: a solve has not reached its end.
     """
     arrays = [index_keys(key, indices), examples, conditions]
     found = _with_bar("encode", make_encode(model), model, arrays)
@@ -99,10 +102,10 @@ def encoded(
 def decoded(
     model: Model, latents: Float[np.ndarray, "n *shape"], conditions: Any = None
 ) -> Float[np.ndarray, "n *shape"]:
-    """The examples of latents in model units, at ``eval.t_min``.
+    """Decode latents to examples in model units, with a progress bar.
 
     Raises:
-        FloatingPointError: where a solve has not reached its end.
+        FloatingPointError: a solve has not reached its end.
     """
     return np.concatenate(_with_bar("decode", make_decode(model), model, [latents, conditions]))
 
@@ -110,8 +113,8 @@ def decoded(
 def results(
     model: Model, found: Encoded, reconstruction: np.ndarray, folder: Path
 ) -> dict[str, str]:
-    """How near the latents are to the prior, and the reconstructions to the examples;
-    and a picture of all.
+    """The rows of the report: the mean square of the latents, the reconstruction error,
+    and a figure of both.
     """
     squares = np.asarray(jax.vmap(lambda latent: mean_square(model.sde, latent))(found.latent))
     error = np.sqrt(np.mean(np.square(reconstruction - np.asarray(found.x)), dtype=np.float64))
@@ -127,23 +130,19 @@ def results(
     }
     path = folder / "latents.png"
     units = {"scaling": model.scaling, "prior_std": model.sde.prior_std()}
-    picture = picture_of_latents(path, found, reconstruction, **units)
-    return rows | ({} if picture is None else {"picture of latents": str(picture)})
+    figure = figure_of_latents(path, found, reconstruction, **units)
+    return rows | ({} if figure is None else {"picture of latents": str(figure)})
 
 
 def _with_bar(
     name: str, function: Callable[..., Any], model: Model, arrays: Sequence[Any]
 ) -> list[Any]:
-    """What a function makes of all rows, a batch at a time."""
+    """The results of a function of all rows, a batch at a time."""
     found = []
     total, size = len(arrays[0]), model.evaluating.batch_size
     with ProgressBar(name, total, unit="examples") as bar:
         for batch in in_batches(function, model.params, arrays, size):
-            leaves = jax.tree.leaves(batch)
-            if not all(np.isfinite(leaf).all() for leaf in leaves):
-                raise FloatingPointError(
-                    "some results are not finite: the adaptive solve did not reach its end"
-                )
+            check_finite("results", batch, SOLVE_FAILED)
             found.append(batch)
-            bar.update(bar.done + len(leaves[0]))
+            bar.update(bar.done + len(jax.tree.leaves(batch)[0]))
     return found

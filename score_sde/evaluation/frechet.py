@@ -1,12 +1,16 @@
-"""Fréchet distance between Gaussians fitted to two sets of points, in float64 on the host."""
+"""Fréchet distance between Gaussians fitted to two sets of points, in float64 on the
+host.
+"""
 
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import ArrayLike, Float, Float64, Shaped
 
+from score_sde import checks
+
 Points: TypeAlias = Shaped[ArrayLike, "_ ..."]
-"""Points of any one shape along the first axis; flattened to rows."""
+"""Points of any shape, along the first axis; they are flattened to rows."""
 
 
 class GaussianStatistics(NamedTuple):
@@ -18,6 +22,9 @@ class GaussianStatistics(NamedTuple):
 
 def gaussian_statistics(points: Points) -> GaussianStatistics:
     """Mean and unbiased covariance (divided by ``num - 1``) of points, in float64.
+
+    >>> gaussian_statistics([[0.0], [2.0]]).cov
+    array([[2.]])
 
     Raises:
         ValueError: fewer than two points, or a value that is not finite.
@@ -39,8 +46,10 @@ def frechet_distance(
 
     ``|m_1 - m_2|^2 + tr(S_1 + S_2 - 2 (S_1^{1/2} S_2 S_1^{1/2})^{1/2})``. The trace of
     the last root is the sum of the square roots of the eigenvalues of a symmetric
-    matrix, so no root of a non-symmetric matrix is taken and singular covariances are
-    no trouble.
+    matrix, so covariances may be singular.
+
+    >>> frechet_distance([0.0], [[1.0]], [3.0], [[4.0]])
+    10.0
     """
     offset = np.asarray(mean1, np.float64) - np.asarray(mean2, np.float64)
     first, second = np.asarray(cov1, np.float64), np.asarray(cov2, np.float64)
@@ -57,9 +66,7 @@ def as_rows(points: Points) -> Float64[np.ndarray, "num d"]:
         ValueError: fewer than two points, or a value that is not finite.
     """
     rows = np.asarray(points, np.float64)
-    if len(rows) < 2:
-        raise ValueError(f"a set of points needs at least 2 of them, not {len(rows)}")
-    if not np.isfinite(rows).all():
-        bad = (~np.isfinite(rows)).sum()
-        raise ValueError(f"{bad} of the {rows.size} numbers of a set of points are not finite")
+    checks.require(len(rows) >= 2, f"a set of points needs at least 2 of them, not {len(rows)}")
+    bad = int((~np.isfinite(rows)).sum())
+    checks.require(bad == 0, f"{bad} of the {rows.size} numbers of a set of points are not finite")
     return rows.reshape(len(rows), -1)

@@ -1,4 +1,6 @@
-"""Drawing many samples: in batches, over all local devices, in the order of their index."""
+"""Many samples of a model, drawn in batches over all local devices, in the order of
+their index.
+"""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -9,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, ArrayLike, Int, PyTree, Shaped
 
+from score_sde import checks
 from score_sde.experiments.score_model import AXIS, Model, ScoreTransform
 from score_sde.sampling import Projection, Sample, Sampler
 from score_sde.solvers.integrate import ProgressFn
@@ -16,14 +19,14 @@ from score_sde.typing import Key, Params
 
 Draw = Callable[..., Sample]
 """``(params, keys [b], conditions, projection=None) ->`` a batch of samples; ``conditions``
-is a pytree of arrays ``[b, ...]``, or None for an unconditional model; ``projection`` is
-that of all samples.
+is a pytree of arrays ``[b, ...]``, or None for an unconditional model; all samples have
+the same ``projection``.
 """
 
 
 ConditionsOf: TypeAlias = Callable[[Int[np.ndarray, " b"]], Any]
-"""``indices ->`` the conditions of samples ``[b, ...]``, or None: what each index is
-conditioned on, however many are drawn.
+"""``indices ->`` the conditions ``[b, ...]`` of these samples, or None. An index has the
+same condition however many samples are drawn.
 """
 
 
@@ -35,8 +38,8 @@ def make_draw(
     save_path: int = 0,
     progress: ProgressFn | None = None,
 ) -> Draw:
-    """The compiled function ``(params, keys [b], conditions, projection=None) -> Sample``,
-    a batch of samples split over all local devices.
+    """The compiled function ``(params, keys [b], conditions, projection=None) ->
+    Sample``, a batch of samples split over all local devices.
 
     The options are those of `Model.draw`, which draws one.
     """
@@ -70,47 +73,49 @@ def sample_many(
     guidance: ScoreTransform | None = None,
     projection: Projection | None = None,
 ) -> Shaped[np.ndarray, "num_samples *shape"]:
-    """Many samples in data units, compiled once, in batches over all local devices.
+    """Many samples in data units, in batches over all local devices.
 
-    Sample ``i`` is ``model.draw`` with the key ``fold_in(key, i)``, as ``score-sde
-    sample --seed=SEED`` draws it with ``jax.random.key(SEED)``, whatever the batch.
+    Sample ``i`` is ``model.draw`` with the key ``fold_in(key, i)``, whatever the batch.
+    ``score-sde sample --seed=SEED`` draws the same samples as ``jax.random.key(SEED)``.
+    The sampler is compiled once for a model.
+
+    ::
+
+        model = score_sde.fit(key, score_sde.VPSDE(), score_sde.mlp(dim=2), data)
+        x = score_sde.sample_many(key, model, 1000)
 
     Args:
         key: the only source of randomness.
-        model: the model, as of `fit` or `load`.
-        num_samples: how many.
-        condition: of a conditional model, one condition for all samples, or a pytree of
-            arrays ``[num_samples, ...]`` with one for each; of a model of classes, all
-            classes in turn unless given. Of `Model.with_score`, whatever its transform
-            takes, such as a measurement: one for all.
-        batch: how many are drawn at a time.
-        sampler: how to integrate; that of the model unless given.
-        guidance: what is made of the score first, as in `Model.draw`.
-        projection: what each step of every sample is projected to, as by `Inpainting`; in
-            model space.
+        model: the model, from `fit` or `load`.
+        num_samples: the number of samples.
+        condition: for a conditional model, one condition for all samples, or a pytree
+            of arrays ``[num_samples, ...]`` with a condition for each; None takes all
+            classes in turn. For a model of `Model.with_score`, one argument of its
+            transform, such as a measurement, for all samples.
+        batch: the number of samples drawn at a time.
+        sampler: None for the model's.
+        guidance: the transform of the score, as in `Model.draw`.
+        projection: applied to each step of every sample, in model space, such as
+            `Inpainting`.
 
     Returns:
         uint8 or int32 levels where the data have levels, else floats.
 
     Raises:
-        ValueError: in one line, where a condition is missing or of a wrong form.
-        FloatingPointError: where a sample is not finite.
+        ValueError: a condition is missing or has a wrong form.
+        FloatingPointError: a sample is not finite.
     """
-    if num_samples < 1 or batch < 1:
-        raise ValueError(f"num_samples={num_samples} and batch={batch} must be at least 1")
+    checks.at_least(1, num_samples=num_samples, batch=batch)
     draw = partial(_compiled_draw(model, sampler, guidance), projection=projection)
     conditions_of = _conditions_by_index(model, condition, num_samples)
     batches = generate(draw, model.params, key, num_samples, batch, conditions_of)
     x = np.concatenate([found.x for found in batches])
-    if not np.isfinite(x).all():
-        raise FloatingPointError(
-            "some samples are not finite: more steps of the sampler or a longer training"
-        )
+    check_finite("samples", x, "more steps of the sampler or a longer training")
     return np.asarray(model.scaling.to_data(x))
 
 
 def _compiled_draw(model: Model, sampler: Sampler | None, guidance: ScoreTransform | None) -> Draw:
-    """One compiled function for all calls with one model."""
+    """One compiled function for all calls with one model and request."""
     draw, request = make_draw(model, sampler=sampler, guidance=guidance), (sampler, guidance)
     try:
         return model.compiled.setdefault(request, draw)
@@ -123,8 +128,10 @@ def _conditions_by_index(model: Model, condition: Any, num_samples: int) -> Cond
     if condition is None:
         return model.conditions_of_samples
     given, form = jax.tree.map(np.asarray, condition), model.condition
-    if form is None and model.transform is None:
-        raise ValueError("this model was trained without conditions: give no condition")
+    checks.require(
+        form is not None or model.transform is not None,
+        "this model was trained without conditions: give no condition",
+    )
     if form is None or _is_one(form, given) or (model.transform and not _is_one_each(form, given)):
         if form is not None and model.transform is None:
             form.check(given)
@@ -133,11 +140,11 @@ def _conditions_by_index(model: Model, condition: Any, num_samples: int) -> Cond
         )
     form.check_all(given, "the conditions")
     for leaf in jax.tree.leaves(given):
-        if len(leaf) != num_samples:
-            raise ValueError(
-                f"condition has {len(leaf)} rows for num_samples={num_samples}: give one for "
-                "each sample, or one for all"
-            )
+        checks.require(
+            len(leaf) == num_samples,
+            f"condition has {len(leaf)} rows for num_samples={num_samples}: give one for each "
+            "sample, or one for all",
+        )
     return lambda indices: jax.tree.map(lambda leaf: leaf[indices % num_samples], given)
 
 
@@ -153,9 +160,19 @@ def _ranks(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: len(leaf.shape), tree)
 
 
+def check_finite(what: str, results: Any, remedy: str) -> None:
+    """Raise ``FloatingPointError`` unless all numbers of a pytree of arrays are finite."""
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(results)):
+        raise FloatingPointError(f"some {what} are not finite: {remedy}")
+
+
+SOLVE_FAILED = "the adaptive solve did not reach its end"
+"""Why the result of a probability-flow ODE is not finite."""
+
+
 def index_keys(key: Key, indices: Int[np.ndarray, " n"]) -> Array:
-    """The keys of samples or examples: that of index ``i`` is ``fold_in(key, i)``,
-    whatever its batch.
+    """The keys of samples or examples: ``fold_in(key, i)`` for index ``i``, whatever
+    its batch.
     """
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(indices.astype(np.uint32))
 
@@ -172,8 +189,8 @@ def generate(
     batch_size: int,
     conditions_of: ConditionsOf = unconditional,
 ) -> Iterator[Sample]:
-    """Batches of NumPy samples, ``num_samples`` in all, of at most ``batch_size``; all
-    are compiled to one shape.
+    """Batches of at most ``batch_size`` NumPy samples, ``num_samples`` in all; all
+    batches have one shape, so that one compilation serves them.
     """
     size = even_batch_size(num_samples, batch_size)
     for start in range(0, num_samples, size):
@@ -189,8 +206,8 @@ def draw_range(
     batch_size: int,
     conditions_of: ConditionsOf = unconditional,
 ) -> Sample:
-    """The samples of at most ``batch_size`` indices, of NumPy; as many are drawn, so
-    that all batches are one shape.
+    """The NumPy samples of at most ``batch_size`` indices; ``batch_size`` samples are
+    drawn, so that all batches have one shape.
     """
     drawn = indices.start + np.arange(batch_size)
     batch = jax.device_get(draw(params, index_keys(key, drawn), conditions_of(drawn)))
@@ -199,7 +216,7 @@ def draw_range(
 
 def even_batch_size(total: int, largest: int) -> int:
     """The size of equal batches of at most ``largest``, a multiple of the number of
-    local devices where it can be.
+    local devices where possible.
     """
     size, devices = -(-total // -(-total // largest)), len(jax.local_devices())
     split = -(-size // devices) * devices

@@ -1,5 +1,5 @@
-"""The likelihood of a whole data set, every example counted once: in batches, in
-pieces that processes share, and in one file.
+"""The likelihoods of a data set, each example once: in shards that processes share,
+then in one file.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -12,11 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from score_sde import checks
 from score_sde.data import Examples, Scaling
 from score_sde.data.examples import is_array
 from score_sde.evaluation import shared_work
-from score_sde.evaluation.generation import AXIS, index_keys, over_devices
-from score_sde.evaluation.pieces import Piece, Pieces
+from score_sde.evaluation.generation import (
+    AXIS,
+    SOLVE_FAILED,
+    check_finite,
+    index_keys,
+    over_devices,
+)
+from score_sde.evaluation.shards import Shard, Shards
 from score_sde.evaluation.shared_work import Remaining
 from score_sde.experiments.dequantizer import LearnedDequantizer
 from score_sde.experiments.loading import load
@@ -30,10 +37,11 @@ from score_sde.runtime.progress import ProgressBar
 from score_sde.runtime.trust import Allow
 from score_sde.typing import Key, Params
 
-NOT_THE_NUMBERS = ("max_examples", "batch_size")
-"""The keys of the section ``eval`` on which no likelihood depends."""
+WITHOUT_EFFECT = ("max_examples", "batch_size")
+"""The options of the section ``eval`` on which no likelihood depends."""
 
 NUM_WITNESSES = 1024
+"""The number of examples of files that a fingerprint is computed from."""
 
 Evaluate = Callable[[Params, Array, Array, Any], LogProbEstimate]
 """``(params, keys [b], raw examples [b, *shape], conditions) ->`` estimates of their
@@ -42,12 +50,15 @@ log-likelihoods; ``conditions`` are a pytree of arrays ``[b, ...]``, or None.
 
 
 class Likelihoods(NamedTuple):
-    """One entry an example.
+    """Arrays of one entry an example.
 
-    ``log_prob``: nats; of data with levels their log probability, of continuous data
-    the log density in their units. ``bits_per_dim``: of data with levels; NaN for
-    continuous data. ``std_error``, ``solver_error``: those of ``log_prob``, as in
-    ``LogProbEstimate``.
+    Attributes:
+        log_prob: in nats; the log probability of data with levels, the log density of
+            continuous data in their units.
+        bits_per_dim: of data with levels; NaN for continuous data.
+        std_error: of ``log_prob``, as in `LogProbEstimate`.
+        solver_error: of ``log_prob``, as in `LogProbEstimate`.
+        nfe: the score evaluations.
     """
 
     log_prob: Float[np.ndarray, " n"]
@@ -64,9 +75,7 @@ class Likelihoods(NamedTuple):
 
 
 def make_evaluate(model: Model) -> Evaluate:
-    """The compiled function from raw examples and their conditions to their
-    log-likelihoods, each as `Model.log_likelihood` computes it.
-    """
+    """The compiled `Model.log_likelihood` of a batch of raw examples."""
 
     def evaluate(
         params: Params,
@@ -75,7 +84,7 @@ def make_evaluate(model: Model) -> Evaluate:
         examples: Array,
         conditions: Any,
     ) -> LogProbEstimate:
-        # An argument, for a learned dequantizer has parameters.
+        # The dequantizer is an argument, since a learned one has parameters.
         chosen = replace(model, evaluating=replace(model.evaluating, dequantizer=dequantizer))
         return jax.vmap(
             lambda key, example, condition: chosen.log_likelihood(params, key, example, condition),
@@ -100,15 +109,15 @@ def evaluate_range(
     batch_size: int,
     conditions: Any = None,
 ) -> Likelihoods:
-    """The likelihoods of at most ``batch_size`` examples; the batch is filled up, so
-    that all are of one shape.
+    """The likelihoods of at most ``batch_size`` examples; a batch is padded, so that
+    all batches have one shape.
 
-    Example ``i`` is evaluated with ``fold_in(key, i)``, whatever its batch, and with the
-    ``i``-th of the ``conditions``.
+    Example ``i`` is evaluated with the key ``fold_in(key, i)``, whatever its batch, and
+    with the condition ``i``.
     """
     rows = np.arange(indices.start, indices.start + batch_size)
-    there = np.where(rows < indices.stop, rows, 0)
-    batch = jnp.asarray(examples[there]), jax.tree.map(lambda each: each[there], conditions)
+    padded = np.where(rows < indices.stop, rows, 0)
+    batch = jnp.asarray(examples[padded]), jax.tree.map(lambda each: each[padded], conditions)
     found = jax.device_get(evaluate(params, index_keys(key, rows), *batch))
     num_dims, discrete = int(np.prod(examples.shape[1:])), scaling.num_levels is not None
     bits = (
@@ -121,42 +130,36 @@ def evaluate_range(
 
 
 def with_dequantizer(model: Model, folder: str | Path, *, allow: Allow = ()) -> Model:
-    """The model with the trained dequantizer of a folder in place of its config's.
+    """The model with the trained dequantizer of a folder in place of its own.
 
-    ``allow``: the code that the config in the folder may name, as in `load`.
+    ``allow`` names the code that the config in the folder may import, as in `load`.
 
     Raises:
-        FileNotFoundError: where there is none in the folder.
-        ValueError: where it is damaged, names code that is not allowed, or is for other
-            data.
+        FileNotFoundError: there is no dequantizer in the folder.
+        ValueError: it is damaged, names code that is not allowed, or is for other data.
     """
     found = load(Path(folder).expanduser(), LearnedDequantizer, allow=allow)
     ours, theirs = (
         (part.shape, part.scaling.num_levels, part.scaling.bins) for part in (model, found)
     )
-    if ours != theirs:
-        raise ValueError(
-            f"the dequantizer in {folder} is for (shape, levels, bins) {theirs}, the model for "
-            f"{ours}"
-        )
+    checks.require(
+        ours == theirs,
+        f"the dequantizer in {folder} is for (shape, levels, bins) {theirs}, the model for {ours}",
+    )
     return replace(model, evaluating=replace(model.evaluating, dequantizer=found.dequantizer))
 
 
-def pieces_of(
+def shards_of(
     model: Model, key: Key, folder: Path, split: str, examples: Examples, conditions: Any = None
-) -> Pieces:
-    """The pieces of the request: the likelihood of example ``i`` depends on the model,
-    how, the key and the example.
+) -> Shards:
+    """The shards of a request: the likelihood of example ``i`` depends on the model,
+    the options, the key and the example alone.
 
-    ``examples`` are all of the split, so that a request for fewer of them or more has
-    the same pieces. Of examples in files ``NUM_WITNESSES``, spread evenly, stand for
-    all.
+    ``examples`` are the whole split, so that requests for different numbers of examples
+    share their shards. Examples in files are represented by ``NUM_WITNESSES`` of them,
+    evenly spread.
     """
-    options = {
-        name: value
-        for name, value in model.saved_config["eval"].items()
-        if name not in NOT_THE_NUMBERS
-    }
+    options = shared_work.options_of(model, "eval", but=WITHOUT_EFFECT)
     head = type_and_shape(examples).encode()
     if not is_array(examples):
         rows = (
@@ -178,29 +181,26 @@ def pieces_of(
         "examples": sha256([head, *arrays]),
         "dequantizer": learned,
     }
-    return shared_work.pieces_of(model, key, folder, fields=Likelihoods._fields, **request)
+    return shared_work.shards_of(model, key, folder, fields=Likelihoods._fields, **request)
 
 
 def evaluate_missing(
     model: Model, left: Remaining, key: Key, examples: Examples, conditions: Any = None
 ) -> None:
-    """Compute the likelihoods that no piece holds, each process its share on its own devices.
+    """Compute the likelihoods that no shard holds, each process its share on its own
+    devices.
 
     Raises:
-        FloatingPointError: where some likelihoods are not finite; the finite pieces
-            stay.
-        FileNotFoundError: where another process has not done its share.
+        FloatingPointError: some likelihoods are not finite; the finite shards stay.
+        FileNotFoundError: another process has not done its share.
     """
     evaluate = make_evaluate(model)
 
-    def compute(indices: range, size: int, bar: ProgressBar) -> Piece:
+    def compute(indices: range, size: int, bar: ProgressBar) -> Shard:
         found = evaluate_range(
             evaluate, model.params, key, examples, model.scaling, indices, size, conditions
         )
-        if not np.isfinite(found.log_prob).all():
-            raise FloatingPointError(
-                "some likelihoods are not finite: the adaptive solve did not reach its end"
-            )
+        check_finite("likelihoods", found.log_prob, SOLVE_FAILED)
         bar.update(bar.done + len(indices))
         return found._asdict()
 
@@ -209,19 +209,20 @@ def evaluate_missing(
     )
 
 
-def publish(model: Model, pieces: Pieces, total: int, path: Path) -> str:
-    """Write all likelihoods to an ``.npz`` file: what is known of their mean, in words."""
-    found = Likelihoods.concatenated(pieces.read(total))
+def publish(model: Model, shards: Shards, total: int, path: Path) -> str:
+    """Write all likelihoods to an ``.npz`` file, and return their `summary`."""
+    found = Likelihoods.concatenated(shards.read(total))
     write_arrays(path, **found._asdict())
     levels = model.scaling.num_levels
     return summary(found, None if levels is None else model.evaluating.num_dequantizations)
 
 
 def summary(found: Likelihoods, num_points: int | None) -> str:
-    """Mean and standard error over the examples, their cost, and what tolerance and
-    noise have moved the mean by.
+    """Mean and standard error over the examples, their cost, and the bias of the mean
+    by tolerance and noise, in words.
 
-    ``num_points``: those in the bins of an example, or None for continuous data.
+    ``num_points`` is the number of dequantizations of an example, or None for
+    continuous data.
     """
     discrete = num_points is not None
     values, unit = (found.bits_per_dim, "bits/dim") if discrete else (found.log_prob, "nats")
@@ -231,8 +232,8 @@ def summary(found: Likelihoods, num_points: int | None) -> str:
     scale = np.abs(np.mean(values) / np.mean(found.log_prob))
     if np.isfinite(found.solver_error).all():
         text += f", moved by {scale * np.mean(found.solver_error):.2g} by the tolerance"
-    # The weighted mean of n points has at least an n-th of the variance of one, which
-    # lifts a logarithm by half of it.
+    # Noise of variance v in each of n points lifts the logarithm of their mean by v / 2,
+    # and their weighted mean has at least the variance v / n.
     lift = scale * 0.5 * (num_points or 1) * np.mean(np.square(found.std_error))
     if discrete and num_points > 1 and lift != 0.0:
         amount = (

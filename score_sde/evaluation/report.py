@@ -1,6 +1,4 @@
-"""The folder of results, and a short table of what it holds: every verb adds its rows,
-``plot`` shows them all.
-"""
+"""The table of results of a folder: every command adds its rows, ``plot`` shows all."""
 
 import json
 from collections.abc import Mapping
@@ -12,8 +10,8 @@ from score_sde.runtime.unreadable import set_aside
 
 
 def record(workdir: Path, rows: Mapping[str, str]) -> None:
-    """Add rows, each a name and what was found, to ``report.json``; a damaged one stays
-    as ``report.json.damaged``.
+    """Add rows, a name and a result each, to ``report.json``; a damaged file is renamed
+    to ``report.json.damaged``.
     """
     file = workdir / "report.json"
     if file.exists() and _rows(file) is None:
@@ -44,4 +42,4 @@ def show(title: str, rows: Mapping[str, str]) -> None:
     """Print rows as a table of two columns."""
     width = max(map(len, rows), default=0)
     table = "\n".join([title, *(f"  {name:<{width}}  {value}" for name, value in rows.items())])
-    print(table)  # noqa: T201 - for the commands, which show it
+    print(table)  # noqa: T201 - the output of the commands

@@ -1,4 +1,4 @@
-"""Pictures of samples while a model trains."""
+"""Grids of samples while a model trains."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from score_sde.evaluation.generation import generate, make_draw
 from score_sde.evaluation.plots.images import image_grid
-from score_sde.evaluation.plots.samples import is_image, picture_of_samples
+from score_sde.evaluation.plots.samples import figure_of_samples, is_image
 from score_sde.evaluation.samples import shown_indices
 from score_sde.experiments.base import AnyExperiment
 from score_sde.experiments.score_model import Experiment
@@ -19,12 +19,12 @@ from score_sde.training.mesh import gathered
 
 
 def sample_grids(experiment: AnyExperiment, workdir: str | Path) -> tuple[Hook, ...]:
-    """The hook that ``training.sample_every`` asks for; none where it is 0, or where
-    what is trained draws no samples.
+    """The hook of ``training.sample_every``; none where it is 0, or where the model
+    draws no samples.
 
-    It draws 64 samples from the same latents each time, by the first process on its
-    devices, and writes them to ``samples/`` in the folder of the run. Grids of images
-    go to the trackers too.
+    Each time, the first process draws 64 samples with the same keys on its devices, and
+    writes them to ``samples/`` in the folder of the run. Grids of images are logged by
+    the trackers too.
     """
     if not isinstance(experiment, Experiment) or not experiment.training.sample_every:
         return ()
@@ -39,7 +39,7 @@ def sample_grids(experiment: AnyExperiment, workdir: str | Path) -> tuple[Hook, 
         samples = next(generate(draw, params, key, 64, 64, model.conditions_of_samples)).x
         indices, columns = shown_indices(model, len(samples))
         samples, name = samples[indices], f"step_{step:07d}"
-        picture_of_samples(folder, name, samples, data, model.scaling, num_columns=columns)
+        figure_of_samples(folder, name, samples, data, model.scaling, num_columns=columns)
         if not is_image(model.shape, model.scaling):
             return None
         return {"samples": image_grid(model.scaling.to_unit(samples), num_columns=columns)}

@@ -1,5 +1,5 @@
-"""Many samples of a trained model: drawn in pieces, each process its share; published
-in one place; shown in pictures and compared with held-out data.
+"""Many samples of a trained model: drawn in shards that processes share, written to one
+file or folder, shown in figures and compared with held-out data.
 """
 
 import dataclasses
@@ -13,67 +13,60 @@ import numpy as np
 from score_sde.data import DataSource, Scaling
 from score_sde.evaluation import shared_work
 from score_sde.evaluation.distance import sample_distances
-from score_sde.evaluation.generation import draw_range, generate, make_draw
-from score_sde.evaluation.pieces import Piece, Pieces
-from score_sde.evaluation.plots.samples import is_image, picture_of_samples, pictures_of_path
+from score_sde.evaluation.generation import check_finite, draw_range, generate, make_draw
+from score_sde.evaluation.plots.samples import figure_of_samples, figures_of_denoising, is_image
 from score_sde.evaluation.sample_files import write_npz, write_pngs
+from score_sde.evaluation.shards import Shard, Shards
 from score_sde.evaluation.shared_work import Remaining
 from score_sde.experiments.score_model import Model
 from score_sde.runtime.progress import ProgressBar
 from score_sde.typing import Key
 
-NOT_THE_NUMBERS = ("num_samples", "batch_size")
-"""The keys of the section ``sampling`` on which no sample depends."""
+WITHOUT_EFFECT = ("num_samples", "batch_size")
+"""The options of the section ``sampling`` on which no sample depends."""
 
 TARGETS = {"npz": "samples.npz", "png": "samples"}
-"""The names of the file or folder of all samples, by format."""
+"""The file or folder of all samples, by format."""
 
-PICTURES = ("samples.png", "denoising.png", "denoising.gif")
-"""The pictures that lie beside the samples."""
+FIGURES = ("samples.png", "denoising.png", "denoising.gif")
+"""The figures beside the samples."""
 
-FRAMES = 49
+NUM_FRAMES = 49
+"""The number of states of a denoising animation."""
 
-IN_A_ROW = 10
-"""A picture has room for so many rows of as many images."""
+GRID_SIZE = 10
+"""The largest number of rows, and of columns, of a grid of images."""
 
 HEAD = 10_000
-"""How many of the samples are kept in memory, for pictures and distances."""
+"""The number of samples kept in memory for figures and distances."""
 
 
-def pieces_of(model: Model, key: Key, folder: Path) -> Pieces:
-    """The pieces of the request: all that sample ``i`` depends on is the model, its
-    sampler and the key.
+def shards_of(model: Model, key: Key, folder: Path) -> Shards:
+    """The shards of a request: sample ``i`` depends on the model, its sampler and the
+    key alone.
     """
-    sampling = {
-        name: value
-        for name, value in model.saved_config["sampling"].items()
-        if name not in NOT_THE_NUMBERS
-    }
-    return shared_work.pieces_of(model, key, folder, sampling=sampling)
+    sampling = shared_work.options_of(model, "sampling", but=WITHOUT_EFFECT)
+    return shared_work.shards_of(model, key, folder, sampling=sampling)
 
 
 def draw_missing(model: Model, left: Remaining, key: Key) -> None:
-    """Draw what no piece holds, each process its share on its own devices.
+    """Draw the samples that no shard holds, each process its share on its own devices.
 
-    A piece holds ``samples``, as levels or points, and the evaluations ``nfe`` that
-    each has cost.
+    A shard holds ``samples``, as levels or points, and ``nfe``, the score evaluations
+    of each.
 
     Raises:
-        FloatingPointError: where some samples are not finite; the finite pieces stay.
-        FileNotFoundError: where another process has not done its share.
+        FloatingPointError: some samples are not finite; the finite shards stay.
+        FileNotFoundError: another process has not done its share.
     """
     reports = _Reports()
     draw = make_draw(model, progress=reports)
 
-    def compute(indices: range, size: int, bar: ProgressBar) -> Piece:
+    def compute(indices: range, size: int, bar: ProgressBar) -> Shard:
         reports.begin(bar, len(indices))
         batch = draw_range(draw, model.params, key, indices, size, model.conditions_of_samples)
         reports.end()
-        if not np.isfinite(batch.x).all():
-            raise FloatingPointError(
-                "some samples are not finite: more steps (num_steps, max_steps) or a longer "
-                "training"
-            )
+        check_finite("samples", batch.x, "more steps (num_steps, max_steps) or a longer training")
         return {"samples": np.asarray(model.scaling.to_data(batch.x)), "nfe": np.asarray(batch.nfe)}
 
     shared_work.finish(
@@ -82,8 +75,13 @@ def draw_missing(model: Model, left: Remaining, key: Key) -> None:
 
 
 class Published(NamedTuple):
-    """Where all samples are, and how many; the first ``HEAD`` of them, in data units;
-    and the mean number of evaluations.
+    """The published samples.
+
+    Attributes:
+        path: the file or folder of all samples.
+        num_samples: their number.
+        head: the first ``HEAD`` of them, in data units.
+        nfe: the mean number of score evaluations of a sample.
     """
 
     path: Path
@@ -92,7 +90,7 @@ class Published(NamedTuple):
     nfe: int
 
 
-def publish(model: Model, pieces: Pieces, num_samples: int, path: Path) -> Published:
+def publish(model: Model, shards: Shards, num_samples: int, path: Path) -> Published:
     """Write all samples to an ``.npz`` file or, where ``path`` has no suffix, to a
     folder of PNGs.
     """
@@ -100,12 +98,12 @@ def publish(model: Model, pieces: Pieces, num_samples: int, path: Path) -> Publi
     nfe: list[np.ndarray] = []
 
     def levels() -> Iterator[np.ndarray]:
-        for piece in pieces.read(num_samples):
-            head.append(piece["samples"][: max(0, HEAD - sum(map(len, head)))])
-            nfe.append(piece["nfe"])
-            yield piece["samples"]
+        for shard in shards.read(num_samples):
+            head.append(shard["samples"][: max(0, HEAD - sum(map(len, head)))])
+            nfe.append(shard["nfe"])
+            yield shard["samples"]
 
-    with pieces.publishing(path) as draft:
+    with shards.publishing(path) as draft:
         if path.suffix:
             classes = model.conditions_of_samples(np.arange(num_samples))
             others = {} if classes is None else {"classes": classes}
@@ -119,7 +117,9 @@ def publish(model: Model, pieces: Pieces, num_samples: int, path: Path) -> Publi
 def results(
     model: Model, found: Published, key: Key, source: DataSource | None, missing: str
 ) -> dict[str, str]:
-    """The rows of the report, and their pictures; ``missing``: why there is no source of data."""
+    """The rows of the report, and their figures; ``missing`` is the reason why there is
+    no source of data.
+    """
     folder = found.path.parent
     rows = {
         "samples": f"{found.num_samples} of {type(model.sampler).__name__}, {found.nfe} "
@@ -128,7 +128,7 @@ def results(
     data = None if source is None else source.test
     indices, num_columns = shown_indices(model, len(found.head))
     score_fn = model.score_fn if model.condition is None else None
-    picture = picture_of_samples(
+    figure = figure_of_samples(
         folder,
         "samples",
         shown(model, key, found.head[indices]),
@@ -137,51 +137,51 @@ def results(
         score_fn=score_fn,
         num_columns=num_columns,
     )
-    rows |= {} if picture is None else {"picture": str(picture)}
-    rows |= draw_path(model, key, folder)
-    distance = {"distances": f"none, for the data are not here: {missing}"}
-    return rows | (distances(key, found.head, source, model.scaling) if source else distance)
+    rows |= {} if figure is None else {"picture": str(figure)}
+    rows |= denoising_figures(model, key, folder)
+    if source is None:
+        return rows | {"distances": f"none, the data are missing: {missing}"}
+    return rows | distances(key, found.head, source, model.scaling)
 
 
 def shown(model: Model, key: Key, levels: np.ndarray) -> jax.Array:
-    """Samples in model units, in the middle of their level."""
+    """Samples in model units, in the middles of their bins."""
     return dataclasses.replace(model.scaling, dequantize=False).to_model(key, levels)
 
 
 def shown_indices(model: Model, num_samples: int) -> tuple[np.ndarray, int | None]:
-    """The samples that a picture has room for, and the number of its columns where it
-    is not as square as can be: of a model of classes each row of images is one class.
+    """The indices of the samples that a figure shows, and its number of columns, or
+    None for a square. With classes, each row of images is one class.
     """
     if not is_image(model.shape, model.scaling):
         return np.arange(num_samples), None
     classes = model.conditions_of_samples(np.arange(num_samples))
     different = list(dict.fromkeys([] if classes is None else classes.tolist()))
-    rows = [np.flatnonzero(classes == each)[:IN_A_ROW] for each in different[:IN_A_ROW]]
+    rows = [np.flatnonzero(classes == each)[:GRID_SIZE] for each in different[:GRID_SIZE]]
     num_columns = min(map(len, rows), default=0)
     if len(rows) < 2 or num_columns < 1:
-        return np.arange(min(num_samples, IN_A_ROW**2)), None
+        return np.arange(min(num_samples, GRID_SIZE**2)), None
     return np.concatenate([row[:num_columns] for row in rows]), num_columns
 
 
-def draw_path(model: Model, key: Key, folder: Path) -> dict[str, str]:
-    """The way from noise to image of the first samples, as a strip and an animation."""
+def denoising_figures(model: Model, key: Key, folder: Path) -> dict[str, str]:
+    """The denoising of the first samples, as a strip and an animation."""
     if not is_image(model.shape, model.scaling):
         return {}
-    draw = make_draw(model, save_path=FRAMES)
+    draw = make_draw(model, save_path=NUM_FRAMES)
     batch = next(generate(draw, model.params, key, 16, 16, model.conditions_of_samples))
     frames = np.concatenate([np.moveaxis(np.asarray(batch.path), 1, 0), batch.x[None]])
-    return {
-        name: str(path) for name, path in pictures_of_path(folder, frames, model.scaling).items()
-    }
+    found = figures_of_denoising(folder, frames, model.scaling)
+    return {name: str(path) for name, path in found.items()}
 
 
 def distances(key: Key, levels: np.ndarray, source: DataSource, scaling: Scaling) -> dict[str, str]:
-    """Distances of the samples to held-out data, beside those of as many training
-    examples: the least to hope for.
+    """Distances of the samples to held-out data, beside the distances of as many
+    training examples, which a perfect model would have.
 
     Levels are compared on [0, 1], continuous data in their own units, or standardised
-    where the model has them so: there is no distance between columns of different
-    units.
+    where the model standardises them: columns of different units have no common
+    distance.
     """
     count = min(len(levels), len(source.test), len(source.train))
     if count < 2:
@@ -205,14 +205,16 @@ def distances(key: Key, levels: np.ndarray, source: DataSource, scaling: Scaling
 
 
 class _Reports:
-    """Shows on a bar how far a batch is: never back, in whatever order the reports come."""
+    """Shows the progress within a batch on a bar, which never moves back, whatever the
+    order of the reports.
+    """
 
     def __init__(self) -> None:
         self._bar: ProgressBar | None = None
         self._done, self._size, self._part = 0, 0, 0.0
 
     def begin(self, bar: ProgressBar, size: int) -> None:
-        """A batch of a size begins."""
+        """Start a batch of ``size`` samples."""
         self._bar, self._done, self._size, self._part = bar, bar.done, size, 0.0
 
     def __call__(self, part: float) -> None:
@@ -221,7 +223,7 @@ class _Reports:
             self._bar.update(self._done + int(part * self._size), batch=f"{part:.0%}")
 
     def end(self) -> None:
-        """The batch is done, and its last report has come."""
+        """Finish the batch, after its last report."""
         jax.effects_barrier()
         if self._bar is not None:
             self._bar.update(self._done + self._size, batch="100%")

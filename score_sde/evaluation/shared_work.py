@@ -1,13 +1,12 @@
-"""Long work on the indices ``0 .. total - 1``: in batches, shared among processes,
-going on where it was.
+"""Long work on the indices ``0 .. total - 1``, in shards, shared among processes; an
+interrupted run resumes.
 
-Each index has rows of its own, which depend on the index and on a request but on
-nothing else, so that any process may compute any batch. ``score-sde sample`` and
-``score-sde likelihood`` are its users.
+The rows of an index depend on the index and the request alone, so that any process may
+compute any batch. ``score-sde sample`` and ``score-sde likelihood`` work this way.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ import jax
 import numpy as np
 
 from score_sde.evaluation.generation import even_batch_size
-from score_sde.evaluation.pieces import Piece, Pieces
+from score_sde.evaluation.shards import Shard, Shards
 from score_sde.experiments.score_model import Model
 from score_sde.experiments.tables import SCALING
 from score_sde.runtime.fingerprints import digest_with_arrays
@@ -23,40 +22,47 @@ from score_sde.runtime.processes import by_first, meet
 from score_sde.runtime.progress import ProgressBar
 from score_sde.typing import Key
 
-Compute = Callable[[range, int, ProgressBar], Piece]
-"""``(indices, batch size, bar) ->`` the piece of the indices, shown on the bar when it is done.
+Compute = Callable[[range, int, ProgressBar], Shard]
+"""``(indices, batch size, bar) ->`` the shard of the indices; moves the bar.
 
-``FloatingPointError`` where it is not finite: then it is not kept, and the process goes
-no further.
+A shard that is not finite is a ``FloatingPointError``: it is not written, and the
+process stops.
 """
 
 
 class Work(NamedTuple):
-    """What the verb and its indices are called, and how many of them are computed at a
-    time, at most.
+    """The work of a command.
+
+    Attributes:
+        command: its name.
+        unit: the name of the indices, in the plural.
+        largest: the greatest batch.
     """
 
-    verb: str
+    command: str
     unit: str
     largest: int
 
 
 class Remaining(NamedTuple):
-    """What of ``total`` indices is to be computed, on which all processes agree.
+    """The remaining work, on which all processes agree.
 
-    ``missing``: the indices that no piece holds. ``damaged``: the former paths of the
-    pieces that were set aside.
+    Attributes:
+        shards: of the request.
+        total: the number of indices.
+        missing: the indices that no shard holds.
+        damaged: the former paths of the damaged shards, which are renamed.
     """
 
-    pieces: Pieces
+    shards: Shards
     total: int
     missing: list[range]
     damaged: list[Path]
 
 
-def pieces_of(model: Model, key: Key, folder: Path, **request: Any) -> Pieces:
-    """The pieces of a request, whose rows depend on the model, the key and ``request``
-    alone: plain values by name.
+def shards_of(model: Model, key: Key, folder: Path, **request: Any) -> Shards:
+    """The shards of a request, whose rows depend on the model, the key and ``request``,
+    plain values by name, alone.
     """
     sections = {
         name: model.saved_config[name] for name in ("sde", "model", "parameterization", "example")
@@ -66,61 +72,68 @@ def pieces_of(model: Model, key: Key, folder: Path, **request: Any) -> Pieces:
         name: getattr(model.scaling, name) for name in ("num_levels", *SCALING)
     }  # the rest is in "example"
     common = {**sections, "data": scaling, "step": int(model.step), "seed": seed}
-    return Pieces(folder, digest_with_arrays({**common, **request}, model.params))
+    return Shards(folder, digest_with_arrays({**common, **request}, model.params))
 
 
-def remaining(pieces: Pieces, total: int) -> Remaining:
-    """Set the damaged pieces aside, and find what is missing.
+def options_of(model: Model, section: str, *, but: Collection[str]) -> dict[str, Any]:
+    """The options of a section of the saved config, without those named in ``but``."""
+    options = model.saved_config[section]
+    return {name: value for name, value in options.items() if name not in but}
+
+
+def remaining(shards: Shards, total: int) -> Remaining:
+    """Rename the damaged shards, and find the missing indices.
 
     Raises:
-        UnreadableError: where a finished piece cannot be read; nothing is computed,
-            renamed or removed.
-        OSError, ValueError: where the first process cannot rename a damaged piece, as
-            where the folder is another user's.
+        UnreadableError: a finished shard cannot be read; nothing is computed, renamed
+            or removed.
+        OSError, ValueError: the first process cannot rename a damaged shard, for
+            example in a folder of another user.
     """
     damaged: list[Path] = []
-    by_first(lambda: damaged.extend(pieces.drop_damaged()))
-    missing = pieces.missing(total)
-    meet("what is missing is known")
-    return Remaining(pieces, total, missing, damaged)
+    by_first(lambda: damaged.extend(shards.drop_damaged()))
+    missing = shards.missing(total)
+    meet("the missing indices are known")
+    return Remaining(shards, total, missing, damaged)
 
 
 def finish(work: Work, left: Remaining, compute: Compute) -> None:
-    """Compute what no piece holds, each process its share on its own devices.
+    """Compute the missing indices, each process its share on its own devices.
 
     Raises:
-        FloatingPointError: where some rows are not finite; the finite pieces stay.
-        FileNotFoundError: where another process has not done its share.
-        UnreadableError: where the folder of the pieces cannot be read.
+        FloatingPointError: some rows are not finite; the finite shards stay.
+        FileNotFoundError: another process has not done its share.
+        UnreadableError: the folder of the shards cannot be read.
     """
-    pieces, total = left.pieces, left.total
+    shards, total = left.shards, left.total
     share, size = _share(left, work.largest)
     failure: FloatingPointError | None = None
     try:
         with _bar(work, share) as bar:
             for path in left.damaged:
-                bar.note(f"damaged, to be made anew: {path} (kept as {path.name}.damaged)")
+                bar.note(f"damaged shard, computed again: {path} (kept as {path.name}.damaged)")
             if found := total - sum(map(len, left.missing)):
-                bar.note(f"found {found} of {total} {work.unit} in {pieces.folder}")
+                bar.note(f"found {found} of {total} {work.unit} in {shards.folder}")
             for indices in share:
-                pieces.write(indices.start, compute(indices, size, bar))
+                shards.write(indices.start, compute(indices, size, bar))
     except FloatingPointError as error:
         failure = error
     finally:
-        meet("all pieces are written")
-    gaps = pieces.missing(total)
-    meet("what is left is known")  # before the first process takes the pieces away
+        meet("all shards are written")
+    gaps = shards.missing(total)
+    meet("the remaining indices are known")  # before the first process removes the shards
     if failure is not None:
         raise failure
     if gaps:
         raise FileNotFoundError(
-            f"the {work.unit} from {gaps[0].start} on are not there: another process has failed"
+            f"the {work.unit} from {gaps[0].start} on are missing: another process has failed"
         )
 
 
 def _share(left: Remaining, largest: int) -> tuple[list[range], int]:
     """The batches of this process, and their size."""
-    # As if all were missing: on equal devices, a resumed run then ends with equal bits.
+    # The size does not depend on the missing indices, so that a resumed run on equal
+    # devices has equal bits.
     size = even_batch_size(left.total, min(largest, -(-left.total // jax.process_count())))
     batches = [
         range(i, min(i + size, gap.stop))
@@ -131,9 +144,9 @@ def _share(left: Remaining, largest: int) -> tuple[list[range], int]:
 
 
 def _bar(work: Work, share: list[range]) -> ProgressBar:
-    """The progress of this process's share; the first process alone shows it."""
+    """The progress bar of this process's share, which only the first process shows."""
     process, processes = jax.process_index(), jax.process_count()
-    name = work.verb if processes == 1 else f"{work.verb}, process {process} of {processes}"
+    name = work.command if processes == 1 else f"{work.command}, process {process} of {processes}"
     return ProgressBar(
         name, sum(map(len, share)), unit=work.unit, stream=None if process == 0 else io.StringIO()
     )

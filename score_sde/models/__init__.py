@@ -1,5 +1,5 @@
-"""Networks: functions of a batch ``x [b, *shape]`` and time labels ``t [b]``, and their
-border to the mathematics.
+"""Networks, functions of a batch ``x [b, *shape]`` and time labels ``t [b]``, and their
+score functions of one sample.
 """
 
 from score_sde.models.base import ScoreNetwork, call_order, from_linen, make_score_fn

@@ -1,7 +1,8 @@
-"""The border between networks, which take a batch, and the mathematics, which takes one sample."""
+"""`ScoreNetwork`, the interface of networks, which take a batch; and score functions of
+one sample.
+"""
 
 import functools
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, ParamSpec
@@ -12,9 +13,11 @@ import jax.numpy as jnp
 from flax.errors import InvalidRngError
 from jaxtyping import Array, ArrayLike, Float, PyTree, Shaped
 
+from score_sde import checks
+from score_sde.models.calls import NEEDS_KEY, Call
 from score_sde.models.conditions import Condition, checked_present, conditioned
-from score_sde.models.former import former_conditional, former_label, warn_of_module
-from score_sde.models.labels import Labels, check_labels
+from score_sde.models.former import former_conditional, former_label
+from score_sde.models.labels import TimeLabels, check_labels
 from score_sde.parameterization import Parameterization
 from score_sde.precision import real, wide, wide_time
 from score_sde.sdes import SDE
@@ -24,38 +27,38 @@ from score_sde.typing import Key, Params, ScalarLike, ScoreFn
 Options = ParamSpec("Options")
 
 
-NEEDS_KEY = "this network has dropout: train=True needs a key, as apply(..., key=key)"
-"""What is wrong where a network draws random numbers and has no key."""
-
-
 class ScoreNetwork(NamedTuple):
-    """A network as two pure functions, its time labels and its condition; nothing else is
-    known of how it was written.
+    """A network of any library: two pure functions, its time labels and its condition.
+
+    >>> import score_sde as ss
+    >>> network = ss.ScoreNetwork(lambda key: 2.0, lambda params, x, t, **options: params * x)
+    >>> network.apply(network.init(None), 3.0, 0.5)
+    6.0
 
     Attributes:
         init: ``init(key) -> params``.
         apply: ``apply(params, x, t, *, condition=None, present=None, key=None,
             train=False) -> output`` with ``x`` and ``output`` of shape ``[b, *shape]``
-            and ``t`` of shape ``[b]``. ``condition`` has a row for each example, an
-            array ``[b, ...]`` or a nest of them; ``present``, Boolean ``[b]``, is False
-            where the condition of a row is absent, and None means that all are present.
-            ``train`` switches dropout on, fed by ``key``.
-        labels: the time labels ``t`` that it takes; None where every number is one.
-        condition: what it may be conditioned on; None for an unconditional network.
-        section: the name and the options that make it in a config, as pairs; None for a
-            network that no config can name.
+            and ``t`` of shape ``[b]``. ``condition`` is an array ``[b, ...]``, or a
+            pytree of arrays; ``present``, Boolean ``[b]``, is False where the condition
+            of a row is absent, and None where all are present. ``train`` switches
+            dropout on, with randomness from ``key``.
+        labels: the valid time labels ``t``; None for any number.
+        condition: the form of its condition; None for an unconditional network.
+        section: its name and options in a config, as pairs; None for a network that no
+            config can name.
     """
 
     init: Callable[[Key], Params]
     apply: Callable[..., Array]
-    labels: Labels | None = None
+    labels: TimeLabels | None = None
     condition: Condition | None = None
     section: tuple[tuple[str, Any], ...] | None = None
 
 
 def named(make: Callable[Options, ScoreNetwork]) -> Callable[Options, ScoreNetwork]:
-    """A function that makes networks, as a decorator: they remember by which options, so
-    that a model of theirs can be saved and loaded.
+    """A decorator of functions that build networks: a network remembers its options, so
+    that its model can be saved and loaded.
     """
 
     @functools.wraps(make)
@@ -65,7 +68,7 @@ def named(make: Callable[Options, ScoreNetwork]) -> Callable[Options, ScoreNetwo
             section=tuple(
                 (key, tuple(value) if isinstance(value, list) else value)
                 for key, value in pairs.items()
-                if key != "shape"  # which is of the data
+                if key != "shape"  # of the data, not of the config
             )
         )
 
@@ -77,30 +80,39 @@ def from_linen(
     shape: Sequence[int],
     *,
     conditional: bool = False,
-    labels: Labels | None = None,
+    labels: TimeLabels | None = None,
     condition: Condition | None = None,
 ) -> ScoreNetwork:
     """Make a `ScoreNetwork` of a flax.linen module for samples of ``shape``.
 
-    The module is called as ``module(x, t, condition=..., present=..., train=False)`` with
-    ``x [b, *shape]`` and ``t [b]``; ``condition`` and ``present`` are passed only if they
-    are given, so that an unconditional module needs no such arguments. The module keeps
-    its state in the collection ``params`` alone, and draws dropout from the stream
-    ``dropout``.
+    The module is called as ``module(x, t, condition=..., present=..., train=False)``
+    with ``x [b, *shape]`` and ``t [b]``; ``condition`` and ``present`` are passed only
+    if they are given, so that an unconditional module needs no such arguments. The
+    module keeps its state in the collection ``params`` alone, and draws dropout from
+    the stream ``dropout``.
+
+    >>> import flax.linen as nn, jax, score_sde as ss
+    >>> class Net(nn.Module):
+    ...     @nn.compact
+    ...     def __call__(self, x, t, *, train=False):
+    ...         return nn.Dense(2)(x) * t[:, None]
+    >>> network = ss.from_linen(Net(), (2,))
+    >>> params = jax.eval_shape(network.init, jax.random.key(0))
+    >>> params["Dense_0"]["kernel"].shape
+    (2, 2)
 
     Args:
         module: the module.
         shape: the shape of one sample.
-        conditional: deprecated; ``condition=ClassLabel(num_classes=...)`` is meant.
-        labels: the time labels that it takes; None for every number.
-        condition: what it may be conditioned on. The parameters are then made by a call
+        conditional: deprecated; give ``condition=ClassLabel(num_classes=...)``.
+        labels: the valid time labels; None for any number.
+        condition: the form of its condition. The parameters are then made by a call
             with a condition, and with ``present`` if the module has that argument.
 
     Raises:
-        ValueError: if the module has no argument for the condition; at ``init``, if it
-            has other collections than ``params``; at ``apply``, if ``x``, ``t``,
-            ``condition`` or ``present`` has a wrong shape or type, or if the module
-            draws random numbers and no key is given.
+        ValueError: the module has no argument for the condition; at ``init``, it has
+            other collections than ``params``; at ``apply``, an argument has a wrong
+            shape or type, or the module draws random numbers and there is no key.
     """
     shape = tuple(shape)
     kind = former_conditional() if conditional and condition is None else condition
@@ -109,11 +121,11 @@ def from_linen(
     def init(key: Key) -> Params:
         x, t = jnp.zeros((1, *shape), jnp.float32), jnp.zeros((1,), jnp.float32)
         variables = module.init(key, x, t, **call.keywords_of_init(kind), train=False)
-        if extra := sorted(set(variables) - {"params"}):
-            raise ValueError(
-                "a score network may only have the collection 'params', this module also has "
-                f"{extra}"
-            )
+        extra = sorted(set(variables) - {"params"})
+        checks.require(
+            not extra,
+            f"a score network may only have the collection 'params', this module also has {extra}",
+        )
         return variables["params"]
 
     def apply(
@@ -127,103 +139,82 @@ def from_linen(
         train: bool = False,
         label: Shaped[ArrayLike, "..."] | None = None,
     ) -> Float[Array, "..."]:
-        x, t = real(x), wide(t, "t")
-        # The shapes are checked here rather than by the annotations, so that the answer
-        # is one line in every setting.
-        if x.shape[1:] != shape or t.shape != x.shape[:1]:
-            wanted = ", ".join(map(str, ("b", *shape)))
-            raise ValueError(
-                f"the network takes x [{wanted}] and t [b], got x {x.shape} and t {t.shape}"
-            )
+        x, t = checked_batch("the network", shape, x, t=t)
         if label is not None:
             condition, present = former_label(kind, label, condition)
         given = call.keywords_of_batch(kind, condition, present, len(x))
-        rngs = {"dropout": key} if train and key is not None else None
-        try:
-            output = module.apply({"params": params}, x, t, **given, train=train, rngs=rngs)
-        except InvalidRngError:
-            raise ValueError(NEEDS_KEY) from None
-        return jnp.asarray(output)
+        return apply_linen(module, params, x, t, **given, key=key, train=train)
 
     return ScoreNetwork(init, apply, labels, kind)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Call:
-    """The arguments by which a module is given a condition.
+def checked_batch(
+    network: str, shape: tuple[int, ...], x: Shaped[ArrayLike, "..."], **labels: Any
+) -> tuple[Float[Array, "b *shape"], Float[Array, " b"]]:
+    """``x`` and its one array of labels, which has a name, as floating-point numbers.
 
-    Attributes:
-        names: the names of the arguments of its ``__call__``; None for any.
+    The shapes are checked here rather than by annotations, so that the message is one
+    line whether or not annotations are checked.
+
+    Raises:
+        ValueError: unless they are ``x [b, *shape]`` and labels ``[b]``.
+    """
+    ((name, label),) = labels.items()
+    x, label = real(x), wide(label, name)
+    wanted = ", ".join(map(str, ("b", *shape)))
+    checks.require(
+        x.shape[1:] == shape and label.shape == x.shape[:1],
+        f"{network} takes x [{wanted}] and {name} [b], got x {x.shape} and {name} {label.shape}",
+    )
+    return x, label
+
+
+def apply_linen(
+    module: nn.Module, params: Params, *arrays: Array, key: Key | None, train: bool, **given: Any
+) -> Array:
+    """The output of a flax.linen module, with dropout in training alone.
+
+    Raises:
+        ValueError: the module draws random numbers and there is no key.
+    """
+    rngs = {"dropout": key} if train and key is not None else None
+    try:
+        output = module.apply({"params": params}, *arrays, **given, train=train, rngs=rngs)
+    except InvalidRngError:
+        raise ValueError(NEEDS_KEY) from None
+    return jnp.asarray(output)
+
+
+def network_of_call(
+    call: Call,
+    kind: Condition | None,
+    labels: TimeLabels | None,
+    init: Callable[[Key], Params],
+    evaluate: Callable[..., Array],
+) -> ScoreNetwork:
+    """The network that takes conditions of a ``kind`` and evaluates a batch by
+    ``evaluate(params, x, t, keywords, key, train)``.
     """
 
-    names: frozenset[str] | None
+    def apply(
+        params: Params,
+        x: Array,
+        t: Array,
+        *,
+        condition: Any = None,
+        present: Any = None,
+        key: Key | None = None,
+        train: bool = False,
+    ) -> Array:
+        given = call.keywords_of_batch(kind, condition, present, len(x))
+        return evaluate(params, x, t, given, key, train)
 
-    @classmethod
-    def of(cls, module: Any, *, conditional: bool) -> "Call":
-        """The arguments of a module.
-
-        Raises:
-            ValueError: the module is conditional and has no argument for its condition.
-        """
-        arguments = inspect.signature(type(module).__call__).parameters
-        takes_any = any(a.kind is a.VAR_KEYWORD for a in arguments.values())
-        call = cls(names=None if takes_any else frozenset(arguments))
-        if conditional and call.is_former:
-            warn_of_module(type(module).__name__)
-        elif conditional and not call.has("condition"):
-            raise ValueError(
-                f"{type(module).__name__} has no argument 'condition', by which it would be given "
-                "its condition: def __call__(self, x, t, *, condition=None, present=None, "
-                "train=False)"
-            )
-        return call
-
-    def has(self, name: str) -> bool:
-        """Whether the module has this argument."""
-        return self.names is None or name in self.names
-
-    @property
-    def is_former(self) -> bool:
-        """Whether the module was written for version 0.1: its condition is ``label``."""
-        return self.names is not None and "label" in self.names and not self.has("condition")
-
-    def keywords(self, condition: PyTree[Any], present: Array | None) -> dict[str, Any]:
-        """The keywords of a call."""
-        if present is not None and not self.has("present"):
-            raise ValueError(
-                "the module of this network has no argument 'present', so that its condition "
-                "cannot be absent"
-            )
-        if self.is_former:
-            return {"label": condition}
-        given = {"condition": condition, "present": present}
-        return {name: value for name, value in given.items() if value is not None}
-
-    def keywords_of_batch(
-        self, kind: Condition | None, condition: PyTree[Any], present: Any, batch: int
-    ) -> dict[str, Any]:
-        """The keywords of a call for a batch of a network that takes conditions of a
-        ``kind``, checked.
-
-        Raises:
-            ValueError: in one line, where the network takes no such condition, or it is
-                of another structure, shape or type.
-        """
-        if condition is not None:
-            condition = conditioned(kind).stacked(condition, batch)
-        return self.keywords(condition, checked_present(present, condition, (batch,)))
-
-    def keywords_of_init(self, kind: Condition | None) -> dict[str, Any]:
-        """The keywords of the call that makes the parameters."""
-        if kind is None:
-            return self.keywords(None, None)
-        present = jnp.ones((1,), bool) if self.has("present") else None
-        return self.keywords(kind.zeros(1), present)
+    return ScoreNetwork(init, apply, labels, kind)
 
 
 def call_order(network: ScoreNetwork) -> tuple[str, ...]:
-    """The names of a flax.linen network's own parts that have parameters, in the order
-    in which it calls them.
+    """The names of a flax.linen network's submodules with parameters, in the order of
+    their calls.
     """
     order: list[str] = []
 
@@ -236,7 +227,7 @@ def call_order(network: ScoreNetwork) -> tuple[str, ...]:
         return call(*args, **kwargs)
 
     with nn.intercept_methods(note):
-        # A function of its own: of one that was traced before, nothing would be called.
+        # A new function: a function that was traced before would not be called again.
         params = jax.eval_shape(lambda key: network.init(key), jax.random.key(0))
     return tuple(name for name in dict.fromkeys(order) if name in params)
 
@@ -253,29 +244,36 @@ def make_score_fn(
     train: bool = False,
     label: Shaped[ArrayLike, ""] | None = None,
 ) -> ScoreFn:
-    """The score ``(x, t) -> grad_x log p_t(x)``, or ``grad_x log p_t(x | condition)``, of
-    one sample, from a network and what its output means.
+    """The score ``(x, t) -> grad_x log p_t(x)``, or ``grad_x log p_t(x | condition)``,
+    of one sample, from a network and its parameterization.
 
     The sample passes through the network as a batch of one; under ``jax.vmap`` the two
-    batch axes fuse, and the cost is that of the batched network. The score is float32
-    at least.
+    batch axes fuse, so that it costs no more than the batched network. The score is
+    float32 at least.
+
+    >>> import jax, score_sde as ss
+    >>> from score_sde.models import from_functions
+    >>> network = from_functions(lambda key: {}, lambda params, x, t: x)
+    >>> score_fn = ss.make_score_fn(ss.VESDE(), network, ss.ScorePrediction(), {})
+    >>> jax.eval_shape(score_fn, jax.numpy.ones(2), 0.5).shape
+    (2,)
 
     Args:
         sde: the forward SDE.
         network: the network.
         parameterization: what the network predicts.
         params: the parameters of the network.
-        condition: ONE example's condition, as a class label; None for the unconditional
-            score. Of many examples, map over their conditions too.
-        present: one Boolean, which may be traced: False for the unconditional score of
+        condition: the condition of ONE example, such as a class label; None for the
+            unconditional score. For many examples, map over their conditions too.
+        present: one Boolean, which may be traced; False for the unconditional score of
             a network that is given a condition.
-        key: feeds the dropout of the network.
-        train: switches that dropout on.
+        key: the randomness of dropout.
+        train: whether dropout is on.
         label: the former name of ``condition``; deprecated.
 
     Raises:
-        ValueError: in one line, where the network cannot take the time labels of the
-            parameterization, or the condition.
+        ValueError: the network cannot take the time labels of the parameterization, or
+            the condition.
     """
     check_labels(sde, network.labels, parameterization, first=sde.t_min)
     if label is not None:
@@ -303,10 +301,11 @@ def make_score_fn(
 
 @dataclass(frozen=True, eq=False)
 class NetworkScore:
-    """A score function that also computes the denoised image directly, rather than from the score.
+    """A score function that also computes the denoised image directly, rather than from
+    the score.
 
-    The score of pure noise, ``-x``, says nothing of the image: a discrete sampler that
-    begins there needs `denoised`.
+    The score of pure noise, ``-x``, has no information about the image: a discrete
+    sampler that begins there needs `denoised`.
 
     Attributes:
         sde: the forward SDE.
@@ -325,8 +324,8 @@ class NetworkScore:
 
     @property
     def denoised(self) -> Callable[..., Array] | None:
-        """``(x, t) -> E[x_0 | x_t = x]``; None where it is undefined at the last level,
-        which has no signal.
+        """``(x, t) -> E[x_0 | x_t = x]``; None where it is undefined at the last noise
+        level, which has no signal.
         """
         return (
             self._denoised if self.parameterization.shows_image or _has_signal(self.sde) else None
@@ -338,8 +337,8 @@ class NetworkScore:
 
 
 def _has_signal(sde: SDE) -> bool:
-    """Whether ``alpha`` is positive at the last step of a discrete process; at
-    ``t_max`` it always is.
+    """Whether ``alpha`` is positive at the last step of a discrete process; it always
+    is at ``t_max`` of a continuous one.
     """
     times = sde.step_times()
     return times is None or bool(marginals_at(sde, times[-1:]).alpha.all())

@@ -1,5 +1,5 @@
-"""The blocks of DDPM, DDPM++ and NCSN++: residual blocks, attention, resampling, on
-``[b, h, w, c]``; and the embedding of noise level and class that conditions them.
+"""The blocks of DDPM, DDPM++ and NCSN++ on ``[b, h, w, c]``: residual blocks, attention
+and resampling; and the embedding of noise level and class.
 """
 
 import math
@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Integer
 
+from score_sde import checks
+from score_sde.models import arguments
 from score_sde.models.embeddings import FourierEmbedding, class_embedding, positional_embedding
 from score_sde.models.fir import fir_downsample, fir_filter, fir_upsample
 from score_sde.models.layers import GroupNorm, attend_by_heads, downsample, upsample
@@ -21,19 +22,30 @@ NONLINEARITIES = {
     "lrelu": lambda x: nn.leaky_relu(x, negative_slope=0.2),
     "swish": nn.silu,
 }
-"""The activations of the published networks, by their published names."""
+"""The activations of the published networks, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Style:
-    """What all blocks of a network have in common.
+class BlockOptions:
+    """The options that all blocks of a network share.
 
-    ``fir_kernel`` None resamples by means and repetition. ``skip_rescale`` divides sums
-    of two branches by the root of two. ``init_scale`` is the variance that a block's
-    last layer starts with. ``num_groups`` None normalises in groups of at least four
-    channels, at most 32 of them. ``norm_eps`` is added to their variance. An attention
-    head has ``head_dim`` channels, None for one head of all. ``pad_both_sides`` pads
-    strided convolutions on every side, rather than on the far ones alone.
+    Attributes:
+        nonlinearity: one of `NONLINEARITIES`.
+        dropout: the rate of dropout in residual blocks.
+        fir_kernel: the filter before and after resampling; None resamples by means and
+            repetition.
+        skip_rescale: whether sums of two branches are divided by the root of two.
+        init_scale: the initial variance of the last layer of a block.
+        num_groups: the groups of a normalisation; None for groups of at least four
+            channels, at most 32 of them.
+        norm_eps: is added to the variance of a group.
+        attention_head_dim: the channels of an attention head; None for one head.
+        pad_both_sides: whether strided convolutions pad every side of the image, rather
+            than the right and the bottom.
+        dtype: the type computed in.
+
+    Raises:
+        ValueError: an option is out of its range.
     """
 
     nonlinearity: str = "swish"
@@ -43,16 +55,25 @@ class Style:
     init_scale: float = 0.0
     num_groups: int | None = None
     norm_eps: float = 1e-6
-    head_dim: int | None = None
+    attention_head_dim: int | None = None
     pad_both_sides: bool = False
-    dtype: DTypeLike = jnp.float32
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        checks.one_of(NONLINEARITIES, nonlinearity=self.nonlinearity)
+        arguments.rate(dropout=self.dropout)
+        checks.not_negative(init_scale=self.init_scale)
+        checks.positive(norm_eps=self.norm_eps)
+        if self.attention_head_dim is not None:
+            checks.whole(1, attention_head_dim=self.attention_head_dim)
+        checks.one_of(arguments.DTYPES, dtype=self.dtype)
 
     def act(self, x: Array) -> Array:
         """The activation."""
         return NONLINEARITIES[self.nonlinearity](x)
 
     def norm(self, name: str, num_groups: int | None = None) -> GroupNorm:
-        """A group normalisation, in other groups than the style's if so asked."""
+        """A group normalisation; ``num_groups`` None takes the option's."""
         groups = self.num_groups if num_groups is None else num_groups
         return GroupNorm(groups, self.norm_eps, dtype=self.dtype, name=name)
 
@@ -78,7 +99,7 @@ def scaled_init(scale: float = 1.0) -> jax.nn.initializers.Initializer:
 
 def conv(
     channels: int,
-    style: Style,
+    options: BlockOptions,
     name: str,
     *,
     size: int = 3,
@@ -93,50 +114,67 @@ def conv(
         (stride, stride),
         padding,
         kernel_init=scaled_init(scale),
-        dtype=style.dtype,
+        dtype=options.dtype,
         name=name,
     )
 
 
-def dense(channels: int, style: Style, name: str, *, scale: float = 1.0) -> nn.Dense:
+def dense(channels: int, options: BlockOptions, name: str, *, scale: float = 1.0) -> nn.Dense:
     """A linear map of the channels."""
-    return nn.Dense(channels, kernel_init=scaled_init(scale), dtype=style.dtype, name=name)
+    return nn.Dense(channels, kernel_init=scaled_init(scale), dtype=options.dtype, name=name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeFeatures:
+    """The sines and cosines of a time label that a U-Net starts from.
+
+    Attributes:
+        fourier_scale: the standard deviation of the random frequencies at which ``log
+            t`` is embedded; None embeds ``t`` itself at fixed frequencies.
+        freq_shift: of `positional_embedding`.
+        cosine_first: of `positional_embedding`.
+    """
+
+    fourier_scale: float | None = None
+    freq_shift: float = 1.0
+    cosine_first: bool = False
+
+    def __call__(self, t: Float[Array, " b"], nf: int) -> Float[Array, "b d"]:
+        """The ``nf`` numbers of each label, or ``2 nf`` of the Fourier features, whose
+        layer is made in the calling module.
+        """
+        if self.fourier_scale is not None:
+            return FourierEmbedding(2 * nf, self.fourier_scale, name="fourier")(jnp.log(t))
+        return positional_embedding(
+            t, nf, freq_shift=self.freq_shift, cosine_first=self.cosine_first
+        )
 
 
 def time_and_class_embedding(
-    style: Style,
+    options: BlockOptions,
     t: Float[Array, " b"],
     label: Integer[Array, " b"] | None,
     present: Bool[Array, " b"] | None,
     *,
+    features: TimeFeatures,
     nf: int,
-    fourier_scale: float | None,
     num_classes: int | None,
-    freq_shift: float = 1.0,
-    cosine_first: bool = False,
 ) -> Float[Array, "b d"]:
-    """The embedding, of ``4 nf`` numbers, of time label and class label, its layers
-    made in the module that calls.
+    """The embedding, of ``4 nf`` numbers, of the time label and the class label.
 
-    ``fourier_scale`` None embeds ``t`` itself by sines and cosines of fixed
-    frequencies; a number embeds ``log t`` by random ones. The class is added as in
-    `class_embedding`. ``freq_shift`` and ``cosine_first`` are those of
-    `positional_embedding`.
+    ``Dense(act(Dense(features(t)))) + table[label]``, see `class_embedding`; the layers
+    are made in the calling module.
 
     Raises:
         ValueError: a label is given and ``num_classes`` is None.
     """
     t = t.astype(jnp.promote_types(t.dtype, jnp.float32))
-    if fourier_scale is None:
-        features = positional_embedding(t, nf, freq_shift=freq_shift, cosine_first=cosine_first)
-    else:
-        features = FourierEmbedding(2 * nf, fourier_scale, name="fourier")(jnp.log(t))
-    hidden = dense(4 * nf, style, "time_0")(features.astype(style.dtype))
-    of_time = dense(4 * nf, style, "time_1")(style.act(hidden))
+    hidden = dense(4 * nf, options, "time_0")(features(t, nf).astype(options.dtype))
+    of_time = dense(4 * nf, options, "time_1")(options.act(hidden))
     if label is None:
         return of_time
     return of_time + class_embedding(
-        label, present, num_classes=num_classes, dim=4 * nf, dtype=style.dtype
+        label, present, num_classes=num_classes, dim=4 * nf, dtype=options.dtype
     )
 
 
@@ -145,17 +183,18 @@ tell = time_and_class_embedding
 
 
 class ResBlock(nn.Module):
-    """``skip(r(x)) + conv(drop(act(norm(conv(r(act(norm(x)))) + Dense(act(embedded))))))``.
+    """``skip(r(x)) + conv(drop(act(norm(conv(r(act(norm(x)))) +
+    Dense(act(embedded))))))``.
 
     ``r`` halves or doubles the size where ``resample`` is ``down`` or ``up``, as in
     BigGAN, and else does nothing; ``skip`` is linear where the channels or the size
     change. ``embedded`` is the embedding of time and class, None for an unconditional
-    block. The first normalisation is in ``num_groups_in`` groups, None for as many as
-    the style's. Sources: Ho et al. 2020, appendix B; Brock et al. 2019
+    block. The first normalisation is in ``num_groups_in`` groups, None for the
+    options'. Sources: Ho et al. 2020, appendix B; Brock et al. 2019
     (https://arxiv.org/abs/1809.11096); Song et al. 2021, appendix H.
     """
 
-    style: Style
+    options: BlockOptions
     channels: int
     resample: str | None = None
     num_groups_in: int | None = None
@@ -165,61 +204,61 @@ class ResBlock(nn.Module):
         self, x: Float[Array, "b h w c"], embedded: Float[Array, "b d"] | None, train: bool = False
     ) -> Float[Array, "b h2 w2 channels"]:
         """Transform ``x``; ``train`` switches dropout on."""
-        style, channels = self.style, self.channels
-        h = style.act(style.norm("norm_in", self.num_groups_in)(x))
+        options, channels = self.options, self.channels
+        h = options.act(options.norm("norm_in", self.num_groups_in)(x))
         if self.resample is not None:
-            resampled = style.upsampled if self.resample == "up" else style.downsampled
+            resampled = options.upsampled if self.resample == "up" else options.downsampled
             x, h = resampled(x), resampled(h)
-        h = conv(channels, style, "conv_in")(h)
+        h = conv(channels, options, "conv_in")(h)
         if embedded is not None:
-            h = h + dense(channels, style, "condition")(style.act(embedded))[:, None, None, :]
-        h = style.act(style.norm("norm_out")(h))
-        h = nn.Dropout(style.dropout, deterministic=not train)(h)
-        h = conv(channels, style, "conv_out", scale=style.init_scale)(h)
+            h = h + dense(channels, options, "condition")(options.act(embedded))[:, None, None, :]
+        h = options.act(options.norm("norm_out")(h))
+        h = nn.Dropout(options.dropout, deterministic=not train)(h)
+        h = conv(channels, options, "conv_out", scale=options.init_scale)(h)
         if x.shape[-1] != channels or self.resample is not None:
-            x = dense(channels, style, "skip")(x)
-        return style.add(x, h)
+            x = dense(channels, options, "skip")(x)
+        return options.add(x, h)
 
 
 class Attention(nn.Module):
     """``x + Dense(attend(Dense(norm(x))))``: every pixel attends to every pixel, with
-    the heads of the style.
+    ``attention_head_dim`` channels a head.
 
     ``num_groups`` None normalises in as many groups as the style does.
     """
 
-    style: Style
+    options: BlockOptions
     num_groups: int | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Add what the pixels say of one another."""
+        """Add the attention."""
         b, h, w, c = x.shape
-        normed = self.style.norm("norm", self.num_groups)(x).reshape(b, h * w, c)
-        q, k, v = (dense(c, self.style, name)(normed) for name in ("query", "key", "value"))
-        mixed = dense(c, self.style, "out", scale=self.style.init_scale)(
-            attend_by_heads(q, k, v, self.style.head_dim)
+        normed = self.options.norm("norm", self.num_groups)(x).reshape(b, h * w, c)
+        q, k, v = (dense(c, self.options, name)(normed) for name in ("query", "key", "value"))
+        mixed = dense(c, self.options, "out", scale=self.options.init_scale)(
+            attend_by_heads(q, k, v, self.options.attention_head_dim)
         )
-        return self.style.add(x, mixed.reshape(b, h, w, c))
+        return self.options.add(x, mixed.reshape(b, h, w, c))
 
 
 class Downsample(nn.Module):
-    """Half the size, by a strided convolution of ``channels``, with the style's filter
-    before it.
+    """Half the size, by a strided convolution of ``channels``, with the filter of the
+    options before it.
     """
 
-    style: Style
+    options: BlockOptions
     channels: int
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 channels"]:
         """Halve the height and width of ``x``."""
-        kernel = self.style.fir_kernel
+        kernel = self.options.fir_kernel
         if kernel is None:
-            if self.style.pad_both_sides:
+            if self.options.pad_both_sides:
                 x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-                return conv(self.channels, self.style, "conv", stride=2, padding="VALID")(x)
-            return conv(self.channels, self.style, "conv", stride=2)(x)
+                return conv(self.channels, self.options, "conv", stride=2, padding="VALID")(x)
+            return conv(self.channels, self.options, "conv", stride=2)(x)
         overlap = len(kernel)
         x = fir_filter(x, kernel, pad=((overlap + 1) // 2, overlap // 2))
         strided = nn.Conv(
@@ -228,7 +267,7 @@ class Downsample(nn.Module):
             (2, 2),
             "VALID",
             kernel_init=scaled_init(),
-            dtype=self.style.dtype,
+            dtype=self.options.dtype,
             name="conv",
         )
         return strided(x)
@@ -239,15 +278,15 @@ class Upsample(nn.Module):
     comes before it.
     """
 
-    style: Style
+    options: BlockOptions
     channels: int
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w channels"]:
         """Double the height and width of ``x``."""
-        kernel = self.style.fir_kernel
+        kernel = self.options.fir_kernel
         if kernel is None:
-            return conv(self.channels, self.style, "conv")(upsample(x))
+            return conv(self.channels, self.options, "conv")(upsample(x))
         spread = nn.Conv(
             self.channels,
             (3, 3),
@@ -255,10 +294,10 @@ class Upsample(nn.Module):
             input_dilation=(2, 2),
             use_bias=False,
             kernel_init=scaled_init(),
-            dtype=self.style.dtype,
+            dtype=self.options.dtype,
             name="conv",
         )(x)
         overlap = len(kernel) - 4
         pad = ((overlap + 1) // 2 + 1, overlap // 2 + 1)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.channels,))
-        return fir_filter(spread, kernel, pad=pad, gain=2.0) + bias.astype(self.style.dtype)
+        return fir_filter(spread, kernel, pad=pad, gain=2.0) + bias.astype(self.options.dtype)

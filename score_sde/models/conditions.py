@@ -1,7 +1,7 @@
-"""What a network may be conditioned on: a class label, or any arrays.
+"""The forms of the condition of a network: a class label, or any arrays.
 
-A condition belongs to ONE example. Networks, which take a batch, get the conditions of
-its examples stacked along a first axis.
+A condition belongs to ONE example. Networks take the conditions of a batch, stacked
+along a first axis.
 """
 
 import abc
@@ -14,10 +14,10 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, PyTree, Shaped
 
-from score_sde.models import options
+from score_sde import checks
 
 _KINDS = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
-"""Numbers of one kind are taken for one another, whatever their width."""
+"""Types of one kind are interchangeable, whatever their width."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Condition(abc.ABC):
     @property
     @abc.abstractmethod
     def name(self) -> str:
-        """What messages call it, with its article."""
+        """Its name in messages, with an article."""
 
     @abc.abstractmethod
     def shapes(self) -> PyTree[jax.ShapeDtypeStruct]:
@@ -38,27 +38,29 @@ class Condition(abc.ABC):
         """Check the condition of one example, concrete or traced.
 
         Raises:
-            ValueError: in one line, where its structure, shapes or types are not those
-                of `shapes`, or a concrete value is out of range.
+            ValueError: its structure, shapes or types differ from `shapes`, or a
+                concrete value is out of range.
         """
 
     @abc.abstractmethod
     def check_all(self, conditions: PyTree[Any], what: str) -> None:
-        """Check the conditions ``[n, ...]`` of many examples, which messages call ``what``.
+        """Check the conditions ``[n, ...]`` of many examples, called ``what`` in
+        messages.
 
         Raises:
-            ValueError: as `check`, and where the arrays have unequal numbers of rows.
+            ValueError: as `check`, or the arrays have unequal numbers of rows.
         """
 
     def zeros(self, batch: int) -> PyTree[Shaped[Array, "batch ..."]]:
-        """Conditions of a batch, all zeros, with which a network is initialised."""
+        """Zero conditions of a batch, for the initialisation of a network."""
         return jax.tree.map(lambda one: jnp.zeros(one.shape, one.dtype), self._rows(batch))
 
     def stacked(self, conditions: PyTree[Any], batch: int) -> PyTree[Shaped[Array, "batch ..."]]:
-        """The conditions of a batch as arrays, no narrower than those of `shapes`.
+        """The conditions of a batch as arrays, in types at least as wide as in
+        `shapes`.
 
         Raises:
-            ValueError: in one line, where structure, shapes or types are others.
+            ValueError: their structure, shapes or types are wrong.
         """
         wanted = self._rows(batch)
         _check_form(conditions, wanted, f"the network takes the conditions {_described(wanted)}")
@@ -78,14 +80,24 @@ class Condition(abc.ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassLabel(Condition):
-    """A whole number from 0 to ``num_classes - 1``; None where the number of classes is
-    not known.
+    """A whole number from 0 to ``num_classes - 1``; ``num_classes`` is None where it is
+    unknown.
+
+    >>> import score_sde as ss
+    >>> ss.ClassLabel(num_classes=10).check(3)
+    >>> ss.ClassLabel(num_classes=10).check(10)
+    Traceback (most recent call last):
+    ValueError: model.num_classes=10 takes a class label from 0 to 9, got 10
+
+    Raises:
+        ValueError: there is no class.
     """
 
     num_classes: int | None
 
     def __post_init__(self) -> None:
-        options.at_least_or_none("num_classes", self.num_classes, 1)
+        if self.num_classes is not None:
+            checks.whole(1, num_classes=self.num_classes)
 
     @property
     def name(self) -> str:
@@ -107,7 +119,7 @@ class ClassLabel(Condition):
         """Check the class labels ``[n]`` of many examples."""
         takes = self._takes("class labels")
         _check_many(conditions, self.shapes(), takes, what)
-        if not self._in_range(conditions):
+        if not self._in_range(conditions):  # there may be no label, which has no minimum
             labels = np.asarray(conditions)
             raise ValueError(f"{takes}, {what} are from {labels.min()} to {labels.max()}")
 
@@ -127,30 +139,34 @@ class ClassLabel(Condition):
 
 @dataclass(frozen=True, kw_only=True)
 class Arrays(Condition):
-    """Any arrays: a vector, an image, a nest of these.
+    """Any arrays: a vector, an image, a pytree of these.
+
+    >>> import jax, score_sde as ss
+    >>> ss.Arrays(like=jax.ShapeDtypeStruct((16,), "float32")).name
+    'the arrays float32[16]'
 
     Attributes:
-        like: a pytree of ``jax.ShapeDtypeStruct``, or of arrays, of the shapes and types
-            of one example's condition.
+        like: a pytree of arrays, or of ``jax.ShapeDtypeStruct``, with the shapes and
+            types of one example's condition.
 
     Raises:
-        ValueError: ``like`` has no arrays, or leaves that are none.
+        ValueError: ``like`` has no leaves, or a leaf is no array.
     """
 
     like: PyTree[Any]
 
     def __post_init__(self) -> None:
         leaves = jax.tree.leaves(self.like)
-        if not leaves or not all(hasattr(one, "shape") and hasattr(one, "dtype") for one in leaves):
-            raise ValueError(
-                "Arrays(like=...) takes arrays, or jax.ShapeDtypeStruct, of one example's "
-                f"condition, got {self.like!r:.200}"
-            )
+        checks.require(
+            leaves and all(hasattr(one, "shape") and hasattr(one, "dtype") for one in leaves),
+            "Arrays(like=...) takes arrays, or jax.ShapeDtypeStruct, of one example's condition, "
+            f"got {self.like!r:.200}",
+        )
         shapes = jax.tree.map(lambda one: jax.ShapeDtypeStruct(one.shape, one.dtype), self.like)
         object.__setattr__(self, "like", shapes)
 
     def __hash__(self) -> int:
-        # A nest of dictionaries has no hash; its leaves and its structure have.
+        # Dictionaries have no hash, but leaves and structure have.
         leaves, structure = jax.tree.flatten(self.like)
         return hash((tuple(leaves), structure))
 
@@ -160,7 +176,7 @@ class Arrays(Condition):
         return f"the arrays {_described(self.like)}"
 
     def shapes(self) -> PyTree[jax.ShapeDtypeStruct]:
-        """Those of ``like``."""
+        """The arrays ``like``."""
         return self.like
 
     def check(self, condition: PyTree[Any]) -> None:
@@ -176,25 +192,27 @@ class Arrays(Condition):
 
 
 def class_label(num_classes: int | None, conditional: bool = True) -> ClassLabel | None:
-    """The condition of a network built with ``num_classes``; None without classes, and
-    for a network that is not ``conditional``, which has no embedding to add a class to.
+    """The condition of a network with ``num_classes``; None without classes, and for a
+    network that is not ``conditional``, which has no embedding.
+
+    Raises:
+        ValueError: ``num_classes`` is less than 1.
     """
-    if num_classes is None or not conditional:
-        return None
-    return ClassLabel(num_classes=num_classes)
+    label = None if num_classes is None else ClassLabel(num_classes=num_classes)
+    return label if conditional else None
 
 
 def conditioned(kind: Condition | None) -> Condition:
-    """``kind``, the condition of a network that was given one.
+    """``kind``, the form of the condition of a network that is given one.
 
     Raises:
-        ValueError: the network was built without.
+        ValueError: the network has no condition.
     """
     if kind is None:
         raise ValueError(
             "a condition was given to a network built without one; build it with num_classes (and "
-            "conditional=True), or "
-            "from_linen or ScoreNetwork with condition=ClassLabel(num_classes=...)"
+            "conditional=True), or from_linen or ScoreNetwork with "
+            "condition=ClassLabel(num_classes=...)"
         )
     return kind
 
@@ -205,16 +223,21 @@ def checked_present(
     """``present`` as an array.
 
     Raises:
-        ValueError: it is not Boolean, of another ``shape``, or given without a condition.
+        ValueError: it is not Boolean, of another ``shape``, or given without a
+            condition.
     """
     if present is None:
         return None
-    if condition is None:
-        raise ValueError("present says whether a condition is present, and no condition is given")
+    checks.require(
+        condition is not None,
+        "present says whether a condition is present, and no condition is given",
+    )
     present = jnp.asarray(present)
-    if present.dtype != jnp.bool_ or present.shape != shape:
-        wanted = _described(jax.ShapeDtypeStruct(shape, jnp.bool_))
-        raise ValueError(f"present must be {wanted}, got {_described(present)}")
+    wanted = _described(jax.ShapeDtypeStruct(shape, jnp.bool_))
+    checks.require(
+        present.dtype == jnp.bool_ and present.shape == shape,
+        f"present must be {wanted}, got {_described(present)}",
+    )
     return present
 
 

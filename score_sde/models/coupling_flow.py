@@ -1,4 +1,6 @@
-"""An invertible map of noise, conditioned on an image: affine couplings on a checkerboard."""
+"""An invertible map of noise, conditioned on an image: affine couplings on a
+checkerboard.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -8,7 +10,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from score_sde.models import options
+from score_sde import checks
+from score_sde.models import arguments
 from score_sde.typing import Key, Params
 
 
@@ -17,8 +20,8 @@ class ConditionalFlow(NamedTuple):
 
     Attributes:
         init: ``init(key) -> params``.
-        apply: ``apply(params, noise, image) -> (z, log |det dz/dnoise|)``, all of shape
-            ``[b, *shape]`` but the last, which is ``[b]``.
+        apply: ``apply(params, noise, image) -> (z, log |det dz/dnoise|)``, with
+            ``noise``, ``image`` and ``z`` ``[b, *shape]`` and the logarithm ``[b]``.
     """
 
     init: Callable[[Key], Params]
@@ -26,12 +29,12 @@ class ConditionalFlow(NamedTuple):
 
 
 class CouplingFlow(nn.Module):
-    """Couplings ``z -> exp(s) z + r`` of one half of the numbers, ``s`` and ``r``
-    functions of the other and the image.
+    """Couplings ``z -> exp(s) z + r`` of one half of the numbers, where ``s`` and ``r``
+    are functions of the other half and the image.
 
-    The halves, the two colours of a checkerboard in height, width and channels, take
-    turns. All begin with ``s = r = 0``. ``s`` is kept within `MOST` by a hyperbolic
-    tangent.
+    The halves, the two colours of a checkerboard in height, width and channels,
+    alternate. All couplings start with ``s = r = 0``. A hyperbolic tangent bounds ``s``
+    by `MAX_LOG_SCALE`.
     """
 
     channels: int = 32
@@ -43,7 +46,7 @@ class CouplingFlow(nn.Module):
     def __call__(
         self, noise: Float[Array, "b h w c"], image: Float[Array, "b h w c"]
     ) -> tuple[Float[Array, "b h w c"], Float[Array, " b"]]:
-        """The map of a batch, and the logarithm of its volume."""
+        """The map of a batch, and the logarithm of its determinant."""
         z, log_det = noise, jnp.zeros(len(noise), noise.dtype)
         for i in range(self.num_couplings):
             kept = checkerboard(noise.shape[1:], i % 2)
@@ -70,15 +73,15 @@ class CouplingFlow(nn.Module):
             known.shape[-1], (3, 3), dtype=self.dtype, kernel_init=zeros, name=f"{name}_out"
         )(nn.silu(h))
         log_scale, shift = jnp.split(out.astype(known.dtype), 2, axis=-1)
-        return MOST * jnp.tanh(log_scale / MOST), shift
+        return MAX_LOG_SCALE * jnp.tanh(log_scale / MAX_LOG_SCALE), shift
 
 
-MOST = 3.0
-"""The greatest logarithm of a scale: no coupling may leave the range of float32."""
+MAX_LOG_SCALE = 3.0
+"""The greatest logarithm of a scale, so that couplings stay in the range of float32."""
 
 
 def checkerboard(shape: tuple[int, ...], parity: int) -> Bool[Array, "h w c"]:
-    """Where the sum of the indices has a parity."""
+    """True where the sum of the indices has the given parity."""
     return jnp.asarray(sum(jnp.indices(shape)) % 2 == parity)
 
 
@@ -90,27 +93,31 @@ def coupling_flow(
     num_blocks: int = 2,
     dtype: str = "float32",
 ) -> ConditionalFlow:
-    """Build a `CouplingFlow`, in the manner of RealNVP (Dinh et al. 2017,
+    """Build a `CouplingFlow`, similar to RealNVP (Dinh et al. 2017,
     https://arxiv.org/abs/1605.08803).
 
     Args:
         shape: the shape ``(height, width, channels)`` of one image.
-        channels: those of the hidden layers of each coupling.
-        num_couplings: how many couplings there are, at least 2, so that every number is
-            changed.
-        num_blocks: residual blocks in each.
+        channels: the channels of the hidden layers of each coupling.
+        num_couplings: the number of couplings, at least 2, so that every number
+            changes.
+        num_blocks: residual blocks in each coupling.
         dtype: the type computed in; the parameters are float32.
 
     Raises:
-        ValueError: an argument is out of its range, or ``shape`` is not that of an
+        ValueError: an argument is out of its range, or ``shape`` is not the shape of an
             image.
     """
-    size = options.image("the coupling flow", shape, levels=1, key="levels")
+    size = arguments.image_shape("the coupling flow", shape)
+    checks.whole(1, channels=channels)
+    checks.whole(2, num_couplings=num_couplings)
+    checks.whole(0, num_blocks=num_blocks)
+    checks.one_of(arguments.DTYPES, dtype=dtype)
     module = CouplingFlow(
-        channels=options.at_least("channels", channels, 1),
-        num_couplings=options.at_least("num_couplings", num_couplings, 2),
-        num_blocks=options.at_least("num_blocks", num_blocks, 0),
-        dtype=options.one_of("dtype", dtype, options.DTYPES),
+        channels=int(channels),
+        num_couplings=int(num_couplings),
+        num_blocks=int(num_blocks),
+        dtype=dtype,
     )
 
     def init(key: Key) -> Params:

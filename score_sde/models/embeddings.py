@@ -17,10 +17,10 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "softplus": nn.softplus,
     "tanh": nn.tanh,
 }
-"""The activations a network may be built with, by name."""
+"""The activations of `MLP` and `UNet`, by name."""
 
 EMBEDDINGS = ("positional", "fourier")
-"""The time embeddings a network may be built with, by name."""
+"""The time embeddings of `MLP` and `UNet`, by name."""
 
 
 def positional_embedding(
@@ -34,10 +34,11 @@ def positional_embedding(
     """Sines and cosines of ``t`` at ``dim/2`` frequencies ``max_period^(-i / (dim/2 -
     freq_shift))``.
 
-    They fall geometrically from 1, with ``freq_shift=1`` to ``1/max_period``.
-    ``cosine_first`` puts the cosines before the sines. Made for labels of the order of
-    0 to 1000, as the step numbers of DDPM. ``dim`` is even and at least 4. Source:
-    Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762), section 3.5.
+    The frequencies fall geometrically from 1, with ``freq_shift=1`` to
+    ``1/max_period``. ``cosine_first`` puts the cosines before the sines. For labels of
+    the order of 0 to 1000, such as the step indices of DDPM. ``dim`` is even and at
+    least 4. Source: Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762), section
+    3.5.
     """
     half = dim // 2
     frequencies = jnp.exp(
@@ -52,10 +53,10 @@ class FourierEmbedding(nn.Module):
     """``[sin(2 pi w t), cos(2 pi w t)]`` with ``w ~ N(0, scale^2)`` drawn at
     initialisation and never trained.
 
-    Made for labels of the order of one, as ``log sigma``. The frequencies are the
-    parameter ``frequencies``, so that they are saved with the network; no gradient
-    reaches them. Sources: Tancik et al. 2020 (https://arxiv.org/abs/2006.10739); Song
-    et al. 2021 (https://arxiv.org/abs/2011.13456), appendix C.
+    For labels of the order of one, such as ``log sigma``. The frequencies are the
+    parameter ``frequencies``, so that they are saved with the network, and have no
+    gradient. Sources: Tancik et al. 2020 (https://arxiv.org/abs/2006.10739); Song et
+    al. 2021 (https://arxiv.org/abs/2011.13456), appendix C.
     """
 
     dim: int
@@ -72,8 +73,7 @@ class FourierEmbedding(nn.Module):
 
 
 class ConditionEmbedding(nn.Module):
-    """The vector that conditions every block of a network: an embedding of the time
-    label and, if there are classes, of the class label.
+    """The embedding of the time label and the class label, which every block takes.
 
     ``Dense(act(Dense(embed(t)))) + table[condition]``, of ``dim`` numbers; see
     `class_embedding`.
@@ -126,12 +126,11 @@ def class_embedding(
     """``table[label]`` where ``present``, 0 where absent; the table is the parameter
     ``label`` of the calling module.
 
-    The embedding of the time, to which this is added, ends in a bias: for an absent
-    label that bias is the learned null embedding, with which one network is trained
-    with and without labels (Ho and Salimans 2022, https://arxiv.org/abs/2207.12598).
-    ``present`` None means that all are present. A present label outside ``0 ..
-    num_classes - 1`` gives NaN: while traced it cannot raise an error, and NaN goes
-    unnoticed nowhere.
+    The time embedding, to which this is added, ends in a bias: for an absent label that
+    bias is the learned null embedding of classifier-free guidance (Ho & Salimans 2022,
+    https://arxiv.org/abs/2207.12598). ``present`` None means that all are present. A
+    present label outside ``0 .. num_classes - 1`` gives NaN, since a traced label
+    cannot raise an error.
 
     Raises:
         ValueError: ``num_classes`` is None.
@@ -140,10 +139,10 @@ def class_embedding(
         raise ValueError(
             "a condition was given to a network built without classes; build it with num_classes"
         )
-    # The types narrower than int32 cannot count all classes.
+    # Types narrower than int32 cannot count all classes.
     label = label.astype(jnp.promote_types(label.dtype, jnp.int32))
     one_hot = jax.nn.one_hot(label, num_classes, dtype=dtype)
-    # A product with NaN would not do: XLA turns a product with a one-hot row into a choice.
+    # Not a product with NaN: XLA may turn a product with a one-hot row into a selection.
     in_range = (label >= 0) & (label < num_classes)
     rows = jnp.where(in_range[:, None], one_hot, jnp.nan)
     rows = rows if present is None else jnp.where(present[:, None], rows, 0.0)

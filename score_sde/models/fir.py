@@ -2,8 +2,8 @@
 
 The filter is separable, so each axis is a short sum of shifted slices: on the CPU
 several times faster than a two-dimensional convolution of one channel. Sources: Karras
-et al. 2019 (https://arxiv.org/abs/1912.04958), appendix B; Song et al. 2021, appendix
-H.
+et al. 2020 (https://arxiv.org/abs/1912.04958), appendix B; Song et al. 2021
+(https://arxiv.org/abs/2011.13456), appendix H.
 """
 
 from collections.abc import Sequence
@@ -53,8 +53,8 @@ def fir_upsample(
 ) -> Float[Array, "b 2*h 2*w c"]:
     """Insert a zero after every pixel of each axis, then filter with twice the gain.
 
-    The zeros are never made: an even and an odd pixel of the result have different taps
-    on the pixels given.
+    The zeros are never made: the even and the odd pixels of the result are sums of the
+    given pixels with different taps.
     """
     overlap = len(kernel) - 2
     before = (overlap + 1) // 2 + 1
@@ -76,7 +76,7 @@ def fir_upsample(
 
 
 def _taps(kernel: Sequence[int | float], gain: float) -> list[float]:
-    """The kernel of a sum of slices: that of the convolution backwards, normalised."""
+    """The weights of a sum of slices: the kernel in reverse, normalised."""
     values = np.asarray(kernel, np.float64)[::-1]
     return [float(value) for value in gain * values / values.sum()]
 

@@ -1,4 +1,6 @@
-"""What version 0.1 called a label, which works with a warning in this version alone."""
+"""The argument ``label`` of version 0.1, deprecated: this version warns, the next drops
+it.
+"""
 
 import warnings
 from typing import Any
@@ -6,18 +8,21 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from score_sde import checks
 from score_sde.models.conditions import ClassLabel, Condition
 from score_sde.precision import whole
 
 
 def former_label(kind: Condition | None, label: Any, condition: Any) -> tuple[Array, Array | None]:
-    """``(condition, present)`` for ``label=`` of 0.1, where a label out of range meant none.
+    """``(condition, present)`` for ``label=`` of 0.1, where a label out of range was
+    absent.
 
     Raises:
-        ValueError: there is a ``condition`` beside it.
+        ValueError: there is a ``condition`` too.
     """
-    if condition is not None:
-        raise ValueError("label= is the former name of condition=: give condition= alone")
+    checks.require(
+        condition is None, "label= is the former name of condition=: give condition= alone"
+    )
     _warn("label= is now condition=, and present=False says that it is absent")
     label = whole(label, "label")
     if not isinstance(kind, ClassLabel) or kind.num_classes is None:
@@ -33,10 +38,10 @@ def former_conditional() -> ClassLabel:
 
 
 def warn_of_module(name: str) -> None:
-    """Warn of a conditional module whose argument is still ``label``."""
+    """Warn of a conditional module with an argument ``label``."""
     _warn(f"the argument 'label' of {name} is now called 'condition'", level=5)
 
 
 def _warn(text: str, level: int = 4) -> None:
-    # The level names the line of the user, who has called a function of the base.
+    # The level shows the user's line, which has called a function of `base`.
     warnings.warn(text, DeprecationWarning, stacklevel=level)

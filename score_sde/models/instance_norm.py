@@ -3,10 +3,10 @@ for the NCSN networks.
 
 With the mean ``m`` and variance ``v`` of a channel of one image over its pixels, every
 layer here is one affine map per channel, ``y = a x + c``. Plain instance normalisation
-forgets ``m``, and with it the colours of the image; InstanceNorm++ adds back ``m``
-standardised over the channels (Song and Ermon 2019, https://arxiv.org/abs/1907.05600,
-appendix A.1). Statistics are taken in float32 at least. Where a variance is unbiased
-(divided by ``n - 1``), the published checkpoints were trained so.
+removes ``m``, and with it the colours of the image; InstanceNorm++ adds back ``m``
+standardised over the channels (Song & Ermon 2019, https://arxiv.org/abs/1907.05600,
+appendix A.1). Statistics are float32 at least. Some variances are unbiased (divided by
+``n - 1``), as in the published checkpoints.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from score_sde.models.layers import GroupNorm
 from score_sde.typing import Key
 
 EPSILON = 1e-5
-"""What is added to each variance."""
+"""Added to each variance."""
 
 
 def _near_one(
@@ -37,7 +37,7 @@ def _wide(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
 def _moments(x: Float[Array, "b h w c"]) -> tuple[Float[Array, "b c"], Float[Array, "b c"]]:
     """The mean and variance of each channel over the pixels."""
     wide = _wide(x)
-    # Two passes: the mean of a single channel can be large beside its spread, where
+    # Two passes: where the mean of a channel is much larger than its standard deviation,
     # E[x^2] - m^2 loses all digits.
     return jnp.mean(wide, axis=(1, 2)), jnp.var(wide, axis=(1, 2))
 
@@ -82,8 +82,8 @@ class InstanceNorm(nn.Module):
 
 
 class VarianceNorm(nn.Module):
-    """``scale x / sqrt(v + e)`` with ``v`` unbiased: the mean stays (Song and Ermon
-    2020, NCSNv2).
+    """``scale x / sqrt(v + e)`` with ``v`` unbiased: the mean stays (Song & Ermon
+    2020).
     """
 
     dtype: DTypeLike = jnp.float32
@@ -99,10 +99,9 @@ class VarianceNorm(nn.Module):
 
 
 class InstanceNormPlus(nn.Module):
-    """InstanceNorm++: ``gamma ((x - m) / sqrt(v + e) + alpha m') + beta``, ``m'`` being
-    ``m`` standardised.
+    """InstanceNorm++: ``gamma ((x - m) / sqrt(v + e) + alpha m') + beta``.
 
-    ``m`` is standardised over the channels, with an unbiased variance.
+    ``m'`` is ``m`` standardised over the channels, with an unbiased variance.
     """
 
     dtype: DTypeLike = jnp.float32

@@ -1,5 +1,5 @@
 """Layers of image networks on ``[b, h, w, c]``: normalisation, attention, residual
-block, resampling.
+blocks, resampling.
 """
 
 import flax.linen as nn
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from score_sde import checks
 from score_sde.models.embeddings import ACTIVATIONS
 
 
@@ -23,10 +24,10 @@ class GroupNorm(nn.Module):
     """Group normalisation as one affine map per channel, ``y = a x + c``.
 
     With the mean ``m`` and variance ``v`` of a sample's group of channels, ``a = scale
-    / sqrt(v + epsilon)`` and ``c = bias - a m``. The statistics are sums per channel,
-    gathered into groups afterwards, so the large array is read once for them and once
-    for the map, and is never reshaped; they are taken in float32 at least. Channels are
-    the last axis. Source: Wu and He 2018 (https://arxiv.org/abs/1803.08494).
+    / sqrt(v + epsilon)`` and ``c = bias - a m``. The statistics are means per channel,
+    then per group, so that the large array is read once for them and once for the map,
+    and is never reshaped; they are float32 at least. Channels are the last axis.
+    Source: Wu & He 2018 (https://arxiv.org/abs/1803.08494).
 
     Raises:
         ValueError: ``num_groups`` does not divide the number of channels.
@@ -42,7 +43,7 @@ class GroupNorm(nn.Module):
         channels = x.shape[-1]
         groups = default_num_groups(channels) if self.num_groups is None else self.num_groups
         if groups < 1 or channels % groups:
-            raise ValueError(f"num_groups must divide the {channels} channels, got {groups}")
+            checks.fail("num_groups", groups, f"a divisor of the {channels} channels")
         scale = self.param("scale", nn.initializers.ones_init(), (channels,))
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
         space = tuple(range(1, x.ndim - 1))
@@ -67,9 +68,9 @@ def attend(
     q: Float[Array, "b n c"], k: Float[Array, "b m c"], v: Float[Array, "b m d"]
 ) -> Float[Array, "b n d"]:
     """``softmax(q k^T / sqrt(c)) v`` as two batched matrix products; the softmax is
-    taken in float32 at least.
+    float32 at least.
 
-    Source: Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762), equation 1.
+    Source: Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762), eq. 1.
     """
     logits = jnp.einsum("bnc,bmc->bnm", q, k) * q.shape[-1] ** -0.5
     weights = jax.nn.softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), axis=-1)
@@ -82,8 +83,8 @@ def attend_by_heads(
     v: Float[Array, "b m c"],
     head_dim: int | None,
 ) -> Float[Array, "b n c"]:
-    """`attend` for each group of ``head_dim`` neighbouring channels by itself; None
-    takes all channels as one.
+    """`attend` for each group of ``head_dim`` neighbouring channels; None is one head
+    of all channels.
 
     Raises:
         ValueError: ``head_dim`` does not divide the number of channels.
@@ -92,9 +93,8 @@ def attend_by_heads(
     if head_dim is None or head_dim == channels:
         return attend(q, k, v)
     if channels % head_dim:
-        raise ValueError(
-            f"attention_head_dim must divide the {channels} channels that attend, got {head_dim}"
-        )
+        right = f"a divisor of the {channels} channels with attention"
+        checks.fail("attention_head_dim", head_dim, right)
     heads = (part.reshape(*part.shape[:2], channels // head_dim, head_dim) for part in (q, k, v))
     return jax.vmap(attend, in_axes=2, out_axes=2)(*heads).reshape(q.shape)
 
@@ -110,7 +110,7 @@ class AttentionBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Add what the pixels say of one another."""
+        """Add the attention."""
         b, h, w, c = x.shape
         normed = GroupNorm(dtype=self.dtype, name="norm")(x).reshape(b, h * w, c)
         q, k, v = jnp.split(nn.Dense(3 * c, dtype=self.dtype, name="qkv")(normed), 3, axis=-1)
@@ -141,7 +141,7 @@ class ResidualBlock(nn.Module):
 
     ``embedded`` is the embedding ``[b, d]`` of time and class. The last convolution
     starts at zero; ``skip`` is the identity, or a linear map of the channels where
-    their number changes. The order of the layers is that of DDPM (Ho et al. 2020,
+    their number changes. The layers are in the order of DDPM (Ho et al. 2020,
     https://arxiv.org/abs/2006.11239, appendix B).
     """
 

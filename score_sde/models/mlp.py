@@ -1,59 +1,44 @@
-"""A multilayer perceptron for vectors, as the two-dimensional toys."""
+"""A multilayer perceptron for vectors, such as two-dimensional toy data."""
 
 from collections.abc import Sequence
+from dataclasses import field
 
 import flax.linen as nn
-import jax.numpy as jnp
-from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Integer
+from jaxtyping import Array, Float
 
-from score_sde.models import options
+from score_sde import checks
+from score_sde.models import arguments
 from score_sde.models.base import ScoreNetwork, from_linen, named
+from score_sde.models.compact_network import CompactNetwork, checked_options
 from score_sde.models.conditions import class_label
-from score_sde.models.embeddings import ACTIVATIONS, EMBEDDINGS, ConditionEmbedding
+from score_sde.models.embeddings import ACTIVATIONS
 
 
-class MLP(nn.Module):
+class MLP(CompactNetwork):
     """Layers ``act(Dense(h) + Dense(act(embedded)))``, each added to ``h`` where the
     sizes agree, then a linear map.
 
     A sample of any shape is flattened, and the output has the shape of the sample.
     ``embedded`` is the embedding of time and class. The last map starts at zero.
+
+    Attributes:
+        hidden_sizes: the width of each hidden layer.
+        embedding_dim: the size of the time embedding.
     """
 
     hidden_sizes: tuple[int, ...] = (128, 128, 128)
     embedding_dim: int = 32
-    embedding: str = "positional"
-    fourier_scale: float = 1.0
-    activation: str = "silu"
-    dropout: float = 0.0
-    num_classes: int | None = None
-    dtype: DTypeLike = jnp.float32
+    fourier_scale: float = field(default=1.0, kw_only=True)
 
-    @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "b *shape"],
-        t: Float[Array, " b"],
-        *,
-        condition: Integer[Array, " b"] | None = None,
-        present: Bool[Array, " b"] | None = None,
-        train: bool = False,
+    @property
+    def _embedding_sizes(self) -> tuple[int, int]:
+        return self.embedding_dim, self.embedding_dim
+
+    def _output_of(
+        self, x: Float[Array, "b *shape"], embedded: Float[Array, "b d"], train: bool
     ) -> Float[Array, "b *shape"]:
-        """Evaluate the network on a batch; ``train`` switches dropout on."""
         act = ACTIVATIONS[self.activation]
-        embedded = ConditionEmbedding(
-            dim=self.embedding_dim,
-            features=self.embedding_dim,
-            embedding=self.embedding,
-            fourier_scale=self.fourier_scale,
-            num_classes=self.num_classes,
-            activation=self.activation,
-            dtype=self.dtype,
-            name="condition",
-        )(t, condition, present)
-        flat = x.reshape(x.shape[0], -1).astype(self.dtype)
-        h = flat
+        h = flat = x.reshape(x.shape[0], -1)
         for i, size in enumerate(self.hidden_sizes):
             shift = nn.Dense(size, use_bias=False, dtype=self.dtype, name=f"condition_{i}")(
                 act(embedded)
@@ -64,7 +49,7 @@ class MLP(nn.Module):
         out = nn.Dense(
             flat.shape[-1], dtype=self.dtype, kernel_init=nn.initializers.zeros_init(), name="out"
         )(h)
-        return out.reshape(x.shape).astype(x.dtype)
+        return out.reshape(x.shape)
 
 
 @named
@@ -83,11 +68,16 @@ def mlp(
 ) -> ScoreNetwork:
     """Build an `MLP` for samples of ``shape``, or for vectors of ``dim`` numbers.
 
+    >>> import jax, score_sde as ss
+    >>> network = ss.mlp(dim=2, hidden_sizes=(8, 8))
+    >>> jax.eval_shape(network.init, jax.random.key(0))["out"]["kernel"].shape
+    (8, 2)
+
     Args:
         shape: the shape of one sample; it is flattened.
         dim: short for ``shape=(dim,)``.
         hidden_sizes: the width of each hidden layer.
-        embedding_dim: the number of features of the time embedding; even, 4 or more.
+        embedding_dim: the size of the time embedding; even, 4 or more.
         embedding: ``positional`` for time labels of the order of 0 to 1000, ``fourier``
             for labels of the order of one.
         fourier_scale: the standard deviation of the frequencies of the Fourier
@@ -98,24 +88,32 @@ def mlp(
         dtype: the type computed in; the parameters are float32.
 
     Raises:
-        ValueError: an argument is out of its range, or ``shape`` is not ``(dim,)``.
+        ValueError: an argument is out of its range, or ``shape`` and ``dim`` disagree.
     """
     if shape is None:
         if dim is None:
             raise ValueError("an MLP needs the shape of a sample: mlp(shape), or mlp(dim=2)")
-        shape = (options.at_least("dim", dim, 1),)
-    elif dim is not None and tuple(shape) != (dim,):
-        raise ValueError(f"dim={dim} is for samples of shape ({dim},), got shape={tuple(shape)}")
+        checks.whole(1, dim=dim)
+        shape = (dim,)
+    size = arguments.example_shape(shape)
+    checks.require(
+        dim is None or size == (dim,),
+        f"dim={dim} is for samples of shape ({dim},), got shape={size}",
+    )
+    arguments.not_empty(hidden_sizes=hidden_sizes)
+    arguments.each_whole(1, hidden_sizes=hidden_sizes)
+    arguments.even(4, embedding_dim=embedding_dim)
+    options = checked_options(
+        embedding=embedding,
+        fourier_scale=fourier_scale,
+        activation=activation,
+        dropout=dropout,
+        num_classes=num_classes,
+        dtype=dtype,
+    )
     module = MLP(
-        hidden_sizes=options.all_at_least("hidden_sizes", hidden_sizes, 1),
-        embedding_dim=options.even("embedding_dim", embedding_dim, 4),
-        embedding=options.one_of("embedding", embedding, EMBEDDINGS),
-        fourier_scale=options.positive("fourier_scale", fourier_scale),
-        activation=options.one_of("activation", activation, ACTIVATIONS),
-        dropout=options.rate("dropout", dropout),
-        num_classes=options.at_least_or_none("num_classes", num_classes, 1),
-        dtype=options.one_of("dtype", dtype, options.DTYPES),
+        hidden_sizes=tuple(map(int, hidden_sizes)),
+        embedding_dim=int(embedding_dim),
+        **options,
     )
-    return from_linen(
-        module, options.all_at_least("shape", shape, 1), condition=class_label(num_classes)
-    )
+    return from_linen(module, size, condition=class_label(num_classes))

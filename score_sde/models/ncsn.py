@@ -1,24 +1,13 @@
-"""NCSN, the noise-conditional RefineNet of Song and Ermon 2019
+"""NCSN, the noise-conditional RefineNet of Song & Ermon 2019
 (https://arxiv.org/abs/1907.05600), appendix A.
 """
 
 from collections.abc import Sequence
 
-from score_sde.models import options
-from score_sde.models.base import ScoreNetwork, from_linen, named
+from score_sde.models.base import ScoreNetwork, named
 from score_sde.models.labels import LevelLabels
 from score_sde.models.ncsnv2 import STAGES
-from score_sde.models.refinenet import (
-    INTERPOLATIONS,
-    NONLINEARITIES,
-    RefineNet,
-    Style,
-    check_image,
-    geometric_sigmas,
-)
-
-CONDITIONAL_NORMALIZATIONS = ("InstanceNorm++",)
-"""The normalisations that depend on the noise level, by name."""
+from score_sde.models.refinenet import RefineNetOptions, geometric_sigmas, refine_net
 
 
 @named
@@ -37,7 +26,8 @@ def ncsn(
     dtype: str = "float32",
     remat: bool = False,
 ) -> ScoreNetwork:
-    """Build a `RefineNet` whose every normalisation has parameters of its own for each noise level.
+    """Build a `RefineNet` whose every normalisation has parameters of its own for each
+    noise level.
 
     The time label is the index of a noise level in the geometric table that falls from
     ``sigma_max`` to ``sigma_min``.
@@ -47,46 +37,39 @@ def ncsn(
             must be even.
         nf: the number of channels at full resolution.
         num_scales: the number of noise levels.
-        sigma_min: the last and least noise level; without effect unless
-            ``scale_by_sigma``, as ``sigma_max``.
-        sigma_max: the first and greatest noise level.
+        sigma_min: the last and least noise level.
+        sigma_max: the first and greatest noise level. Both have an effect with
+            ``scale_by_sigma`` only.
         nonlinearity: one of `score_sde.models.refinenet.NONLINEARITIES`.
         normalization: ``InstanceNorm++``.
         interpolation: how coarse levels are enlarged, ``bilinear`` or
             ``nearest_neighbor``.
-        scale_by_sigma: divide the output by the sigma of the noise level. The network
-            of 2019 does not: it learns the score itself.
-        rescale_input: take images in [0, 1] to [-1, 1] first.
+        scale_by_sigma: whether to divide the output by the noise level. The published
+            network does not: it learns the score itself.
+        rescale_input: whether images come in [0, 1] and are mapped to [-1, 1] first.
         dtype: the type computed in; the parameters are float32.
-        remat: compute the blocks again in the backward pass instead of keeping what
-            they computed: less memory.
+        remat: whether to recompute the blocks in the backward pass, for less memory.
 
     Raises:
         ValueError: an argument is out of its range, or the image does not fit the
             architecture.
     """
-    size = options.all_at_least("shape", shape, 1)
-    stages = STAGES[64]
-    check_image(size, stages)
-    options.one_of("normalization", normalization, CONDITIONAL_NORMALIZATIONS)
-    sigmas = geometric_sigmas(
-        options.positive("sigma_min", sigma_min),
-        options.positive("sigma_max", sigma_max),
-        options.at_least("num_scales", num_scales, 1),
-    )
-    style = Style(
-        nonlinearity=options.one_of("nonlinearity", nonlinearity, NONLINEARITIES),
+    sigmas = geometric_sigmas(sigma_min, sigma_max, num_scales)
+    options = RefineNetOptions(
+        nonlinearity=nonlinearity,
+        normalization=normalization,
         num_scales=len(sigmas),
-        interpolation=options.one_of("interpolation", interpolation, INTERPOLATIONS),
-        dtype=options.one_of("dtype", dtype, options.DTYPES),
+        interpolation=interpolation,
+        dtype=dtype,
     )
-    module = RefineNet(
-        nf=options.at_least("nf", nf, 1),
-        stages=stages,
-        style=style,
+    return refine_net(
+        shape,
+        STAGES[64],
+        options,
+        nf=nf,
         sigmas=sigmas,
         scale_by_sigma=scale_by_sigma,
         rescale_input=rescale_input,
         remat=remat,
+        labels=LevelLabels(network="NCSN", num_scales=len(sigmas)),
     )
-    return from_linen(module, size, labels=LevelLabels(network="NCSN", num_scales=len(sigmas)))

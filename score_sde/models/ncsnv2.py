@@ -1,20 +1,13 @@
-"""NCSNv2, the RefineNets of Song and Ermon 2020 (https://arxiv.org/abs/2006.09011), appendix B."""
+"""NCSNv2, the RefineNets of Song & Ermon 2020 (https://arxiv.org/abs/2006.09011),
+appendix B.
+"""
 
 from collections.abc import Sequence
 
-from score_sde.models import options
-from score_sde.models.base import ScoreNetwork, from_linen, named
-from score_sde.models.instance_norm import NORMALIZATIONS
+from score_sde import checks
+from score_sde.models.base import ScoreNetwork, named
 from score_sde.models.labels import LevelLabels
-from score_sde.models.refinenet import (
-    INTERPOLATIONS,
-    NONLINEARITIES,
-    RefineNet,
-    Stage,
-    Style,
-    check_image,
-    geometric_sigmas,
-)
+from score_sde.models.refinenet import RefineNetOptions, Stage, geometric_sigmas, refine_net
 
 STAGES: dict[int, tuple[Stage, ...]] = {
     64: (Stage(1), Stage(2, down=True), Stage(2, dilation=2), Stage(2, dilation=4)),
@@ -54,7 +47,8 @@ def ncsnv2(
     dtype: str = "float32",
     remat: bool = False,
 ) -> ScoreNetwork:
-    """Build a `RefineNet` that depends on the noise level by the division of its output alone.
+    """Build a `RefineNet` that depends on the noise level only by the division of its
+    output.
 
     The time label is the index of a noise level in the geometric table that falls from
     ``sigma_max`` to ``sigma_min``.
@@ -62,9 +56,8 @@ def ncsnv2(
     Args:
         shape: the shape ``(height, width, channels)`` of one image; height and width
             must be divisible by 2, 4 or 8 for the ``resolution`` 64, 128 or 256.
-        resolution: which architecture: 64 (4 stages), 128 (5) or 256 (6). None takes
-            the least that is not below the longer side of the image, and 256 above
-            that.
+        resolution: the architecture: 64 (4 stages), 128 (5) or 256 (6). None takes the
+            smallest that fits the longer side of the image, and 256 for larger images.
         nf: the number of channels at full resolution.
         num_scales: the number of noise levels.
         sigma_min: the last and least noise level.
@@ -73,57 +66,46 @@ def ncsnv2(
         normalization: one of `score_sde.models.instance_norm.NORMALIZATIONS`.
         interpolation: how coarse levels are enlarged, ``bilinear`` or
             ``nearest_neighbor``.
-        scale_by_sigma: divide the output by the sigma of the noise level, so that it is
+        scale_by_sigma: whether to divide the output by the noise level, which makes it
             a score.
-        rescale_input: take images in [0, 1] to [-1, 1] first.
+        rescale_input: whether images come in [0, 1] and are mapped to [-1, 1] first.
         dtype: the type computed in; the parameters are float32.
-        remat: compute the blocks again in the backward pass instead of keeping what
-            they computed: less memory.
+        remat: whether to recompute the blocks in the backward pass, for less memory.
 
     Raises:
         ValueError: an argument is out of its range, or the image does not fit the
             architecture.
     """
-    size = options.all_at_least("shape", shape, 1)
-    stages = stages_for(size, resolution)
-    check_image(size, stages)
-    sigmas = geometric_sigmas(
-        options.positive("sigma_min", sigma_min),
-        options.positive("sigma_max", sigma_max),
-        options.at_least("num_scales", num_scales, 1),
+    sigmas = geometric_sigmas(sigma_min, sigma_max, num_scales)
+    options = RefineNetOptions(
+        nonlinearity=nonlinearity,
+        normalization=normalization,
+        interpolation=interpolation,
+        dtype=dtype,
     )
-    style = Style(
-        nonlinearity=options.one_of("nonlinearity", nonlinearity, NONLINEARITIES),
-        normalization=options.one_of("normalization", normalization, NORMALIZATIONS),
-        interpolation=options.one_of("interpolation", interpolation, INTERPOLATIONS),
-        dtype=options.one_of("dtype", dtype, options.DTYPES),
-    )
-    module = RefineNet(
-        nf=options.at_least("nf", nf, 1),
-        stages=stages,
-        style=style,
+    labels = LevelLabels(network="NCSNv2", num_scales=len(sigmas)) if scale_by_sigma else None
+    return refine_net(
+        shape,
+        stages_for(shape, resolution),
+        options,
+        nf=nf,
         sigmas=sigmas,
         scale_by_sigma=scale_by_sigma,
         rescale_input=rescale_input,
         remat=remat,
+        labels=labels,
     )
-    labels = LevelLabels(network="NCSNv2", num_scales=len(sigmas)) if scale_by_sigma else None
-    return from_linen(module, size, labels=labels)
 
 
 def stages_for(shape: Sequence[int], resolution: int | None) -> tuple[Stage, ...]:
-    """The stages of the architecture ``resolution``, or for None of that which suits
-    images of ``shape``.
+    """The stages of the architecture ``resolution``; for None, of the architecture that
+    fits images of ``shape``.
 
     Raises:
         ValueError: there is no architecture ``resolution``.
     """
-    if resolution is None:
-        return next(
-            (stages for size, stages in STAGES.items() if max(shape[:2]) <= size), STAGES[256]
-        )
-    if resolution not in STAGES:
-        raise ValueError(
-            f"resolution must be one of {', '.join(map(str, STAGES))} or None, got {resolution!r}"
-        )
-    return STAGES[resolution]
+    checks.one_of((*STAGES, None), resolution=resolution)
+    if resolution is not None:
+        return STAGES[resolution]
+    fitting = (stages for size, stages in STAGES.items() if max(shape[:2], default=0) <= size)
+    return next(fitting, STAGES[256])

@@ -1,4 +1,6 @@
-"""A wide residual network that classifies noisy images, conditioned on their noise level."""
+"""A wide residual network that classifies noisy images, conditioned on their noise
+level.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -6,15 +8,15 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.errors import InvalidRngError
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
-from score_sde.models import options
-from score_sde.models.base import NEEDS_KEY
+from score_sde import checks
+from score_sde.models import arguments
+from score_sde.models.base import apply_linen, checked_batch
 from score_sde.models.embeddings import FourierEmbedding
 from score_sde.models.layers import GroupNorm
-from score_sde.precision import real, wide, wide_time
+from score_sde.precision import wide, wide_time
 from score_sde.sdes import SDE
 from score_sde.typing import Key, LogProbFn, Params, ScalarLike
 
@@ -26,7 +28,7 @@ class Classifier(NamedTuple):
         init: ``init(key) -> params``.
         apply: ``apply(params, x, sigma, *, key=None, train=False) -> logits`` with ``x
             [b, *shape]``, the noise levels ``sigma [b]`` and ``logits [b,
-            num_classes]``. ``train`` switches dropout on, fed by ``key``.
+            num_classes]``. ``train`` switches dropout on, with randomness from ``key``.
     """
 
     init: Callable[[Key], Params]
@@ -34,11 +36,12 @@ class Classifier(NamedTuple):
 
 
 class WideBlock(nn.Module):
-    """``skip(x) + conv(drop(relu(norm(conv(relu(norm(x))) + Dense(silu(condition))))))``.
+    """``skip(x) + conv(drop(relu(norm(conv(relu(norm(x))) +
+    Dense(silu(condition))))))``.
 
-    Where the channels grow, ``skip`` averages over the strides and fills the new
-    channels with zeros. With ``activate_skip``, it starts from ``relu(norm(x))``
-    instead of ``x``.
+    Where the channels grow, ``skip`` averages over the strides and pads the channels
+    with zeros. With ``activate_skip``, it starts from ``relu(norm(x))`` instead of
+    ``x``.
     """
 
     channels: int
@@ -77,8 +80,8 @@ def norm_relu(x: Float[Array, "b h w c"], name: str, dtype: DTypeLike) -> Float[
 def conv3x3(
     x: Float[Array, "b h w c"], channels: int, name: str, dtype: DTypeLike, stride: int = 1
 ) -> Float[Array, "b h2 w2 {channels}"]:
-    """Convolve ``x`` without bias by a layer ``name``, started as in He et al. 2015 by
-    the fan out.
+    """Convolve ``x`` without bias by a layer ``name``, initialised as in He et al.
+    2015, by the fan out.
     """
     init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
     return nn.Conv(
@@ -87,12 +90,9 @@ def conv3x3(
 
 
 def standardize(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """Each image less its mean, over its standard deviation or ``n^-1/2`` for its ``n``
-    numbers if that is greater.
-    """
+    """``(x - mean) / max(std, n^-1/2)`` of each image, of ``n`` numbers."""
     space = (1, 2, 3)
-    # The bound is inside the root, whose gradient at a constant image would not be
-    # finite.
+    # The bound is inside the root, whose gradient is not finite at a constant image.
     variance = jnp.maximum(jnp.var(x, axis=space, keepdims=True), 1 / x[0].size)
     return (x - jnp.mean(x, axis=space, keepdims=True)) * jax.lax.rsqrt(variance)
 
@@ -167,13 +167,13 @@ def wideresnet(
     dtype: str = "float32",
     remat: bool = False,
 ) -> Classifier:
-    """Build a `WideResNet`, by default the WRN-28-10 of Zagoruyko and Komodakis 2016
-    with GroupNorm, conditioned on the noise level.
+    """Build a `WideResNet`, by default the WRN-28-10 of Zagoruyko & Komodakis 2016 with
+    GroupNorm, conditioned on the noise level.
 
-    ``x_t = alpha x_0 + sigma eps`` is standardised image by image, so it is best
-    conditioned on ``sigma / alpha``: ``sigma`` for a VE process. Sources:
-    https://arxiv.org/abs/1605.07146; Song et al. 2021
-    (https://arxiv.org/abs/2011.13456), appendix I.2.
+    ``x_t = alpha x_0 + sigma eps`` is standardised image by image, so its noise level
+    is best given as ``sigma / alpha``: ``sigma`` for a VE process. Sources: Zagoruyko &
+    Komodakis 2016 (https://arxiv.org/abs/1605.07146); Song et al. 2021
+    (https://arxiv.org/abs/2011.13456), appendix I.
 
     Args:
         shape: the shape ``(height, width, channels)`` of one image; height and width
@@ -185,27 +185,26 @@ def wideresnet(
         embedding_dim: the number of these frequencies.
         dropout: the rate of dropout in each block.
         dtype: the type computed in; the parameters are float32.
-        remat: compute the blocks again in the backward pass instead of keeping what
-            they computed: less memory.
+        remat: whether to recompute the blocks in the backward pass, for less memory.
 
     Raises:
         ValueError: an argument is out of its range, or the image cannot be halved
             twice.
     """
-    size = options.all_at_least("shape", shape, 1)
-    if len(size) != 3 or size[0] % 4 or size[1] % 4:
-        raise ValueError(
-            "the classifier takes images (height, width, channels) of sizes divisible by 4, got "
-            f"data of shape {size}"
-        )
+    size = arguments.image_shape("the classifier", shape, divisor=4)
+    checks.whole(1, num_classes=num_classes, blocks_per_group=blocks_per_group)
+    checks.whole(1, channel_multiplier=channel_multiplier, embedding_dim=embedding_dim)
+    checks.positive(fourier_scale=fourier_scale)
+    arguments.rate(dropout=dropout)
+    checks.one_of(arguments.DTYPES, dtype=dtype)
     module = WideResNet(
-        num_classes=options.at_least("num_classes", num_classes, 1),
-        blocks_per_group=options.at_least("blocks_per_group", blocks_per_group, 1),
-        channel_multiplier=options.at_least("channel_multiplier", channel_multiplier, 1),
-        fourier_scale=options.positive("fourier_scale", fourier_scale),
-        embedding_dim=options.at_least("embedding_dim", embedding_dim, 1),
-        dropout=options.rate("dropout", dropout),
-        dtype=options.one_of("dtype", dtype, options.DTYPES),
+        num_classes=int(num_classes),
+        blocks_per_group=int(blocks_per_group),
+        channel_multiplier=int(channel_multiplier),
+        embedding_dim=int(embedding_dim),
+        fourier_scale=fourier_scale,
+        dropout=dropout,
+        dtype=dtype,
         remat=remat,
     )
     return _classifier(module, size)
@@ -217,9 +216,8 @@ def make_log_prob_fn(
     """``(x, t) -> log p(y | x_t = x)`` for every class ``y``, of one example, from a
     classifier conditioned on the noise level.
 
-    The classifier is given ``sigma(t) / alpha(t)``, which is the noise level of ``x /
-    alpha(t)``: it standardises its input, so that it need not know ``alpha``. For VE,
-    that is ``sigma(t)``.
+    The classifier is conditioned on ``sigma(t) / alpha(t)``, the noise level of ``x /
+    alpha(t)``: it standardises its input, and so does not depend on ``alpha``.
     """
 
     def log_prob_fn(x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, " classes"]:
@@ -245,17 +243,7 @@ def _classifier(module: WideResNet, shape: tuple[int, ...]) -> Classifier:
         key: Key | None = None,
         train: bool = False,
     ) -> Float[Array, "b classes"]:
-        x, sigma = real(x), wide(sigma, "sigma")
-        if x.shape[1:] != shape or sigma.shape != x.shape[:1]:
-            wanted = ", ".join(map(str, ("b", *shape)))
-            raise ValueError(
-                f"the classifier takes x [{wanted}] and sigma [b], got x {x.shape} and sigma "
-                f"{sigma.shape}"
-            )
-        rngs = {"dropout": key} if train and key is not None else None
-        try:
-            return jnp.asarray(module.apply({"params": params}, x, sigma, train=train, rngs=rngs))
-        except InvalidRngError:
-            raise ValueError(NEEDS_KEY) from None
+        x, sigma = checked_batch("the classifier", shape, x, sigma=sigma)
+        return apply_linen(module, params, x, sigma, key=key, train=train)
 
     return Classifier(init, apply)

@@ -193,7 +193,6 @@ def from_text(section: str, text: Any, table: Mapping[str, Callable[..., Any]]) 
         ValueError: where the name, a key or a value is wrong; it quotes the text.
     """
     name, colon, rest = text.partition(":") if isinstance(text, str) else ("", "", "")
-    known = ", ".join(table)
     if not colon:
         checks.fail(section, text, f"NAME:VALUE, with NAME one of {', '.join(table)}")
     checks.require(

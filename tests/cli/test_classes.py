@@ -14,7 +14,7 @@ import tiny
 import score_sde as ss
 from score_sde.cli import main
 from score_sde.evaluation import samples as runner
-from score_sde.evaluation.likelihoods import evaluate_range, make_evaluate, pieces_of
+from score_sde.evaluation.likelihoods import evaluate_range, make_evaluate, shards_of
 from score_sde.experiments.builders import load_data
 from score_sde.models import ClassLabel
 
@@ -38,8 +38,8 @@ def model() -> ss.Model:
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
     """Pictures and distances take longer than these samples."""
-    monkeypatch.setattr(runner, "picture_of_samples", lambda *args, **kwargs: None)
-    monkeypatch.setattr(runner, "draw_path", lambda *args: {})
+    monkeypatch.setattr(runner, "figure_of_samples", lambda *args, **kwargs: None)
+    monkeypatch.setattr(runner, "denoising_figures", lambda *args: {})
     monkeypatch.setattr(runner, "distances", lambda *args: {})
 
 
@@ -188,7 +188,7 @@ def test_likelihoods_are_those_under_the_labels(tmp_path):
 
     assert (under(labels) != under((labels + 1) % 10)).all()
     right, wrong = (
-        pieces_of(trained, key, tmp_path, "test", examples, conditions).folder
+        shards_of(trained, key, tmp_path, "test", examples, conditions).folder
         for conditions in (labels, (labels + 1) % 10)
     )
     assert right != wrong

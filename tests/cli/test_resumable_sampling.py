@@ -24,8 +24,8 @@ TWENTY = ("--num_samples=20", "--batch=8")
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
     """Pictures and distances take longer than these samples."""
-    monkeypatch.setattr(runner, "picture_of_samples", lambda *args, **kwargs: None)
-    monkeypatch.setattr(runner, "pictures_of_path", lambda *args: {})
+    monkeypatch.setattr(runner, "figure_of_samples", lambda *args, **kwargs: None)
+    monkeypatch.setattr(runner, "figures_of_denoising", lambda *args: {})
     monkeypatch.setattr(runner, "distances", lambda *args: {})
 
 
@@ -136,7 +136,7 @@ def test_a_damaged_piece_is_drawn_anew(workdir, drawn, wanted):
     (damaged,) = (workdir / "samples").glob(".pieces-*/00000000-00000008.npz")
     damaged.write_bytes(damaged.read_bytes()[:200])
     text = tiny.run("sample", f"--workdir={workdir}", *TWENTY)
-    assert f"damaged, to be made anew: {damaged}" in text
+    assert f"damaged shard, computed again: {damaged}" in text
     assert drawn == [(0, 8), (16, 20)]
     assert (samples(workdir / "samples") == wanted).all()
     assert [path.name for path in damaged.parent.iterdir()] == [f"{damaged.name}.damaged"]

@@ -20,8 +20,8 @@ from usage_errors import INTERNALS
 from score_sde.cli import local_processes, main
 from score_sde.cli.flags import UsageError, usage_errors
 from score_sde.cli.main import COMMANDS
-from score_sde.evaluation import pieces, report
-from score_sde.evaluation.pieces import Pieces
+from score_sde.evaluation import report, shards
+from score_sde.evaluation.shards import Shards
 from score_sde.evaluation.shared_work import remaining
 from score_sde.experiments.loading import load
 from score_sde.runtime.resources import NoDeviceError
@@ -127,8 +127,8 @@ RUNNERS = {"sample": "samples", "likelihood": "likelihoods"}
 
 @pytest.fixture
 def parts(tmp_path):
-    """Two finished parts of 8 and 4 rows."""
-    found = Pieces(tmp_path, "0123456789abcdef")
+    """Two finished shards of 8 and 4 rows."""
+    found = Shards(tmp_path, "0123456789abcdef")
     for start, stop in ((0, 8), (8, 12)):
         found.write(start, {"samples": np.arange(start, stop)})
     return found
@@ -138,10 +138,10 @@ def parts(tmp_path):
 def test_finished_parts_that_cannot_be_read_stay(command, parts, workdir, capsys, monkeypatch):
     path, before = parts.folder / "00000000-00000008.npz", listing(parts.folder)
     with monkeypatch.context() as patch, tiny.quick_compilation():
-        patch.setattr(f"score_sde.evaluation.{RUNNERS[command]}.pieces_of", lambda *args: parts)
-        patch.setattr(pieces.np, "load", fail)
+        patch.setattr(f"score_sde.evaluation.{RUNNERS[command]}.shards_of", lambda *args: parts)
+        patch.setattr(shards.np, "load", fail)
         line = unreadable(capsys, command, f"--workdir={workdir}")
-    assert f"the finished part {path}: Stale file handle: /a/file; nothing is moved" in line
+    assert f"the shard {path}: Stale file handle: /a/file; nothing is moved" in line
     assert listing(parts.folder) == before
     left = remaining(parts, 12)
     assert not left.missing and not left.damaged
@@ -159,8 +159,8 @@ def test_damaged_parts_that_cannot_be_renamed_stay(
     def fail_to_rename(path):
         raise OSError(number, os.strerror(number), str(path))
 
-    monkeypatch.setattr(pieces, "set_aside", fail_to_rename)
-    monkeypatch.setattr(f"score_sde.evaluation.{RUNNERS[command]}.pieces_of", lambda *args: parts)
+    monkeypatch.setattr(shards, "set_aside", fail_to_rename)
+    monkeypatch.setattr(f"score_sde.evaluation.{RUNNERS[command]}.shards_of", lambda *args: parts)
     with tiny.quick_compilation():
         assert main([command, f"--workdir={workdir}"]) == code
     line = capsys.readouterr().err.splitlines()[-1]

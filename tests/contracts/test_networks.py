@@ -1,5 +1,5 @@
-"""Every network with every parameterization and SDE is finite or refused, and depends
-on its time label.
+"""Every network with every parameterization and SDE is finite or an error of one line, and
+depends on its time label.
 """
 
 import inspect
@@ -51,7 +51,9 @@ TINY = {
     "ncsn": ncsn(SHAPE, nf=2, **LEVELS),
     "ncsnv2": ncsnv2(SHAPE, nf=2, **LEVELS),
 }
-"""By name and options; those of levels need the time label of ``discrete_score`` with as many."""
+"""Networks by name and options; a network with a table of levels needs the time label of
+``discrete_score`` with as many levels.
+"""
 
 COUNTED = ("ddpm_levels", "ncsnpp_levels", "ncsn", "ncsnv2")
 
@@ -74,7 +76,7 @@ def scale_of(leaf):
 
 
 def parameterizations():
-    """Each with each time label that is not without effect."""
+    """Each parameterization with each time label that has an effect."""
     for name, make in PARAMETERIZATIONS.items():
         if name.startswith("discrete_"):
             yield f"{name}_25", make(num_scales=25)
@@ -85,8 +87,8 @@ def parameterizations():
 
 
 def makes_no_sense(network, parameterization):
-    """Levels that are not counted, the logarithm of an index from 0 on, and the
-    division by a logarithm.
+    """Whether labels are no indices of the table, or have no logarithm, or divide as
+    logarithms.
     """
     if network in COUNTED:
         return parameterization != "discrete_score_25"
@@ -102,7 +104,7 @@ def makes_no_sense(network, parameterization):
 
 
 def refusal(function, *args, **options):
-    """The line by which a combination is refused, or None."""
+    """The error of a combination, in one line, or None."""
     try:
         function(*args, **options)
     except ValueError as error:
@@ -119,12 +121,11 @@ CASES = {f"{name}-{sde}": (name, sde) for name in TINY for sde in SDES}
 
 
 @pytest.mark.parametrize("case", slow_but(CASES, "ncsnpp-vp", "ncsnpp_divided-edm"))
-def test_every_combination_is_finite_or_refused_in_one_line(case):
-    """At the first and the last time and between, of random parameters.
+def test_every_combination_is_finite_or_an_error_of_one_line(case):
+    """At the first time, the last time and between, with random parameters.
 
-    What is refused here is refused to train too, and not the other way round: a model
-    of an earlier version may have been trained by labels of the wrong kind, as long as
-    they are within the table of its levels.
+    A training checks more: a model of an earlier version may have been trained with
+    labels of the wrong kind, as long as they are in the table of its levels.
     """
     name, sde_name = CASES[case]
     network, sde = (
@@ -142,8 +143,8 @@ def test_every_combination_is_finite_or_refused_in_one_line(case):
 
 
 @pytest.mark.parametrize("sde_name", slow_but(SDES, "vp", "edm"))
-def test_what_makes_no_sense_is_refused_to_train(sde_name):
-    """With all levels of the discrete models, from the time 0 on."""
+def test_a_training_with_wrong_labels_is_an_error(sde_name):
+    """With all levels of the discrete models, from time 0."""
     for (name, network), (other, parameterization) in itertools.product(
         TINY.items(), parameterizations()
     ):
@@ -194,9 +195,9 @@ def test_classes_add_one_table_to_the_parameters(name):
 
 @pytest.mark.parametrize("name", slow_but(CLASSES, "mlp", "unet"))
 def test_a_class_conditions_its_own_row_if_it_is_present(name):
-    """An absent class of any value is none. A present one out of range gives NaN, in its
-    row alone. And the score of one sample, mapped over traced classes and their
-    presence, is that of the batch.
+    """An absent class of any value has no effect. A present class out of range gives NaN,
+    in its row alone. The score of one sample, mapped over traced classes and their
+    presence, equals the score of the batch.
     """
     make, shape, options = CLASSES[name]
     network = make(shape, num_classes=3, **options)
@@ -275,9 +276,9 @@ def test_every_table_of_networks_has_its_sizes_here():
 
 
 @pytest.mark.parametrize("case", slow_but(EACH_SIZE, *FAST))
-def test_every_network_depends_on_what_it_is_conditioned_on_at_every_size(case):
-    """Its output changes by more than a thousandth; of a network blind to the time by
-    some 1e-6, which is rounding.
+def test_every_network_depends_on_its_label_or_image_at_every_size(case):
+    """Its output changes by more than a thousandth; the output of a network that ignores
+    the time would change by rounding, some 1e-6.
     """
     name, make = EACH_SIZE[case]
     network = make()
@@ -305,10 +306,10 @@ def test_the_number_of_groups_may_be_chosen_and_must_divide_the_channels():
     ddpm(SHAPE, nf=24, num_groups=8, **PLAIN)
     ddpm(SHAPE, nf=32, num_groups=32, **PLAIN)
     with pytest.raises(
-        ValueError, match=r"^nf must be a multiple of 32, got 48: .* num_groups=8 would do$"
+        ValueError, match=r"^nf=48 must be a multiple of 32, .* num_groups=8 would do$"
     ):
         ddpm(SHAPE, nf=48, **PLAIN)
     with pytest.raises(
-        ValueError, match=r"^nf must be a multiple of 5, got 32: .* num_groups=8 would do$"
+        ValueError, match=r"^nf=32 must be a multiple of 5, .* num_groups=8 would do$"
     ):
         ddpm(SHAPE, nf=32, num_groups=5, **PLAIN)

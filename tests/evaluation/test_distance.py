@@ -136,7 +136,7 @@ def test_sliced_wasserstein_in_one_dimension_is_the_optimal_matching():
 
 
 @pytest.mark.parametrize(("n", "m"), [(3, 4), (6, 9), (5, 20), (8, 8)])
-def test_sliced_wasserstein_of_unequal_sets_is_that_of_their_repetitions(n, m):
+def test_sliced_wasserstein_of_unequal_sets_equals_that_of_repeated_sets(n, m):
     rng = np.random.default_rng(5)
     x, y = rng.normal(size=(n, 3)), rng.normal(size=(m, 3))
     repeated = sliced_wasserstein(KEY, np.repeat(x, m, axis=0), np.repeat(y, n, axis=0))
@@ -152,7 +152,7 @@ def test_sliced_wasserstein_of_a_shift_is_its_length_over_root_dim():
     np.testing.assert_allclose(actual, 5 / np.sqrt(4), rtol=0.04)
 
 
-def test_nearest_neighbour_accuracy_at_its_three_landmarks():
+def test_nearest_neighbour_accuracy_of_equal_distinct_and_copied_sets():
     """Equal distributions: a share of 800 votes within 0.5 +- 0.1 is over 5 standard
     errors; seed fixed.
     """
@@ -181,7 +181,7 @@ def test_translation_invariant_distances_keep_their_digits_far_from_the_origin(n
     )
 
 
-def test_bad_points_are_refused():
+def test_wrong_points_are_an_error():
     good = np.zeros((3, 2))
     with pytest.raises(ValueError, match="at least 2"):
         gaussian_statistics(good[:1])

@@ -1,4 +1,4 @@
-"""Latents of many examples, and back, against a flow in closed form."""
+"""Many examples encoded and decoded, against a flow in closed form."""
 
 import jax
 import numpy as np
@@ -27,7 +27,7 @@ def score_fn_of(params):
 
 
 def model_of(scaling, shape):
-    """Its solves are to the tolerances of `ProbabilityFlow`."""
+    """A model with the tolerances of `ProbabilityFlow`."""
     evaluating = EvaluationOptions(t_min=T_MIN, rtol=FLOW.rtol, atol=FLOW.atol)
     return tiny.model_of(VPSDE(), score_fn_of, shape, scaling=scaling, evaluating=evaluating)
 

@@ -56,7 +56,7 @@ def drawn(draw, num_samples, batch_size):
         ),
     ],
 )
-def test_exactly_as_many_as_asked_for_in_the_order_of_their_index(num_samples, batch_size, draw):
+def test_there_are_num_samples_in_the_order_of_their_index(num_samples, batch_size, draw):
     sizes, samples = drawn(draw, num_samples, batch_size)
     assert sum(sizes) == len(samples) == num_samples and max(sizes) <= batch_size
     wanted = drawn(draw, 24, 24)[1]
@@ -64,14 +64,14 @@ def test_exactly_as_many_as_asked_for_in_the_order_of_their_index(num_samples, b
 
 
 @pytest.mark.slow
-def test_a_sample_is_that_of_its_own_key(draw):
+def test_a_sample_depends_on_its_own_key(draw):
     samples = drawn(draw, 9, 9)[1]
     alone = sample(jax.random.fold_in(KEY, 7), SDE, score_fn_of(PARAMS), STEPS, (3,))
     np.testing.assert_allclose(samples[7], alone.x, rtol=1e-5, atol=1e-6)
     assert (index_keys(KEY, np.arange(5, 9))[2] == jax.random.fold_in(KEY, 7)).all()
 
 
-def test_results_are_of_numpy_with_their_evaluations_and_path():
+def test_results_are_numpy_arrays_with_evaluations_and_path():
     draw = make_draw(model_of(drawing=SamplingOptions(denoise=False)), save_path=4)
     (batch,) = generate(draw, PARAMS, KEY, 5, 8)
     assert isinstance(batch.x, np.ndarray) and batch.x.shape == (5, 3)
@@ -109,7 +109,7 @@ def test_a_sampler_may_couple_the_samples_of_a_batch():
     "sampler", [EulerMaruyama(num_steps=60), ProbabilityFlow(rtol=1e-3, atol=1e-3)]
 )
 @pytest.mark.parametrize("num_samples", [16, pytest.param(9, marks=SLOW)])
-def test_a_batch_on_all_devices_or_one_reports_rising_parts_of_the_whole(sampler, num_samples):
+def test_a_batch_on_all_devices_or_one_reports_rising_progress(sampler, num_samples):
     told = []
     draw = make_draw(model_of(), sampler=sampler, progress=told.append)
     for _ in range(2):
@@ -124,7 +124,7 @@ def test_a_batch_on_all_devices_or_one_reports_rising_parts_of_the_whole(sampler
         )
 
 
-def test_a_threshold_cuts():
+def test_a_threshold_bounds_the_samples():
     low, high = -0.1, 0.2
     draw = make_draw(
         model_of(drawing=SamplingOptions(threshold=StaticThreshold(low=low, high=high)))
@@ -142,7 +142,7 @@ def test_batches_are_equal_few_and_not_too_large(total, largest):
         assert size % 8 == 0
 
 
-def test_many_samples_meet_one_constraint():
+def test_many_samples_satisfy_one_projection():
     model = model_of(params=PARAMS)
     mask = np.array([1, 0, 0])
     for value in (0.25, -1.5):

@@ -99,7 +99,7 @@ def unit_score_fn_of(params):
     return lambda x, t: -x
 
 
-def test_the_density_of_standardised_data_is_that_in_their_own_units():
+def test_the_density_of_standardised_data_is_in_their_own_units():
     table = np.random.default_rng(0).normal(MEAN, STD, (16, 2)).astype(np.float32)
     scaling = Scaling(num_levels=None, mean=MEAN, std=STD)
     evaluate = make_evaluate(model_of(unit_score_fn_of, scaling, EXACT))
@@ -110,7 +110,7 @@ def test_the_density_of_standardised_data_is_that_in_their_own_units():
 
 
 class Total(Estimator):
-    """An estimator whose log density is the sum of what it is given."""
+    """An estimator whose log density is the sum of the example."""
 
     def density(self, key, sde, score_fn, x):
         del key, sde, score_fn
@@ -120,10 +120,10 @@ class Total(Estimator):
 
 def test_every_estimator_works_in_model_space_and_counts_the_units():
     scaling = Scaling(num_levels=None, mean=(1.0, -1.0), std=(2.0, 3.0))
-    pictures = np.random.default_rng(0).normal(size=(4, 3, 2, 2)).astype(np.float32)
+    images = np.random.default_rng(0).normal(size=(4, 3, 2, 2)).astype(np.float32)
     evaluate = make_evaluate(model_of(unit_score_fn_of, scaling, Total()))
-    found = evaluate(PARAMS, jax.random.split(KEY, 4), jnp.asarray(pictures), None)
-    total = ((pictures - [1.0, -1.0]) / [2.0, 3.0]).sum(axis=(1, 2, 3))
+    found = evaluate(PARAMS, jax.random.split(KEY, 4), jnp.asarray(images), None)
+    total = ((images - [1.0, -1.0]) / [2.0, 3.0]).sum(axis=(1, 2, 3))
     np.testing.assert_allclose(found.std_error, total, rtol=1e-4)
     np.testing.assert_allclose(found.log_prob, total - 6 * np.log(2.0 * 3.0), rtol=1e-4)
 
@@ -172,7 +172,7 @@ def test_bits_of_dequantised_images(options, images):
 
 
 @pytest.mark.slow
-def test_several_points_of_each_image_are_nearer_to_its_probability(images):
+def test_several_dequantizations_are_closer_to_the_probability(images):
     flow = FlowEstimator(divergence=ExactTrace(), check_tolerance=True)
     one, many = (
         everything(evaluate(SCALING, flow, num_dequantizations=number), images, SCALING, 4)
@@ -242,5 +242,5 @@ def known(*, std_error=0.0, solver_error=np.nan, num_dims=10):
         ),
     ],
 )
-def test_what_is_known_of_the_mean(found, num_points, text):
+def test_the_summary_states_the_mean_its_errors_and_its_bias(found, num_points, text):
     assert summary(found, num_points) == text

@@ -1,4 +1,4 @@
-"""The folder of results and its table."""
+"""The report of a folder and its table."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from score_sde.evaluation import report
 
 
-def test_rows_are_added_to_those_that_are_there(tmp_path):
+def test_rows_are_added_to_the_recorded_ones(tmp_path):
     report.record(tmp_path, {"trained": "3 steps", "loss": "1"})
     report.record(tmp_path, {"loss": "± 2"})
     assert report.read(tmp_path) == {"trained": "3 steps", "loss": "± 2"}

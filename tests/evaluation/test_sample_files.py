@@ -1,4 +1,4 @@
-"""Many samples on disk, written piece by piece."""
+"""Many samples on disk, written part by part."""
 
 import numpy as np
 import pytest
@@ -10,11 +10,11 @@ from score_sde.evaluation.sample_files import check_replaceable, write_npz, writ
 @pytest.mark.parametrize(
     ("dtype", "shape"), [(np.uint8, (4, 4, 3)), (np.float32, (2,)), (np.int32, (2, 2, 1))]
 )
-def test_an_npz_is_that_of_the_whole_array(dtype, shape, tmp_path):
+def test_an_npz_in_parts_equals_the_npz_of_the_whole_array(dtype, shape, tmp_path):
     whole = np.random.default_rng(0).integers(0, 200, (7, *shape)).astype(dtype)
-    # The second piece is not contiguous.
-    pieces = [whole[:3], np.asfortranarray(whole[3:6]), whole[6:]]
-    write_npz(tmp_path / "samples.npz", pieces, 7)
+    # The second part is not contiguous.
+    parts = [whole[:3], np.asfortranarray(whole[3:6]), whole[6:]]
+    write_npz(tmp_path / "samples.npz", parts, 7)
     with np.load(tmp_path / "samples.npz", allow_pickle=False) as file:
         assert file.files == ["samples"]
         assert file["samples"].dtype == dtype and (file["samples"] == whole).all()

@@ -1,4 +1,4 @@
-"""Who draws samples on the way: score models, where the config says how often."""
+"""Grids of samples during a training: of score models, with ``training.sample_every``."""
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ from score_sde.experiments.classifier import ClassifierExperiment
 from score_sde.training import init_state
 
 
-def test_samples_are_drawn_where_the_config_says_how_often(tmp_path):
+def test_samples_are_drawn_every_sample_every_steps(tmp_path):
     config = tiny.config_of(tiny.TOY)
     with tiny.abstract_init():
         assert sample_grids(build(config), tmp_path) == ()
@@ -23,12 +23,12 @@ def test_samples_are_drawn_where_the_config_says_how_often(tmp_path):
     assert classifier.training.sample_every and sample_grids(classifier, tmp_path) == ()
 
 
-def test_the_samples_are_those_of_the_third_key_of_the_run(tmp_path, monkeypatch):
+def test_the_samples_come_from_the_third_key_of_the_run(tmp_path, monkeypatch):
     config = tiny.config_of(tiny.TOY)
     config.training.sample_every = 10
     drawn = []
     monkeypatch.setattr(
-        "score_sde.evaluation.sample_grids.picture_of_samples",
+        "score_sde.evaluation.sample_grids.figure_of_samples",
         lambda folder, name, samples, data, scaling, num_columns: drawn.append(
             (folder, name, samples)
         ),

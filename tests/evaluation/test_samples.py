@@ -1,4 +1,4 @@
-"""Many samples, drawn and published without a command; and a bar that moves within a batch."""
+"""Many samples, drawn and published without a command; and progress within a batch."""
 
 import io
 
@@ -8,14 +8,14 @@ import pytest
 import tiny
 
 from score_sde import sample
-from score_sde.evaluation.samples import _Reports, draw_missing, pieces_of, publish
+from score_sde.evaluation.samples import _Reports, draw_missing, publish, shards_of
 from score_sde.evaluation.shared_work import remaining
 from score_sde.experiments.loading import load
 from score_sde.runtime.progress import ProgressBar
 
 
 @pytest.mark.parametrize("parts", [[0.1, 0.5, 1.0], [0.5, 0.1, 1.0, 0.9], [], [0.7]])
-def test_it_never_goes_back_and_ends_where_the_batch_does(parts):
+def test_the_bar_never_moves_back_and_ends_with_the_batch(parts):
     shown = []
 
     class Bar(ProgressBar):
@@ -38,14 +38,14 @@ def test_it_never_goes_back_and_ends_where_the_batch_does(parts):
         assert (4, "50%") in shown and (12, "50%") in shown
 
 
-def test_they_are_drawn_and_published_without_a_command(tmp_path, capsys):
+def test_samples_are_drawn_and_published_without_a_command(tmp_path, capsys):
     model, key = load(tiny.toy_run()), jax.random.key(3)
-    pieces = pieces_of(model, key, tmp_path)
+    shards = shards_of(model, key, tmp_path)
     with tiny.quick_compilation():
-        draw_missing(model, remaining(pieces, 5), key)
+        draw_missing(model, remaining(shards, 5), key)
         parts = model.sde, model.score_fn, model.sampler, model.shape
         alone = sample(jax.random.fold_in(key, 4), *parts, **model.drawing.options)
-    found = publish(model, pieces, 5, tmp_path / "samples.npz")
+    found = publish(model, shards, 5, tmp_path / "samples.npz")
     assert (found.num_samples, found.head.shape) == (5, (5, 2))
     np.testing.assert_allclose(found.head[4], model.scaling.to_data(alone.x), rtol=1e-5, atol=1e-5)
     with np.load(tmp_path / "samples.npz", allow_pickle=False) as file:

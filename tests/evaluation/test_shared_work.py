@@ -1,4 +1,4 @@
-"""Long work in pieces: what is damaged is computed anew, what cannot be read is left alone."""
+"""Long work in shards: damaged shards are computed again, unreadable ones stay."""
 
 import os
 import tempfile
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from score_sde.evaluation.pieces import Pieces
+from score_sde.evaluation.shards import Shards
 from score_sde.evaluation.shared_work import Work, finish as finish_all, remaining
 from score_sde.runtime.unreadable import UnreadableError
 
@@ -20,9 +20,9 @@ def listing(folder):
 
 
 @pytest.fixture
-def parts(tmp_path):
-    """Two finished parts of 8 and 4 rows."""
-    found = Pieces(tmp_path, "0123456789abcdef")
+def shards(tmp_path):
+    """Two finished shards of 8 and 4 rows."""
+    found = Shards(tmp_path, "0123456789abcdef")
     for start, stop in ((0, 8), (8, 12)):
         found.write(start, rows(range(start, stop)))
     return found
@@ -32,45 +32,46 @@ def rows(indices, *rest):
     return {"samples": np.asarray(indices, np.float32)[:, None]}
 
 
-def finish(parts):
-    """What is computed, each batch as it is written."""
+def finish(shards):
+    """The computed batches."""
     computed = []
-    work, left = Work("sample", "samples", 8), remaining(parts, 12)
+    work, left = Work("sample", "samples", 8), remaining(shards, 12)
     finish_all(work, left, lambda indices, *rest: computed.append(indices) or rows(indices))
     return computed
 
 
-def test_a_finished_part_that_is_damaged_is_renamed_and_never_removed(parts, capsys):
-    path = parts.folder / "00000000-00000008.npz"
+def test_a_damaged_shard_is_renamed_and_never_removed(shards, capsys):
+    path = shards.folder / "00000000-00000008.npz"
     torn = path.read_bytes()[:200]
     path.write_bytes(torn)
-    assert finish(parts) == [range(8)]
+    assert finish(shards) == [range(8)]
     assert (
-        f"damaged, to be made anew: {path} (kept as {path.name}.damaged)" in capsys.readouterr().err
+        f"damaged shard, computed again: {path} (kept as {path.name}.damaged)"
+        in capsys.readouterr().err
     )
-    assert np.concatenate([part["samples"] for part in parts.read(12)])[:, 0].tolist() == list(
+    assert np.concatenate([shard["samples"] for shard in shards.read(12)])[:, 0].tolist() == list(
         range(12)
     )
-    parts.remove(12)
-    assert [entry.name for entry in parts.folder.iterdir()] == [f"{path.name}.damaged"]
-    assert (parts.folder / f"{path.name}.damaged").read_bytes() == torn
+    shards.remove(12)
+    assert [entry.name for entry in shards.folder.iterdir()] == [f"{path.name}.damaged"]
+    assert (shards.folder / f"{path.name}.damaged").read_bytes() == torn
 
 
-def test_one_that_is_damaged_later_fails_in_one_line(parts):
-    (parts.folder / "00000008-00000012.npz").write_bytes(b"")
+def test_a_shard_damaged_later_is_an_error_of_one_line(shards):
+    (shards.folder / "00000008-00000012.npz").write_bytes(b"")
     with pytest.raises(
         OSError,
-        match=r"00000008-00000012\.npz is damaged \(.*\): run again, and its rows are computed "
-        r"anew$",
+        match=r"00000008-00000012\.npz is damaged \(.*\): run again to recompute its "
+        r"rows$",
     ):
-        list(parts.read(12))
+        list(shards.read(12))
 
 
-def test_a_header_that_asks_for_memory_without_bound_is_damage(tmp_path, parts):
-    path = parts.folder / "00000008-00000012.npz"
+def test_a_header_of_unbounded_size_is_damage(tmp_path, shards):
+    path = shards.folder / "00000008-00000012.npz"
     data = path.read_bytes()
     path.write_bytes(data.replace(b"(4, 1), }        ", b"(4, 9000000000)} "))
-    assert path.read_bytes() != data and parts.drop_damaged() == [path]
+    assert path.read_bytes() != data and shards.drop_damaged() == [path]
 
 
 @contextmanager
@@ -83,24 +84,22 @@ def another_user():
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_parts_of_another_user_stay():
-    """The case of the report: mode 600, and another user."""
+def test_shards_of_another_user_stay():
+    """Files of mode 600, read by another user."""
     with tempfile.TemporaryDirectory(prefix="score_sde_") as name:
-        parts = Pieces(Path(name), "0123456789abcdef")
+        shards = Shards(Path(name), "0123456789abcdef")
         for start in range(5):
-            parts.write(start, rows([start]))
-        for path in (Path(name), parts.folder):
+            shards.write(start, rows([start]))
+        for path in (Path(name), shards.folder):
             path.chmod(0o777)
-        for path in parts.folder.iterdir():
+        for path in shards.folder.iterdir():
             path.chmod(0o600)
         before = listing(Path(name))
-        message = (
-            r"^cannot read the finished part .*: Permission denied: .*; nothing is moved or removed"
-        )
+        message = r"^cannot read the shard .*: Permission denied: .*; nothing is moved or removed"
         with another_user(), pytest.raises(UnreadableError, match=message):
-            finish(parts)
+            finish(shards)
         assert listing(Path(name)) == before
-        parts.folder.chmod(0o700)
+        shards.folder.chmod(0o700)
         message = r"^cannot read the folder .*: Permission denied: .*; nothing is moved or removed"
         with another_user(), pytest.raises(UnreadableError, match=message):
-            parts.missing(5)
+            shards.missing(5)

@@ -1,4 +1,4 @@
-"""What a network may be conditioned on: its checks, and modules of users that take it."""
+"""Conditions of networks: their checks, and own modules that take them."""
 
 import flax.linen as nn
 import jax
@@ -46,7 +46,7 @@ def test_a_condition_passes_concrete_and_traced(kind, condition):
     assert jax.tree.map(lambda a: a.dtype, like) == jax.tree.map(lambda a: a.dtype, batch)
 
 
-def test_a_traced_label_is_checked_but_for_its_value():
+def test_a_traced_label_is_checked_except_for_its_value():
     jax.eval_shape(TEN.check, jnp.int32(12))
     line = refusal(jax.eval_shape, TEN.check, jnp.zeros(2))
     assert line == "model.num_classes=10 takes a class label from 0 to 9, got float32[2]"
@@ -64,7 +64,7 @@ def test_a_traced_label_is_checked_but_for_its_value():
     (NEST, GIVEN | {"text": np.ones(3, int)}, "the network takes the condition {'crop': "
     "int32[2, 2], 'text': float32[3]}, got {'crop': int64[2, 2], 'text': int64[3]}"),
 ])  # fmt: skip
-def test_another_condition_is_refused_in_one_line(kind, condition, line):
+def test_a_wrong_condition_is_an_error_of_one_line(kind, condition, line):
     assert refusal(kind.check, condition) == line
 
 
@@ -79,7 +79,7 @@ def test_another_condition_is_refused_in_one_line(kind, condition, line):
     "condition {'crop': int32[2, 2], 'text': float32[3]} of each example, as arrays with a row for "
     "each, the labels of the data are {'crop': int64[4, 2, 2], 'text': float64[3, 3]}"),
 ])  # fmt: skip
-def test_other_conditions_of_many_are_refused_in_one_line(kind, conditions, line):
+def test_wrong_conditions_of_many_examples_are_an_error_of_one_line(kind, conditions, line):
     assert refusal(kind.check_all, conditions, "the labels of the data") == line
 
 
@@ -88,10 +88,10 @@ def test_conditions_are_values():
     assert Arrays(like=jnp.zeros(3)) != Arrays(like=jnp.zeros(4))
     assert "takes arrays" in refusal(Arrays, like={"text": 3})
     assert "takes arrays" in refusal(Arrays, like={})
-    assert "num_classes must be a whole number of 1 or more" in refusal(ClassLabel, num_classes=0)
+    assert refusal(ClassLabel, num_classes=0) == "num_classes=0 must be at least 1"
 
 
-def test_networks_say_what_they_are_conditioned_on():
+def test_a_network_has_the_form_of_its_condition():
     assert mlp((2,)).condition is None and ncsn((4, 4, 1)).condition is None
     assert mlp((2,), num_classes=3).condition == ClassLabel(num_classes=3)
     for make in (ddpm, ncsnpp):
@@ -119,7 +119,7 @@ def test_presence_is_one_boolean_an_example_and_needs_a_condition():
 
 
 class Described(nn.Module):
-    """Adds a vector of a nest of arrays, or a learned one where it is absent."""
+    """Adds a vector from a pytree of arrays, or a learned vector where it is absent."""
 
     @nn.compact
     def __call__(self, x, t, *, condition=None, present=None, train=False):
@@ -177,7 +177,7 @@ def test_a_module_needs_no_arguments_that_it_does_not_use():
     assert "has no argument 'present'" in line
 
 
-def test_a_conditional_module_of_the_last_version_works_and_warns():
+def test_a_conditional_module_of_version_0_1_works_and_warns():
     class Former(nn.Module):
         @nn.compact
         def __call__(self, x, t, label, train):

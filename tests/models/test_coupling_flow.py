@@ -1,4 +1,4 @@
-"""The coupling flow: invertible, told the image, and with the volume it says."""
+"""The coupling flow: invertible, conditioned on the image, with the right determinant."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from score_sde.models import coupling_flow
-from score_sde.models.coupling_flow import MOST, checkerboard
+from score_sde.models.coupling_flow import MAX_LOG_SCALE, checkerboard
 
 SHAPE = (4, 2, 3)
 FLOW = coupling_flow(SHAPE, channels=4, num_couplings=3, num_blocks=1)
@@ -14,7 +14,7 @@ FLOW = coupling_flow(SHAPE, channels=4, num_couplings=3, num_blocks=1)
 
 @pytest.fixture(scope="module")
 def params():
-    """Random in all places, for a flow starts as the identity."""
+    """Random parameters, since a new flow is the identity."""
     leaves, tree = jax.tree.flatten(FLOW.init(jax.random.key(0)))
     rng = np.random.default_rng(1)
     return tree.unflatten([0.3 * rng.standard_normal(leaf.shape, np.float32) for leaf in leaves])
@@ -24,15 +24,15 @@ def arrays(seed, count=2):
     return jnp.asarray(np.random.default_rng(seed).standard_normal((count, *SHAPE), np.float32))
 
 
-def test_it_begins_by_changing_nothing():
+def test_a_new_flow_is_the_identity():
     noise = arrays(0)
     z, log_det = FLOW.apply(FLOW.init(jax.random.key(0)), noise, arrays(1))
     np.testing.assert_array_equal(z, noise)
     np.testing.assert_array_equal(log_det, np.zeros(2))
 
 
-def test_the_volume_is_the_determinant_of_the_jacobian(params):
-    """Which is not zero, so that the map is invertible near every point."""
+def test_the_logarithm_is_of_the_determinant_of_the_jacobian(params):
+    """The determinant is not zero, so that the map is locally invertible."""
     noise, image = arrays(2), arrays(3)
     z, log_det = jax.jit(FLOW.apply)(params, noise, image)
     flat = lambda v, image: FLOW.apply(params, v.reshape(1, *SHAPE), image[None])[0].ravel()  # noqa: E731
@@ -46,13 +46,15 @@ def test_the_volume_is_the_determinant_of_the_jacobian(params):
 
 
 def test_scales_are_bounded(params):
-    """A single number is scaled by each coupling that changes it: with three, by at most two."""
+    """Of three couplings, at most two change a number."""
     huge = jax.tree.map(lambda leaf: 1e3 * leaf, params)
     _, log_det = FLOW.apply(huge, arrays(4), arrays(5))
-    assert np.isfinite(log_det).all() and np.abs(log_det).max() <= 2 * MOST * np.prod(SHAPE)
+    assert np.isfinite(log_det).all() and np.abs(log_det).max() <= 2 * MAX_LOG_SCALE * np.prod(
+        SHAPE
+    )
 
 
-def test_the_two_colours_of_the_board():
+def test_the_two_colours_of_the_checkerboard_are_complements():
     even, odd = checkerboard(SHAPE, 0), checkerboard(SHAPE, 1)
     assert (even ^ odd).all() and even[0, 0, 0] and even[1, 1, 0] and odd[0, 1, 0] and odd[0, 0, 1]
 
@@ -61,11 +63,11 @@ def test_the_two_colours_of_the_board():
     ("shape", "options", "message"),
     [
         ((2,), {}, "the coupling flow takes images"),
-        (SHAPE, {"num_couplings": 1}, "num_couplings must be a whole number of 2 or more, got 1"),
-        (SHAPE, {"channels": 0}, "channels must be a whole number of 1 or more, got 0"),
-        (SHAPE, {"dtype": "int8"}, "dtype must be one of float32"),
+        (SHAPE, {"num_couplings": 1}, "^num_couplings=1 must be at least 2$"),
+        (SHAPE, {"channels": 0}, "^channels=0 must be at least 1$"),
+        (SHAPE, {"dtype": "int8"}, "^dtype='int8' must be one of float32"),
     ],
 )
-def test_wrong_arguments(shape, options, message):
+def test_a_wrong_argument_is_an_error(shape, options, message):
     with pytest.raises(ValueError, match=message):
         coupling_flow(shape, **options)

@@ -8,7 +8,7 @@ import pytest
 from score_sde.models.embeddings import ConditionEmbedding, FourierEmbedding, positional_embedding
 
 QUICK_KEY = jax.random.key(0, impl="unsafe_rbg")
-"""A key of the generator that compiles quickest, where any numbers will do."""
+"""A key of the generator that compiles fastest, for arbitrary numbers."""
 
 
 def test_positional_embedding_is_sines_and_cosines_of_falling_frequencies():
@@ -42,7 +42,7 @@ def test_no_gradient_reaches_the_fourier_frequencies():
 
 
 def test_the_embedding_is_computed_in_float32_whatever_the_label():
-    """In bfloat16 the labels 998 and 999 would be one."""
+    """In bfloat16 the labels 998 and 999 are equal."""
     module = ConditionEmbedding(dim=8, features=8, dtype=jnp.bfloat16)
     t = jnp.array([998.0, 999.0])
     condition = module.apply(jax.jit(module.init)(QUICK_KEY, t), t)
@@ -79,8 +79,8 @@ def test_an_absent_label_of_any_value_leaves_the_gradients_finite():
     assert rows[1] > 0.0 and rows[0] == rows[2] == 0.0
 
 
-def test_a_short_type_of_labels_counts_all_classes():
-    """In uint8, class 259 would be class 3."""
+def test_labels_of_a_narrow_type_count_all_classes():
+    """In uint8, class 259 is class 3."""
     module = ConditionEmbedding(dim=6, features=4, num_classes=300)
     t, label = jnp.ones(1), jnp.array([3])
     variables = jax.jit(module.init)(QUICK_KEY, t, label)

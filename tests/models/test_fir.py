@@ -59,7 +59,7 @@ def test_filtering_is_its_definition(kernel, x):
     )
 
 
-def test_a_constant_stays_what_it_is_inside(x):
+def test_a_constant_is_unchanged_away_from_the_edges(x):
     one = jnp.ones((1, 8, 8, 1))
     np.testing.assert_allclose(fir_upsample(one, (1, 3, 3, 1))[0, 2:-2, 2:-2], 1.0, rtol=1e-6)
     np.testing.assert_allclose(fir_downsample(one, (1, 3, 3, 1))[0, 1:-1, 1:-1], 1.0, rtol=1e-6)

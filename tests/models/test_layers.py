@@ -18,7 +18,7 @@ from score_sde.models.layers import (
 )
 
 QUICK_KEY = jax.random.key(0, impl="unsafe_rbg")
-"""A key of the generator that compiles quickest, where any numbers will do."""
+"""A key of the generator that compiles fastest, for arbitrary numbers."""
 
 
 @given(st.integers(1, 600))
@@ -76,8 +76,8 @@ def test_group_norm_of_a_constant_is_finite():
     assert bool(jnp.all(jnp.isfinite(gradient)))
 
 
-def test_groups_that_do_not_divide_are_refused():
-    with pytest.raises(ValueError, match="must divide the 6 channels, got 4"):
+def test_groups_that_do_not_divide_the_channels_are_an_error():
+    with pytest.raises(ValueError, match=r"^num_groups=4 must be a divisor of the 6 channels"):
         GroupNorm(4).init(jax.random.key(0), jnp.ones((1, 2, 2, 6)))
 
 
@@ -121,7 +121,7 @@ def test_attention_block_starts_as_the_identity_and_moves_with_its_pixels():
     np.testing.assert_allclose(turned, jnp.flip(out, axis=1), rtol=1e-4, atol=1e-4)
 
 
-def test_residual_block_starts_as_the_identity_and_listens_to_the_condition():
+def test_residual_block_starts_as_the_identity_and_depends_on_the_condition():
     x = jax.random.normal(jax.random.key(0), (2, 4, 4, 8))
     condition = jax.random.normal(jax.random.key(1), (2, 5))
     module = ResidualBlock(8)

@@ -1,4 +1,4 @@
-"""Networks of a user's own: flax.linen, flax.nnx, equinox, or plain functions."""
+"""Own networks: flax.linen, flax.nnx, equinox, or plain functions."""
 
 import equinox as eqx
 import flax.linen as nn
@@ -92,7 +92,7 @@ def test_equal_weights_give_the_same_score(kind):
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_fit_trains_it_and_samples_and_densities_follow(kind):
+def test_fit_trains_it_to_samples_and_likelihoods(kind):
     data = np.random.default_rng(0).normal(size=(64, 2)).astype(np.float32)
     network = (plain_init, plain_apply) if kind == "plain" else NETWORKS[kind]()
     options = {"num_steps": 3, "batch_size": 16, "progress": False}
@@ -108,7 +108,7 @@ def test_fit_trains_it_and_samples_and_densities_follow(kind):
 
 
 @pytest.mark.parametrize("kind", ["nnx", "equinox"])
-def test_each_key_makes_other_parameters_and_a_module_gives_its_own(kind):
+def test_each_key_makes_new_parameters_and_a_module_has_its_own(kind):
     network = NETWORKS[kind]()
     first, again, other = (jax.tree.leaves(network.init(jax.random.key(k))) for k in (0, 0, 1))
     np.testing.assert_array_equal(first[-1], again[-1])
@@ -124,7 +124,7 @@ def test_each_key_makes_other_parameters_and_a_module_gives_its_own(kind):
 
 
 @pytest.mark.parametrize("kind", ["nnx", "equinox"])
-def test_dropout_is_of_the_key_and_of_training_alone(kind):
+def test_dropout_depends_on_the_key_and_is_off_outside_training(kind):
     network = (
         ss.from_nnx(lambda rngs: Nnx(rngs=rngs, rate=0.5))
         if kind == "nnx"
@@ -142,7 +142,7 @@ def test_dropout_is_of_the_key_and_of_training_alone(kind):
         network.apply(params, x, t, train=True)
 
 
-def test_state_besides_parameters_is_refused_in_one_line():
+def test_state_besides_parameters_is_an_error_of_one_line():
     class Normed(nnx.Module):
         def __init__(self, rngs):
             self.norm = nnx.BatchNorm(2, rngs=rngs)
@@ -168,12 +168,12 @@ def test_state_besides_parameters_is_refused_in_one_line():
 @pytest.mark.parametrize(
     "make", [lambda c: ss.from_nnx(Nnx, condition=c), lambda c: ss.from_equinox(Eqx, condition=c)]
 )
-def test_a_module_without_an_argument_for_its_condition_is_refused(make):
+def test_a_module_without_an_argument_for_its_condition_is_an_error(make):
     with pytest.raises(ValueError, match="has no argument 'condition'"):
         make(ClassLabel(num_classes=3))
 
 
-def test_plain_functions_are_given_only_what_they_take():
+def test_plain_functions_get_only_the_keywords_that_they_take():
     network = from_functions(plain_init, lambda params, x, t, train: x if train else 2 * x)
     x = jnp.ones((1, 2))
     np.testing.assert_array_equal(network.apply([], x, x[:, 0], key=None, train=False), 2 * x)

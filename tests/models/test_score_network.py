@@ -1,4 +1,4 @@
-"""The border between networks and the mathematics."""
+"""`ScoreNetwork` and its score function of one sample."""
 
 import functools
 
@@ -74,7 +74,7 @@ def test_score_fn_takes_a_python_time_and_gradients(network, params, batch):
     np.testing.assert_allclose(*derivatives(x), rtol=1e-3)
 
 
-def test_the_vmapped_score_fn_keeps_the_work_of_the_batched_network(network, params, batch):
+def test_the_vmapped_score_fn_has_the_operations_of_the_batched_network(network, params, batch):
     """The compiler counts the same floating-point operations, to a tenth, on either
     side of the border.
     """
@@ -146,8 +146,8 @@ def test_training_without_dropout_needs_no_key():
     assert jax.eval_shape(train, params, jnp.ones((1, 2)), jnp.ones(1)).shape == (1, 2)
 
 
-def test_the_former_name_of_a_condition_means_what_it_meant(network, params, batch):
-    """A label out of range was none."""
+def test_the_former_name_of_a_condition_has_its_former_meaning(network, params, batch):
+    """A label out of range was absent."""
     x, t = batch
     label = jnp.array([-1, 0, 1, 2, 3, 0, 1, 2])
     with pytest.warns(DeprecationWarning, match="label= is now condition="):
@@ -163,7 +163,7 @@ def test_the_former_name_of_a_condition_means_what_it_meant(network, params, bat
         np.testing.assert_allclose(score_fn(x[0], 0.5), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_condition_for_a_network_without_one_is_refused():
+def test_a_condition_for_a_network_without_one_is_an_error():
     network = mlp((2,), hidden_sizes=(8,))
     params = randomized(network)
     with pytest.raises(ValueError, match="built without one; build it with num_classes"):
@@ -173,7 +173,7 @@ def test_a_condition_for_a_network_without_one_is_refused():
 
 
 @pytest.mark.parametrize("x_shape, t_shape", [((3, 3), (3,)), ((3, 2), (2,)), ((3, 2, 1), (3,))])
-def test_inputs_of_other_shapes_are_refused_in_one_line(x_shape, t_shape):
+def test_inputs_of_wrong_shapes_are_an_error_of_one_line(x_shape, t_shape):
     network = mlp((2,), hidden_sizes=(8,))
     params = randomized(network)
     with pytest.raises(ValueError, match=r"takes x \[b, 2\] and t \[b\]") as error:
@@ -191,7 +191,7 @@ def test_init_is_deterministic_under_jit_and_differs_by_key():
     )
 
 
-def test_other_collections_than_params_are_refused():
+def test_other_collections_than_params_are_an_error():
     class Counting(nn.Module):
         @nn.compact
         def __call__(self, x, t, *, label=None, train=False):
@@ -202,7 +202,7 @@ def test_other_collections_than_params_are_refused():
         from_linen(Counting(), (2,)).init(jax.random.key(0))
 
 
-def test_any_linen_module_of_the_right_call_is_a_score_network():
+def test_any_linen_module_with_the_right_call_is_a_score_network():
     class Linear(nn.Module):
         @nn.compact
         def __call__(self, x, t, *, label=None, train=False):

@@ -1,5 +1,5 @@
-"""What averages of the parameters are made of: the weights of a run's updates, and how
-snapshots give other weights.
+"""Averages of the parameters: their weights along a run, and the post-hoc EMA of
+snapshots.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,18 +8,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from score_sde.evaluation.plots.figure import save_figure
+from score_sde import checks
+from score_sde.evaluation.plots.figure import (
+    BLUE,
+    FRAME,
+    GREEN,
+    INK,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    save_figure,
+)
 from score_sde.runtime.atomic_files import PathLike
 from score_sde.training import Average, HalfLifeEMA, PowerEMA, fit_profile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#CC79A7")
-"""Of the palette of Okabe & Ito."""
+COLOURS = (BLUE, SKY, GREEN, ORANGE, PURPLE)
+"""The colours of averages."""
 
-WANTED = "#D55E00"
-_INK = "#333333"
+WANTED = VERMILION
+"""The colour of the post-hoc EMA."""
 
 
 def plot_profiles(
@@ -31,28 +42,30 @@ def plot_profiles(
     every: int = 250,
     wanted: float = 0.15,
 ) -> None:
-    """Write two panels: the profiles of averages at the end of a run, and one that is
-    made of the snapshots of others.
+    """Write two panels: the profiles of averages at the end of a run, and a post-hoc
+    EMA of another width.
 
-    Weights are per part of the run, so that the mean of all steps would be one. In the
+    A profile is a density over the run: equal weights of all steps would be one. In the
     second panel the profiles of the snapshots are thin, each scaled by its weight in
-    the sum; one below zero is taken away.
+    the sum, which may be negative.
 
     Args:
-        path: the file to write; its suffix chooses the format.
-        averages: the averages of the first panel by the names to print, at most five; a
-            few examples unless given.
+        path: the figure to write; its suffix chooses the format.
+        averages: the averages of the first panel by their labels, at most five; None
+            for a few examples.
         num_steps: the length of the run.
-        tracked: the relative widths of the power averages that snapshots are taken of.
-        every: between how many steps.
-        wanted: the relative width that is made of them.
+        tracked: the relative widths of the power averages with snapshots.
+        every: the number of steps between snapshots.
+        wanted: the relative width of the post-hoc EMA.
 
     Raises:
-        ValueError: where there are more averages than colours.
+        ValueError: there are more averages than colours.
     """
     averages = _examples(num_steps) if averages is None else averages
-    if len(averages) > len(COLOURS):
-        raise ValueError(f"a picture has room for {len(COLOURS)} averages, not {len(averages)}")
+    checks.require(
+        len(averages) <= len(COLOURS),
+        f"a figure has room for {len(COLOURS)} averages, not {len(averages)}",
+    )
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.0, 3.3), layout="constrained")
@@ -62,15 +75,15 @@ def plot_profiles(
         left.fill_between(_times(num_steps), density, color=colour, alpha=0.12, linewidth=0)
         left.plot(_times(num_steps), density, color=colour, linewidth=1.6, label=name)
     left.set_ylim(0.0)
-    left.set_title("weight of the parameters along the run", fontsize=9, color=_INK)
+    left.set_title("weight of the parameters along the run", fontsize=9, color=INK)
     _draw_reconstruction(right, num_steps, tracked, every, wanted)
     for axis in (left, right):
         axis.set_xlim(0.0, 1.0)
-        axis.set_xlabel("update, as a part of the run", fontsize=8, color=_INK)
-        axis.tick_params(labelsize=8, colors=_INK, length=2)
+        axis.set_xlabel("update, as a fraction of the run", fontsize=8, color=INK)
+        axis.tick_params(labelsize=8, colors=INK, length=2)
         axis.spines[["top", "right"]].set_visible(False)
-        axis.spines[["left", "bottom"]].set(color="#bbbbbb", linewidth=0.6)
-        axis.legend(frameon=False, fontsize=8, loc="upper left", labelcolor=_INK)
+        axis.spines[["left", "bottom"]].set(color=FRAME, linewidth=0.6)
+        axis.legend(frameon=False, fontsize=8, loc="upper left", labelcolor=INK)
     save_figure(path, figure)
 
 
@@ -84,7 +97,7 @@ def _examples(num_steps: int) -> dict[str, Average]:
 def _draw_reconstruction(
     axis: "Axes", num_steps: int, tracked: Sequence[float], every: int, wanted: float
 ) -> None:
-    """The parts that the snapshots have in the sum, the sum, and what was wanted."""
+    """The weighted profiles of the snapshots, their sum, and the wanted profile."""
     steps = [step for _ in tracked for step in range(every, num_steps + 1, every)]
     widths = [width for width in tracked for _ in range(every, num_steps + 1, every)]
     fit = fit_profile(steps, widths, step=num_steps, sigma_rel=wanted)
@@ -102,13 +115,13 @@ def _draw_reconstruction(
     axis.plot(
         times,
         exact,
-        color=_INK,
+        color=INK,
         linewidth=1.0,
         linestyle=(0, (4, 3)),
         label=f"wanted: width {wanted:g}",
     )
     axis.set_title(
-        f"a width that was not kept: residual {fit.residual:.1%}", fontsize=9, color=_INK
+        f"post-hoc EMA of another width: residual {fit.residual:.1%}", fontsize=9, color=INK
     )
 
 
@@ -117,5 +130,5 @@ def _times(num_steps: int) -> Float[np.ndarray, " num_steps"]:
 
 
 def _density(weights: Float[np.ndarray, " n"], num_steps: int) -> Float[np.ndarray, " n"]:
-    """Weights of updates, per part of a run."""
+    """Weights of updates as a density over the run."""
     return weights * num_steps

@@ -1,5 +1,5 @@
-"""Pictures of latents: examples beside their latents and reconstructions, and ways from
-one example to another.
+"""Figures of latents: examples beside their latents and reconstructions, and
+interpolation paths.
 """
 
 from collections.abc import Callable
@@ -10,46 +10,47 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from score_sde.data import Examples, Scaling
-from score_sde.evaluation.plots.figure import save_figure
+from score_sde.evaluation.plots.figure import FRAME, INK, save_figure
 from score_sde.evaluation.plots.images import image_grid, save_png
 from score_sde.evaluation.plots.points import set_style, square_about
 from score_sde.evaluation.plots.samples import is_image, model_points
 
 COLUMNS = 12
-"""How many images a picture of latents shows."""
+"""The number of images in a figure of latents."""
 
 POINTS = 4000
-"""How many points a picture shows."""
+"""The number of points in a panel."""
 
-
-Draw = Callable[[Any], object]
-"""Draws on the axes of a panel."""
+PanelFn = Callable[[Any], object]
+"""A function that draws on the axes of a panel."""
 
 
 def latents_to_unit(
     latents: Float[np.ndarray, "*shape"], prior_std: float
 ) -> Float[np.ndarray, "*shape"]:
-    """Latents for display: within three standard deviations of the prior becomes ``[0,
+    """Latents for display: three standard deviations of the prior about 0 become ``[0,
     1]``; the rest is clipped.
     """
     return np.clip(0.5 + latents / (6.0 * prior_std), 0.0, 1.0)
 
 
-def picture_of_latents(
+def figure_of_latents(
     path: Path,
-    found: tuple[Float[Array | np.ndarray, "n *shape"], Float[Array | np.ndarray, "n *shape"]],
+    examples_and_latents: tuple[
+        Float[Array | np.ndarray, "n *shape"], Float[Array | np.ndarray, "n *shape"]
+    ],
     reconstruction: Float[np.ndarray, "n *shape"],
     *,
     scaling: Scaling,
     prior_std: float,
 ) -> Path | None:
-    """Draw examples, latents and reconstructions: three rows of images, or three panels of points.
+    """Write examples, latents and reconstructions: three rows of images, or three
+    panels of points.
 
-    ``found``: the examples and their latents. Points have the colour of the direction
-    in which they lie from the mean of the data, in all panels. None for other kinds of
-    data.
+    The colour of a point, the same in all panels, is its direction from the mean of the
+    data. Returns None for other kinds of data.
     """
-    x, latent = (np.asarray(values) for values in found)
+    x, latent = (np.asarray(values) for values in examples_and_latents)
     if is_image(x.shape[1:], scaling):
         rows = (
             np.asarray(scaling.to_unit(x)),
@@ -69,7 +70,7 @@ def picture_of_latents(
     offset = x - x.mean(axis=0)
     colours = np.arctan2(offset[:, 1], offset[:, 0])[:POINTS]
 
-    def scattered(points: Float[np.ndarray, "n 2"]) -> Draw:
+    def scattered(points: Float[np.ndarray, "n 2"]) -> PanelFn:
         return lambda axis: axis.scatter(
             *points[:POINTS].T, s=4, c=colours, cmap="twilight_shifted", linewidths=0
         )
@@ -81,28 +82,28 @@ def picture_of_latents(
     return path
 
 
-def picture_of_interpolation(
+def figure_of_interpolation(
     path: Path,
     originals: Float[np.ndarray, "pairs 2 *shape"],
-    way: Float[np.ndarray, "pairs steps *shape"],
+    decoded: Float[np.ndarray, "pairs steps *shape"],
     latents: Float[np.ndarray, "pairs steps *shape"],
     data: Examples,
     *,
     scaling: Scaling,
     prior_std: float,
 ) -> Path | None:
-    """Draw a row of images for each pair, or lines among the data and among the
-    latents; None for other kinds of data.
+    """Write a row of images for each pair, or lines among the data and among the
+    latents.
 
-    A row begins and ends with the originals themselves, and has what is decoded between
-    them.
+    A row begins and ends with the originals and has decoded steps between them. Returns
+    None for other kinds of data.
     """
-    if is_image(way.shape[2:], scaling):
-        row = np.concatenate([originals[:, :1], way[:, 1:-1], originals[:, 1:]], axis=1)
+    if is_image(decoded.shape[2:], scaling):
+        row = np.concatenate([originals[:, :1], decoded[:, 1:-1], originals[:, 1:]], axis=1)
         images = np.asarray(scaling.to_unit(row.reshape(-1, *row.shape[2:])))
         save_png(path, image_grid(images, num_columns=row.shape[1], width=900))
         return path
-    if way.shape[2:] != (2,):
+    if decoded.shape[2:] != (2,):
         return None
     points_of_data = model_points(data, scaling)
 
@@ -110,10 +111,10 @@ def picture_of_interpolation(
         points: Float[np.ndarray, "pairs steps 2"],
         ends: Float[np.ndarray, "pairs 2 2"],
         behind: bool,
-    ) -> Draw:
+    ) -> PanelFn:
         def draw(axis: Any) -> None:
             if behind:
-                axis.scatter(*points_of_data[:POINTS].T, s=2, color="#bbbbbb", linewidths=0)
+                axis.scatter(*points_of_data[:POINTS].T, s=2, color=FRAME, linewidths=0)
             for number, (line, end) in enumerate(zip(points, ends, strict=True)):
                 axis.plot(*line.T, color=f"C{number % 10}", linewidth=1.2, marker=".", markersize=4)
                 axis.scatter(
@@ -123,20 +124,20 @@ def picture_of_interpolation(
         return draw
 
     scaled = latents / prior_std
-    around = np.concatenate([points_of_data, way.reshape(-1, 2)])
+    around = np.concatenate([points_of_data, decoded.reshape(-1, 2)])
     panels = {
         "latents": (scaled.reshape(-1, 2), lines(scaled, scaled[:, [0, -1]], behind=False)),
-        "decoded, among the data": (around, lines(way, originals, behind=True)),
+        "decoded, among the data": (around, lines(decoded, originals, behind=True)),
     }
     _save_panels(path, panels, scaling)
     return path
 
 
 def _save_panels(
-    path: Path, panels: dict[str, tuple[Float[np.ndarray, "n 2"], Draw]], scaling: Scaling
+    path: Path, panels: dict[str, tuple[Float[np.ndarray, "n 2"], PanelFn]], scaling: Scaling
 ) -> None:
-    """Panels side by side, each with axes that suit its points; all but the latents are
-    labelled in data units.
+    """Write panels side by side, each with the axes of its points; all but the latents
+    are labelled in data units.
     """
     from matplotlib.figure import Figure
 
@@ -150,5 +151,5 @@ def _save_panels(
             None if title == "latents" else scaling,
         )
         axis.set_xlabel("")
-        axis.set_title(title, fontsize=10, color="#333333")
+        axis.set_title(title, fontsize=10, color=INK)
     save_figure(path, figure)

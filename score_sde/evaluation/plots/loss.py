@@ -1,26 +1,38 @@
-"""The loss over the steps and by noise level, from the JSON lines that training writes."""
+"""The loss over the steps and by noise level, from the JSON lines of a training."""
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float64
 
-from score_sde.evaluation.plots.figure import save_figure
+from score_sde import checks
+from score_sde.evaluation.plots.figure import BLUE, INK, VERMILION, save_figure
 from score_sde.objectives.noise_levels import log_snr_of
 from score_sde.runtime.atomic_files import PathLike
 
-_TRAINING, _HELD_OUT, _INK = "#0072B2", "#D55E00", "#333333"
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_TRAINING, _HELD_OUT = BLUE, VERMILION
 
 STAGES = 4
+"""The number of stages of a training in the figure by noise level."""
+
 HELD_OUT_PREFIX = "eval_"
 
 
 def read_metrics(path: PathLike) -> dict[str, Float64[np.ndarray, "num 2"]]:
-    """Every number of a JSON-lines file, by name, as rows ``(step, value)`` in ascending steps.
+    """The series of every number of a JSON-lines file by name, as rows ``(step,
+    value)`` in ascending steps.
 
-    A step that a resumed run wrote again counts as written last. A last line cut short
-    by a crash is passed over.
+    The last record of a step counts, where a resumed run wrote it again. A last line
+    cut short by a crash is skipped.
+
+    ::
+
+        read_metrics("run/metrics.jsonl")["loss"][-1]
 
     Raises:
         FileNotFoundError: no such file.
@@ -47,10 +59,10 @@ def read_metrics(path: PathLike) -> dict[str, Float64[np.ndarray, "num 2"]]:
 
 
 def smooth(values: Float64[np.ndarray, " num"], *, window: int) -> Float64[np.ndarray, " num"]:
-    """Centred moving average that leaves out values that are not finite.
+    """Centred moving average over the finite values.
 
-    The window shrinks towards both ends; at the beginning, where a loss falls fastest,
-    to two thirds of the index.
+    The window shrinks towards both ends; near the beginning, where a loss falls
+    fastest, it spans two thirds of the index.
     """
     finite = np.isfinite(values)
     sums = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
@@ -70,19 +82,23 @@ def plot_loss(
     held_out: str = "eval_loss",
     label: str = "loss",
 ) -> None:
-    """Write the curve of the training loss (thin: as logged; thick: smoothed) and of
+    """Write the curves of the training loss (thin: as logged; thick: smoothed) and of
     the held-out loss.
 
-    The axis of the loss is logarithmic where all of it is positive, that of the step
-    where it spans two decades.
+    ::
+
+        plot_loss("loss.png", "run/metrics.jsonl")
+
+    The loss axis is logarithmic where all losses are positive, the step axis where the
+    steps span two decades.
 
     Args:
-        path: the picture to write.
-        metrics: the JSON-lines file, ``{"step": 100, "loss": 0.1, "eval_loss": 0.2}`` a
-            line.
+        path: the figure to write.
+        metrics: the JSON-lines file, with lines such as ``{"step": 100, "loss": 0.1,
+            "eval_loss": 0.2}``.
         training: the name of the training loss in it.
         held_out: the name of the held-out loss; it may be absent.
-        label: what the vertical axis says.
+        label: the label of the vertical axis.
 
     Raises:
         FileNotFoundError: no metrics file.
@@ -115,11 +131,10 @@ def plot_loss(
     steps = finite[:, 0]
     if steps.min() > 0 and steps.max() >= 100 * steps.min():
         axis.set_xscale("log")
-    axis.set_xlabel("training step", color=_INK)
-    axis.set_ylabel(label, color=_INK)
-    axis.grid(which="both", color="#e6e6e6", linewidth=0.5)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(colors=_INK, labelsize=9)
+    axis.set_xlabel("training step", color=INK)
+    axis.set_ylabel(label, color=INK)
+    _set_style(axis)
+    axis.tick_params(colors=INK)
     axis.legend(frameon=False)
     save_figure(path, figure)
 
@@ -143,13 +158,17 @@ def loss_by_level(
 
 def plot_loss_by_level(path: PathLike, metrics: PathLike) -> None:
     """Write the loss over the log signal-to-noise ratio: of the training in four
-    stages, and of held-out data.
+    stages, and of held-out data; a stage without steps has no curve.
 
     A stage is a quarter of the steps, and its losses are means over it; the held-out
-    loss is that of the last quarter.
+    loss is the mean over the last quarter.
+
+    ::
+
+        plot_loss_by_level("loss_by_level.png", "run/metrics.jsonl")
 
     Args:
-        path: the picture to write.
+        path: the figure to write.
         metrics: the JSON-lines file of the training.
 
     Raises:
@@ -158,8 +177,7 @@ def plot_loss_by_level(path: PathLike, metrics: PathLike) -> None:
     """
     series = read_metrics(metrics)
     levels, losses = loss_by_level(series)
-    if not losses:
-        raise ValueError(f"{metrics} holds no losses by noise level")
+    checks.require(losses, f"{metrics} holds no losses by noise level")
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
@@ -169,17 +187,13 @@ def plot_loss_by_level(path: PathLike, metrics: PathLike) -> None:
     for stage in range(STAGES):
         bounds = end * stage / STAGES, end * (stage + 1) / STAGES
         colour = colormaps["viridis"](0.9 - 0.9 * stage / (STAGES - 1))
+        means = np.array([_mean_within(rows, *bounds) for rows in losses])
         label = f"training, to step {bounds[1]:.0f}"
-        axis.plot(
-            levels,
-            [_mean_within(rows, *bounds) for rows in losses],
-            color=colour,
-            marker=".",
-            label=label,
-        )
+        if np.isfinite(means).any():  # a short run has no step in some stages
+            axis.plot(levels, means, color=colour, marker=".", label=label)
     held_out, rest = loss_by_level(series, prefix=HELD_OUT_PREFIX)
-    if rest:
-        last = [_mean_within(rows, end * (1.0 - 1.0 / STAGES), end) for rows in rest]
+    last = np.array([_mean_within(rows, end * (1.0 - 1.0 / STAGES), end) for rows in rest])
+    if np.isfinite(last).any():
         axis.plot(
             held_out,
             last,
@@ -194,14 +208,21 @@ def plot_loss_by_level(path: PathLike, metrics: PathLike) -> None:
     axis.set(
         xlabel="log signal-to-noise ratio: noise on the left, data on the right", ylabel="loss"
     )
-    axis.grid(which="both", color="#e6e6e6", linewidth=0.5)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(labelsize=9)
+    _set_style(axis)
     axis.legend(frameon=False, fontsize=8)
     save_figure(path, figure)
 
 
+def _set_style(axis: "Axes") -> None:
+    """A light grid, and no frame at the top and on the right."""
+    axis.grid(which="both", color="#e6e6e6", linewidth=0.5)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(labelsize=9)
+
+
 def _mean_within(rows: Float64[np.ndarray, "_ 2"], after: float, to: float) -> float:
-    """The mean of the losses of some steps; NaN, which is not drawn, where there is none."""
+    """The mean loss of the steps in an interval; NaN, which is not drawn, without
+    steps.
+    """
     inside = rows[(rows[:, 0] > after) & (rows[:, 0] <= to), 1]
     return float(np.mean(inside)) if len(inside) else np.nan

@@ -1,4 +1,4 @@
-"""The pictures of a run, or of SDEs alone, and their rows in the report."""
+"""The figures of a run, or of SDEs alone, and their rows in the report."""
 
 from pathlib import Path
 
@@ -11,16 +11,15 @@ from score_sde.objectives.noise_levels import log_snr_of
 from score_sde.sdes import SDE, BrownianMotion
 from score_sde.sdes.mixture import Mixture
 
-PICTURES = ("sde.png", "loss.png", "loss_by_level.png")
-"""Those of a workdir."""
+FIGURES = ("sde.png", "loss.png", "loss_by_level.png")
+"""The figures of a workdir."""
 
 DATA = Mixture(means=((-1.5,), (0.3,), (1.5,)), std=0.15, weights=(0.4, 0.2, 0.4))
 """The one-dimensional data of the trajectories."""
 
 
 def draw_losses(folder: Path, metrics: Path) -> dict[str, str]:
-    """The loss over the steps; and by noise level, which the training of a classifier
-    or of old has not.
+    """The loss over the steps and, where it was logged, by noise level.
 
     Raises:
         FileNotFoundError: no metrics file.
@@ -43,10 +42,10 @@ def draw_sde(path: Path, sde: SDE) -> dict[str, str]:
 
 
 def draw_every_sde(path: Path) -> dict[str, str]:
-    """Those of the configs, one below the other, as they are by default."""
-    # The VP SDE through discrete levels looks like the VP SDE.
+    """The trajectories of every SDE of the configs, with default options."""
+    # The VP SDE of discrete levels looks like the VP SDE.
     sdes = {name: make() for name, make in SDES.items() if name not in ("brownian", "discrete_vp")}
-    # Wide enough for its prior to stand for the data's last marginal.
+    # Wide enough for its prior to approximate the last marginal of the data.
     plot_sdes(
         path, {"Brownian motion": BrownianMotion(scale=4.0), **sdes}, DATA, key=jax.random.key(0)
     )

@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, Float64
 
+from score_sde import checks
 from score_sde.data import Scaling
-from score_sde.evaluation.plots.figure import save_figure
+from score_sde.evaluation.plots.figure import INK, VERMILION, frame_thinly, save_figure
 from score_sde.runtime.atomic_files import PathLike
 from score_sde.typing import ScoreFn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_INK = "#333333"
 _BINS = 160
 _ARROWS = 21
 
@@ -30,21 +30,25 @@ def plot_samples(
     max_points: int = 4000,
     scaling: Scaling | None = None,
 ) -> None:
-    """Write data and samples side by side on the same axes: points, over their density as shading.
+    """Write data and samples side by side on the same axes: points, over their density
+    as shading.
 
-    With a ``score_fn``, a third panel shows it at time ``t`` as arrows, as long as the
-    square root of its norm, over the samples' density. The axes are those of the data;
-    samples beyond them are cut off, and their share is written.
+    With a ``score_fn``, a third panel shows the score at time ``t`` over the density of
+    the samples, as arrows whose length is the square root of its norm. The axes span
+    the data; the panel states the fraction of samples outside.
+
+    ::
+
+        plot_samples("samples.png", samples, data, score_fn=model.score_fn)
 
     Args:
-        path: the picture to write.
-        samples: what a sampler drew, in model units.
+        path: the figure to write.
+        samples: the samples, in model units.
         data: held-out data, in model units.
-        score_fn: the learned score, if it is to be drawn.
-        t: the time at which it is drawn.
+        score_fn: the learned score; None for two panels.
+        t: the time of the score.
         max_points: points drawn in a panel; the shading counts all of them.
-        scaling: of samples and data in model units, for axes that are labelled in data
-            units.
+        scaling: from data to model units, for axes labelled in data units.
 
     Raises:
         ValueError: no data, or data that are not finite.
@@ -52,8 +56,10 @@ def plot_samples(
     from matplotlib.figure import Figure
 
     drawn, given = np.asarray(samples, np.float64), np.asarray(data, np.float64)
-    if not len(given) or not np.isfinite(given).all():
-        raise ValueError("the data to compare with must be one or more finite points")
+    checks.require(
+        len(given) and np.isfinite(given).all(),
+        "the data to compare with must be one or more finite points",
+    )
     box = square_about(given)
     panels = {"data": given, "samples": drawn}
     figure = Figure(
@@ -64,14 +70,14 @@ def plot_samples(
     )[0]
     for axis, (title, points) in zip(axes, panels.items(), strict=False):
         _draw_points(axis, points, box, max_points)
-        axis.set_title(title, fontsize=10, color=_INK)
+        axis.set_title(title, fontsize=10, color=INK)
     if score_fn is not None:
         _draw_shading(axes[-1], drawn, box)
         _draw_score(axes[-1], score_fn, t, box)
-        axes[-1].set_title(rf"score $s_\theta(x, t)$ at $t={t:g}$", fontsize=10, color=_INK)
+        axes[-1].set_title(rf"score $s_\theta(x, t)$ at $t={t:g}$", fontsize=10, color=INK)
     for axis in axes:
         set_style(axis, box, scaling)
-    axes[0].set_ylabel("$x_2$", color=_INK)
+    axes[0].set_ylabel("$x_2$", color=INK)
     save_figure(path, figure)
 
 
@@ -82,10 +88,9 @@ def smoothed_histogram(
     bins: int = _BINS,
     bandwidth: float = 2.0,
 ) -> Float64[np.ndarray, "bins bins"]:
-    """Share of the points in each bin of a square ``[[low, high], [low, high]]``, first
-    axis ``x_1``.
-
-    Blurred by a Gaussian whose standard deviation is ``bandwidth`` bins.
+    """Fraction of the points in each bin of a square ``[[low, high], [low, high]]``,
+    the first axis being ``x_1``; blurred by a Gaussian with a standard deviation of
+    ``bandwidth`` bins.
     """
     counts = np.histogram2d(*points.T, bins=bins, range=box)[0] / max(len(points), 1)
     offset = np.arange(bins)[:, None] - np.arange(bins)
@@ -108,7 +113,7 @@ def _draw_points(
     box: Float64[np.ndarray, "2 2"],
     max_points: int,
 ) -> None:
-    """Shading, points, and the share of points that the axes cut off."""
+    """Shading, points, and the fraction of points outside the axes."""
     _draw_shading(axis, points, box)
     axis.scatter(
         *points[:max_points].T, s=1.2, color="#08306b", alpha=0.35, linewidths=0, rasterized=True
@@ -159,7 +164,7 @@ def _draw_score(axis: "Axes", score_fn: ScoreFn, t: float, box: Float64[np.ndarr
         angles="xy",
         scale_units="xy",
         scale=1,
-        color="#D55E00",
+        color=VERMILION,
         width=0.004,
     )
 
@@ -167,20 +172,19 @@ def _draw_score(axis: "Axes", score_fn: ScoreFn, t: float, box: Float64[np.ndarr
 def set_style(
     axis: "Axes", box: Float64[np.ndarray, "2 2"], scaling: Scaling | None = None
 ) -> None:
-    """Equal scales and a thin frame; of standardised points, the labels of the ticks
-    are in the units of the data.
+    """Equal scales and a thin frame; the ticks of standardised points are in data
+    units.
     """
     axis.set(xlim=box[0], ylim=box[1], aspect="equal")
     if scaling is not None and scaling.standardized:
         _label_in_data_units(axis, box, scaling)
-    axis.set_xlabel("$x_1$", color=_INK)
-    axis.tick_params(colors=_INK, labelsize=8, length=2)
-    for spine in axis.spines.values():
-        spine.set(color="#bbbbbb", linewidth=0.6)
+    axis.set_xlabel("$x_1$", color=INK)
+    axis.tick_params(colors=INK, labelsize=8, length=2)
+    frame_thinly(axis)
 
 
 def _label_in_data_units(axis: "Axes", box: Float64[np.ndarray, "2 2"], scaling: Scaling) -> None:
-    """Ticks at round numbers of the data, on axes of standardised points."""
+    """Ticks at round numbers in data units, on axes of standardised points."""
     from matplotlib.ticker import MaxNLocator
 
     for line, ends, mean, std in zip(

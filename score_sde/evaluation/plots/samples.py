@@ -1,6 +1,4 @@
-"""The pictures that suit the data: grids, strips and animations of images, scatter
-plots of points.
-"""
+"""Figures of samples: grids, strips and animations of images, scatter plots of points."""
 
 from pathlib import Path
 
@@ -20,15 +18,15 @@ from score_sde.evaluation.plots.points import plot_samples
 from score_sde.typing import ScoreFn
 
 MAX_POINTS = 100_000
-"""More points of the data than these are not read for a picture."""
+"""The largest number of data points read for a figure."""
 
 
 def is_image(shape: tuple[int, ...], scaling: Scaling) -> bool:
-    """Whether examples of ``shape`` can be shown as images: levels, and one or three channels."""
+    """Whether examples of ``shape`` are images: with levels, and one or three channels."""
     return scaling.num_levels is not None and len(shape) == 3 and shape[-1] in (1, 3)
 
 
-def picture_of_samples(
+def figure_of_samples(
     folder: Path,
     name: str,
     samples: Float[Array | np.ndarray, "n *shape"],
@@ -42,14 +40,14 @@ def picture_of_samples(
     kinds of data.
 
     Args:
-        folder: where; made if missing.
-        name: the name of the picture.
+        folder: the folder of the figure; made if missing.
+        name: the name of the figure.
         samples: in model units.
         data: raw examples ``[m, *shape]`` to compare points with, of which the first
-            ``MAX_POINTS`` are taken; without them there is no picture of points.
-        scaling: the map between the two.
-        score_fn: drawn as arrows beside points.
-        num_columns: images in a row; the grid is as square as can be unless given.
+            ``MAX_POINTS`` are shown; without them there is no figure of points.
+        scaling: the map from data to model units.
+        score_fn: the score, shown as arrows beside points.
+        num_columns: images in a row; None for a grid as square as possible.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.png"
@@ -69,7 +67,7 @@ def model_points(data: Examples, scaling: Scaling) -> Float[np.ndarray, "m *shap
     return np.asarray(scaling.to_model(jax.random.key(0), np.asarray(data[:MAX_POINTS])))
 
 
-def pictures_of_path(
+def figures_of_denoising(
     folder: Path,
     frames: Float[np.ndarray, "k n h w c"],
     scaling: Scaling,
@@ -77,13 +75,13 @@ def pictures_of_path(
     rows: int = 8,
     columns: int = 12,
 ) -> dict[str, Path]:
-    """Write the way from noise to image as ``denoising.png``, a strip, and
-    ``denoising.gif``, an animation.
+    """Write denoising as a strip, ``denoising.png``, and an animation,
+    ``denoising.gif``.
 
     ``frames`` are states in model units, the latent first.
     """
     unit = frames_to_unit(frames, centered=scaling.centered)
-    # Closer together towards the data: most of the way is noise to the eye.
+    # Denser towards the data: most of the path looks like noise.
     back = np.square(np.linspace(1.0, 0.0, min(columns, len(unit))))
     chosen = np.unique(np.rint((len(unit) - 1) * (1.0 - back)).astype(int))
     strip, animation = folder / "denoising.png", folder / "denoising.gif"

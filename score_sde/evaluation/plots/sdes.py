@@ -1,5 +1,5 @@
-"""The central picture: what an SDE does to data, and how its reverse and its
-probability flow undo it.
+"""The figure of an SDE: its trajectories forward, by its reverse and by its
+probability-flow ODE.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,18 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from score_sde.evaluation.plots.figure import save_figure
+from score_sde import checks
+from score_sde.evaluation.plots.figure import (
+    BLUE,
+    GREEN,
+    INK,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    frame_thinly,
+    save_figure,
+)
 from score_sde.evaluation.plots.trajectories import (
     Trajectories,
     density,
@@ -30,27 +41,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.gridspec import GridSpec
 
-COMPONENT_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""The colour-blind safe palette of Okabe & Ito, in the order in which the components of
-the data take them.
-"""
+COMPONENT_COLOURS = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY)
+"""The colours of the components of the data."""
 
 TITLES = (
     "forward SDE  $\\longrightarrow$\n$dx = f\\,dt + g\\,dw$",
     "reverse SDE  $\\longleftarrow$\n$dx = [f - g^2\\,\\nabla\\log p_t]\\,dt + g\\,d\\bar{w}$",
     "probability-flow ODE  $\\longleftarrow$\n$dx = [f - \\frac{1}{2}g^2\\,\\nabla\\log p_t]\\,dt$",
 )
-"""What the three panels show; the arrow is the way of time in it."""
+"""The titles of the three panels; the arrow is the direction of time."""
 
 REVERSE = SDEDPMSolverPP(num_steps=1000, grid=uniform)
-"""Equal steps in ``t`` are wanted for the picture, whatever the SDE; with the linear
-part exact they are good ones.
-"""
+"""The figure shows equal steps in ``t``, which are accurate with the linear part exact."""
 
-_INK = "#333333"
 _SHADE = "#8c8c8c"
 _POINTS = 400
-_WIDE = 10.0  # a prior so many times wider than the data is drawn on an asinh axis
+_WIDE = 10.0  # a prior at least so many times wider than the data has an asinh axis
 
 
 def plot_sde(
@@ -62,7 +68,12 @@ def plot_sde(
     num_trajectories: int = 100,
     name: str | None = None,
 ) -> None:
-    """Write the picture of one SDE, as ``plot_sdes`` with a single row."""
+    """Write the figure of one SDE: `plot_sdes` with a single row.
+
+    ::
+
+    plot_sde("vp.png", score_sde.VPSDE(), mixture, key=jax.random.key(0))
+    """
     plot_sdes(
         path, {name or type(sde).__name__: sde}, mixture, key=key, num_trajectories=num_trajectories
     )
@@ -79,29 +90,31 @@ def plot_sdes(
     """Write one row of panels for each SDE: forward SDE, reverse SDE, probability-flow
     ODE, over the exact ``p_t(x)``.
 
-    The data's density stands at the left edge; at the right edge, ``p_t`` at ``t_max``
-    (filled) and the prior that samplers start from (dashed). Reverse and flow have the
-    exact score and the same starting points. A trajectory has the colour of the
-    component at its clean end. Each column of the shading is scaled by its own maximum.
-    Where the prior is many times wider than the data, the axis is linear about the data
-    and logarithmic beyond (asinh).
+    The left edge shows the density of the data; the right edge, ``p_t`` at ``t_max``
+    (filled) and the prior of the samplers (dashed). Reverse and flow have the exact
+    score and the same starting points. A trajectory has the colour of the component at
+    its clean end. Each column of the shading is scaled by its own maximum. Where the
+    prior is many times wider than the data, the axis is linear about the data and
+    logarithmic beyond (asinh).
 
     Args:
-        path: the file to write; its suffix chooses the format.
-        sdes: the SDEs by the names to print.
+        path: the figure to write; its suffix chooses the format.
+        sdes: the SDEs by their labels.
         mixture: the data, in one dimension.
-        key: the source of all randomness; the picture repeats exactly.
+        key: the source of all randomness.
         num_trajectories: lines in every panel.
 
     Raises:
         ValueError: no SDE, no trajectory, or data that are not one-dimensional.
     """
-    if mixture.dim != 1:
-        raise ValueError(
-            f"trajectories are drawn in 1 dimension, but the mixture has {mixture.dim}"
-        )
-    if not sdes or num_trajectories < 1:
-        raise ValueError("a picture of trajectories needs at least one SDE and one trajectory")
+    checks.require(
+        mixture.dim == 1,
+        f"trajectories are drawn in 1 dimension, but the mixture has {mixture.dim}",
+    )
+    checks.require(
+        sdes and num_trajectories >= 1,
+        "a figure of trajectories needs at least one SDE and one trajectory",
+    )
     from matplotlib.figure import Figure
 
     height = 0.95 + 2.0 * len(sdes)
@@ -136,7 +149,9 @@ def _draw_row(
     key: Key,
     num: int,
 ) -> "list[Axes]":
-    """One SDE: the data's density, three panels, the prior's density, on one axis for ``x``."""
+    """One SDE: the data's density, three panels, the prior's density, on one axis for
+    ``x``.
+    """
     first = figure.add_subplot(grid[row, 0])
     axes = [first, *(figure.add_subplot(grid[row, column], sharey=first) for column in range(1, 5))]
     x = _set_space(first, sde, mixture)
@@ -153,7 +168,7 @@ def _draw_row(
         panel.set_xlim(0.0, sde.t_max)
         _set_style(panel)
         if row == 0:
-            panel.set_title(title, fontsize=9, color=_INK, linespacing=1.5)
+            panel.set_title(title, fontsize=9, color=INK, linespacing=1.5)
     _draw_edges(axes[0], axes[4], sde, mixture, x, shade.values[:, -1])
     box = axes[1].get_position()
     figure.text(
@@ -163,13 +178,13 @@ def _draw_row(
         rotation=90,
         va="center",
         fontsize=10,
-        color=_INK,
+        color=INK,
     )
     return axes
 
 
 def _set_space(axis: "Axes", sde: SDE, mixture: Mixture) -> Float[np.ndarray, " points"]:
-    """Choose the axis for ``x``, and return points that are evenly spread over it."""
+    """Set the axis of ``x``, and return points evenly spread over it."""
     ends = np.array([reach(sde, mixture, t) for t in np.linspace(sde.t_min, sde.t_max, 9)])
     low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
     unit = float(np.abs(ends[0]).max()) / 2
@@ -196,7 +211,7 @@ def _draw_density(
     x: Float[np.ndarray, " points"],
     values: Float[np.ndarray, "points frames"],
 ) -> None:
-    """``p_t(x)`` as shading, every instant scaled by its own maximum."""
+    """``p_t(x)`` as shading, each time scaled by its own maximum."""
     from matplotlib.colors import LinearSegmentedColormap
 
     shades = LinearSegmentedColormap.from_list("density", ["#ffffff", "#a0a0a0"])
@@ -236,26 +251,22 @@ def _draw_edges(
     prior at the right.
     """
     weights = mixture.weights or (1 / mixture.num_components,) * mixture.num_components
-    deviations = np.broadcast_to(np.asarray(mixture.std), (mixture.num_components,))
-    for index, (mean, deviation, weight) in enumerate(
-        zip(mixture.means, deviations, weights, strict=True)
-    ):
-        fine = np.linspace(mean[0] - 4 * deviation, mean[0] + 4 * deviation, 101)
+    stds = np.broadcast_to(np.asarray(mixture.std), (mixture.num_components,))
+    for index, (mean, std, weight) in enumerate(zip(mixture.means, stds, weights, strict=True)):
+        fine = np.linspace(mean[0] - 4 * std, mean[0] + 4 * std, 101)
         colour = COMPONENT_COLOURS[index % len(COMPONENT_COLOURS)]
         left.fill_betweenx(
-            fine, weight * _normal(fine, mean[0], deviation), color=colour, alpha=0.75, linewidth=0
+            fine, weight * _normal(fine, mean[0], std), color=colour, alpha=0.75, linewidth=0
         )
     left.invert_xaxis()
     right.fill_betweenx(x, last, color=_SHADE, alpha=0.6, linewidth=0)
-    right.plot(
-        _normal(x, 0.0, sde.prior_std()), x, color=_INK, linewidth=1.0, linestyle=(0, (3, 2))
-    )
+    right.plot(_normal(x, 0.0, sde.prior_std()), x, color=INK, linewidth=1.0, linestyle=(0, (3, 2)))
     for axis in (left, right):
         axis.margins(x=0.0)
         axis.set_xticks([])
         for side in ("top", "bottom", "left", "right"):
             axis.spines[side].set_visible(False)
-    left.tick_params(labelsize=8, colors=_INK, length=2)
+    left.tick_params(labelsize=8, colors=INK, length=2)
     right.tick_params(left=False, labelleft=False)
 
 
@@ -269,13 +280,12 @@ def _normal(
 def _set_style(axis: "Axes") -> None:
     """A thin frame, without numbers."""
     axis.tick_params(left=False, labelleft=False, bottom=False, labelbottom=False)
-    for spine in axis.spines.values():
-        spine.set(color="#bbbbbb", linewidth=0.6)
+    frame_thinly(axis)
 
 
 def _label_bottom(axes: "list[Axes]", end: str) -> None:
-    """Time under the panels, and what the edges show."""
-    label = {"y": -0.04, "va": "top", "color": _INK, "fontsize": 8}
+    """The time axis under the panels, and the labels of the edges."""
+    label = {"y": -0.04, "va": "top", "color": INK, "fontsize": 8}
     for panel in axes[1:4]:
         for place, text, align in ((0.0, "0", "left"), (0.5, "$t$", "center"), (1.0, end, "right")):
             panel.text(place, s=text, ha=align, transform=panel.transAxes, **label)

@@ -1,5 +1,5 @@
-"""Trajectories of a 1-D SDE, of its reverse and of its probability flow, and the
-density they move through.
+"""Trajectories of a one-dimensional SDE, of its reverse and of its probability-flow
+ODE, and the density ``p_t``.
 """
 
 from functools import partial
@@ -19,8 +19,8 @@ from score_sde.typing import Key
 
 
 class Trajectories(NamedTuple):
-    """Trajectories ``x`` at ascending ``times``, and the component of the data at which
-    each has its clean end.
+    """Trajectories ``x`` at ascending ``times``, and the component of the data at the
+    clean end of each.
     """
 
     times: Float[np.ndarray, " frames"]
@@ -39,7 +39,7 @@ class Density(NamedTuple):
 def forward_trajectories(
     key: Key, sde: SDE, mixture: Mixture, num: int, *, num_frames: int = 101
 ) -> Trajectories:
-    """Points of the data, carried to ``t_max`` by the forward SDE ``dx = f dt + g dw``."""
+    """Trajectories of data to ``t_max`` by the forward SDE ``dx = f dt + g dw``."""
     data_key, noise_key = jax.random.split(key)
     x0 = mixture.sample(data_key, num)
     path = _forward(jax.random.split(noise_key, num), x0, sde, num_frames)
@@ -55,8 +55,8 @@ def reverse_trajectories(
     sampler: Sampler,
     num_frames: int = 101,
 ) -> Trajectories:
-    """Points of the prior, carried to ``t_min`` by ``sampler`` with the exact score;
-    equal keys, equal points.
+    """Trajectories from the prior to ``t_min`` by ``sampler`` with the exact score;
+    equal keys give equal starting points.
     """
     x0, path = _reverse(jax.random.split(key, num), sde, mixture, sampler, num_frames)
     return _trajectories(sde, mixture, path, x0)
@@ -65,7 +65,7 @@ def reverse_trajectories(
 def flow_trajectories(
     key: Key, sde: SDE, mixture: Mixture, num: int, *, num_frames: int = 101
 ) -> Trajectories:
-    """Points of the prior, carried to ``t_min`` by the probability-flow ODE with the
+    """Trajectories from the prior to ``t_min`` by the probability-flow ODE with the
     exact score.
     """
     flow = DPMSolverPP(num_steps=400, grid=uniform)
@@ -88,13 +88,13 @@ def density(
     return Density(times, x, np.asarray(values))
 
 
-def reach(sde: SDE, mixture: Mixture, t: float, *, deviations: float = 3.3) -> tuple[float, float]:
-    """The interval that holds nearly all of ``p_t``: every component's mean, give or
-    take so many deviations.
+def reach(sde: SDE, mixture: Mixture, t: float, *, num_stds: float = 3.3) -> tuple[float, float]:
+    """An interval that holds nearly all of ``p_t``: the mean of every component, plus
+    and minus ``num_stds`` standard deviations.
     """
     alpha, sigma = np.asarray(sde.marginal(t), np.float64)
     means = alpha * np.asarray(mixture.means)[:, 0]
-    spread = deviations * np.sqrt((alpha * np.asarray(mixture.std)) ** 2 + sigma**2)
+    spread = num_stds * np.sqrt((alpha * np.asarray(mixture.std)) ** 2 + sigma**2)
     return float((means - spread).min()), float((means + spread).max())
 
 
@@ -126,7 +126,9 @@ def _reverse(
 def _trajectories(
     sde: SDE, mixture: Mixture, path: Float[Array, "num frames 1"], x0: Float[Array, "num 1"]
 ) -> Trajectories:
-    """Paths in ascending time, with the component most likely to have made each clean end."""
+    """Paths in ascending time, with the component most likely to have made each clean
+    end.
+    """
     component = jnp.argmax(jax.vmap(mixture.responsibilities)(x0), axis=-1)
     times = np.linspace(sde.t_min, sde.t_max, path.shape[1])
     return Trajectories(times, np.asarray(path[..., 0]), np.asarray(component))

@@ -1,4 +1,4 @@
-"""The picture of what averages are made of."""
+"""The figure of the profiles of averages."""
 
 import numpy as np
 import pytest
@@ -11,15 +11,15 @@ from score_sde.training import EMA
 @pytest.mark.parametrize(
     "averages", [pytest.param(None, marks=pytest.mark.slow), {"decay": EMA(decay=0.9)}]
 )
-def test_the_picture_has_curves_of_several_colours(averages, tmp_path):
+def test_the_figure_has_curves_of_several_colours(averages, tmp_path):
     plot_profiles(tmp_path / "profiles.png", averages, num_steps=200, every=25)
-    with Image.open(tmp_path / "profiles.png") as picture:
-        assert picture.size == (1350, 495)
-        assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 100
+    with Image.open(tmp_path / "profiles.png") as image:
+        assert image.size == (1350, 495)
+        assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 100
 
 
-def test_more_averages_than_colours_are_refused(tmp_path):
+def test_more_averages_than_colours_are_an_error(tmp_path):
     averages = {str(number): EMA(decay=0.1 * number) for number in range(6)}
-    with pytest.raises(ValueError, match="a picture has room for 5 averages, not 6"):
+    with pytest.raises(ValueError, match="a figure has room for 5 averages, not 6"):
         plot_profiles(tmp_path / "profiles.png", averages)
     assert not list(tmp_path.iterdir())

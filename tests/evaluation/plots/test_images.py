@@ -101,7 +101,7 @@ def test_gif_has_every_frame_and_holds_the_last(tmp_path, channels):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gif", "b.gif"]
 
 
-def test_empty_pictures_are_refused(tmp_path):
+def test_grids_and_animations_of_nothing_are_errors(tmp_path):
     with pytest.raises(ValueError, match="at least one image"):
         image_grid(np.zeros((0, 8, 8, 1)))
     with pytest.raises(ValueError, match="num_columns=0"):

@@ -1,4 +1,4 @@
-"""Pictures of latents and of the ways between them."""
+"""Figures of latents and of interpolation paths."""
 
 import numpy as np
 import pytest
@@ -7,9 +7,9 @@ from PIL import Image
 from score_sde.data import Scaling
 from score_sde.evaluation.encoding import Encoded
 from score_sde.evaluation.plots.latents import (
+    figure_of_interpolation,
+    figure_of_latents,
     latents_to_unit,
-    picture_of_interpolation,
-    picture_of_latents,
 )
 
 RANDOM = np.random.default_rng(0)
@@ -36,7 +36,7 @@ def test_three_standard_deviations_of_the_prior_are_the_range():
 
 def test_images_latents_and_reconstructions_are_three_rows(tmp_path):
     x = np.full((15, 4, 4, 1), -1, np.float32)
-    path = picture_of_latents(tmp_path / "a.png", Encoded(x, 0 * x), 0 * x + 0.99, **IMAGES)
+    path = figure_of_latents(tmp_path / "a.png", Encoded(x, 0 * x), 0 * x + 0.99, **IMAGES)
     found = pixels(path)
     factor = (found.shape[1] - 3) // 12
     middle = [found[3 + row * factor + factor // 2, 3 + factor // 2] for row in range(3)]
@@ -45,20 +45,20 @@ def test_images_latents_and_reconstructions_are_three_rows(tmp_path):
 
 def test_points_are_panels(tmp_path):
     x = normal(30, 2)
-    path = picture_of_latents(tmp_path / "a.png", Encoded(x, -x), x, **POINTS)
+    path = figure_of_latents(tmp_path / "a.png", Encoded(x, -x), x, **POINTS)
     assert pixels(path).shape[1] > 2.5 * pixels(path).shape[0]
-    ways = normal(3, 5, 2)
-    path = picture_of_interpolation(tmp_path / "b.png", ways[:, [0, -1]], ways, ways, x, **POINTS)
+    steps = normal(3, 5, 2)
+    path = figure_of_interpolation(tmp_path / "b.png", steps[:, [0, -1]], steps, steps, x, **POINTS)
     assert pixels(path).shape[1] > 1.5 * pixels(path).shape[0]
 
 
-def test_a_way_between_images_is_a_row_that_begins_and_ends_with_the_originals(tmp_path):
+def test_a_path_between_images_is_a_row_from_original_to_original(tmp_path):
     ends = np.stack([np.full((2, 4, 4, 1), -1.0), np.full((2, 4, 4, 1), 0.99)], 1).astype(
         np.float32
     )
-    ways = np.zeros((2, 5, 4, 4, 1), np.float32)
+    steps = np.zeros((2, 5, 4, 4, 1), np.float32)
     found = pixels(
-        picture_of_interpolation(tmp_path / "a.png", ends, ways, ways, ways[0], **IMAGES)
+        figure_of_interpolation(tmp_path / "a.png", ends, steps, steps, steps[0], **IMAGES)
     )
     factor = (found.shape[1] - 3) // 5
     for row in range(2):
@@ -70,10 +70,10 @@ def test_a_way_between_images_is_a_row_that_begins_and_ends_with_the_originals(t
 
 
 @pytest.mark.parametrize("shape", [(3,), (4, 4, 2)])
-def test_of_other_data_there_is_no_picture(shape, tmp_path):
-    x, ways = normal(4, *shape), normal(2, 3, *shape)
-    assert picture_of_latents(tmp_path / "a.png", Encoded(x, x), x, **POINTS) is None
+def test_of_other_data_there_is_no_figure(shape, tmp_path):
+    x, steps = normal(4, *shape), normal(2, 3, *shape)
+    assert figure_of_latents(tmp_path / "a.png", Encoded(x, x), x, **POINTS) is None
     assert (
-        picture_of_interpolation(tmp_path / "a.png", ways[:, :2], ways, ways, x, **POINTS) is None
+        figure_of_interpolation(tmp_path / "a.png", steps[:, :2], steps, steps, x, **POINTS) is None
     )
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Reading metrics and drawing the loss, over the steps and by noise level."""
+"""Reading metrics, and figures of the loss over the steps and by noise level."""
 
 import json
 
@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from score_sde.evaluation import plot_loss, plot_loss_by_level, read_metrics
+from score_sde.evaluation.plots import loss
 from score_sde.evaluation.plots.loss import loss_by_level, smooth
 from score_sde.objectives.noise_levels import name_of
 
@@ -19,7 +20,7 @@ def write(path, records, end="\n"):
     return path
 
 
-def test_a_resumed_record_is_put_in_order_and_the_last_word_counts(tmp_path):
+def test_steps_are_in_order_and_the_last_record_of_a_step_counts(tmp_path):
     records = [
         {"step": 10, "loss": 3},
         {"step": 20, "loss": 2.0, "eval_loss": 2.5, "device": "cpu"},
@@ -38,7 +39,7 @@ def test_a_broken_line_is_named(tmp_path, line):
         read_metrics(path)
 
 
-def test_smoothing_is_a_centred_mean_that_passes_over_nan():
+def test_smoothing_is_a_centred_mean_that_skips_nan():
     values = np.arange(30.0)
     np.testing.assert_allclose(smooth(values, window=7), values)
     values[15] = np.nan
@@ -49,18 +50,18 @@ def test_smoothing_is_a_centred_mean_that_passes_over_nan():
 
 
 @pytest.mark.parametrize("losses", [[3.0, 1.0, 0.5], [1.0, -1.0, -2.0], [1.0, float("nan"), 0.5]])
-def test_loss_picture(tmp_path, losses):
+def test_the_figure_of_the_loss_is_written_atomically(tmp_path, losses):
     records = [
         {"step": 10**index, "loss": loss, "eval_loss": 1.0} for index, loss in enumerate(losses)
     ]
     plot_loss(tmp_path / "loss.png", write(tmp_path / "m.jsonl", records))
-    with Image.open(tmp_path / "loss.png") as picture:
-        assert picture.size == (900, 510)
-        assert len(np.unique(np.asarray(picture))) > 50
+    with Image.open(tmp_path / "loss.png") as image:
+        assert image.size == (900, 510)
+        assert len(np.unique(np.asarray(image))) > 50
     assert sorted(path.name for path in tmp_path.iterdir()) == ["loss.png", "m.jsonl"]
 
 
-def test_a_record_without_a_loss_is_refused(tmp_path):
+def test_metrics_without_a_finite_loss_are_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         plot_loss(tmp_path / "loss.png", tmp_path / "missing.jsonl")
     for record in (
@@ -89,7 +90,7 @@ def write_by_level(path, *, levels=(-3.0, 0.5, 4.0)):
     return path
 
 
-def test_levels_are_found_in_order_with_what_was_there(tmp_path):
+def test_levels_are_in_order_with_their_losses(tmp_path):
     series = read_metrics(write_by_level(tmp_path / "m.jsonl", levels=(4.0, -3.0, 0.5)))
     levels, losses = loss_by_level(series)
     assert levels.tolist() == [-3.0, 0.5, 4.0] and [len(rows) for rows in losses] == [40, 20, 40]
@@ -97,13 +98,45 @@ def test_levels_are_found_in_order_with_what_was_there(tmp_path):
     assert held_out.tolist() == levels.tolist() and rest[0][:, 0].tolist() == [10, 20, 30, 40]
 
 
-def test_the_picture_has_curves_of_several_colours(tmp_path):
+def test_the_figure_has_curves_of_several_colours(tmp_path):
     plot_loss_by_level(tmp_path / "levels.png", write_by_level(tmp_path / "m.jsonl"))
-    with Image.open(tmp_path / "levels.png") as picture:
-        assert picture.size == (900, 510)
-        assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 100
+    with Image.open(tmp_path / "levels.png") as image:
+        assert image.size == (900, 510)
+        assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 100
 
 
-def test_metrics_without_levels_are_refused(tmp_path):
+def test_metrics_without_levels_are_an_error(tmp_path):
     with pytest.raises(ValueError, match="holds no losses by noise level"):
         plot_loss_by_level(tmp_path / "levels.png", write_by_level(tmp_path / "m.jsonl", levels=()))
+
+
+@pytest.mark.parametrize(
+    "steps, labels",
+    [
+        ([1], ["training, to step 1"]),
+        ([1, 2], ["training, to step 1", "training, to step 2"]),
+        ([8, 16, 24, 32], [f"training, to step {step}" for step in (8, 16, 24, 32)]),
+    ],
+)
+def test_the_legend_lists_only_curves_that_have_points(steps, labels, tmp_path, monkeypatch):
+    name = name_of(0.5)
+    lines = [{"step": step, name: 1.0, f"eval_{name}": 2.0} for step in steps]
+    figures = []
+    monkeypatch.setattr(loss, "save_figure", lambda path, figure: figures.append(figure))
+    plot_loss_by_level(tmp_path / "levels.png", write(tmp_path / "m.jsonl", lines))
+    (axis,) = figures[0].axes
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == [
+        *labels,
+        "held-out, at the end",
+    ]
+    assert all(np.isfinite(line.get_ydata()).any() for line in axis.get_lines())
+
+
+def test_held_out_losses_before_the_last_quarter_are_not_in_the_legend(tmp_path, monkeypatch):
+    name = name_of(0.5)
+    lines = [{"step": 1, name: 1.0, f"eval_{name}": 2.0}, {"step": 40, name: 1.0}]
+    figures = []
+    monkeypatch.setattr(loss, "save_figure", lambda path, figure: figures.append(figure))
+    plot_loss_by_level(tmp_path / "levels.png", write(tmp_path / "m.jsonl", lines))
+    (axis,) = figures[0].axes
+    assert len(axis.get_legend().get_texts()) == len(axis.get_lines()) == 2

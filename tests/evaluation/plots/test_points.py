@@ -11,14 +11,14 @@ from score_sde.evaluation.plots.points import set_style, smoothed_histogram
 DATA = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
 
 
-def test_histogram_sums_to_the_share_inside_and_peaks_where_the_points_are():
+def test_histogram_sums_to_the_fraction_inside_and_peaks_at_the_points():
     points = np.concatenate([np.full((3, 2), [0.25, 0.75]), np.full((1, 2), 9.0)])
     density = smoothed_histogram(points, np.array([[0.0, 1.0], [0.0, 1.0]]), bins=40)
     np.testing.assert_allclose(density.sum(), 0.75, rtol=1e-12)
     assert np.unravel_index(density.argmax(), density.shape) == (10, 30)
 
 
-def test_picture_is_written_and_repeats(tmp_path):
+def test_the_figure_is_written_and_repeats(tmp_path):
     for name in ("a.png", "b.png"):
         plot_samples(tmp_path / name, DATA + 1, DATA, score_fn=lambda x, t: -x * t, t=0.5)
     plot_samples(tmp_path / "c.png", DATA + 1, DATA)

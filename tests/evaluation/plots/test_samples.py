@@ -1,11 +1,11 @@
-"""The pictures that suit the data."""
+"""Figures of samples."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from score_sde.data import Scaling
-from score_sde.evaluation.plots.samples import is_image, picture_of_samples, pictures_of_path
+from score_sde.evaluation.plots.samples import figure_of_samples, figures_of_denoising, is_image
 
 IMAGES, POINTS = Scaling(num_levels=17), Scaling(num_levels=None)
 
@@ -33,7 +33,7 @@ def test_images_become_a_grid_of_at_most_a_hundred(tmp_path):
     sizes = set()
     for count in (100, 130):
         samples = noise(count, 8, 8, 1)
-        path = picture_of_samples(
+        path = figure_of_samples(
             tmp_path / "new", f"of_{count}", samples, np.zeros((3, 8, 8, 1)), IMAGES
         )
         assert path == tmp_path / "new" / f"of_{count}.png"
@@ -44,7 +44,7 @@ def test_images_become_a_grid_of_at_most_a_hundred(tmp_path):
 
 
 def test_points_are_drawn_beside_the_data(tmp_path):
-    path = picture_of_samples(
+    path = figure_of_samples(
         tmp_path, "points", noise(50, 2), noise(60, 2), POINTS, score_fn=lambda x, t: -x
     )
     with Image.open(path) as image:
@@ -54,18 +54,16 @@ def test_points_are_drawn_beside_the_data(tmp_path):
 @pytest.mark.parametrize(
     ("shape", "scaling"), [((3,), POINTS), ((8, 8, 1), POINTS), ((8, 8, 2), IMAGES)]
 )
-def test_of_other_data_there_is_no_picture(shape, scaling, tmp_path):
-    assert picture_of_samples(tmp_path, "none", noise(4, *shape), noise(4, *shape), scaling) is None
+def test_of_other_data_there_is_no_figure(shape, scaling, tmp_path):
+    assert figure_of_samples(tmp_path, "none", noise(4, *shape), noise(4, *shape), scaling) is None
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("num_frames", [2, 5, 49])
-def test_the_way_from_noise_to_image_starts_with_the_latent_and_ends_with_the_image(
-    num_frames, tmp_path
-):
+def test_denoising_starts_with_the_latent_and_ends_with_the_image(num_frames, tmp_path):
     frames = noise(num_frames, 9, 8, 8, 1)
     frames[-1] = 0.99  # white at the end
-    found = pictures_of_path(tmp_path, frames, IMAGES)
+    found = figures_of_denoising(tmp_path, frames, IMAGES)
     assert found == {"strip": tmp_path / "denoising.png", "animation": tmp_path / "denoising.gif"}
     with Image.open(found["strip"]) as strip:
         pixels = np.asarray(strip.convert("L")).astype(float)
@@ -85,7 +83,7 @@ def test_points_are_drawn_beside_the_data_in_the_same_units(tmp_path, monkeypatc
     )
     scaling = Scaling(num_levels=None, mean=(5e4, 1e-3), std=(1e4, 1e-4))
     data = np.array([[6e4, 1e-3], [3e4, 1.1e-3]], np.float32)
-    picture_of_samples(tmp_path, "points", np.zeros((3, 2), np.float32), data, scaling)
+    figure_of_samples(tmp_path, "points", np.zeros((3, 2), np.float32), data, scaling)
     ((_, samples, theirs),) = drawn
     assert not samples.any()
     np.testing.assert_allclose(theirs, [[1.0, 0.0], [-2.0, 1.0]], atol=1e-5)

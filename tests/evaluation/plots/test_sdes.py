@@ -1,4 +1,4 @@
-"""Trajectories against the exact marginals, and the picture made of them."""
+"""Trajectories against the exact marginals, and their figure."""
 
 import jax
 import numpy as np
@@ -7,7 +7,7 @@ from PIL import Image
 from scipy.stats import norm
 
 from score_sde.evaluation import plot_sde, plot_sdes
-from score_sde.evaluation.plots import sdes as sde_pictures
+from score_sde.evaluation.plots import sdes as sde_figures
 from score_sde.evaluation.plots.trajectories import (
     density,
     flow_trajectories,
@@ -41,7 +41,7 @@ def test_the_probability_flow_keeps_every_quantile(sde):
 
 
 def test_forward_trajectories_start_at_their_component_and_repeat():
-    """Points lie within 6 deviations of the mean of their component: wrong for fewer
+    """Points lie within 6 standard deviations of the mean of their component: wrong for fewer
     than 1 seed in 10^6.
     """
     sde = VPSDE()
@@ -57,35 +57,35 @@ def test_forward_trajectories_start_at_their_component_and_repeat():
 
 def test_shading_is_a_density_within_reach():
     sde = SubVPSDE()
-    low, high = reach(sde, MIXTURE, sde.t_max, deviations=8.0)
+    low, high = reach(sde, MIXTURE, sde.t_max, num_stds=8.0)
     shade = density(sde, MIXTURE, np.linspace(low, high, 3001), num_frames=5)
     assert shade.values.shape == (3001, 5)
     np.testing.assert_allclose(np.trapezoid(shade.values, shade.x, axis=0), 1.0, rtol=1e-4)
 
 
 @pytest.mark.slow
-def test_picture_has_a_row_for_each_sde_and_repeats(tmp_path):
+def test_the_figure_has_a_row_for_each_sde_and_repeats(tmp_path):
     sdes = {"VP": VPSDE(), "the same": VPSDE()}
     for name in ("a.png", "b.png"):
         plot_sdes(tmp_path / name, sdes, MIXTURE, key=KEY, num_trajectories=50)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    with Image.open(tmp_path / "a.png") as picture:
-        assert picture.size == (1350, round(150 * 4.95))
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.size == (1350, round(150 * 4.95))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
 
 
 @pytest.mark.slow
 def test_a_prior_much_wider_than_the_data_is_drawn_too(tmp_path):
     plot_sde(tmp_path / "ve.png", VESDE(), MIXTURE, key=KEY, num_trajectories=50, name="VE")
-    with Image.open(tmp_path / "ve.png") as picture:
-        assert picture.size == (1350, round(150 * 2.95))
+    with Image.open(tmp_path / "ve.png") as image:
+        assert image.size == (1350, round(150 * 2.95))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("t_max", "end"), [(1.0, "1"), (0.5, "$T$")])
-def test_the_last_time_is_told_where_it_is_that_of_all(tmp_path, monkeypatch, t_max, end):
+def test_the_last_time_is_labelled_where_all_sdes_share_it(tmp_path, monkeypatch, t_max, end):
     figures = []
-    monkeypatch.setattr(sde_pictures, "save_figure", lambda path, figure: figures.append(figure))
+    monkeypatch.setattr(sde_figures, "save_figure", lambda path, figure: figures.append(figure))
     plot_sdes(
         tmp_path / "a.png",
         {"a": VPSDE(), "b": VPSDE(t_max=t_max)},
@@ -97,7 +97,7 @@ def test_the_last_time_is_told_where_it_is_that_of_all(tmp_path, monkeypatch, t_
     assert texts.count(end) == texts.count("0") == 3
 
 
-def test_what_cannot_be_drawn_is_refused(tmp_path):
+def test_wrong_arguments_are_an_error(tmp_path):
     plane = Mixture(means=((0.0, 0.0),), std=1.0)
     with pytest.raises(ValueError, match="in 1 dimension, but the mixture has 2"):
         plot_sde(tmp_path / "a.png", VPSDE(), plane, key=KEY)

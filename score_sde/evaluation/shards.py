@@ -1,8 +1,8 @@
-"""Finished pieces of long work, kept on disk, so that interrupted work goes on where it was.
+"""Shards of long work on disk, from which an interrupted run resumes.
 
-A piece ``<start>-<stop>.npz`` holds what belongs to these indices: the samples, or the
-likelihoods of the examples. Pieces lie in a folder of their own for each fingerprint,
-so that results of different models, seeds or samplers never come together.
+A shard ``<start>-<stop>.npz`` holds the rows of these indices: samples, or likelihoods
+of examples. Each fingerprint has a folder of its own, so that results of different
+models, seeds or samplers never mix.
 """
 
 import re
@@ -15,55 +15,57 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from score_sde import checks
 from score_sde.runtime.atomic_files import replacing
 from score_sde.runtime.unreadable import opening, set_aside, telling_damage
 
 _NAME = re.compile(r"(\d+)-(\d+)\.npz")
 
 _ASIDE = re.compile(r"\d+-\d+\.npz\.damaged(-\d+)?")
-"""The names of damaged pieces, which are kept."""
+"""The names of damaged shards, which are kept."""
+
+Shard: TypeAlias = Mapping[str, np.ndarray]
+"""Arrays by name, with a row for each index of the shard."""
 
 
-Piece: TypeAlias = Mapping[str, np.ndarray]
-"""Arrays by name, each with one row for each index of the piece."""
+class DamagedShardError(OSError):
+    """A shard whose bytes are not those written."""
 
 
-class DamagedPieceError(OSError):
-    """A piece that does not hold what was written."""
-
-
-class Pieces:
-    """The pieces of one request, in a hidden folder beside the results.
+class Shards:
+    """The shards of one request, in a hidden folder beside the results.
 
     Args:
-        folder: where the results will be.
-        fingerprint: of everything that the rows depend on, the number of them and their
-            batches aside.
+        folder: the folder of the results.
+        fingerprint: of everything that a row depends on; neither the number of rows nor
+            their batches.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
         self.folder = folder / f".pieces-{fingerprint[:12]}"
 
-    def write(self, start: int, piece: Piece) -> None:
-        """Keep the rows from index ``start`` on, wholly or not at all.
+    def write(self, start: int, shard: Shard) -> None:
+        """Write the rows from index ``start`` on, atomically.
 
         Raises:
-            ValueError: where the arrays are not equally long.
+            ValueError: the arrays are not equally long.
         """
-        lengths = {name: len(rows) for name, rows in piece.items()}
-        if len(set(lengths.values())) != 1:
-            raise ValueError(f"the arrays of a piece must be equally long, got {lengths}")
-        arrays: dict[str, Any] = dict(piece)
+        lengths = {name: len(rows) for name, rows in shard.items()}
+        checks.require(
+            len(set(lengths.values())) == 1,
+            f"the arrays of a shard must be equally long, got {lengths}",
+        )
+        arrays: dict[str, Any] = dict(shard)
         path = self.folder / f"{start:08d}-{start + next(iter(lengths.values())):08d}.npz"
         with replacing(path) as temporary, temporary.open("wb") as file:
-            # Not compressed, but a zip archive with its checksums all the same.
+            # Not compressed, but a zip archive has checksums.
             np.savez(file, **arrays)
 
     def missing(self, total: int) -> list[range]:
-        """The indices below ``total`` that no piece holds, by the names of the files.
+        """The indices below ``total`` that no shard holds, by the names of the files.
 
         Raises:
-            UnreadableError: where the folder cannot be listed.
+            UnreadableError: the folder cannot be listed.
         """
         gaps, position = [], 0
         for indices in [*self._found(), range(total, total)]:
@@ -72,29 +74,28 @@ class Pieces:
         return [gap for gap in gaps if gap]
 
     def drop_damaged(self) -> list[Path]:
-        """Rename the pieces that do not hold what was written to ``NAME.damaged``, and
-        return their former paths.
+        """Rename the damaged shards to ``NAME.damaged``, and return their former paths.
 
         Raises:
-            UnreadableError: where one cannot be read, and may be whole; then none is
+            UnreadableError: a shard cannot be read, and may be whole; then none is
                 renamed.
         """
         damaged = []
         for indices, path in self._found().items():
             try:
                 _load(path, len(indices))
-            except DamagedPieceError:
+            except DamagedShardError:
                 damaged.append(path)
         for path in damaged:
             set_aside(path)
         return damaged
 
-    def read(self, total: int) -> Iterator[Piece]:
+    def read(self, total: int) -> Iterator[Shard]:
         """The rows below ``total``, in the order of their index.
 
         Raises:
-            FileNotFoundError: where some are missing.
-            DamagedPieceError, UnreadableError: where one is damaged, or cannot be read.
+            FileNotFoundError: some are missing.
+            DamagedShardError, UnreadableError: a shard is damaged, or cannot be read.
         """
         if missing := self.missing(total):
             raise FileNotFoundError(
@@ -109,8 +110,8 @@ class Pieces:
 
     @contextmanager
     def publishing(self, path: Path) -> Iterator[Path]:
-        """A place among the pieces for a file or folder, which takes that of ``path``
-        when the block ends.
+        """A draft of a file or folder, beside the shards, which replaces ``path`` when
+        the block ends.
         """
         draft, former = self.folder / path.name, self.folder / f"{path.name}.former"
         _remove(draft)
@@ -122,9 +123,8 @@ class Pieces:
         _remove(former)
 
     def remove(self, total: int) -> None:
-        """Forget the pieces, unless some reach beyond ``total``: those belong to a larger request.
-
-        Damaged ones stay: something may still be recovered from them.
+        """Remove the shards, unless some reach beyond ``total`` and so belong to a
+        larger request. Damaged shards stay, for recovery.
         """
         if any(indices.stop > total for indices in self._found()) or not self.folder.is_dir():
             return
@@ -146,38 +146,35 @@ class Pieces:
         return dict(sorted(found.items(), key=lambda item: (item[0].start, item[0].stop)))
 
 
-def _load(path: Path, num: int) -> Piece:
-    """The arrays of a piece, each of ``num`` rows.
+def _load(path: Path, num: int) -> Shard:
+    """The arrays of a shard, each of ``num`` rows.
 
     Raises:
-        DamagedPieceError: where the file does not hold what was written: by its
-            checksums, its format or its rows.
-        UnreadableError: where it cannot be read.
+        DamagedShardError: the checksums, the format or the number of rows is wrong.
+        UnreadableError: the file cannot be read.
     """
 
-    def damage(reason: str) -> DamagedPieceError:
-        return DamagedPieceError(
-            f"{path} is damaged ({reason}): run again, and its rows are computed anew"
-        )
+    def damage(reason: str) -> DamagedShardError:
+        return DamagedShardError(f"{path} is damaged ({reason}): run again to recompute its rows")
 
-    with telling_damage("the finished part", path, damage):
-        piece = _arrays(path)
-        if any(values.shape[:1] != (num,) for values in piece.values()):
-            raise ValueError(f"it does not have {num} rows")
-    return piece
+    with telling_damage("the shard", path, damage):
+        shard = _arrays(path)
+        whole = all(values.shape[:1] == (num,) for values in shard.values())
+        checks.require(whole, f"it does not have {num} rows")
+    return shard
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        # numpy leaves a damaged file open that it has opened itself.
+        # NumPy leaves a damaged file open that it has opened itself.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            # numpy itself looks at a checksum only where it reads to the end: a damaged
-            # header may say less.
+            # NumPy checks the checksum of a member only at its end, which a damaged header
+            # may hide.
             _check_checksums(file.zip)
             return dict(file)
     except MemoryError as error:
         lack = error
-    with zipfile.ZipFile(path) as archive:  # a damaged header asks for memory without bound
+    with zipfile.ZipFile(path) as archive:  # a damaged header may ask for any memory
         _check_checksums(archive)
     raise lack
 
@@ -186,10 +183,10 @@ def _check_checksums(archive: zipfile.ZipFile) -> None:
     """Read all of an archive.
 
     Raises:
-        ValueError: where a member has another checksum than was written.
+        ValueError: a member has a wrong checksum.
     """
-    if (bad := archive.testzip()) is not None:
-        raise ValueError(f"{bad} has another checksum")
+    bad = archive.testzip()
+    checks.require(bad is None, f"{bad} has a wrong checksum")
 
 
 def _remove(path: Path) -> None:
