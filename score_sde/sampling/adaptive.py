@@ -18,7 +18,14 @@ from score_sde.sampling.base import (
 from score_sde.sampling.projection import Projection, refuse_projection
 from score_sde.sdes import SDE, probability_flow, reverse_diffusion, reverse_drift
 from score_sde.solvers import AbstractSolver, Dopri5, ShARK, Tsit5, grid_part
-from score_sde.solvers.integrate import ErrorNorm, Noise, ProgressFn, Solution, solve_adaptively
+from score_sde.solvers.integrate import (
+    ErrorNorm,
+    Noise,
+    ProgressFn,
+    Solution,
+    Tolerances,
+    solve_adaptively,
+)
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
 ADAPTIVE_SOLVERS: dict[str, type[AbstractSolver]] = {"tsit5": Tsit5, "dopri5": Dopri5}
@@ -42,12 +49,11 @@ class AdaptiveSampler(Sampler):
     axis_name: str | None = None
 
     def __post_init__(self) -> None:
-        if not (self.rtol > 0.0 and self.atol > 0.0):
-            raise ValueError(f"rtol={self.rtol} and atol={self.atol} must be positive")
-        if self.max_steps < 1:
-            raise ValueError(f"max_steps={self.max_steps} must be at least 1")
-        if self.norm not in ("rms", "max"):
-            raise ValueError(f"unknown norm {self.norm!r}: choose rms or max")
+        self.tolerances()  # which are checked where they are made
+
+    def tolerances(self) -> Tolerances:
+        """The accuracy that the solve is asked for."""
+        return Tolerances(self.rtol, self.atol, self.max_steps, self.norm, self.axis_name)
 
     def ends(
         self,
@@ -121,11 +127,7 @@ class ProbabilityFlow(AdaptiveSampler):
             t_start,
             t_stop,
             self.make_solver(),
-            rtol=self.rtol,
-            atol=self.atol,
-            max_steps=self.max_steps,
-            norm=self.norm,
-            axis_name=self.axis_name,
+            self.tolerances(),
             save_path=save_path,
             progress=progress,
         )
@@ -168,11 +170,7 @@ class AdaptiveSDE(AdaptiveSampler):
             start,
             stop,
             ShARK(),
-            rtol=self.rtol,
-            atol=self.atol,
-            max_steps=self.max_steps,
-            norm=self.norm,
-            axis_name=self.axis_name,
+            self.tolerances(),
             noise=Noise(
                 required(key, self), reverse_diffusion(sde, noise_scale=self.noise_scale), tree=True
             ),
