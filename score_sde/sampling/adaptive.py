@@ -4,18 +4,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int, Shaped
+from jaxtyping import Array, ArrayLike, Int, Shaped
 
+from score_sde import checks
 from score_sde.precision import wide
-from score_sde.sampling.base import (
-    Sample,
-    Sampler,
-    carried_wide,
-    required,
-    sample_of,
-    static_times,
-)
-from score_sde.sampling.projection import Projection, refuse_projection
+from score_sde.sampling.base import Sample, Sampler, sample_of
+from score_sde.sampling.problem import Problem
+from score_sde.sampling.projection import refuse_projection
 from score_sde.sdes import SDE, probability_flow, reverse_diffusion, reverse_drift
 from score_sde.solvers import AbstractSolver, Dopri5, ShARK, Tsit5, grid_part
 from score_sde.solvers.integrate import (
@@ -26,7 +21,7 @@ from score_sde.solvers.integrate import (
     Tolerances,
     solve_adaptively,
 )
-from score_sde.typing import Key, ScalarLike, ScoreFn
+from score_sde.typing import ScoreFn
 
 ADAPTIVE_SOLVERS: dict[str, type[AbstractSolver]] = {"tsit5": Tsit5, "dopri5": Dopri5}
 
@@ -35,11 +30,11 @@ ADAPTIVE_SOLVERS: dict[str, type[AbstractSolver]] = {"tsit5": Tsit5, "dopri5": D
 class AdaptiveSampler(Sampler):
     """A sampler with error control.
 
-    Under ``jax.vmap`` every sample has its own steps. ``axis_name`` couples the samples
-    of that ``vmap`` (or ``pmap``, ``shard_map``) axis: all take the steps that the
-    worst of them needs. ``norm`` says whether the root mean square of a sample's error
-    is to stay in tolerance, or its largest number. Where ``max_steps`` runs out, the
-    sample is NaN.
+    A step is kept where its error is at most ``atol + rtol |x|``: the root mean square
+    over the numbers of a sample (``norm="rms"``), or the largest (``"max"``). Where
+    ``max_steps`` runs out, the sample is NaN. Under ``jax.vmap`` every sample has its
+    own steps; ``axis_name`` couples the samples of that ``vmap``, ``pmap`` or
+    ``shard_map`` axis, and all take the steps that the worst of them needs.
     """
 
     rtol: float = 1e-5
@@ -55,17 +50,11 @@ class AdaptiveSampler(Sampler):
         """The accuracy that the solve is asked for."""
         return Tolerances(self.rtol, self.atol, self.max_steps, self.norm, self.axis_name)
 
-    def ends(
-        self,
-        sde: SDE,
-        t_start: ScalarLike | None,
-        t_stop: ScalarLike | None,
-        projection: Projection | None,
-    ) -> tuple[float, float]:
-        """Where a solve starts and stops; it takes no projection."""
-        refuse_projection(projection, self, "the size of a step would depend on its jumps")
-        start, stop = static_times(sde, t_start, t_stop)
-        first, last = grid_part(np.array([sde.t_max, sde.t_min]), start, stop).times
+    def ends(self, problem: Problem) -> tuple[float, float]:
+        """The times at which a solve starts and stops; it takes no projection."""
+        refuse_projection(problem.projection, self, "the size of a step would depend on its jumps")
+        whole = np.array([problem.sde.t_max, problem.sde.t_min])
+        first, last = grid_part(whole, problem.start, problem.stop).times
         return float(first), float(last)
 
 
@@ -81,25 +70,15 @@ class ProbabilityFlow(AdaptiveSampler):
         super().__post_init__()
         adaptive_solver(self.solver)
 
-    @carried_wide
-    def solve(
-        self,
-        key: Key | None,
-        sde: SDE,
-        score_fn: ScoreFn,
-        latent: Float[Array, "*shape"],
-        *,
-        save_path: int = 0,
-        progress: ProgressFn | None = None,
-        t_start: ScalarLike | None = None,
-        t_stop: ScalarLike | None = None,
-        projection: Projection | None = None,
-    ) -> Sample:
+    def integrate(self, problem: Problem) -> Sample:
         """The probability-flow ODE to tolerance."""
-        del key
-        start, stop = self.ends(sde, t_start, t_stop, projection)
         solution = self.solve_between(
-            sde, score_fn, latent, start, stop, save_path=save_path, progress=progress
+            problem.sde,
+            problem.score_fn,
+            problem.latent,
+            *self.ends(problem),
+            save_path=problem.save_path,
+            progress=problem.progress,
         )
         return sample_of(solution, adaptive_nfe(solution))
 
@@ -148,34 +127,20 @@ class AdaptiveSDE(AdaptiveSampler):
     atol: float = 1e-2
     noise_scale: float = 1.0
 
-    @carried_wide
-    def solve(
-        self,
-        key: Key | None,
-        sde: SDE,
-        score_fn: ScoreFn,
-        latent: Float[Array, "*shape"],
-        *,
-        save_path: int = 0,
-        progress: ProgressFn | None = None,
-        t_start: ScalarLike | None = None,
-        t_stop: ScalarLike | None = None,
-        projection: Projection | None = None,
-    ) -> Sample:
+    def integrate(self, problem: Problem) -> Sample:
         """The reverse SDE to tolerance."""
-        start, stop = self.ends(sde, t_start, t_stop, projection)
+        sde, scale = problem.sde, self.noise_scale
         solution = solve_adaptively(
-            reverse_drift(sde, score_fn, noise_scale=self.noise_scale),
-            latent,
-            start,
-            stop,
+            reverse_drift(sde, problem.score_fn, noise_scale=scale),
+            problem.latent,
+            *self.ends(problem),
             ShARK(),
             self.tolerances(),
             noise=Noise(
-                required(key, self), reverse_diffusion(sde, noise_scale=self.noise_scale), tree=True
+                problem.key_for(self), reverse_diffusion(sde, noise_scale=scale), tree=True
             ),
-            save_path=save_path,
-            progress=progress,
+            save_path=problem.save_path,
+            progress=problem.progress,
             whole=(sde.t_max, sde.t_min),
         )
         return sample_of(solution, 2 * solution.num_steps)
@@ -183,15 +148,12 @@ class AdaptiveSDE(AdaptiveSampler):
 
 def adaptive_solver(name: str) -> AbstractSolver:
     """The diffrax solver of a name."""
-    if name not in ADAPTIVE_SOLVERS:
-        raise ValueError(
-            f"unknown adaptive solver {name!r}: choose one of {', '.join(ADAPTIVE_SOLVERS)}"
-        )
+    checks.one_of(ADAPTIVE_SOLVERS, solver=name)
     return ADAPTIVE_SOLVERS[name]()
 
 
 def adaptive_nfe(solution: Solution) -> Int[Array, ""]:
     """Evaluations of an adaptive Tsit5 or Dopri5 solve: six new stages for every step
-    tried, and the first of all.
+    tried, and the first stage of the first.
     """
     return 6 * solution.num_steps + 1

@@ -8,7 +8,8 @@ from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from score_sde.precision import as_state, wide
 from score_sde.sampling.adaptive import ProbabilityFlow
-from score_sde.sampling.base import Sample, Sampler, static_time
+from score_sde.sampling.base import Sample, Sampler
+from score_sde.sampling.problem import static_time
 from score_sde.sampling.projection import Projection, finished, started
 from score_sde.sampling.thresholding import Threshold, thresholded
 from score_sde.sdes import SDE, perturb, prior_sample

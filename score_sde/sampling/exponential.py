@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from score_sde import checks
+from score_sde.sampling.base import check_eta
 from score_sde.sampling.multistep import ExponentialSampler
 from score_sde.sampling.multistep_weights import (
     LARGEST_STEP_SUM,
@@ -37,10 +39,7 @@ class DDIM(ExponentialSampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0.0 <= self.eta <= 1.0:
-            raise ValueError(
-                f"eta={self.eta} must lie from 0 (deterministic) to 1 (as noisy as DDPM)"
-            )
+        check_eta(self.eta)
 
     def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
         """``decay = sqrt(s_1^2 - n^2) / s_0``, and ``1 - decay`` for ``D``."""
@@ -71,15 +70,13 @@ class AdamsBashforth(ExponentialSampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_order(self.order, range(1, 7))
-        if self.scale < 0.0:
-            raise ValueError(f"scale={self.scale} must not be negative")
-        if self.noise_scale < 0.0:
-            raise ValueError(f"noise_scale={self.noise_scale} must not be negative")
-        if self.corrected and self.noise_scale > 0.0:
-            raise ValueError(
-                "only the steps of the ODE can be corrected: take noise_scale=0 or corrected=False"
-            )
+        checks.between(1, 6, order=self.order)
+        checks.not_negative(scale=self.scale, noise_scale=self.noise_scale)
+        checks.require(
+            not self.corrected or self.noise_scale == 0.0,
+            f"noise_scale={self.noise_scale} must be 0 where corrected=True, because only steps of "
+            "the ODE can be corrected",
+        )
 
     def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
         """Adams-Bashforth in ``u``."""
@@ -108,9 +105,8 @@ class DPMSolverPP(ExponentialSampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_order(self.order, range(1, 4))
-        if self.noise_scale < 0.0:
-            raise ValueError(f"noise_scale={self.noise_scale} must not be negative")
+        checks.between(1, 3, order=self.order)
+        checks.not_negative(noise_scale=self.noise_scale)
 
     def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
         """``y_1 = m y_0 + (1 - m) D + n z``, ``m = (s_1 / s_0)^(1 + noise_scale^2)``;
@@ -157,7 +153,7 @@ class UniPC(ExponentialSampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_order(self.order, range(1, 5))
+        checks.between(1, 4, order=self.order)
 
     def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
         """Polynomials in the log SNR."""
@@ -177,8 +173,7 @@ class DEIS(ExponentialSampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.degree <= 4:
-            raise ValueError(f"degree={self.degree} must lie from 0 to 4")
+        checks.between(0, 4, degree=self.degree)
 
     def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
         """Polynomials in ``t``."""
@@ -201,7 +196,7 @@ class IPNDM(ExponentialSampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_order(self.order, range(1, 5))
+        checks.between(1, 4, order=self.order)
 
     def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
         """The classical weights, of the order that the number of past values allows."""
@@ -239,7 +234,7 @@ class ERSDE(ExponentialSampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_order(self.order, range(1, 4))
+        checks.between(1, 3, order=self.order)
 
     def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
         """Polynomials in ``s = sigma / alpha``, with the factor ``s (exp(s^0.3) + 10)``."""
@@ -249,12 +244,6 @@ class ERSDE(ExponentialSampler):
 def half_log_snr(s: Float[np.ndarray, "*points"]) -> Float[np.ndarray, "*points"]:
     """``log(alpha / sigma) = -log s``."""
     return -np.log(s)
-
-
-def check_order(order: int, known: range) -> None:
-    """Raise ``ValueError`` unless there is a method of this order."""
-    if order not in known:
-        raise ValueError(f"order={order} must lie from {known[0]} to {known[-1]}")
 
 
 def default_sampler(*, nfe: int = 20, noise_scale: float = 0.0) -> AdamsBashforth:
@@ -274,8 +263,7 @@ def default_sampler(*, nfe: int = 20, noise_scale: float = 0.0) -> AdamsBashfort
     ``docs/benchmarks/samplers.md`` compares it with others,
     ``docs/benchmarks/diffusers.md`` with those of diffusers.
     """
-    if nfe < 1:
-        raise ValueError(f"nfe={nfe} must be at least 1")
+    checks.whole(1, nfe=nfe)
     if noise_scale != 0.0:
         scale, last = 0.7 / nfe**0.5, (0.5 + 3.0 / nfe) / nfe
         return AdamsBashforth(

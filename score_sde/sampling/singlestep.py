@@ -8,18 +8,18 @@ al. 2022 and Xu et al. 2023 do.
 import abc
 import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-import diffrax
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from score_sde.sampling.base import GridSampler, Sample, carried_wide, required, rescaled, sample_of
-from score_sde.sampling.projection import Projection, projecting
-from score_sde.sampling.solver_tables import SolverTable
+from score_sde import checks
+from score_sde.sampling.base import GridSampler, Sample, rescaled, sample_of
+from score_sde.sampling.problem import Problem
+from score_sde.sampling.solver_tables import SolverTable, as_arrays, noise_column
+from score_sde.sampling.step_solvers import TableSolver
 from score_sde.sampling.tableaus import (
     MakeTableau,
     Ratios,
@@ -39,8 +39,8 @@ from score_sde.solvers import (
     noise_levels,
     times_of_ratio,
 )
-from score_sde.solvers.integrate import ProgressFn, run_table
-from score_sde.typing import Key, ScalarLike, ScoreFn
+from score_sde.solvers.integrate import run_table
+from score_sde.typing import ScoreFn
 
 Nodes: TypeAlias = Float[np.ndarray, " nodes"]
 
@@ -75,78 +75,56 @@ class SingleStepSampler(GridSampler):
         del sde
         return part.first, part.last
 
-    @carried_wide
-    def solve(
-        self,
-        key: Key | None,
-        sde: SDE,
-        score_fn: ScoreFn,
-        latent: Float[Array, "*shape"],
-        *,
-        save_path: int = 0,
-        progress: ProgressFn | None = None,
-        t_start: ScalarLike | None = None,
-        t_stop: ScalarLike | None = None,
-        projection: Projection | None = None,
-    ) -> Sample:
+    def integrate(self, problem: Problem) -> Sample:
         """The steps, in ``x / alpha``."""
-        part = self.part(sde, t_start, t_stop)
+        sde, dtype = problem.sde, problem.latent.dtype
+        part = self.part(sde, problem.start, problem.stop)
         levels, whole = noise_levels(sde, part.times), noise_levels(sde, self.times(sde))
-        before, start, stop = steps = self.steps(whole.ratio, levels.ratio)
+        steps = self.steps(whole.ratio, levels.ratio)
         first, last = self.place(sde, part)
-        tableau, std = self.method()(start, stop), self._noise_std(steps)
-        cut, noise = None if part.cut is None else (last - 1, part.cut[1]), None
-        if std[first:last].any():
-            like = jax.ShapeDtypeStruct(latent.shape, latent.dtype)
-            noise = StepNoise(required(key, self), like, cut=cut)
-        solver = SingleStep(
-            score_fn=score_fn,
-            table=SingleStepArrays.of_tableau(sde, tableau, std, latent.dtype),
-            noise=noise,
-        )
-        times, alpha = part.times, levels.alpha
-        if (save_path or projection is not None) and len(start) != self.num_steps:
-            # Steps that are not those of the grid, at levels of their own.
-            times = np.append(times_of_ratio(sde, before), times[-1])
+        cut = None if part.cut is None else (last - 1, part.cut[1])
+        table = self._table(sde, steps, dtype, slice(first, last))
+        noise = problem.step_noise(self, cut=cut) if table.noisy else None
+        times, alpha, visited = part.times, levels.alpha, part.nodes
+        on_path = problem.save_path or problem.projection is not None
+        if on_path and len(steps.start) != self.num_steps:
+            # The steps are not those of the grid, and have levels of their own.
+            times = np.append(times_of_ratio(sde, steps.before), times[-1])
             alpha = np.append(noise_levels(sde, times[:-1]).alpha, alpha[-1])
             times[[first, last]] = part.times[[part.first, part.last]]
             alpha[[first, last]] = levels.alpha[[part.first, part.last]]
             visited = slice(first, last + 1)
-        else:
-            visited = part.nodes
         solution = run_table(
-            projecting(
-                solver,
-                projection,
-                key,
+            problem.projecting(
+                SingleStep(score_fn=problem.score_fn, table=table, noise=noise),
                 part._replace(first=first, last=last, cut=cut),
                 times[1:],
-                latent.dtype,
                 scale=alpha[1:],
             ),
-            latent / float(levels.alpha[part.first]),
+            problem.latent / float(levels.alpha[part.first]),
             last - first,
             first=first,
-            save_path=save_path,
-            progress=progress,
+            save_path=problem.save_path,
+            progress=problem.progress,
         )
-        return sample_of(rescaled(solution, alpha[visited]), tableau.ends[first:last].size)
+        evaluations = (last - first) * table.ends.shape[1]
+        return sample_of(rescaled(solution, alpha[visited]), evaluations)
 
     def solver_table(self, sde: SDE) -> "SingleStepArrays":
         """The numbers of all steps, for `solve_table`."""
-        levels = noise_levels(sde, self.times(sde))
-        steps = self.steps(levels.ratio)
+        levels, dtype = noise_levels(sde, self.times(sde)), jnp.result_type(float)
+        ends_alpha = jnp.asarray(levels.alpha[[0, -1]], dtype)
+        return replace(self._table(sde, self.steps(levels.ratio), dtype), ends_alpha=ends_alpha)
+
+    def _table(
+        self, sde: SDE, steps: Steps, dtype: Any, part: slice = slice(None)
+    ) -> "SingleStepArrays":
+        """The table of all steps; without noise where the steps of a part add none."""
         tableau, std = self.method()(steps.start, steps.stop), self._noise_std(steps)
-        dtype = jnp.result_type(float)
-        arrays = SingleStepArrays.of_tableau(sde, tableau, std, dtype)
-        return replace(
-            arrays,
-            noise_std=arrays.noise_std if std.any() else None,
-            ends_alpha=jnp.asarray(levels.alpha[[0, -1]], dtype),
-        )
+        return SingleStepArrays.of_tableau(sde, tableau, noise_column(std, dtype, part), dtype)
 
     def _noise_std(self, steps: Steps) -> Ratios:
-        """The standard deviation of what takes every step up, in ``x / alpha``."""
+        """The standard deviation of the noise before every step, in ``x / alpha``."""
         return self.inflation * np.sqrt(np.maximum(steps.start**2 - steps.before**2, 0.0))
 
     @property
@@ -167,8 +145,7 @@ class DPMSolver(SingleStepSampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.order not in (2, 3):
-            raise ValueError(f"order={self.order} must be 2 or 3; DDIM is order 1")
+        checks.one_of((2, 3), order=self.order, because="as DDIM is the method of order 1")
 
     def method(self) -> MakeTableau:
         """The method of the order."""
@@ -195,12 +172,9 @@ class EDM(SingleStepSampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.order not in (1, 2):
-            raise ValueError(f"order={self.order} must be 1 (Euler) or 2 (Heun)")
-        if self.churn < 0.0:
-            raise ValueError(f"churn={self.churn} must not be negative")
-        if not self.noise_inflation > 0.0:
-            raise ValueError(f"noise_inflation={self.noise_inflation} must be positive")
+        checks.one_of((1, 2), order=self.order, because="where 1 is Euler and 2 is Heun")
+        checks.at_least(0, churn=self.churn)
+        checks.positive(noise_inflation=self.noise_inflation)
 
     def method(self) -> MakeTableau:
         """Euler or Heun."""
@@ -237,16 +211,9 @@ class Restart(EDM):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.restarts < 1 or self.restart_steps < 1:
-            raise ValueError(
-                f"restarts={self.restarts} and restart_steps={self.restart_steps} must be at least "
-                "1"
-            )
-        if not 0.0 < self.restart_min < self.restart_max:
-            raise ValueError(
-                f"restart_min={self.restart_min}, restart_max={self.restart_max}: 0 < restart_min "
-                "< restart_max"
-            )
+        checks.whole(1, restarts=self.restarts, restart_steps=self.restart_steps)
+        checks.positive(restart_min=self.restart_min)
+        checks.increasing(restart_min=self.restart_min, restart_max=self.restart_max)
 
     def steps(self, ratio: Nodes, moved: Nodes | None = None) -> Steps:
         """The steps of the grid, with the loops in their midst."""
@@ -295,22 +262,21 @@ class SingleStepArrays(SolverTable):
         cls,
         sde: SDE,
         tableau: Tableau,
-        noise_std: Float[np.ndarray, " steps"],
+        noise_std: Float[Array, " steps"] | None,
         dtype: Any,
     ) -> "SingleStepArrays":
         """The tableau for an SDE, with noise of ``noise_std`` before every step."""
         times = times_of_ratio(sde, tableau.ratio)
         levels = noise_levels(sde, times)
-        arrays = {
-            "times": times,
-            "alpha": levels.alpha,
-            "sigma": levels.sigma,
-            "stages": tableau.stages,
-            "ends": tableau.ends,
-            "noise_std": noise_std,
-        }
-        cast = {name: jnp.asarray(array, dtype) for name, array in arrays.items()}
-        return cls(**cast)
+        arrays = as_arrays(
+            dtype,
+            times=times,
+            alpha=levels.alpha,
+            sigma=levels.sigma,
+            stages=tableau.stages,
+            ends=tableau.ends,
+        )
+        return cls(**arrays, noise_std=noise_std)
 
     @property
     def num_steps(self) -> int:
@@ -337,39 +303,21 @@ class SingleStepArrays(SolverTable):
         return SingleStep(score_fn=score_fn, table=self, noise=noise)
 
 
-class SingleStep(diffrax.AbstractSolver):
-    """Noise, then one row of a tableau a step, on a clock that counts the steps; the
-    state is ``y = x / alpha``.
-    """
-
-    term_structure: ClassVar = diffrax.AbstractTerm
-    interpolation_cls: ClassVar = diffrax.LocalLinearInterpolation
+class SingleStep(TableSolver):
+    """Noise, then one row of a tableau a step; the state is ``y = x / alpha``."""
 
     score_fn: ScoreFn = eqx.field(static=True)
     table: SingleStepArrays
     noise: StepNoise | None
 
-    def order(self, terms: Any) -> None:
-        """Not used: the grid is fixed."""
-
-    def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> None:
-        """No state."""
-
-    def step(
-        self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any
-    ) -> Any:
-        """Go up, then down by the stages."""
-        step, table, y = jnp.rint(t0).astype(jnp.int32), self.table, y0
+    def take(self, step: Any, y: Any, memory: Any) -> Any:
+        """Go up by noise, then down by the stages."""
+        table = self.table
         if self.noise is not None and table.noise_std is not None:
-            y = y0 + table.noise_std[step] * self.noise.draw(step)
+            y = y + table.noise_std[step] * self.noise.draw(step)
         noises: list[Any] = []
         for stage in range(table.ends.shape[1]):
             inner = y + sum(table.stages[step, stage, k] * noise for k, noise in enumerate(noises))
             score = self.score_fn(table.alpha[step, stage] * inner, table.times[step, stage])
             noises.append(-table.sigma[step, stage] * score)
-        y1 = y + sum(table.ends[step, k] * noise for k, noise in enumerate(noises))
-        return y1, None, {"y0": y0, "y1": y1}, None, diffrax.RESULTS.successful
-
-    def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
-        """The vector field of the first term."""
-        return terms.vf(t0, y0, args)
+        return y + sum(table.ends[step, k] * noise for k, noise in enumerate(noises)), memory

@@ -157,11 +157,10 @@ def test_a_latent_is_scaled_to_the_level_where_sampling_begins():
 
 @pytest.mark.parametrize(("make", "options", "message"), [
     (DiscreteDDIM, {"num_steps": 0}, "num_steps=0 must be at least 1"),
-    (DiscreteDDIM, {"steps_offset": 1}, "steps_offset=1 is for spacing='leading' alone, not "
-"'trailing'"),
-    (DiscreteDDIM, {"steps_offset": -1}, "steps_offset=-1 must not be negative"),
-    (DiscreteDDIM, {"clip": 0.0}, "clip=0.0 must be positive, or None"),
-    (DiscreteDDIM, {"eta": 1.5}, r"eta=1\.5 must lie from 0"),
+    (DiscreteDDIM, {"steps_offset": 1}, "steps_offset=1 must be 0 where spacing=trailing"),
+    (DiscreteDDIM, {"steps_offset": -1}, "steps_offset=-1 must be at least 0"),
+    (DiscreteDDIM, {"clip": 0.0}, "clip=0.0 must be positive and finite, or None"),
+    (DiscreteDDIM, {"eta": 1.5}, r"eta=1\.5 must be from 0 to 1, where 0 is deterministic"),
 ])  # fmt: skip
 def test_impossible_samplers_are_refused(make, options, message):
     with pytest.raises(ValueError, match=message):
@@ -173,5 +172,5 @@ def test_more_steps_than_levels_are_refused():
         ValueError, match="num_steps=50 must be at most 40, the number of noise levels"
     ):
         DiscreteDDIM(num_steps=50).solve(None, SDE, score, LATENT)
-    with pytest.raises(ValueError, match="steps_offset=29 leads to level 49 of 40"):
+    with pytest.raises(ValueError, match="steps_offset=29 must be at most 19"):
         DiscreteDDIM(num_steps=2, spacing="leading", steps_offset=29).levels(SDE)

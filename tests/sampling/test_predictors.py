@@ -1,5 +1,7 @@
 """Predictors and the corrector: their equations, and the densities they leave behind."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from oracles import CENTRED, GAUSSIAN, PLANE, SDES, SLOW, keys, marginal_std, or
 
 from score_sde.experiments.tables import FUNCTIONS
 from score_sde.sampling import (
+    PredictorCorrector,
     ancestral,
     ancestral_large,
     annealed_langevin,
@@ -260,3 +263,36 @@ def test_a_standard_normal_stays_where_it_is_under_vp():
         response = jax.jvp(step, (jnp.ones(1),), (jnp.ones(1),))[1]
         np.testing.assert_allclose(response, 2.0 - a - std**2, rtol=1e-10)
         assert abs(float(response[0]) ** 2 + std**2 - 1.0) < std**4
+
+
+@pytest.mark.parametrize("section", ["predictor", "corrector"])
+def test_predictors_and_correctors_are_equal_by_value_and_know_their_evaluations(section):
+    options = {} if section == "predictor" else {"snr": 0.1}
+    for step in FUNCTIONS[section].values():
+        calls = []
+        score = lambda x, t: calls.append(1) or -x  # noqa: B023, E731
+        step(KEY, VPSDE(), score, X, T, T_NEXT, **options)
+        assert len(calls) == step.evaluations
+        assert step == replace(step) and hash(step) == hash(replace(step))
+    assert len(set(FUNCTIONS[section].values())) == len(FUNCTIONS[section])
+
+
+def test_functions_of_the_same_arguments_serve_as_predictor_and_corrector():
+    """They give the sample of the values they call, and count as one evaluation each."""
+
+    def predict(key, sde, score_fn, x, t, t_next, *, noise_scale):
+        return ancestral(key, sde, score_fn, x, t, t_next, noise_scale=noise_scale)
+
+    def correct(key, sde, score_fn, x, t, t_next, *, snr, axis_name):
+        return langevin(key, sde, score_fn, x, t, t_next, snr=snr, axis_name=axis_name)
+
+    sde, options = VPSDE(), {"num_steps": 3, "corrector_steps": 2}
+    own, ours = (
+        jax.jit(lambda s=s: s.solve(KEY, sde, PLANE.score_fn(sde), X))()
+        for s in (
+            PredictorCorrector(predictor=predict, corrector=correct, **options),
+            PredictorCorrector(predictor=ancestral, corrector=langevin, **options),
+        )
+    )
+    np.testing.assert_array_equal(own.x, ours.x)
+    assert int(own.nfe) == int(ours.nfe) == 3 * (1 + 2)

@@ -113,11 +113,11 @@ def test_a_solve_in_two_at_any_time_has_the_distribution_of_the_data(name):
 @pytest.mark.parametrize(
     ("start", "stop", "match"),
     [
-        (0.2, 0.5, "t_start=0.2 must be above t_stop=0.5"),
-        (0.5, 0.5, "must be above"),
-        (2.0, None, "t_start=2 must lie from t_min=0.001 to t_max=1"),
-        (None, 0.0, "t_stop=0 must lie from"),
-        (float("nan"), None, "t_start=nan must lie from"),
+        (0.2, 0.5, "t_start=0.2 must be greater than t_stop=0.5"),
+        (0.5, 0.5, "must be greater than"),
+        (2.0, None, "t_start=2 must be from t_min=0.001 to t_max=1"),
+        (None, 0.0, "t_stop=0 must be from"),
+        (float("nan"), None, "t_start=nan must be from"),
         (0.5j, None, "t_start must be one real number, not a complex"),
     ],
 )

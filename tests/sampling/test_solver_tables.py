@@ -84,5 +84,5 @@ def test_an_unknown_mode_of_derivatives_is_refused(monkeypatch):
 
 
 def test_noise_of_a_brownian_path_is_refused():
-    with pytest.raises(ValueError, match="choose path='indexed'"):
+    with pytest.raises(ValueError, match="path=tree must be indexed, because a table"):
         ss.DDIM(num_steps=2, eta=1.0, path="tree").solver_table(SDE)
