@@ -1,4 +1,4 @@
-"""Samplers that choose their own steps."""
+"""Samplers with adaptive steps."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -61,7 +61,11 @@ class AdaptiveSampler(Sampler):
 @dataclass(frozen=True, kw_only=True)
 class ProbabilityFlow(AdaptiveSampler):
     """The probability-flow ODE with adaptive steps (the black-box ODE sampler of Song
-    et al. 2021, section 4.3).
+    et al. 2021, section 4.3); deterministic.
+
+    >>> import score_sde as ss
+    >>> ss.ProbabilityFlow(rtol=1e-3, solver="dopri5").tolerances()
+    Tolerances(rtol=0.001, atol=1e-05, max_steps=4096, norm='rms', axis_name=None)
     """
 
     solver: Literal["tsit5", "dopri5"] = "tsit5"
@@ -97,8 +101,8 @@ class ProbabilityFlow(AdaptiveSampler):
         save_path: int = 0,
         progress: ProgressFn | None = None,
     ) -> Solution:
-        """The probability-flow ODE from ``x`` at ``t_start`` to ``t_stop``, either way,
-        in float32 at least.
+        """The probability-flow ODE from ``x`` at ``t_start`` to ``t_stop``, forward or
+        backward in time, in float32 at least.
         """
         return solve_adaptively(
             probability_flow(sde, score_fn),
@@ -118,9 +122,13 @@ class AdaptiveSDE(AdaptiveSampler):
     Brownian path; two evaluations a step.
 
     The path is a Brownian tree: the same key gives refinements of the same sample as
-    the tolerances fall. The tolerances are those of the path, not of the density, and
-    are worth 1e-2 or 1e-3. ``noise_scale`` is the ``lambda`` of the family in
+    the tolerances fall. The tolerances bound the error of the path, not of the density;
+    1e-2 or 1e-3 suffices. ``noise_scale`` is the ``lambda`` of the family in
     :mod:`score_sde.sdes.reverse`.
+
+    >>> import score_sde as ss
+    >>> ss.AdaptiveSDE(rtol=1e-3).tolerances().rtol
+    0.001
     """
 
     rtol: float = 1e-2

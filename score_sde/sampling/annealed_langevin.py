@@ -1,4 +1,4 @@
-"""Annealed Langevin dynamics: the sampler of NCSN, and the diffrax solver of its steps."""
+"""Annealed Langevin dynamics, the sampler of NCSN, and the diffrax solver of its steps."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +30,10 @@ class AnnealedLangevin(GridSampler):
     The defaults are from NCSN: 10 levels, 100 steps each and 2e-5, half the ``alpha`` of
     its algorithm; NCSNv2 has 232, 5 and 6.2e-6 for CIFAR-10. Its final denoising is
     ``denoise=True`` of `score_sde.sample`.
+
+    >>> import score_sde as ss
+    >>> ss.AnnealedLangevin(num_steps=3).times(ss.VESDE()).round(3)  # of the levels
+    array([1. , 0.5, 0. ])
     """
 
     num_steps: int = 10

@@ -64,10 +64,9 @@ class Sampler(abc.ABC):  # noqa: B024 - either solve or integrate is defined
     ) -> Sample:
         """Carry ``latent`` from ``t_start`` to ``t_stop``.
 
-        >>> import jax.numpy as jnp, score_sde as ss
-        >>> gaussian = lambda x, t: -x  # the score of N(0, 1), which VP keeps
-        >>> ss.DDIM(num_steps=4).solve(None, ss.VPSDE(), gaussian, jnp.ones(2)).x.round(3)
-        Array([..., ...], dtype=float32)
+        A part of the way, from a latent at ``t = 0.5``::
+
+            ss.DDIM(num_steps=20).solve(None, sde, score_fn, latent, t_start=0.5).x
 
         Args:
             key: the source of the noise; deterministic samplers take None.
@@ -107,29 +106,37 @@ class Sampler(abc.ABC):  # noqa: B024 - either solve or integrate is defined
         return drawn._replace(x=as_state(drawn.x, latent), path=as_state(drawn.path, latent))
 
     def integrate(self, problem: Problem) -> Sample:
-        """The method: `solve` calls it with its arguments, checked.
+        """The method of the sampler, which a subclass defines; `solve` calls it.
 
-        It is not abstract, so that a sampler may override `solve` itself.
+        It is not abstract, so that a sampler may override `solve` instead.
+
+        >>> import dataclasses, jax.numpy as jnp, score_sde as ss
+        >>> @dataclasses.dataclass(frozen=True, kw_only=True)
+        ... class OneTweedie(ss.Sampler):
+        ...     def integrate(self, problem):
+        ...         t = problem.sde.t_max if problem.start is None else problem.start
+        ...         x = ss.denoise(problem.sde, problem.score_fn, problem.latent, t)
+        ...         return ss.Sample(x, jnp.asarray(1), None)
+        >>> OneTweedie().solve(None, ss.VESDE(), lambda x, t: 0.0 * x, jnp.ones(2)).x
+        Array([1., 1.], dtype=float32)
         """
         raise NotImplementedError(f"{type(self).__name__} defines neither integrate nor solve")
 
     @property
     def ends_at_data(self) -> bool:
-        """Whether it ends with denoised data rather than at ``t_min``, so that nothing
-        is left to denoise.
-        """
+        """Whether it ends with denoised data rather than with a sample at ``t_min``."""
         return False
 
     def last_time(self, sde: SDE) -> float:
-        """The time at which it ends, where its samples are distributed as ``p_t``:
-        ``t_min``, or above.
+        """The time ``t`` at which it ends, at least ``t_min``; its samples are distributed
+        as ``p_t``.
         """
         return sde.t_min
 
 
 @dataclass(frozen=True, kw_only=True)
 class GridSampler(Sampler):
-    """A sampler that visits ``num_steps`` intervals of a time grid."""
+    """A sampler of ``num_steps`` steps, the intervals of a time grid."""
 
     num_steps: int = 1000
     grid: TimeGrid = adapted
@@ -158,8 +165,9 @@ class GridSampler(Sampler):
 def nodes_of(
     grid: TimeGrid, sde: SDE, num_steps: int, *, starting: SDE | None = None
 ) -> Float[np.ndarray, " nodes"]:
-    """The ``num_steps + 1`` nodes of a grid, distinct in float32; with ``starting``,
-    the SDE on a part of its times.
+    """The ``num_steps + 1`` nodes of a grid, distinct in float32.
+
+    ``starting`` is the SDE on the times that the grid spans, where these are not all.
 
     Raises:
         ValueError: they do not fall, or leave ``[t_min, t_max]``.
@@ -190,7 +198,7 @@ def check_eta(eta: float) -> None:
 
 
 def rescaled(solution: Solution, scale: Float[np.ndarray, " nodes"]) -> Solution:
-    """A solve of ``x / scale`` as one of ``x``, with the scale at every node of its grid."""
+    """The solution ``x`` from a solution ``x / scale``, with the scale at every node."""
     if solution.path is None:
         return solution._replace(y=solution.y * float(scale[-1]))
     frames = scale[frame_indices(len(scale) - 1, len(solution.path))].reshape(
@@ -201,7 +209,7 @@ def rescaled(solution: Solution, scale: Float[np.ndarray, " nodes"]) -> Solution
 
 
 def sample_of(solution: Solution, nfe: ScalarLike) -> Sample:
-    """The sample that a solve arrived at."""
+    """The sample at the end of a solve."""
     return Sample(solution.y, jnp.asarray(nfe), solution.path)
 
 

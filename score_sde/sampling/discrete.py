@@ -1,7 +1,7 @@
-"""The samplers of discrete-time models, step by step on the levels of their own noise tables.
+"""Samplers of discrete-time models, on the noise levels of the model.
 
-On a `DiscreteVPSDE` they take the steps of the schedulers of diffusers and give their
-numbers. Another SDE is taken at 1,000 levels of equal ratio of noise to signal.
+On a `DiscreteVPSDE` they take the steps of the schedulers of diffusers and give the
+same numbers. Another SDE has 1,000 levels, equally spaced in the log SNR.
 """
 
 import abc
@@ -42,13 +42,13 @@ class Factors(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class DiscreteSampler(Sampler):
-    """A sampler that visits ``num_steps`` of the levels of a discrete model.
+    """A sampler that visits ``num_steps`` of the noise levels of a discrete model.
 
     ``spacing`` chooses them (Lin et al. 2024, table 2): ``trailing`` begins at the last
     level, ``leading`` a step before it, with ``steps_offset`` added, and ``linspace``
-    takes both ends. Each step leads to the level of the next one; the last to the data,
-    or with ``final="t_min"`` to ``t_min``, which of a model of diffusers is the first
-    level.
+    takes both ends. Each step leads to the level of the next one; the last leads to the
+    data, or with ``final="t_min"`` to ``t_min``, the first level of a model of
+    diffusers.
 
     ``clip`` cuts the denoised image to ``[-clip, clip]``.
     """
@@ -187,11 +187,15 @@ class DiscreteSampler(Sampler):
 
 @dataclass(frozen=True, kw_only=True)
 class DiscreteDDIM(DiscreteSampler):
-    """DDIM on the levels of a discrete model (Song, Meng & Ermon 2021, equation 12).
+    """DDIM on the levels of a discrete model (Song, Meng & Ermon 2021, eq. 12).
 
     ``x' = alpha' D + sqrt(sigma'^2 - n^2) eps + n z`` with ``n = eta sigma' / sigma
     sqrt(v)``, where ``v`` is the variance of the forward step. ``clip`` changes ``D``
-    alone: ``eps`` stays what the network says.
+    alone: ``eps`` stays the prediction of the network.
+
+    >>> import score_sde as ss
+    >>> ss.DiscreteDDIM(num_steps=4).step_indices(1000)
+    array([999, 749, 499, 249])
     """
 
     eta: float = 0.0
@@ -210,12 +214,16 @@ class DiscreteDDIM(DiscreteSampler):
 
 @dataclass(frozen=True, kw_only=True)
 class DiscreteDDPM(DiscreteSampler):
-    """Ancestral sampling on the levels of a discrete model (Ho et al. 2020, equations 7 and 11).
+    """Ancestral sampling on the levels of a discrete model (Ho et al. 2020, eqs. 7 and 11).
 
     With the forward step ``x = a x' + sqrt(v) z``, ``x' = (alpha' v D + a sigma'^2 x) /
     sigma^2 + std z``, where ``std^2`` is ``v sigma'^2 / sigma^2`` with
     ``variance="fixed_small"`` and ``v`` with ``"fixed_large"``. The step to the data
     has no noise.
+
+    >>> import score_sde as ss
+    >>> ss.DiscreteDDPM(num_steps=4, spacing="leading").step_indices(1000)
+    array([750, 500, 250,   0])
     """
 
     num_steps: int = 1000
@@ -240,10 +248,10 @@ class DiscreteDDPM(DiscreteSampler):
 
 class StepTable(SolverTable):
     """``x_next = image D + noise eps + state x + std z`` of every step, with ``D`` and
-    ``eps`` found at ``time``.
+    ``eps`` evaluated at ``time``.
 
-    ``D = E[x_0 | x]``, cut to ``[-clip, clip]`` where there is a ``clip``, and ``eps``
-    is the noise of the image that was not cut: ``x = alpha D + sigma eps``.
+    ``D = E[x_0 | x]``, and ``eps`` is the noise in ``x = alpha D + sigma eps``. Where
+    there is a ``clip``, ``D`` is then cut to ``[-clip, clip]``.
     """
 
     time: Float[Array, " steps"]
@@ -307,10 +315,10 @@ def _transition(start: Marginals, stop: Marginals) -> tuple[np.ndarray, np.ndarr
 
 
 def _at_level(latent: Float[Array, "*shape"], sde: SDE, level: Marginals) -> Float[Array, "*shape"]:
-    """A latent of the prior scaled to a level before the end, as far as noise of
-    another size is needed there.
+    """A latent of the prior, scaled to the standard deviation at a level before
+    ``t_max``.
     """
     end = noise_levels(sde, np.array(sde.t_max))
     factor = float(np.hypot(*level) / np.hypot(*end))
-    # Where variance is preserved the factor is 1 but for rounding.
+    # Where variance is preserved, the factor differs from 1 by rounding alone.
     return latent if abs(factor - 1.0) < 1e-9 else latent * factor

@@ -74,8 +74,8 @@ class ExponentialSampler(GridSampler):
     def nodes(
         self, sde: SDE, part: GridPart | None = None
     ) -> tuple[Float[np.ndarray, " steps"], Marginals]:
-        """The times of the evaluations, and the levels at all nodes, the last of which
-        is not evaluated.
+        """The times of the evaluations, and the levels at all nodes; the last node has
+        no evaluation.
         """
         times = (part or self.part(sde)).times
         if times[-1] > 0.0:
@@ -144,8 +144,8 @@ class ExponentialSampler(GridSampler):
         return arrays
 
     def _table_of_part(self, sde: SDE, ratio: Ratios, part: GridPart) -> MultistepTable:
-        """The table of the steps of a part, which start with no past values, in their
-        places in that of the whole grid.
+        """The table of a part, whose first step has no past values; its rows are at their
+        places in the table of the whole grid, and the others are zero.
         """
         table = self.table(sde, ratio[part.nodes])
 
@@ -165,10 +165,10 @@ class ExponentialSampler(GridSampler):
 
     def _noise_clock(self, sde: SDE, ratio: Ratios) -> Float[np.ndarray, " nodes"]:
         """The clock of the Brownian path, ``log(alpha / sigma)`` from the start of the
-        whole grid on, and its end.
+        whole grid, and its end.
 
-        The last step to the data has no noise; its interval is there for the index, and
-        for a part that ends within it.
+        The step to the data has no noise. It has an interval of length 1, by which steps
+        are counted, and in which a part may end.
         """
         ends = noise_levels(sde, self.times(sde)).ratio
         start, end = -np.log(ends[0]), -np.log(ends[-1])
@@ -180,7 +180,7 @@ class ExponentialSampler(GridSampler):
             end = end + 1.0
         else:
             clock = -np.log(ratio)
-        # A part that stops before the end of the grid has the path of the whole.
+        # A part that stops before the end of the grid has the path of the whole grid.
         clock = np.append(clock, end) if clock[-1] < end else clock
         return -told_apart(start - clock)
 
@@ -189,10 +189,10 @@ class MultistepArrays(SolverTable):
     """The table of a multistep method in ``x``, as arrays.
 
     ``x_{i+1} = decay_i x_i + sum_j weights_ij v_{i-j} + noise_std_i z_i``, with the
-    values ``v`` found at ``times``: the denoised ``D = (x + sigma^2 score) / alpha``,
-    or where ``of_noise`` the noise ``-sigma score``. ``alpha`` and ``sigma`` have one
-    more entry than ``times``: the level at which the last step arrives. ``correction``
-    is that of `MultistepTable`.
+    values ``v`` at ``times``: the denoised ``D = (x + sigma^2 score) / alpha``, or where
+    ``of_noise`` the noise ``-sigma score``. ``alpha`` and ``sigma`` have one more entry
+    than ``times``: the level at which the last step arrives. ``correction`` is explained
+    at `MultistepTable`.
     """
 
     times: Float[Array, " steps"]

@@ -36,6 +36,10 @@ class PredictorCorrector(GridSampler):
     code. ``noise_scale`` is the ``lambda`` of the predictor: 0 makes
     `reverse_diffusion_step` the probability-flow predictor. ``axis_name`` is an argument
     of `langevin`.
+
+    >>> import score_sde as ss
+    >>> ss.PredictorCorrector(corrector_steps=2).evaluations  # per step of the grid
+    3
     """
 
     predictor: PredictorFn = reverse_diffusion_step

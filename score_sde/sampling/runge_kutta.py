@@ -39,7 +39,7 @@ class ReverseSDESampler(GridSampler):
 
     ``noise_scale`` is the ``lambda`` of the family in :mod:`score_sde.sdes.reverse`. With
     ``path="tree"`` the same key at 20, 40 and 80 steps gives refinements of the same
-    sample, at the price of a Brownian tree.
+    sample, at the cost of a Brownian tree. ``evaluations`` counts them per step.
     """
 
     noise_scale: float = 1.0
@@ -57,7 +57,7 @@ class ReverseSDESampler(GridSampler):
         sde, tree = problem.sde, self.path == "tree"
         diffusion = reverse_diffusion(sde, noise_scale=self.noise_scale)
         part, solver = self.part(sde, problem.start, problem.stop), self.make_solver()
-        if tree:  # whose clock is the time that has passed
+        if tree:  # its clock is the elapsed time
             begin, end = part.whole
             times = begin + told_apart(part.times - begin)
             part = part._replace(times=times, whole=(begin, begin + (end - begin)))
@@ -75,7 +75,12 @@ class ReverseSDESampler(GridSampler):
 
 @dataclass(frozen=True, kw_only=True)
 class EulerMaruyama(ReverseSDESampler):
-    """``x - drift dt + lambda g sqrt(dt) z``: one evaluation a step, strong and weak order 1."""
+    """``x - drift dt + lambda g sqrt(dt) z``: one evaluation a step, strong and weak order 1.
+
+    >>> import score_sde as ss
+    >>> ss.EulerMaruyama(num_steps=4).times(ss.VESDE()).round(3)
+    array([1.   , 0.671, 0.461, 0.269, 0.   ])
+    """
 
     evaluations: ClassVar[int] = 1
     make_solver: ClassVar[type[AbstractSolver]] = Euler
@@ -83,8 +88,11 @@ class EulerMaruyama(ReverseSDESampler):
 
 @dataclass(frozen=True, kw_only=True)
 class ShARK(ReverseSDESampler):
-    """The strong-order-1.5 Runge-Kutta scheme for additive noise of Foster et al. 2023;
-    two evaluations a step.
+    """The Runge-Kutta scheme of strong order 1.5 for additive noise of Foster et al. 2023.
+
+    >>> import score_sde as ss
+    >>> ss.ShARK(num_steps=10).evaluations  # per step
+    2
     """
 
     num_steps: int = 500
@@ -94,8 +102,11 @@ class ShARK(ReverseSDESampler):
 
 @dataclass(frozen=True, kw_only=True)
 class SRA1(ReverseSDESampler):
-    """The strong-order-1.5 Runge-Kutta scheme for additive noise of Roessler 2010; two
-    evaluations a step.
+    """The Runge-Kutta scheme of strong order 1.5 for additive noise of Roessler 2010.
+
+    >>> import score_sde as ss
+    >>> ss.SRA1(num_steps=10).evaluations  # per step
+    2
     """
 
     num_steps: int = 500
@@ -113,8 +124,12 @@ class ExponentialShARK(GridSampler):
 
         ``dy = D(x, t) dtau + dw(tau)``,   ``D = E[x_0 | x_t]``
 
-    (stochastic localisation: Montanari 2023, section 4). Nothing is left of it but the
-    denoised data and the noise.
+    (stochastic localisation: Montanari 2023, section 4), of the denoised data and the
+    noise alone.
+
+    >>> import score_sde as ss
+    >>> ss.ExponentialShARK(num_steps=4).times(ss.VPSDE()).round(3)
+    array([1.   , 0.576, 0.207, 0.038, 0.001])
     """
 
     num_steps: int = 100
@@ -152,7 +167,12 @@ class ExponentialShARK(GridSampler):
 
 @dataclass(frozen=True, kw_only=True)
 class Heun(GridSampler):
-    """Heun's second-order method on the probability-flow ODE; two evaluations a step."""
+    """Heun's second-order method on the probability-flow ODE; two evaluations a step.
+
+    >>> import score_sde as ss
+    >>> ss.Heun(num_steps=2).times(ss.VPSDE()).round(3)
+    array([1.   , 0.207, 0.001])
+    """
 
     num_steps: int = 100
 

@@ -1,8 +1,7 @@
 """Runge-Kutta samplers in the noise level ``s = sigma / alpha``: DPM-Solver, EDM and Restart.
 
-Their methods are tables for ``dy / ds = noise`` in ``y = x / alpha``. Every step may
-first add noise and so go up to a higher level, as the stochastic samplers of Karras et
-al. 2022 and Xu et al. 2023 do.
+Their methods are tables for ``dy / ds = noise`` in ``y = x / alpha``. A step may first
+add noise, which takes it up to a higher level (Karras et al. 2022; Xu et al. 2023).
 """
 
 import abc
@@ -46,8 +45,8 @@ Nodes: TypeAlias = Float[np.ndarray, " nodes"]
 
 
 class Steps(NamedTuple):
-    """Where every step comes from, where it goes up to by new noise, and where it
-    arrives; all ``sigma / alpha``.
+    """The noise levels ``sigma / alpha`` of every step: before its new noise, after the
+    noise, and at its end.
     """
 
     before: Ratios
@@ -57,21 +56,23 @@ class Steps(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class SingleStepSampler(GridSampler):
-    """A sampler whose steps know nothing of one another."""
+    """A sampler of independent steps, each by a Runge-Kutta method in the noise level."""
 
     @abc.abstractmethod
     def method(self) -> MakeTableau:
         """The Runge-Kutta method."""
 
     def steps(self, ratio: Nodes, moved: Nodes | None = None) -> Steps:
-        """The steps over a grid of noise levels; for a part of it, with the ``moved``
-        ends of that.
+        """The steps over a grid of noise levels; a part of the grid has its ends
+        ``moved``.
         """
         ratio = ratio if moved is None else moved
         return Steps(ratio[:-1], ratio[:-1], ratio[1:])
 
     def place(self, sde: SDE, part: GridPart) -> tuple[int, int]:
-        """The first step of a part among all steps, and the one after its last."""
+        """The number of the first step of a part among all steps, and of the step after
+        its last.
+        """
         del sde
         return part.first, part.last
 
@@ -135,8 +136,13 @@ class SingleStepSampler(GridSampler):
 
 @dataclass(frozen=True, kw_only=True)
 class DPMSolver(SingleStepSampler):
-    """DPM-Solver-2 and -3 (Lu et al. 2022, algorithms 1 and 2): ``order`` evaluations a
-    step, and that order.
+    """DPM-Solver-2 and -3 (Lu et al. 2022, algorithms 1 and 2), with ``order`` evaluations
+    a step.
+
+    >>> import numpy as np, score_sde as ss
+    >>> method = ss.DPMSolver(order=2).method()
+    >>> method(np.array([4.0]), np.array([1.0])).ratio  # where the stages evaluate
+    array([[4., 2.]])
     """
 
     num_steps: int = 25
@@ -157,9 +163,14 @@ class EDM(SingleStepSampler):
     """The samplers of Karras et al. 2022: Euler or Heun in the noise level, with or
     without churn (algorithms 1 and 2).
 
-    ``churn`` is their ``S_churn``: before a step from ``s`` in ``[churn_min,
-    churn_max]``, noise takes ``y`` up to ``s (1 + min(churn / num_steps, sqrt(2) -
-    1))``, never beyond the prior's; ``inflation`` is their ``S_noise``.
+    ``churn`` is their ``S_churn``: before a step from ``s = sigma / alpha`` in
+    ``[churn_min, churn_max]``, noise takes ``y`` up to ``s (1 + min(churn / num_steps,
+    sqrt(2) - 1))``, never beyond the level of the prior. ``noise_inflation``, their
+    ``S_noise``, is a factor of that noise. ``order`` is 1 (Euler) or 2 (Heun).
+
+    >>> import numpy as np, score_sde as ss
+    >>> ss.EDM(num_steps=2, churn=0.5).steps(np.array([4.0, 2.0, 1.0])).start
+    array([4. , 2.5])
     """
 
     num_steps: int = 18
@@ -181,7 +192,7 @@ class EDM(SingleStepSampler):
         return euler if self.order == 1 else heun
 
     def steps(self, ratio: Nodes, moved: Nodes | None = None) -> Steps:
-        """The steps, churned."""
+        """The steps, each from the level to which the churn takes it."""
         nodes = ratio if moved is None else moved
         before, stop = nodes[:-1], nodes[1:]
         churned = (before >= self.churn_min) & (before <= self.churn_max)
@@ -196,12 +207,17 @@ class EDM(SingleStepSampler):
 
 @dataclass(frozen=True, kw_only=True)
 class Restart(EDM):
-    """Restart sampling (Xu et al. 2023, algorithm 1): Heun, and at ``restart_min`` back
-    up to ``restart_max`` by noise.
+    """Restart sampling (Xu et al. 2023, algorithm 1): Heun, and at the noise level
+    ``restart_min`` back up to ``restart_max`` by noise, ``restarts`` times.
 
-    The way down from there takes ``restart_steps`` steps, and is gone ``restarts``
-    times. The node of the grid next to ``restart_min`` is where it starts. Of two solves
-    that meet there, the one that arrives there has the loops.
+    Each time, ``restart_steps`` steps lead down again. The loops are at the node of the
+    grid next to ``restart_min``; of two solves that meet at this node, the first has
+    the loops.
+
+    >>> import numpy as np, score_sde as ss
+    >>> sampler = ss.Restart(num_steps=2, restarts=1, restart_steps=2)
+    >>> sampler.steps(np.array([9.0, 0.1, 0.01])).start.round(3)
+    array([9.   , 1.   , 0.347, 0.1  ])
     """
 
     restarts: int = 2
@@ -216,10 +232,10 @@ class Restart(EDM):
         checks.increasing(restart_min=self.restart_min, restart_max=self.restart_max)
 
     def steps(self, ratio: Nodes, moved: Nodes | None = None) -> Steps:
-        """The steps of the grid, with the loops in their midst."""
+        """The steps of the grid, with the loops at their node."""
         plain, at = super().steps(ratio, moved), self._restart_node(ratio)
         low, high = ratio[at], min(self.restart_max, ratio[0])
-        # The spacing of EDM within a loop.
+        # Within a loop the spacing of EDM.
         loop = np.linspace(max(high, low) ** (1 / 7), low ** (1 / 7), self.restart_steps + 1) ** 7
         once = Steps(np.concatenate([[low], loop[1:-1]]), loop[:-1], loop[1:])
         return Steps(
@@ -230,7 +246,7 @@ class Restart(EDM):
         )
 
     def place(self, sde: SDE, part: GridPart) -> tuple[int, int]:
-        """The loops are after all steps to their node, in the part that arrives there."""
+        """The same, with the loops in the part that arrives at their node."""
         at = self._restart_node(noise_levels(sde, self.times(sde)).ratio)
         loops = self.restarts * self.restart_steps
         arrives = part.last > at or (part.last == at and part.cut is None)
@@ -265,7 +281,7 @@ class SingleStepArrays(SolverTable):
         noise_std: Float[Array, " steps"] | None,
         dtype: Any,
     ) -> "SingleStepArrays":
-        """The tableau for an SDE, with noise of ``noise_std`` before every step."""
+        """The tableau for an SDE, with the noise before every step."""
         times = times_of_ratio(sde, tableau.ratio)
         levels = noise_levels(sde, times)
         arrays = as_arrays(
@@ -285,7 +301,7 @@ class SingleStepArrays(SolverTable):
 
     @property
     def evaluations(self) -> int:
-        """One a stage."""
+        """One per stage of every step."""
         return self.ends.shape[0] * self.ends.shape[1]
 
     @property

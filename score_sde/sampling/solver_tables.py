@@ -80,16 +80,20 @@ def solve_table(
     """Carry out the steps of a table, from a latent of its first level.
 
     The derivatives of the sample by the table, the latent and what ``score_fn`` closes
-    over are exact.
+    over are exact. A sampler gives its table:
 
-    >>> import dataclasses, jax, jax.numpy as jnp, score_sde as ss
-    >>> sde, score_fn, latent = ss.VPSDE(), lambda x, t: -x, jnp.ones(2)
-    >>> table = ss.DPMSolverPP(num_steps=3).solver_table(sde)
-    >>> def error(weights):
-    ...     changed = dataclasses.replace(table, weights=weights)
-    ...     return jnp.sum((ss.solve_table(changed, score_fn, latent).x - 1.0) ** 2)
-    >>> jax.grad(error)(table.weights).shape  # 3 steps, the last 2 denoised images
+    >>> import score_sde as ss
+    >>> table = ss.DPMSolverPP(num_steps=3).solver_table(ss.VPSDE())
+    >>> table.weights.shape  # the last 2 denoised images, in each of 3 steps
     (3, 2)
+
+    The gradient of an error with respect to the weights::
+
+        def error(weights):
+            changed = dataclasses.replace(table, weights=weights)
+            return jnp.sum((ss.solve_table(changed, score_fn, latent).x - exact) ** 2)
+
+        gradient = jax.grad(error)(table.weights)
 
     Args:
         table: the steps, as ``sampler.solver_table(sde)`` gives them.

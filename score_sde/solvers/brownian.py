@@ -20,17 +20,17 @@ from score_sde.solvers.parts import Cut
 from score_sde.typing import Key, ScalarLike
 
 TREE_TOLERANCE = 2.0**-20
-"""The finest intervals of a Brownian tree, in parts of the whole: near the resolution
-of float32.
+"""The length of the finest intervals of a Brownian tree, as a fraction of the whole: near
+the resolution of float32.
 """
 
 
 def step_key(key: Key, step: Any, cut: Cut | None = None) -> Key:
-    """The key of a step: of its index, and from a step on that is ``cut`` short, of the
-    time where that ends too.
+    """The key of a step: from its index, and for the step of a ``cut`` also from the time
+    at which that ends.
 
-    The rest of that step, where another solve takes it up, has the key of the index
-    alone; so the noise of the two is independent.
+    The rest of that step, in another solve, has the key of the index alone; so the noise
+    of the two parts of the step is independent.
     """
     own = jax.random.fold_in(key, step)
     if cut is None:
@@ -43,7 +43,7 @@ class IndexedBrownianPath(diffrax.AbstractBrownianPath):
     """Independent increments ``W ~ N(0, dt I)`` over the intervals of a grid, with
     space-time Lévy area ``H ~ N(0, dt / 12 I)``.
 
-    Only whole intervals of the grid may be asked for.
+    It is evaluated over whole intervals of the grid only.
     """
 
     key: Key
@@ -90,9 +90,8 @@ class IndexedBrownianPath(diffrax.AbstractBrownianPath):
 class StepNoise(eqx.Module):
     """Standard normal numbers for every step of a table.
 
-    They are drawn by the index of the step, or, where there is a ``clock``, are the
-    normalised increments of one Brownian path over it, so that finer grids refine the
-    same path.
+    They are drawn by the index of the step. With a ``clock`` they are the normalised
+    increments of one Brownian path over it, so that finer grids refine the same path.
     """
 
     key: Key
@@ -115,7 +114,7 @@ class StepNoise(eqx.Module):
 def brownian_tree(
     key: Key, stop: ScalarLike, like: jax.ShapeDtypeStruct, levy_area: Any
 ) -> diffrax.VirtualBrownianTree:
-    """One Brownian path on ``[0, stop]``, that can be asked for its increments anywhere."""
+    """One Brownian path on ``[0, stop]``, with increments over any interval."""
     start = jnp.zeros_like(jnp.asarray(stop))
     return diffrax.VirtualBrownianTree(start, stop, TREE_TOLERANCE * stop, like, key, levy_area)
 

@@ -10,13 +10,13 @@ from score_sde.typing import ScalarLike
 
 
 class OnLattice(diffrax.AbstractAdaptiveStepSizeController):
-    """The steps of another controller, made a little shorter: to ``spacing`` times a
-    whole number of three bits.
+    """The steps of another controller, shortened to ``spacing`` times a whole number of
+    three bits.
 
-    A Brownian path is so rough that a step which differs in its last digit sees other
-    noise, and so do all steps after it. Rounded so, the steps of a sample are the same
-    whatever the order in which its error was summed up, but for rare cases. They end on
-    nodes of a Brownian tree whose finest intervals are no longer than ``spacing``.
+    A Brownian path is so rough that a step which differs in its last digit has other
+    noise, and so have all steps after it. With rounded steps, the steps of a sample do
+    not depend on the order in which its error was summed, except in rare cases. They end
+    on nodes of a Brownian tree whose finest intervals are no longer than ``spacing``.
     """
 
     controller: diffrax.AbstractAdaptiveStepSizeController
@@ -29,24 +29,24 @@ class OnLattice(diffrax.AbstractAdaptiveStepSizeController):
 
     @property
     def rtol(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """That of the other controller."""
+        """As for the other controller."""
         return self.controller.rtol
 
     @property
     def atol(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """That of the other controller."""
+        """As for the other controller."""
         return self.controller.atol
 
     @property
     def norm(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """That of the other controller."""
+        """As for the other controller."""
         return self.controller.norm
 
     def wrap(self, direction: Any) -> "OnLattice":
-        """With the other controller wrapped."""
+        """The lattice with the other controller wrapped."""
         return eqx.tree_at(lambda self: self.controller, self, self.controller.wrap(direction))
 
-    def init(  # pyright: ignore[reportIncompatibleMethodOverride] - what it does not need it hands on
+    def init(  # pyright: ignore[reportIncompatibleMethodOverride] - it passes its arguments on
         self, terms: Any, t0: Any, t1: Any, *args: Any
     ) -> tuple[Any, Any]:
         """The end of the first step, and the state of the other controller."""
@@ -54,15 +54,14 @@ class OnLattice(diffrax.AbstractAdaptiveStepSizeController):
         return self._rounded(t0, end), state
 
     def adapt_step_size(self, *args: Any) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """What the other controller says, with another end of the next step."""
+        """The decision of the other controller, with a rounded end of the next step."""
         keep, start, end, *rest = self.controller.adapt_step_size(*args)
         return keep, start, self._rounded(start, end), *rest
 
     def _rounded(self, start: Any, end: Any) -> Any:
-        """The node at which the step ends."""
+        """The node of the lattice at which the step ends."""
         length = jnp.maximum(jnp.floor((end - start) / self.spacing), 1.0)
         unit = jnp.exp2(jnp.maximum(jnp.floor(jnp.log2(length)) - 2.0, 0.0))
         node = jnp.round(start / self.spacing) + unit * jnp.floor(length / unit)
-        # From the index of the node, so that no sum of rounding errors leads away from
-        # the lattice.
+        # From the index of the node, so that rounding errors do not accumulate.
         return node * self.spacing

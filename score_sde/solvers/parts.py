@@ -1,7 +1,7 @@
 """A part of a grid: the steps between two times, counted as in the whole grid.
 
-Noise is keyed by the index of a step. A solve over a part therefore keeps the indices
-of the whole grid, and two parts that meet at a node are the whole, bit for bit.
+Noise is keyed by the index of a step. A solve over a part keeps the indices of the whole
+grid, so that two solves that meet at a node give the result of one, bit for bit.
 """
 
 from typing import NamedTuple, TypeAlias
@@ -9,17 +9,19 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Float
 
+from score_sde import checks
+
 Cut: TypeAlias = tuple[int, int]
-"""The step that ends before its node, and 32 bits of the time where it ends."""
+"""The step that ends before its node, and the 32 bits of the time at which it ends."""
 
 
 class GridPart(NamedTuple):
     """The steps ``first`` to ``last - 1`` of a grid.
 
-    ``times``: all falling nodes of the grid, of which the nodes ``first`` and ``last``
-    have moved to where the part starts and stops. ``cut``: the last step, where it ends
-    before its node: its noise is not that of the whole step, whose rest draws it.
-    ``whole``: the first and the last node of the whole grid, which no part moves.
+    ``times``: all falling nodes of the grid, with the nodes ``first`` and ``last`` moved
+    to the start and the stop of the part. ``cut``: the last step, where it ends before its
+    node; its noise is independent of the noise of the rest of the step. ``whole``: the
+    first and the last node of the whole grid.
     """
 
     times: Float[np.ndarray, " nodes"]
@@ -35,7 +37,7 @@ class GridPart(NamedTuple):
 
     @property
     def nodes(self) -> slice:
-        """The nodes that the part visits, its two ends included."""
+        """The nodes of the part, its two ends included."""
         return slice(self.first, self.last + 1)
 
     @property
@@ -45,7 +47,7 @@ class GridPart(NamedTuple):
 
 
 def whole_grid(times: Float[np.ndarray, " nodes"]) -> GridPart:
-    """All steps of a grid, whose times may rise too."""
+    """All steps of a grid; its times may also rise."""
     return GridPart(times, 0, len(times) - 1, None, (float(times[0]), float(times[-1])))
 
 
@@ -58,7 +60,7 @@ def grid_part(
     A time that equals a node in float32 is that node.
 
     Raises:
-        ValueError: a time lies beyond the grid, or float32 does not tell the two apart.
+        ValueError: a time is outside the grid, or the two are equal in float32.
     """
     moved, last_node = np.array(times, np.float64), len(times) - 1
     first = 0 if t_start is None else _place(times, t_start, "t_start")[0]
@@ -67,32 +69,32 @@ def grid_part(
         moved[first] = t_start
     if t_stop is not None and cut:
         moved[last] = t_stop
-    if not first < last or not np.float32(moved[first]) > np.float32(moved[last]):
-        raise ValueError(
-            f"there is no step from t={moved[first]:.9g} to t={moved[last]:.9g}: t_start must be "
-            "above t_stop in float32"
-        )
+    checks.require(
+        first < last and np.float32(moved[first]) > np.float32(moved[last]),
+        f"t_start={moved[first]:.9g} must be greater than t_stop={moved[last]:.9g} in float32, "
+        "because there is no step between them",
+    )
     whole = float(times[0]), float(times[-1])
     return GridPart(moved, first, last, cut_at(last - 1, moved[last]) if cut else None, whole)
 
 
 def cut_at(step: int, t: float) -> Cut:
-    """A step that ends at ``t`` already."""
+    """The cut of a step that ends at ``t``, before its node."""
     return step, int(np.float32(t).view(np.uint32))
 
 
 def _place(times: Float[np.ndarray, " nodes"], t: float, name: str) -> tuple[int, int, bool]:
-    """The step that starts at ``t`` or holds it, the node at ``t`` or next below, and
-    whether ``t`` is no node.
+    """The step that starts at or contains ``t``, the node at or next below ``t``, and
+    whether ``t`` is between nodes.
     """
     single = times.astype(np.float32)
     node = np.flatnonzero(single == np.float32(t))
     if len(node):
         return int(node[0]), int(node[0]), False
     below = int(np.sum(times > t))
-    if not 0 < below < len(times):
-        raise ValueError(
-            f"{name}={t:g} must lie from t={times[0]:g} to t={times[-1]:g}, the ends of the "
-            "sampler's grid"
-        )
+    checks.require(
+        0 < below < len(times),
+        f"{name}={t:g} must be from t={times[0]:g} to t={times[-1]:g}, the ends of the sampler's "
+        "grid",
+    )
     return below - 1, below, True

@@ -201,7 +201,7 @@ def test_a_variation_has_the_distribution_of_the_model_given_the_perturbed_examp
         ({"x_init": jnp.ones(2)}, "x_init needs t_start"),
         (
             {"x_init": jnp.ones(3), "t_start": 0.5},
-            r"x_init has shape \(3,\), and the sample \(2,\)",
+            r"x_init has shape \(3,\) and must have \(2,\)",
         ),
     ],
 )

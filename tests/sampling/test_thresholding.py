@@ -56,7 +56,7 @@ def test_samples_with_a_threshold_are_in_range():
     ("make", "arguments", "message"),
     [
         (StaticThreshold, {"low": 1.0}, "low=1.0 must be less than high=1.0"),
-        (DynamicThreshold, {"quantile": 1.0}, "quantile=1.0 must lie between 0 and 1"),
+        (DynamicThreshold, {"quantile": 1.0}, "quantile=1.0 must be less than 1"),
         (DynamicThreshold, {"limit": 0.0}, "limit=0.0 must be positive"),
     ],
 )
