@@ -64,7 +64,7 @@ class Sampler(abc.ABC):  # noqa: B024 - either solve or integrate is defined
     ) -> Sample:
         """Carry ``latent`` from ``t_start`` to ``t_stop``.
 
-        A part of the way, from a latent at ``t = 0.5``::
+        From a latent at ``t = 0.5``::
 
             ss.DDIM(num_steps=20).solve(None, sde, score_fn, latent, t_start=0.5).x
 

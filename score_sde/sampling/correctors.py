@@ -5,8 +5,8 @@ a ratio of noise to score and ``a^2`` the squared signal scale of one step of th
 1 for VE and ``1 - beta_i`` for VP as in the paper, and for every SDE ``(alpha(t) /
 alpha(t_next))^2`` (Song et al. 2021, algorithms 4 and 5).
 
-A corrector is a frozen value, called with ``(key, sde, score_fn, x, t, t_next)``. Any
-function with the same arguments serves as well.
+A corrector is a frozen value, called with ``(key, sde, score_fn, x, t, t_next, *, snr,
+axis_name)``. Any function with these arguments serves as well.
 """
 
 import abc
@@ -16,12 +16,10 @@ from typing import ClassVar, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import Array, Float
 
-from score_sde.precision import as_state
-from score_sde.sampling.predictors import Step
-from score_sde.sdes import SDE
-from score_sde.typing import Key, ScalarLike, ScoreFn
+from score_sde.sampling.step_functions import Step, StepFunction
+from score_sde.typing import ScalarLike
 
 CorrectorFn: TypeAlias = Callable[..., Float[Array, "*shape"]]
 """``(key, sde, score_fn, x, t, t_next, *, snr, axis_name) -> x`` at the same ``t``: a
@@ -30,45 +28,16 @@ CorrectorFn: TypeAlias = Callable[..., Float[Array, "*shape"]]
 
 
 @dataclass(frozen=True)
-class Corrector(abc.ABC):
-    """A Langevin step at one time, for a subclass that defines `step`.
-
-    ``evaluations``: how often a step evaluates the score.
-    """
-
-    evaluations: ClassVar[int] = 1
-
-    def __call__(
-        self,
-        key: Key,
-        sde: SDE,
-        score_fn: ScoreFn,
-        x: Shaped[ArrayLike, "*shape"],
-        t: ScalarLike,
-        t_next: ScalarLike,
-        *,
-        snr: float,
-        axis_name: str | None = None,
-    ) -> Float[Array, "*shape"]:
-        """The corrected state at ``t``, in the floating-point type of ``x``.
-
-        Args:
-            key: the source of the noise.
-            sde: the forward SDE.
-            score_fn: ``(x, t) -> grad_x log p_t(x)``.
-            x: the state at ``t``.
-            t: the time of the state.
-            t_next: the next time of the grid, less than ``t``.
-            snr: the signal-to-noise ratio of a step.
-            axis_name: a ``vmap``, ``pmap`` or ``shard_map`` axis over which `langevin`
-                takes the mean of its norms.
-        """
-        step = Step.wide(key, sde, score_fn, x, t, t_next)
-        return as_state(self.step(step, snr, axis_name), x)
+class Corrector(StepFunction):
+    """A Langevin step at one time, for a subclass that defines `step`."""
 
     @abc.abstractmethod
-    def step(self, step: Step, snr: float, axis_name: str | None) -> Float[Array, "*shape"]:
-        """The corrected state at ``step.t``."""
+    def step(self, step: Step, snr: float, axis_name: str | None = None) -> Float[Array, "*shape"]:
+        """The corrected state at ``step.t``.
+
+        ``snr`` is the signal-to-noise ratio of the step, and ``axis_name`` a ``vmap``,
+        ``pmap`` or ``shard_map`` axis over which `langevin` takes the mean of its norms.
+        """
 
 
 @dataclass(frozen=True)
@@ -81,7 +50,7 @@ class Langevin(Corrector):
     norms hardly vary, but much in a few dimensions, where `annealed_langevin` is right.
     """
 
-    def step(self, step: Step, snr: float, axis_name: str | None) -> Float[Array, "*shape"]:
+    def step(self, step: Step, snr: float, axis_name: str | None = None) -> Float[Array, "*shape"]:
         """The step, or none where the score is zero."""
         score, noise = step.score(), step.noise()
         norms = jnp.stack([jnp.linalg.norm(jnp.ravel(noise)), jnp.linalg.norm(jnp.ravel(score))])
@@ -102,7 +71,7 @@ class AnnealedLangevinStep(Corrector):
     ``axis_name`` is not used.
     """
 
-    def step(self, step: Step, snr: float, axis_name: str | None) -> Float[Array, "*shape"]:
+    def step(self, step: Step, snr: float, axis_name: str | None = None) -> Float[Array, "*shape"]:
         """The step."""
         score, noise = step.score(), step.noise()
         size = _step_scale(step, snr) * step.sde.marginal(step.t).sigma
@@ -115,7 +84,7 @@ class NoCorrector(Corrector):
 
     evaluations: ClassVar[int] = 0
 
-    def step(self, step: Step, snr: float, axis_name: str | None) -> Float[Array, "*shape"]:
+    def step(self, step: Step, snr: float, axis_name: str | None = None) -> Float[Array, "*shape"]:
         """The state as it is."""
         return step.x
 

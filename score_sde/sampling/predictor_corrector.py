@@ -121,7 +121,7 @@ class PredictorCorrectorSolver(StepSolver):
         )
 
         def corrected(y: Any, at: Any) -> Any:
-            # The scale of a step is that of the grid from t to t_next, wherever the
+            # The step scale belongs to the interval from t to t_next, wherever the
             # corrector acts.
             for number, key in enumerate(corrector_keys):
                 before = jnp.maximum(at - (t - t_next), self.sde.t_min)

@@ -1,21 +1,19 @@
 """Predictors: one step of the reverse process from ``t`` to ``t_next < t``.
 
-A predictor is a frozen value, called with ``(key, sde, score_fn, x, t, t_next)``. Any
-function with the same arguments serves as well.
+A predictor is a frozen value, called with ``(key, sde, score_fn, x, t, t_next, *,
+noise_scale)``. Any function with these arguments serves as well.
 """
 
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import ClassVar, TypeAlias
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import Array, Float
 
-from score_sde.precision import as_state, wide, wide_score, wide_time
-from score_sde.sdes import SDE, reverse_diffusion, reverse_drift
-from score_sde.typing import Key, ScalarLike, ScoreFn
+from score_sde.sampling.step_functions import Step, StepFunction
+from score_sde.sdes import reverse_diffusion, reverse_drift
 
 PredictorFn: TypeAlias = Callable[..., Float[Array, "*shape"]]
 """``(key, sde, score_fn, x, t, t_next, *, noise_scale) -> x at t_next``: a `Predictor`, or
@@ -23,80 +21,17 @@ a function, which counts as one evaluation of the score.
 """
 
 
-class Step(NamedTuple):
-    """One step of a predictor or a corrector, in float32 at least.
-
-    ``x``: the state at ``t``. ``t_next``: the next time of the grid, less than ``t``.
-    """
-
-    key: Key
-    sde: SDE
-    score_fn: ScoreFn
-    x: Float[Array, "*shape"]
-    t: ScalarLike
-    t_next: ScalarLike
-
-    @classmethod
-    def wide(
-        cls,
-        key: Key,
-        sde: SDE,
-        score_fn: ScoreFn,
-        x: Shaped[ArrayLike, "*shape"],
-        t: ScalarLike,
-        t_next: ScalarLike,
-    ) -> "Step":
-        """The step of a state of any real type."""
-        return cls(
-            key, sde, wide_score(score_fn), wide(x), wide_time(t), wide_time(t_next, "t_next")
-        )
-
-    def noise(self) -> Float[Array, "*shape"]:
-        """Standard normal numbers of the shape of the state."""
-        return jax.random.normal(self.key, self.x.shape, self.x.dtype)
-
-    def score(self) -> Float[Array, "*shape"]:
-        """The score at ``(x, t)``."""
-        return self.score_fn(self.x, self.t)
-
-
 @dataclass(frozen=True)
-class Predictor(abc.ABC):
-    """A step of the reverse process, for a subclass that defines `step`.
-
-    ``evaluations``: how often a step evaluates the score.
-    """
-
-    evaluations: ClassVar[int] = 1
-
-    def __call__(
-        self,
-        key: Key,
-        sde: SDE,
-        score_fn: ScoreFn,
-        x: Shaped[ArrayLike, "*shape"],
-        t: ScalarLike,
-        t_next: ScalarLike,
-        *,
-        noise_scale: float = 1.0,
-    ) -> Float[Array, "*shape"]:
-        """The state at ``t_next``, in the floating-point type of ``x``.
-
-        Args:
-            key: the source of the noise.
-            sde: the forward SDE.
-            score_fn: ``(x, t) -> grad_x log p_t(x)``.
-            x: the state at ``t``.
-            t: the time of the state.
-            t_next: the time to step to, less than ``t``.
-            noise_scale: ``lambda`` of the family in :mod:`score_sde.sdes.reverse`: 1 for
-                the reverse SDE, 0 for the probability-flow ODE.
-        """
-        return as_state(self.step(Step.wide(key, sde, score_fn, x, t, t_next), noise_scale), x)
+class Predictor(StepFunction):
+    """A step of the reverse process, for a subclass that defines `step`."""
 
     @abc.abstractmethod
-    def step(self, step: Step, noise_scale: float) -> Float[Array, "*shape"]:
-        """The state at ``step.t_next``."""
+    def step(self, step: Step, noise_scale: float = 1.0) -> Float[Array, "*shape"]:
+        """The state at ``step.t_next``.
+
+        ``noise_scale`` is the ``lambda`` of the family in :mod:`score_sde.sdes.reverse`: 1
+        for the reverse SDE, 0 for the probability-flow ODE.
+        """
 
 
 @dataclass(frozen=True)
@@ -105,7 +40,7 @@ class EulerMaruyamaStep(Predictor):
     ``dt = t - t_next``.
     """
 
-    def step(self, step: Step, noise_scale: float) -> Float[Array, "*shape"]:
+    def step(self, step: Step, noise_scale: float = 1.0) -> Float[Array, "*shape"]:
         """One drift, one increment."""
         sde, x, t = step.sde, step.x, step.t
         dt, noise = t - step.t_next, step.noise()
@@ -124,7 +59,7 @@ class ReverseDiffusion(Predictor):
     eq. 46, algorithms 2 and 3); the same rule serves every SDE.
     """
 
-    def step(self, step: Step, noise_scale: float) -> Float[Array, "*shape"]:
+    def step(self, step: Step, noise_scale: float = 1.0) -> Float[Array, "*shape"]:
         """The transition with its sign reversed."""
         scale, std = step.sde.transition(step.t_next, step.t)
         noise, weight = step.noise(), 0.5 * (1.0 + noise_scale**2)
@@ -146,7 +81,7 @@ class Ancestral(Predictor):
 
     large_variance: bool = False
 
-    def step(self, step: Step, noise_scale: float) -> Float[Array, "*shape"]:
+    def step(self, step: Step, noise_scale: float = 1.0) -> Float[Array, "*shape"]:
         """The mean of the posterior, and its noise."""
         ratio = 1.0
         if not self.large_variance:
@@ -163,7 +98,7 @@ class NoPredictor(Predictor):
 
     evaluations: ClassVar[int] = 0
 
-    def step(self, step: Step, noise_scale: float) -> Float[Array, "*shape"]:
+    def step(self, step: Step, noise_scale: float = 1.0) -> Float[Array, "*shape"]:
         """The state as it is."""
         return step.x
 

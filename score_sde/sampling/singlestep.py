@@ -89,7 +89,7 @@ class SingleStepSampler(GridSampler):
         times, alpha, visited = part.times, levels.alpha, part.nodes
         on_path = problem.save_path or problem.projection is not None
         if on_path and len(steps.start) != self.num_steps:
-            # The steps are not those of the grid, and have levels of their own.
+            # With restarts, the steps are more than the grid has, with levels of their own.
             times = np.append(times_of_ratio(sde, steps.before), times[-1])
             alpha = np.append(noise_levels(sde, times[:-1]).alpha, alpha[-1])
             times[[first, last]] = part.times[[part.first, part.last]]

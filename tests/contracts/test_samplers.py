@@ -101,7 +101,7 @@ def test_one_sample_counts_its_evaluations_and_is_traced_once(name, sde_name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_without_a_path_there_is_none_and_evaluations_are_those_of_the_definition(name):
+def test_without_save_path_there_is_no_path(name):
     """Not run, only traced: shapes for vectors too."""
     sde = SDES["vp"]
     drawn = jax.eval_shape(
@@ -112,7 +112,7 @@ def test_without_a_path_there_is_none_and_evaluations_are_those_of_the_definitio
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_only_deterministic_samplers_do_without_a_key(name):
+def test_only_stochastic_samplers_need_a_key(name):
     sde, latent = SDES["vp"], jnp.ones(2)
     solve = lambda latent: short(name, "vp").solve(None, sde, two_modes_score(sde), latent).x  # noqa: E731
     if name.startswith(STOCHASTIC):

@@ -214,7 +214,7 @@ def test_the_predictor_alone_without_noise_is_euler_on_the_probability_flow():
         ShARK(num_steps=9),
     ],
 )
-def test_every_step_has_noise_of_its_own(sampler):
+def test_the_noise_of_different_steps_is_independent(sampler):
     """Increments of VE without a score, whitened, over 2,000 paths: correlations within
     5 standard errors of none.
 

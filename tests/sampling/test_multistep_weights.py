@@ -313,7 +313,7 @@ def test_with_noise_the_default_sampler_draws_from_the_data():
     assert distances[1] < 0.035
 
 
-def test_the_corrected_steps_are_those_of_unipc():
+def test_corrected_adams_bashforth_in_the_log_snr_is_unipc():
     """With ``scale = 0`` the variable is the log SNR; correction costs no evaluation
     and gains an order.
     """
@@ -326,7 +326,7 @@ def test_the_corrected_steps_are_those_of_unipc():
     np.testing.assert_allclose(ours.weights, published.weights, rtol=1e-9)
 
 
-def test_the_default_sampler_evaluates_as_often_as_it_is_asked_to():
+def test_the_default_sampler_has_the_number_of_evaluations_it_was_given():
     sde = VPSDE()
     for nfe in (1, 2, 30):
         drawn = jax.eval_shape(
@@ -404,11 +404,11 @@ def test_wrong_options_are_refused_in_one_line(make, arguments, message):
 @pytest.mark.parametrize(
     ("noise_scale", "num", "order_"), [(0.0, 6, 3), (0.0, 1000, 3), (1.0, 6, 3), (1.0, 1000, 1)]
 )
-def test_the_last_step_to_the_data_does_not_multiply_noise(noise_scale, num, order_):
+def test_the_last_step_to_the_data_does_not_amplify_noise(noise_scale, num, order_):
     """Through noise no polynomial is extrapolated further than its nodes are apart;
     without it, as far as it must.
 
-    In float64: in float32 rounding is noise, see `test_no_step_multiplies_rounding`.
+    In float64: in float32 rounding is noise, see `test_no_step_amplifies_rounding_errors`.
     """
     ratio = np.append(np.geomspace(100.0, 0.2 / np.sqrt(num), num), 0.0)
     variable = lambda s: -0.5 * np.log(s**2 + 0.01)  # noqa: E731
@@ -422,7 +422,7 @@ def test_the_last_step_to_the_data_does_not_multiply_noise(noise_scale, num, ord
 @pytest.mark.parametrize("num_steps", [pytest.param(20, marks=SLOW), 300])
 @pytest.mark.parametrize("t_min", [pytest.param(1e-3, marks=SLOW), 0.1])
 @pytest.mark.slow
-def test_no_step_multiplies_rounding(t_min, num_steps):
+def test_no_step_amplifies_rounding_errors(t_min, num_steps):
     """The absolute weights of every table, for each of their own sum; the last step of
     order 4 had 1e6 and more.
     """
@@ -463,7 +463,7 @@ def test_no_step_multiplies_rounding(t_min, num_steps):
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [ERSDE, AdamsBashforth], ids=["er_sde", "adams_bashforth"])
 def test_many_steps_with_noise_to_the_data_are_not_worse_than_few(make):
-    """The deviation of a Gaussian after 600 steps, of 4,000 samples in two dimensions:
+    """The standard deviation of a Gaussian after 600 steps, of 4,000 samples in two dimensions:
     within 4 standard errors.
     """
     options = {"noise_scale": 1.0} if make is AdamsBashforth else {}
