@@ -1,9 +1,9 @@
 """Samplers, and the functions that draw with them.
 
-A sampler is a frozen value: a method with its grid or its tolerances. It carries a latent
-from ``t_max`` to ``t_min`` by the reverse SDE or the probability-flow ODE. Everything is
-written for one sample; ``jax.vmap`` over keys makes a batch, in which sample ``i``
-depends on ``keys[i]`` alone.
+A sampler is a frozen value: a method with its grid or its tolerances. It carries a
+latent from ``t_max`` to ``t_min`` by the reverse SDE or the probability-flow ODE.
+Everything is written for one sample; ``jax.vmap`` over keys makes a batch, in which
+sample ``i`` depends on ``keys[i]`` alone.
 
 A new sampler is a frozen dataclass with a method ``integrate(problem) -> Sample`` (see
 `Sampler.integrate`).

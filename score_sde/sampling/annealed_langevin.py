@@ -27,8 +27,8 @@ class AnnealedLangevin(GridSampler):
 
         ``x + eps score + sqrt(2 eps) z``,   ``eps = step_size (sigma / sigma_last)^2``
 
-    The defaults are from NCSN: 10 levels, 100 steps each and 2e-5, half the ``alpha`` of
-    its algorithm; NCSNv2 has 232, 5 and 6.2e-6 for CIFAR-10. Its final denoising is
+    The defaults are from NCSN: 10 levels, 100 steps each and 2e-5, half the ``alpha``
+    of its algorithm; NCSNv2 has 232, 5 and 6.2e-6 for CIFAR-10. Its final denoising is
     ``denoise=True`` of `score_sde.sample`.
 
     >>> import score_sde as ss

@@ -69,7 +69,8 @@ class Sampler(abc.ABC):  # noqa: B024 - either solve or integrate is defined
             ss.DDIM(num_steps=20).solve(None, sde, score_fn, latent, t_start=0.5).x
 
         Args:
-            key: the source of the noise; deterministic samplers take None.
+            key: the source of the noise; None for a deterministic sampler without a
+                projection.
             sde: the forward SDE.
             score_fn: ``(x, t) -> grad_x log p_t(x)``.
             latent: the state at ``t_start``. The sample and its path have its
@@ -85,9 +86,9 @@ class Sampler(abc.ABC):  # noqa: B024 - either solve or integrate is defined
                 the data, `Projection.finish` is applied to them.
 
         Raises:
-            ValueError: a stochastic sampler has no key; a time is traced or out of range,
-                or ``t_start`` is not greater than ``t_stop``; or the sampler takes no
-                projection.
+            ValueError: a stochastic sampler has no key; a time is traced or out of
+                range, or ``t_start`` is not greater than ``t_stop``; or the sampler
+                takes no projection.
         """
         start, stop = static_times(sde, t_start, t_stop)
         drawn = self.integrate(

@@ -36,7 +36,8 @@ class Corrector(StepFunction):
         """The corrected state at ``step.t``.
 
         ``snr`` is the signal-to-noise ratio of the step, and ``axis_name`` a ``vmap``,
-        ``pmap`` or ``shard_map`` axis over which `langevin` takes the mean of its norms.
+        ``pmap`` or ``shard_map`` axis over which `langevin` takes the mean of its
+        norms.
         """
 
 
@@ -45,9 +46,10 @@ class Langevin(Corrector):
     """``r = |z| / |score|``, the norms of the sample itself (Song et al. 2021, algorithms 4 and 5).
 
     With ``axis_name``, ``r`` is the ratio of the mean norms over that axis, as in the
-    published code; a sample then depends on its batch. The step size depends on ``x``, so
-    that the step does not keep ``p_t`` exactly: that matters little for images, whose
-    norms hardly vary, but much in a few dimensions, where `annealed_langevin` is right.
+    published code; a sample then depends on its batch. The step size depends on ``x``,
+    so that the step does not keep ``p_t`` exactly: that matters little for images,
+    whose norms hardly vary, but much in a few dimensions, where `annealed_langevin` is
+    right.
     """
 
     def step(self, step: Step, snr: float, axis_name: str | None = None) -> Float[Array, "*shape"]:

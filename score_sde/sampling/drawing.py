@@ -125,8 +125,8 @@ def encode(
     """The latent of one sample: the probability-flow ODE from ``t_min`` to ``t_max``
     (Song et al. 2021, section 4.3).
 
-    It has the floating-point type of ``x``, and is computed in float32 at least. `decode`
-    is the inverse.
+    It has the floating-point type of ``x``, and is computed in float32 at least.
+    `decode` is the inverse.
 
     >>> import jax.numpy as jnp, score_sde as ss
     >>> score_fn = lambda x, t: -x  # of N(0, 1): the flow of VP does not move
@@ -151,8 +151,8 @@ def decode(
 
     `default_sampler` decodes with few evaluations, to the data. ``denoise`` ends with
     Tweedie's formula at the time where the sampler ended, unless it has ended with the
-    data. The sample has the floating-point type of ``latent``, and is computed in float32
-    at least. The example halfway between two::
+    data. The sample has the floating-point type of ``latent``, and is computed in
+    float32 at least. The example halfway between two::
 
         decode(sde, score_fn, slerp(encode(sde, score_fn, a), encode(sde, score_fn, b), 0.5))
 

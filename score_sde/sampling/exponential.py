@@ -59,13 +59,13 @@ class AdamsBashforth(ExponentialSampler):
     """Exponential Adams-Bashforth of an ``order`` from 1 to 6, with polynomials in ``u =
     -log(s^2 + scale^2) / 2``, ``s = sigma / alpha``.
 
-    With ``scale=0`` they are polynomials in the log SNR. Below the smallest ``scale`` of
-    the data, the denoised image depends on the noise level through ``s^2`` alone, and so
-    does ``u``: the polynomials then hold down to ``s = 0``, and with ``last_ratio`` the
-    last step is of full order too. ``noise_scale`` is the ``lambda`` of the family in
-    :mod:`score_sde.sdes.reverse`: 0 for the ODE, 1 for the SDE. With ``corrected``, a step
-    of the ODE is repeated by Adams-Moulton, of one order more, when the next evaluation
-    is known, at no cost (as in UniPC).
+    With ``scale=0`` they are polynomials in the log SNR. Below the smallest ``scale``
+    of the data, the denoised image depends on the noise level through ``s^2`` alone,
+    and so does ``u``: the polynomials then hold down to ``s = 0``, and with
+    ``last_ratio`` the last step is of full order too. ``noise_scale`` is the ``lambda``
+    of the family in :mod:`score_sde.sdes.reverse`: 0 for the ODE, 1 for the SDE. With
+    ``corrected``, a step of the ODE is repeated by Adams-Moulton, of one order more,
+    when the next evaluation is known, at no cost (as in UniPC).
 
     >>> import numpy as np, score_sde as ss
     >>> sampler = ss.AdamsBashforth(order=2, scale=0.0)
@@ -166,9 +166,9 @@ class UniPC(ExponentialSampler):
     """UniPC (Zhao et al. 2023), predicting data: exponential Adams-Bashforth in the log
     SNR, corrected by Adams-Moulton.
 
-    The corrector uses the evaluation of the next step, and so costs none. With ``order``
-    points, from 1 to 4, the method has order ``order + 1``. For three points and more the
-    published weights are the same for every function ``B(h)``.
+    The corrector uses the evaluation of the next step, and so costs none. With
+    ``order`` points, from 1 to 4, the method has order ``order + 1``. For three points
+    and more the published weights are the same for every function ``B(h)``.
 
     >>> import numpy as np, score_sde as ss
     >>> table = ss.UniPC(order=1).table(ss.VPSDE(), np.array([4.0, 2.0, 1.0]))
@@ -220,9 +220,9 @@ class IPNDM(ExponentialSampler):
     """iPNDM (Zhang & Chen 2023, appendix H.2): the noise, by the Adams-Bashforth
     weights of equal steps.
 
-    ``order=4`` has ``(55 e_0 - 59 e_1 + 37 e_2 - 9 e_3) / 24``. The method has this order
-    where steps in ``sigma / alpha`` are equal (``EDMGrid(rho=1)``), and order 2 on other
-    smooth grids.
+    ``order=4`` has ``(55 e_0 - 59 e_1 + 37 e_2 - 9 e_3) / 24``. The method has this
+    order where steps in ``sigma / alpha`` are equal (``EDMGrid(rho=1)``), and order 2
+    on other smooth grids.
 
     >>> import numpy as np, score_sde as ss
     >>> ss.IPNDM(order=2).table(ss.VPSDE(), np.array([3.0, 2.0, 1.0])).weights

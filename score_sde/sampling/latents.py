@@ -1,7 +1,7 @@
 """Interpolation and temperature in the latent space of the probability-flow ODE.
 
-`encode` takes an example to its latent and `decode` takes it back, so that an example is
-edited by its latent (Song et al. 2021, section 4.3 and appendix D.4).
+`encode` takes an example to its latent and `decode` takes it back, so that an example
+is edited by its latent (Song et al. 2021, section 4.3 and appendix D.4).
 """
 
 import jax.numpy as jnp
@@ -30,10 +30,11 @@ def slerp(
     gives them in high dimension; the midpoint of a straight line would be shorter by
     ``sqrt(2)``.
 
-    Both ends are exact. For parallel vectors, and where one is zero, the result is linear
-    interpolation, the limit of the formula. Opposite vectors have no unique great circle
-    between them: within 1e-3 of the angle pi it is linear interpolation too, which passes
-    through zero. Gradients are finite everywhere. Half precision is computed in float32.
+    Both ends are exact. For parallel vectors, and where one is zero, the result is
+    linear interpolation, the limit of the formula. Opposite vectors have no unique
+    great circle between them: within 1e-3 of the angle pi it is linear interpolation
+    too, which passes through zero. Gradients are finite everywhere. Half precision is
+    computed in float32.
 
     >>> import jax.numpy as jnp, score_sde as ss
     >>> ss.slerp(jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0]), 0.5).round(3)
@@ -63,8 +64,8 @@ def with_temperature(
     """``temperature * latent``: a temperature below 1 moves latents towards the mean of
     the prior (Song et al. 2021, appendix D.4).
 
-    Decoded samples are then more typical and less varied, as in flows (Kingma & Dhariwal
-    2018, section 6).
+    Decoded samples are then more typical and less varied, as in flows (Kingma &
+    Dhariwal 2018, section 6).
 
     Raises:
         ValueError: ``temperature`` is not positive and finite.

@@ -44,8 +44,8 @@ class ExponentialSampler(GridSampler):
     """A sampler given by a table of weights, with one evaluation a step.
 
     With ``last_ratio`` the last evaluation is at the noise level ``sigma / alpha =
-    last_ratio``, and the step from there leads to the data, which is best for few steps;
-    else the sampler ends at ``t_min``.
+    last_ratio``, and the step from there leads to the data, which is best for few
+    steps; else the sampler ends at ``t_min``.
 
     ``path="tree"`` draws the noise from one Brownian path over ``log(alpha / sigma)``:
     the same key at 20, 40 and 80 steps gives refinements of the same sample.
@@ -167,8 +167,8 @@ class ExponentialSampler(GridSampler):
         """The clock of the Brownian path, ``log(alpha / sigma)`` from the start of the
         whole grid, and its end.
 
-        The step to the data has no noise. It has an interval of length 1, by which steps
-        are counted, and in which a part may end.
+        The step to the data has no noise. It has an interval of length 1, by which
+        steps are counted, and in which a part may end.
         """
         ends = noise_levels(sde, self.times(sde)).ratio
         start, end = -np.log(ends[0]), -np.log(ends[-1])
@@ -189,10 +189,10 @@ class MultistepArrays(SolverTable):
     """The table of a multistep method in ``x``, as arrays.
 
     ``x_{i+1} = decay_i x_i + sum_j weights_ij v_{i-j} + noise_std_i z_i``, with the
-    values ``v`` at ``times``: the denoised ``D = (x + sigma^2 score) / alpha``, or where
-    ``of_noise`` the noise ``-sigma score``. ``alpha`` and ``sigma`` have one more entry
-    than ``times``: the level at which the last step arrives. ``correction`` is explained
-    at `MultistepTable`.
+    values ``v`` at ``times``: the denoised ``D = (x + sigma^2 score) / alpha``, or
+    where ``of_noise`` the noise ``-sigma score``. ``alpha`` and ``sigma`` have one more
+    entry than ``times``: the level at which the last step arrives. ``correction`` is
+    explained at `MultistepTable`.
     """
 
     times: Float[Array, " steps"]

@@ -34,10 +34,10 @@ LARGEST_LAST_SUM, LARGEST_STEP_SUM = 16.0, 64.0
 """The largest amplification of rounding errors by the last step, to the data, and by
 the other steps.
 
-The amplification is the sum of the absolute weights over the absolute sum of the weights.
-It is 15 for a cubic that is extrapolated by one spacing, 13 for the last step of
-`default_sampler` at 50 evaluations, and 23 for a step of order 6 through equal nodes. More
-is too much for a network of half precision.
+The amplification is the sum of the absolute weights over the absolute sum of the
+weights. It is 15 for a cubic that is extrapolated by one spacing, 13 for the last step
+of `default_sampler` at 50 evaluations, and 23 for a step of order 6 through equal
+nodes. More is too much for a network of half precision.
 """
 DOUBLE = 1e6
 """A factor of these limits where numbers are float64."""
@@ -119,11 +119,12 @@ def adams_table(
 
     Args:
         ratio: the noise levels ``s`` from the prior down; the last may be 0, the data.
-        order: the number of values of ``D`` that a step uses. The first steps use fewer.
-            So does the last, to ``s = 0``, where the variable is infinite, or where there
-            is noise and the step is longer than the one before: a polynomial that is
-            extrapolated far amplifies the noise. So does any step that would amplify
-            rounding by more than ``LARGEST_LAST_SUM`` or ``LARGEST_STEP_SUM``.
+        order: the number of values of ``D`` that a step uses. The first steps use
+            fewer. So does the last, to ``s = 0``, where the variable is infinite, or
+            where there is noise and the step is longer than the one before: a
+            polynomial that is extrapolated far amplifies the noise. So does any step
+            that would amplify rounding by more than ``LARGEST_LAST_SUM`` or
+            ``LARGEST_STEP_SUM``.
         variable: ``u(s)``.
         factor: ``phi(s)``.
         corrected: whether the next value of ``D`` corrects a step, as in UniPC.

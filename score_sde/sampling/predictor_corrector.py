@@ -31,11 +31,11 @@ class PredictorCorrector(GridSampler):
     NCSN, which keeps ``p_t`` in any number of dimensions; `langevin` is the one of the
     paper.
 
-    ``snr`` is the signal-to-noise ratio of a corrector step, and ``corrector_steps`` their
-    number at every time of the grid. ``corrector_first`` is the order of the published
-    code. ``noise_scale`` is the ``lambda`` of the predictor: 0 makes
-    `reverse_diffusion_step` the probability-flow predictor. ``axis_name`` is an argument
-    of `langevin`.
+    ``snr`` is the signal-to-noise ratio of a corrector step, and ``corrector_steps``
+    their number at every time of the grid. ``corrector_first`` is the order of the
+    published code. ``noise_scale`` is the ``lambda`` of the predictor: 0 makes
+    `reverse_diffusion_step` the probability-flow predictor. ``axis_name`` is an
+    argument of `langevin`.
 
     >>> import score_sde as ss
     >>> ss.PredictorCorrector(corrector_steps=2).evaluations  # per step of the grid
@@ -93,9 +93,9 @@ class PredictorCorrectorSolver(StepSolver):
     2021, algorithm 1).
 
     With ``corrector_first``, as in the published code, the corrector acts at the time
-    that the predictor leaves; else at the time where it arrives. The memory is the index
-    of the step, from which the noise of the step is keyed. A projection acts after the
-    predictor and after each step of the corrector.
+    that the predictor leaves; else at the time where it arrives. The memory is the
+    index of the step, from which the noise of the step is keyed. A projection acts
+    after the predictor and after each step of the corrector.
     """
 
     key: Key

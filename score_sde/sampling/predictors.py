@@ -29,8 +29,9 @@ class Predictor(StepFunction):
     def step(self, step: Step, noise_scale: float = 1.0) -> Float[Array, "*shape"]:
         """The state at ``step.t_next``.
 
-        ``noise_scale`` is the ``lambda`` of the family in :mod:`score_sde.sdes.reverse`: 1
-        for the reverse SDE, 0 for the probability-flow ODE.
+        ``noise_scale`` is the ``lambda`` of the family in
+        :mod:`score_sde.sdes.reverse`: 1 for the reverse SDE, 0 for the probability-flow
+        ODE.
         """
 
 

@@ -27,13 +27,13 @@ step: those are less than 2^31.
 class Projection(abc.ABC):
     """A constraint on samples, as a map of every state of a solve to one that meets it.
 
-    Samplers apply `project` after each step (the predictor-corrector after its predictor
-    and after each corrector) and `finish` to the denoised data. Single-step samplers on a
-    fixed grid take a projection; the others raise ``ValueError``.
+    Samplers apply `project` after each step (the predictor-corrector after its
+    predictor and after each corrector) and `finish` to the denoised data. Single-step
+    samplers on a fixed grid take a projection; the others raise ``ValueError``.
 
     A subclass is a frozen dataclass, and thereby a pytree. Its fields are arguments of
-    the compiled program, so that another image does not compile again, except fields with
-    ``metadata={"static": True}``, which are constants of the program.
+    the compiled program, so that another image does not compile again, except fields
+    with ``metadata={"static": True}``, which are constants of the program.
 
     >>> import dataclasses, jax, jax.numpy as jnp, score_sde as ss
     >>> @dataclasses.dataclass(frozen=True)

@@ -37,9 +37,9 @@ from score_sde.typing import ScalarLike
 class ReverseSDESampler(GridSampler):
     """A diffrax solver on the reverse SDE.
 
-    ``noise_scale`` is the ``lambda`` of the family in :mod:`score_sde.sdes.reverse`. With
-    ``path="tree"`` the same key at 20, 40 and 80 steps gives refinements of the same
-    sample, at the cost of a Brownian tree. ``evaluations`` counts them per step.
+    ``noise_scale`` is the ``lambda`` of the family in :mod:`score_sde.sdes.reverse`.
+    With ``path="tree"`` the same key at 20, 40 and 80 steps gives refinements of the
+    same sample, at the cost of a Brownian tree. ``evaluations`` counts them per step.
     """
 
     noise_scale: float = 1.0

@@ -25,8 +25,8 @@ from score_sde.typing import Key, ScoreFn
 class SolverTable(eqx.Module):
     """The numbers of every step of a method; a pytree of arrays.
 
-    ``dataclasses.replace`` changes some of them; ``jax.vmap`` over a table with one more
-    dimension carries out many.
+    ``dataclasses.replace`` changes some of them; ``jax.vmap`` over a table with one
+    more dimension carries out many.
     """
 
     @property

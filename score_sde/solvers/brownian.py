@@ -29,8 +29,8 @@ def step_key(key: Key, step: Any, cut: Cut | None = None) -> Key:
     """The key of a step: from its index, and for the step of a ``cut`` also from the time
     at which that ends.
 
-    The rest of that step, in another solve, has the key of the index alone; so the noise
-    of the two parts of the step is independent.
+    The rest of that step, in another solve, has the key of the index alone; so the
+    noise of the two parts of the step is independent.
     """
     own = jax.random.fold_in(key, step)
     if cut is None:

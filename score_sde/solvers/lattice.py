@@ -15,8 +15,9 @@ class OnLattice(diffrax.AbstractAdaptiveStepSizeController):
 
     A Brownian path is so rough that a step which differs in its last digit has other
     noise, and so have all steps after it. With rounded steps, the steps of a sample do
-    not depend on the order in which its error was summed, except in rare cases. They end
-    on nodes of a Brownian tree whose finest intervals are no longer than ``spacing``.
+    not depend on the order in which its error was summed, except in rare cases. They
+    end on nodes of a Brownian tree whose finest intervals are no longer than
+    ``spacing``.
     """
 
     controller: diffrax.AbstractAdaptiveStepSizeController

@@ -1,7 +1,7 @@
 """A part of a grid: the steps between two times, counted as in the whole grid.
 
-Noise is keyed by the index of a step. A solve over a part keeps the indices of the whole
-grid, so that two solves that meet at a node give the result of one, bit for bit.
+Noise is keyed by the index of a step. A solve over a part keeps the indices of the
+whole grid, so that two solves that meet at a node give the result of one, bit for bit.
 """
 
 from typing import NamedTuple, TypeAlias
@@ -18,10 +18,10 @@ Cut: TypeAlias = tuple[int, int]
 class GridPart(NamedTuple):
     """The steps ``first`` to ``last - 1`` of a grid.
 
-    ``times``: all falling nodes of the grid, with the nodes ``first`` and ``last`` moved
-    to the start and the stop of the part. ``cut``: the last step, where it ends before its
-    node; its noise is independent of the noise of the rest of the step. ``whole``: the
-    first and the last node of the whole grid.
+    ``times``: all falling nodes of the grid, with the nodes ``first`` and ``last``
+    moved to the start and the stop of the part. ``cut``: the last step, where it ends
+    before its node; its noise is independent of the noise of the rest of the step.
+    ``whole``: the first and the last node of the whole grid.
     """
 
     times: Float[np.ndarray, " nodes"]
