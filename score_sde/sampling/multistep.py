@@ -214,6 +214,9 @@ class MultistepArrays(SolverTable):
     ) -> "MultistepArrays":
         """The arrays of a table whose numbers are in ``y = x / alpha``."""
         start, stop = levels.alpha[:-1], levels.alpha[1:]
+        correction = table.correction
+        if correction is not None:
+            correction = jnp.asarray(correction * stop[:, None], dtype)
         arrays = as_arrays(
             dtype,
             times=times,
@@ -222,9 +225,6 @@ class MultistepArrays(SolverTable):
             decay=table.decay * stop / start,
             weights=table.weights * stop[:, None],
         )
-        correction = table.correction
-        if correction is not None:
-            correction = jnp.asarray(correction * stop[:, None], dtype)
         return cls(
             **arrays,
             noise_std=noise_column(table.noise * stop, dtype),
