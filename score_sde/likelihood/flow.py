@@ -145,11 +145,7 @@ def _change_of_variables(
         sde.t_min,
         sde.t_max,
         flow.make_solver(),
-        rtol=flow.rtol,
-        atol=flow.atol,
-        max_steps=flow.max_steps,
-        norm=flow.norm,
-        axis_name=flow.axis_name,
+        flow.tolerances(),
         differentiate=differentiate,
     )
     latent, change = solution.y

@@ -1,9 +1,12 @@
 """Samplers, and the functions that draw with them.
 
-A sampler is a value: a solver, its grid or its tolerances. It carries a latent from
-``t_max`` to ``t_min`` by the reverse SDE or the probability-flow ODE. Everything is
-written for one sample; ``jax.vmap`` over keys makes a batch, in which sample ``i``
-depends on ``keys[i]`` alone.
+A sampler is a frozen value: a method with its grid or its tolerances. It carries a
+latent from ``t_max`` to ``t_min`` by the reverse SDE or the probability-flow ODE.
+Everything is written for one sample; ``jax.vmap`` over keys makes a batch, in which
+sample ``i`` depends on ``keys[i]`` alone.
+
+A new sampler is a frozen dataclass with a method ``integrate(problem) -> Sample`` (see
+`Sampler.integrate`).
 """
 
 from score_sde.sampling.adaptive import AdaptiveSDE, ProbabilityFlow, adaptive_nfe
@@ -34,6 +37,7 @@ from score_sde.sampling.predictors import (
     no_predictor,
     reverse_diffusion_step,
 )
+from score_sde.sampling.problem import Problem
 from score_sde.sampling.projection import Projection
 from score_sde.sampling.runge_kutta import SRA1, EulerMaruyama, ExponentialShARK, Heun, ShARK
 from score_sde.sampling.singlestep import EDM, DPMSolver, Restart
@@ -72,6 +76,7 @@ __all__ = [
     "Predictor",
     "PredictorCorrector",
     "ProbabilityFlow",
+    "Problem",
     "Projection",
     "Restart",
     "SDEDPMSolverPP",

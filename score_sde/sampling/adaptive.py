@@ -1,25 +1,27 @@
-"""Samplers that choose their own steps."""
+"""Samplers with adaptive steps."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int, Shaped
+from jaxtyping import Array, ArrayLike, Int, Shaped
 
+from score_sde import checks
 from score_sde.precision import wide
-from score_sde.sampling.base import (
-    Sample,
-    Sampler,
-    carried_wide,
-    required,
-    sample_of,
-    static_times,
-)
-from score_sde.sampling.projection import Projection, refuse_projection
+from score_sde.sampling.base import Sample, Sampler, sample_of
+from score_sde.sampling.problem import Problem
+from score_sde.sampling.projection import refuse_projection
 from score_sde.sdes import SDE, probability_flow, reverse_diffusion, reverse_drift
 from score_sde.solvers import AbstractSolver, Dopri5, ShARK, Tsit5, grid_part
-from score_sde.solvers.integrate import ErrorNorm, Noise, ProgressFn, Solution, solve_adaptively
-from score_sde.typing import Key, ScalarLike, ScoreFn
+from score_sde.solvers.integrate import (
+    ErrorNorm,
+    Noise,
+    ProgressFn,
+    Solution,
+    Tolerances,
+    solve_adaptively,
+)
+from score_sde.typing import ScoreFn
 
 ADAPTIVE_SOLVERS: dict[str, type[AbstractSolver]] = {"tsit5": Tsit5, "dopri5": Dopri5}
 
@@ -28,11 +30,11 @@ ADAPTIVE_SOLVERS: dict[str, type[AbstractSolver]] = {"tsit5": Tsit5, "dopri5": D
 class AdaptiveSampler(Sampler):
     """A sampler with error control.
 
-    Under ``jax.vmap`` every sample has its own steps. ``axis_name`` couples the samples
-    of that ``vmap`` (or ``pmap``, ``shard_map``) axis: all take the steps that the
-    worst of them needs. ``norm`` says whether the root mean square of a sample's error
-    is to stay in tolerance, or its largest number. Where ``max_steps`` runs out, the
-    sample is NaN.
+    A step is kept where its error is at most ``atol + rtol |x|``: the root mean square
+    over the numbers of a sample (``norm="rms"``), or the largest (``"max"``). Where
+    ``max_steps`` runs out, the sample is NaN. Under ``jax.vmap`` every sample has its
+    own steps; ``axis_name`` couples the samples of that ``vmap``, ``pmap`` or
+    ``shard_map`` axis, and all take the steps that the worst of them needs.
     """
 
     rtol: float = 1e-5
@@ -42,31 +44,28 @@ class AdaptiveSampler(Sampler):
     axis_name: str | None = None
 
     def __post_init__(self) -> None:
-        if not (self.rtol > 0.0 and self.atol > 0.0):
-            raise ValueError(f"rtol={self.rtol} and atol={self.atol} must be positive")
-        if self.max_steps < 1:
-            raise ValueError(f"max_steps={self.max_steps} must be at least 1")
-        if self.norm not in ("rms", "max"):
-            raise ValueError(f"unknown norm {self.norm!r}: choose rms or max")
+        self.tolerances()  # which are checked where they are made
 
-    def ends(
-        self,
-        sde: SDE,
-        t_start: ScalarLike | None,
-        t_stop: ScalarLike | None,
-        projection: Projection | None,
-    ) -> tuple[float, float]:
-        """Where a solve starts and stops; it takes no projection."""
-        refuse_projection(projection, self, "the size of a step would depend on its jumps")
-        start, stop = static_times(sde, t_start, t_stop)
-        first, last = grid_part(np.array([sde.t_max, sde.t_min]), start, stop).times
+    def tolerances(self) -> Tolerances:
+        """The accuracy that the solve is asked for."""
+        return Tolerances(self.rtol, self.atol, self.max_steps, self.norm, self.axis_name)
+
+    def ends(self, problem: Problem) -> tuple[float, float]:
+        """The times at which a solve starts and stops; it takes no projection."""
+        refuse_projection(problem.projection, self, "the size of a step would depend on its jumps")
+        whole = np.array([problem.sde.t_max, problem.sde.t_min])
+        first, last = grid_part(whole, problem.start, problem.stop).times
         return float(first), float(last)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbabilityFlow(AdaptiveSampler):
     """The probability-flow ODE with adaptive steps (the black-box ODE sampler of Song
-    et al. 2021, section 4.3).
+    et al. 2021, section 4.3); deterministic.
+
+    >>> import score_sde as ss
+    >>> ss.ProbabilityFlow(rtol=1e-3, solver="dopri5").tolerances()
+    Tolerances(rtol=0.001, atol=1e-05, max_steps=4096, norm='rms', axis_name=None)
     """
 
     solver: Literal["tsit5", "dopri5"] = "tsit5"
@@ -75,25 +74,15 @@ class ProbabilityFlow(AdaptiveSampler):
         super().__post_init__()
         adaptive_solver(self.solver)
 
-    @carried_wide
-    def solve(
-        self,
-        key: Key | None,
-        sde: SDE,
-        score_fn: ScoreFn,
-        latent: Float[Array, "*shape"],
-        *,
-        save_path: int = 0,
-        progress: ProgressFn | None = None,
-        t_start: ScalarLike | None = None,
-        t_stop: ScalarLike | None = None,
-        projection: Projection | None = None,
-    ) -> Sample:
+    def integrate(self, problem: Problem) -> Sample:
         """The probability-flow ODE to tolerance."""
-        del key
-        start, stop = self.ends(sde, t_start, t_stop, projection)
         solution = self.solve_between(
-            sde, score_fn, latent, start, stop, save_path=save_path, progress=progress
+            problem.sde,
+            problem.score_fn,
+            problem.latent,
+            *self.ends(problem),
+            save_path=problem.save_path,
+            progress=problem.progress,
         )
         return sample_of(solution, adaptive_nfe(solution))
 
@@ -112,8 +101,8 @@ class ProbabilityFlow(AdaptiveSampler):
         save_path: int = 0,
         progress: ProgressFn | None = None,
     ) -> Solution:
-        """The probability-flow ODE from ``x`` at ``t_start`` to ``t_stop``, either way,
-        in float32 at least.
+        """The probability-flow ODE from ``x`` at ``t_start`` to ``t_stop``, forward or
+        backward in time, in float32 at least.
         """
         return solve_adaptively(
             probability_flow(sde, score_fn),
@@ -121,11 +110,7 @@ class ProbabilityFlow(AdaptiveSampler):
             t_start,
             t_stop,
             self.make_solver(),
-            rtol=self.rtol,
-            atol=self.atol,
-            max_steps=self.max_steps,
-            norm=self.norm,
-            axis_name=self.axis_name,
+            self.tolerances(),
             save_path=save_path,
             progress=progress,
         )
@@ -137,47 +122,33 @@ class AdaptiveSDE(AdaptiveSampler):
     Brownian path; two evaluations a step.
 
     The path is a Brownian tree: the same key gives refinements of the same sample as
-    the tolerances fall. The tolerances are those of the path, not of the density, and
-    are worth 1e-2 or 1e-3. ``noise_scale`` is the ``lambda`` of the family in
+    the tolerances fall. The tolerances bound the error of the path, not of the density;
+    1e-2 or 1e-3 suffices. ``noise_scale`` is the ``lambda`` of the family in
     :mod:`score_sde.sdes.reverse`.
+
+    >>> import score_sde as ss
+    >>> ss.AdaptiveSDE(rtol=1e-3).tolerances().rtol
+    0.001
     """
 
     rtol: float = 1e-2
     atol: float = 1e-2
     noise_scale: float = 1.0
 
-    @carried_wide
-    def solve(
-        self,
-        key: Key | None,
-        sde: SDE,
-        score_fn: ScoreFn,
-        latent: Float[Array, "*shape"],
-        *,
-        save_path: int = 0,
-        progress: ProgressFn | None = None,
-        t_start: ScalarLike | None = None,
-        t_stop: ScalarLike | None = None,
-        projection: Projection | None = None,
-    ) -> Sample:
+    def integrate(self, problem: Problem) -> Sample:
         """The reverse SDE to tolerance."""
-        start, stop = self.ends(sde, t_start, t_stop, projection)
+        sde, scale = problem.sde, self.noise_scale
         solution = solve_adaptively(
-            reverse_drift(sde, score_fn, noise_scale=self.noise_scale),
-            latent,
-            start,
-            stop,
+            reverse_drift(sde, problem.score_fn, noise_scale=scale),
+            problem.latent,
+            *self.ends(problem),
             ShARK(),
-            rtol=self.rtol,
-            atol=self.atol,
-            max_steps=self.max_steps,
-            norm=self.norm,
-            axis_name=self.axis_name,
+            self.tolerances(),
             noise=Noise(
-                required(key, self), reverse_diffusion(sde, noise_scale=self.noise_scale), tree=True
+                problem.key_for(self), reverse_diffusion(sde, noise_scale=scale), tree=True
             ),
-            save_path=save_path,
-            progress=progress,
+            save_path=problem.save_path,
+            progress=problem.progress,
             whole=(sde.t_max, sde.t_min),
         )
         return sample_of(solution, 2 * solution.num_steps)
@@ -185,15 +156,12 @@ class AdaptiveSDE(AdaptiveSampler):
 
 def adaptive_solver(name: str) -> AbstractSolver:
     """The diffrax solver of a name."""
-    if name not in ADAPTIVE_SOLVERS:
-        raise ValueError(
-            f"unknown adaptive solver {name!r}: choose one of {', '.join(ADAPTIVE_SOLVERS)}"
-        )
+    checks.one_of(ADAPTIVE_SOLVERS, solver=name)
     return ADAPTIVE_SOLVERS[name]()
 
 
 def adaptive_nfe(solution: Solution) -> Int[Array, ""]:
     """Evaluations of an adaptive Tsit5 or Dopri5 solve: six new stages for every step
-    tried, and the first of all.
+    tried, and the first stage of the first.
     """
     return 6 * solution.num_steps + 1

@@ -1,4 +1,4 @@
-"""The functions that draw, encode and decode."""
+"""Drawing, encoding and decoding one example."""
 
 from typing import Any
 
@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from score_sde import checks
 from score_sde.precision import as_state, wide
 from score_sde.sampling.adaptive import ProbabilityFlow
-from score_sde.sampling.base import Sample, Sampler, static_time
+from score_sde.sampling.base import Sample, Sampler
+from score_sde.sampling.problem import static_time
 from score_sde.sampling.projection import Projection, finished, started
 from score_sde.sampling.thresholding import Threshold, thresholded
 from score_sde.sdes import SDE, denoise as tweedie, perturb, prior_sample
@@ -36,26 +38,34 @@ def sample(
 
     With ``x_init`` the sample is a variation of that example (SDEdit, Meng et al. 2022,
     algorithm 1): the solve starts from ``alpha x_init + sigma z`` at ``t_start``. The
-    later ``t_start``, the less of the example is left. The sample then has the
+    greater ``t_start``, the less of the example remains. The sample then has the
     floating-point type of ``x_init``.
+
+    >>> import jax, score_sde as ss
+    >>> score_fn = lambda x, t: -x  # of N(0, 1), which VP keeps
+    >>> sampler = ss.Heun(num_steps=4)
+    >>> drawn = ss.sample(jax.random.key(0), ss.VPSDE(), score_fn, sampler, (2,))
+    >>> drawn.x.shape, int(drawn.nfe)  # two evaluations a step, one to denoise
+    ((2,), 9)
 
     Args:
         key: the only source of randomness.
         sde: the forward SDE.
         score_fn: ``(x, t) -> grad_x log p_t(x)``.
-        sampler: how to integrate.
+        sampler: the method.
         shape: the shape of one sample.
         denoise: end with Tweedie's formula, ``E[x_0 | x]``, at the time where the
             sampler ended, for one more evaluation, unless it has ended with the data.
-        save_path: the number of frames of the trajectory to return (0: none); the last
-            is where the sampler ended.
+        save_path: the number of frames of the trajectory to return; 0 returns none. The
+            last is the end of the solve, before it is denoised.
         threshold: keeps the denoised image in the range of the data, at every
             evaluation.
-        progress: is called on the host about twenty times, with the part of the steps
-            that is done.
+        progress: called on the host about twenty times, with the fraction of the steps
+            done.
         x_init: an example at time 0, as the score function sees it.
-        t_start: how far it is perturbed, a number known when the program is traced.
-        projection: a constraint, met by the latent, after every step and by the
+        t_start: the time to which it is perturbed, a number known when the program is
+            traced.
+        projection: a constraint on the latent, on the state after every step and on the
             denoised sample; for single-step samplers on a fixed grid.
 
     Raises:
@@ -86,7 +96,7 @@ def _latent(
     x_init: Shaped[ArrayLike, "*init_shape"] | None,
     t_start: ScalarLike | None,
 ) -> Float[Array, "*shape"]:
-    """Where a draw starts: the prior, or an example perturbed to ``t_start``."""
+    """The latent of a draw: from the prior, or an example perturbed to ``t_start``."""
     if x_init is None and t_start is None:
         return prior_sample(key, sde, shape)
     if x_init is None:
@@ -99,8 +109,7 @@ def _latent(
             f"x_init needs t_start, the time up to which noise covers it: above "
             f"t_min={sde.t_min:g} (hardly), at most t_max={sde.t_max:g} (all)"
         )
-    if jnp.shape(x_init) != tuple(shape):
-        raise ValueError(f"x_init has shape {jnp.shape(x_init)}, and the sample {tuple(shape)}")
+    checks.same_shape("x_init", jnp.shape(x_init), shape, "the sample")
     start, like = static_time(sde, t_start, "t_start"), wide(x_init, "x_init")
     return perturb(sde, x_init, start, jax.random.normal(key, like.shape, like.dtype))
 
@@ -113,9 +122,15 @@ def encode(
     sampler: ProbabilityFlow | None = None,
 ) -> Float[Array, "*shape"]:
     """The latent of one sample: the probability-flow ODE from ``t_min`` to ``t_max``
-    (Song et al. 2021, sec. 4.3).
+    (Song et al. 2021, section 4.3).
 
     It has the floating-point type of ``x``, and is computed in float32 at least.
+    `decode` is the inverse.
+
+    >>> import jax.numpy as jnp, score_sde as ss
+    >>> score_fn = lambda x, t: -x  # of N(0, 1): the flow of VP does not move
+    >>> ss.encode(ss.VPSDE(), score_fn, jnp.ones(2)).round(3)
+    Array([1., 1.], dtype=float32)
     """
     flow = sampler or ProbabilityFlow()
     return as_state(flow.solve_between(sde, score_fn, x, sde.t_min, sde.t_max).y, x)
@@ -131,12 +146,17 @@ def decode(
     denoise: bool = False,
 ) -> Float[Array, "*shape"]:
     """The sample at ``t_min`` of a latent at ``t_max``; with the default probability
-    flow, the inverse of ``encode``.
+    flow, the inverse of `encode`.
 
-    `default_sampler` decodes with few evaluations, to the data themselves. A stochastic
-    ``sampler`` needs a ``key``. ``denoise`` ends with Tweedie's formula at the time
-    where the sampler ended, unless it has ended with the data. The sample has the
-    floating-point type of ``latent``, and is computed in float32 at least.
+    `default_sampler` decodes with few evaluations, to the data. ``denoise`` ends with
+    Tweedie's formula at the time where the sampler ended, unless it has ended with the
+    data. The sample has the floating-point type of ``latent``, and is computed in
+    float32 at least. The example halfway between two::
+
+        decode(sde, score_fn, slerp(encode(sde, score_fn, a), encode(sde, score_fn, b), 0.5))
+
+    Raises:
+        ValueError: a stochastic ``sampler`` has no ``key``.
     """
     sampler = sampler or ProbabilityFlow()
     x = sampler.solve(key, sde, score_fn, wide(latent, "latent")).x
@@ -148,5 +168,5 @@ def decode(
 def _denoised(
     sde: SDE, score_fn: ScoreFn, sampler: Sampler, x: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
-    """``E[x_0 | x]`` where the sampler has ended."""
+    """``E[x_0 | x]`` at the time where the sampler has ended."""
     return tweedie(sde, score_fn, x, sampler.last_time(sde))

@@ -1,8 +1,9 @@
 """Samplers that solve the linear part of the reverse process exactly, with one evaluation a step.
 
-Each is a table of weights over the last denoised images, made by
+Each is a table of weights of the last denoised images, computed by
 :mod:`score_sde.sampling.multistep_weights` and carried out by
-:mod:`score_sde.sampling.multistep`.
+:mod:`score_sde.sampling.multistep`. The examples show the tables at noise levels ``s =
+sigma / alpha`` of 4, 2 and 1.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from score_sde import checks
+from score_sde.sampling.base import check_eta
 from score_sde.sampling.multistep import ExponentialSampler
 from score_sde.sampling.multistep_weights import (
     LARGEST_STEP_SUM,
@@ -26,21 +29,22 @@ from score_sde.solvers import CauchyGrid, times_of_ratio
 
 @dataclass(frozen=True, kw_only=True)
 class DDIM(ExponentialSampler):
-    """DDIM (Song, Meng & Ermon 2021, equation 12): with ``eta = 0`` Euler in the noise
-    level, with 1 DDPM's posterior.
+    """DDIM (Song, Meng & Ermon 2021, eq. 12): with ``eta=0`` Euler in the noise level,
+    with ``eta=1`` the posterior of DDPM.
 
     ``y_1 = D + sqrt(s_1^2 - n^2) (y_0 - D) / s_0 + n z`` with ``n = eta s_1 / s_0
     sqrt(s_0^2 - s_1^2)``, in ``y = x / alpha``, ``s = sigma / alpha``. Order 1.
+
+    >>> import numpy as np, score_sde as ss
+    >>> ss.DDIM().table(ss.VPSDE(), np.array([4.0, 2.0, 1.0])).decay
+    array([0.5, 0.5])
     """
 
     eta: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0.0 <= self.eta <= 1.0:
-            raise ValueError(
-                f"eta={self.eta} must lie from 0 (deterministic) to 1 (as noisy as DDPM)"
-            )
+        check_eta(self.eta)
 
     def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
         """``decay = sqrt(s_1^2 - n^2) / s_0``, and ``1 - decay`` for ``D``."""
@@ -52,16 +56,22 @@ class DDIM(ExponentialSampler):
 
 @dataclass(frozen=True, kw_only=True)
 class AdamsBashforth(ExponentialSampler):
-    """Exponential Adams-Bashforth, of the given ``order``, in ``u = -log(s^2 + scale^2)
-    / 2``, ``s = sigma / alpha``.
+    """Exponential Adams-Bashforth of an ``order`` from 1 to 6, with polynomials in ``u =
+    -log(s^2 + scale^2) / 2``, ``s = sigma / alpha``.
 
-    With ``scale = 0`` its polynomials are those in the log SNR. Below the smallest
-    ``scale`` of the data the denoised image depends on the noise level as a function of
-    ``s^2`` alone, and so does ``u``: the polynomials then hold down to ``s = 0``, and
-    with ``last_ratio`` the last step is of full order too. ``noise_scale`` is the
-    ``lambda`` of the family in :mod:`score_sde.sdes.reverse`: 0 for the ODE, 1 for the SDE.
-    ``corrected`` steps of the ODE are repeated by Adams-Moulton, of one order more,
-    when the next evaluation is known, at no cost (as UniPC does it).
+    With ``scale=0`` they are polynomials in the log SNR. Below the smallest ``scale``
+    of the data, the denoised image depends on the noise level through ``s^2`` alone,
+    and so does ``u``: the polynomials then hold down to ``s = 0``, and with
+    ``last_ratio`` the last step is of full order too. ``noise_scale`` is the ``lambda``
+    of the family in :mod:`score_sde.sdes.reverse`: 0 for the ODE, 1 for the SDE. With
+    ``corrected``, a step of the ODE is repeated by Adams-Moulton, of one order more,
+    when the next evaluation is known, at no cost (as in UniPC).
+
+    >>> import numpy as np, score_sde as ss
+    >>> sampler = ss.AdamsBashforth(order=2, scale=0.0)
+    >>> sampler.table(ss.VPSDE(), np.array([4.0, 2.0, 1.0])).weights.round(3)
+    array([[ 0.5  ,  0.   ],
+           [ 0.779, -0.279]])
     """
 
     order: int = 3
@@ -71,15 +81,13 @@ class AdamsBashforth(ExponentialSampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_order(self.order, range(1, 7))
-        if self.scale < 0.0:
-            raise ValueError(f"scale={self.scale} must not be negative")
-        if self.noise_scale < 0.0:
-            raise ValueError(f"noise_scale={self.noise_scale} must not be negative")
-        if self.corrected and self.noise_scale > 0.0:
-            raise ValueError(
-                "only the steps of the ODE can be corrected: take noise_scale=0 or corrected=False"
-            )
+        checks.between(1, 6, order=self.order)
+        checks.not_negative(scale=self.scale, noise_scale=self.noise_scale)
+        checks.require(
+            not self.corrected or self.noise_scale == 0.0,
+            f"noise_scale={self.noise_scale} must be 0 where corrected=True, because only steps of "
+            "the ODE can be corrected",
+        )
 
     def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
         """Adams-Bashforth in ``u``."""
@@ -98,9 +106,16 @@ class DPMSolverPP(ExponentialSampler):
     """DPM-Solver++ 2M and 3M (Lu et al. 2022b, algorithm 2): the denoised image,
     extrapolated in the log SNR.
 
-    ``order=2`` is the published ``D = (1 + 1 / 2r) D_0 - 1 / 2r D_1``. ``order=3``
-    integrates the parabola through the last three exactly; the published code of the 3M
-    variant gives its third term half its weight, and so has order 2.
+    ``order=2`` is the published ``D = (1 + 1 / 2r) D_0 - 1 / 2r D_1``, with ``r`` the
+    ratio of the last step to this one. ``order=3`` integrates the parabola through the
+    last three images exactly; the published code of 3M gives its third term half the
+    weight, and so has order 2. ``noise_scale`` is the ``lambda`` of the family in
+    :mod:`score_sde.sdes.reverse`: 0 for the ODE, 1 for the SDE.
+
+    >>> import numpy as np, score_sde as ss
+    >>> ss.DPMSolverPP().table(ss.VPSDE(), np.array([4.0, 2.0, 1.0])).weights
+    array([[ 0.5 ,  0.  ],
+           [ 0.75, -0.25]])
     """
 
     order: int = 2
@@ -108,9 +123,8 @@ class DPMSolverPP(ExponentialSampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_order(self.order, range(1, 4))
-        if self.noise_scale < 0.0:
-            raise ValueError(f"noise_scale={self.noise_scale} must not be negative")
+        checks.between(1, 3, order=self.order)
+        checks.not_negative(noise_scale=self.noise_scale)
 
     def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
         """``y_1 = m y_0 + (1 - m) D + n z``, ``m = (s_1 / s_0)^(1 + noise_scale^2)``;
@@ -137,7 +151,11 @@ class DPMSolverPP(ExponentialSampler):
 class SDEDPMSolverPP(DPMSolverPP):
     """SDE-DPM-Solver++ 1, 2M and 3M (Lu et al. 2022b, section 5): DPM-Solver++ for the reverse SDE.
 
-    Strong order 1, for the noise within a step is not seen by the denoised image.
+    Strong order 1, because the denoised image does not see the noise within a step.
+
+    >>> import numpy as np, score_sde as ss
+    >>> ss.SDEDPMSolverPP().table(ss.VPSDE(), np.array([4.0, 2.0, 1.0])).noise.round(3)
+    array([1.732, 0.866])
     """
 
     noise_scale: float = 1.0
@@ -145,19 +163,25 @@ class SDEDPMSolverPP(DPMSolverPP):
 
 @dataclass(frozen=True, kw_only=True)
 class UniPC(ExponentialSampler):
-    """UniPC (Zhao et al. 2023), predicting data: exponential Adams-Bashforth, corrected
-    by Adams-Moulton.
+    """UniPC (Zhao et al. 2023), predicting data: exponential Adams-Bashforth in the log
+    SNR, corrected by Adams-Moulton.
 
-    The corrector uses the evaluation of the next step, and so costs none. Order ``order
-    + 1``. For three points and more the published weights are these, whatever its
-    function ``B(h)``.
+    The corrector uses the evaluation of the next step, and so costs none. With
+    ``order`` points, from 1 to 4, the method has order ``order + 1``. For three points
+    and more the published weights are the same for every function ``B(h)``.
+
+    >>> import numpy as np, score_sde as ss
+    >>> table = ss.UniPC(order=1).table(ss.VPSDE(), np.array([4.0, 2.0, 1.0]))
+    >>> table.correction.round(3)  # of D at the end and at the start of each step
+    array([[0.279, 0.221],
+           [0.279, 0.221]])
     """
 
     order: int = 3
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_order(self.order, range(1, 5))
+        checks.between(1, 4, order=self.order)
 
     def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
         """Polynomials in the log SNR."""
@@ -168,17 +192,21 @@ class UniPC(ExponentialSampler):
 
 @dataclass(frozen=True, kw_only=True)
 class DEIS(ExponentialSampler):
-    """DEIS-tAB (Zhang & Chen 2023, equation 15): the noise, extrapolated by a polynomial in ``t``.
+    """DEIS-tAB (Zhang & Chen 2023, eq. 15): the noise, extrapolated by a polynomial in ``t``.
 
-    Order ``degree + 1``; tAB3 has ``degree = 3``.
+    ``degree`` is from 0 to 4, and the order ``degree + 1``; tAB3 has ``degree=3``.
+
+    >>> import numpy as np, score_sde as ss
+    >>> ss.DEIS(degree=0).table(ss.VPSDE(), np.array([4.0, 2.0, 1.0])).weights.round(3)
+    array([[-2.],
+           [-1.]])
     """
 
     degree: int = 3
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.degree <= 4:
-            raise ValueError(f"degree={self.degree} must lie from 0 to 4")
+        checks.between(0, 4, degree=self.degree)
 
     def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
         """Polynomials in ``t``."""
@@ -192,19 +220,26 @@ class IPNDM(ExponentialSampler):
     """iPNDM (Zhang & Chen 2023, appendix H.2): the noise, by the Adams-Bashforth
     weights of equal steps.
 
-    ``order`` 4 has ``(55 e_0 - 59 e_1 + 37 e_2 - 9 e_3) / 24``. It has that order where
-    steps in ``sigma / alpha`` are equal (``EDMGrid(rho=1)``), and order 2 on other
-    smooth grids.
+    ``order=4`` has ``(55 e_0 - 59 e_1 + 37 e_2 - 9 e_3) / 24``. The method has this
+    order where steps in ``sigma / alpha`` are equal (``EDMGrid(rho=1)``), and order 2
+    on other smooth grids.
+
+    >>> import numpy as np, score_sde as ss
+    >>> ss.IPNDM(order=2).table(ss.VPSDE(), np.array([3.0, 2.0, 1.0])).weights
+    array([[-1. , -0. ],
+           [-1.5,  0.5]])
     """
 
     order: int = 4
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_order(self.order, range(1, 5))
+        checks.between(1, 4, order=self.order)
 
     def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
-        """The classical weights, of the order that the number of past values allows."""
+        """The weights of equal steps; the first steps know fewer values, and have a
+        lower order.
+        """
         num_steps = len(ratio) - 1
         weights = np.zeros((num_steps, self.order))
         for i in range(num_steps):
@@ -233,13 +268,17 @@ ADAMS_BASHFORTH = (
 class ERSDE(ExponentialSampler):
     """ER-SDE-Solver-1, 2 and 3 (Cui et al. 2023): an extended reverse SDE with
     polynomials in the noise level.
+
+    >>> import numpy as np, score_sde as ss
+    >>> ss.ERSDE().table(ss.VPSDE(), np.array([4.0, 2.0, 1.0])).decay.round(3)
+    array([0.461, 0.474])
     """
 
     order: int = 3
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_order(self.order, range(1, 4))
+        checks.between(1, 3, order=self.order)
 
     def table(self, sde: SDE, ratio: Ratios) -> MultistepTable:
         """Polynomials in ``s = sigma / alpha``, with the factor ``s (exp(s^0.3) + 10)``."""
@@ -249,12 +288,6 @@ class ERSDE(ExponentialSampler):
 def half_log_snr(s: Float[np.ndarray, "*points"]) -> Float[np.ndarray, "*points"]:
     """``log(alpha / sigma) = -log s``."""
     return -np.log(s)
-
-
-def check_order(order: int, known: range) -> None:
-    """Raise ``ValueError`` unless there is a method of this order."""
-    if order not in known:
-        raise ValueError(f"order={order} must lie from {known[0]} to {known[-1]}")
 
 
 def default_sampler(*, nfe: int = 20, noise_scale: float = 0.0) -> AdamsBashforth:
@@ -271,11 +304,14 @@ def default_sampler(*, nfe: int = 20, noise_scale: float = 0.0) -> AdamsBashfort
     ``scale``        ``0.5 / sqrt(nfe)``                          ``0.7 / sqrt(nfe)``
     ===============  ============================================  ==========================
 
-    ``docs/benchmarks/samplers.md`` compares it with others,
-    ``docs/benchmarks/diffusers.md`` with those of diffusers.
+    ``docs/benchmarks/samplers.md`` compares it with the other samplers,
+    ``docs/benchmarks/diffusers.md`` with the samplers of diffusers.
+
+    >>> import score_sde as ss
+    >>> ss.default_sampler(nfe=10).order, ss.default_sampler(nfe=10).last_ratio
+    (3, 0.05)
     """
-    if nfe < 1:
-        raise ValueError(f"nfe={nfe} must be at least 1")
+    checks.whole(1, nfe=nfe)
     if noise_scale != 0.0:
         scale, last = 0.7 / nfe**0.5, (0.5 + 3.0 / nfe) / nfe
         return AdamsBashforth(

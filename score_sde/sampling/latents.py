@@ -1,19 +1,20 @@
-"""The latent space of the probability-flow ODE: ways through it.
+"""Interpolation and temperature in the latent space of the probability-flow ODE.
 
-`encode` takes an example to its latent and `decode` brings a latent back, so that what
-is done to latents is done to examples (Song et al. 2021, section 4.3 and appendix D.4).
+`encode` takes an example to its latent and `decode` takes it back, so that an example
+is edited by its latent (Song et al. 2021, section 4.3 and appendix D.4).
 """
 
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from score_sde import checks
 from score_sde.precision import as_state, real, wide, wide_time
 from score_sde.sdes import SDE
 from score_sde.typing import Scalar, ScalarLike
 
 _ANTIPODAL = 1e-3
-"""How near to pi an angle counts as pi: nearer, float32 keeps less than four digits of
-the direction of the way.
+"""An angle this near to pi counts as pi: nearer, float32 keeps less than four digits of
+the direction of the great circle.
 """
 
 
@@ -29,15 +30,21 @@ def slerp(
     gives them in high dimension; the midpoint of a straight line would be shorter by
     ``sqrt(2)``.
 
-    Both ends are exact. For parallel vectors, and where one is zero, it is the straight
-    line, of which it is the limit. Opposite vectors have no one great circle between
-    them: within 1e-3 of the angle pi it is the straight line too, which passes through
-    zero. Gradients are finite everywhere. Half precision is computed in float32.
+    Both ends are exact. For parallel vectors, and where one is zero, the result is
+    linear interpolation, the limit of the formula. Opposite vectors have no unique
+    great circle between them: within 1e-3 of the angle pi it is linear interpolation
+    too, which passes through zero. Gradients are finite everywhere. Half precision is
+    computed in float32.
+
+    >>> import jax.numpy as jnp, score_sde as ss
+    >>> ss.slerp(jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0]), 0.5).round(3)
+    Array([0.707, 0.707], dtype=float32)
 
     Args:
-        a: where the way begins.
-        b: where it ends.
-        weight: how far along it; beyond ``[0, 1]`` it goes on along the circle.
+        a: the latent at weight 0.
+        b: the latent at weight 1.
+        weight: the fraction of the angle; beyond ``[0, 1]`` it extrapolates along the
+            circle.
     """
     dtype = jnp.result_type(real(a, "a"), real(b, "b"))
     a, b, weight = wide(a, "a"), wide(b, "b"), wide_time(weight, "weight")
@@ -54,23 +61,22 @@ def slerp(
 def with_temperature(
     latent: Shaped[ArrayLike, "*shape"], temperature: float
 ) -> Float[Array, "*shape"]:
-    """``temperature * latent``: below 1 it draws latents to the middle of the prior
-    (Song et al. 2021, appendix D.4).
+    """``temperature * latent``: a temperature below 1 moves latents towards the mean of
+    the prior (Song et al. 2021, appendix D.4).
 
-    What is decoded then becomes more typical and less varied, as in flows (Kingma and
+    Decoded samples are then more typical and less varied, as in flows (Kingma &
     Dhariwal 2018, section 6).
 
     Raises:
-        ValueError: where ``temperature`` is not positive and finite.
+        ValueError: ``temperature`` is not positive and finite.
     """
-    if not 0.0 < temperature < float("inf"):
-        raise ValueError(f"temperature={temperature} must be positive and finite")
+    checks.positive(temperature=temperature)
     return as_state(temperature * wide(latent, "latent"), latent)
 
 
 def mean_square(sde: SDE, latent: Shaped[ArrayLike, "*shape"]) -> Scalar:
-    """The mean square of a latent in units of the prior, ``mean(z^2) / prior_std^2``: 1
-    on average under the prior.
+    """The mean square of a latent in units of the prior, ``mean(z^2) / prior_std^2``; its
+    mean under the prior is 1.
     """
     return jnp.mean(jnp.square(wide(latent, "latent") / sde.prior_std()))
 

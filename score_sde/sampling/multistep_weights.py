@@ -8,9 +8,9 @@ factor ``phi(s)`` that falls to 0 with ``s`` its solution is
     ``m(s) = phi(s_1) / phi(s)``
 
 (``phi = s``: the probability-flow ODE; ``phi = s^2``: the reverse SDE; ``phi = s^(1 +
-lambda^2)``: the family between). A multistep method puts for ``D`` the polynomial
-through its last values, in some variable ``u(s)``; the integral is then a sum of those
-values with weights that depend on the grid alone. They are computed here, once, in
+lambda^2)``: the family between). A multistep method replaces ``D`` by the polynomial
+through its last values, in some variable ``u(s)``; the integral is then a sum of these
+values with weights that depend on the grid alone. This module computes them, once, in
 float64.
 """
 
@@ -28,24 +28,25 @@ from jaxtyping import Float
 Ratios: TypeAlias = Float[np.ndarray, " nodes"]
 Points: TypeAlias = Float[np.ndarray | np.float64, "*points"]
 Variable: TypeAlias = Callable[[Float[np.ndarray, "*points"]], Float[np.ndarray, "*points"]]
-"""The variable ``u(s)`` in which a method's polynomials are polynomials."""
+"""The variable ``u(s)`` of the polynomials of a method."""
 
 LARGEST_LAST_SUM, LARGEST_STEP_SUM = 16.0, 64.0
-"""How many times a step may multiply the rounding of the values it extrapolates: the
-last, to the data, and the others.
+"""The largest amplification of rounding errors by the last step, to the data, and by
+the other steps.
 
-It is the sum of the absolute weights for each of their own sum. A cubic that is
-extrapolated by one spacing has 15, the last step of `default_sampler` at 50 evaluations
-13, and a step of order 6 through equal nodes 23. A network of half precision bears no
-more. Where numbers are float64, `DOUBLE` times as much is harmless.
+The amplification is the sum of the absolute weights over the absolute sum of the
+weights. It is 15 for a cubic that is extrapolated by one spacing, 13 for the last step
+of `default_sampler` at 50 evaluations, and 23 for a step of order 6 through equal
+nodes. More is too much for a network of half precision.
 """
 DOUBLE = 1e6
+"""A factor of these limits where numbers are float64."""
 
 POINTS, WEIGHTS = np.polynomial.legendre.leggauss(40)
 
 
 class IntegratingFactor(abc.ABC):
-    """``phi(s)``, by its logarithm and the slope of that over ``log s``."""
+    """``phi(s)``, given by ``log phi`` and its derivative in ``log s``."""
 
     @abc.abstractmethod
     def log(self, s: Points) -> Points:
@@ -93,9 +94,9 @@ class MultistepTable(NamedTuple):
     """``y_{i+1} = decay_i y_i + sum_j weights_ij v_{i-j} + noise_i z_i`` for every step
     ``i``, in ``y = x / alpha``.
 
-    ``v`` is the denoised ``D``, or where ``of_noise`` the noise ``(y - D) / s``.
-    ``correction``, where there is one, first replaces ``y_i`` by ``decay_{i-1} y_{i-1}
-    + sum_j correction_{i-1,j} v_{i-j}``, which knows ``v_i``.
+    ``v`` is the denoised ``D``, or where ``of_noise`` the noise ``(y - D) / s``. A
+    ``correction`` first replaces ``y_i`` by ``decay_{i-1} y_{i-1} + sum_j
+    correction_{i-1,j} v_{i-j}``, which uses ``v_i``.
     """
 
     decay: Float[np.ndarray, " steps"]
@@ -117,16 +118,23 @@ def adams_table(
     Adams-Moulton, of one order more.
 
     Args:
-        ratio: the noise levels ``s`` from the prior down; the last may be 0, the data
-            themselves.
-        order: how many values of ``D`` a step knows. The first steps know fewer; so
-            does the last, to ``s = 0``, if the variable is infinite there, or if the
-            step is longer than the one before and there is noise, which a polynomial
-            that is extrapolated far multiplies. So does any step that would multiply
-            rounding by more than ``LARGEST_LAST_SUM`` or ``LARGEST_STEP_SUM``.
+        ratio: the noise levels ``s`` from the prior down; the last may be 0, the data.
+        order: the number of values of ``D`` that a step uses. The first steps use
+            fewer. So does the last, to ``s = 0``, where the variable is infinite, or
+            where there is noise and the step is longer than the one before: a
+            polynomial that is extrapolated far amplifies the noise. So does any step
+            that would amplify rounding by more than ``LARGEST_LAST_SUM`` or
+            ``LARGEST_STEP_SUM``.
         variable: ``u(s)``.
         factor: ``phi(s)``.
         corrected: whether the next value of ``D`` corrects a step, as in UniPC.
+
+    >>> import numpy as np
+    >>> from score_sde.sampling import Power, adams_table
+    >>> log_snr = lambda s: -np.log(s)
+    >>> table = adams_table(np.array([4.0, 2.0]), order=1, variable=log_snr, factor=Power(1.0))
+    >>> table.decay, table.weights.round(3), table.noise.round(3)
+    (array([0.25]), array([[0.75]]), array([1.732]))
     """
     num_steps = len(ratio) - 1
     decay, noise = np.zeros(num_steps), np.zeros(num_steps)
@@ -137,7 +145,7 @@ def adams_table(
             weights[i] = _to_data(past, variable, order, noisy=bool(noise.any()))
             continue
         decay[i] = np.exp(factor.log(stop) - factor.log(start))
-        # As a part of stop^2, in which rounding is not mistaken for noise.
+        # Relative to stop^2, where rounding is not mistaken for noise.
         added = 1.0 - (start * decay[i] / stop) ** 2
         noise[i] = stop * np.sqrt(added) if added > 1e-12 else 0.0
         integrals = partial(_integrals, start, stop, variable=variable, factor=factor)
@@ -174,8 +182,8 @@ def _integrals(
     variable: Variable,
     factor: IntegratingFactor,
 ) -> Float[np.ndarray, " nodes"]:
-    """``int L_j(u(s)) dm(s)`` from ``start`` to ``stop`` of the Lagrange polynomial of
-    every node; in ``log s``.
+    """``int L_j(u(s)) dm(s)`` from ``start`` to ``stop`` for the Lagrange polynomial of
+    every node, by quadrature in ``log s``.
     """
     log_start, log_stop = np.log(start), np.log(stop)
     points = np.exp(0.5 * (log_start + log_stop) + 0.5 * (log_stop - log_start) * POINTS)
@@ -190,13 +198,12 @@ def _integrals(
 def _to_data(
     past: Ratios, variable: Variable, order: int, *, noisy: bool
 ) -> Float[np.ndarray, " order"]:
-    """The polynomial at ``s = 0``; where that is too far, its last value alone, which
-    is Tweedie's formula.
+    """The weights of the polynomial at ``s = 0``; where that is too far, of the last value
+    alone, which is Tweedie's formula.
     """
     with np.errstate(divide="ignore"):
         end = variable(np.zeros(1))
-    # Under the reverse SDE D is a martingale, whose last value is the best guess of all
-    # to come.
+    # Under the reverse SDE D is a martingale: its last value is its expected limit.
     reach = np.abs(np.diff(variable(past[:2]))).sum() if noisy else np.inf
     near = np.isfinite(end[0]) and abs(end[0] - variable(past[:1])[0]) <= reach
     known = past if near else past[:1]
@@ -210,8 +217,8 @@ def _bounded(
     order: int,
     largest: float,
 ) -> Float[np.ndarray, " order"]:
-    """The weights of as many of the newest nodes as keep their absolute sum below
-    ``largest`` times their sum.
+    """The weights of the newest nodes: as many as keep the sum of the absolute weights
+    below ``largest`` times their absolute sum.
     """
     largest = largest * DOUBLE if jnp.result_type(float) == jnp.float64 else largest
     num = len(known)
@@ -229,19 +236,19 @@ def _weighted(
     points: Float[np.ndarray, " p"],
     weights: Float[np.ndarray, " p"],
 ) -> Float[np.ndarray, " n"]:
-    """The sums of the Lagrange polynomials of the nodes over some points with some weights."""
+    """The weighted sums of the Lagrange polynomials of the nodes over the points."""
     return _lagrange(nodes, points) @ weights
 
 
 def _lagrange(
     nodes: Float[np.ndarray, " n"], points: Float[np.ndarray, " p"]
 ) -> Float[np.ndarray, "n p"]:
-    """The polynomials that are 1 at one node and 0 at the others, at some points."""
+    """The polynomials that are 1 at one node and 0 at the others, at the points."""
     basis = np.ones((len(nodes), len(points)))
     for j, k in np.ndindex(len(nodes), len(nodes)):
         if j != k:
-            # Far below a method's scale its variable no longer tells nodes apart: not a
-            # number, and so not used.
+            # Far below the scale of a method, its variable has the same value at several
+            # nodes: the result is NaN, and _bounded does not use it.
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 basis[j] *= (points - nodes[k]) / (nodes[j] - nodes[k])
     return basis

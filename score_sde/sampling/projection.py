@@ -1,5 +1,5 @@
-"""Projections: constraints that a sampler meets after every step, and the diffrax solver
-that applies them.
+"""Projections: constraints on the state after every step of a sampler, and the diffrax
+solver that applies them.
 """
 
 import abc
@@ -19,21 +19,32 @@ from score_sde.solvers import Cut, GridPart, step_key
 from score_sde.typing import Key, Scalar, ScalarLike
 
 PROJECTIONS, FINISH, START = (np.uint32(2**32 - 1 - i) for i in range(3))
-"""What keys of projections are folded with: no number of a step, of which there are
-less than 2^31.
+"""The numbers that the keys of projections are folded with. They are no index of a
+step: those are less than 2^31.
 """
 
 
 class Projection(abc.ABC):
     """A constraint on samples, as a map of every state of a solve to one that meets it.
 
-    Samplers apply ``project`` after each step, the predictor-corrector after its
-    predictor and after each of its correctors, and ``finish`` to the denoised data.
-    Single-step samplers on a fixed grid take a projection; the others refuse it.
+    Samplers apply `project` after each step (the predictor-corrector after its
+    predictor and after each corrector) and `finish` to the denoised data. Single-step
+    samplers on a fixed grid take a projection; the others raise ``ValueError``.
 
-    A subclass is a frozen dataclass, and with that a pytree: its fields are arguments
-    of a compiled function, so that another image does not compile again, but for those
-    with ``metadata={"static": True}``, which are a part of the program.
+    A subclass is a frozen dataclass, and thereby a pytree. Its fields are arguments of
+    the compiled program, so that another image does not compile again, except fields
+    with ``metadata={"static": True}``, which are constants of the program.
+
+    >>> import dataclasses, jax, jax.numpy as jnp, score_sde as ss
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Nonnegative(ss.Projection):
+    ...     def project(self, key, x, t):
+    ...         return x
+    ...
+    ...     def finish(self, key, x0):
+    ...         return jnp.maximum(x0, 0.0)
+    >>> Nonnegative().finish(jax.random.key(0), jnp.array([-1.0, 1.0]))
+    Array([0., 1.], dtype=float32)
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -48,7 +59,7 @@ class Projection(abc.ABC):
 
     @abc.abstractmethod
     def finish(self, key: Key, x0: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        """The data, denoised, that meet the constraint."""
+        """The data that meet the constraint, from the denoised data."""
 
 
 def _names(projection: Any, *, static: bool) -> list[str]:
@@ -69,7 +80,7 @@ def _flatten_with_keys(projection: Any) -> tuple[Any, Any]:
 
 
 def _unflatten(cls: type, structure: Any, children: Any) -> Any:
-    """Without a check of the fields: JAX puts anything in the place of arrays."""
+    """Without checks of the fields: JAX puts objects of its own in the place of arrays."""
     names, static = structure
     projection = object.__new__(cls)
     for name, value in (*zip(names, children, strict=True), *static):
@@ -78,7 +89,7 @@ def _unflatten(cls: type, structure: Any, children: Any) -> Any:
 
 
 def projection_key(key: Key | None, projection: Projection) -> Key:
-    """The key of all projections of a solve, apart from those of the solver's noise."""
+    """The key of all projections of a solve, independent of the noise of the solver."""
     if key is None:
         raise ValueError(f"{type(projection).__name__} draws noise: give the solve a key")
     return jax.random.fold_in(key, PROJECTIONS)
@@ -87,9 +98,7 @@ def projection_key(key: Key | None, projection: Projection) -> Key:
 def finished(
     projection: Projection, key: Key | None, x0: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
-    """The data that a sampler or Tweedie's formula has found, under the constraint;
-    with the key of the solve.
-    """
+    """The data after `Projection.finish`, with the key of the solve."""
     own = jax.random.fold_in(projection_key(key, projection), FINISH)
     return _same_shape(projection, projection.finish(own, x0), x0)
 
@@ -97,7 +106,7 @@ def finished(
 def started(
     projection: Projection, key: Key | None, latent: Float[Array, "*shape"], t: ScalarLike
 ) -> Float[Array, "*shape"]:
-    """A latent at ``t`` under the constraint; with the key of the solve."""
+    """A latent at ``t`` after `Projection.project`, with the key of the solve."""
     own = jax.random.fold_in(projection_key(key, projection), START)
     return projected(projection, own, latent, t)
 
@@ -105,12 +114,12 @@ def started(
 def projected(
     projection: Projection, key: Key, x: Float[Array, "*shape"], t: ScalarLike
 ) -> Float[Array, "*shape"]:
-    """The state under the constraint, checked; with a key of its own."""
+    """The state after `Projection.project`, with a key of its own."""
     return _same_shape(projection, projection.project(key, x, t), x)
 
 
 def refuse_projection(projection: Projection | None, sampler: Any, reason: str) -> None:
-    """Raise ``ValueError`` where a projection is given to a sampler that takes none."""
+    """Raise ``ValueError`` if there is a projection, which the sampler does not take."""
     if projection is not None:
         raise ValueError(
             f"{type(sampler).__name__} takes no projection, for {reason}: choose a single-step "
@@ -135,16 +144,17 @@ def projecting(
     Args:
         solver: the solver of the steps.
         projection: the constraint.
-        key: that of the solve.
+        key: the key of the solve.
         part: the steps that are solved.
-        times: where every step of the whole grid arrives, the part's own ends included.
-        dtype: that of the state.
-        scale: ``x / y`` there, for a solver of another state ``y`` than ``x``.
-        to_data: whether the last step leads to the data, which `finished` is for.
+        times: the time at which every step of the whole grid arrives, the ends of the
+            part included.
+        dtype: the type of the state.
+        scale: ``x / y`` at these times, for a solver of another state ``y`` than ``x``.
+        to_data: whether the last step leads to the data, which are left to `finished`.
     """
     if projection is None:
         return solver
-    if hasattr(solver, "scan_kind"):  # which diffrax sets itself where nothing is around it
+    if hasattr(solver, "scan_kind"):  # diffrax sets it for solvers that are not wrapped
         solver = eqx.tree_at(lambda s: s.scan_kind, solver, "lax", is_leaf=lambda x: x is None)
     return Projected(
         solver=solver,
@@ -161,7 +171,7 @@ def projecting(
 class Projected(diffrax.AbstractWrappedSolver):
     """Another solver, and a projection after each of its steps.
 
-    The solver state is that of the other solver and the index of the step.
+    The solver state is the state of the other solver and the index of the step.
     """
 
     interpolation_cls: ClassVar[Callable[..., Any]] = diffrax.LocalLinearInterpolation
@@ -177,17 +187,17 @@ class Projected(diffrax.AbstractWrappedSolver):
 
     @property
     def term_structure(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """That of the other solver."""
+        """As for the other solver."""
         return self.solver.term_structure
 
     @property
     def term_compatible_contr_kwargs(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Those of the other solver."""
+        """As for the other solver."""
         return self.solver.term_compatible_contr_kwargs
 
     @property
     def scan_kind(self) -> str:
-        """How stages are looped over: for forward mode, in which samplers solve."""
+        """The loop over stages, for the forward mode in which samplers solve."""
         return "lax"
 
     def order(self, terms: Any) -> None:
@@ -202,7 +212,8 @@ class Projected(diffrax.AbstractWrappedSolver):
     ) -> Any:
         """A step of the other solver, then the projection."""
         inner, index = solver_state
-        # The state is not where the last step left it: nothing of that may be used again.
+        # The projection has moved the state, so that the other solver may not use values
+        # of its last step again (the argument made_jump).
         y1, error, _, inner, result = self.solver.step(terms, t0, t1, y0, args, inner, True)
         scale: Scalar | float = 1.0 if self.scale is None else self.scale[index]
         key = step_key(self.key, index, self.cut)

@@ -13,14 +13,12 @@ from score_sde.sampling.base import (
     GridSampler,
     Path,
     Sample,
-    carried_wide,
     check_path,
-    required,
     rescaled,
     sample_of,
 )
-from score_sde.sampling.projection import Projection, projecting
-from score_sde.sdes import SDE, denoise, probability_flow, reverse_diffusion, reverse_drift
+from score_sde.sampling.problem import Problem
+from score_sde.sdes import denoise, probability_flow, reverse_diffusion, reverse_drift
 from score_sde.solvers import (
     AbstractSolver,
     Euler,
@@ -31,17 +29,17 @@ from score_sde.solvers import (
     times_of_ratio,
     told_apart,
 )
-from score_sde.solvers.integrate import Noise, ProgressFn, solve_on_grid
-from score_sde.typing import Key, ScalarLike, ScoreFn
+from score_sde.solvers.integrate import Noise, solve_on_grid
+from score_sde.typing import ScalarLike
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReverseSDESampler(GridSampler):
     """A diffrax solver on the reverse SDE.
 
-    ``noise_scale`` is the ``lambda`` of the family in :mod:`score_sde.sdes.reverse`. With
-    ``path="tree"`` the same key at 20, 40 and 80 steps gives refinements of the same
-    sample, at the price of a Brownian tree.
+    ``noise_scale`` is the ``lambda`` of the family in :mod:`score_sde.sdes.reverse`.
+    With ``path="tree"`` the same key at 20, 40 and 80 steps gives refinements of the
+    same sample, at the cost of a Brownian tree. ``evaluations`` counts them per step.
     """
 
     noise_scale: float = 1.0
@@ -54,42 +52,35 @@ class ReverseSDESampler(GridSampler):
         super().__post_init__()
         check_path(self.path)
 
-    @carried_wide
-    def solve(
-        self,
-        key: Key | None,
-        sde: SDE,
-        score_fn: ScoreFn,
-        latent: Float[Array, "*shape"],
-        *,
-        save_path: int = 0,
-        progress: ProgressFn | None = None,
-        t_start: ScalarLike | None = None,
-        t_stop: ScalarLike | None = None,
-        projection: Projection | None = None,
-    ) -> Sample:
+    def integrate(self, problem: Problem) -> Sample:
         """The reverse SDE over the grid."""
+        sde, tree = problem.sde, self.path == "tree"
         diffusion = reverse_diffusion(sde, noise_scale=self.noise_scale)
-        part, solver = self.part(sde, t_start, t_stop), self.make_solver()
-        if self.path == "tree":  # whose clock is the time that has passed
+        part, solver = self.part(sde, problem.start, problem.stop), self.make_solver()
+        if tree:  # its clock is the elapsed time
             begin, end = part.whole
             times = begin + told_apart(part.times - begin)
             part = part._replace(times=times, whole=(begin, begin + (end - begin)))
         solution = solve_on_grid(
-            reverse_drift(sde, score_fn, noise_scale=self.noise_scale),
-            latent,
+            reverse_drift(sde, problem.score_fn, noise_scale=self.noise_scale),
+            problem.latent,
             part,
-            projecting(solver, projection, key, part, part.times[1:], latent.dtype),
-            noise=Noise(required(key, self), diffusion, tree=self.path == "tree"),
-            save_path=save_path,
-            progress=progress,
+            problem.projecting(solver, part, part.times[1:]),
+            noise=Noise(problem.key_for(self), diffusion, tree=tree),
+            save_path=problem.save_path,
+            progress=problem.progress,
         )
         return sample_of(solution, self.evaluations * part.num_steps)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EulerMaruyama(ReverseSDESampler):
-    """``x - drift dt + lambda g sqrt(dt) z``: one evaluation a step, strong and weak order 1."""
+    """``x - drift dt + lambda g sqrt(dt) z``: one evaluation a step, strong and weak order 1.
+
+    >>> import score_sde as ss
+    >>> ss.EulerMaruyama(num_steps=4).times(ss.VESDE()).round(3)
+    array([1.   , 0.671, 0.461, 0.269, 0.   ])
+    """
 
     evaluations: ClassVar[int] = 1
     make_solver: ClassVar[type[AbstractSolver]] = Euler
@@ -97,8 +88,11 @@ class EulerMaruyama(ReverseSDESampler):
 
 @dataclass(frozen=True, kw_only=True)
 class ShARK(ReverseSDESampler):
-    """The strong-order-1.5 Runge-Kutta scheme for additive noise of Foster et al. 2023;
-    two evaluations a step.
+    """The Runge-Kutta scheme of strong order 1.5 for additive noise of Foster et al. 2023.
+
+    >>> import score_sde as ss
+    >>> ss.ShARK(num_steps=10).evaluations  # per step
+    2
     """
 
     num_steps: int = 500
@@ -108,8 +102,11 @@ class ShARK(ReverseSDESampler):
 
 @dataclass(frozen=True, kw_only=True)
 class SRA1(ReverseSDESampler):
-    """The strong-order-1.5 Runge-Kutta scheme for additive noise of Roessler 2010; two
-    evaluations a step.
+    """The Runge-Kutta scheme of strong order 1.5 for additive noise of Roessler 2010.
+
+    >>> import score_sde as ss
+    >>> ss.SRA1(num_steps=10).evaluations  # per step
+    2
     """
 
     num_steps: int = 500
@@ -127,28 +124,20 @@ class ExponentialShARK(GridSampler):
 
         ``dy = D(x, t) dtau + dw(tau)``,   ``D = E[x_0 | x_t]``
 
-    (stochastic localisation: Montanari 2023, section 4). Nothing is left of it but the
-    denoised data and the noise.
+    (stochastic localisation: Montanari 2023, section 4), of the denoised data and the
+    noise alone.
+
+    >>> import score_sde as ss
+    >>> ss.ExponentialShARK(num_steps=4).times(ss.VPSDE()).round(3)
+    array([1.   , 0.576, 0.207, 0.038, 0.001])
     """
 
     num_steps: int = 100
 
-    @carried_wide
-    def solve(
-        self,
-        key: Key | None,
-        sde: SDE,
-        score_fn: ScoreFn,
-        latent: Float[Array, "*shape"],
-        *,
-        save_path: int = 0,
-        progress: ProgressFn | None = None,
-        t_start: ScalarLike | None = None,
-        t_stop: ScalarLike | None = None,
-        projection: Projection | None = None,
-    ) -> Sample:
+    def integrate(self, problem: Problem) -> Sample:
         """The reverse SDE over the grid, in ``tau``."""
-        part = self.part(sde, t_start, t_stop)
+        sde, dtype = problem.sde, problem.latent.dtype
+        part = self.part(sde, problem.start, problem.stop)
         levels = marginals_at(sde, part.times)
         nodes, scale = told_apart(levels.ratio[::-1] ** -2.0)[::-1], levels.sigma**2 / levels.alpha
         # Where ShARK evaluates: at the nodes and at five sixths of the way to the next.
@@ -158,57 +147,44 @@ class ExponentialShARK(GridSampler):
         times = times_of_ratio(sde, clock**-0.5)
 
         def drift(y: Float[Array, "*shape"], tau: ScalarLike) -> Float[Array, "*shape"]:
-            t = jnp.interp(tau, jnp.asarray(clock, latent.dtype), jnp.asarray(times, latent.dtype))
+            t = jnp.interp(tau, jnp.asarray(clock, dtype), jnp.asarray(times, dtype))
             alpha, sigma = sde.marginal(t)
-            return denoise(sde, score_fn, y * (jnp.square(sigma) / alpha), t)
+            return denoise(sde, problem.score_fn, y * (jnp.square(sigma) / alpha), t)
 
         ends = marginals_at(sde, np.array(part.whole)).ratio ** -2.0
         begin, end = np.where(part.times[[0, -1]] == part.whole, nodes[[0, -1]], ends)
         solution = solve_on_grid(
             drift,
-            latent / float(scale[part.first]),
+            problem.latent / float(scale[part.first]),
             part._replace(times=nodes, whole=(float(begin), float(end))),
-            projecting(
-                ShARKSolver(),
-                projection,
-                key,
-                part,
-                part.times[1:],
-                latent.dtype,
-                scale=scale[1:],
-            ),
-            noise=Noise(required(key, self), jnp.ones_like),
-            save_path=save_path,
-            progress=progress,
+            problem.projecting(ShARKSolver(), part, part.times[1:], scale=scale[1:]),
+            noise=Noise(problem.key_for(self), jnp.ones_like),
+            save_path=problem.save_path,
+            progress=problem.progress,
         )
         return sample_of(rescaled(solution, scale[part.nodes]), 2 * part.num_steps)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Heun(GridSampler):
-    """Heun's second-order method on the probability-flow ODE; two evaluations a step."""
+    """Heun's second-order method on the probability-flow ODE; two evaluations a step.
+
+    >>> import score_sde as ss
+    >>> ss.Heun(num_steps=2).times(ss.VPSDE()).round(3)
+    array([1.   , 0.207, 0.001])
+    """
 
     num_steps: int = 100
 
-    @carried_wide
-    def solve(
-        self,
-        key: Key | None,
-        sde: SDE,
-        score_fn: ScoreFn,
-        latent: Float[Array, "*shape"],
-        *,
-        save_path: int = 0,
-        progress: ProgressFn | None = None,
-        t_start: ScalarLike | None = None,
-        t_stop: ScalarLike | None = None,
-        projection: Projection | None = None,
-    ) -> Sample:
+    def integrate(self, problem: Problem) -> Sample:
         """The probability-flow ODE with ``num_steps`` steps of Heun."""
-        part = self.part(sde, t_start, t_stop)
-        field = probability_flow(sde, score_fn)
-        solver = projecting(HeunSolver(), projection, key, part, part.times[1:], latent.dtype)
+        part = self.part(problem.sde, problem.start, problem.stop)
         solution = solve_on_grid(
-            field, latent, part, solver, save_path=save_path, progress=progress
+            probability_flow(problem.sde, problem.score_fn),
+            problem.latent,
+            part,
+            problem.projecting(HeunSolver(), part, part.times[1:]),
+            save_path=problem.save_path,
+            progress=problem.progress,
         )
         return sample_of(solution, 2 * part.num_steps)

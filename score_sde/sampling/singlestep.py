@@ -1,25 +1,24 @@
 """Runge-Kutta samplers in the noise level ``s = sigma / alpha``: DPM-Solver, EDM and Restart.
 
-Their methods are tables for ``dy / ds = noise`` in ``y = x / alpha``. Every step may
-first add noise and so go up to a higher level, as the stochastic samplers of Karras et
-al. 2022 and Xu et al. 2023 do.
+Their methods are tables for ``dy / ds = noise`` in ``y = x / alpha``. A step may first
+add noise, which takes it up to a higher level (Karras et al. 2022; Xu et al. 2023).
 """
 
 import abc
 import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-import diffrax
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from score_sde.sampling.base import GridSampler, Sample, carried_wide, required, rescaled, sample_of
-from score_sde.sampling.projection import Projection, projecting
-from score_sde.sampling.solver_tables import SolverTable
+from score_sde import checks
+from score_sde.sampling.base import GridSampler, Sample, rescaled, sample_of
+from score_sde.sampling.problem import Problem
+from score_sde.sampling.solver_tables import SolverTable, as_arrays, noise_column
+from score_sde.sampling.step_solvers import TableSolver
 from score_sde.sampling.tableaus import (
     MakeTableau,
     Ratios,
@@ -39,15 +38,15 @@ from score_sde.solvers import (
     marginals_at,
     times_of_ratio,
 )
-from score_sde.solvers.integrate import ProgressFn, run_table
-from score_sde.typing import Key, ScalarLike, ScoreFn
+from score_sde.solvers.integrate import run_table
+from score_sde.typing import ScoreFn
 
 Nodes: TypeAlias = Float[np.ndarray, " nodes"]
 
 
 class Steps(NamedTuple):
-    """Where every step comes from, where it goes up to by new noise, and where it
-    arrives; all ``sigma / alpha``.
+    """The noise levels ``sigma / alpha`` of every step: before its new noise, after the
+    noise, and at its end.
     """
 
     before: Ratios
@@ -57,96 +56,76 @@ class Steps(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class SingleStepSampler(GridSampler):
-    """A sampler whose steps know nothing of one another."""
+    """A sampler of independent steps, each by a Runge-Kutta method in the noise level."""
 
     @abc.abstractmethod
     def method(self) -> MakeTableau:
         """The Runge-Kutta method."""
 
     def steps(self, ratio: Nodes, moved: Nodes | None = None) -> Steps:
-        """The steps over a grid of noise levels; for a part of it, with the ``moved``
-        ends of that.
+        """The steps over a grid of noise levels; a part of the grid has its ends
+        ``moved``.
         """
         ratio = ratio if moved is None else moved
         return Steps(ratio[:-1], ratio[:-1], ratio[1:])
 
     def place(self, sde: SDE, part: GridPart) -> tuple[int, int]:
-        """The first step of a part among all steps, and the one after its last."""
+        """The number of the first step of a part among all steps, and of the step after
+        its last.
+        """
         del sde
         return part.first, part.last
 
-    @carried_wide
-    def solve(
-        self,
-        key: Key | None,
-        sde: SDE,
-        score_fn: ScoreFn,
-        latent: Float[Array, "*shape"],
-        *,
-        save_path: int = 0,
-        progress: ProgressFn | None = None,
-        t_start: ScalarLike | None = None,
-        t_stop: ScalarLike | None = None,
-        projection: Projection | None = None,
-    ) -> Sample:
+    def integrate(self, problem: Problem) -> Sample:
         """The steps, in ``x / alpha``."""
-        part = self.part(sde, t_start, t_stop)
+        sde, dtype = problem.sde, problem.latent.dtype
+        part = self.part(sde, problem.start, problem.stop)
         levels, whole = marginals_at(sde, part.times), marginals_at(sde, self.times(sde))
-        before, start, stop = steps = self.steps(whole.ratio, levels.ratio)
+        steps = self.steps(whole.ratio, levels.ratio)
         first, last = self.place(sde, part)
-        tableau, std = self.method()(start, stop), self._noise_std(steps)
-        cut, noise = None if part.cut is None else (last - 1, part.cut[1]), None
-        if std[first:last].any():
-            like = jax.ShapeDtypeStruct(latent.shape, latent.dtype)
-            noise = StepNoise(required(key, self), like, cut=cut)
-        solver = SingleStep(
-            score_fn=score_fn,
-            table=SingleStepArrays.of_tableau(sde, tableau, std, latent.dtype),
-            noise=noise,
-        )
-        times, alpha = part.times, levels.alpha
-        if (save_path or projection is not None) and len(start) != self.num_steps:
-            # Steps that are not those of the grid, at levels of their own.
-            times = np.append(times_of_ratio(sde, before), times[-1])
+        cut = None if part.cut is None else (last - 1, part.cut[1])
+        table = self._table(sde, steps, dtype, slice(first, last))
+        noise = problem.step_noise(self, cut=cut) if table.noisy else None
+        times, alpha, visited = part.times, levels.alpha, part.nodes
+        on_path = problem.save_path or problem.projection is not None
+        if on_path and len(steps.start) != self.num_steps:
+            # With restarts, the steps are more than the grid has, with levels of their own.
+            times = np.append(times_of_ratio(sde, steps.before), times[-1])
             alpha = np.append(marginals_at(sde, times[:-1]).alpha, alpha[-1])
             times[[first, last]] = part.times[[part.first, part.last]]
             alpha[[first, last]] = levels.alpha[[part.first, part.last]]
             visited = slice(first, last + 1)
-        else:
-            visited = part.nodes
         solution = run_table(
-            projecting(
-                solver,
-                projection,
-                key,
+            problem.projecting(
+                SingleStep(score_fn=problem.score_fn, table=table, noise=noise),
                 part._replace(first=first, last=last, cut=cut),
                 times[1:],
-                latent.dtype,
                 scale=alpha[1:],
             ),
-            latent / float(levels.alpha[part.first]),
+            problem.latent / float(levels.alpha[part.first]),
             last - first,
             first=first,
-            save_path=save_path,
-            progress=progress,
+            save_path=problem.save_path,
+            progress=problem.progress,
         )
-        return sample_of(rescaled(solution, alpha[visited]), tableau.ends[first:last].size)
+        evaluations = (last - first) * table.ends.shape[1]
+        return sample_of(rescaled(solution, alpha[visited]), evaluations)
 
     def solver_table(self, sde: SDE) -> "SingleStepArrays":
         """The numbers of all steps, for `solve_table`."""
-        levels = marginals_at(sde, self.times(sde))
-        steps = self.steps(levels.ratio)
+        levels, dtype = marginals_at(sde, self.times(sde)), jnp.result_type(float)
+        ends_alpha = jnp.asarray(levels.alpha[[0, -1]], dtype)
+        return replace(self._table(sde, self.steps(levels.ratio), dtype), ends_alpha=ends_alpha)
+
+    def _table(
+        self, sde: SDE, steps: Steps, dtype: Any, part: slice = slice(None)
+    ) -> "SingleStepArrays":
+        """The table of all steps; without noise where the steps of a part add none."""
         tableau, std = self.method()(steps.start, steps.stop), self._noise_std(steps)
-        dtype = jnp.result_type(float)
-        arrays = SingleStepArrays.of_tableau(sde, tableau, std, dtype)
-        return replace(
-            arrays,
-            noise_std=arrays.noise_std if std.any() else None,
-            ends_alpha=jnp.asarray(levels.alpha[[0, -1]], dtype),
-        )
+        return SingleStepArrays.of_tableau(sde, tableau, noise_column(std, dtype, part), dtype)
 
     def _noise_std(self, steps: Steps) -> Ratios:
-        """The standard deviation of what takes every step up, in ``x / alpha``."""
+        """The standard deviation of the noise before every step, in ``x / alpha``."""
         return self.inflation * np.sqrt(np.maximum(steps.start**2 - steps.before**2, 0.0))
 
     @property
@@ -157,8 +136,13 @@ class SingleStepSampler(GridSampler):
 
 @dataclass(frozen=True, kw_only=True)
 class DPMSolver(SingleStepSampler):
-    """DPM-Solver-2 and -3 (Lu et al. 2022, algorithms 1 and 2): ``order`` evaluations a
-    step, and that order.
+    """DPM-Solver-2 and -3 (Lu et al. 2022, algorithms 1 and 2), with ``order`` evaluations
+    a step.
+
+    >>> import numpy as np, score_sde as ss
+    >>> method = ss.DPMSolver(order=2).method()
+    >>> method(np.array([4.0]), np.array([1.0])).ratio  # where the stages evaluate
+    array([[4., 2.]])
     """
 
     num_steps: int = 25
@@ -167,8 +151,7 @@ class DPMSolver(SingleStepSampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.order not in (2, 3):
-            raise ValueError(f"order={self.order} must be 2 or 3; DDIM is order 1")
+        checks.one_of((2, 3), order=self.order, because="as DDIM is the method of order 1")
 
     def method(self) -> MakeTableau:
         """The method of the order."""
@@ -180,9 +163,14 @@ class EDM(SingleStepSampler):
     """The samplers of Karras et al. 2022: Euler or Heun in the noise level, with or
     without churn (algorithms 1 and 2).
 
-    ``churn`` is their ``S_churn``: before a step from ``s`` in ``[churn_min,
-    churn_max]``, noise takes ``y`` up to ``s (1 + min(churn / num_steps, sqrt(2) -
-    1))``, never beyond the prior's; ``inflation`` is their ``S_noise``.
+    ``churn`` is their ``S_churn``: before a step from ``s = sigma / alpha`` in
+    ``[churn_min, churn_max]``, noise takes ``y`` up to ``s (1 + min(churn / num_steps,
+    sqrt(2) - 1))``, never beyond the level of the prior. ``noise_inflation``, their
+    ``S_noise``, is a factor of that noise. ``order`` is 1 (Euler) or 2 (Heun).
+
+    >>> import numpy as np, score_sde as ss
+    >>> ss.EDM(num_steps=2, churn=0.5).steps(np.array([4.0, 2.0, 1.0])).start
+    array([4. , 2.5])
     """
 
     num_steps: int = 18
@@ -195,19 +183,16 @@ class EDM(SingleStepSampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.order not in (1, 2):
-            raise ValueError(f"order={self.order} must be 1 (Euler) or 2 (Heun)")
-        if self.churn < 0.0:
-            raise ValueError(f"churn={self.churn} must not be negative")
-        if not self.noise_inflation > 0.0:
-            raise ValueError(f"noise_inflation={self.noise_inflation} must be positive")
+        checks.one_of((1, 2), order=self.order, because="where 1 is Euler and 2 is Heun")
+        checks.at_least(0, churn=self.churn)
+        checks.positive(noise_inflation=self.noise_inflation)
 
     def method(self) -> MakeTableau:
         """Euler or Heun."""
         return euler if self.order == 1 else heun
 
     def steps(self, ratio: Nodes, moved: Nodes | None = None) -> Steps:
-        """The steps, churned."""
+        """The steps, each from the level to which the churn takes it."""
         nodes = ratio if moved is None else moved
         before, stop = nodes[:-1], nodes[1:]
         churned = (before >= self.churn_min) & (before <= self.churn_max)
@@ -222,12 +207,17 @@ class EDM(SingleStepSampler):
 
 @dataclass(frozen=True, kw_only=True)
 class Restart(EDM):
-    """Restart sampling (Xu et al. 2023, algorithm 1): Heun, and at ``restart_min`` back
-    up to ``restart_max`` by noise.
+    """Restart sampling (Xu et al. 2023, algorithm 1): Heun, and at the noise level
+    ``restart_min`` back up to ``restart_max`` by noise, ``restarts`` times.
 
-    The way down from there takes ``restart_steps`` steps, and is gone ``restarts``
-    times. The node of the grid next to ``restart_min`` is where it starts. Of two solves
-    that meet there, the one that arrives there has the loops.
+    Each time, ``restart_steps`` steps lead down again. The loops are at the node of the
+    grid next to ``restart_min``; of two solves that meet at this node, the first has
+    the loops.
+
+    >>> import numpy as np, score_sde as ss
+    >>> sampler = ss.Restart(num_steps=2, restarts=1, restart_steps=2)
+    >>> sampler.steps(np.array([9.0, 0.1, 0.01])).start.round(3)
+    array([9.   , 1.   , 0.347, 0.1  ])
     """
 
     restarts: int = 2
@@ -237,22 +227,15 @@ class Restart(EDM):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.restarts < 1 or self.restart_steps < 1:
-            raise ValueError(
-                f"restarts={self.restarts} and restart_steps={self.restart_steps} must be at least "
-                "1"
-            )
-        if not 0.0 < self.restart_min < self.restart_max:
-            raise ValueError(
-                f"restart_min={self.restart_min}, restart_max={self.restart_max}: 0 < restart_min "
-                "< restart_max"
-            )
+        checks.whole(1, restarts=self.restarts, restart_steps=self.restart_steps)
+        checks.positive(restart_min=self.restart_min)
+        checks.increasing(restart_min=self.restart_min, restart_max=self.restart_max)
 
     def steps(self, ratio: Nodes, moved: Nodes | None = None) -> Steps:
-        """The steps of the grid, with the loops in their midst."""
+        """The steps of the grid, with the loops at their node."""
         plain, at = super().steps(ratio, moved), self._restart_node(ratio)
         low, high = ratio[at], min(self.restart_max, ratio[0])
-        # The spacing of EDM within a loop.
+        # Within a loop the spacing of EDM.
         loop = np.linspace(max(high, low) ** (1 / 7), low ** (1 / 7), self.restart_steps + 1) ** 7
         once = Steps(np.concatenate([[low], loop[1:-1]]), loop[:-1], loop[1:])
         return Steps(
@@ -263,7 +246,7 @@ class Restart(EDM):
         )
 
     def place(self, sde: SDE, part: GridPart) -> tuple[int, int]:
-        """The loops are after all steps to their node, in the part that arrives there."""
+        """The same, with the loops in the part that arrives at their node."""
         at = self._restart_node(marginals_at(sde, self.times(sde)).ratio)
         loops = self.restarts * self.restart_steps
         arrives = part.last > at or (part.last == at and part.cut is None)
@@ -295,22 +278,21 @@ class SingleStepArrays(SolverTable):
         cls,
         sde: SDE,
         tableau: Tableau,
-        noise_std: Float[np.ndarray, " steps"],
+        noise_std: Float[Array, " steps"] | None,
         dtype: Any,
     ) -> "SingleStepArrays":
-        """The tableau for an SDE, with noise of ``noise_std`` before every step."""
+        """The tableau for an SDE, with the noise before every step."""
         times = times_of_ratio(sde, tableau.ratio)
         levels = marginals_at(sde, times)
-        arrays = {
-            "times": times,
-            "alpha": levels.alpha,
-            "sigma": levels.sigma,
-            "stages": tableau.stages,
-            "ends": tableau.ends,
-            "noise_std": noise_std,
-        }
-        cast = {name: jnp.asarray(array, dtype) for name, array in arrays.items()}
-        return cls(**cast)
+        arrays = as_arrays(
+            dtype,
+            times=times,
+            alpha=levels.alpha,
+            sigma=levels.sigma,
+            stages=tableau.stages,
+            ends=tableau.ends,
+        )
+        return cls(**arrays, noise_std=noise_std)
 
     @property
     def num_steps(self) -> int:
@@ -319,7 +301,7 @@ class SingleStepArrays(SolverTable):
 
     @property
     def evaluations(self) -> int:
-        """One a stage."""
+        """One per stage of every step."""
         return self.ends.shape[0] * self.ends.shape[1]
 
     @property
@@ -337,39 +319,21 @@ class SingleStepArrays(SolverTable):
         return SingleStep(score_fn=score_fn, table=self, noise=noise)
 
 
-class SingleStep(diffrax.AbstractSolver):
-    """Noise, then one row of a tableau a step, on a clock that counts the steps; the
-    state is ``y = x / alpha``.
-    """
-
-    term_structure: ClassVar = diffrax.AbstractTerm
-    interpolation_cls: ClassVar = diffrax.LocalLinearInterpolation
+class SingleStep(TableSolver):
+    """Noise, then one row of a tableau a step; the state is ``y = x / alpha``."""
 
     score_fn: ScoreFn = eqx.field(static=True)
     table: SingleStepArrays
     noise: StepNoise | None
 
-    def order(self, terms: Any) -> None:
-        """Not used: the grid is fixed."""
-
-    def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> None:
-        """No state."""
-
-    def step(
-        self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any
-    ) -> Any:
-        """Go up, then down by the stages."""
-        step, table, y = jnp.rint(t0).astype(jnp.int32), self.table, y0
+    def take(self, step: Any, y: Any, memory: Any) -> Any:
+        """Go up by noise, then down by the stages."""
+        table = self.table
         if self.noise is not None and table.noise_std is not None:
-            y = y0 + table.noise_std[step] * self.noise.draw(step)
+            y = y + table.noise_std[step] * self.noise.draw(step)
         noises: list[Any] = []
         for stage in range(table.ends.shape[1]):
             inner = y + sum(table.stages[step, stage, k] * noise for k, noise in enumerate(noises))
             score = self.score_fn(table.alpha[step, stage] * inner, table.times[step, stage])
             noises.append(-table.sigma[step, stage] * score)
-        y1 = y + sum(table.ends[step, k] * noise for k, noise in enumerate(noises))
-        return y1, None, {"y0": y0, "y1": y1}, None, diffrax.RESULTS.successful
-
-    def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
-        """The vector field of the first term."""
-        return terms.vf(t0, y0, args)
+        return y + sum(table.ends[step, k] * noise for k, noise in enumerate(noises)), memory

@@ -1,5 +1,5 @@
 """Runge-Kutta methods for ``dy / ds = noise`` in the noise level ``s = sigma / alpha``, as
-tables made once in float64, one row a step.
+tables of float64 with one row a step.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ Ratios: TypeAlias = Float[np.ndarray, " steps"]
 
 
 class Tableau(NamedTuple):
-    """Stages ``y_k = y + sum_l stages_ikl e_l`` at ``ratio_ik``, and the end ``y +
-    sum_k ends_ik e_k``, of every step.
+    """The stages ``y_k = y + sum_l stages_ikl e_l`` of every step ``i``, at the noise
+    levels ``ratio_ik``, and its end ``y + sum_k ends_ik e_k``.
 
     ``e_k`` is the noise ``(y_k - D) / s = -sigma score`` at stage ``k``.
     """
@@ -28,7 +28,7 @@ MakeTableau: TypeAlias = Callable[[Ratios, Ratios], Tableau]
 
 
 def euler(start: Ratios, stop: Ratios) -> Tableau:
-    """Euler in the noise level, which is DDIM (Song, Meng & Ermon 2021, equation 13)."""
+    """Euler in the noise level, which is DDIM (Song, Meng & Ermon 2021, eq. 13)."""
     return _tableau([start], {}, [stop - start])
 
 
@@ -39,7 +39,7 @@ def heun(start: Ratios, stop: Ratios) -> Tableau:
 
 
 def dpm_solver_2(start: Ratios, stop: Ratios) -> Tableau:
-    """DPM-Solver-2 (Lu et al. 2022, algorithm 1): the noise at the middle of the step
+    """DPM-Solver-2 (Lu et al. 2022, algorithm 1): the noise in the middle of the step
     in log SNR.
     """
     middle = np.sqrt(start * stop)

@@ -1,5 +1,5 @@
-"""Thresholding: keeping the denoised image in the range of the data (Saharia et al.
-2022, section 2.3).
+"""Thresholding: the denoised image stays in the range of the data (Saharia et al. 2022,
+section 2.3).
 """
 
 import abc
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from score_sde import checks
 from score_sde.precision import as_state, wide, wide_time
 from score_sde.sdes import SDE, denoise
 from score_sde.typing import ScalarLike, ScoreFn
@@ -24,14 +25,18 @@ class Threshold(abc.ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class StaticThreshold(Threshold):
-    """Every number cut to ``[low, high]``."""
+    """Every number cut to ``[low, high]``, in the units of the model.
+
+    >>> import jax.numpy as jnp, score_sde as ss
+    >>> ss.StaticThreshold()(jnp.array([-2.0, 0.5]))
+    Array([-1. ,  0.5], dtype=float32)
+    """
 
     low: float = -1.0
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise ValueError(f"low={self.low} must be less than high={self.high}")
+        checks.increasing(low=self.low, high=self.high)
 
     def __call__(self, denoised: Shaped[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
         """``clip(D, low, high)``."""
@@ -40,20 +45,20 @@ class StaticThreshold(Threshold):
 
 @dataclass(frozen=True, kw_only=True)
 class DynamicThreshold(Threshold):
-    """Cut at a quantile ``q`` of the image's own ``|D|``, where that exceeds ``limit``,
-    and scaled by ``limit / q``.
+    """Cut at the ``quantile`` ``q`` of ``|D|`` of the image, where ``q`` exceeds
+    ``limit``, and scaled by ``limit / q``; for data centred on zero.
 
-    For data centred on zero.
+    >>> import jax.numpy as jnp, score_sde as ss
+    >>> ss.DynamicThreshold(quantile=0.5)(jnp.array([-2.0, 0.5, 4.0]))
+    Array([-1.  ,  0.25,  1.  ], dtype=float32)
     """
 
     quantile: float = 0.995
     limit: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.quantile < 1.0:
-            raise ValueError(f"quantile={self.quantile} must lie between 0 and 1")
-        if not self.limit > 0.0:
-            raise ValueError(f"limit={self.limit} must be positive")
+        checks.positive(quantile=self.quantile, limit=self.limit)
+        checks.require(self.quantile < 1.0, f"quantile={self.quantile} must be less than 1")
 
     def __call__(self, denoised: Shaped[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
         """``clip(D, -q, q) limit / q`` with ``q`` at least ``limit``."""
@@ -81,7 +86,9 @@ class ThresholdedScore:
 
 @dataclass(frozen=True, eq=False)
 class ThresholdedImage(ThresholdedScore):
-    """A `ThresholdedScore` that gives its denoised image too, without a detour over the score."""
+    """A `ThresholdedScore` whose denoised image comes from ``score_fn.denoised``, not from
+    the score.
+    """
 
     image: Callable[..., Array]
 
@@ -91,10 +98,15 @@ class ThresholdedImage(ThresholdedScore):
 
 
 def thresholded(sde: SDE, score_fn: ScoreFn, threshold: Threshold) -> ScoreFn:
-    """The score whose denoised image is that of ``score_fn`` after ``threshold``:
-    ``(alpha D - x) / sigma^2``.
+    """The score ``(alpha D - x) / sigma^2``, with ``D`` the denoised image of ``score_fn``
+    after ``threshold``.
 
     It has a method ``denoised`` where ``score_fn`` has one.
+
+    >>> import jax.numpy as jnp, score_sde as ss
+    >>> score_fn = ss.thresholded(ss.VESDE(), lambda x, t: 0.0 * x, ss.StaticThreshold())
+    >>> ss.denoise(ss.VESDE(), score_fn, jnp.array([3.0]), 0.5).round(3)
+    Array([1.], dtype=float32)
     """
     image = getattr(score_fn, "denoised", None)
     if image is None:

@@ -7,6 +7,8 @@ the error of each sample separately.
 
 import typing
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 import diffrax
@@ -61,6 +63,29 @@ class Noise(NamedTuple):
     key: Key
     diffusion: Callable[[ScalarLike], ScalarLike]
     tree: bool = False
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """The accuracy of an adaptive solve, and how many steps it may take.
+
+    ``rtol``, ``atol``: a step is kept where its error is at most ``atol + rtol |y|`` in
+    the ``norm``. ``max_steps``: where it runs out, the solution is NaN. ``axis_name``: an
+    enclosing ``jax.vmap``, ``pmap`` or ``shard_map`` axis, over which the largest error
+    counts: all samples then take the same steps, which is cheaper than waiting for the
+    slowest at every step, but lets a sample's last digits depend on its batch.
+    """
+
+    rtol: float
+    atol: float
+    max_steps: int = 4096
+    norm: ErrorNorm = "rms"
+    axis_name: str | None = None
+
+    def __post_init__(self) -> None:
+        checks.positive(rtol=self.rtol, atol=self.atol)
+        checks.at_least(1, max_steps=self.max_steps)
+        checks.one_of(("rms", "max"), norm=self.norm)
 
 
 class Solution(NamedTuple):
@@ -182,12 +207,8 @@ def solve_adaptively(
     t_start: float,
     t_stop: float,
     solver: diffrax.AbstractSolver,
+    tolerances: Tolerances,
     *,
-    rtol: float,
-    atol: float,
-    max_steps: int,
-    norm: ErrorNorm = "rms",
-    axis_name: str | None = None,
     noise: Noise | None = None,
     save_path: int = 0,
     differentiate: Differentiate = "forward",
@@ -202,10 +223,7 @@ def solve_adaptively(
     part.
 
     The error norm is the largest root-mean-square, or the largest number, over the
-    leaves of ``y``. With ``axis_name``, the name of an enclosing ``jax.vmap``, ``pmap``
-    or ``shard_map`` axis, it is the largest over that axis too: all samples then take
-    the same steps, which is cheaper than waiting for the slowest at every step, but
-    makes the last digits of a sample depend on its batch.
+    leaves of ``y``.
     """
     clock, state = Clock.between(*(whole or (t_start, t_stop))), _carried(y0)
     stop = end = length = jnp.asarray(clock.elapsed(t_stop), dtype=_dtype(state))
@@ -225,12 +243,10 @@ def solve_adaptively(
         # the equation from it.
         dt0=0.01 * length,
         y0=state,
-        stepsize_controller=_controller(
-            rtol, atol, _error_norm(norm, axis_name), end, on_tree=noise is not None
-        ),
+        stepsize_controller=_controller(tolerances, end, on_tree=noise is not None),
         saveat=_save_at(frames),
         adjoint=_adjoint(differentiate),
-        max_steps=max_steps,
+        max_steps=tolerances.max_steps,
         progress_meter=_meter(progress, None),
         throw=False,
     )
@@ -272,19 +288,20 @@ def _terms(
 
 
 def _controller(
-    rtol: float, atol: float, norm: Callable[[State], Scalar], length: Scalar, *, on_tree: bool
+    tolerances: Tolerances, length: Scalar, *, on_tree: bool
 ) -> diffrax.AbstractAdaptiveStepSizeController:
     """A controller of the steps by the last error; on a Brownian tree, the steps end on
     nodes of the tree.
     """
+    norm = _error_norm(tolerances.norm, tolerances.axis_name)
+    make = partial(diffrax.PIDController, rtol=tolerances.rtol, atol=tolerances.atol, norm=norm)
     if not on_tree:
-        return diffrax.PIDController(rtol=rtol, atol=atol, norm=norm)
+        return make()
     # A tree has no finer detail: steps of this length are accepted whatever their error.
     spacing = 4.0 * TREE_TOLERANCE * length
     # diffrax does not recognise AdditiveNoise as noise, so we give the order of the
     # error: the strong order 1.5 plus 1/2.
-    steps = diffrax.PIDController(rtol=rtol, atol=atol, norm=norm, error_order=2.0, dtmin=spacing)
-    return OnLattice(steps, spacing)
+    return OnLattice(make(error_order=2.0, dtmin=spacing), spacing)
 
 
 def _error_norm(kind: ErrorNorm, axis_name: str | None) -> Callable[[State], Scalar]:

@@ -59,7 +59,7 @@ class OnLattice(diffrax.AbstractAdaptiveStepSizeController):
         return keep, start, self._rounded(start, end), *rest
 
     def _rounded(self, start: Any, end: Any) -> Any:
-        """The node at which the step ends."""
+        """The node of the lattice at which the step ends."""
         length = jnp.maximum(jnp.floor((end - start) / self.spacing), 1.0)
         unit = jnp.exp2(jnp.maximum(jnp.floor(jnp.log2(length)) - 2.0, 0.0))
         node = jnp.round(start / self.spacing) + unit * jnp.floor(length / unit)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from score_sde import checks
 
 Cut: TypeAlias = tuple[int, int]
-"""The step that ends before its node, and 32 bits of the time where it ends."""
+"""The step that ends before its node, and the 32 bits of the time at which it ends."""
 
 
 class GridPart(NamedTuple):
@@ -37,7 +37,7 @@ class GridPart(NamedTuple):
 
     @property
     def nodes(self) -> slice:
-        """The nodes that the part visits, its two ends included."""
+        """The nodes of the part, its two ends included."""
         return slice(self.first, self.last + 1)
 
     @property

@@ -66,7 +66,7 @@ def gaussian_score(sde):
 
 
 def relative_std(sampler, sde, num=16384):
-    """The deviation of ``num`` independent numbers at the end, for each of the exact one."""
+    """The standard deviation of ``num`` independent numbers at the end, over the exact one."""
     latent = jax.random.normal(jax.random.key(0), (num,))
     latent = sde.prior_std() * latent / jnp.std(latent)
     solve = jax.jit(lambda key, latent: sampler.solve(key, sde, gaussian_score(sde), latent).x)
@@ -114,7 +114,7 @@ def test_euler_maruyama_on_the_default_grid_has_the_right_variance(sde_name):
     ids=["exponential_shark-edm", "shark-edm", "exponential_shark-own", "predictor_corrector-edm"],
 )
 def test_20_steps_on_the_default_grid(sampler, sde_name, tolerance):
-    """Equal steps in ``t`` gave 71, 44, 21 and 8; the deviation of 16,384 numbers is
+    """Equal steps in ``t`` gave 71, 44, 21 and 8; the standard deviation of 16,384 numbers is
     known to 0.006.
     """
     assert abs(relative_std(sampler, ALL_SDES[sde_name]) - 1.0) < tolerance
@@ -158,7 +158,7 @@ def test_the_default_grid_is_bounded_in_the_log_of_the_ratio_and_in_time():
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Marginals(BrownianMotion):
-    """Brownian motion with marginals that are another's."""
+    """Brownian motion with the marginals of another SDE."""
 
     kind: str = "falls"
 
@@ -171,7 +171,7 @@ class Marginals(BrownianMotion):
         return Marginal(1.0 - t, t)  # no signal is left at t_max = 1
 
 
-def test_marginals_of_no_linear_sde_are_refused_in_one_line():
+def test_marginals_whose_noise_does_not_rise_are_refused_in_one_line():
     with pytest.raises(
         ValueError,
         match=r"sigma / alpha of Marginals must be positive and rise from t_min to t_max",

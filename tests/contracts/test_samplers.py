@@ -21,7 +21,14 @@ from oracles import (
 )
 
 from score_sde.experiments import tables
-from score_sde.sampling import PredictorCorrector, ProbabilityFlow, langevin, sample
+from score_sde.sampling import (
+    PredictorCorrector,
+    ProbabilityFlow,
+    Sample,
+    Sampler,
+    langevin,
+    sample,
+)
 from score_sde.sdes import prior_sample
 from score_sde.sdes.reverse import denoise as tweedie
 
@@ -94,7 +101,7 @@ def test_one_sample_counts_its_evaluations_and_is_traced_once(name, sde_name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_without_a_path_there_is_none_and_evaluations_are_those_of_the_definition(name):
+def test_without_save_path_there_is_no_path(name):
     """Not run, only traced: shapes for vectors too."""
     sde = SDES["vp"]
     drawn = jax.eval_shape(
@@ -105,7 +112,7 @@ def test_without_a_path_there_is_none_and_evaluations_are_those_of_the_definitio
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_only_deterministic_samplers_do_without_a_key(name):
+def test_only_stochastic_samplers_need_a_key(name):
     sde, latent = SDES["vp"], jnp.ones(2)
     solve = lambda latent: short(name, "vp").solve(None, sde, two_modes_score(sde), latent).x  # noqa: E731
     if name.startswith(STOCHASTIC):
@@ -181,3 +188,32 @@ def test_the_coupled_corrector_lets_a_sample_depend_on_its_batch():
     )
     many, few = draw(keys(0, 6)), draw(keys(0, 6)[:2])
     assert np.isfinite(many).all() and not np.isclose(many[:2], few).any()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Halved(Sampler):
+    """Half the latent, by a `solve` of its own."""
+
+    def solve(self, key, sde, score_fn, latent, *, save_path=0, progress=None):
+        return Sample(0.5 * latent, jnp.asarray(0), None)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shrunk(Sampler):
+    """The latent times ``start``, by the method `integrate`."""
+
+    def integrate(self, problem):
+        return Sample(problem.start * problem.latent, jnp.asarray(0), None)
+
+
+def test_a_sampler_of_a_user_defines_integrate_or_overrides_solve():
+    """`sample` passes ``t_start`` and a projection only where they are given."""
+    sde, key = SDES["vp"], jax.random.key(0)
+    latent = prior_sample(jax.random.split(key)[0], sde, (2,))
+    halved = sample(key, sde, two_modes_score(sde), Halved(), (2,), denoise=False)
+    np.testing.assert_array_equal(halved.x, 0.5 * latent)
+    half = latent.astype(jnp.bfloat16)
+    shrunk = Shrunk().solve(key, sde, two_modes_score(sde), half, t_start=0.25)
+    assert shrunk.x.dtype == jnp.bfloat16 and (shrunk.x == 0.25 * half).all()
+    with pytest.raises(NotImplementedError, match="Sampler defines neither integrate nor solve"):
+        Sampler().solve(key, sde, two_modes_score(sde), latent)

@@ -1,5 +1,5 @@
-"""Where samplers evaluate, where they end, and what they show of the way: for every
-sampler and SDE of the tables.
+"""The times of evaluations, of the end and of the frames, for every sampler and SDE of
+the tables.
 """
 
 import dataclasses
@@ -129,7 +129,7 @@ def test_nothing_is_evaluated_outside_the_times_of_the_sde(name, sde_name, num_s
     drawn = jax.block_until_ready(draw(jax.random.key(0)))
     jax.effects_barrier()
     assert np.isfinite(drawn.x).all() and np.isfinite(drawn.path).all()
-    # To the rounding of the largest state on the way.
+    # To the rounding of the largest state of the path.
     np.testing.assert_allclose(drawn.path[-1], drawn.x, atol=4e-6 * np.abs(drawn.path).max())
     assert parts[-1] == 1.0 and parts == sorted(parts)
     assert sde.t_min <= sampler.last_time(sde) <= sde.t_max
@@ -180,7 +180,7 @@ def test_nodes_are_distinct_in_float32_for_every_t_min(grid_name, sde_name, t_mi
     assert times[0] == sde.t_max and times[-1] == sde.t_min
 
 
-def test_nodes_that_float32_does_not_tell_apart_move_apart():
+def test_nodes_that_are_equal_in_float32_are_moved_apart():
     """A grid that is finer than float32 near the prior; and one with more nodes than
     there are numbers.
     """
@@ -300,7 +300,7 @@ def test_the_default_sampler_has_few_steps_on_an_sde_of_little_noise(sde, nfe, n
 
 
 def answer(sde, sampler, std=0.5):
-    """The deviation found for each of the exact one, of 4,096 numbers in float32."""
+    """The standard deviation of 4,096 numbers in float32, over the exact one."""
     latent = jax.random.normal(jax.random.key(0), (DIM,))
     latent = sde.prior_std() * latent / jnp.std(latent)
     solve = jax.jit(lambda key, z: sampler.solve(key, sde, gaussian_score(sde, std), z).x)
@@ -319,8 +319,8 @@ def answer(sde, sampler, std=0.5):
 @pytest.mark.parametrize(
     ("t_min", "nfe"), [(0.1, 1000), (0.03, 2000), pytest.param(1e-9, 2000, marks=SLOW)]
 )
-def test_the_default_sampler_does_not_multiply_rounding(t_min, nfe):
-    """Deterministic: the factor of the latent. The last step multiplied rounding by 1e3
+def test_the_default_sampler_does_not_amplify_rounding_errors(t_min, nfe):
+    """Deterministic: the factor of the latent. The last step amplified rounding by 1e3
     (t_min = 0.1) to 1e6.
     """
     assert abs(answer(VPSDE(t_min=t_min), default_sampler(nfe=nfe)) - 1.0) < 0.01
@@ -333,7 +333,7 @@ def test_the_default_sampler_does_not_multiply_rounding(t_min, nfe):
     list(product([n for n in SAMPLERS if n in ON_GRID and n != "annealed_langevin"], (1e-9, 0.1))),
 )
 def test_2000_steps_in_float32_give_the_right_answer(name, sde, t_min):
-    """Four standard errors of the deviation of 4,096 numbers are 0.044."""
+    """Four standard errors of the standard deviation of 4,096 numbers are 0.044."""
     make = tables.SAMPLERS[name]
     sampler = make(nfe=2000) if name == "default" else make(num_steps=2000)
     assert abs(answer(dataclasses.replace(sde, t_min=t_min), sampler) - 1.0) < 0.05

@@ -20,7 +20,7 @@ from score_sde.models import ncsn, ncsnv2
 from score_sde.sdes import prior_log_prob
 from score_sde.sdes.reverse import probability_flow
 from score_sde.solvers import Dopri5
-from score_sde.solvers.integrate import solve_adaptively
+from score_sde.solvers.integrate import Tolerances, solve_adaptively
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TORCH = ["ddpm_vp", "ddpmpp_subvp", "ncsnpp_ve", "ncsnpp_ve_highres", "ncsnpp_vp_discrete"]
@@ -155,7 +155,7 @@ def test_the_solver_here_ends_where_the_published_one_does_when_both_are_exact(m
     x = jnp.asarray(numbers["lik_x"])
     velocity = probability_flow(model.sde, model.score_fn)
     solve = lambda y: (  # noqa: E731
-        solve_adaptively(velocity, y, 1e-5, 1.0, Dopri5(), rtol=1e-6, atol=1e-6, max_steps=4096).y
+        solve_adaptively(velocity, y, 1e-5, 1.0, Dopri5(), Tolerances(1e-6, 1e-6)).y
     )
     expected, _ = published_flow(model, x, jnp.asarray(numbers["lik_probe"]), 1e-7)
     # At its own tolerance the published solve ends 2e-2 from there; float32 ends 3e-3
@@ -177,9 +177,7 @@ def test_a_latent_is_decoded_as_by_the_published_code(name, model_of):
                 1.0,
                 told["ode_eps"],
                 Dopri5(),
-                rtol=1e-5,
-                atol=1e-5,
-                max_steps=4096,
+                Tolerances(1e-5, 1e-5),
             ).y
         )
     )(jnp.asarray(numbers["ode_latent"]))

@@ -36,12 +36,12 @@ def score(x, t):
     (DiscreteDDIM(num_steps=1, spacing="linspace"), 1000, [0]),
     (DiscreteDDPM(num_steps=5, spacing="trailing"), 5, [4, 3, 2, 1, 0]),
 ])  # fmt: skip
-def test_the_levels_visited_are_those_of_lin_et_al(sampler, num_scales, wanted):
+def test_spacings_visit_the_levels_of_lin_et_al(sampler, num_scales, wanted):
     """Lin et al. 2024, table 2, as diffusers rounds it."""
     assert sampler.step_indices(num_scales).tolist() == wanted
 
 
-def test_ddim_on_a_gaussian_is_its_recursion():
+def test_ddim_on_gaussian_data_follows_its_closed_recursion():
     """``D = alpha STD^2 x / v`` and ``eps = sigma x / v`` with ``v = alpha^2 STD^2 + sigma^2``."""
     sampler = DiscreteDDIM(num_steps=8, spacing="leading", clip=0.25)
     _, start, stop = sampler.levels(SDE)
@@ -63,7 +63,7 @@ def test_ddim_on_a_gaussian_is_its_recursion():
     (DiscreteDDIM(num_steps=40, eta=0.5, final="t_min"), True),
     pytest.param(DiscreteDDIM(num_steps=40, final="t_min"), False, marks=SLOW),
 ])  # fmt: skip
-def test_the_variance_of_a_gaussian_is_its_recursion(sampler, noisy):
+def test_the_variance_on_gaussian_data_follows_its_closed_recursion(sampler, noisy):
     """Moments of 20,000 draws from a latent of the prior against the variance of the
     linear recursion; 5 errors.
     """
@@ -94,7 +94,7 @@ def test_ddim_with_the_noise_of_ddpm_is_ddpm():
     np.testing.assert_allclose(noise, state * start.sigma, rtol=1e-6, atol=1e-9)
 
 
-def test_where_there_is_no_signal_the_score_alone_is_refused():
+def test_a_level_without_signal_needs_a_denoised_image():
     sde = replace(SDE, zero_terminal_snr=True, t_max=39 / 40)
     with pytest.raises(
         ValueError, match="the last level has no signal, so that its score says nothing"
@@ -104,7 +104,7 @@ def test_where_there_is_no_signal_the_score_alone_is_refused():
 
 
 @pytest.mark.parametrize("name", PARAMETERIZATIONS)
-def test_where_there_is_no_signal_networks_that_do_not_show_the_image_are_refused(name):
+def test_a_level_without_signal_refuses_networks_that_predict_noise_or_score(name):
     """They gave NaN: ``(x - sigma eps) / alpha`` with ``alpha = 0``."""
     sde, network = (
         replace(SDE, zero_terminal_snr=True, t_max=39 / 40),
@@ -123,7 +123,7 @@ def test_where_there_is_no_signal_networks_that_do_not_show_the_image_are_refuse
     assert jax.eval_shape(lambda: leading.solve(None, sde, score, LATENT)).x.shape == (2,)
 
 
-def test_a_network_that_predicts_v_begins_where_there_is_no_signal():
+def test_a_network_that_predicts_v_starts_at_a_level_without_signal():
     """``v = -x_0`` there: one step leads to the mean of the data, thresholded or not."""
     sde = replace(SDE, zero_terminal_snr=True, t_max=39 / 40)
     network = ScoreNetwork(
@@ -140,7 +140,7 @@ def test_a_network_that_predicts_v_begins_where_there_is_no_signal():
         np.testing.assert_allclose(x, wanted, rtol=1e-6)
 
 
-def test_a_latent_is_scaled_to_the_level_where_sampling_begins():
+def test_a_latent_is_scaled_to_the_first_noise_level():
     """VE from three quarters of the noise down: the latent of the prior would be far
     too noisy there.
     """
@@ -157,13 +157,12 @@ def test_a_latent_is_scaled_to_the_level_where_sampling_begins():
 
 @pytest.mark.parametrize(("make", "options", "message"), [
     (DiscreteDDIM, {"num_steps": 0}, "num_steps=0 must be at least 1"),
-    (DiscreteDDIM, {"steps_offset": 1}, "steps_offset=1 is for spacing='leading' alone, not "
-"'trailing'"),
-    (DiscreteDDIM, {"steps_offset": -1}, "steps_offset=-1 must not be negative"),
-    (DiscreteDDIM, {"clip": 0.0}, "clip=0.0 must be positive, or None"),
-    (DiscreteDDIM, {"eta": 1.5}, r"eta=1\.5 must lie from 0"),
+    (DiscreteDDIM, {"steps_offset": 1}, "steps_offset=1 must be 0 where spacing=trailing"),
+    (DiscreteDDIM, {"steps_offset": -1}, "steps_offset=-1 must be at least 0"),
+    (DiscreteDDIM, {"clip": 0.0}, "clip=0.0 must be positive and finite, or None"),
+    (DiscreteDDIM, {"eta": 1.5}, r"eta=1\.5 must be from 0 to 1, where 0 is deterministic"),
 ])  # fmt: skip
-def test_impossible_samplers_are_refused(make, options, message):
+def test_wrong_options_are_refused(make, options, message):
     with pytest.raises(ValueError, match=message):
         make(**options)
 
@@ -173,5 +172,5 @@ def test_more_steps_than_levels_are_refused():
         ValueError, match="num_steps=50 must be at most 40, the number of noise levels"
     ):
         DiscreteDDIM(num_steps=50).solve(None, SDE, score, LATENT)
-    with pytest.raises(ValueError, match="steps_offset=29 leads to level 49 of 40"):
+    with pytest.raises(ValueError, match="steps_offset=29 must be at most 19"):
         DiscreteDDIM(num_steps=2, spacing="leading", steps_offset=29).levels(SDE)

@@ -214,7 +214,7 @@ def test_the_predictor_alone_without_noise_is_euler_on_the_probability_flow():
         ShARK(num_steps=9),
     ],
 )
-def test_every_step_has_noise_of_its_own(sampler):
+def test_the_noise_of_different_steps_is_independent(sampler):
     """Increments of VE without a score, whitened, over 2,000 paths: correlations within
     5 standard errors of none.
 
@@ -321,8 +321,8 @@ def test_running_out_of_steps_gives_nan_and_no_number():
         (Heun, {"num_steps": 0}, "num_steps=0"),
         (PredictorCorrector, {"num_steps": 0}, "num_steps=0"),
         (PredictorCorrector, {"snr": 0.0}, "snr=0.0 must be positive"),
-        (PredictorCorrector, {"corrector_steps": -1}, "corrector_steps=-1 must not be negative"),
-        (ProbabilityFlow, {"rtol": 0.0}, "rtol=0.0 and atol=1e-05 must be positive"),
+        (PredictorCorrector, {"corrector_steps": -1}, "corrector_steps=-1 must be at least 0"),
+        (ProbabilityFlow, {"rtol": 0.0}, "rtol=0.0 must be positive and finite"),
         (ProbabilityFlow, {"atol": float("nan")}, "atol=nan must be positive"),
         (ProbabilityFlow, {"max_steps": 0}, "max_steps=0 must be at least 1"),
     ],
@@ -334,7 +334,5 @@ def test_samplers_refuse_wrong_options_in_one_line(make, arguments, message):
 
 
 def test_an_unknown_adaptive_solver_is_refused_with_the_known_ones():
-    with pytest.raises(
-        ValueError, match="unknown adaptive solver 'rk45': choose one of tsit5, dopri5"
-    ):
+    with pytest.raises(ValueError, match="solver='rk45' must be one of tsit5, dopri5"):
         adaptive_solver("rk45")

@@ -27,7 +27,7 @@ def unit(x):
     return x / jnp.linalg.norm(x)
 
 
-def test_it_is_public():
+def test_slerp_is_a_public_name():
     assert score_sde.slerp is slerp
 
 
@@ -55,7 +55,7 @@ def test_orthogonal_vectors_have_sine_and_cosine():
 
 
 @pytest.mark.parametrize("b", [A, 2 * A, A * (1 + 1e-6), 0 * A, -A, -3 * A])
-def test_without_one_great_circle_it_is_the_straight_line(b):
+def test_without_a_unique_great_circle_slerp_is_linear_interpolation(b):
     w = np.asarray(WEIGHTS)[:, None, None, None]
     np.testing.assert_allclose(way(A, b), (1 - w) * A + w * b, atol=1e-5)
 
@@ -67,7 +67,7 @@ def test_small_and_large_angles_keep_their_precision(angle):
     np.testing.assert_allclose(way(a, b), np.stack([np.cos(turn), np.sin(turn)], 1), atol=2e-4)
 
 
-def test_beyond_the_ends_it_goes_on_along_the_circle():
+def test_beyond_the_ends_slerp_extrapolates_along_the_circle():
     a, b = jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0])
     np.testing.assert_allclose(slerp(a, b, 2.0), [-1.0, 0.0], atol=1e-6)
 
@@ -80,18 +80,18 @@ def test_gradients_are_finite(b):
     assert all(np.isfinite(gradient).all() for gradient in gradients)
 
 
-def test_gradients_are_those_of_differences():
+def test_gradients_agree_with_finite_differences():
     with jax.enable_x64(True):
         a, b = (jnp.asarray(x, jnp.float64) for x in (A, B))
         check_grads(jax.jit(slerp), (a, b, jnp.float64(0.3)), order=1, modes=["rev"])
 
 
-def test_where_two_meet_the_gradient_is_that_of_the_straight_line():
+def test_at_equal_ends_the_gradient_is_that_of_linear_interpolation():
     change = jax.jacfwd(slerp, argnums=1)(jnp.ones(3), jnp.ones(3), 0.25)
     np.testing.assert_allclose(change, 0.25 * np.eye(3), atol=1e-6)
 
 
-def test_pairs_of_a_batch_and_the_weights_of_each_may_be_mapped():
+def test_slerp_maps_over_pairs_and_weights():
     found = jax.vmap(lambda a, b: jax.vmap(lambda w: slerp(a, b, w))(WEIGHTS))(
         jnp.stack([A, B]), jnp.stack([B, A])
     )

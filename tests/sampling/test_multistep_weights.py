@@ -313,7 +313,7 @@ def test_with_noise_the_default_sampler_draws_from_the_data():
     assert distances[1] < 0.035
 
 
-def test_the_corrected_steps_are_those_of_unipc():
+def test_corrected_adams_bashforth_in_the_log_snr_is_unipc():
     """With ``scale = 0`` the variable is the log SNR; correction costs no evaluation
     and gains an order.
     """
@@ -326,7 +326,7 @@ def test_the_corrected_steps_are_those_of_unipc():
     np.testing.assert_allclose(ours.weights, published.weights, rtol=1e-9)
 
 
-def test_the_default_sampler_evaluates_as_often_as_it_is_asked_to():
+def test_the_default_sampler_has_the_number_of_evaluations_it_was_given():
     sde = VPSDE()
     for nfe in (1, 2, 30):
         drawn = jax.eval_shape(
@@ -371,20 +371,24 @@ def test_the_last_step_to_the_data_is_of_full_order(sde):
 @pytest.mark.parametrize(
     ("make", "arguments", "message"),
     [
-        (DDIM, {"eta": 1.5}, "eta=1.5 must lie from 0"),
-        (AdamsBashforth, {"order": 7}, "order=7 must lie from 1 to 6"),
-        (AdamsBashforth, {"scale": -1.0}, "scale=-1.0 must not be negative"),
+        (DDIM, {"eta": 1.5}, "eta=1.5 must be from 0"),
+        (AdamsBashforth, {"order": 7}, "order=7 must be from 1 to 6"),
+        (AdamsBashforth, {"scale": -1.0}, "scale=-1.0 must be a finite number of at least 0"),
         (
             AdamsBashforth,
             {"noise_scale": 1.0, "corrected": True},
-            "only the steps of the ODE can be corrected",
+            "noise_scale=1.0 must be 0 where corrected=True",
         ),
-        (default_sampler, {"noise_scale": -1.0}, "noise_scale=-1.0 must not be negative"),
-        (DPMSolverPP, {"order": 4}, "order=4 must lie from 1 to 3"),
-        (DPMSolver, {"order": 1}, "order=1 must be 2 or 3; DDIM is order 1"),
-        (EDM, {"order": 3}, "order=3 must be 1"),
-        (EDM, {"churn": -1.0}, "churn=-1.0 must not be negative"),
-        (DEIS, {"degree": 5}, "degree=5 must lie from 0 to 4"),
+        (
+            default_sampler,
+            {"noise_scale": -1.0},
+            "noise_scale=-1.0 must be a finite number of at least 0",
+        ),
+        (DPMSolverPP, {"order": 4}, "order=4 must be from 1 to 3"),
+        (DPMSolver, {"order": 1}, "order=1 must be one of 2, 3, as DDIM"),
+        (EDM, {"order": 3}, "order=3 must be one of 1, 2"),
+        (EDM, {"churn": -1.0}, "churn=-1.0 must be at least 0"),
+        (DEIS, {"degree": 5}, "degree=5 must be from 0 to 4"),
         (UniPC, {"last_ratio": 0.0}, "last_ratio=0.0 must be positive"),
         (default_sampler, {"nfe": 0}, "nfe=0 must be at least 1"),
         (CauchyGrid, {"scale": 0.0}, "scale=0.0 must be positive"),
@@ -400,11 +404,11 @@ def test_wrong_options_are_refused_in_one_line(make, arguments, message):
 @pytest.mark.parametrize(
     ("noise_scale", "num", "order_"), [(0.0, 6, 3), (0.0, 1000, 3), (1.0, 6, 3), (1.0, 1000, 1)]
 )
-def test_the_last_step_to_the_data_does_not_multiply_noise(noise_scale, num, order_):
+def test_the_last_step_to_the_data_does_not_amplify_noise(noise_scale, num, order_):
     """Through noise no polynomial is extrapolated further than its nodes are apart;
     without it, as far as it must.
 
-    In float64: in float32 rounding is noise, see `test_no_step_multiplies_rounding`.
+    In float64: in float32 rounding is noise, see `test_no_step_amplifies_rounding_errors`.
     """
     ratio = np.append(np.geomspace(100.0, 0.2 / np.sqrt(num), num), 0.0)
     variable = lambda s: -0.5 * np.log(s**2 + 0.01)  # noqa: E731
@@ -418,7 +422,7 @@ def test_the_last_step_to_the_data_does_not_multiply_noise(noise_scale, num, ord
 @pytest.mark.parametrize("num_steps", [pytest.param(20, marks=SLOW), 300])
 @pytest.mark.parametrize("t_min", [pytest.param(1e-3, marks=SLOW), 0.1])
 @pytest.mark.slow
-def test_no_step_multiplies_rounding(t_min, num_steps):
+def test_no_step_amplifies_rounding_errors(t_min, num_steps):
     """The absolute weights of every table, for each of their own sum; the last step of
     order 4 had 1e6 and more.
     """
@@ -459,7 +463,7 @@ def test_no_step_multiplies_rounding(t_min, num_steps):
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [ERSDE, AdamsBashforth], ids=["er_sde", "adams_bashforth"])
 def test_many_steps_with_noise_to_the_data_are_not_worse_than_few(make):
-    """The deviation of a Gaussian after 600 steps, of 4,000 samples in two dimensions:
+    """The standard deviation of a Gaussian after 600 steps, of 4,000 samples in two dimensions:
     within 4 standard errors.
     """
     options = {"noise_scale": 1.0} if make is AdamsBashforth else {}

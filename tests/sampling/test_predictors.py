@@ -1,5 +1,7 @@
 """Predictors and the corrector: their equations, and the densities they leave behind."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from oracles import CENTRED, GAUSSIAN, PLANE, SDES, SLOW, keys, marginal_std, or
 
 from score_sde.experiments.tables import FUNCTIONS
 from score_sde.sampling import (
+    PredictorCorrector,
     ancestral,
     ancestral_large,
     annealed_langevin,
@@ -37,7 +40,7 @@ def noise_of(predictor, sde):
 
 @each_sde
 @pytest.mark.parametrize("noise_scale", [0.0, 0.7, 1.0])
-def test_euler_maruyama_is_its_formula(name, noise_scale):
+def test_euler_maruyama_follows_its_formula(name, noise_scale):
     sde, score, dt = SDES[name], PLANE.score_fn(SDES[name]), T - T_NEXT
     z, g = noise_of(euler_maruyama, sde), sde.diffusion(T)
     drift = sde.drift(X, T) - 0.5 * (1.0 + noise_scale**2) * g**2 * score(X, T)
@@ -46,7 +49,7 @@ def test_euler_maruyama_is_its_formula(name, noise_scale):
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_reverse_diffusion_is_the_ancestral_rule_of_the_paper():
+def test_reverse_diffusion_is_the_predictor_of_the_paper():
     """VP: ``(2 - sqrt(1 - beta_i)) x + beta_i s + sqrt(beta_i) z``; VE: ``x +
     (sigma_i^2 - sigma_{i-1}^2) s + ...``.
 
@@ -70,7 +73,7 @@ def test_reverse_diffusion_is_the_ancestral_rule_of_the_paper():
     )
 
 
-def test_ancestral_steps_are_those_of_the_papers():
+def test_ancestral_steps_agree_with_the_papers():
     """VP: ``(x + beta s) / sqrt(1 - beta) + sqrt(beta) z``, smaller by the posterior's
     factor; VE: Song's eq. 47.
     """
@@ -162,7 +165,7 @@ def test_predictors_have_weak_order_1(predictor, noise_scale):
 
 
 @each_sde
-def test_annealed_langevin_is_its_formula(name):
+def test_annealed_langevin_follows_its_formula(name):
     """``eps = 2 (a snr sigma)^2``, ``x + eps s + sqrt(2 eps) z``."""
     sde, snr = SDES[name], 0.2
     score = PLANE.score_fn(sde)
@@ -243,13 +246,13 @@ def test_langevin_uses_the_norms_of_the_sample(name):
     np.testing.assert_array_equal(langevin(KEY, sde, zero, X, T, T_NEXT, snr=0.1), X)
 
 
-def test_none_leaves_the_sample_as_it_is():
+def test_no_predictor_and_no_corrector_keep_the_state():
     sde, score = VPSDE(), PLANE.score_fn(VPSDE())
     np.testing.assert_array_equal(no_predictor(KEY, sde, score, X, T, T_NEXT), X)
     np.testing.assert_array_equal(no_corrector(KEY, sde, score, X, T, T_NEXT, snr=0.1), X)
 
 
-def test_a_standard_normal_stays_where_it_is_under_vp():
+def test_a_standard_normal_is_stationary_under_vp():
     """The score is ``-x``, so one reverse-diffusion step has ``V <- (2 - a - v)^2 V +
     v``: 1 up to order ``v^2``.
     """
@@ -260,3 +263,36 @@ def test_a_standard_normal_stays_where_it_is_under_vp():
         response = jax.jvp(step, (jnp.ones(1),), (jnp.ones(1),))[1]
         np.testing.assert_allclose(response, 2.0 - a - std**2, rtol=1e-10)
         assert abs(float(response[0]) ** 2 + std**2 - 1.0) < std**4
+
+
+@pytest.mark.parametrize("section", ["predictor", "corrector"])
+def test_predictors_and_correctors_are_equal_by_value_and_know_their_evaluations(section):
+    options = {} if section == "predictor" else {"snr": 0.1}
+    for step in FUNCTIONS[section].values():
+        calls = []
+        score = lambda x, t: calls.append(1) or -x  # noqa: B023, E731
+        step(KEY, VPSDE(), score, X, T, T_NEXT, **options)
+        assert len(calls) == step.evaluations
+        assert step == replace(step) and hash(step) == hash(replace(step))
+    assert len(set(FUNCTIONS[section].values())) == len(FUNCTIONS[section])
+
+
+def test_functions_of_the_same_arguments_serve_as_predictor_and_corrector():
+    """They give the sample of the values they call, and count as one evaluation each."""
+
+    def predict(key, sde, score_fn, x, t, t_next, *, noise_scale):
+        return ancestral(key, sde, score_fn, x, t, t_next, noise_scale=noise_scale)
+
+    def correct(key, sde, score_fn, x, t, t_next, *, snr, axis_name):
+        return langevin(key, sde, score_fn, x, t, t_next, snr=snr, axis_name=axis_name)
+
+    sde, options = VPSDE(), {"num_steps": 3, "corrector_steps": 2}
+    own, ours = (
+        jax.jit(lambda s=s: s.solve(KEY, sde, PLANE.score_fn(sde), X))()
+        for s in (
+            PredictorCorrector(predictor=predict, corrector=correct, **options),
+            PredictorCorrector(predictor=ancestral, corrector=langevin, **options),
+        )
+    )
+    np.testing.assert_array_equal(own.x, ours.x)
+    assert int(own.nfe) == int(ours.nfe) == 3 * (1 + 2)

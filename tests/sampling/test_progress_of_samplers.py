@@ -17,22 +17,22 @@ from score_sde.sdes import VESDE, VPSDE
     ],
 )
 def test_a_batch_reports_its_progress_once_and_not_too_often(sampler):
-    """Rising parts of the whole, about a hundred at most, and the same samples as without."""
-    sde, told = VPSDE(), []
+    """Rising fractions, about a hundred at most, and the same samples as without progress."""
+    sde, reports = VPSDE(), []
     run = lambda report: jax.jit(  # noqa: E731
         jax.vmap(
             lambda key: sample(key, sde, PLANE.score_fn(sde), sampler, (2,), progress=report).x
         )
     )(keys(0, 5))
-    with_progress = jax.block_until_ready(run(told.append))
+    with_progress = jax.block_until_ready(run(reports.append))
     jax.effects_barrier()
     np.testing.assert_allclose(with_progress, run(None), rtol=1e-5, atol=1e-6)
-    assert 10 < len(told) <= 110
-    assert all(0.0 <= part <= 1.0 for part in told) and max(told) > 0.9
+    assert 10 < len(reports) <= 110
+    assert all(0.0 <= part <= 1.0 for part in reports) and max(reports) > 0.9
 
 
 def test_annealed_langevin_has_the_variance_of_its_recursion():
-    """VE and Gaussian data of deviation 0.5: ``V <- (1 - eps / v)^2 V + 2 eps`` at
+    """VE and Gaussian data of standard deviation 0.5: ``V <- (1 - eps / v)^2 V + 2 eps`` at
     every level, exactly.
 
     The variance of 8,000 numbers, within 4.5 standard errors: 1 key in 150,000 fails;

@@ -22,7 +22,7 @@ REFUSE = {
 
 @dataclass(frozen=True, kw_only=True)
 class First(ss.Projection):
-    """The first number of every state is ``value``, and that of the data twice that."""
+    """The first number of every state is ``value``, and of the data twice that value."""
 
     value: jax.Array
 
@@ -34,7 +34,7 @@ class First(ss.Projection):
 
 
 @pytest.mark.parametrize("name", slow_but(sorted(REFUSE), "dpm_solver_pp", "adaptive_sde"))
-def test_methods_of_several_or_adaptive_steps_refuse(name):
+def test_multistep_and_adaptive_samplers_refuse_a_projection(name):
     with pytest.raises(ValueError, match="condition the score function instead") as error:
         ALL[name].solve(KEY, SDE, SCORE, jnp.ones(2), projection=First(value=jnp.float32(0.5)))
     assert "\n" not in str(error.value) and type(ALL[name]).__name__ in str(error.value)

@@ -25,7 +25,9 @@ KEY = jax.random.key(0)
 
 
 @pytest.mark.parametrize(("sampler", "names"), CASES)
-def test_a_table_is_its_sampler_and_has_exact_derivatives_and_batches(sampler, names):
+def test_a_table_gives_the_sample_of_its_sampler_with_exact_derivatives_and_in_batches(
+    sampler, names
+):
     """Gradients in reverse mode against central differences, in float64; and two tables at
     once.
     """
@@ -84,5 +86,5 @@ def test_an_unknown_mode_of_derivatives_is_refused(monkeypatch):
 
 
 def test_noise_of_a_brownian_path_is_refused():
-    with pytest.raises(ValueError, match="choose path='indexed'"):
+    with pytest.raises(ValueError, match="path=tree must be indexed, because a table"):
         ss.DDIM(num_steps=2, eta=1.0, path="tree").solver_table(SDE)

@@ -26,7 +26,7 @@ def test_a_dynamic_threshold_cuts_at_a_quantile_and_scales_back():
     np.testing.assert_allclose(DynamicThreshold()(x / 10.0), x / 10.0, rtol=1e-6)
 
 
-def test_the_thresholded_score_is_that_of_the_image_in_range():
+def test_the_thresholded_score_denoises_to_the_thresholded_image():
     """``(alpha D - x) / sigma^2``: denoising with it gives the cut image; a wide
     threshold changes nothing.
     """
@@ -56,7 +56,7 @@ def test_samples_with_a_threshold_are_in_range():
     ("make", "arguments", "message"),
     [
         (StaticThreshold, {"low": 1.0}, "low=1.0 must be less than high=1.0"),
-        (DynamicThreshold, {"quantile": 1.0}, "quantile=1.0 must lie between 0 and 1"),
+        (DynamicThreshold, {"quantile": 1.0}, "quantile=1.0 must be less than 1"),
         (DynamicThreshold, {"limit": 0.0}, "limit=0.0 must be positive"),
     ],
 )

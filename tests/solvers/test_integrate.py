@@ -1,5 +1,6 @@
 """Solves on a grid and adaptive solves of equations with known solutions."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import jax
@@ -9,9 +10,9 @@ import pytest
 from oracles import SLOW
 
 from score_sde.solvers import Dopri5, Euler, Heun, IndexedBrownianPath, ShARK, Tsit5
-from score_sde.solvers.integrate import Noise, solve_adaptively, solve_on_grid
+from score_sde.solvers.integrate import Noise, Tolerances, solve_adaptively, solve_on_grid
 
-CLOSE = {"rtol": 1e-6, "atol": 1e-6, "max_steps": 1000}
+CLOSE = Tolerances(rtol=1e-6, atol=1e-6, max_steps=1000)
 
 
 def growth(x, t):
@@ -30,7 +31,7 @@ def on_grid(y0, times, solver, **options):
 def test_adaptive_solves_reach_their_tolerance_either_way(start, stop, solver):
     y0 = jnp.array([[1.0, -2.0]])
     solution = jax.jit(
-        lambda y: solve_adaptively(growth, y, start, stop, solver, save_path=3, **CLOSE)
+        lambda y: solve_adaptively(growth, y, start, stop, solver, CLOSE, save_path=3)
     )(y0)
     exact = lambda t: y0 * np.exp(t**2 - start**2)  # noqa: E731
     np.testing.assert_allclose(solution.y, exact(stop), rtol=2e-5)
@@ -90,10 +91,8 @@ def test_frames_are_spread_evenly_by_index_from_first_to_last():
 
 
 def test_running_out_of_steps_gives_nan_and_no_number():
-    short = {"rtol": 1e-6, "atol": 1e-6, "max_steps": 2}
-    solution = jax.jit(lambda y: solve_adaptively(growth, y, 0.0, 2.0, Tsit5(), **short))(
-        jnp.ones(2)
-    )
+    short = replace(CLOSE, max_steps=2)
+    solution = jax.jit(lambda y: solve_adaptively(growth, y, 0.0, 2.0, Tsit5(), short))(jnp.ones(2))
     assert not bool(solution.success) and int(solution.num_steps) == 2
     assert np.isnan(solution.y).all()
 
@@ -101,7 +100,7 @@ def test_running_out_of_steps_gives_nan_and_no_number():
 def test_a_solution_that_leaves_the_finite_numbers_gives_nan():
     """``dx/dt = x^2`` from 1 explodes at ``t = 1``."""
     explode = lambda x, t: x**2  # noqa: E731
-    solution = jax.jit(lambda y: solve_adaptively(explode, y, 0.0, 2.0, Tsit5(), **CLOSE))(
+    solution = jax.jit(lambda y: solve_adaptively(explode, y, 0.0, 2.0, Tsit5(), CLOSE))(
         jnp.ones(2)
     )
     assert not bool(solution.success) and np.isnan(solution.y).all()
@@ -118,7 +117,7 @@ def test_the_smallest_leaf_of_a_state_is_held_to_tolerance_too():
         )
 
     start = (jnp.ones(10_000), jnp.zeros(()))
-    solution = jax.jit(lambda y: solve_adaptively(field, y, 0.0, 1.0, Tsit5(), **CLOSE))(start)
+    solution = jax.jit(lambda y: solve_adaptively(field, y, 0.0, 1.0, Tsit5(), CLOSE))(start)
     np.testing.assert_allclose(solution.y[1], np.sin(20.0), atol=1e-4)
     np.testing.assert_array_equal(solution.y[0], start[0])
 
@@ -129,9 +128,8 @@ def test_an_axis_name_makes_all_samples_take_the_steps_of_the_worst(axis_name):
 
     def solve(rate):
         field = lambda x, t: -rate * x  # noqa: E731
-        solution = solve_adaptively(
-            field, jnp.ones(2), 0.0, 1.0, Tsit5(), axis_name=axis_name, **CLOSE
-        )
+        tolerances = replace(CLOSE, axis_name=axis_name)
+        solution = solve_adaptively(field, jnp.ones(2), 0.0, 1.0, Tsit5(), tolerances)
         return solution.y, solution.num_steps
 
     y, num_steps = jax.jit(jax.vmap(solve, axis_name="batch"))(rates)
@@ -154,7 +152,7 @@ def endpoint_of_noise(rate, differentiate):
 def endpoint_adaptively(rate, differentiate):
     field = lambda x, t: rate * growth(x, t)  # noqa: E731
     return solve_adaptively(
-        field, jnp.ones(()), 0.0, 1.0, Tsit5(), differentiate=differentiate, **CLOSE
+        field, jnp.ones(()), 0.0, 1.0, Tsit5(), CLOSE, differentiate=differentiate
     ).y
 
 
@@ -186,7 +184,7 @@ def test_the_state_keeps_its_precision(dtype):
                 lambda y: solve_on_grid(growth, y, times, Euler(), noise=noise, save_path=2), y0
             ),
             jax.eval_shape(
-                lambda y: solve_adaptively(growth, y, 0.0, 1.0, Tsit5(), save_path=2, **CLOSE), y0
+                lambda y: solve_adaptively(growth, y, 0.0, 1.0, Tsit5(), CLOSE, save_path=2), y0
             ),
         ]
     assert all(
