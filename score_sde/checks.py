@@ -12,7 +12,7 @@ Where the argument comes from a config, the name of its section is put before it
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 
 def require(condition: object, message: str) -> None:
@@ -42,14 +42,14 @@ def at_least(least: float | int, /, *, because: str = "", **values: Any) -> None
     """Each value is ``least`` or more."""
     for name, value in values.items():
         if not value >= least:
-            fail(name, value, f"at least {least:g}", because)
+            fail(name, value, f"at least {_text(least)}", because)
 
 
 def between(low: float | int, high: float | int, /, *, because: str = "", **values: Any) -> None:
     """Each value is in ``[low, high]``."""
     for name, value in values.items():
         if not low <= value <= high:
-            fail(name, value, f"from {low:g} to {high:g}", because)
+            fail(name, value, f"from {_text(low)} to {_text(high)}", because)
 
 
 def whole(least: int, /, *, because: str = "", **values: Any) -> None:
@@ -83,12 +83,12 @@ def same_shape(name: str, shape: Sequence[int], expected: Sequence[int], what: s
         )
 
 
-def fail(name: str, value: Any, right: str, because: str = "") -> None:
+def fail(name: str, value: Any, right: str, because: str = "") -> NoReturn:
     """Raise ``ValueError("name=value must be right, because")``."""
     reason = f", {because}" if because else ""
     raise ValueError(f"{name}={_text(value)} must be {right}{reason}")
 
 
 def _text(value: Any) -> str:
-    """The value for a message: numbers without their type, and never a long text."""
+    """The value for a message, in at most 200 characters; numbers without their type."""
     return f"{value!r:.200}" if isinstance(value, str) else f"{value!s:.200}"

@@ -1,5 +1,5 @@
-"""Estimators of the log-likelihood of data, of one form: by the probability flow, or by
-a variational bound.
+"""Estimators of the log-likelihood of data with a common interface: the probability
+flow and variational bounds.
 """
 
 import abc
@@ -25,12 +25,15 @@ from score_sde.typing import Key, Scalar, ScoreFn
 
 
 class LogProbEstimate(NamedTuple):
-    """An estimate of one log-likelihood, and its errors.
+    """An estimate of the log-likelihood of one sample, with its errors.
 
-    ``log_prob``: nats over all dimensions. ``std_error``: the standard error of
-    ``log_prob`` over the random draws given the sample; NaN if unknown.
-    ``solver_error``: the change of ``log_prob`` between two tolerances of the solve;
-    NaN where it was not computed. ``nfe``: evaluations of the score.
+    Attributes:
+        log_prob: nats over all dimensions.
+        std_error: the standard error of ``log_prob`` over the random draws of the
+            estimator (probes, times) for this sample; NaN if unknown.
+        solver_error: the absolute difference of ``log_prob`` between two tolerances of
+            the solve; NaN if not computed.
+        nfe: the number of score evaluations.
     """
 
     log_prob: Scalar
@@ -40,13 +43,15 @@ class LogProbEstimate(NamedTuple):
 
 
 class Estimator(abc.ABC):
-    """An estimator of the log-likelihood of one sample, with its options, as a value."""
+    """An estimator of the log-likelihood of one sample: a value with its options."""
 
-    def check(self, parameterization: Parameterization) -> None:  # noqa: B027 - most take any
-        """Raise ``ValueError`` unless it suits models of this parameterization."""
+    def check(self, parameterization: Parameterization) -> None:  # noqa: B027 - any suits most
+        """Raise ``ValueError`` unless the estimator supports this parameterization."""
 
     def check_model(self, sde: SDE, parameterization: Parameterization) -> None:
-        """Raise ``ValueError`` unless it suits models of this SDE and parameterization."""
+        """Raise ``ValueError`` unless the estimator supports models of this SDE and
+        parameterization; it includes `check`, which needs no SDE.
+        """
         del sde
         self.check(parameterization)
 
@@ -65,14 +70,16 @@ class Estimator(abc.ABC):
         bins: Bins,
         num_levels: int,
     ) -> LogProbEstimate:
-        """The log probability of the ``levels``, of ``num_levels`` grey levels each in
-        its bin, without dequantization.
+        """The log probability of discrete data, without dequantization.
+
+        ``levels`` holds whole numbers from 0 to ``num_levels - 1``; ``bins`` maps each
+        to its interval.
 
         Raises:
-            ValueError: where the estimator gives densities only.
+            ValueError: the estimator gives densities only.
         """
         del key, sde, score_fn, levels, bins, num_levels
-        raise ValueError("this estimates densities only: data with levels need a dequantizer")
+        raise ValueError("this estimates densities only: discrete data need a dequantizer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +102,11 @@ class FlowEstimator(Estimator):
 
 @dataclass(frozen=True, kw_only=True)
 class BoundEstimator(Estimator):
-    """A variational lower bound of a density or, with the decoder integrated over each
-    bin, of a probability.
+    """A variational lower bound of the log density or, with the decoder integrated over
+    each bin, of the log probability of discrete data.
+
+    ``num_decodings`` draws estimate the reconstruction term; ``chunk_size`` draws are
+    evaluated at a time, all of them if None.
     """
 
     num_decodings: int = 4
@@ -117,7 +127,7 @@ class BoundEstimator(Estimator):
         bins: Bins,
         num_levels: int,
     ) -> LogProbEstimate:
-        """The bound of the log probability of levels."""
+        """The bound of the log probability of discrete data."""
         edges = {
             "bin_width": bins.width,
             "data_range": (bins.low, bins.low + num_levels * bins.width),
@@ -133,7 +143,7 @@ class BoundEstimator(Estimator):
     @property
     @abc.abstractmethod
     def num_draws(self) -> int:
-        """The number of evaluations of the score for the diffusion cost."""
+        """The number of score evaluations for the diffusion term."""
 
     def _estimate(self, found: VariationalBound) -> LogProbEstimate:
         nothing = jnp.full((), jnp.nan, found.log_prob.dtype)
@@ -147,7 +157,9 @@ class BoundEstimator(Estimator):
 
 @dataclass(frozen=True, kw_only=True)
 class VariationalEstimator(BoundEstimator):
-    """The lower bound under the reverse SDE, by `variational_bound`."""
+    """The lower bound under the reverse SDE, by `variational_bound`, with ``num_times``
+    random times.
+    """
 
     num_times: int = 128
 
@@ -176,10 +188,11 @@ class VariationalEstimator(BoundEstimator):
 class DDPMEstimator(BoundEstimator):
     """The lower bound under the ancestral chain of a DDPM model, by `ddpm_vlb`.
 
-    The model's `DiscreteNoisePrediction` has the same ``num_scales``, ``beta_min`` and
-    ``beta_max``, or its `DiscreteVPSDE` has ``num_scales`` levels with linear betas
-    from ``beta_min / num_scales`` to ``beta_max / num_scales``. ``num_terms`` terms of
-    the sum are drawn; None is all ``num_scales - 1``.
+    It requires a model with a `DiscreteNoisePrediction` of the same ``num_scales``,
+    ``beta_min`` and ``beta_max``, or a `DiscreteVPSDE` of ``num_scales`` steps with
+    linear betas from ``beta_min / num_scales`` to ``beta_max / num_scales``.
+    ``num_terms`` terms of the sum are drawn; None uses all ``num_scales - 1``.
+    ``variance`` is the variance of the reverse steps.
     """
 
     num_scales: int = 1000
@@ -189,7 +202,7 @@ class DDPMEstimator(BoundEstimator):
     num_terms: int | None = None
 
     def __post_init__(self) -> None:
-        step_costs(self._marginals, self.variance)
+        step_costs(self._marginals, self.variance)  # checks the betas and the variance
         check_draws(self.chunk_size, num_terms=self.num_draws, num_decodings=self.num_decodings)
         checks.increasing(num_terms=self.num_draws, num_scales=self.num_scales)
 
@@ -199,12 +212,14 @@ class DDPMEstimator(BoundEstimator):
         return self.num_scales - 1 if self.num_terms is None else self.num_terms
 
     def check(self, parameterization: Parameterization) -> None:
-        """Raise ``ValueError`` unless the parameterization has the same levels."""
+        """Raise ``ValueError`` unless the parameterization has the same number of steps
+        and, without a `DiscreteVPSDE`, the same betas.
+        """
         chain = DiscreteNoisePrediction(
             num_scales=self.num_scales, beta_min=self.beta_min, beta_max=self.beta_max
         )
         if parameterization.time_label == StepIndex(num_scales=self.num_scales):
-            return  # `check_model` and `bound` compare the levels of the SDE
+            return  # `bound` compares the betas with the SDE
         checks.require(
             isinstance(parameterization, DiscreteNoisePrediction)
             and replace(parameterization, interpolate=False) == chain,
@@ -214,8 +229,8 @@ class DDPMEstimator(BoundEstimator):
         )
 
     def check_model(self, sde: SDE, parameterization: Parameterization) -> None:
-        """Raise ``ValueError`` unless the network's label at the time of a level is the
-        index of that level.
+        """Raise ``ValueError`` unless the SDE and the time label belong together: a
+        discrete SDE with `StepIndex`, any other with `DiscreteNoisePrediction`.
         """
         self.check(parameterization)
         checks.require(
@@ -228,7 +243,7 @@ class DDPMEstimator(BoundEstimator):
     def bound(
         self, key: Key, sde: SDE, score_fn: ScoreFn, x: Shaped[ArrayLike, "*shape"], **edges: Any
     ) -> VariationalBound:
-        """The bound at level 0."""
+        """The bound for ``x`` as ``x_0``, the state before the first noise."""
         options = {
             "num_terms": self.num_terms,
             "num_decodings": self.num_decodings,
@@ -249,8 +264,8 @@ class DDPMEstimator(BoundEstimator):
             len(times) == len(alpha)
             and np.allclose(marginals_at(sde, times).alpha, alpha, rtol=1e-9),
             f"the bound ddpm with num_scales={self.num_scales}, beta_min={self.beta_min}, "
-            f"beta_max={self.beta_max} has other levels than the SDE has from t_min={sde.t_min} "
-            "on: take the bound variational instead",
+            f"beta_max={self.beta_max} has another noise schedule than the SDE from "
+            f"t_min={sde.t_min} on: take the bound variational instead",
         )
         return times
 
@@ -270,12 +285,13 @@ def dequantized(
     bins: Bins,
     num_samples: int = 1,
 ) -> LogProbEstimate:
-    """The log probability of one example by `importance_weighted_log_prob`, one point
-    after the other.
+    """The log probability of one discrete example, as `importance_weighted_log_prob` with
+    ``num_samples`` dequantized points, evaluated one after the other.
 
-    The errors are propagated from the errors of the weighted points. They include
-    neither the gap between the bound and the log probability, nor the bias of up to ``v
-    / 2`` that noise of variance ``v`` causes with several points.
+    The errors are propagated from the errors of the points, given the points: they
+    exclude the spread over the dequantization noise itself and the gap between the
+    bound and the log probability. Noise of variance ``v`` in the log density of each
+    point biases the result upward by up to ``v / 2`` if ``num_samples > 1``.
     """
 
     def density(key: Key, x: Shaped[ArrayLike, "*shape"]) -> tuple[Scalar, LogProbEstimate]:

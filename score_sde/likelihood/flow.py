@@ -1,8 +1,9 @@
-"""Exact log-likelihood by the change of variables along the probability-flow ODE.
+"""Log-likelihood by the change of variables along the probability-flow ODE.
 
-``log p(x) = log prior(z) + int div v(x_t, t) dt`` from ``t_min`` to ``t_max``, where
-``v`` is the velocity of the ODE and the latent ``z`` its end at ``t_max`` (Chen et al.
-2018, eq. 8; Song et al. 2021, eq. 39).
+``log p(x) = log prior(z) + int div v(x_t, t) dt``, where the integral runs from
+``t_min`` to ``t_max``, ``v`` is the velocity of the ODE and the latent ``z`` its state
+at ``t_max`` (Chen et al. 2018, eq. 8; Song et al. 2021, eq. 39). It is exact with an
+exact trace, and unbiased with random probes.
 """
 
 import math
@@ -25,12 +26,15 @@ from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
 class LogLikelihood(NamedTuple):
     """The log-likelihood of one sample.
 
-    ``log_prob``: the log density at ``t_min``, in nats over all dimensions. ``latent``:
-    the state of the ODE at ``t_max``. ``nfe``: the number of evaluations of the score,
-    each with its directional derivatives. ``std_error``: the standard error of
-    ``log_prob`` over the probes; 0 for the exact trace, NaN (unknown) for one probe.
-    ``solver_error``: the change of ``log_prob`` between two tolerances; NaN without
-    ``check_tolerance``.
+    Attributes:
+        log_prob: the log density at ``t_min``, in nats over all dimensions.
+        latent: the state of the ODE at ``t_max``.
+        nfe: the number of evaluations of the score, each with the Jacobian-vector
+            products of all probes.
+        std_error: the standard error of ``log_prob`` over the probes; 0 for the exact
+            trace, NaN (unknown) for one probe.
+        solver_error: the absolute difference of ``log_prob`` between two tolerances; NaN
+            without ``check_tolerance``.
 
     >>> import score_sde as ss
     >>> ss.LogLikelihood._fields
@@ -61,13 +65,14 @@ def log_likelihood(
 ) -> LogLikelihood:
     """The log density of one sample under the probability-flow ODE, in nats, at ``sde.t_min``.
 
-    At the default tolerances the error is below 1e-4 nats per dimension for Gaussians
-    and mixtures in 2, 64 and 768 dimensions and every SDE of the package, in float32:
-    in 2 dimensions the largest measured error is 9e-5 and the median 1e-5. Tolerances
-    of 1e-6 reduce it to 5e-6; below 1e-7 the rounding of float32 dominates.
+    At the default tolerances the solver error, without the noise of the probes, is below
+    1e-4 nats per dimension for Gaussians and mixtures in 2, 64 and 768 dimensions and
+    every SDE of the package, in float32. In 2 dimensions the largest measured error is
+    9e-5 and the median 1e-5. Tolerances of 1e-6 reduce the largest error to 5e-6; below
+    1e-7 the rounding of float32 dominates.
 
     >>> import jax, jax.numpy as jnp, score_sde as ss
-    >>> sde, score_fn = ss.VPSDE(), lambda x, t: -x  # of standard normal data
+    >>> sde, score_fn = ss.VPSDE(), lambda x, t: -x  # the score of N(0, I)
     >>> density = lambda key, x: ss.log_likelihood(key, sde, score_fn, x)
     >>> jax.eval_shape(density, jax.random.key(0), jnp.zeros((8, 8, 3))).latent.shape
     (8, 8, 3)
@@ -77,8 +82,8 @@ def log_likelihood(
         sde: the forward SDE; ``dataclasses.replace(sde, t_min=...)`` changes the time
             at which the density of ``x`` is taken.
         score_fn: ``(x, t) -> grad_x log p_t(x)``.
-        x: one sample in model units; ``latent`` has its floating-point type, all else
-            is float32 at least.
+        x: one sample in model units. ``latent`` has its floating-point type; the other
+            fields are computed in float32 at least.
         divergence: an estimator of :mod:`score_sde.divergence`; by default Hutchinson's
             with one Rademacher probe.
         rtol: relative tolerance of the adaptive solve, for the state and the log
@@ -87,14 +92,14 @@ def log_likelihood(
         solver: the Runge-Kutta pair.
         max_steps: the limit of tried steps; beyond it ``log_prob`` and ``latent`` are
             NaN.
-        axis_name: couples the steps of all samples of a ``vmap``, ``pmap`` or
-            ``shard_map`` axis.
-        differentiate: ``forward``, for the result alone and for ``jax.jvp``, stores
-            nothing on the way. ``reverse``, for ``jax.grad``, keeps ``sqrt(2
-            max_steps)`` checkpoints of about three states each and repeats the steps
-            between them: a limit of 4096 steps takes 5 times the memory of 64, as
-            measured, besides the intermediate values of one step of the network and its
-            derivatives. The gradient is exact for the discrete solve.
+        axis_name: the name of a ``vmap``, ``pmap`` or ``shard_map`` axis whose samples
+            all take the same steps.
+        differentiate: ``forward`` supports evaluation and ``jax.jvp`` in constant
+            memory. ``reverse`` supports ``jax.grad``; it keeps ``sqrt(2 max_steps)``
+            checkpoints of about three states each and repeats the steps between them.
+            Its memory, without the activations of one step, was measured to grow
+            5-fold from 64 to 4096 steps. The gradient is the exact derivative of the
+            numerical solution.
         check_tolerance: solve once more with tolerances ten times tighter and the same
             probes, and return that result; ``nfe`` counts both solves.
             ``solver_error``, the distance between the two, estimates the error of the
@@ -162,11 +167,12 @@ def bits_per_dim(
     log_prob: Shaped[ArrayLike, "*batch"], num_dims: int, *, bin_width: float
 ) -> Float[Array, "*batch"]:
     """``-(log_prob / num_dims + log bin_width) / log 2``: bits per dimension of
-    discrete data, from the log density in nats of dequantised examples.
+    discrete data, from the log density in nats of dequantized examples.
 
     ``bin_width`` is the width of one level in model units: 2/256 for 8-bit images
-    scaled to [-1, 1], 1/256 for [0, 1]. With ``x`` uniform in its bin, the mean bounds
-    the bits of the discrete data from above (Theis et al. 2016, section 3.1).
+    scaled to [-1, 1], 1/256 for [0, 1]. If the dequantization noise is uniform in the
+    bin, the mean is an upper bound on the bits per dimension of the discrete data
+    (Theis et al. 2016, section 3.1).
 
     >>> import jax.numpy as jnp, score_sde as ss
     >>> uniform = 2 * jnp.log(0.5)  # the log density on [-1, 1] x [-1, 1]

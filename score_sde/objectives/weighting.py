@@ -59,7 +59,8 @@ class MinSNR:
     gamma: float = 5.0
 
     def __post_init__(self) -> None:
-        checks.positive(gamma=self.gamma)
+        # An infinite gamma is the weight sigma^2.
+        checks.require(self.gamma > 0.0, f"gamma={self.gamma} must be positive")
 
     def __call__(self, sde: SDE, t: ScalarLike) -> Scalar:
         """``sigma^2 min(1, gamma / snr)``."""

@@ -18,17 +18,20 @@ from score_sde.solvers import GridPart, TimeGrid, adapted, grid_part, told_apart
 from score_sde.solvers.integrate import ProgressFn, Solution, frame_indices, run_table
 from score_sde.typing import Key, ScalarLike, ScoreFn
 
-Path: TypeAlias = Literal["indexed", "tree"]
-"""The noise of a step: drawn by its index, or the increment of one Brownian path, which
-is the same for every grid.
+NoiseKind: TypeAlias = Literal["indexed", "tree"]
+"""How the noise of a step is drawn. ``indexed``: keyed by the index of the step.
+``tree``: the increment of one Brownian path, which all grids share for one key.
 """
 
 
 class Sample(NamedTuple):
     """One sample.
 
-    ``x``: the sample. ``nfe``: the number of evaluations of the score. ``path``:
-    ``[save_path, *shape]`` frames of the trajectory, the latent first, or None.
+    Attributes:
+        x: the sample.
+        nfe: the number of score evaluations.
+        path: ``[save_path, *shape]`` frames of the trajectory, the latent first, or
+            None.
     """
 
     x: Float[Array, "*shape"]
@@ -38,15 +41,15 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler(abc.ABC):  # noqa: B024 - either solve or integrate is defined
-    """A method that carries a latent at ``t_max`` to a sample at ``t_min``, or to the data.
+    """A method that carries a latent at ``t_max`` to a sample at ``t_min``, or to the
+    denoised sample at time 0.
 
-    A subclass defines `integrate`. A solve may start and stop at any time. On a fixed
-    grid it then takes the steps between ``t_start`` and ``t_stop``, each with the noise
-    of its index in the whole grid: with the same key, two solves that meet at a node
-    give the sample of one, bit for bit. Where they meet between nodes, the sample
-    differs by the error of one step of the method, and the shorter steps there have
-    noise of their own, unless it comes from a Brownian tree. Multistep methods start
-    anew, without values of earlier steps.
+    A subclass overrides `integrate`, or `solve`. A solve may start and stop at any
+    time. On a fixed grid, step ``i`` uses the noise of index ``i`` of the whole grid:
+    splitting a solve at a node reproduces it bit for bit, given the same key.
+    Splitting it between nodes changes the sample by about the error of one step, and
+    the two partial steps draw new noise, except from a Brownian tree. Multistep methods
+    restart there, without values of earlier steps.
     """
 
     def solve(
@@ -79,16 +82,17 @@ class Sampler(abc.ABC):  # noqa: B024 - either solve or integrate is defined
             progress: called on the host now and then with the fraction of the steps
                 done, from 0 to 1.
             t_start: the time of ``latent``, a number known when the program is traced;
-                None is ``t_max``, or the first time of the sampler's grid.
-            t_stop: the time to stop at, such a number too; None is the end of the
-                sampler, which may be the data.
-            projection: a constraint to meet after each step; where the sampler ends at
-                the data, `Projection.finish` is applied to them.
+                None is ``t_max``, or the first node of a discrete sampler.
+            t_stop: the time to stop at, also a static number; None is the end of the
+                sampler, which may be the denoised sample at time 0. A sampler that ends
+                there also does so for ``t_min``.
+            projection: a constraint, met after each step; `Projection.finish` is applied
+                to a denoised sample at time 0.
 
         Raises:
-            ValueError: a stochastic sampler has no key; a time is traced or out of
-                range, or ``t_start`` is not greater than ``t_stop``; or the sampler
-                takes no projection.
+            ValueError: a stochastic sampler, or a projection that draws noise, has no
+                key; a time is traced or out of range; ``t_start`` is not greater than
+                ``t_stop``; or the sampler accepts no projection.
         """
         start, stop = static_times(sde, t_start, t_stop)
         drawn = self.integrate(
@@ -125,12 +129,12 @@ class Sampler(abc.ABC):  # noqa: B024 - either solve or integrate is defined
 
     @property
     def ends_at_data(self) -> bool:
-        """Whether it ends with denoised data rather than with a sample at ``t_min``."""
+        """Whether it ends with the denoised sample at time 0, not with a sample at ``t_min``."""
         return False
 
     def last_time(self, sde: SDE) -> float:
-        """The time ``t`` at which it ends, at least ``t_min``; its samples are distributed
-        as ``p_t``.
+        """The final time ``t >= t_min``, at which samples approximate ``p_t``; for a
+        sampler that ends with a denoised sample, the time of its last evaluation.
         """
         return sde.t_min
 
@@ -168,10 +172,12 @@ def nodes_of(
 ) -> Float[np.ndarray, " nodes"]:
     """The ``num_steps + 1`` nodes of a grid, distinct in float32.
 
-    ``starting`` is the SDE on the times that the grid spans, where these are not all.
+    ``starting`` is the SDE restricted to the interval of the grid, if that is shorter
+    than ``[t_min, t_max]``.
 
     Raises:
-        ValueError: they do not fall, or leave ``[t_min, t_max]``.
+        ValueError: the number of nodes is wrong, they are not strictly decreasing, or
+            they leave ``[t_min, t_max]``.
     """
     times = np.asarray(grid(starting or sde, num_steps), np.float64)
     if times.shape != (num_steps + 1,) or not (np.diff(times) < 0.0).all():
@@ -189,23 +195,23 @@ def nodes_of(
 
 
 def check_path(path: str) -> None:
-    """Raise ``ValueError`` unless the kind of noise is known."""
+    """Raise ``ValueError`` unless ``path`` is ``indexed`` or ``tree``."""
     checks.one_of(("indexed", "tree"), path=path)
 
 
 def check_eta(eta: float) -> None:
-    """Raise ``ValueError`` unless the noise of DDIM is from 0 to 1."""
+    """Raise ``ValueError`` unless the ``eta`` of DDIM is in [0, 1]."""
     checks.between(0, 1, eta=eta, because="where 0 is deterministic and 1 as noisy as DDPM")
 
 
 def rescaled(solution: Solution, scale: Float[np.ndarray, " nodes"]) -> Solution:
-    """The solution ``x`` from a solution ``x / scale``, with the scale at every node."""
+    """Multiply a solution for ``y = x / scale`` by ``scale``, one value a node, to get ``x``."""
     if solution.path is None:
         return solution._replace(y=solution.y * float(scale[-1]))
-    frames = scale[frame_indices(len(scale) - 1, len(solution.path))].reshape(
+    frame_scales = scale[frame_indices(len(scale) - 1, len(solution.path))].reshape(
         -1, *[1] * solution.y.ndim
     )
-    path = solution.path * jnp.asarray(frames, solution.y.dtype)
+    path = solution.path * jnp.asarray(frame_scales, solution.y.dtype)
     return solution._replace(y=solution.y * float(scale[-1]), path=path)
 
 
@@ -221,8 +227,8 @@ def part_to_end(
     start: float | None,
     stop: float | None,
 ) -> GridPart:
-    """The steps between two times, where the last node of the grid leads to ``end``:
-    ``t_min``, or 0 for the data. A stop at ``t_min`` is the end.
+    """The steps between two times of a grid with ``end`` as one more node: ``t_min``, or
+    0 for a denoised sample. A stop at ``t_min`` means a stop at ``end``.
     """
     at_end = stop is None or np.float32(stop) == np.float32(sde.t_min)
     return grid_part(np.append(times, end), start, None if at_end else stop)
@@ -234,16 +240,16 @@ def solve_steps(
     part: GridPart,
     times: Float[np.ndarray, " steps"] | None = None,
 ) -> Sample:
-    """Carry out the steps of a part, one evaluation each, with a solver of ``x`` itself
-    on the clock that counts the steps.
+    """Carry out the steps of a part, with one evaluation each. The state of the solver is
+    ``x``, not rescaled, and its time is the index of the step.
 
     Args:
         problem: the solve.
         solver: the solver of the steps.
-        part: the steps that are solved. Where they end at time 0, the data, these and
-            the last frame of the path meet `Projection.finish`.
-        times: the time at which every step of the whole grid arrives; None is the next
-            node.
+        part: the steps to carry out.
+        times: the end time of each step of the whole grid. None is the next node, at
+            least ``t_min``; if the last node is time 0, `Projection.finish` is applied
+            to the sample and to the last frame.
     """
     to_data = times is None and float(part.times[part.last]) == 0.0
     arrivals = np.maximum(part.times[1:], problem.sde.t_min) if times is None else times
@@ -259,4 +265,7 @@ def solve_steps(
     if problem.projection is None or not to_data:
         return drawn
     x = finished(problem.projection, problem.key, drawn.x)
-    return Sample(x, drawn.nfe, None if drawn.path is None else drawn.path.at[-1].set(x))
+    path = drawn.path
+    if path is not None and problem.save_path > 1:  # a single frame is the latent
+        path = path.at[-1].set(x)
+    return Sample(x, drawn.nfe, path)

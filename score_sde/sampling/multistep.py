@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from score_sde import checks
 from score_sde.sampling.base import (
     GridSampler,
-    Path,
+    NoiseKind,
     Sample,
     check_path,
     nodes_of,
@@ -54,7 +54,7 @@ class ExponentialSampler(GridSampler):
     num_steps: int = 50
     grid: TimeGrid = log_snr
     last_ratio: float | None = None
-    path: Path = "indexed"
+    path: NoiseKind = "indexed"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""One solve as a value: the checked arguments of `Sampler.solve`."""
+"""The arguments of one solve, as a value."""
 
 from typing import Any, NamedTuple
 
@@ -18,11 +18,11 @@ from score_sde.typing import Key, ScalarLike, ScoreFn
 
 
 class Problem(NamedTuple):
-    """The solve that a sampler carries out: the arguments of `Sampler.solve`, checked.
+    """The arguments of `Sampler.solve`, for `Sampler.integrate`.
 
-    ``latent`` is float32 at least, and ``score_fn`` returns numbers of its type.
-    ``start`` and ``stop`` are times as plain numbers; None is the first or the last
-    time of the sampler.
+    ``latent`` is float32 at least, and ``score_fn`` returns values of its dtype.
+    ``start`` and ``stop`` are checked times as Python numbers; None is the first or the
+    last time of the sampler.
     """
 
     key: Key | None
@@ -56,9 +56,9 @@ class Problem(NamedTuple):
 
         Args:
             sampler: the sampler.
-            clock: takes the noise from one Brownian path over these nodes; None draws
-                it by the index of the step.
-            cut: the step that ends before its node.
+            clock: the nodes at which one Brownian path is evaluated; None draws noise by
+                the index of the step.
+            cut: the last step, if ``stop`` shortens it.
         """
         return StepNoise(
             self.key_for(sampler),
@@ -81,12 +81,11 @@ class Problem(NamedTuple):
         Args:
             solver: the solver of the steps.
             part: the steps that are solved.
-            times: the time at which every step of the whole grid arrives, the ends of
-                the part included.
-            scale: ``x / y`` at these times, for a solver of another state ``y`` than
-                ``x``.
-            to_data: whether the last step leads to the data, which are left to
-                `Projection.finish`.
+            times: the end time of each step of the whole grid, with ``start`` and
+                ``stop`` in place of the nodes that they move.
+            scale: ``x / y`` at these times, if the state of the solver is ``y``.
+            to_data: whether the last step leads to the denoised sample at time 0, to
+                which the caller applies `Projection.finish`.
         """
         if self.projection is None:
             return solver
@@ -100,7 +99,7 @@ def static_time(sde: SDE, t: ScalarLike, name: str) -> float:
     """A time of the SDE as a plain number.
 
     Raises:
-        ValueError: it is traced, no number, or out of range.
+        ValueError: it is traced, not a number, or out of range.
     """
     if isinstance(t, Tracer):
         raise ValueError(
@@ -125,16 +124,16 @@ def static_times(
     """The times at which a solve starts and stops, as plain numbers.
 
     Raises:
-        ValueError: as `static_time` does, or the times do not fall.
+        ValueError: as in `static_time`, or the start is not greater than the stop.
     """
     start = None if t_start is None else static_time(sde, t_start, "t_start")
     stop = None if t_stop is None else static_time(sde, t_stop, "t_stop")
     first, last = sde.t_max if start is None else start, sde.t_min if stop is None else stop
-    # A solve from t_min on has no steps; the grid refuses it, which may end above t_min.
+    # Without a stop the grid decides whether any step remains: it may end at time 0.
     falls = np.float32(first) > np.float32(last) or (stop is None and start is not None)
     checks.require(
         falls,
-        f"t_start={first:g} must be greater than t_stop={last:g}, because a sampler goes from "
+        f"t_start={first:.9g} must be greater than t_stop={last:.9g}, because a sampler goes from "
         "noise to data",
     )
     return start, stop

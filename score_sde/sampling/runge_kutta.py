@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from score_sde.sampling.base import (
     GridSampler,
-    Path,
+    NoiseKind,
     Sample,
     check_path,
     rescaled,
@@ -43,7 +43,7 @@ class ReverseSDESampler(GridSampler):
     """
 
     noise_scale: float = 1.0
-    path: Path = "indexed"
+    path: NoiseKind = "indexed"
 
     evaluations: ClassVar[int]
     make_solver: ClassVar[type[AbstractSolver]]

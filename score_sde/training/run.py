@@ -31,11 +31,12 @@ class Hook:
     Attributes:
         every: Steps between two calls.
         run: A function of the state and the step. It must not keep the state, whose
-            arrays the next step overwrites. Images that it returns, by name, are
+            buffers are donated to the next step. Images that it returns, by name, are
             written with the metrics.
-        first: Whether it is called before the checkpoint of the step is saved, and even
-            where the run stops at that step. A hook that writes a part of the run needs
-            this, since a resumed run does not repeat the step.
+        first: Whether it is called before the checkpoint of the step is saved, and also
+            when a signal stops the run at that step. Other hooks are called after the
+            save, and not then. A hook that writes a part of the run needs this, since a
+            run resumed from that checkpoint does not repeat the step.
     """
 
     every: int
@@ -52,9 +53,9 @@ class Evaluation:
 
     Attributes:
         every: Steps between two evaluations.
-        step: The result of ``make_eval_step``.
+        step: The evaluation function, from ``make_eval_step``.
         loader: The held-out data.
-        key: The key of the noise.
+        key: The base key of the noise; batch ``i`` uses ``fold_in(key, i)``.
         num_batches: The number of batches over which the loss is averaged.
     """
 
@@ -73,29 +74,30 @@ class TrainingRun:
     """The parts and settings of a run, for `train`.
 
     Attributes:
-        state: The initial state, of a run without a checkpoint to resume from.
-        step: The result of ``make_train_step``, un-transformed.
+        state: The initial state, and the structure of a restored one.
+        step: The update function, from ``make_train_step``, not jitted.
         loader: The training data.
-        key: The key from which the key of each step is folded.
-        num_steps: The length of the run in steps, including those before an
-            interruption.
-        mesh: The devices; those of all processes unless given.
-        n_jitted_steps: Steps per dispatch. It must divide all other intervals except
-            ``log_every``.
+        key: The base key; each step folds its number into it.
+        num_steps: The total number of steps, counted from 0 also in a resumed run.
+        mesh: The devices; by default all devices of all processes.
+        n_jitted_steps: Steps in one jitted call. It must divide ``checkpoint_every``,
+            and the intervals of the evaluation and of the hooks.
         checkpoints: The checkpoints to save to and resume from; None to save nothing.
-        checkpoint_every: Steps between two checkpoints; the last step is always saved.
-            Only checkpoints at steps with an evaluation can be the best.
-        config: The resolved config, saved with each checkpoint.
-        about: Further facts saved with each checkpoint, such as the versions of the code.
-        log_every: Steps between two writings of the metrics; those of the last step are
+        checkpoint_every: Steps between two checkpoints; the final step is always saved.
+            Only checkpoints at steps with an evaluation can be kept as the best.
+        config: The resolved config, with all defaults, saved with each checkpoint.
+        about: Metadata saved with each checkpoint, such as the versions of the code;
+            the entry ``key`` is set by `train`.
+        log_every: Steps between two writings of the metrics; step ``num_steps`` is
             always written.
         writer: The writer of the metrics.
         evaluation: The evaluation on held-out data, if any.
         hooks: Functions to call between steps.
-        max_skipped: After so many updates in a row were skipped because their gradients
-            were not finite, the run is rolled back to its last checkpoint, and resumes
-            with the batches that follow those it has read.
-        max_taken_back: The number of roll-backs after which the run stops instead.
+        max_skipped: The number of successive updates, skipped because their gradients
+            were not finite, after which the run rolls back to its latest checkpoint. It
+            continues with new batches.
+        max_taken_back: The number of roll-backs allowed in one call of `train`; after
+            one more divergence it raises ``FloatingPointError``.
         hang_timeout: Seconds without progress after which the process ends (see
             `Watchdog`); 0 for never.
         hang_dump: The file for the stack traces of a process that hangs; standard error
