@@ -204,7 +204,7 @@ def ncsn(
     steps: int,
     ema_decay: float,
 ) -> ConfigDict:
-    """NCSN (Song and Ermon 2019): a RefineNet with conditional normalisation, and Adam
+    """NCSN (Song & Ermon 2019): a RefineNet with conditional normalisation, and Adam
     with a learning rate of 1e-3, without warm-up and clipping.
     """
     return _refinenet(config, "ncsn", 1e-3, sigma_max, num_scales, snr, steps, ema_decay)
@@ -219,7 +219,7 @@ def ncsnv2(
     steps: int = 5,
     ema_decay: float = 0.999,
 ) -> ConfigDict:
-    """NCSNv2 (Song and Ermon 2020): a RefineNet that is not conditioned on the noise
+    """NCSNv2 (Song & Ermon 2020): a RefineNet that is not conditioned on the noise
     level, and Adam with a learning rate of 1e-4, without warm-up and clipping.
     """
     return _refinenet(config, "ncsnv2", 1e-4, sigma_max, num_scales, snr, steps, ema_decay)

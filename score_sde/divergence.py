@@ -20,7 +20,7 @@ from jaxtyping import Array, ArrayLike, Float, Shaped
 from score_sde import checks
 from score_sde.chunking import check_chunk_size, map_in_chunks
 from score_sde.precision import wide, wide_time
-from score_sde.typing import Key, Scalar, ScalarLike, VectorField
+from score_sde.typing import Key, SampleLike, Scalar, ScalarLike, VectorField
 
 LinearMap: TypeAlias = Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]]
 """``p -> J p``, linear."""
@@ -38,7 +38,7 @@ class Divergence(abc.ABC):
         """
 
     @abc.abstractmethod
-    def probes(self, key: Key, x: Shaped[ArrayLike, "*shape"]) -> Float[Array, "probes *shape"]:
+    def probes(self, key: Key, x: SampleLike) -> Float[Array, "probes *shape"]:
         """The random probes, drawn once and then fixed along a trajectory."""
 
     @abc.abstractmethod
@@ -84,7 +84,7 @@ class ExactTrace(Divergence):
         """``dim``."""
         return dim
 
-    def probes(self, key: Key, x: Shaped[ArrayLike, "*shape"]) -> Float[Array, "probes *shape"]:
+    def probes(self, key: Key, x: SampleLike) -> Float[Array, "probes *shape"]:
         """An empty array: nothing is random."""
         del key
         x = wide(x)
@@ -136,7 +136,7 @@ class Hutchinson(Divergence):
         del dim
         return self.num_probes
 
-    def probes(self, key: Key, x: Shaped[ArrayLike, "*shape"]) -> Float[Array, "probes *shape"]:
+    def probes(self, key: Key, x: SampleLike) -> Float[Array, "probes *shape"]:
         """``num_probes`` independent probes."""
         x = wide(x)
         shape = (self.num_probes, *x.shape)
@@ -190,7 +190,7 @@ class HutchPP(Divergence):
         """``2 sketch_size + num_probes``."""
         return 2 * self._rank(dim) + self.num_probes
 
-    def probes(self, key: Key, x: Shaped[ArrayLike, "*shape"]) -> Float[Array, "probes *shape"]:
+    def probes(self, key: Key, x: SampleLike) -> Float[Array, "probes *shape"]:
         """The columns of the sketch, and after them the probes, all standard normal."""
         x = wide(x)
         return jax.random.normal(key, (self._rank(x.size) + self.num_probes, *x.shape), x.dtype)
@@ -214,7 +214,7 @@ class HutchPP(Divergence):
 
 def value_and_divergence(
     field: VectorField,
-    x: Shaped[ArrayLike, "*shape"],
+    x: SampleLike,
     t: ScalarLike,
     divergence: Divergence,
     probes: Float[Array, "..."],

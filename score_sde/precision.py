@@ -13,7 +13,6 @@
   bfloat16 casts its input itself.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -22,10 +21,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
 from score_sde import checks
-from score_sde.typing import Key, ScalarLike, ScoreFn
+from score_sde.typing import SampleLike, ScalarLike, ScoreFn
 
 
-def real(value: Shaped[ArrayLike, "*shape"], name: str = "x") -> Float[Array, "*shape"]:
+def real(value: SampleLike, name: str = "x") -> Float[Array, "*shape"]:
     """``value`` as floating-point numbers: in its own type, or in the default type for
     integers and Booleans.
 
@@ -47,13 +46,13 @@ def real(value: Shaped[ArrayLike, "*shape"], name: str = "x") -> Float[Array, "*
     return array.astype(float)
 
 
-def wide(value: Shaped[ArrayLike, "*shape"], name: str = "x") -> Float[Array, "*shape"]:
+def wide(value: SampleLike, name: str = "x") -> Float[Array, "*shape"]:
     """``real(value)`` in float32 at least."""
     array = real(value, name)
     return array if array.dtype == wide_dtype(array.dtype) else array.astype(jnp.float32)
 
 
-def whole(value: Shaped[ArrayLike, "*shape"], name: str) -> Int[Array, "*shape"]:
+def whole(value: SampleLike, name: str) -> Int[Array, "*shape"]:
     """``value`` as an array of integers, for an index.
 
     Raises:
@@ -100,32 +99,3 @@ def as_state(value: Any, like: Shaped[ArrayLike, "..."]) -> Any:
     """Every array of ``value`` in the floating-point type of the state ``like``."""
     dtype = real(like).dtype
     return jax.tree.map(lambda leaf: leaf.astype(dtype), value)
-
-
-def keeps_type(step: Callable[..., Array]) -> Callable[..., Array]:
-    """A decorator that lets a step ``(key, sde, score_fn, x, t, t_next, **options) ->
-    x`` take states of any real type.
-    """
-
-    @functools.wraps(step)
-    def wrapped(
-        key: Key,
-        sde: Any,
-        score_fn: ScoreFn,
-        x: Shaped[ArrayLike, "*shape"],
-        t: ScalarLike,
-        t_next: ScalarLike,
-        **options: Any,
-    ) -> Float[Array, "*shape"]:
-        stepped = step(
-            key,
-            sde,
-            wide_score(score_fn),
-            wide(x),
-            wide_time(t),
-            wide_time(t_next, "t_next"),
-            **options,
-        )
-        return as_state(stepped, x)
-
-    return wrapped

@@ -49,6 +49,32 @@ def test_a_name_is_listed_as_itself():
     assert all(name == given for name, given in re.findall(r"(\w+) as (\w+)", STUB))
 
 
+FORMER = {"build_classifier", "build_dequantizer", "load_classifier", "load_dequantizer"}
+"""Names that go with the next version."""
+
+
+NEED_A_MODEL = {
+    *("AnyExperiment", "ClassifierExperiment", "DequantizerExperiment", "LearnedDequantizer"),
+    *("Model", "NoisyClassifier", "TrainedModel", "build_model", "fit", "sample_many", "train"),
+}
+"""Names whose examples need a trained model or a folder, which other tests run."""
+
+
+@pytest.mark.parametrize("name", sorted({*score_sde.__all__} - FORMER))
+def test_a_public_name_has_an_example(name):
+    """`scripts/test.sh` runs those with a prompt."""
+    text = inspect.getdoc(getattr(score_sde, name))
+    assert (">>> " in text) if name not in NEED_A_MODEL else ("::" in text)
+
+
+@pytest.mark.parametrize("name", ["encode", "log_likelihood", "sample", "variational_bound"])
+def test_a_signature_names_its_types(name):
+    """``help`` shows aliases such as ``ScoreFn``, and not the types they stand for."""
+    signature = str(inspect.signature(getattr(score_sde, name)))
+    assert "score_fn: ScoreFn" in signature and "Callable" not in signature
+    assert len(signature) <= 520
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_every_room_is_an_attribute(room):
     assert getattr(score_sde, room).__name__ == f"score_sde.{room}"

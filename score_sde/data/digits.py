@@ -10,7 +10,7 @@ def digits(*, test_fraction: float = 297 / 1797, seed: int = 0) -> DataSource:
     classes as labels.
 
     They are the test part of the "Optical Recognition of Handwritten Digits" data of the
-    UCI repository (Alpaydin and Kaynak 1998). By default 1,500 images are for training
+    UCI repository (Alpaydin & Kaynak 1998). By default 1,500 images are for training
     and 297 are held out.
 
     >>> digits().train.shape

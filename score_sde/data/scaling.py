@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Real, Shaped
+from jaxtyping import Array, Float, Real
 
 from score_sde.checks import positive, require
 from score_sde.data.source import check_num_levels
 from score_sde.likelihood.dequantization import Bins
 from score_sde.precision import wide
-from score_sde.typing import Key
+from score_sde.typing import Key, SampleLike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class Scaling:
         """Whether continuous data are standardised."""
         return bool(self.std)
 
-    def to_model(self, key: Key, levels: Shaped[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    def to_model(self, key: Key, levels: SampleLike) -> Float[Array, "*shape"]:
         """Return the example in model space, float32; only dequantisation uses ``key``."""
         levels = wide(levels, "levels").astype(jnp.float32)
         if self.num_levels is None:
@@ -86,7 +86,7 @@ class Scaling:
         unit = (levels + offset) / self.num_levels
         return 2 * unit - 1 if self.centered else unit
 
-    def to_data(self, x: Shaped[ArrayLike, "*shape"]) -> Real[Array, "*shape"]:
+    def to_data(self, x: SampleLike) -> Real[Array, "*shape"]:
         """Return the levels, ``clip(floor(L y), 0, L - 1)``: uint8, or int32 above 256
         levels; or continuous data.
 
@@ -101,7 +101,7 @@ class Scaling:
         levels = jnp.clip(jnp.floor(unit * self.num_levels), 0, self.num_levels - 1)
         return levels.astype(jnp.uint8 if self.num_levels <= 256 else jnp.int32)
 
-    def to_unit(self, x: Shaped[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    def to_unit(self, x: SampleLike) -> Float[Array, "*shape"]:
         """Return the example quantised for display: levels ``0 .. L - 1`` become ``0 .. 1``.
 
         Raises:

@@ -21,6 +21,10 @@ Split: TypeAlias = Literal["train", "test"]
 class TrainedModel:
     """A trained model of any kind: a score model, a classifier or a dequantizer.
 
+    For example::
+
+        ss.load("runs/digits").save("exported/digits")
+
     Attributes:
         sde: the forward SDE.
         params: the averaged parameters.
@@ -59,6 +63,10 @@ class TrainedModel:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AnyExperiment(abc.ABC):
     """The training of a model of any kind: the model, its data and its optimizer.
+
+    For example::
+
+        ss.train(ss.build(config), "runs/digits")
 
     Attributes:
         model: the model with its initial parameters.

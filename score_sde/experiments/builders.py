@@ -130,7 +130,9 @@ def build_model(
 
     A resolved config is the ``config`` of a model: it has the section ``example`` with
     the shape of an example. ``kind`` is the expected class, as in `load`. The config
-    may name any code unless ``trust`` restricts it.
+    may name any code unless ``trust`` restricts it. ::
+
+        model = ss.build_model(ss.saved_config("runs/digits"), params, step=1200)
     """
     found = normalized(config)
     check_kind(found.kind, kind, of="model")

@@ -18,7 +18,10 @@ from score_sde.typing import Key, Params, Scalar, ScalarLike
 class NoisyClassifier(TrainedModel):
     """A trained classifier of noisy examples, for classifier guidance.
 
-    Its ``sde`` is the SDE of the noise that it was trained on.
+    Its ``sde`` is the SDE of the noise that it was trained on. ::
+
+        classifier = ss.load("runs/classifier", ss.NoisyClassifier)
+        log_probs = classifier.log_prob_fn(x, t)  # [num_classes]
 
     Attributes:
         network: the network, as pure functions of its parameters.
@@ -35,6 +38,10 @@ class NoisyClassifier(TrainedModel):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClassifierExperiment(AnyExperiment):
     """The training of a classifier of noisy examples, as `build` makes it from a config.
+
+    For example::
+
+        ss.train(ss.build(config, ss.ClassifierExperiment), "runs/classifier")
 
     Attributes:
         objective: the loss.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Real, Shaped
+from jaxtyping import Array, Float, Real
 
 from score_sde import checks
 from score_sde.data import Example
@@ -16,7 +16,7 @@ from score_sde.likelihood.flow import bits_per_dim
 from score_sde.models.coupling_flow import ConditionalFlow
 from score_sde.sdes.base import SDE, starting_at
 from score_sde.training import Context, LossFn
-from score_sde.typing import Key, Params, Scalar, ScalarLike, ScoreFn
+from score_sde.typing import Key, Params, SampleLike, Scalar, ScalarLike, ScoreFn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class VariationalDequantization:
         sde: SDE,
         score_fn: ScoreFn,
         dequantizer: Dequantizer,
-        levels: Shaped[ArrayLike, "*shape"],
+        levels: SampleLike,
         bins: Bins,
     ) -> Scalar:
         """An unbiased estimate for one example."""
@@ -65,6 +65,11 @@ class VariationalDequantization:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LearnedDequantizer(TrainedModel):
     """A trained variational dequantizer of a score model, which shares its ``sde``.
+
+    For example::
+
+        learned = ss.load("runs/digits/dequantizer", ss.LearnedDequantizer)
+        dequantizer = learned.dequantizer
 
     Attributes:
         network: the flow, as pure functions of its parameters.
@@ -93,6 +98,11 @@ class LearnedDequantizer(TrainedModel):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DequantizerExperiment(AnyExperiment):
     """The training of a variational dequantizer, as `build` makes it from a config.
+
+    For example::
+
+        model = ss.load("runs/digits")
+        experiment = ss.build(config, ss.DequantizerExperiment, score_model=model)
 
     Attributes:
         score_model: the score model whose likelihood bound the dequantizer tightens.

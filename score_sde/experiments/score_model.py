@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, get_args
 
 import jax
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int, Shaped
+from jaxtyping import Array, Float, Int
 
 from score_sde import checks
 from score_sde.conditioning.guidance import ScoreFnOf
@@ -27,7 +27,7 @@ from score_sde.sampling import ProbabilityFlow, Sample, Sampler, decode, encode,
 from score_sde.sdes import SDE
 from score_sde.sdes.base import starting_at
 from score_sde.training import Context, LossFn
-from score_sde.typing import Key, Params, Scalar, ScalarLike, ScoreFn
+from score_sde.typing import Key, Params, SampleLike, Scalar, ScalarLike, ScoreFn
 
 AXIS = "batch"
 """The name of the batch axis, for samplers that couple the samples of a batch."""
@@ -50,7 +50,10 @@ class Model(TrainedModel):
     The methods are pure functions of ONE sample and its condition, and take the
     parameters as an argument; a batch is ``jax.vmap`` over ``(key, condition)``. `fit`
     and `load` return a ``Model``; an experiment of `build` has one with its initial
-    parameters.
+    parameters. ::
+
+        keys = jax.random.split(jax.random.key(0), 64)
+        x = jax.jit(jax.vmap(lambda key: model.draw(model.params, key).x))(keys)
 
     Attributes:
         network: the network, as pure functions of its parameters.
@@ -216,7 +219,7 @@ class Model(TrainedModel):
         return sample(key, self.sde, score_fn, sampler or self.sampler, self.shape, **options)
 
     def log_likelihood(
-        self, params: Params, key: Key, example: Shaped[ArrayLike, "*shape"], condition: Any = None
+        self, params: Params, key: Key, example: SampleLike, condition: Any = None
     ) -> LogProbEstimate:
         """The log-likelihood in nats of one example in data units, by the settings of
         the section ``eval``.
@@ -229,7 +232,7 @@ class Model(TrainedModel):
         )
 
     def encode(
-        self, params: Params, x: Shaped[ArrayLike, "*shape"], condition: Any = None
+        self, params: Params, x: SampleLike, condition: Any = None
     ) -> Float[Array, "*shape"]:
         """The latent at ``t_max`` of one sample ``x`` in model space: the
         probability-flow ODE from ``eval.t_min`` on, to the tolerances of the config.
@@ -238,7 +241,7 @@ class Model(TrainedModel):
         return encode(sde, self.score_fn_of(params, condition), x, sampler=flow)
 
     def decode(
-        self, params: Params, latent: Shaped[ArrayLike, "*shape"], condition: Any = None
+        self, params: Params, latent: SampleLike, condition: Any = None
     ) -> Float[Array, "*shape"]:
         """The sample in model space at ``eval.t_min`` for a latent: the inverse of `encode`."""
         sde, flow = self._flow
@@ -313,6 +316,12 @@ class Model(TrainedModel):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Experiment(AnyExperiment):
     """The training of a score model, as `build` makes it from a config.
+
+    >>> import jax, score_sde as ss
+    >>> from score_sde.configs.toy import moons
+    >>> model = ss.build(moons.get_config()).model
+    >>> jax.eval_shape(model.draw, model.params, jax.random.key(0)).x.shape
+    (2,)
 
     Attributes:
         objective: the loss.

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import ArrayLike, Shaped
 
 from score_sde import checks
 from score_sde.conditioning.guidance import Guidance
@@ -15,7 +14,7 @@ from score_sde.likelihood.estimators import Estimator, FlowEstimator, LogProbEst
 from score_sde.sampling import Threshold
 from score_sde.sdes.base import SDE, starting_at
 from score_sde.training import EMA, Average, PowerEMA
-from score_sde.typing import Key, ScoreFn
+from score_sde.typing import Key, SampleLike, ScoreFn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +214,7 @@ class EvaluationOptions:
         sde: SDE,
         score_fn: ScoreFn,
         scaling: Scaling,
-        example: Shaped[ArrayLike, "*shape"],
+        example: SampleLike,
     ) -> LogProbEstimate:
         """The log-likelihood in nats of one example in data units, at time ``t_min``.
 

@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import Array, Float
 
 from score_sde import checks
 from score_sde.chunking import check_chunk_size, map_in_chunks
 from score_sde.likelihood.dequantization import log_interval_probability
 from score_sde.precision import wide, wide_score
 from score_sde.sdes import SDE, Marginal
-from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
+from score_sde.typing import Key, SampleLike, Scalar, ScalarLike, ScoreFn
 
 
 class VariationalBound(NamedTuple):
@@ -48,7 +48,7 @@ def variational_bound(
     key: Key,
     sde: SDE,
     score_fn: ScoreFn,
-    x: Shaped[ArrayLike, "*shape"],
+    x: SampleLike,
     *,
     num_times: int = 128,
     num_decodings: int = 4,

@@ -17,12 +17,12 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import log_ndtr
 from jax.scipy.stats import logistic, norm
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import Array, Float
 
 from score_sde import checks
 from score_sde.chunking import check_chunk_size, map_in_chunks
 from score_sde.precision import wide
-from score_sde.typing import Key, Params, Scalar
+from score_sde.typing import Key, Params, SampleLike, Scalar
 
 LogProbFn: TypeAlias = Callable[[Key, Float[Array, "*shape"]], Scalar]
 """``(key, x) -> log p(x)`` of one sample, in nats."""
@@ -40,9 +40,7 @@ class Bins(NamedTuple):
     low: float = -1.0
     width: float = 2.0 / 256.0
 
-    def at(
-        self, levels: Shaped[ArrayLike, "*shape"], offset: Shaped[ArrayLike, "*shape"] | float
-    ) -> Float[Array, "*shape"]:
+    def at(self, levels: SampleLike, offset: SampleLike | float) -> Float[Array, "*shape"]:
         """The points in the bins of ``levels``, at ``offset`` from 0 to 1."""
         return self.low + (wide(levels, "levels") + wide(offset, "offset")) * self.width
 
@@ -60,7 +58,7 @@ class Dequantizer(abc.ABC):
     """A density on the bins of one example. A pytree with the learned parameters as leaves."""
 
     @abc.abstractmethod
-    def sample(self, key: Key, levels: Shaped[ArrayLike, "*shape"]) -> Offsets:
+    def sample(self, key: Key, levels: SampleLike) -> Offsets:
         """One offset for each number of one example."""
 
 
@@ -75,7 +73,7 @@ class UniformDequantizer(Dequantizer):
     (8, 8, 3)
     """
 
-    def sample(self, key: Key, levels: Shaped[ArrayLike, "*shape"]) -> Offsets:
+    def sample(self, key: Key, levels: SampleLike) -> Offsets:
         """Uniform offsets."""
         return Offsets(jax.random.uniform(key, wide(levels, "levels").shape), jnp.zeros(()))
 
@@ -99,7 +97,7 @@ class TruncatedNormalDequantizer(Dequantizer):
     def __post_init__(self) -> None:
         checks.positive(std=self.std, because="since it is the standard deviation in bin widths")
 
-    def sample(self, key: Key, levels: Shaped[ArrayLike, "*shape"]) -> Offsets:
+    def sample(self, key: Key, levels: SampleLike) -> Offsets:
         """Offsets ``1/2 + s z``, and ``log q = sum log N(z) - log(Phi(1/2s) -
         Phi(-1/2s)) - log s``.
         """
@@ -132,7 +130,7 @@ class VariationalDequantizer(Dequantizer):
     flow: Callable[[Params, Array, Array], tuple[Array, Scalar]] = field(metadata={"static": True})
     params: Params
 
-    def sample(self, key: Key, levels: Shaped[ArrayLike, "*shape"]) -> Offsets:
+    def sample(self, key: Key, levels: SampleLike) -> Offsets:
         """Offsets, and ``log q = sum log p(noise) - log p(z) - log_det`` with the
         logistic density ``p``.
         """
@@ -148,7 +146,7 @@ class VariationalDequantizer(Dequantizer):
 
 def importance_weighted_log_prob(
     key: Key,
-    levels: Shaped[ArrayLike, "*shape"],
+    levels: SampleLike,
     log_prob_fn: LogProbFn,
     dequantizer: Dequantizer,
     *,
@@ -193,7 +191,7 @@ def importance_weighted_log_prob(
 
 def log_weights(
     key: Key,
-    levels: Shaped[ArrayLike, "*shape"],
+    levels: SampleLike,
     log_prob_fn: Callable[[Key, Array], tuple[Scalar, Any]],
     dequantizer: Dequantizer,
     bins: Bins,

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int, Shaped
+from jaxtyping import Array, Float, Int
 
 from score_sde import checks
 from score_sde.chunking import map_in_chunks
@@ -21,7 +21,7 @@ from score_sde.likelihood.bound import (
 from score_sde.precision import wide, wide_score
 from score_sde.renamed import renamed
 from score_sde.sdes import DiscreteMarginals, Marginal
-from score_sde.typing import Key, Scalar, ScoreFn
+from score_sde.typing import Key, SampleLike, Scalar, ScoreFn
 
 Variance: TypeAlias = Literal["fixedsmall", "fixedlarge"]
 """The variance of ``p(x_{i-1} | x_i)``: ``fixedsmall`` is the variance of ``q(x_{i-1} |
@@ -46,7 +46,7 @@ def ddpm_vlb(
     key: Key,
     score_fn: ScoreFn,
     marginals: DiscreteMarginals,
-    x: Shaped[ArrayLike, "*shape"],
+    x: SampleLike,
     *,
     t_max: float = 1.0,
     times: Float[np.ndarray, " levels"] | None = None,

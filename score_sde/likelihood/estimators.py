@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int, Shaped
+from jaxtyping import Array, Float, Int
 
 from score_sde import checks
 from score_sde.divergence import Divergence, Hutchinson
@@ -21,7 +21,7 @@ from score_sde.parameterization import DiscreteNoisePrediction, Parameterization
 from score_sde.renamed import renamed
 from score_sde.sdes import SDE, DiscreteMarginals, ddpm_marginals
 from score_sde.solvers import marginals_at
-from score_sde.typing import Key, Scalar, ScoreFn
+from score_sde.typing import Key, SampleLike, Scalar, ScoreFn
 
 
 class LogProbEstimate(NamedTuple):
@@ -56,9 +56,7 @@ class Estimator(abc.ABC):
         self.check(parameterization)
 
     @abc.abstractmethod
-    def density(
-        self, key: Key, sde: SDE, score_fn: ScoreFn, x: Shaped[ArrayLike, "*shape"]
-    ) -> LogProbEstimate:
+    def density(self, key: Key, sde: SDE, score_fn: ScoreFn, x: SampleLike) -> LogProbEstimate:
         """The log density of ``x``, in model units."""
 
     def probability(
@@ -66,7 +64,7 @@ class Estimator(abc.ABC):
         key: Key,
         sde: SDE,
         score_fn: ScoreFn,
-        levels: Shaped[ArrayLike, "*shape"],
+        levels: SampleLike,
         bins: Bins,
         num_levels: int,
     ) -> LogProbEstimate:
@@ -91,9 +89,7 @@ class FlowEstimator(Estimator):
     atol: float = 1e-5
     check_tolerance: bool = False
 
-    def density(
-        self, key: Key, sde: SDE, score_fn: ScoreFn, x: Shaped[ArrayLike, "*shape"]
-    ) -> LogProbEstimate:
+    def density(self, key: Key, sde: SDE, score_fn: ScoreFn, x: SampleLike) -> LogProbEstimate:
         """The log density at ``sde.t_min``."""
         options = {"rtol": self.rtol, "atol": self.atol, "check_tolerance": self.check_tolerance}
         found = log_likelihood(key, sde, score_fn, x, divergence=self.divergence, **options)
@@ -112,9 +108,7 @@ class BoundEstimator(Estimator):
     num_decodings: int = 4
     chunk_size: int | None = None
 
-    def density(
-        self, key: Key, sde: SDE, score_fn: ScoreFn, x: Shaped[ArrayLike, "*shape"]
-    ) -> LogProbEstimate:
+    def density(self, key: Key, sde: SDE, score_fn: ScoreFn, x: SampleLike) -> LogProbEstimate:
         """The bound of the log density."""
         return self._estimate(self.bound(key, sde, score_fn, x))
 
@@ -123,7 +117,7 @@ class BoundEstimator(Estimator):
         key: Key,
         sde: SDE,
         score_fn: ScoreFn,
-        levels: Shaped[ArrayLike, "*shape"],
+        levels: SampleLike,
         bins: Bins,
         num_levels: int,
     ) -> LogProbEstimate:
@@ -136,7 +130,7 @@ class BoundEstimator(Estimator):
 
     @abc.abstractmethod
     def bound(
-        self, key: Key, sde: SDE, score_fn: ScoreFn, x: Shaped[ArrayLike, "*shape"], **edges: Any
+        self, key: Key, sde: SDE, score_fn: ScoreFn, x: SampleLike, **edges: Any
     ) -> VariationalBound:
         """The bound; ``edges`` are ``bin_width`` and ``data_range`` for a probability."""
 
@@ -172,7 +166,7 @@ class VariationalEstimator(BoundEstimator):
         return self.num_times
 
     def bound(
-        self, key: Key, sde: SDE, score_fn: ScoreFn, x: Shaped[ArrayLike, "*shape"], **edges: Any
+        self, key: Key, sde: SDE, score_fn: ScoreFn, x: SampleLike, **edges: Any
     ) -> VariationalBound:
         """The bound at ``sde.t_min``."""
         options = {
@@ -241,7 +235,7 @@ class DDPMEstimator(BoundEstimator):
         )
 
     def bound(
-        self, key: Key, sde: SDE, score_fn: ScoreFn, x: Shaped[ArrayLike, "*shape"], **edges: Any
+        self, key: Key, sde: SDE, score_fn: ScoreFn, x: SampleLike, **edges: Any
     ) -> VariationalBound:
         """The bound for ``x`` as ``x_0``, the state before the first noise."""
         options = {
@@ -278,7 +272,7 @@ def dequantized(
     key: Key,
     sde: SDE,
     score_fn: ScoreFn,
-    levels: Shaped[ArrayLike, "*shape"],
+    levels: SampleLike,
     *,
     estimator: Estimator,
     dequantizer: Dequantizer,
@@ -294,7 +288,7 @@ def dequantized(
     point biases the result upward by up to ``v / 2`` if ``num_samples > 1``.
     """
 
-    def density(key: Key, x: Shaped[ArrayLike, "*shape"]) -> tuple[Scalar, LogProbEstimate]:
+    def density(key: Key, x: SampleLike) -> tuple[Scalar, LogProbEstimate]:
         found = estimator.density(key, sde, score_fn, x)
         return found.log_prob, found
 

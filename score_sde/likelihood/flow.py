@@ -20,7 +20,7 @@ from score_sde.precision import as_state, wide
 from score_sde.sampling import ProbabilityFlow, adaptive_nfe
 from score_sde.sdes import SDE, prior_log_prob, probability_flow
 from score_sde.solvers.integrate import Differentiate, solve_adaptively
-from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
+from score_sde.typing import Key, SampleLike, Scalar, ScalarLike, ScoreFn
 
 
 class LogLikelihood(NamedTuple):
@@ -52,7 +52,7 @@ def log_likelihood(
     key: Key,
     sde: SDE,
     score_fn: ScoreFn,
-    x: Shaped[ArrayLike, "*shape"],
+    x: SampleLike,
     *,
     divergence: Divergence | None = None,
     rtol: float = 1e-5,

@@ -22,7 +22,7 @@ from score_sde.parameterization import Parameterization
 from score_sde.precision import real, wide, wide_time
 from score_sde.sdes import SDE
 from score_sde.solvers import marginals_at
-from score_sde.typing import Key, Params, ScalarLike, ScoreFn
+from score_sde.typing import Key, Params, SampleLike, ScalarLike, ScoreFn
 
 Options = ParamSpec("Options")
 
@@ -317,7 +317,7 @@ class NetworkScore:
     parameterization: Parameterization
     evaluate: Callable[..., Array]
 
-    def __call__(self, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+    def __call__(self, x: SampleLike, t: ScalarLike) -> Float[Array, "*shape"]:
         """``grad_x log p_t(x)``."""
         x, t = wide(x), wide_time(t)
         return self.parameterization.score(self.sde, self.evaluate(x, t), x, t)
@@ -331,7 +331,7 @@ class NetworkScore:
             self._denoised if self.parameterization.shows_image or _has_signal(self.sde) else None
         )
 
-    def _denoised(self, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+    def _denoised(self, x: SampleLike, t: ScalarLike) -> Float[Array, "*shape"]:
         x, t = wide(x), wide_time(t)
         return self.parameterization.denoised(self.sde, self.evaluate(x, t), x, t)
 

@@ -18,7 +18,7 @@ from score_sde.models.embeddings import FourierEmbedding
 from score_sde.models.layers import GroupNorm
 from score_sde.precision import wide, wide_time
 from score_sde.sdes import SDE
-from score_sde.typing import Key, LogProbFn, Params, ScalarLike
+from score_sde.typing import Key, LogProbFn, Params, SampleLike, ScalarLike
 
 
 class Classifier(NamedTuple):
@@ -220,7 +220,7 @@ def make_log_prob_fn(
     alpha(t)``: it standardises its input, and so does not depend on ``alpha``.
     """
 
-    def log_prob_fn(x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, " classes"]:
+    def log_prob_fn(x: SampleLike, t: ScalarLike) -> Float[Array, " classes"]:
         x, t = wide(x), wide_time(t)
         alpha, sigma = sde.marginal(t)
         noise_level = jnp.asarray(sigma / alpha, x.dtype)

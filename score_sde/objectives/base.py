@@ -8,14 +8,14 @@ from typing import Literal, TypeAlias, final
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import Array, Float
 
 from score_sde import checks
 from score_sde.objectives.time_sampling import TimeSampling, UniformTime
 from score_sde.objectives.weighting import Weighting, variance
 from score_sde.precision import wide, wide_score, wide_time
 from score_sde.sdes import SDE, perturb
-from score_sde.typing import Context, Key, Params, Scalar, ScalarLike, ScoreFn
+from score_sde.typing import Context, Key, Params, SampleLike, Scalar, ScalarLike, ScoreFn
 
 Reduction: TypeAlias = Literal["mean", "half_sum"]
 
@@ -82,9 +82,7 @@ class ScoreMatching(abc.ABC):
         return self.at_time(key, sde, score_fn_of(params), x0, t)
 
     @final
-    def __call__(
-        self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Shaped[ArrayLike, "*shape"]
-    ) -> Scalar:
+    def __call__(self, key: Key, sde: SDE, score_fn: ScoreFn, x0: SampleLike) -> Scalar:
         """The loss of one example, at one time and with one noise drawn from ``key``,
         in the unit of ``reduce``.
 
@@ -136,7 +134,7 @@ class TargetFreeScoreMatching(WeightedScoreMatching):
 
     @final
     def at_time(
-        self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Shaped[ArrayLike, "*shape"], t: ScalarLike
+        self, key: Key, sde: SDE, score_fn: ScoreFn, x0: SampleLike, t: ScalarLike
     ) -> Scalar:
         """``lambda(t)`` times the reduced loss at ``x_t``."""
         x0, t, score_fn = wide(x0, "x0"), wide_time(t), wide_score(score_fn)

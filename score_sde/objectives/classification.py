@@ -10,7 +10,7 @@ from score_sde.objectives.base import check_noise
 from score_sde.objectives.time_sampling import TimeSampling, UniformTime
 from score_sde.precision import whole, wide, wide_time
 from score_sde.sdes import SDE, perturb
-from score_sde.typing import Key, LogProbFn, Scalar, ScalarLike
+from score_sde.typing import Key, LogProbFn, SampleLike, Scalar, ScalarLike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class NoisyClassification:
         key: Key,
         sde: SDE,
         log_prob_fn: LogProbFn,
-        x0: Shaped[ArrayLike, "*shape"],
+        x0: SampleLike,
         label: Shaped[ArrayLike, ""],
     ) -> tuple[Scalar, Scalar]:
         """``(loss, correct)`` of one example, at one time and with one noise drawn from
@@ -56,7 +56,7 @@ class NoisyClassification:
         key: Key,
         sde: SDE,
         log_prob_fn: LogProbFn,
-        x0: Shaped[ArrayLike, "*shape"],
+        x0: SampleLike,
         label: Shaped[ArrayLike, ""],
         t: ScalarLike,
     ) -> tuple[Scalar, Scalar]:

@@ -7,14 +7,14 @@ from typing import Literal, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike, Float, Shaped
+from jaxtyping import Float
 
 from score_sde import checks
 from score_sde.objectives.base import ScoreMatching, half_square
 from score_sde.objectives.time_sampling import DiscreteTime
 from score_sde.precision import wide, wide_score, wide_time
 from score_sde.sdes import SDE, DiscreteMarginals, ddpm_betas, ddpm_marginals
-from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
+from score_sde.typing import Key, SampleLike, Scalar, ScalarLike, ScoreFn
 
 Terms: TypeAlias = Literal["simple", "vlb"]
 
@@ -60,7 +60,7 @@ class DDPMLoss(ScoreMatching):
         return ddpm_marginals(self.num_scales, beta_min=self.beta_min, beta_max=self.beta_max)
 
     def at_time(
-        self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Shaped[ArrayLike, "*shape"], t: ScalarLike
+        self, key: Key, sde: SDE, score_fn: ScoreFn, x0: SampleLike, t: ScalarLike
     ) -> Scalar:
         """``w_i |sigma_i s(x_i, t) + eps|^2`` at the level of ``t``, with ``eps`` drawn
         from ``key``, reduced.

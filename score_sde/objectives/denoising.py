@@ -4,14 +4,13 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import ArrayLike, Shaped
 
 from score_sde.objectives.base import Reduction, WeightedScoreMatching, check_noise, half_square
 from score_sde.objectives.time_sampling import DiscreteTime
 from score_sde.objectives.weighting import variance
 from score_sde.precision import wide, wide_score, wide_time
 from score_sde.sdes import SDE, perturb
-from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
+from score_sde.typing import Key, SampleLike, Scalar, ScalarLike, ScoreFn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +30,7 @@ class DenoisingScoreMatching(WeightedScoreMatching):
     """
 
     def at_time(
-        self, key: Key, sde: SDE, score_fn: ScoreFn, x0: Shaped[ArrayLike, "*shape"], t: ScalarLike
+        self, key: Key, sde: SDE, score_fn: ScoreFn, x0: SampleLike, t: ScalarLike
     ) -> Scalar:
         """``lambda / sigma^2 |sigma s(x_t, t) + eps|^2`` with ``eps`` drawn from
         ``key``, reduced.

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 MOVED: Mapping[str, tuple[str, ...]] = {
     "score_sde.data.inflation": ("score_sde.runtime.bounded_reading",),
+    "score_sde.data.named.pictures": ("score_sde.data.named.image_files",),
     "score_sde.data.picture_files": ("score_sde.data.images",),
     "score_sde.dequantization": ("score_sde.likelihood.dequantization",),
     "score_sde.dequantizer": ("score_sde.experiments.dequantizer",),
@@ -72,13 +73,28 @@ MOVED: Mapping[str, tuple[str, ...]] = {
 """For each module of 0.1 that is gone or split: the modules with its functions and classes."""
 
 RENAMED: Mapping[str, str] = {
-    "score_sde:DDPM": "score_sde:DDPMLoss",
+    "score_sde.data.files:stored_labels": "score_sde.data.files:read_npy",
+    "score_sde.data.named.pictures:lazy_pictures": (
+        "score_sde.data.named.image_files:lazy_image_files"
+    ),
+    "score_sde.data.named.pictures:picture_names": "score_sde.data.named.image_files:image_names",
+    "score_sde.data.picture_files:opened_picture": "score_sde.data.images:opened_image",
+    "score_sde.data.splits:chosen_column": "score_sde.data.splits:chosen_one",
+    "score_sde.data.splits:first_line": "score_sde.runtime.damage:root_cause",
+    "score_sde.estimators:Estimate": "score_sde.likelihood.estimators:LogProbEstimate",
+    "score_sde.models.blocks:Style": "score_sde.models.blocks:BlockOptions",
     "score_sde.models.ddpm:DDPM": "score_sde.models.ddpm:DDPMNet",
+    "score_sde.models.labels:Given": "score_sde.models.labels:GivenLabels",
+    "score_sde.models.labels:Labels": "score_sde.models.labels:TimeLabels",
+    "score_sde.models.refinenet:ResidualBlock": "score_sde.models.refinenet:StageBlock",
+    "score_sde.models.refinenet:Style": "score_sde.models.refinenet:RefineNetOptions",
     "score_sde.models:DDPM": "score_sde.models:DDPMNet",
     "score_sde.objectives.ddpm:DDPM": "score_sde.objectives.ddpm:DDPMLoss",
     "score_sde.objectives:DDPM": "score_sde.objectives:DDPMLoss",
     "score_sde.solvers.noise_levels:NoiseLevels": "score_sde.solvers.marginal_levels:Marginals",
+    "score_sde.solvers.noise_levels:noise_levels": "score_sde.solvers.marginal_levels:marginals_at",
     "score_sde.solvers:NoiseLevels": "score_sde.solvers.marginal_levels:Marginals",
+    "score_sde.solvers:noise_levels": "score_sde.solvers.marginal_levels:marginals_at",
     "score_sde.training.checkpoint_files:read_seal": (
         "score_sde.training.checkpoints.files:read_manifest"
     ),
@@ -92,5 +108,6 @@ RENAMED: Mapping[str, str] = {
     "score_sde.training.seal:fingerprints": "score_sde.runtime.fingerprints:array_fingerprints",
     "score_sde.training.seal:seal_of": "score_sde.training.checkpoints.manifest:manifest_of",
     "score_sde.training:Progress": "score_sde.runtime.progress:ProgressBar",
+    "score_sde:DDPM": "score_sde:DDPMLoss",
 }
 """The present dotted name of each function or class of 0.1 that has been renamed."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Array, ArrayLike, Int, Shaped
+from jaxtyping import Array, Int
 
 from score_sde import checks
 from score_sde.precision import wide
@@ -21,7 +21,7 @@ from score_sde.solvers.integrate import (
     Tolerances,
     solve_adaptively,
 )
-from score_sde.typing import ScoreFn
+from score_sde.typing import SampleLike, ScoreFn
 
 ADAPTIVE_SOLVERS: dict[str, type[AbstractSolver]] = {"tsit5": Tsit5, "dopri5": Dopri5}
 
@@ -94,7 +94,7 @@ class ProbabilityFlow(AdaptiveSampler):
         self,
         sde: SDE,
         score_fn: ScoreFn,
-        x: Shaped[ArrayLike, "*shape"],
+        x: SampleLike,
         t_start: float,
         t_stop: float,
         *,

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import jax.numpy as jnp
 import numpy as np
 from diffrax import AbstractSolver
-from jaxtyping import Array, ArrayLike, Float, Int, Shaped
+from jaxtyping import Array, Float, Int
 
 from score_sde import checks
 from score_sde.precision import as_state, wide, wide_score
@@ -16,7 +16,7 @@ from score_sde.sampling.projection import Projection, finished
 from score_sde.sdes import SDE
 from score_sde.solvers import GridPart, TimeGrid, adapted, grid_part, told_apart
 from score_sde.solvers.integrate import ProgressFn, Solution, frame_indices, run_table
-from score_sde.typing import Key, ScalarLike, ScoreFn
+from score_sde.typing import Key, SampleLike, ScalarLike, ScoreFn
 
 NoiseKind: TypeAlias = Literal["indexed", "tree"]
 """How the noise of a step is drawn. ``indexed``: keyed by the index of the step.
@@ -26,6 +26,10 @@ NoiseKind: TypeAlias = Literal["indexed", "tree"]
 
 class Sample(NamedTuple):
     """One sample.
+
+    >>> import score_sde as ss
+    >>> ss.Sample._fields
+    ('x', 'nfe', 'path')
 
     Attributes:
         x: the sample.
@@ -50,6 +54,10 @@ class Sampler(abc.ABC):  # noqa: B024 - either solve or integrate is defined
     Splitting it between nodes changes the sample by about the error of one step, and
     the two partial steps draw new noise, except from a Brownian tree. Multistep methods
     restart there, without values of earlier steps.
+
+    >>> import score_sde as ss
+    >>> ss.DDIM(num_steps=20, last_ratio=0.01).ends_at_data
+    True
     """
 
     def solve(
@@ -57,7 +65,7 @@ class Sampler(abc.ABC):  # noqa: B024 - either solve or integrate is defined
         key: Key | None,
         sde: SDE,
         score_fn: ScoreFn,
-        latent: Shaped[ArrayLike, "*shape"],
+        latent: SampleLike,
         *,
         save_path: int = 0,
         progress: ProgressFn | None = None,

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import Array, Float
 
 from score_sde import checks
 from score_sde.precision import as_state, wide
@@ -15,7 +15,7 @@ from score_sde.sampling.projection import Projection, finished, started
 from score_sde.sampling.thresholding import Threshold, thresholded
 from score_sde.sdes import SDE, denoise as tweedie, perturb, prior_sample
 from score_sde.solvers.integrate import ProgressFn
-from score_sde.typing import Key, ScalarLike, ScoreFn
+from score_sde.typing import Key, SampleLike, ScalarLike, ScoreFn
 
 
 def sample(
@@ -29,7 +29,7 @@ def sample(
     save_path: int = 0,
     threshold: Threshold | None = None,
     progress: ProgressFn | None = None,
-    x_init: Shaped[ArrayLike, "*init_shape"] | None = None,
+    x_init: SampleLike | None = None,
     t_start: ScalarLike | None = None,
     projection: Projection | None = None,
 ) -> Sample:
@@ -93,7 +93,7 @@ def _latent(
     key: Key,
     sde: SDE,
     shape: tuple[int, ...],
-    x_init: Shaped[ArrayLike, "*init_shape"] | None,
+    x_init: SampleLike | None,
     t_start: ScalarLike | None,
 ) -> Float[Array, "*shape"]:
     """The latent of a draw: from the prior, or an example perturbed to ``t_start``."""
@@ -117,7 +117,7 @@ def _latent(
 def encode(
     sde: SDE,
     score_fn: ScoreFn,
-    x: Shaped[ArrayLike, "*shape"],
+    x: SampleLike,
     *,
     sampler: ProbabilityFlow | None = None,
 ) -> Float[Array, "*shape"]:
@@ -139,7 +139,7 @@ def encode(
 def decode(
     sde: SDE,
     score_fn: ScoreFn,
-    latent: Shaped[ArrayLike, "*shape"],
+    latent: SampleLike,
     *,
     sampler: Sampler | None = None,
     key: Key | None = None,
@@ -151,9 +151,12 @@ def decode(
     `default_sampler` decodes with few evaluations, to the data. ``denoise`` ends with
     Tweedie's formula at the time where the sampler ended, unless it has ended with the
     data. The sample has the floating-point type of ``latent``, and is computed in
-    float32 at least. The example halfway between two::
+    float32 at least.
 
-        decode(sde, score_fn, slerp(encode(sde, score_fn, a), encode(sde, score_fn, b), 0.5))
+    >>> import jax.numpy as jnp, score_sde as ss
+    >>> sampler = ss.default_sampler(nfe=20)
+    >>> ss.decode(ss.VPSDE(), lambda x, t: -x, jnp.ones(2), sampler=sampler).round(1)
+    Array([1., 1.], dtype=float32)
 
     Raises:
         ValueError: a stochastic ``sampler`` has no ``key``.

@@ -5,12 +5,12 @@ is edited by its latent (Song et al. 2021, section 4.3 and appendix D.4).
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import Array, Float
 
 from score_sde import checks
 from score_sde.precision import as_state, real, wide, wide_time
 from score_sde.sdes import SDE
-from score_sde.typing import Scalar, ScalarLike
+from score_sde.typing import SampleLike, Scalar, ScalarLike
 
 _ANTIPODAL = 1e-3
 """An angle this near to pi counts as pi: nearer, float32 keeps less than four digits of
@@ -18,9 +18,7 @@ the direction of the great circle.
 """
 
 
-def slerp(
-    a: Shaped[ArrayLike, "*shape"], b: Shaped[ArrayLike, "*shape"], weight: ScalarLike
-) -> Float[Array, "*shape"]:
+def slerp(a: SampleLike, b: SampleLike, weight: ScalarLike) -> Float[Array, "*shape"]:
     """Spherical linear interpolation from ``a`` (``weight=0``) to ``b`` (``weight=1``),
     over all dimensions together.
 
@@ -58,9 +56,7 @@ def slerp(
     return (share(1.0 - weight) * a + share(weight) * b).astype(dtype)
 
 
-def with_temperature(
-    latent: Shaped[ArrayLike, "*shape"], temperature: float
-) -> Float[Array, "*shape"]:
+def with_temperature(latent: SampleLike, temperature: float) -> Float[Array, "*shape"]:
     """``temperature * latent``: a temperature below 1 moves latents towards the mean of
     the prior (Song et al. 2021, appendix D.4).
 
@@ -74,7 +70,7 @@ def with_temperature(
     return as_state(temperature * wide(latent, "latent"), latent)
 
 
-def mean_square(sde: SDE, latent: Shaped[ArrayLike, "*shape"]) -> Scalar:
+def mean_square(sde: SDE, latent: SampleLike) -> Scalar:
     """The mean square of a latent in units of the prior, ``mean(z^2) / prior_std^2``; its
     mean under the prior is 1.
     """

@@ -13,13 +13,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import Array, Float
 
 from score_sde.precision import as_state, wide, wide_score
 from score_sde.sampling.base import Sample
 from score_sde.solvers import StepNoise
 from score_sde.solvers.integrate import Differentiate, ProgressFn, run_table
-from score_sde.typing import Key, ScoreFn
+from score_sde.typing import Key, SampleLike, ScoreFn
 
 
 class SolverTable(eqx.Module):
@@ -71,7 +71,7 @@ def noise_column(
 def solve_table(
     table: SolverTable,
     score_fn: ScoreFn,
-    latent: Shaped[ArrayLike, "*shape"],
+    latent: SampleLike,
     *,
     key: Key | None = None,
     differentiate: Differentiate = "reverse",

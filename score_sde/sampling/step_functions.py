@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import jax
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import Array, Float
 
 from score_sde.precision import as_state, wide, wide_score, wide_time
 from score_sde.sdes import SDE
-from score_sde.typing import Key, ScalarLike, ScoreFn
+from score_sde.typing import Key, SampleLike, ScalarLike, ScoreFn
 
 
 class Step(NamedTuple):
@@ -48,7 +48,7 @@ class StepFunction(abc.ABC):
         key: Key,
         sde: SDE,
         score_fn: ScoreFn,
-        x: Shaped[ArrayLike, "*shape"],
+        x: SampleLike,
         t: ScalarLike,
         t_next: ScalarLike,
         **options: Any,

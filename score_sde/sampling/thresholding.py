@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import Array, Float
 
 from score_sde import checks
 from score_sde.precision import as_state, wide, wide_time
 from score_sde.sdes import SDE, denoise
-from score_sde.typing import ScalarLike, ScoreFn
+from score_sde.typing import SampleLike, ScalarLike, ScoreFn
 
 
 class Threshold(abc.ABC):
@@ -38,7 +38,7 @@ class StaticThreshold(Threshold):
     def __post_init__(self) -> None:
         checks.increasing(low=self.low, high=self.high)
 
-    def __call__(self, denoised: Shaped[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    def __call__(self, denoised: SampleLike) -> Float[Array, "*shape"]:
         """``clip(D, low, high)``."""
         return as_state(jnp.clip(wide(denoised, "denoised"), self.low, self.high), denoised)
 
@@ -60,7 +60,7 @@ class DynamicThreshold(Threshold):
         checks.positive(quantile=self.quantile, limit=self.limit)
         checks.require(self.quantile < 1.0, f"quantile={self.quantile} must be less than 1")
 
-    def __call__(self, denoised: Shaped[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    def __call__(self, denoised: SampleLike) -> Float[Array, "*shape"]:
         """``clip(D, -q, q) limit / q`` with ``q`` at least ``limit``."""
         image = wide(denoised, "denoised")
         q = jnp.maximum(jnp.quantile(jnp.abs(image), self.quantile), self.limit)
@@ -75,7 +75,7 @@ class ThresholdedScore:
     score_fn: ScoreFn
     threshold: Threshold
 
-    def __call__(self, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+    def __call__(self, x: SampleLike, t: ScalarLike) -> Float[Array, "*shape"]:
         """``(alpha threshold(D) - x) / sigma^2``."""
         x, t = wide(x), wide_time(t)
         alpha, sigma = self.sde.marginal(t)
@@ -92,7 +92,7 @@ class ThresholdedImage(ThresholdedScore):
 
     image: Callable[..., Array]
 
-    def denoised(self, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+    def denoised(self, x: SampleLike, t: ScalarLike) -> Float[Array, "*shape"]:
         """``threshold(D)``."""
         return self.threshold(self.image(x, t))
 

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import Array, Float
 
 from score_sde import checks
 from score_sde.precision import as_state, wide, wide_time
-from score_sde.typing import Key, Scalar, ScalarLike
+from score_sde.typing import Key, SampleLike, Scalar, ScalarLike
 
 BISECTIONS = 72
 """20 for the order of magnitude of a time, and 52 for the bits of a float64."""
@@ -129,9 +129,7 @@ class SDE(abc.ABC):
         return Marginal(alpha, jnp.sqrt(jnp.maximum(variance, 0.0)))
 
 
-def perturb(
-    sde: SDE, x0: Shaped[ArrayLike, "*shape"], t: ScalarLike, noise: Shaped[ArrayLike, "*shape"]
-) -> Float[Array, "*shape"]:
+def perturb(sde: SDE, x0: SampleLike, t: ScalarLike, noise: SampleLike) -> Float[Array, "*shape"]:
     """``x_t = alpha(t) x_0 + sigma(t) noise``: one example perturbed to time ``t``.
 
     ``noise`` is standard normal and has the shape of ``x0``. The result has the
@@ -156,7 +154,7 @@ def prior_sample(key: Key, sde: SDE, shape: tuple[int, ...]) -> Float[Array, "*s
     return sde.prior_std() * jax.random.normal(key, shape)
 
 
-def prior_log_prob(sde: SDE, x: Shaped[ArrayLike, "*shape"]) -> Scalar:
+def prior_log_prob(sde: SDE, x: SampleLike) -> Scalar:
     """``log N(x; 0, prior_std^2 I)`` of one sample, in nats over all its dimensions, in
     float32 at least.
 

@@ -4,12 +4,12 @@ import math
 from dataclasses import dataclass
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import Array, Float
 
 from score_sde import checks
 from score_sde.precision import wide, wide_time
 from score_sde.sdes.base import SDE, Marginal, check_times
-from score_sde.typing import Scalar, ScalarLike
+from score_sde.typing import SampleLike, Scalar, ScalarLike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class CosineSDE(SDE):
             math.isfinite(self.log_snr_shift), f"log_snr_shift={self.log_snr_shift} must be finite"
         )
 
-    def drift(self, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+    def drift(self, x: SampleLike, t: ScalarLike) -> Float[Array, "*shape"]:
         """``-tan(phi) phi' x``."""
         return -self._rate(t) * wide(x)
 

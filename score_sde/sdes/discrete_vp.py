@@ -8,14 +8,14 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import Array, Float
 
 from score_sde import checks
 from score_sde.precision import wide, wide_time
 from score_sde.renamed import renamed
 from score_sde.sdes.base import SDE, Marginal, check_times
 from score_sde.sdes.discretization import MAX_LEVELS, log_alphas, scheduled_betas
-from score_sde.typing import Scalar, ScalarLike
+from score_sde.typing import SampleLike, Scalar, ScalarLike
 
 
 class LogAlpha(NamedTuple):
@@ -90,7 +90,7 @@ class DiscreteVPSDE(SDE):
             f"t_max={self.t_max} must be at most {end:.9g}{reason}",
         )
 
-    def drift(self, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+    def drift(self, x: SampleLike, t: ScalarLike) -> Float[Array, "*shape"]:
         """``-beta(t) x / 2``."""
         return -0.5 * self.beta(t) * wide(x)
 

@@ -4,11 +4,11 @@ import abc
 from dataclasses import dataclass
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import Array, Float
 
 from score_sde.precision import wide
 from score_sde.sdes.base import SDE, Marginal
-from score_sde.typing import Scalar, ScalarLike
+from score_sde.typing import SampleLike, Scalar, ScalarLike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class DriftlessSDE(SDE):
     def sigma(self, t: ScalarLike) -> Scalar:
         """The standard deviation of the noise at time ``t``."""
 
-    def drift(self, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+    def drift(self, x: SampleLike, t: ScalarLike) -> Float[Array, "*shape"]:
         """Zero."""
         del t
         return jnp.zeros_like(wide(x))

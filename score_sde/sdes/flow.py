@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import Array, Float
 
 from score_sde.precision import wide, wide_time
 from score_sde.sdes.base import SDE, Marginal, check_times
-from score_sde.typing import Scalar, ScalarLike
+from score_sde.typing import SampleLike, Scalar, ScalarLike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class RectifiedFlowSDE(SDE):
     def __post_init__(self) -> None:
         check_times(self.t_min, self.t_max, end=1.0)
 
-    def drift(self, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+    def drift(self, x: SampleLike, t: ScalarLike) -> Float[Array, "*shape"]:
         """``-x / (1 - t)``."""
         return -wide(x) / (1.0 - wide_time(t))
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import Array, Float
 
 from score_sde import checks
 from score_sde.precision import wide
 from score_sde.sdes.base import SDE
-from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
+from score_sde.typing import Key, SampleLike, Scalar, ScalarLike, ScoreFn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,25 +98,25 @@ class Mixture:
         """Number ``d`` of coordinates."""
         return len(self.means[0])
 
-    def log_prob(self, sde: SDE, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Scalar:
+    def log_prob(self, sde: SDE, x: SampleLike, t: ScalarLike) -> Scalar:
         """``log p_t(x)`` in nats, under ``sde`` at time ``t``."""
         return jax.nn.logsumexp(self._joint(x, *sde.marginal(t))[0])
 
-    def data_log_prob(self, x: Shaped[ArrayLike, "*shape"]) -> Scalar:
+    def data_log_prob(self, x: SampleLike) -> Scalar:
         """``log p_0(x)`` in nats: the density of the data itself, without noise."""
         return jax.nn.logsumexp(self._joint(x, 1.0, 0.0)[0])
 
     def score_fn(self, sde: SDE) -> ScoreFn:
         """The exact score ``(x, t) -> grad_x log p_t(x)`` under ``sde``."""
 
-        def score(x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+        def score(x: SampleLike, t: ScalarLike) -> Float[Array, "*shape"]:
             x = wide(x)
             log_joint, pull = self._joint(x, *sde.marginal(t))
             return (jax.nn.softmax(log_joint) @ pull).reshape(x.shape).astype(x.dtype)
 
         return score
 
-    def responsibilities(self, x: Shaped[ArrayLike, "*shape"]) -> Float[Array, " k"]:
+    def responsibilities(self, x: SampleLike) -> Float[Array, " k"]:
         """The posterior probability of each component given a point ``x`` of the data."""
         return jax.nn.softmax(self._joint(x, 1.0, 0.0)[0])
 
@@ -150,7 +150,7 @@ class Mixture:
         return jnp.asarray(self.means, dtype), variances, jnp.log(jnp.asarray(weights, dtype))
 
     def _joint(
-        self, x: Shaped[ArrayLike, "*shape"], alpha: ScalarLike, sigma: ScalarLike
+        self, x: SampleLike, alpha: ScalarLike, sigma: ScalarLike
     ) -> tuple[Float[Array, " k"], Float[Array, "k d"]]:
         """``log w_k N(x; alpha m_k, v_k I)`` and its gradient in ``x`` for every component."""
         x = wide(x)

@@ -12,11 +12,11 @@ probability-flow ODE.
 from collections.abc import Callable
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import Array, Float
 
 from score_sde.precision import as_state, wide, wide_score, wide_time
 from score_sde.sdes.base import SDE
-from score_sde.typing import Scalar, ScalarLike, ScoreFn, VectorField
+from score_sde.typing import SampleLike, Scalar, ScalarLike, ScoreFn, VectorField
 
 
 def reverse_drift(sde: SDE, score_fn: ScoreFn, *, noise_scale: float = 1.0) -> VectorField:
@@ -31,7 +31,7 @@ def reverse_drift(sde: SDE, score_fn: ScoreFn, *, noise_scale: float = 1.0) -> V
     """
     weight, score_fn = 0.5 * (1.0 + noise_scale**2), wide_score(score_fn)
 
-    def drift(x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+    def drift(x: SampleLike, t: ScalarLike) -> Float[Array, "*shape"]:
         x, t = wide(x), wide_time(t)
         return sde.drift(x, t) - weight * jnp.square(sde.diffusion(t)) * score_fn(x, t)
 
@@ -60,9 +60,7 @@ def probability_flow(sde: SDE, score_fn: ScoreFn) -> VectorField:
     return reverse_drift(sde, score_fn, noise_scale=0.0)
 
 
-def denoise(
-    sde: SDE, score_fn: ScoreFn, x: Shaped[ArrayLike, "*shape"], t: ScalarLike
-) -> Float[Array, "*shape"]:
+def denoise(sde: SDE, score_fn: ScoreFn, x: SampleLike, t: ScalarLike) -> Float[Array, "*shape"]:
     """Tweedie's formula: the posterior mean ``E[x_0 | x_t] = (x_t + sigma^2 score) /
     alpha`` of one sample, in the type of ``x``.
 

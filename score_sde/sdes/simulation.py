@@ -4,12 +4,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import Array, Float
 
 from score_sde import checks
 from score_sde.precision import as_state, wide
 from score_sde.sdes.base import SDE, perturb
-from score_sde.typing import Key, Scalar
+from score_sde.typing import Key, SampleLike, Scalar
 
 
 class Simulation(NamedTuple):
@@ -27,9 +27,7 @@ class Simulation(NamedTuple):
     path: Float[Array, "frames *shape"] | None
 
 
-def simulate(
-    key: Key, sde: SDE, x0: Shaped[ArrayLike, "*shape"], *, save_path: int = 0
-) -> Simulation:
+def simulate(key: Key, sde: SDE, x0: SampleLike, *, save_path: int = 0) -> Simulation:
     """One trajectory of ``dx = f dt + g dw`` from the data ``x0``.
 
     It has no discretisation error: the state at ``t_min`` is drawn from ``N(alpha x0,

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import Array, Float
 
 from score_sde import checks
 from score_sde.precision import wide, wide_time
 from score_sde.sdes.base import SDE, Marginal, check_times
-from score_sde.typing import Scalar, ScalarLike
+from score_sde.typing import SampleLike, Scalar, ScalarLike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class LinearBetaSDE(SDE):
             -0.25 * (self.beta_max - self.beta_min) * t * t - 0.5 * self.beta_min * t
         )
 
-    def drift(self, x: Shaped[ArrayLike, "*shape"], t: ScalarLike) -> Float[Array, "*shape"]:
+    def drift(self, x: SampleLike, t: ScalarLike) -> Float[Array, "*shape"]:
         """``-beta(t) x / 2``."""
         return -0.5 * self.beta(t) * wide(x)
 

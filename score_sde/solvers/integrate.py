@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
+from typing_extensions import TypeAliasType
 
 from score_sde import checks
 from score_sde.precision import as_state, wide
@@ -44,7 +45,7 @@ cheapest) or ``reverse`` (``jax.grad`` too, by checkpoints).
 ErrorNorm: TypeAlias = Literal["rms", "max"]
 """The norm of the error of a state: root mean square, or largest absolute value."""
 
-ProgressFn: TypeAlias = Callable[[float], None]
+ProgressFn = TypeAliasType("ProgressFn", Callable[[float], None])
 """Called on the host with the completed fraction of a solve."""
 
 REPORTS = 20

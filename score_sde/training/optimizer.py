@@ -32,10 +32,10 @@ def adam(
     decay: str = "none",
     decay_steps: int | None = None,
 ) -> optax.GradientTransformation:
-    """Adam (Kingma and Ba 2015), the usual optimizer of score models.
+    """Adam (Kingma & Ba 2015), the usual optimizer of score models.
 
     Gradients are first scaled to a global norm of at most ``grad_clip``. The weight decay
-    is decoupled from the gradient (Loshchilov and Hutter 2019). Moments and updates are in
+    is decoupled from the gradient (Loshchilov & Hutter 2019). Moments and updates are in
     float32 at least, whatever the type of the parameters.
 
     >>> import score_sde.training as st
@@ -84,7 +84,7 @@ def adamw(
     decay: str = "none",
     decay_steps: int | None = None,
 ) -> optax.GradientTransformation:
-    """`adam` with the weight decay that ``optax.adamw`` has by default (Loshchilov and
+    """`adam` with the weight decay that ``optax.adamw`` has by default (Loshchilov &
     Hutter 2019). The arguments are those of `adam`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""NCSN (Song and Ermon 2019) with 10 noise levels on CelebA 64 x 64. No published number.
+"""NCSN (Song & Ermon 2019) with 10 noise levels on CelebA 64 x 64. No published number.
 
 score-sde train --config=configs/ve/ncsn/celeba.py --workdir=runs/ve_ncsn_celeba
 """

@@ -1,5 +1,5 @@
 """NCSN with the noise levels and steps of NCSNv2 on CelebA 64 x 64: techniques 1, 2 and
-4 of Song and Ermon 2020.
+4 of Song & Ermon 2020.
 
 score-sde train --config=configs/ve/ncsn/celeba_124.py --workdir=runs/ve_ncsn_celeba_124
 """

@@ -1,5 +1,5 @@
 """NCSN with all of NCSNv2 but its network on CelebA 64 x 64: techniques 1, 2, 4 and 5
-of Song and Ermon 2020.
+of Song & Ermon 2020.
 
 score-sde train --config=configs/ve/ncsn/celeba_1245.py --workdir=runs/ve_ncsn_celeba_1245
 """

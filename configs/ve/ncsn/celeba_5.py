@@ -1,5 +1,5 @@
 """NCSN with the averaged parameters of NCSNv2 on CelebA 64 x 64: technique 5 of Song
-and Ermon 2020 alone.
+& Ermon 2020 alone.
 
 score-sde train --config=configs/ve/ncsn/celeba_5.py --workdir=runs/ve_ncsn_celeba_5
 """

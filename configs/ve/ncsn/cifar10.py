@@ -1,4 +1,4 @@
-"""NCSN (Song and Ermon 2019) with 10 noise levels on CIFAR-10. Published: FID 25.32, IS 8.87.
+"""NCSN (Song & Ermon 2019) with 10 noise levels on CIFAR-10. Published: FID 25.32, IS 8.87.
 
 score-sde train --config=configs/ve/ncsn/cifar10.py --workdir=runs/ve_ncsn_cifar10
 """

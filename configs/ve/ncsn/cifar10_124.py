@@ -1,5 +1,5 @@
 """NCSN with the noise levels and steps of NCSNv2 on CIFAR-10: techniques 1, 2 and 4 of
-Song and Ermon 2020.
+Song & Ermon 2020.
 
 score-sde train --config=configs/ve/ncsn/cifar10_124.py --workdir=runs/ve_ncsn_cifar10_124
 """

@@ -1,5 +1,5 @@
 """NCSN with all of NCSNv2 but its network on CIFAR-10: techniques 1, 2, 4 and 5 of Song
-and Ermon 2020.
+& Ermon 2020.
 
 score-sde train --config=configs/ve/ncsn/cifar10_1245.py --workdir=runs/ve_ncsn_cifar10_1245
 """

@@ -1,4 +1,4 @@
-"""NCSN with the averaged parameters of NCSNv2 on CIFAR-10: technique 5 of Song and
+"""NCSN with the averaged parameters of NCSNv2 on CIFAR-10: technique 5 of Song &
 Ermon 2020 alone.
 
 score-sde train --config=configs/ve/ncsn/cifar10_5.py --workdir=runs/ve_ncsn_cifar10_5

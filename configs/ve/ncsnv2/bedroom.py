@@ -1,4 +1,4 @@
-"""NCSNv2 (Song and Ermon 2020) with 1,086 noise levels on LSUN bedroom 128 x 128.
+"""NCSNv2 (Song & Ermon 2020) with 1,086 noise levels on LSUN bedroom 128 x 128.
 Published: samples, no FID.
 
 score-sde train --config=configs/ve/ncsnv2/bedroom.py --workdir=runs/ve_ncsnv2_bedroom

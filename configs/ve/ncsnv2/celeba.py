@@ -1,4 +1,4 @@
-"""NCSNv2 (Song and Ermon 2020) with 500 noise levels on CelebA 64 x 64. Published: FID 10.23.
+"""NCSNv2 (Song & Ermon 2020) with 500 noise levels on CelebA 64 x 64. Published: FID 10.23.
 
 score-sde train --config=configs/ve/ncsnv2/celeba.py --workdir=runs/ve_ncsnv2_celeba
 """

@@ -1,4 +1,4 @@
-"""NCSNv2 (Song and Ermon 2020) with 232 noise levels on CIFAR-10. Published: FID 10.87, IS 8.40.
+"""NCSNv2 (Song & Ermon 2020) with 232 noise levels on CIFAR-10. Published: FID 10.87, IS 8.40.
 
 score-sde train --config=configs/ve/ncsnv2/cifar10.py --workdir=runs/ve_ncsnv2_cifar10
 """
