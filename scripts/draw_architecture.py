@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from test_architecture import FLOORS, MODULES, arrows, room  # noqa: E402 - from the tests
 
 MATHEMATICS, AROUND, OTHER = "#dbe9f6", "#f3e6d3", "#e4e4e4"
-GROUND, ASIDE = ("typing", "precision"), ("runtime", "configs")
+GROUND, ASIDE = ("typing", "checks", "precision", "renamed"), ("runtime", "configs")
 HEIGHT, GAP = 0.62, 0.35
 
 

@@ -54,6 +54,13 @@ def test_every_state_after_a_step_meets_the_constraint(name):
     np.testing.assert_allclose(drawn.path[:, 0], wanted, rtol=1e-5)
 
 
+def test_a_single_frame_is_the_latent_where_the_data_meet_the_constraint():
+    sampler, projection = ss.DDIM(num_steps=3, last_ratio=0.01), First(value=jnp.float32(0.5))
+    drawn = ss.sample(KEY, SDE, SCORE, sampler, (3,), save_path=1, projection=projection)
+    assert drawn.x[0] == 1.0 and drawn.path.shape == (1, 3)
+    np.testing.assert_allclose(drawn.path[0, 0], 0.5, rtol=1e-5)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Noise(ss.Projection):
     """Every state is new noise."""
