@@ -274,7 +274,7 @@ def test_what_cannot_be_standardised_is_a_usage_error(
         ({"mean": [1.0, 2.0]}, "data: 2 means do not belong to 0 standard deviations"),
         (
             {"mean": [1.0, 2.0], "std": [1.0, 0]},
-            "data: std=0.0 must be positive and finite",
+            "data.std=0.0 must be positive and finite",
         ),
         (
             {"mean": [1.0] * 3, "std": [1.0] * 3},
@@ -291,7 +291,7 @@ def test_what_cannot_be_standardised_is_a_usage_error(
         ({}, "data.standardize cannot be changed: the model was trained with standardize=False"),
         (
             {"mean": [1.0] * 999, "std": [0.0] * 999},
-            "data: std=0.0 must be positive and finite",
+            "data.std=0.0 must be positive and finite",
         ),
         (
             {"mean": ["1"] * 999, "std": [1.0] * 999},

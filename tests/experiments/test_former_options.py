@@ -147,7 +147,7 @@ def test_ncsnpp_takes_the_label_of_edm():
             section("discrete_noise"),
             section("ddpm"),
             "DiscreteNoisePrediction gives 0 at t=0: .* or embedding_type='positional' for indices "
-            "from 0 on$",
+            "from 0$",
         ),
         (
             section("ddpm", **SMALL, scale_by_sigma=True),

@@ -210,8 +210,8 @@ def test_other_conditions_and_calls_compile_nothing_anew():
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"num_samples": 0}, "num_samples=0 and batch=256 must be at least 1"),
-        ({"batch": 0}, "must be at least 1"),
+        ({"num_samples": 0}, "^num_samples=0 must be at least 1"),
+        ({"batch": 0}, "^batch=0 must be at least 1"),
         ({"condition": np.array([0, 1])}, "condition has 2 rows for num_samples=4"),
         ({"condition": 3}, "takes a class label from 0 to 2, got 3"),
         ({"condition": np.array([0, 1, 2, 3])}, "the conditions are from 0 to 3"),

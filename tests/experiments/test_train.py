@@ -99,7 +99,7 @@ def test_it_resumes_bit_for_bit(tmp_path):
 
 def test_files_of_other_programs_are_an_error_and_stay(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 0.1}\n')
-    with pytest.raises(FileExistsError, match=r"metrics\.jsonl exists, and .* is not the folder"):
+    with pytest.raises(FileExistsError, match=r"metrics\.jsonl is there, and .* is not the folder"):
         train_toy(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
     with prepared(experiment_of(tiny.TOY), tmp_path, overwrite=True) as run:

@@ -21,7 +21,7 @@ def test_a_new_run_takes_no_file_for_its_own(name, tmp_path):
     path.write_text('{"name": "of another program"}')
     (workdir / "notes.txt").write_text("mine")
     with pytest.raises(
-        FileExistsError, match=rf"/{name} exists, and .*run is not the folder of a run: choose"
+        FileExistsError, match=rf"/{name} is there, and .*run is not the folder of a run: choose"
     ):
         check_run_folder(workdir, overwrite=False)
     check_run_folder(workdir, overwrite=True)

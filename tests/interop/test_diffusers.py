@@ -209,7 +209,7 @@ def test_options_of_a_scheduler_are_used(scheduler, sde, sampler, tmp_path):
     "that predict a variance"),
     ("ddpm", {"beta_schedule": "laplace"}, "beta_schedule='laplace' must be one of linear"),
     ("ddpm", {"beta_start": None}, "beta_start=None must be a finite number"),
-    ("ddpm", {"beta_end": 1.5}, "0 < beta_start <= beta_end < 1 must hold"),
+    ("ddpm", {"beta_end": 1.5}, "beta_end=1.5 must be less than 1"),
     ("ddpm", {"prediction_type": "flow_prediction"}, "prediction_type='flow_prediction' must be "
 "one of epsilon, v_prediction, sample"),
     ("ddpm", {"thresholding": True}, "thresholding=True must be False, no other value is"),

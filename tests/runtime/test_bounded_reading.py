@@ -288,7 +288,7 @@ def test_a_folder_of_diffusers_is_not_loaded_into_a_million_layers(tmp_path):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "layers_per_block": 10**6}))
-    assert "must be a whole number from 1 to" in refused(ss.load, tmp_path)
+    assert "layers_per_block=1000000 must be a whole number from 1 to" in refused(ss.load, tmp_path)
 
 
 def test_an_exported_model_is_not_loaded_into_a_million_layers(tmp_path):
