@@ -1,7 +1,7 @@
 """Post-hoc EMA: power averages of any width, after training, as weighted sums of snapshots.
 
 An average is the integral of the parameters along the run, weighted by its profile. The
-average of another width is therefore approximated by the weighted sum of snapshots whose
+EMA of another width is therefore approximated by the weighted sum of snapshots whose
 profile is nearest to the wanted one. Karras et al. 2024, "Analyzing and Improving the
 Training Dynamics of Diffusion Models", section 3.2 and appendix C.3.
 """
