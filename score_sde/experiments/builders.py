@@ -1,9 +1,10 @@
-"""From a config to objects, by explicit tables: the only reader of configs.
+"""Builds experiments and models from configs.
 
-A config has sections. The keys of a section are the keyword arguments of the
-constructor that its ``name`` chooses: ``{"sde": {"name": "ve", "sigma_max": 90.0}}`` is
+A config has sections. In most, the keys are the keyword arguments of the constructor
+that ``name`` chooses from a table: ``{"sde": {"name": "ve", "sigma_max": 90.0}}`` is
 ``VESDE(sigma_max=90.0)``, and a misspelt key raises an error before anything compiles.
-A name ``"package.module:Name"`` chooses code outside this package.
+A name ``"package.module:Name"`` imports a constructor from another package. ``data``
+has a ``source`` instead of a name, ``training`` and ``eval`` have options alone.
 """
 
 from collections.abc import Mapping
@@ -70,19 +71,20 @@ def build(
     ValueError: the config lacks the section 'sde'; start from ... configs/default.py
 
     Args:
-        config: the config, a ``ConfigDict`` or nested dictionaries. It may name any
-            code.
+        config: the config, a ``ConfigDict`` or nested dictionaries. Names in it may
+            import code of any package.
         kind: the expected class: ``Experiment`` (of a score model),
             ``ClassifierExperiment``, ``DequantizerExperiment``, or ``AnyExperiment`` for
             whichever the objective of the config implies.
         score_model: the score model for which a dequantizer is trained. The config
             takes its sections ``sde`` and ``data`` from that model.
-        data_trust: the code that the section ``data`` may name.
+        data_trust: the code that the source of the data may import.
 
     Raises:
         ValueError: where a section, key or name is unknown, a value is of a wrong type
-            or out of range, the config is of another kind, or the data lack the labels
-            or levels that its objective needs. The message is one line.
+            or out of range, the config is of another kind, a score model is missing or
+            not wanted, or the data lack the class labels or grey levels that the
+            objective needs. The message is one line.
         FileNotFoundError: where the data are not found.
     """
     given = as_mapping(config)
@@ -92,14 +94,14 @@ def build(
     parts = _training_parts(found, data_trust)
     if found.kind.for_score_model:
         parts["score_model"] = score_model
-    # The model comes last, for its network compiles.
+    # The model comes last, since initialising its network compiles.
     parts["model"] = model_of(found, None, step=0)
     return cast("SomeExperiment", found.kind.experiment(**parts))
 
 
 def _for_score_model(given: Mapping[str, Any], score_model: Model | None) -> Mapping[str, Any]:
-    """A config with the sections of the score model for which it is trained, if it is
-    of a kind that needs one.
+    """For a kind that needs a score model, the config with the sections ``sde`` and
+    ``data`` of that model; else the config itself.
 
     Raises:
         ValueError: where it needs a score model and none is given, or the reverse.
@@ -159,13 +161,13 @@ def as_mapping(config: Config) -> Mapping[str, Any]:
 
 
 def normalized(config: Config) -> Normalized:
-    """A config with its sections checked and its values as JSON has them. Every config
-    passes here once.
+    """A config with checked sections and values of JSON types only. Every config passes
+    here once.
     """
     given = as_mapping(config)
     kind = kind_of(given)
     plain = checked_sections(given, kind.sections, kind.name)
-    # Explicit, because a saved config that lacks these options means the former defaults.
+    # Written out, because a saved config without these options means their former defaults.
     return Normalized(kind, with_explicit_options(plain))
 
 
@@ -189,8 +191,8 @@ def _training_parts(found: Normalized, data_trust: Trust) -> dict[str, Any]:
 
 
 def _optimizer(section: Any, training: TrainingOptions) -> optax.GradientTransformation:
-    """The optimizer of a config. Its learning rate decays until the last step of the
-    training unless the config has ``optim.decay_steps``.
+    """The optimizer of a config. A decay of its learning rate ends at the final step of
+    the training unless the config has ``optim.decay_steps``.
     """
     name = section.get("name") if isinstance(section, Mapping) else None
     ours = isinstance(name, str) and name in OPTIMIZERS
@@ -208,7 +210,7 @@ def _augmentation(plain: Plain) -> Augmentation:
 
 
 def load_data(config: Config, *, trust: Trust = EVERYTHING) -> DataSource:
-    """The data of a config. It may name any code unless ``trust`` restricts it."""
+    """The data of a config; ``trust`` restricts the code that the source may import."""
     return source_of(normalized(config).plain, trust)
 
 
@@ -227,9 +229,7 @@ def source_of(plain: Plain, trust: Trust) -> DataSource:
 
 
 def build_sde(config: Config, *, trust: Trust = EVERYTHING) -> sdes.SDE:
-    """The SDE of a config, without the rest. The config may name any code unless
-    ``trust`` restricts it.
-    """
+    """Build only the SDE of a config; ``trust`` restricts the code that it may import."""
     return construct("sde", sdes.SDE, normalized(config).plain["sde"], trust=trust)
 
 

@@ -46,27 +46,28 @@ class _Tools(NamedTuple):
 def train(run: TrainingRun, *, stop: StopRequest | None = None) -> TrainResult:
     """Train until ``run.num_steps``, resuming from the latest sound checkpoint, if any.
 
-    A resumed run has bit for bit the state and the logged losses of a run that was never
-    interrupted. On Ctrl-C, SIGTERM or SIGUSR1 the current step is finished and saved
-    before the function returns.
+    A resumed run has bit for bit the state and the logged losses of an uninterrupted
+    run. On Ctrl-C, SIGTERM or SIGUSR1 the current jitted call is finished, and its state
+    saved if the run has checkpoints, before the function returns.
 
     Args:
         run: The run.
-        stop: Signals to stop for, where the caller already watches them.
+        stop: The caller's own `StopRequest`, if it has installed signal handlers.
 
     Raises:
-        FloatingPointError: Where gradients are no longer finite, also after roll-backs.
-        LoaderError: Where the data cannot be read; an ``OSError``.
-        OSError: Where the last checkpoint cannot be written. An earlier one that cannot
-            be written is reported only.
-        CheckpointError: Where no checkpoint is sound, or the latest does not fit
-            ``run``; a ``ValueError``.
-        UnreadableError: Where a checkpoint may be sound and cannot be read; an
-            ``OSError``.
+        FloatingPointError: Gradients stay non-finite and no roll-back is left or
+            possible.
+        LoaderError: The data cannot be read; an ``OSError``.
+        OSError: The final checkpoint cannot be written. An earlier one that cannot be
+            written is only logged.
+        CheckpointError: There are checkpoints and none is sound, or the latest does not
+            fit ``run``; a ``ValueError``.
+        UnreadableError: A checkpoint cannot be read, so that it is unknown whether it is
+            sound; an ``OSError``.
     """
     notes: list[str] = []
     with ExitStack() as stack:
-        # It reports on standard error in every process: the one that hangs knows where.
+        # Every process reports its own hang, since only it knows where it hangs.
         watchdog = stack.enter_context(Watchdog(run.hang_timeout, dump=run.hang_dump))
         watchdog.beat("restoring the last checkpoint")
         state = _restore_or_start(run, notes.append)
@@ -185,8 +186,8 @@ def _run_hooks(run: TrainingRun, state: TrainState, step: int, *, first: bool) -
 
 
 def _sizes(run: TrainingRun, step: int) -> Iterator[int]:
-    """The number of steps of each dispatch: up to the next multiple of ``n_jitted_steps``,
-    the only steps at which a checkpoint, an evaluation or a hook can be due.
+    """The number of steps of each jitted call. A call ends at a multiple of
+    ``n_jitted_steps``, because checkpoints, evaluations and hooks are due only there.
     """
     while step < run.num_steps:
         size = min(run.n_jitted_steps - step % run.n_jitted_steps, run.num_steps - step)
@@ -290,7 +291,7 @@ def _save(
 
 
 def _last_saved(checkpoints: Checkpoints) -> int | None:
-    """The step of the last whole checkpoint, once all writing has ended."""
+    """The step of the latest sound checkpoint, once all writing has ended."""
     with suppress(OSError):  # reported where the checkpoint was saved
         checkpoints.wait()
     return checkpoints.latest_step()
