@@ -42,14 +42,14 @@ def at_least(least: float | int, /, *, because: str = "", **values: Any) -> None
     """Each value is ``least`` or more."""
     for name, value in values.items():
         if not value >= least:
-            fail(name, value, f"at least {_text(least)}", because)
+            fail(name, value, f"at least {_limit(least)}", because)
 
 
 def between(low: float | int, high: float | int, /, *, because: str = "", **values: Any) -> None:
     """Each value is in ``[low, high]``."""
     for name, value in values.items():
         if not low <= value <= high:
-            fail(name, value, f"from {_text(low)} to {_text(high)}", because)
+            fail(name, value, f"from {_limit(low)} to {_limit(high)}", because)
 
 
 def whole(least: int, /, *, because: str = "", **values: Any) -> None:
@@ -92,3 +92,8 @@ def fail(name: str, value: Any, right: str, because: str = "") -> NoReturn:
 def _text(value: Any) -> str:
     """The value for a message, in at most 200 characters; numbers without their type."""
     return f"{value!r:.200}" if isinstance(value, str) else f"{value!s:.200}"
+
+
+def _limit(value: float | int) -> str:
+    """A limit for a message: whole numbers in full, others to six digits."""
+    return str(value) if isinstance(value, int) else f"{value:g}"

@@ -167,7 +167,7 @@ VALUES = [
     ("sde.beta_max=abc", "--config.sde.beta_max=abc must be a number"),
     ("sde.beta_max=nan", "sde.beta_max=nan must be a finite number"),
     ("sde.beta_max=inf", "sde.beta_max=inf must be a finite number"),
-    ("sde.beta_min=30.0", "sde.beta_max=20.0 must be at least 30.0, the value of beta_min"),
+    ("sde.beta_min=30.0", "sde.beta_max=20.0 must be at least 30, the value of beta_min"),
     (
         "sde.sigma_max=5.0",
         "sde 'vp' has no key 'sigma_max'; keys: beta_min, beta_max, t_min, t_max",

@@ -111,7 +111,9 @@ def test_the_chain_takes_the_levels_of_a_discrete_sde():
         replace(sde, t_min=2 / 40),
         replace(sde, schedule="cosine"),
     ):
-        with pytest.raises(ValueError, match=r"has other levels than the SDE has from t_min=0\.0"):
+        with pytest.raises(
+            ValueError, match=r"another noise schedule than the SDE from t_min=0\.0"
+        ):
             chain.density(key, other, by_time, X)
 
 
@@ -188,7 +190,7 @@ def test_the_bound_of_levels_needs_the_labels_of_the_sde():
             lambda: FlowEstimator().probability(
                 jax.random.key(0), SDE, SCORE, jnp.arange(8), Bins(), 8
             ),
-            "this estimates densities only: data with levels need a dequantizer",
+            "this estimates densities only: discrete data need a dequantizer",
         ),
     ],
 )
