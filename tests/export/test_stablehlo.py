@@ -58,7 +58,7 @@ def test_the_script_draws_images_and_reports_damage(tmp_path):
     file.write_bytes(file.read_bytes()[:1000])
     done = subprocess.run([sys.executable, SCRIPT, file], capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert "digits.stablehlo is no exported sampler, or it is damaged" in done.stderr
+    assert "digits.stablehlo is not an exported sampler, or damaged" in done.stderr
 
 
 def test_an_environment_with_callbacks_is_an_error(tmp_path, monkeypatch):
