@@ -13,6 +13,14 @@ ROOT = str(Path(score_sde.__file__).parents[1])
 """The folder that the package is imported from."""
 
 
+def run_in(folder, *command):
+    """The result of a command in a folder, on one device."""
+    environment = {**os.environ, "XLA_FLAGS": ""}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
 def started(
     command: str, workdir: Path, *flags: str, processes: int = 1, env: dict[str, str] | None = None
 ) -> list[subprocess.Popen[str]]:

@@ -1,25 +1,17 @@
 """The installed command itself, in a process of its own and from another folder."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import tiny
+from launched import run_in
 
 COMMAND = Path(sys.executable).parent / "score-sde"
 
 
-def run(folder, *command):
-    environment = {**os.environ, "XLA_FLAGS": ""}
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
-    )
-
-
 def test_the_module_is_the_command(tmp_path):
-    done = run(tmp_path, sys.executable, "-m", "score_sde", "trian")
+    done = run_in(tmp_path, sys.executable, "-m", "score_sde", "trian")
     assert (done.returncode, done.stdout) == (2, "")
     commands = "train, sample, likelihood, train-dequantizer, encode, interpolate, import, export"
     commands += ", launch, reconstruct-ema, plot"
@@ -33,7 +25,7 @@ def test_the_module_is_the_command(tmp_path):
     not COMMAND.exists(), reason="the package is not installed beside this interpreter"
 )
 def test_a_misspelt_key_from_another_folder(tmp_path):
-    done = run(
+    done = run_in(
         tmp_path,
         COMMAND,
         "train",
@@ -54,7 +46,7 @@ def test_a_damaged_checkpoint_is_answered_in_one_line(tmp_path):
     workdir = tiny.copy_of(tiny.toy_run(), tmp_path)
     for path in (workdir / "checkpoints" / "30" / "ema_params").rglob("d/*"):
         path.write_bytes(path.read_bytes()[:10])
-    done = run(tmp_path, sys.executable, "-m", "score_sde", "sample", "--workdir=toy")
+    done = run_in(tmp_path, sys.executable, "-m", "score_sde", "sample", "--workdir=toy")
     assert (done.returncode, done.stdout) == (2, "")
     assert "cannot read the checkpoint" in done.stderr and done.stderr.count("\n") == 1
 
@@ -76,6 +68,6 @@ def test_code_beside_which_the_command_is_run_can_be_named(tmp_path):
         "--config.training.num_steps=2",
     ]
     command = COMMAND if COMMAND.exists() else (sys.executable, "-m", "score_sde")
-    done = run(tmp_path, *([command] if isinstance(command, Path) else command), "train", *flags)
+    done = run_in(tmp_path, *([command] if isinstance(command, Path) else command), "train", *flags)
     assert done.returncode == 0, done.stderr
     assert "2 steps" in done.stdout and (tmp_path / "run" / "checkpoints" / "2").is_dir()

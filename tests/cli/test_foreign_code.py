@@ -19,6 +19,7 @@ from foreign_code import (
     spoilt,
     witness,
 )
+from launched import run_in
 
 from score_sde import Heun, LearnedDequantizer, NoisyClassifier, TrainedModel, load, saved_config
 from score_sde.cli.own_code import command_line, look_in_current_folder
@@ -421,8 +422,6 @@ def test_processes_that_are_started_do_not_look_there_either():
 @pytest.mark.slow
 @pytest.mark.parametrize("launched", [False, True])
 def test_a_file_in_the_current_folder_takes_the_place_of_no_library(launched, tmp_path):
-    from test_command import run
-
     marks = tmp_path / "marks"
     for name in ("matplotlib", "datasets", "sklearn", "safetensors", "jax_plugins/evil", "libtpu"):
         path = tmp_path / "here" / f"{name}.py"
@@ -438,7 +437,7 @@ def test_a_file_in_the_current_folder_takes_the_place_of_no_library(launched, tm
         "sample",
         f"--workdir={tiny.toy_run()}",
     ]
-    done = run(tmp_path / "here", *command, f"--output={tmp_path / 'samples'}")
+    done = run_in(tmp_path / "here", *command, f"--output={tmp_path / 'samples'}")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "samples" / "samples.npz").exists() and not marks.exists()
 

@@ -112,7 +112,7 @@ def test_an_imported_model_is_sampled_and_exported_without_its_data(tmp_path):
         "sample", f"--workdir={tmp_path / 'model'}", "--num_samples=1",
         "--config.sampling.name=euler_maruyama", "--config.sampling.num_steps=2",
     )  # fmt: skip
-    assert "distances  none, for the data are not here: no CIFAR-10 in " in text
+    assert "distances  none, the data are missing: no CIFAR-10 in " in text
     assert (tmp_path / "model" / "samples" / "samples.png").exists()
     tiny.run("export", f"--workdir={tmp_path / 'model'}", f"--output={tmp_path / 'again'}")
     for name in ("model.json", "model.safetensors"):
