@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 
-def damaged(whole: bytes, count: int, reaches: tuple[int, ...] = ()) -> Iterator[bytes]:
+def damaged(
+    whole: bytes, count: int, reaches: tuple[int, ...] = (), *, seed: int = 0
+) -> Iterator[bytes]:
     """Seeded damage, in turn: a flipped bit, removed bytes, overwritten bytes, a lost end.
 
     ``reaches``: the damage begins among so many bytes, each in turn; by default all.
     """
-    rng, reaches = np.random.default_rng(0), reaches or (len(whole),)
+    rng, reaches = np.random.default_rng(seed), reaches or (len(whole),)
     for case in range(count):
         data = bytearray(whole)
         place = int(rng.integers(min(reaches[case % len(reaches)], len(data))))

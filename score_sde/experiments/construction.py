@@ -106,8 +106,15 @@ def _function(path: str, value: Any, table: Table, trust: Trust) -> Callable[...
             f"{path} {name!r:.200} is a function without parameters, got {', '.join(parameters)}",
         )
         return function
-    make = function if isinstance(function, type) else type(function)
-    return call(path, make, parameters, trust=trust, name=name)
+    if isinstance(function, type):
+        return call(path, function, parameters, trust=trust, name=name)
+    # The parameters change the value of the table, not the defaults of its class.
+    own = {
+        field.name: getattr(function, field.name)
+        for field in dataclasses.fields(function)
+        if getattr(function, field.name) != field.default
+    }
+    return call(path, type(function), {**own, **parameters}, trust=trust, name=name)
 
 
 def _chosen(

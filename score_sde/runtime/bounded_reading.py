@@ -75,11 +75,6 @@ def _children(node: Any) -> list[Any]:
     return list(node) if isinstance(node, list | tuple) else []
 
 
-def one_line(error: BaseException) -> str:
-    """The message of an error, which may quote a file, in one line of at most 300 characters."""
-    return " ".join(str(error).split())[:300]
-
-
 def parsed_json(text: str | bytes) -> Any:
     """A value from JSON.
 

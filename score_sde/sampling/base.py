@@ -2,7 +2,7 @@
 
 import abc
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -204,7 +204,7 @@ def nodes_of(
 
 def check_path(path: str) -> None:
     """Raise ``ValueError`` unless ``path`` is ``indexed`` or ``tree``."""
-    checks.one_of(("indexed", "tree"), path=path)
+    checks.one_of(get_args(NoiseKind), path=path)
 
 
 def check_eta(eta: float) -> None:

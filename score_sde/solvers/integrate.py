@@ -86,7 +86,7 @@ class Tolerances:
     def __post_init__(self) -> None:
         checks.positive(rtol=self.rtol, atol=self.atol)
         checks.at_least(1, max_steps=self.max_steps)
-        checks.one_of(("rms", "max"), norm=self.norm)
+        checks.one_of(typing.get_args(ErrorNorm), norm=self.norm)
 
 
 class Solution(NamedTuple):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from damaged_files import damaged
 
 from score_sde.cli import main
 from score_sde.cli.reference_config import read_reference_config
@@ -236,24 +237,14 @@ def test_damaged_checkpoints_are_imported_whole_or_usage_errors(name, suffix, tm
     """24 mutations a file, seeded, most of them of the names: never a traceback, never
     a part of a model.
     """
-    whole, rng = (GOLDEN / f"{name}{suffix}").read_bytes(), np.random.default_rng(1)
+    whole = (GOLDEN / f"{name}{suffix}").read_bytes()
     file, workdir, rejected = tmp_path / f"damaged{suffix}", tmp_path / "model", 0
     config = tiny.config_file(NCSNV2, tmp_path)
     named = (
         f"--config={config}" if name == "ncsnv2_ve" else f"--reference_config={GOLDEN / name}.json"
     )
     argv = ["import", f"--checkpoint={file}", named, f"--workdir={workdir}"]
-    for case in range(24):
-        data = bytearray(whole)
-        place = int(rng.integers((64, 4_000, len(data))[case % 3]))
-        if case % 4 == 0:
-            data[place] ^= 1 << int(rng.integers(8))
-        elif case % 4 == 1:
-            del data[place : place + int(rng.integers(1, 64))]
-        elif case % 4 == 2:
-            data[place : place + 8] = rng.bytes(8)
-        else:
-            del data[place:]
+    for data in damaged(whole, 24, (64, 4_000, len(whole)), seed=1):
         file.write_bytes(data)
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

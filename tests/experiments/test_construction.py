@@ -61,6 +61,9 @@ def test_functions_are_chosen_by_name(key):
     }[section]
     for choice, function in tables.FUNCTIONS[key].items():
         assert getattr(construct(section, object, {"name": name, key: choice}), key) is function
+        value = function() if inspect.isclass(function) else function
+        alone = construct(section, object, {"name": name, key: {"name": choice}})
+        assert getattr(alone, key) == value
         if not inspect.isfunction(function):
             continue  # a value that can be called, such as a grid with its parameters
         dotted = f"{function.__module__}:{function.__name__}"
