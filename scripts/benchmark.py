@@ -7,6 +7,7 @@ python scripts/benchmark.py training            the train step against a bare gr
 python scripts/benchmark.py likelihood_images   against SciPy on the host, drift and divergence in separate passes
 python scripts/benchmark.py likelihood_points   the same on points in two dimensions
 python scripts/benchmark.py networks            full-size DDPM++ and NCSN++ against the machine's own matrix products
+python scripts/benchmark.py compilation         compiling the training step, by the size of the network
 python scripts/benchmark.py all
 """  # noqa: E501
 
@@ -28,10 +29,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import score_sde as ss
-from score_sde.configs.digits import vp
+from score_sde.configs.default import get_default_config
 from score_sde.configs.toy import swiss_roll
 from score_sde.configs.ve import cifar10_ncsnpp_continuous
-from score_sde.configs.vp import cifar10_ddpmpp_continuous
+from score_sde.configs.vp import cifar10_ddpmpp_continuous, cifar10_ddpmpp_deep_continuous
 from score_sde.data import Loader
 from score_sde.experiments.score_model import Experiment
 from score_sde.experiments.tables import SAMPLERS
@@ -63,7 +64,7 @@ def digits_experiment() -> Experiment:
     """The digits model at its initial parameters, moved off the zero initialisation of
     its last layer.
     """
-    return ss.build(vp.get_config())
+    return ss.build(get_default_config())
 
 
 def away_from_zero(params: Any) -> Any:
@@ -361,6 +362,53 @@ def networks(batch: int = 16, repeats: int = 3) -> None:
                 )
 
 
+def compilation(repeats: int = 3) -> None:
+    """Tracing and compiling the training step of 8 images, by the size of the network.
+
+    Nothing comes from the cache on disk. A row is a ratio to the first network.
+    """
+    experiments = {
+        "U-Net, 16 channels": ss.build(unet(channels=16)),
+        "U-Net, 64 channels": ss.build(unet(channels=64)),
+        "U-Net, 64 channels, 2 blocks a level": ss.build(unet(channels=64, num_res_blocks=2)),
+        "U-Net, 64 channels, 4 blocks a level": ss.build(unet(channels=64, num_res_blocks=4)),
+        "DDPM++ of CIFAR-10": on_noise(cifar10_ddpmpp_continuous.get_config()),
+        "DDPM++ deep of CIFAR-10": on_noise(cifar10_ddpmpp_deep_continuous.get_config()),
+    }
+    reference = None
+    for name, experiment in experiments.items():
+        times = [compile_seconds(experiment) for _ in range(repeats)]
+        traced, compiled = (statistics.median(column) for column in zip(*times, strict=True))
+        reference = reference or traced + compiled
+        size = sum(leaf.size for leaf in jax.tree.leaves(experiment.model.params))
+        print(
+            f"  {name:<38} {size:>12,} parameters  trace {traced / reference:5.2f}"
+            f"  compile {compiled / reference:5.2f}   ({traced + compiled:.2f} s)"
+        )
+
+
+def unet(**options: Any) -> ConfigDict:
+    """The default config, the digits and a U-Net, with these options of the network."""
+    config = get_default_config()
+    config.model.update(options)
+    return config
+
+
+def compile_seconds(experiment: Experiment) -> tuple[float, float]:
+    """Seconds to trace the training step, and to compile it."""
+    batch = Loader(array=experiment.source.train, batch_size=8).batch(0)
+    state, key = init_state(experiment.model.params, experiment.optimizer), jax.random.key(0)
+    step = make_train_step(
+        experiment.loss_fn(train=True), experiment.optimizer, experiment.training.ema
+    )
+    jax.clear_caches()
+    start = time.perf_counter()
+    lowered = jax.jit(step).lower(state, batch, key)
+    traced = time.perf_counter()
+    lowered.compile()
+    return traced - start, time.perf_counter() - traced
+
+
 def on_noise(config: ConfigDict) -> Experiment:
     """The experiment of a published config, on noise in place of its images."""
     images = np.random.default_rng(0).integers(
@@ -416,6 +464,7 @@ BENCHMARKS = {
     "likelihood_images": likelihood_images,
     "likelihood_points": likelihood_points,
     "networks": networks,
+    "compilation": compilation,
 }
 
 if __name__ == "__main__":

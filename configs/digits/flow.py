@@ -1,4 +1,4 @@
-"""Rectified flow on the digits of scikit-learn: flow matching on straight paths.
+"""Rectified flow on the digits: flow matching on straight paths.
 
 score-sde train --config=configs/digits/flow.py --workdir=runs/digits_flow
 """
@@ -10,13 +10,13 @@ from score_sde.configs.digits import vp
 
 
 def get_config() -> ConfigDict:
-    """The recipe of ``digits/vp.py`` with the rectified flow, and the recommended
-    sampler with 20 evaluations.
+    """The recipe of ``digits/vp.py`` with the rectified flow, uniform times and the
+    weighting of flow matching.
     """
     config = vp.get_config()
     config.sde = section("rectified_flow", t_min=1e-3, t_max=0.998)
     config.parameterization = section("flow", time_label="log_noise_to_signal")
     config.objective.weighting = "flow_matching"
     config.objective.stratified = True
-    config.sampling = section("default", nfe=20, num_samples=256, batch_size=256, denoise=True)
+    config.objective.time_sampling = section("uniform", t_min=1e-5)
     return config

@@ -1,4 +1,4 @@
-"""Sub-VP SDE on the digits of scikit-learn: better likelihoods than VP at the same cost.
+"""Sub-VP SDE on the digits: better likelihoods than VP at the same cost.
 
 score-sde train --config=configs/digits/subvp.py --workdir=runs/digits_subvp
 """

@@ -1,4 +1,4 @@
-"""VE SDE on the digits of scikit-learn, with predictor-corrector sampling.
+"""VE SDE on the digits, with predictor-corrector sampling.
 
 score-sde train --config=configs/digits/ve.py --workdir=runs/digits_ve
 """
@@ -10,14 +10,10 @@ from score_sde.configs.digits import vp
 
 
 def get_config() -> ConfigDict:
-    """The recipe of ``digits/vp.py`` with the VE SDE, EDM preconditioning and a
-    Langevin corrector.
-    """
+    """The recipe of ``digits/vp.py`` with the VE SDE and a Langevin corrector."""
     config = vp.get_config()
-    # The largest distance between two digits is 9.1 in model units; EDM keeps the
-    # network's input of unit variance.
+    # The largest distance between two digits is 9.1 in model units.
     config.sde = section("ve", sigma_min=0.01, sigma_max=10.0, t_min=1e-5, t_max=1.0)
-    config.parameterization = section("edm", sigma_data=0.8, time_label="log_noise_to_signal")
     config.sampling = section(
         "predictor_corrector",
         num_steps=250,

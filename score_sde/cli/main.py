@@ -43,28 +43,64 @@ MODULES = {
 SHARING = ("train", "train-dequantizer", "sample", "likelihood")
 """The commands that share their work among processes."""
 
+THEN = "then"
+"""The word between commands that run one after the other in one process."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command.
+    """Run a command, or several in one process: ``train … then sample … then plot …``.
 
     Exit codes: 0 success; 1 failure while running; 2 usage error: a wrong config, path,
     flag or JAX platform; 74 a file could not be read, and nothing was changed; 75
-    stopped by a signal, run it again; 130 interrupted.
+    stopped by a signal, run it again; 130 interrupted. The first command that fails is
+    the last that runs.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
         return 0
-    command = arguments[0]
-    if command not in COMMANDS:
-        hint = did_you_mean(command, COMMANDS)
-        _print_error(f"unknown command {command!r}{hint}; commands: {', '.join(COMMANDS)}")
-        return USAGE
+    commands = _commands_in(arguments)
+    for command in commands:
+        error = _error_of(command)
+        if error:
+            _print_error(error)
+            return USAGE
     _prepare_interpreter()
+    for command, *flags in commands:
+        code = _run(command, flags)
+        if code:
+            return code
+    return 0
+
+
+def _commands_in(arguments: Sequence[str]) -> list[list[str]]:
+    """The commands, which THEN separates; ``launch`` takes all that follows it."""
+    commands: list[list[str]] = [[]]
+    for argument in arguments:
+        if argument == THEN and commands[-1][:1] != ["launch"]:
+            commands.append([])
+        else:
+            commands[-1].append(argument)
+    return commands
+
+
+def _error_of(command: Sequence[str]) -> str | None:
+    """What is wrong with the name of a command, if anything."""
+    if not command:
+        return f"{THEN!r} stands between two commands: score-sde train … {THEN} sample …"
+    name = command[0]
+    if name in COMMANDS:
+        return None
+    hint = did_you_mean(name, COMMANDS)
+    return f"unknown command {name!r}{hint}; commands: {', '.join(COMMANDS)}"
+
+
+def _run(command: str, flags: Sequence[str]) -> int:
+    """Run one command: its exit code."""
     try:
-        _prepare_devices(command, arguments[1:])
+        _prepare_devices(command, flags)
         module = importlib.import_module(f"score_sde.cli.{MODULES.get(command, command)}")
-        return module.main(arguments[1:])
+        return module.main(flags)
     except (UsageError, NoDeviceError) as error:
         _print_error(str(error), command)
         return USAGE
@@ -94,7 +130,8 @@ def usage() -> str:
             "",
             *lines,
             "",
-            "score-sde COMMAND --help lists its flags.",
+            "score-sde COMMAND --help lists its flags. Several commands run in one process, which",
+            "starts and compiles once: score-sde train … then sample … then likelihood …",
         ]
     )
 
