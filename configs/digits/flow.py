@@ -16,7 +16,11 @@ def get_config() -> ConfigDict:
     config = vp.get_config()
     config.sde = section("rectified_flow", t_min=1e-3, t_max=0.998)
     config.parameterization = section("flow", time_label="log_noise_to_signal")
-    config.objective.weighting = "flow_matching"
-    config.objective.stratified = True
-    config.objective.time_sampling = section("uniform", t_min=1e-5)
+    config.objective = section(
+        "denoising",
+        weighting="flow_matching",
+        reduce="mean",
+        stratified=True,
+        time_sampling=section("uniform", t_min=1e-5),
+    )
     return config

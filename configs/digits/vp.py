@@ -15,9 +15,14 @@ def get_config() -> ConfigDict:
     config = get_default_config()
     config.model.channels = 16
     config.parameterization = section("edm", sigma_data=0.8, time_label="log_noise_to_signal")
-    config.objective.weighting = section("edm", sigma_data=0.8)
-    # The log-normal of EDM, for data of standard deviation 0.8 in place of 0.5.
-    config.objective.time_sampling = section("log_normal", mean=-0.73, std=1.2, t_min=1e-5)
+    config.objective = section(
+        "denoising",
+        weighting=section("edm", sigma_data=0.8),
+        reduce="mean",
+        stratified=False,
+        # The log-normal of EDM, for data of standard deviation 0.8 in place of 0.5.
+        time_sampling=section("log_normal", mean=-0.73, std=1.2, t_min=1e-5),
+    )
     config.optim.lr = 4e-3
     config.optim.beta2 = 0.99
     config.optim.warmup = 50
