@@ -18,13 +18,14 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import make_moons
+
+from score_sde.data import moons
 
 FOLDER = Path(__file__).parent
 PROGRAMS = {
     "score_sde": ["two_moons.py", "{seed}", "{file}"],
     "score_sde, compiled before": ["two_moons.py", "{seed}", "{file}"],
-    "azula, 2,000 steps": ["two_moons_azula.py", "{seed}", "2000", "{file}"],
+    "azula, 2,000 steps": ["two_moons_azula.py", "{seed}", "2000", "{points}", "{file}"],
 }
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -91,13 +92,16 @@ def main() -> None:
             "JAX_COMPILATION_CACHE_DIR": f"{folder}/cache",
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
-        file = f"{folder}/samples.npy"
+        points, file = f"{folder}/points.npy", f"{folder}/samples.npy"
         for seed in range(-1, rounds):  # the first fills the cache, and is not counted
-            points = np.asarray(make_moons(4096, noise=0.1, random_state=1000 + seed)[0])
-            train = np.asarray(make_moons(8192, noise=0.1, random_state=max(seed, 0))[0])
-            held_out = (points - train.mean(axis=0)) / train.std(axis=0)
+            # The points of `two_moons.py`, for azula's program, and others to compare with.
+            train = np.asarray(moons(num_examples=9102, noise=0.14, seed=max(seed, 0)).train)
+            np.save(points, train)
+            others = np.asarray(moons(num_examples=4552, noise=0.14, seed=1000 + seed).train)
+            held_out = (others - train.mean(axis=0)) / train.std(axis=0)
             for name, program in PROGRAMS.items():
-                command = [part.format(seed=max(seed, 0), file=file) for part in program]
+                given = {"seed": max(seed, 0), "points": points, "file": file}
+                command = [part.format(**given) for part in program]
                 warm = cache if "before" in name else {}
                 found = timed(command, {**os.environ, **ONE_THREAD, **warm})
                 if seed >= 0:

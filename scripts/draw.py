@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
-from sklearn.datasets import make_moons
 
 import score_sde as ss
 
@@ -26,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     if flags.workdir:
         model = ss.load(flags.workdir)
     else:
-        data = np.asarray(make_moons(4000, noise=0.05, random_state=0)[0])
+        data = np.asarray(ss.data.moons(num_examples=4000, noise=0.07).train)
         network, steps = ss.mlp(dim=2), flags.num_steps
         model = ss.fit(jax.random.key(0), ss.VPSDE(), network, data, num_steps=steps)
 

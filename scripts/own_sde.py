@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 from jax.typing import ArrayLike
-from sklearn.datasets import make_moons
 
 import score_sde as ss
 
@@ -65,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     flags = parser.parse_args(argv)
     sde = OrnsteinUhlenbeck()
     print(f"relative error of the equations of the marginal: {error_of_marginal(sde):.1e}")
-    data = np.asarray(make_moons(4000, noise=0.05, random_state=0)[0])
+    data = np.asarray(ss.data.moons(num_examples=4000, noise=0.07).train)
     model = ss.fit(jax.random.key(1), sde, ss.mlp(dim=2), data, num_steps=flags.num_steps)
     samples = ss.sample_many(jax.random.key(2), model, 1000)
     plt.figure(figsize=(5, 4))

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 from flax import nnx
-from sklearn.datasets import make_moons
 
 import score_sde as ss
 
@@ -59,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     flags = parser.parse_args(argv)
     nnx_chosen = flags.library == "nnx"
     network = ss.from_nnx(NnxNetwork) if nnx_chosen else ss.from_equinox(EquinoxNetwork)
-    data = np.asarray(make_moons(4000, noise=0.05, random_state=0)[0])
+    data = np.asarray(ss.data.moons(num_examples=4000, noise=0.07).train)
     model = ss.fit(jax.random.key(0), ss.VPSDE(), network, data, num_steps=flags.num_steps)
     samples = ss.sample_many(jax.random.key(1), model, 1000)
     _, axes = plt.subplots(1, 2, figsize=(8, 4), sharex=True, sharey=True)

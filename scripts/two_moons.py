@@ -7,12 +7,11 @@ import sys
 
 import jax
 import numpy as np
-from sklearn.datasets import make_moons
 
 import score_sde as ss
 
 seed, file = int(sys.argv[1] if sys.argv[1:] else 0), (*sys.argv[2:], None)[0]
-points = np.asarray(make_moons(8192, noise=0.1, random_state=seed)[0])
+points = np.asarray(ss.data.moons(num_examples=9102, noise=0.14, seed=seed).train)
 data = (points - points.mean(axis=0)) / points.std(axis=0)
 train_key, sample_key = jax.random.split(jax.random.key(seed))
 model = ss.fit(train_key, ss.VPSDE(), ss.mlp(dim=2), data, num_steps=500, batch_size=512)

@@ -7,7 +7,6 @@ import torch
 from azula.denoise import KarrasDenoiser
 from azula.noise import VPSchedule
 from azula.sample import HeunSampler
-from sklearn.datasets import make_moons
 from torch import nn
 
 
@@ -31,9 +30,9 @@ class Network(nn.Module):
         return self.layers(torch.cat([x, t.expand(len(x))[:, None]], dim=-1))
 
 
-seed, num_steps, file = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+seed, num_steps, file = int(sys.argv[1]), int(sys.argv[2]), sys.argv[4]
 torch.manual_seed(seed)
-points = np.asarray(make_moons(8192, noise=0.1, random_state=seed)[0])
+points = np.load(sys.argv[3])
 data = torch.from_numpy((points - points.mean(axis=0)) / points.std(axis=0)).float()
 denoiser = KarrasDenoiser(Network(), VPSchedule())
 optimizer = torch.optim.Adam(denoiser.parameters(), lr=1e-3)

@@ -9,5 +9,12 @@ install_project() {  # $1: what to install, "." or ".[test]"
         }
         "$python" -m venv .venv
     fi
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check -c scripts/constraints.txt -e "$1"
+    # Python makes the byte code of a file when it first imports it, unless it may not; most files are never imported.
+    local options=(--no-compile --quiet -c scripts/constraints.txt -e "$1")
+    [ -z "${PYTHONDONTWRITEBYTECODE:-}" ] || options[0]=--compile
+    if command -v uv > /dev/null; then
+        uv pip install --python .venv/bin/python "${options[@]}"
+    else
+        .venv/bin/python -m pip install --disable-pip-version-check "${options[@]}"
+    fi
 }

@@ -54,7 +54,6 @@ IMPORTERS = {
     "orbax": ("training/checkpoints",),
     "ml_collections": ("experiments/builders", "cli"),
     "diffrax": ("solvers", "sampling"),
-    "grain": ("data",),
     "optax": ("training", "experiments"),
 }
 """The only places where a library is imported."""

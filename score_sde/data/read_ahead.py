@@ -1,10 +1,17 @@
-"""Batches of examples that do not fit in memory, read ahead by the threads and
-processes of grain.
-"""
+"""Batches of examples that do not fit in memory, read ahead by threads or processes."""
 
+import itertools
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, SupportsIndex, final
+from typing import Any, final
 
+import cloudpickle
 import numpy as np
 
 from score_sde.checks import at_least
@@ -13,7 +20,6 @@ from score_sde.data.loader import Batch, Loader
 
 NUM_THREADS = 16
 BATCHES_AHEAD = 2
-_ENDLESS = 2**62  # grain asks for a length; no run reaches it
 
 
 def make_loader(
@@ -120,20 +126,17 @@ class ReadAheadLoader:
             reading.batches.close()
 
     def _start(self, step: int, part: slice) -> "_Reading":
-        import grain
-
         places = np.arange(self.batch_size)[part]
-        # In grain an element costs about as much time as reading an example does, so an
-        # element is a chunk of several examples.
-        num_chunks = 1 if self._num_workers else min(self._num_threads, len(places))
-        run = _Run(loader=self._loader, step=step, chunks=tuple(np.array_split(places, num_chunks)))
-        ahead = max(BATCHES_AHEAD * num_chunks, self._num_threads)
-        options = grain.ReadOptions(num_threads=self._num_threads, prefetch_buffer_size=ahead)
-        chunks = grain.MapDataset.source(run).to_iter_dataset(options)
+        num_threads = min(self._num_threads, len(places))
+        shares = tuple(np.array_split(places, num_threads))
+        run = _Run(loader=self._loader, step=step, shares=shares)
         if self._num_workers:
-            _count_flags_as_parsed()
-            chunks = chunks.mp_prefetch(grain.MultiprocessingOptions(num_workers=self._num_workers))
-        return _Reading((step, part), iter(chunks.batch(num_chunks, batch_fn=np.concatenate)))
+            ahead = max(BATCHES_AHEAD, self._num_workers)
+            pool = _process_pool(run, self._num_workers)
+            return _Reading((step, part), _batches(pool, _read_in_worker, 1, ahead))
+        ahead = max(BATCHES_AHEAD * num_threads, self._num_threads)
+        pool = ThreadPoolExecutor(self._num_threads, thread_name_prefix="read-ahead")
+        return _Reading((step, part), _batches(pool, run.share, num_threads, ahead))
 
 
 @dataclass
@@ -141,34 +144,77 @@ class _Reading:
     """An iterator, and its place: the step and the part of its next batch."""
 
     place: tuple[int, slice]
-    batches: Any
+    batches: Generator[np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Run:
-    """The data source of grain: the batches from a step on, in chunks.
+    """The batches from a step on, each divided into shares that are read at the same time.
 
-    The index of an element decides its step and its chunk, and so its examples, whichever
-    thread reads it and when.
+    The index of a share decides its step and its examples, whichever thread reads it and
+    when.
     """
 
     loader: Loader
     step: int
-    chunks: tuple[np.ndarray, ...]
+    shares: tuple[np.ndarray, ...]
 
-    def __len__(self) -> int:
-        return _ENDLESS
-
-    def __getitem__(self, index: SupportsIndex) -> np.ndarray:
-        step, chunk = divmod(index.__index__(), len(self.chunks))
-        return np.asarray(self.loader.array[self.loader.rows(self.step + step)[self.chunks[chunk]]])
+    def share(self, index: int) -> np.ndarray:
+        """The examples of a share: of the first batch, then of the second, and so on."""
+        step, share = divmod(index, len(self.shares))
+        return np.asarray(self.loader.array[self.loader.rows(self.step + step)[self.shares[share]]])
 
 
-def _count_flags_as_parsed() -> None:
-    """Set the flags of grain to their defaults: its processes read them, and not every
-    program parses flags.
+def _batches(
+    pool: Executor, read: Callable[[int], np.ndarray], num_shares: int, ahead: int
+) -> Generator[np.ndarray]:
+    """The batches, each of ``num_shares`` results of ``read(0), read(1), …``; the pool is
+    ``ahead`` results further. Closing the generator ends the pool.
     """
-    from absl import flags
+    try:
+        waiting = deque(pool.submit(read, index) for index in range(ahead))
+        for first in itertools.count(ahead, num_shares):
+            found = [waiting.popleft().result() for _ in range(num_shares)]
+            waiting.extend(pool.submit(read, first + i) for i in range(num_shares))
+            yield np.concatenate(found)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()
+
+def _process_pool(run: _Run, num_workers: int) -> ProcessPoolExecutor:
+    """Processes for `_read_in_worker`, each with the examples and threads of its own."""
+    return ProcessPoolExecutor(
+        num_workers,
+        mp_context=multiprocessing.get_context("spawn"),  # jax does not survive a fork
+        initializer=_start_worker,
+        initargs=(cloudpickle.dumps(run),),  # functions that read examples may be closures
+    )
+
+
+def _start_worker(pickled: bytes) -> None:
+    """Prepare a worker process."""
+    global _run, _threads
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that trains
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _run = cloudpickle.loads(pickled)
+    _threads = ThreadPoolExecutor(len(_run.shares))
+
+
+def _end_with_parent() -> None:
+    """End a worker when the process that trains is killed: its queues would wait for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _read_in_worker(index: int) -> np.ndarray:
+    """A whole batch, in a worker process."""
+    num_shares = len(_run.shares)
+    shares = range(index * num_shares, (index + 1) * num_shares)
+    return np.concatenate(list(_threads.map(_run.share, shares)))
+
+
+_run: _Run
+_threads: ThreadPoolExecutor
+"""The run and the threads of a worker process."""

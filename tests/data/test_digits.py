@@ -1,8 +1,10 @@
 """The digits are the real ones, split as documented."""
 
 import numpy as np
+import pytest
 
 from score_sde.data import digits
+from score_sde.data.digits import FILE
 
 
 def test_digits_are_complete_and_split():
@@ -34,3 +36,12 @@ def test_the_seed_chooses_the_split():
     assert np.array_equal(digits().test, digits().test)
     assert not np.array_equal(digits().test, digits(seed=1).test)
     assert len(digits(test_fraction=0.5).test) in (898, 899)
+
+
+def test_the_file_has_the_digits_of_scikit_learn_in_their_order():
+    """Else models that were trained on them would have another split."""
+    images, labels = pytest.importorskip("sklearn.datasets").load_digits(return_X_y=True)
+    with np.load(FILE) as arrays:
+        assert {name: arrays[name].dtype for name in arrays} == {"images": "u1", "labels": "u1"}
+        np.testing.assert_array_equal(arrays["images"], images.reshape(-1, 8, 8))
+        np.testing.assert_array_equal(arrays["labels"], labels)

@@ -213,6 +213,30 @@ def test_an_example_that_a_worker_process_cannot_read_is_named(opened):
         opened(lazy(read=broken), batch_size=16, num_workers=1, num_threads=1).batch(0)
 
 
+KILLED = """
+import os
+import numpy as np
+from score_sde.data.examples import LazyExamples
+from score_sde.data.read_ahead import make_loader
+
+if __name__ == "__main__":
+    array = np.zeros((8, 2))
+    examples = LazyExamples(shape=array.shape, dtype=array.dtype, read=array.__getitem__)
+    make_loader(examples, batch_size=4, num_workers=2).batch(0)
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.slow
+def test_worker_processes_end_when_the_one_that_trains_is_killed(tmp_path):
+    """They hold its standard output open until they end."""
+    (tmp_path / "killed.py").write_text(KILLED)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "killed.py")], capture_output=True, timeout=300, check=False
+    )
+    assert done.returncode == -9
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
