@@ -12,7 +12,13 @@ from score_sde.cli.own_files import check_results
 from score_sde.cli.shared_flags import add_allow_code, add_overwrite, add_workdir, output_folder
 from score_sde.cli.workdir import check_places, existing_workdir
 from score_sde.evaluation import report
-from score_sde.evaluation.plots.overview import FIGURES, draw_every_sde, draw_losses, draw_sde
+from score_sde.evaluation.plots.overview import (
+    FIGURES,
+    OVERVIEW,
+    draw_every_sde,
+    draw_losses,
+    draw_sde,
+)
 from score_sde.experiments.builders import build_sde
 from score_sde.experiments.code_names import check_code
 from score_sde.experiments.loading import saved_config
@@ -49,9 +55,9 @@ def main(argv: Sequence[str]) -> int:
     with usage_errors():
         named = None if config is None else build_sde(config)
         make_folder(folder)
-        path = folder / ("sdes.png" if named is None else "sde.png")
-        check_results([path], own=False, overwrite=values.overwrite)
-    rows = draw_every_sde(path) if named is None else draw_sde(path, named)
+        names = OVERVIEW if named is None else ["sde.png"]
+        check_results([folder / name for name in names], own=False, overwrite=values.overwrite)
+    rows = draw_every_sde(folder) if named is None else draw_sde(folder / "sde.png", named)
     report.show(f"figures in {folder}", rows)
     return 0
 
