@@ -23,7 +23,8 @@ GRID = 64
 """The number of rows, and of columns, of the grid."""
 
 TOLERANCE = 1e-3
-"""The tolerances of the probability flow: log densities within about 0.01 nats."""
+"""The tolerances of the probability flow: the error of log densities is about 0.01
+nats, and 0.3 nats at most."""
 
 NUM_TRAJECTORIES, NUM_FRAMES = 80, 49
 """The number of trajectories, and of their states."""

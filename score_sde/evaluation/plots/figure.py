@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
 ORANGE, VERMILION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
+COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
 """The colour-blind safe palette of Okabe & Ito."""
 
 INK = "#222222"

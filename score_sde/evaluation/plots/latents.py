@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from score_sde.data import Examples, Scaling
-from score_sde.evaluation.plots.figure import PALE, new_figure
+from score_sde.evaluation.plots.figure import BLUE, COLOURS, GREEN, ORANGE, PALE, PURPLE, new_figure
 from score_sde.evaluation.plots.images import image_grid, save_png
 from score_sde.evaluation.plots.points import panel_height, set_style, square_about
 from score_sde.evaluation.plots.samples import is_image, model_points
@@ -23,6 +23,9 @@ LATENTS = "latents / prior standard deviation"
 
 POINTS = 4000
 """The number of points in a panel."""
+
+DIRECTIONS = (BLUE, GREEN, ORANGE, PURPLE, BLUE)
+"""The colours of the directions from the mean of the data, once around from the left."""
 
 PanelFn = Callable[[Any], object]
 """A function that draws on the axes of a panel."""
@@ -70,12 +73,15 @@ def figure_of_latents(
         return path
     if x.shape[1:] != (2,):
         return None
+    from matplotlib.colors import LinearSegmentedColormap
+
     offset = x - x.mean(axis=0)
     colours = np.arctan2(offset[:, 1], offset[:, 0])[:POINTS]
+    circle = LinearSegmentedColormap.from_list("directions", DIRECTIONS)
 
     def scattered(points: Float[np.ndarray, "n 2"]) -> PanelFn:
         return lambda axis: axis.scatter(
-            *points[:POINTS].T, s=4, c=colours, cmap="twilight_shifted", linewidths=0
+            *points[:POINTS].T, s=5, c=colours, cmap=circle, vmin=-np.pi, vmax=np.pi, linewidths=0
         )
 
     panels = {"data": x, LATENTS: latent / prior_std, "reconstructions": reconstruction}
@@ -119,10 +125,9 @@ def figure_of_interpolation(
             if behind:
                 axis.scatter(*points_of_data[:POINTS].T, s=2, color=PALE, linewidths=0)
             for number, (line, end) in enumerate(zip(points, ends, strict=True)):
-                axis.plot(*line.T, color=f"C{number % 10}", linewidth=1.2, marker=".", markersize=4)
-                axis.scatter(
-                    *end.T, s=30, facecolors="none", edgecolors=f"C{number % 10}", linewidths=1.2
-                )
+                colour = COLOURS[number % len(COLOURS)]
+                axis.plot(*line.T, color=colour, linewidth=1.2, marker=".", markersize=4)
+                axis.scatter(*end.T, s=30, facecolors="none", edgecolors=colour, linewidths=1.2)
 
         return draw
 

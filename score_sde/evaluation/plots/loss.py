@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float64
@@ -10,6 +11,9 @@ from score_sde import checks
 from score_sde.evaluation.plots.figure import BLUE, VERMILION, lighten, new_figure
 from score_sde.objectives.noise_levels import log_snr_of
 from score_sde.runtime.atomic_files import PathLike
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _TRAINING, _HELD_OUT = BLUE, VERMILION
 
@@ -89,8 +93,8 @@ def plot_loss(
 
         plot_loss("loss.png", "run/metrics.jsonl")
 
-    The loss axis is logarithmic where all losses are positive, the step axis where the
-    steps span two decades.
+    The loss axis is logarithmic where the losses are positive and span a factor of 3,
+    the step axis where the steps span two decades.
 
     Args:
         path: the figure to write.
@@ -121,13 +125,25 @@ def plot_loss(
         axis.plot(curve[:, 0], smoothed, color=_TRAINING, linewidth=1.8, label="training")
         for points in shown[1:]:
             axis.plot(*points.T, color=_HELD_OUT, marker="o", markersize=3.5, label="held-out")
-        if (losses > 0).all():
-            axis.set_yscale("log")
+        if losses.min() > 0 and losses.max() >= 3 * losses.min():
+            _set_log_scale(axis, float(losses.max() / losses.min()))
         if steps.min() > 0 and steps.max() >= 100 * steps.min():
             axis.set_xscale("log")
         axis.set(xlabel="training step", ylabel=label)
         axis.legend()
         lighten(axis)
+
+
+def _set_log_scale(axis: "Axes", span: float) -> None:
+    """A logarithmic axis of losses, with plain numbers at more places where the losses
+    span a smaller factor.
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if span < 100.0 else (1.0,)))
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())
 
 
 def loss_by_level(
@@ -186,8 +202,9 @@ def plot_loss_by_level(path: PathLike, metrics: PathLike) -> None:
         if np.isfinite(last).any():
             style = {"linestyle": "--", "marker": "s", "markersize": 3.5}
             axis.plot(held_out, last, color=_HELD_OUT, label="held-out, at the end", **style)
-        if min(rows[:, 1].min() for rows in losses) > 0.0:
-            axis.set_yscale("log")
+        shown = np.concatenate([rows[:, 1] for rows in losses])
+        if shown.min() > 0.0:
+            _set_log_scale(axis, float(shown.max() / shown.min()))
         axis.set(xlabel=_LOG_SNR, ylabel="loss")
         axis.legend()
         lighten(axis)

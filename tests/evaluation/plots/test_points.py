@@ -24,7 +24,7 @@ def test_the_figure_is_written_and_repeats(tmp_path):
     plot_samples(tmp_path / "c.png", DATA + 1, DATA)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     with Image.open(tmp_path / "a.png") as three, Image.open(tmp_path / "c.png") as two:
-        assert three.size == (1395, 540) and two.size == (945, 540)
+        assert three.size == (1700, 656) and two.size == (1700, 940)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "c.png"]
 
 
