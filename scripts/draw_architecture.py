@@ -69,16 +69,17 @@ def placed(lines: dict[str, int]) -> dict[str, tuple[float, int, float]]:
     return found
 
 
-def ends(start: tuple[float, int, float], stop: tuple[float, int, float]) -> dict[str, tuple]:
+Point = tuple[float, float]
+
+
+def ends(start: tuple[float, int, float], stop: tuple[float, int, float]) -> tuple[Point, Point]:
     """The ends of an arrow on the edges of two boxes, each a little towards the other."""
     (x0, y0, width0), (x1, y1, width1) = start, stop
     if y0 == y1:
-        return {"xytext": (x0, y0 - HEIGHT / 2), "xy": (x1, y1 - HEIGHT / 2)}
+        return (x0, y0 - HEIGHT / 2), (x1, y1 - HEIGHT / 2)
     lean = max(-1.0, min(1.0, (x1 - x0) / (y0 - y1) / 2))
-    return {
-        "xytext": (x0 + lean * width0 / 3, y0 - HEIGHT / 2),
-        "xy": (x1 - lean * width1 / 3, y1 + HEIGHT / 2),
-    }
+    tail = x0 + lean * width0 / 3, y0 - HEIGHT / 2
+    return tail, (x1 - lean * width1 / 3, y1 + HEIGHT / 2)
 
 
 def main() -> None:
@@ -90,10 +91,11 @@ def main() -> None:
     with new_figure(path, height=7.6) as figure:
         axes = figure.add_subplot()
         for start, stop in direct(graph):
-            bent = "arc3,rad=0.5" if places[start][1] == places[stop][1] else "arc3"
             style = {"arrowstyle": "-|>", "color": "0.45", "lw": 1.0, "shrinkA": 0, "shrinkB": 0}
-            arrow = {**style, "connectionstyle": bent}
-            axes.annotate("", **ends(places[start], places[stop]), arrowprops=arrow, zorder=1)
+            if places[start][1] == places[stop][1]:
+                style["connectionstyle"] = "arc3,rad=0.5"
+            tail, head = ends(places[start], places[stop])
+            axes.annotate("", head, tail, arrowprops=style, zorder=1)
         for name, (x, y, width) in places.items():
             color = MATHEMATICS if y <= FLOORS["likelihood"] else AROUND
             color = OTHER if name in (*ASIDE, "cli") else color

@@ -129,6 +129,7 @@ def plot_loss(
             _set_log_scale(axis, float(losses.max() / losses.min()))
         if steps.min() > 0 and steps.max() >= 100 * steps.min():
             axis.set_xscale("log")
+            axis.xaxis.set_major_formatter("{x:,.0f}")
         axis.set(xlabel="training step", ylabel=label)
         axis.legend()
         lighten(axis)
@@ -138,11 +139,11 @@ def _set_log_scale(axis: "Axes", span: float) -> None:
     """A logarithmic axis of losses, with plain numbers at more places where the losses
     span a smaller factor.
     """
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     axis.set_yscale("log")
     axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if span < 100.0 else (1.0,)))
-    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.yaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_minor_formatter(NullFormatter())
 
 

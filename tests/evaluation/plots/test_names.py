@@ -4,7 +4,7 @@ import pytest
 
 from score_sde.evaluation.plots.names import NAMES, name_of
 from score_sde.experiments.tables import SDES
-from score_sde.sdes import SubVPSDE, VPSDE
+from score_sde.sdes import VPSDE, SubVPSDE
 
 
 @pytest.mark.parametrize("key", SDES)
