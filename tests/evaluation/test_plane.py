@@ -43,6 +43,7 @@ def test_the_density_is_exact_and_integrates_to_one():
     assert error.mean() < 0.02 and error.max() < 0.4
 
 
+@pytest.mark.slow
 def test_trajectories_go_from_the_prior_to_the_samples():
     paths = plane.trajectories(model(), KEY)
     assert paths.shape == (plane.NUM_TRAJECTORIES, plane.NUM_FRAMES + 1, 2)

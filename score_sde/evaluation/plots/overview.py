@@ -24,7 +24,7 @@ from score_sde.sdes.mixture import Mixture
 FIGURES = ("sde.png", "loss.png", "loss_by_level.png")
 """The figures of a workdir."""
 
-OVERVIEW: Mapping[str, tuple[SDE, ...]] = {
+SDES: Mapping[str, tuple[SDE, ...]] = {
     "sdes.png": (VPSDE(), SubVPSDE(), VESDE()),
     "more_sdes.png": (
         EDMSDE(),
@@ -57,18 +57,19 @@ def draw_losses(folder: Path, metrics: Path) -> dict[str, str]:
     return {"loss": str(path), "loss by noise level": str(by_level)}
 
 
-def draw_sde(path: Path, sde: SDE) -> dict[str, str]:
+def draw_sde(folder: Path, sde: SDE) -> dict[str, str]:
     """Trajectories forward, by the reverse SDE and by the probability-flow ODE, over
     the density.
     """
+    path = folder / "sde.png"
     plot_sde(path, sde, DATA, key=jax.random.key(0))
     return {"trajectories": str(path)}
 
 
-def draw_every_sde(folder: Path) -> dict[str, str]:
-    """The trajectories of the SDEs of `OVERVIEW`, a figure for each of its rows."""
+def draw_sdes(folder: Path) -> dict[str, str]:
+    """The trajectories of the SDEs of `SDES`, a figure for each of its rows."""
     rows = {}
-    for name, sdes in OVERVIEW.items():
+    for name, sdes in SDES.items():
         path = folder / name
         plot_sdes(path, {name_of(sde): sde for sde in sdes}, DATA, key=jax.random.key(0))
         rows["trajectories of " + ", ".join(map(name_of, sdes))] = str(path)
