@@ -230,12 +230,13 @@ def _draw_trajectories(axis: "Axes", paths: Float64[np.ndarray, "k frames 2"]) -
     from matplotlib.collections import LineCollection
 
     axis.add_collection(LineCollection(list(paths), colors=FRAME, linewidths=0.5, alpha=0.7))
+    style = {"fontsize": 9, "bbox": {"color": "white", "alpha": 0.8, "pad": 0.5}}
     for frame, colour, height, label in (
-        (0, VERMILION, 0.09, "noise"),
-        (-1, BLUE, 0.02, "samples"),
+        (0, VERMILION, 0.12, "noise"),
+        (-1, BLUE, 0.04, "samples"),
     ):
         axis.scatter(*paths[:, frame].T, s=7, color=colour, linewidths=0, zorder=3)
-        axis.text(0.03, height, label, color=colour, fontsize=9, transform=axis.transAxes)
+        axis.text(0.03, height, label, color=colour, transform=axis.transAxes, **style)
     axis.set_title("trajectories")
 
 
