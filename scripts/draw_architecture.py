@@ -6,8 +6,9 @@ python scripts/draw_architecture.py     into docs/figures/architecture.png
 import sys
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 from matplotlib.patches import Rectangle
+
+from score_sde.evaluation.plots.figure import new_figure
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "score_sde"
@@ -17,7 +18,7 @@ from test_architecture import FLOORS, MODULES, arrows, room  # noqa: E402 - from
 
 MATHEMATICS, AROUND, OTHER = "#dbe9f6", "#f3e6d3", "#e4e4e4"
 GROUND, ASIDE = ("typing", "checks", "precision", "renamed"), ("runtime", "configs")
-HEIGHT, GAP = 0.62, 0.35
+HEIGHT, GAP = 0.62, 0.4
 
 
 def sizes() -> dict[str, int]:
@@ -59,7 +60,7 @@ def placed(lines: dict[str, int]) -> dict[str, tuple[float, int, float]]:
     for floor in range(max(FLOORS.values()) + 1):
         rooms = [name for name, level in FLOORS.items() if level == floor and name in lines]
         middle = [name for name in rooms if name not in ASIDE]
-        widths = [max(0.17 * len(name), 0.7 + min(lines[name], 5000) / 3200) for name in middle]
+        widths = [max(0.19 * len(name), 0.8 + min(lines[name], 5000) / 3200) for name in middle]
         left = -(sum(widths) + GAP * (len(middle) - 1)) / 2
         for name, width in zip(middle, widths, strict=True):
             found[name] = (left + width / 2, floor, width)
@@ -68,31 +69,45 @@ def placed(lines: dict[str, int]) -> dict[str, tuple[float, int, float]]:
     return found
 
 
+Point = tuple[float, float]
+
+
+def ends(start: tuple[float, int, float], stop: tuple[float, int, float]) -> tuple[Point, Point]:
+    """The ends of an arrow on the edges of two boxes, each a little towards the other."""
+    (x0, y0, width0), (x1, y1, width1) = start, stop
+    if y0 == y1:
+        return (x0, y0 - HEIGHT / 2), (x1, y1 - HEIGHT / 2)
+    lean = max(-1.0, min(1.0, (x1 - x0) / (y0 - y1) / 2))
+    tail = x0 + lean * width0 / 3, y0 - HEIGHT / 2
+    return tail, (x1 - lean * width1 / 3, y1 + HEIGHT / 2)
+
+
 def main() -> None:
     """Boxes on their floors; rooms that every room uses are at the bottom without arrows."""
     lines = {name: size for name, size in sizes().items() if name != "__main__"}
     places = placed(lines)
-    figure, axes = plt.subplots(figsize=(8.5, 8))
     graph = {start: stops - set(GROUND) for start, stops in arrows().items() if start in places}
-    for start, stop in direct(graph):
-        (x0, y0, _), (x1, y1, _) = places[start], places[stop]
-        style = {"arrowstyle": "->", "color": "0.5", "lw": 0.9, "shrinkA": 0, "shrinkB": 0}
-        if y0 == y1:
-            style["connectionstyle"] = "arc3,rad=0.5"
-        ends = (x1, y1 + (HEIGHT / 2 if y0 != y1 else -HEIGHT / 2)), (x0, y0 - HEIGHT / 2)
-        axes.annotate("", *ends, arrowprops=style, zorder=1)
-    for name, (x, y, width) in places.items():
-        color = MATHEMATICS if y <= FLOORS["likelihood"] else AROUND
-        color = OTHER if name in (*ASIDE, "cli") else color
-        corner = (x - width / 2, y - HEIGHT / 2)
-        axes.add_patch(Rectangle(corner, width, HEIGHT, fc=color, ec="0.3", zorder=2))
-        axes.text(x, y + 0.1, name, ha="center", va="center", fontsize=9, weight="bold")
-        axes.text(x, y - 0.16, f"{lines[name]:,} lines", ha="center", va="center", fontsize=7)
-    axes.set_xlim(-4.3, 5.0)
-    axes.set_ylim(-0.6, max(FLOORS.values()) + 0.6)
-    axes.axis("off")
     path = ROOT / "docs" / "figures" / "architecture.png"
-    figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
+    with new_figure(path, height=7.6) as figure:
+        axes = figure.add_subplot()
+        for start, stop in direct(graph):
+            style = {"arrowstyle": "-|>", "color": "0.45", "lw": 1.0, "shrinkA": 0, "shrinkB": 0}
+            if places[start][1] == places[stop][1]:
+                style["connectionstyle"] = "arc3,rad=0.5"
+            tail, head = ends(places[start], places[stop])
+            axes.annotate("", head, tail, arrowprops=style, zorder=1)
+        for name, (x, y, width) in places.items():
+            color = MATHEMATICS if y <= FLOORS["likelihood"] else AROUND
+            color = OTHER if name in (*ASIDE, "cli") else color
+            corner = (x - width / 2, y - HEIGHT / 2)
+            style = {"fc": color, "ec": "0.3", "alpha": 0.85}  # an arrow behind it shows through
+            axes.add_patch(Rectangle(corner, width, HEIGHT, zorder=2, **style))
+            text = {"x": x, "ha": "center", "va": "center", "zorder": 3}
+            axes.text(y=y + 0.11, s=name, weight="bold", **text)
+            axes.text(y=y - 0.17, s=f"{lines[name]:,} lines", fontsize=8, **text)
+        axes.set_xlim(-4.75, 5.05)
+        axes.set_ylim(-0.4, max(FLOORS.values()) + 0.4)
+        axes.axis("off")
     print(path)
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 from jax.typing import ArrayLike
 
 import score_sde as ss
+from score_sde.evaluation import plot_samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +67,7 @@ def main(argv: list[str] | None = None) -> None:
     data = np.asarray(ss.data.moons(num_examples=4000, noise=0.07).train)
     model = ss.fit(jax.random.key(1), sde, ss.mlp(dim=2), data, num_steps=flags.num_steps)
     samples = ss.sample_many(jax.random.key(2), model, 1000)
-    plt.figure(figsize=(5, 4))
-    plt.scatter(*data[:1000].T, s=2, label="data")
-    plt.scatter(*samples.T, s=2, label="samples")
-    plt.legend()
-    plt.savefig(flags.picture, dpi=120)
-    plt.close()
+    plot_samples(flags.picture, samples, data)
 
 
 if __name__ == "__main__":

@@ -30,12 +30,12 @@ from score_sde.training import Context
 
 TOY = """
 from ml_collections import ConfigDict
-from score_sde.configs.default import section
-from score_sde.configs.toy import swiss_roll
+from score_sde.configs.default import get_default_config, section
 
 
 def get_config():
-    config = swiss_roll.get_config()
+    config = get_default_config()
+    config.optim.lr, config.optim.warmup = 1e-3, 100
     config.data = ConfigDict({"source": "mixture", "num_examples": 120, "seed": 1})
     config.model = section("mlp", hidden_sizes=(8,), embedding_dim=4)
     config.sampling = section("heun", num_steps=3, num_samples=12, batch_size=8)
@@ -44,6 +44,7 @@ def get_config():
     )
     config.training.sample_every = 0
     config.eval.batch_size = 8
+    config.eval.divergence = section("exact")
     config.eval.rtol = config.eval.atol = 1e-3
     return config
 """  # noqa: E501

@@ -14,5 +14,4 @@ def get_config() -> ConfigDict:
     config = swiss_roll.get_config()
     config.data.source = "mixture"
     config.sde = section("ve", sigma_min=0.01, sigma_max=8.0, t_min=1e-5, t_max=1.0)
-    config.parameterization = section("edm", sigma_data=1.0, time_label="log_noise_to_signal")
     return config

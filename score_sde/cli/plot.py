@@ -12,7 +12,7 @@ from score_sde.cli.own_files import check_results
 from score_sde.cli.shared_flags import add_allow_code, add_overwrite, add_workdir, output_folder
 from score_sde.cli.workdir import check_places, existing_workdir
 from score_sde.evaluation import report
-from score_sde.evaluation.plots.overview import FIGURES, draw_every_sde, draw_losses, draw_sde
+from score_sde.evaluation.plots import overview
 from score_sde.experiments.builders import build_sde
 from score_sde.experiments.code_names import check_code
 from score_sde.experiments.loading import saved_config
@@ -42,16 +42,15 @@ def main(argv: Sequence[str]) -> int:
         return _plot_workdir(values, config)
     require(
         values.allow_code is None,
-        "--allow_code is for the saved config of a --workdir: a config of your own may name any "
-        "code",
+        "--allow_code is for the saved config of a --workdir: your own config may name any code",
     )
     folder = Path(values.output or "pictures").expanduser()
     with usage_errors():
         named = None if config is None else build_sde(config)
         make_folder(folder)
-        path = folder / ("sdes.png" if named is None else "sde.png")
-        check_results([path], own=False, overwrite=values.overwrite)
-    rows = draw_every_sde(path) if named is None else draw_sde(path, named)
+        names = overview.SDES if named is None else ["sde.png"]
+        check_results([folder / name for name in names], own=False, overwrite=values.overwrite)
+    rows = overview.draw_sdes(folder) if named is None else overview.draw_sde(folder, named)
     report.show(f"figures in {folder}", rows)
     return 0
 
@@ -71,9 +70,11 @@ def _plot_workdir(values: Any, config: ConfigDict | None) -> int:
         sde = build_sde(saved, trust=trust)
         make_folder(workdir)
         make_folder(folder)
-        check_places(values, workdir, [folder / name for name in FIGURES])
-        rows = {} if is_exported(workdir) else draw_losses(folder, workdir / "metrics.jsonl")
-    rows |= draw_sde(folder / "sde.png", sde)
+        check_places(values, workdir, [folder / name for name in overview.FIGURES])
+        rows = (
+            {} if is_exported(workdir) else overview.draw_losses(folder, workdir / "metrics.jsonl")
+        )
+    rows |= overview.draw_sde(folder, sde)
     report.record(workdir, rows)
     report.show(f"results in {workdir}", report.read(workdir))
     return 0

@@ -10,10 +10,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from score_sde.data import DataSource, Scaling
+from score_sde.data import DataSource, Examples, Scaling
 from score_sde.evaluation import shared_work
 from score_sde.evaluation.distance import sample_distances
 from score_sde.evaluation.generation import check_finite, draw_range, generate, make_draw
+from score_sde.evaluation.plane import figure_of_plane, is_plane
 from score_sde.evaluation.plots.samples import figure_of_samples, figures_of_denoising, is_image
 from score_sde.evaluation.sample_files import write_npz, write_pngs
 from score_sde.evaluation.shards import Shard, Shards
@@ -126,22 +127,29 @@ def results(
         f"evaluations each, {found.path}"
     }
     data = None if source is None else source.test
-    indices, num_columns = shown_indices(model, len(found.head))
-    score_fn = model.score_fn if model.condition is None else None
-    figure = figure_of_samples(
-        folder,
-        "samples",
-        shown(model, key, found.head[indices]),
-        data,
-        model.scaling,
-        score_fn=score_fn,
-        num_columns=num_columns,
-    )
-    rows |= {} if figure is None else {"picture": str(figure)}
-    rows |= denoising_figures(model, key, folder)
+    rows |= figures_of(model, key, found.head, data, folder)
     if source is None:
         return rows | {"distances": f"none, the data are missing: {missing}"}
     return rows | distances(key, found.head, source, model.scaling)
+
+
+def figures_of(
+    model: Model, key: Key, head: np.ndarray, data: Examples | None, folder: Path
+) -> dict[str, str]:
+    """The figures of samples in data units, and their rows of the report."""
+    if is_plane(model) and data is not None:
+        return figure_of_plane(folder / "samples.png", model, key, shown(model, key, head), data)
+    indices, num_columns = shown_indices(model, len(head))
+    figure = figure_of_samples(
+        folder,
+        "samples",
+        shown(model, key, head[indices]),
+        data,
+        model.scaling,
+        num_columns=num_columns,
+    )
+    rows = {} if figure is None else {"picture": str(figure)}
+    return rows | denoising_figures(model, key, folder)
 
 
 def shown(model: Model, key: Key, levels: np.ndarray) -> jax.Array:

@@ -158,6 +158,7 @@ def test_plots_without_a_workdir(tmp_path, monkeypatch):
     assert is_picture(tmp_path / "pictures" / "sde.png")
     tiny.run("plot", "--output=others")
     assert is_picture(tmp_path / "others" / "sdes.png")
+    assert is_picture(tmp_path / "others" / "more_sdes.png")
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_one_line(tmp_path, capsys):

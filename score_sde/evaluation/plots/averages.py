@@ -11,14 +11,14 @@ from jaxtyping import Float
 from score_sde import checks
 from score_sde.evaluation.plots.figure import (
     BLUE,
-    FRAME,
     GREEN,
     INK,
     ORANGE,
     PURPLE,
     SKY,
     VERMILION,
-    save_figure,
+    lighten,
+    new_figure,
 )
 from score_sde.runtime.atomic_files import PathLike
 from score_sde.training import Average, HalfLifeEMA, PowerEMA, fit_profile
@@ -66,25 +66,14 @@ def plot_profiles(
         len(averages) <= len(COLOURS),
         f"a figure has room for {len(COLOURS)} averages, not {len(averages)}",
     )
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.0, 3.3), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for colour, (name, average) in zip(COLOURS, averages.items(), strict=False):
-        density = _density(average.profile(num_steps), num_steps)
-        left.fill_between(_times(num_steps), density, color=colour, alpha=0.12, linewidth=0)
-        left.plot(_times(num_steps), density, color=colour, linewidth=1.6, label=name)
-    left.set_ylim(0.0)
-    left.set_title("weight of the parameters along the run", fontsize=9, color=INK)
-    _draw_reconstruction(right, num_steps, tracked, every, wanted)
-    for axis in (left, right):
-        axis.set_xlim(0.0, 1.0)
-        axis.set_xlabel("update, as a fraction of the run", fontsize=8, color=INK)
-        axis.tick_params(labelsize=8, colors=INK, length=2)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.spines[["left", "bottom"]].set(color=FRAME, linewidth=0.6)
-        axis.legend(frameon=False, fontsize=8, loc="upper left", labelcolor=INK)
-    save_figure(path, figure)
+    with new_figure(path, height=3.4) as figure:
+        left, right = figure.subplots(1, 2)
+        _draw_profiles(left, num_steps, averages)
+        _draw_reconstruction(right, num_steps, tracked, every, wanted)
+        for axis in (left, right):
+            axis.set(xlim=(0.0, 1.0), xlabel="fraction of the training")
+            axis.legend(loc="upper left")
+            lighten(axis)
 
 
 def _examples(num_steps: int) -> dict[str, Average]:
@@ -92,6 +81,14 @@ def _examples(num_steps: int) -> dict[str, Average]:
         f"power, width {width:g}": PowerEMA(sigma_rel=width) for width in (0.05, 0.1, 0.2)
     }
     return {**powers, "half-life of 1/20 of the run": HalfLifeEMA(half_life=num_steps / 20)}
+
+
+def _draw_profiles(axis: "Axes", num_steps: int, averages: Mapping[str, Average]) -> None:
+    """The profile of each average."""
+    for colour, (name, average) in zip(COLOURS, averages.items(), strict=False):
+        density = _density(average.profile(num_steps), num_steps)
+        axis.plot(_times(num_steps), density, color=colour, linewidth=1.8, label=name)
+    axis.set(ylim=0.0, ylabel="density", title="weights of the parameters in an average")
 
 
 def _draw_reconstruction(
@@ -105,24 +102,22 @@ def _draw_reconstruction(
     for weight, step, width in zip(fit.weights, steps, widths, strict=True):
         part = weight * _density(PowerEMA(sigma_rel=width).profile(step), num_steps)
         total[:step] += part
-        style = {"color": COLOURS[tracked.index(width) % len(COLOURS)], "linewidth": 0.9}
+        style = {"color": COLOURS[tracked.index(width) % len(COLOURS)], "linewidth": 1.0}
         label = f"snapshots of width {width:g}, weighted" if step == every else None
         axis.plot(
             np.append(times[:step], times[step - 1]), np.append(part, 0.0), label=label, **style
         )
     exact = _density(PowerEMA(sigma_rel=wanted).profile(num_steps), num_steps)
-    axis.plot(times, total, color=WANTED, linewidth=2.4, label="their sum")
+    axis.plot(times, total, color=WANTED, linewidth=2.6, label="their sum")
     axis.plot(
         times,
         exact,
         color=INK,
-        linewidth=1.0,
+        linewidth=1.2,
         linestyle=(0, (4, 3)),
         label=f"wanted: width {wanted:g}",
     )
-    axis.set_title(
-        f"post-hoc EMA of another width: residual {fit.residual:.1%}", fontsize=9, color=INK
-    )
+    axis.set_title(f"post-hoc EMA: relative residual {fit.residual:.1%}")
 
 
 def _times(num_steps: int) -> Float[np.ndarray, " num_steps"]:

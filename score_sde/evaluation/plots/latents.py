@@ -10,16 +10,22 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from score_sde.data import Examples, Scaling
-from score_sde.evaluation.plots.figure import FRAME, INK, save_figure
+from score_sde.evaluation.plots.figure import BLUE, COLOURS, GREEN, ORANGE, PALE, PURPLE, new_figure
 from score_sde.evaluation.plots.images import image_grid, save_png
-from score_sde.evaluation.plots.points import set_style, square_about
+from score_sde.evaluation.plots.points import panel_height, set_style, square_about
 from score_sde.evaluation.plots.samples import is_image, model_points
 
 COLUMNS = 12
 """The number of images in a figure of latents."""
 
+LATENTS = "latents / prior standard deviation"
+"""The title of a panel in units of the prior."""
+
 POINTS = 4000
 """The number of points in a panel."""
+
+DIRECTIONS = (BLUE, GREEN, ORANGE, PURPLE, BLUE)
+"""The colours of the directions from the mean of the data, once around from the left."""
 
 PanelFn = Callable[[Any], object]
 """A function that draws on the axes of a panel."""
@@ -67,15 +73,18 @@ def figure_of_latents(
         return path
     if x.shape[1:] != (2,):
         return None
+    from matplotlib.colors import LinearSegmentedColormap
+
     offset = x - x.mean(axis=0)
     colours = np.arctan2(offset[:, 1], offset[:, 0])[:POINTS]
+    circle = LinearSegmentedColormap.from_list("directions", DIRECTIONS)
 
     def scattered(points: Float[np.ndarray, "n 2"]) -> PanelFn:
         return lambda axis: axis.scatter(
-            *points[:POINTS].T, s=4, c=colours, cmap="twilight_shifted", linewidths=0
+            *points[:POINTS].T, s=5, c=colours, cmap=circle, vmin=-np.pi, vmax=np.pi, linewidths=0
         )
 
-    panels = {"data": x, "latents": latent / prior_std, "reconstructions": reconstruction}
+    panels = {"data": x, LATENTS: latent / prior_std, "reconstructions": reconstruction}
     _save_panels(
         path, {title: (points, scattered(points)) for title, points in panels.items()}, scaling
     )
@@ -114,19 +123,18 @@ def figure_of_interpolation(
     ) -> PanelFn:
         def draw(axis: Any) -> None:
             if behind:
-                axis.scatter(*points_of_data[:POINTS].T, s=2, color=FRAME, linewidths=0)
+                axis.scatter(*points_of_data[:POINTS].T, s=2, color=PALE, linewidths=0)
             for number, (line, end) in enumerate(zip(points, ends, strict=True)):
-                axis.plot(*line.T, color=f"C{number % 10}", linewidth=1.2, marker=".", markersize=4)
-                axis.scatter(
-                    *end.T, s=30, facecolors="none", edgecolors=f"C{number % 10}", linewidths=1.2
-                )
+                colour = COLOURS[number % len(COLOURS)]
+                axis.plot(*line.T, color=colour, linewidth=1.2, marker=".", markersize=4)
+                axis.scatter(*end.T, s=30, facecolors="none", edgecolors=colour, linewidths=1.2)
 
         return draw
 
     scaled = latents / prior_std
     around = np.concatenate([points_of_data, decoded.reshape(-1, 2)])
     panels = {
-        "latents": (scaled.reshape(-1, 2), lines(scaled, scaled[:, [0, -1]], behind=False)),
+        LATENTS: (scaled.reshape(-1, 2), lines(scaled, scaled[:, [0, -1]], behind=False)),
         "decoded, among the data": (around, lines(decoded, originals, behind=True)),
     }
     _save_panels(path, panels, scaling)
@@ -139,17 +147,14 @@ def _save_panels(
     """Write panels side by side, each with the axes of its points; all but the latents
     are labelled in data units.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3.1 * len(panels) + 0.3, 3.4), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axis, (title, (points, draw)) in zip(axes, panels.items(), strict=True):
-        draw(axis)
-        set_style(
-            axis,
-            square_about(np.asarray(points, np.float64)),
-            None if title == "latents" else scaling,
-        )
-        axis.set_xlabel("")
-        axis.set_title(title, fontsize=10, color=INK)
-    save_figure(path, figure)
+    with new_figure(path, height=panel_height(len(panels))) as figure:
+        axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axis, (title, (points, draw)) in zip(axes, panels.items(), strict=True):
+            draw(axis)
+            set_style(
+                axis,
+                square_about(np.asarray(points, np.float64)),
+                None if title == LATENTS else scaling,
+            )
+            axis.set_title(title)
+        axes[0].set_ylabel("$x_2$")

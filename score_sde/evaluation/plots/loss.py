@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from score_sde import checks
-from score_sde.evaluation.plots.figure import BLUE, INK, VERMILION, save_figure
+from score_sde.evaluation.plots.figure import BLUE, VERMILION, lighten, new_figure
 from score_sde.objectives.noise_levels import log_snr_of
 from score_sde.runtime.atomic_files import PathLike
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _TRAINING, _HELD_OUT = BLUE, VERMILION
+
+_HEIGHT = 3.6  # inches
+
+_LOG_SNR = "log signal-to-noise ratio  $\\log(\\alpha^2 / \\sigma^2)$"
 
 STAGES = 4
 """The number of stages of a training in the figure by noise level."""
@@ -89,8 +93,8 @@ def plot_loss(
 
         plot_loss("loss.png", "run/metrics.jsonl")
 
-    The loss axis is logarithmic where all losses are positive, the step axis where the
-    steps span two decades.
+    The loss axis is logarithmic where the losses are positive and span a factor of 3,
+    the step axis where the steps span two decades.
 
     Args:
         path: the figure to write.
@@ -111,32 +115,36 @@ def plot_loss(
             f"{metrics} holds no finite {training!r}; its names are: "
             f"{', '.join(sorted(series)) or 'none'}"
         )
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.0, 3.4), layout="constrained")
-    axis = figure.add_subplot()
-    smoothed = smooth(curve[:, 1], window=max(1, len(curve) // 20))
-    axis.plot(*curve.T, color=_TRAINING, linewidth=0.5, alpha=0.3)
-    axis.plot(curve[:, 0], smoothed, color=_TRAINING, linewidth=1.6, label="training")
-    shown = [curve]
-    if held_out in series:
-        shown.append(series[held_out])
-        axis.plot(
-            *shown[1].T, color=_HELD_OUT, linewidth=1.2, marker="o", markersize=3, label="held-out"
-        )
+    shown = [curve, *([series[held_out]] if held_out in series else [])]
     everything = np.concatenate(shown)
-    finite = everything[np.isfinite(everything[:, 1])]
-    if (finite[:, 1] > 0).all():
-        axis.set_yscale("log")
-    steps = finite[:, 0]
-    if steps.min() > 0 and steps.max() >= 100 * steps.min():
-        axis.set_xscale("log")
-    axis.set_xlabel("training step", color=INK)
-    axis.set_ylabel(label, color=INK)
-    _set_style(axis)
-    axis.tick_params(colors=INK)
-    axis.legend(frameon=False)
-    save_figure(path, figure)
+    steps, losses = everything[np.isfinite(everything[:, 1])].T
+    smoothed = smooth(curve[:, 1], window=max(1, len(curve) // 20))
+    with new_figure(path, height=_HEIGHT) as figure:
+        axis = figure.add_subplot()
+        axis.plot(*curve.T, color=_TRAINING, linewidth=0.6, alpha=0.3)
+        axis.plot(curve[:, 0], smoothed, color=_TRAINING, linewidth=1.8, label="training")
+        for points in shown[1:]:
+            axis.plot(*points.T, color=_HELD_OUT, marker="o", markersize=3.5, label="held-out")
+        if losses.min() > 0 and losses.max() >= 3 * losses.min():
+            _set_log_scale(axis, float(losses.max() / losses.min()))
+        if steps.min() > 0 and steps.max() >= 100 * steps.min():
+            axis.set_xscale("log")
+            axis.xaxis.set_major_formatter("{x:,.0f}")
+        axis.set(xlabel="training step", ylabel=label)
+        axis.legend()
+        lighten(axis)
+
+
+def _set_log_scale(axis: "Axes", span: float) -> None:
+    """A logarithmic axis of losses, with plain numbers at more places where the losses
+    span a smaller factor.
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if span < 100.0 else (1.0,)))
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter(NullFormatter())
 
 
 def loss_by_level(
@@ -179,45 +187,28 @@ def plot_loss_by_level(path: PathLike, metrics: PathLike) -> None:
     levels, losses = loss_by_level(series)
     checks.require(losses, f"{metrics} holds no losses by noise level")
     from matplotlib import colormaps
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.0, 3.4), layout="constrained")
-    axis = figure.add_subplot()
-    end = max(rows[-1, 0] for rows in losses)
-    for stage in range(STAGES):
-        bounds = end * stage / STAGES, end * (stage + 1) / STAGES
-        colour = colormaps["viridis"](0.9 - 0.9 * stage / (STAGES - 1))
-        means = np.array([_mean_within(rows, *bounds) for rows in losses])
-        label = f"training, to step {bounds[1]:.0f}"
-        if np.isfinite(means).any():  # a short run has no step in some stages
-            axis.plot(levels, means, color=colour, marker=".", label=label)
-    held_out, rest = loss_by_level(series, prefix=HELD_OUT_PREFIX)
-    last = np.array([_mean_within(rows, end * (1.0 - 1.0 / STAGES), end) for rows in rest])
-    if np.isfinite(last).any():
-        axis.plot(
-            held_out,
-            last,
-            color=_HELD_OUT,
-            linestyle="--",
-            marker="o",
-            markersize=3,
-            label="held-out, at the end",
-        )
-    if min(rows[:, 1].min() for rows in losses) > 0.0:
-        axis.set_yscale("log")
-    axis.set(
-        xlabel="log signal-to-noise ratio: noise on the left, data on the right", ylabel="loss"
-    )
-    _set_style(axis)
-    axis.legend(frameon=False, fontsize=8)
-    save_figure(path, figure)
-
-
-def _set_style(axis: "Axes") -> None:
-    """A light grid, and no frame at the top and on the right."""
-    axis.grid(which="both", color="#e6e6e6", linewidth=0.5)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(labelsize=9)
+    with new_figure(path, height=_HEIGHT) as figure:
+        axis = figure.add_subplot()
+        end = max(rows[-1, 0] for rows in losses)
+        for stage in range(STAGES):
+            bounds = end * stage / STAGES, end * (stage + 1) / STAGES
+            colour = colormaps["viridis"](0.85 - 0.85 * stage / (STAGES - 1))
+            means = np.array([_mean_within(rows, *bounds) for rows in losses])
+            if np.isfinite(means).any():  # a short run has no step in some stages
+                label = f"training, to step {bounds[1]:.0f}"
+                axis.plot(levels, means, color=colour, marker="o", markersize=3.5, label=label)
+        held_out, rest = loss_by_level(series, prefix=HELD_OUT_PREFIX)
+        last = np.array([_mean_within(rows, end * (1.0 - 1.0 / STAGES), end) for rows in rest])
+        if np.isfinite(last).any():
+            style = {"linestyle": "--", "marker": "s", "markersize": 3.5}
+            axis.plot(held_out, last, color=_HELD_OUT, label="held-out, at the end", **style)
+        shown = np.concatenate([rows[:, 1] for rows in losses])
+        if shown.min() > 0.0:
+            _set_log_scale(axis, float(shown.max() / shown.min()))
+        axis.set(xlabel=_LOG_SNR, ylabel="loss")
+        axis.legend()
+        lighten(axis)
 
 
 def _mean_within(rows: Float64[np.ndarray, "_ 2"], after: float, to: float) -> float:

@@ -1,5 +1,8 @@
-"""Two-dimensional samples against data, and the score that made them."""
+"""Points in the plane: samples against data, and the score, the trajectories and the
+density of the model.
+"""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import jax
@@ -9,7 +12,13 @@ from jaxtyping import ArrayLike, Float, Float64
 
 from score_sde import checks
 from score_sde.data import Scaling
-from score_sde.evaluation.plots.figure import INK, VERMILION, frame_thinly, save_figure
+from score_sde.evaluation.plots.figure import (
+    BLUE,
+    FRAME,
+    VERMILION,
+    WIDTH,
+    new_figure,
+)
 from score_sde.runtime.atomic_files import PathLike
 from score_sde.typing import ScoreFn
 
@@ -18,6 +27,9 @@ if TYPE_CHECKING:
 
 _BINS = 160
 _ARROWS = 21
+
+DEPTH = 12.0
+"""The range of the colours of a log density, in nats."""
 
 
 def plot_samples(
@@ -53,32 +65,85 @@ def plot_samples(
     Raises:
         ValueError: no data, or data that are not finite.
     """
-    from matplotlib.figure import Figure
+    drawn, given = np.asarray(samples, np.float64), _checked(data)
+    box, count = square_about(given), 2 + (score_fn is not None)
+    with new_figure(path, height=panel_height(count)) as figure:
+        axes = figure.subplots(1, count, sharex=True, sharey=True)
+        _draw_both(axes, given, drawn, box, max_points)
+        if score_fn is not None:
+            _draw_shading(axes[-1], drawn, box)
+            _draw_score(axes[-1], score_fn, t, box)
+            axes[-1].set_title(rf"score $s_\theta(x, t)$ at $t={t:g}$")
+        _set_axes(axes, box, scaling)
 
-    drawn, given = np.asarray(samples, np.float64), np.asarray(data, np.float64)
+
+def plot_model(
+    path: PathLike,
+    samples: Float[ArrayLike, "n 2"],
+    data: Float[ArrayLike, "m 2"],
+    trajectories: Float[ArrayLike, "k frames 2"],
+    *,
+    log_density: Float[ArrayLike, "grid grid"] | None = None,
+    max_points: int = 4000,
+    scaling: Scaling | None = None,
+) -> None:
+    """Write four panels on the same axes: data, samples, trajectories from noise to
+    samples, and the log density.
+
+    The axes span the data. The lowest colour of the log density stands for all values
+    `DEPTH` nats or more below the highest. ::
+
+        plot_model("samples.png", samples, data, paths, log_density=log_density)
+
+    Args:
+        path: the figure to write.
+        samples: the samples, in model units.
+        data: held-out data, in model units.
+        trajectories: the states of a few samples, the noise first, in model units.
+        log_density: the log density in nats at the middles of equal squares of
+            `square_about` the data, the first axis being ``x_1``; None for three panels.
+        max_points: points drawn in a panel; the shading counts all of them.
+        scaling: from data to model units, for axes labelled in data units.
+
+    Raises:
+        ValueError: no data, or data that are not finite.
+    """
+    drawn, given = np.asarray(samples, np.float64), _checked(data)
+    box, count = square_about(given), 3 + (log_density is not None)
+    with new_figure(path, height=panel_height(count)) as figure:
+        axes = figure.subplots(1, count, sharex=True, sharey=True)
+        _draw_both(axes, given, drawn, box, max_points)
+        _draw_trajectories(axes[2], np.asarray(trajectories, np.float64))
+        if log_density is not None:
+            _draw_log_density(axes[3], np.asarray(log_density, np.float64), box)
+        _set_axes(axes, box, scaling)
+
+
+def panel_height(count: int) -> float:
+    """The height in inches of a figure with ``count`` square panels side by side."""
+    return WIDTH / count + 0.45
+
+
+def _checked(data: Float[ArrayLike, "m 2"]) -> Float64[np.ndarray, "m 2"]:
+    """Finite points in float64."""
+    given = np.asarray(data, np.float64)
     checks.require(
         len(given) and np.isfinite(given).all(),
         "the data to compare with must be one or more finite points",
     )
-    box = square_about(given)
-    panels = {"data": given, "samples": drawn}
-    figure = Figure(
-        figsize=(3.0 * (len(panels) + (score_fn is not None)) + 0.3, 3.6), layout="constrained"
-    )
-    axes = figure.subplots(
-        1, len(panels) + (score_fn is not None), sharex=True, sharey=True, squeeze=False
-    )[0]
-    for axis, (title, points) in zip(axes, panels.items(), strict=False):
-        _draw_points(axis, points, box, max_points)
-        axis.set_title(title, fontsize=10, color=INK)
-    if score_fn is not None:
-        _draw_shading(axes[-1], drawn, box)
-        _draw_score(axes[-1], score_fn, t, box)
-        axes[-1].set_title(rf"score $s_\theta(x, t)$ at $t={t:g}$", fontsize=10, color=INK)
+    return given
+
+
+def _set_axes(
+    axes: "Sequence[Axes]", box: Float64[np.ndarray, "2 2"], scaling: Scaling | None
+) -> None:
+    """One space for all panels, with numbers at the left only."""
     for axis in axes:
         set_style(axis, box, scaling)
-    axes[0].set_ylabel("$x_2$", color=INK)
-    save_figure(path, figure)
+        axis.label_outer()
+    for axis in axes[1:]:
+        axis.tick_params(labelleft=False)
+    axes[0].set_ylabel("$x_2$")
 
 
 def smoothed_histogram(
@@ -107,6 +172,19 @@ def square_about(data: Float64[np.ndarray, "m 2"]) -> Float64[np.ndarray, "2 2"]
     return np.stack([centre - half, centre + half], axis=1)
 
 
+def _draw_both(
+    axes: "Sequence[Axes]",
+    data: Float64[np.ndarray, "m 2"],
+    samples: Float64[np.ndarray, "n 2"],
+    box: Float64[np.ndarray, "2 2"],
+    max_points: int,
+) -> None:
+    """Data and samples, in the first two panels."""
+    for axis, title, points in zip(axes, ("data", "samples"), (data, samples), strict=False):
+        _draw_points(axis, points, box, max_points)
+        axis.set_title(title)
+
+
 def _draw_points(
     axis: "Axes",
     points: Float64[np.ndarray, "n 2"],
@@ -116,7 +194,7 @@ def _draw_points(
     """Shading, points, and the fraction of points outside the axes."""
     _draw_shading(axis, points, box)
     axis.scatter(
-        *points[:max_points].T, s=1.2, color="#08306b", alpha=0.35, linewidths=0, rasterized=True
+        *points[:max_points].T, s=1.5, color="#08306b", alpha=0.4, linewidths=0, rasterized=True
     )
     inside = ((points >= box[:, 0]) & (points <= box[:, 1])).all(axis=1)
     if not inside.all():
@@ -126,7 +204,7 @@ def _draw_points(
             f"{(~inside).mean():.1%} outside",
             transform=axis.transAxes,
             ha="right",
-            fontsize=7,
+            fontsize=8,
         )
 
 
@@ -145,6 +223,43 @@ def _draw_shading(
         cmap=shades,
         vmax=1.6 * shade.max() + 1e-12,
     )
+
+
+def _draw_trajectories(axis: "Axes", paths: Float64[np.ndarray, "k frames 2"]) -> None:
+    """Thin lines from noise, in red, to samples, in blue."""
+    from matplotlib.collections import LineCollection
+
+    axis.add_collection(LineCollection(list(paths), colors=FRAME, linewidths=0.5, alpha=0.7))
+    style = {"fontsize": 9, "bbox": {"color": "white", "alpha": 0.8, "pad": 0.5}}
+    for frame, colour, height, label in (
+        (0, VERMILION, 0.12, "noise"),
+        (-1, BLUE, 0.04, "samples"),
+    ):
+        axis.scatter(*paths[:, frame].T, s=7, color=colour, linewidths=0, zorder=3)
+        axis.text(0.03, height, label, color=colour, transform=axis.transAxes, **style)
+    axis.set_title("trajectories")
+
+
+def _draw_log_density(
+    axis: "Axes",
+    values: Float64[np.ndarray, "grid grid"],
+    box: Float64[np.ndarray, "2 2"],
+) -> None:
+    """The log density as colours, and their scale."""
+    finite = values[np.isfinite(values)]
+    top = float(finite.max()) if finite.size else 0.0
+    image = axis.imshow(
+        values.T,
+        origin="lower",
+        extent=tuple(box.ravel()),
+        interpolation="bilinear",
+        cmap="viridis",
+        vmin=top - DEPTH,
+        vmax=top,
+    )
+    axis.set_title("log density")
+    bar = axis.inset_axes((1.04, 0.0, 0.05, 1.0))
+    axis.figure.colorbar(image, cax=bar, label=r"$\log p(x)$ in nats", extend="min")
 
 
 def _draw_score(axis: "Axes", score_fn: ScoreFn, t: float, box: Float64[np.ndarray, "2 2"]) -> None:
@@ -178,9 +293,7 @@ def set_style(
     axis.set(xlim=box[0], ylim=box[1], aspect="equal")
     if scaling is not None and scaling.standardized:
         _label_in_data_units(axis, box, scaling)
-    axis.set_xlabel("$x_1$", color=INK)
-    axis.tick_params(colors=INK, labelsize=8, length=2)
-    frame_thinly(axis)
+    axis.set_xlabel("$x_1$")
 
 
 def _label_in_data_units(axis: "Axes", box: Float64[np.ndarray, "2 2"], scaling: Scaling) -> None:

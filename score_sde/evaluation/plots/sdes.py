@@ -18,9 +18,9 @@ from score_sde.evaluation.plots.figure import (
     PURPLE,
     SKY,
     VERMILION,
-    frame_thinly,
-    save_figure,
+    new_figure,
 )
+from score_sde.evaluation.plots.names import name_of
 from score_sde.evaluation.plots.trajectories import (
     Trajectories,
     density,
@@ -65,7 +65,7 @@ def plot_sde(
     mixture: Mixture,
     *,
     key: Key,
-    num_trajectories: int = 100,
+    num_trajectories: int = 40,
     name: str | None = None,
 ) -> None:
     """Write the figure of one SDE: `plot_sdes` with a single row.
@@ -75,7 +75,7 @@ def plot_sde(
     plot_sde("vp.png", score_sde.VPSDE(), mixture, key=jax.random.key(0))
     """
     plot_sdes(
-        path, {name or type(sde).__name__: sde}, mixture, key=key, num_trajectories=num_trajectories
+        path, {name or name_of(sde): sde}, mixture, key=key, num_trajectories=num_trajectories
     )
 
 
@@ -85,7 +85,7 @@ def plot_sdes(
     mixture: Mixture,
     *,
     key: Key,
-    num_trajectories: int = 100,
+    num_trajectories: int = 40,
 ) -> None:
     """Write one row of panels for each SDE: forward SDE, reverse SDE, probability-flow
     ODE, over the exact ``p_t(x)``.
@@ -115,28 +115,26 @@ def plot_sdes(
         sdes and num_trajectories >= 1,
         "a figure of trajectories needs at least one SDE and one trajectory",
     )
-    from matplotlib.figure import Figure
-
-    height = 0.95 + 2.0 * len(sdes)
-    figure = Figure(figsize=(9.0, height))
-    grid = figure.add_gridspec(
-        len(sdes),
-        5,
-        width_ratios=(0.4, 3, 3, 3, 0.4),
-        wspace=0.05,
-        hspace=0.08,
-        left=0.075,
-        right=0.985,
-        top=1 - 0.5 / height,
-        bottom=0.45 / height,
-    )
-    rows = [
-        _draw_row(figure, grid, row, name, sde, mixture, key, num_trajectories)
-        for row, (name, sde) in enumerate(sdes.items())
-    ]
-    ends = {sde.t_max for sde in sdes.values()}
-    _label_bottom(rows[-1], f"{ends.pop():g}" if len(ends) == 1 else "$T$")
-    save_figure(path, figure)
+    height = 1.1 + 1.75 * len(sdes)
+    with new_figure(path, height=height) as figure:
+        figure.set_layout_engine("none")
+        grid = figure.add_gridspec(
+            len(sdes),
+            5,
+            width_ratios=(0.4, 3, 3, 3, 0.4),
+            wspace=0.05,
+            hspace=0.1,
+            left=0.095,
+            right=0.975,
+            top=1 - 0.55 / height,
+            bottom=0.5 / height,
+        )
+        rows = [
+            _draw_row(figure, grid, row, name, sde, mixture, key, num_trajectories)
+            for row, (name, sde) in enumerate(sdes.items())
+        ]
+        ends = {sde.t_max for sde in sdes.values()}
+        _label_bottom(rows[-1], f"{ends.pop():g}" if len(ends) == 1 else "$T$")
 
 
 def _draw_row(
@@ -166,20 +164,14 @@ def _draw_row(
         _draw_density(panel, shade.times, shade.x, shade.values)
         _draw_trajectories(panel, motion)
         panel.set_xlim(0.0, sde.t_max)
-        _set_style(panel)
+        panel.tick_params(left=False, labelleft=False, bottom=False, labelbottom=False)
         if row == 0:
-            panel.set_title(title, fontsize=9, color=INK, linespacing=1.5)
+            panel.set_title(title, linespacing=1.5)
     _draw_edges(axes[0], axes[4], sde, mixture, x, shade.values[:, -1])
     box = axes[1].get_position()
-    figure.text(
-        0.005,
-        box.y0 + box.height / 2,
-        rf"{name}   $x_t$",
-        rotation=90,
-        va="center",
-        fontsize=10,
-        color=INK,
-    )
+    middle = box.y0 + box.height / 2
+    for place, text, weight in ((0.006, name, "bold"), (0.032, "$x_t$", "normal")):
+        figure.text(place, middle, text, rotation=90, va="center", weight=weight)
     return axes
 
 
@@ -214,7 +206,7 @@ def _draw_density(
     """``p_t(x)`` as shading, each time scaled by its own maximum."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    shades = LinearSegmentedColormap.from_list("density", ["#ffffff", "#a0a0a0"])
+    shades = LinearSegmentedColormap.from_list("density", ["#ffffff", "#b0b0b0"])
     axis.pcolormesh(
         times,
         x,
@@ -235,7 +227,7 @@ def _draw_trajectories(axis: "Axes", motion: Trajectories) -> None:
         COMPONENT_COLOURS[component % len(COMPONENT_COLOURS)] for component in motion.component
     ]
     axis.add_collection(
-        LineCollection(lines, colors=colours, linewidths=0.5, alpha=0.45), autolim=False
+        LineCollection(lines, colors=colours, linewidths=0.7, alpha=0.6), autolim=False
     )
 
 
@@ -266,7 +258,6 @@ def _draw_edges(
         axis.set_xticks([])
         for side in ("top", "bottom", "left", "right"):
             axis.spines[side].set_visible(False)
-    left.tick_params(labelsize=8, colors=INK, length=2)
     right.tick_params(left=False, labelleft=False)
 
 
@@ -277,15 +268,9 @@ def _normal(
     return np.exp(-0.5 * ((x - mean) / std) ** 2) / (std * np.sqrt(2 * np.pi))
 
 
-def _set_style(axis: "Axes") -> None:
-    """A thin frame, without numbers."""
-    axis.tick_params(left=False, labelleft=False, bottom=False, labelbottom=False)
-    frame_thinly(axis)
-
-
 def _label_bottom(axes: "list[Axes]", end: str) -> None:
     """The time axis under the panels, and the labels of the edges."""
-    label = {"y": -0.04, "va": "top", "color": INK, "fontsize": 8}
+    label = {"y": -0.05, "va": "top", "fontsize": 9.0}
     for panel in axes[1:4]:
         for place, text, align in ((0.0, "0", "left"), (0.5, "$t$", "center"), (1.0, end, "right")):
             panel.text(place, s=text, ha=align, transform=panel.transAxes, **label)

@@ -14,7 +14,7 @@ from score_sde.training import EMA
 def test_the_figure_has_curves_of_several_colours(averages, tmp_path):
     plot_profiles(tmp_path / "profiles.png", averages, num_steps=200, every=25)
     with Image.open(tmp_path / "profiles.png") as image:
-        assert image.size == (1350, 495)
+        assert image.size == (1700, 680)
         assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 100
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from score_sde.evaluation import plot_loss, plot_loss_by_level, read_metrics
-from score_sde.evaluation.plots import loss
+from score_sde.evaluation.plots import figure
 from score_sde.evaluation.plots.loss import loss_by_level, smooth
 from score_sde.objectives.noise_levels import name_of
 
@@ -56,7 +56,7 @@ def test_the_figure_of_the_loss_is_written_atomically(tmp_path, losses):
     ]
     plot_loss(tmp_path / "loss.png", write(tmp_path / "m.jsonl", records))
     with Image.open(tmp_path / "loss.png") as image:
-        assert image.size == (900, 510)
+        assert image.size == (1700, 720)
         assert len(np.unique(np.asarray(image))) > 50
     assert sorted(path.name for path in tmp_path.iterdir()) == ["loss.png", "m.jsonl"]
 
@@ -101,7 +101,7 @@ def test_levels_are_in_order_with_their_losses(tmp_path):
 def test_the_figure_has_curves_of_several_colours(tmp_path):
     plot_loss_by_level(tmp_path / "levels.png", write_by_level(tmp_path / "m.jsonl"))
     with Image.open(tmp_path / "levels.png") as image:
-        assert image.size == (900, 510)
+        assert image.size == (1700, 720)
         assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 100
 
 
@@ -122,7 +122,7 @@ def test_the_legend_lists_only_curves_that_have_points(steps, labels, tmp_path, 
     name = name_of(0.5)
     lines = [{"step": step, name: 1.0, f"eval_{name}": 2.0} for step in steps]
     figures = []
-    monkeypatch.setattr(loss, "save_figure", lambda path, figure: figures.append(figure))
+    monkeypatch.setattr(figure, "save_figure", lambda path, drawn: figures.append(drawn))
     plot_loss_by_level(tmp_path / "levels.png", write(tmp_path / "m.jsonl", lines))
     (axis,) = figures[0].axes
     assert [text.get_text() for text in axis.get_legend().get_texts()] == [
@@ -136,7 +136,7 @@ def test_held_out_losses_before_the_last_quarter_are_not_in_the_legend(tmp_path,
     name = name_of(0.5)
     lines = [{"step": 1, name: 1.0, f"eval_{name}": 2.0}, {"step": 40, name: 1.0}]
     figures = []
-    monkeypatch.setattr(loss, "save_figure", lambda path, figure: figures.append(figure))
+    monkeypatch.setattr(figure, "save_figure", lambda path, drawn: figures.append(drawn))
     plot_loss_by_level(tmp_path / "levels.png", write(tmp_path / "m.jsonl", lines))
     (axis,) = figures[0].axes
     assert len(axis.get_legend().get_texts()) == len(axis.get_lines()) == 2

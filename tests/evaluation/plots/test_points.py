@@ -6,7 +6,7 @@ from PIL import Image
 
 from score_sde.data import Scaling
 from score_sde.evaluation import plot_samples
-from score_sde.evaluation.plots.points import set_style, smoothed_histogram
+from score_sde.evaluation.plots.points import plot_model, set_style, smoothed_histogram
 
 DATA = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
 
@@ -24,7 +24,7 @@ def test_the_figure_is_written_and_repeats(tmp_path):
     plot_samples(tmp_path / "c.png", DATA + 1, DATA)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     with Image.open(tmp_path / "a.png") as three, Image.open(tmp_path / "c.png") as two:
-        assert three.size == (1395, 540) and two.size == (945, 540)
+        assert three.size == (1700, 656) and two.size == (1700, 940)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "c.png"]
 
 
@@ -66,3 +66,13 @@ def test_axes_of_standardised_points_are_labelled_in_data_units():
         "60000",
         "75000",
     ]
+
+
+def test_a_model_has_four_panels_or_without_a_density_three(tmp_path):
+    paths = np.stack([DATA[:20], np.full((20, 2), np.nan), DATA[20:40]], axis=1)
+    log_density = np.full((8, 8), -3.0)
+    log_density[0, 0] = np.nan
+    plot_model(tmp_path / "a.png", DATA + 1, DATA, paths, log_density=log_density)
+    plot_model(tmp_path / "b.png", DATA + 1, DATA, paths)
+    with Image.open(tmp_path / "a.png") as four, Image.open(tmp_path / "b.png") as three:
+        assert four.size == (1700, 515) and three.size == (1700, 656)

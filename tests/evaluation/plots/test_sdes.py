@@ -7,7 +7,7 @@ from PIL import Image
 from scipy.stats import norm
 
 from score_sde.evaluation import plot_sde, plot_sdes
-from score_sde.evaluation.plots import sdes as sde_figures
+from score_sde.evaluation.plots import figure
 from score_sde.evaluation.plots.trajectories import (
     density,
     flow_trajectories,
@@ -70,7 +70,7 @@ def test_the_figure_has_a_row_for_each_sde_and_repeats(tmp_path):
         plot_sdes(tmp_path / name, sdes, MIXTURE, key=KEY, num_trajectories=50)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     with Image.open(tmp_path / "a.png") as image:
-        assert image.size == (1350, round(150 * 4.95))
+        assert image.size == (1700, 920)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
 
 
@@ -78,14 +78,14 @@ def test_the_figure_has_a_row_for_each_sde_and_repeats(tmp_path):
 def test_a_prior_much_wider_than_the_data_is_drawn_too(tmp_path):
     plot_sde(tmp_path / "ve.png", VESDE(), MIXTURE, key=KEY, num_trajectories=50, name="VE")
     with Image.open(tmp_path / "ve.png") as image:
-        assert image.size == (1350, round(150 * 2.95))
+        assert image.size == (1700, 570)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("t_max", "end"), [(1.0, "1"), (0.5, "$T$")])
 def test_the_last_time_is_labelled_where_all_sdes_share_it(tmp_path, monkeypatch, t_max, end):
     figures = []
-    monkeypatch.setattr(sde_figures, "save_figure", lambda path, figure: figures.append(figure))
+    monkeypatch.setattr(figure, "save_figure", lambda path, drawn: figures.append(drawn))
     plot_sdes(
         tmp_path / "a.png",
         {"a": VPSDE(), "b": VPSDE(t_max=t_max)},
