@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from score_sde.cli.flags import HELP, UsageError, sentence, usage_errors
+from score_sde.cli.command_flags import FLAGS
+from score_sde.cli.flags import UsageError, sentence, usage_errors
 from score_sde.runtime.naming import did_you_mean
 from score_sde.runtime.resources import NoDeviceError, check_devices, lack_of_memory
 from score_sde.runtime.unreadable import UNREADABLE, UnreadableError
@@ -60,9 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = did_you_mean(command, COMMANDS)
         _print_error(f"unknown command {command!r}{hint}; commands: {', '.join(COMMANDS)}")
         return USAGE
-    _prepare_interpreter()
+    sys.unraisablehook = _without_late_reads
+    threading.excepthook = _without_failed_writes
     try:
-        _prepare_devices(command, arguments[1:])
+        if command in FLAGS:
+            FLAGS[command]().check(arguments[1:])
+            _prepare_jax(command)
         module = importlib.import_module(f"score_sde.cli.{MODULES.get(command, command)}")
         return module.main(arguments[1:])
     except (UsageError, NoDeviceError) as error:
@@ -104,19 +108,12 @@ def _print_error(message: str, command: str | None = None) -> None:
     print(f"{name}: {' '.join(message.split())}", file=sys.stderr)
 
 
-def _prepare_interpreter() -> None:
-    sys.unraisablehook = _without_late_reads
-    threading.excepthook = _without_failed_writes
-    _set_compilation_cache()
-
-
-def _prepare_devices(command: str, arguments: Sequence[str]) -> None:
+def _prepare_jax(command: str) -> None:
     """Join the other processes and start the devices, before any file is read or written.
 
-    Help needs no devices, and ``launch`` leaves them to the processes that it starts.
+    ``launch`` leaves this to the processes that it starts.
     """
-    if command == "launch" or any(argument in HELP for argument in arguments):
-        return
+    _set_compilation_cache()
     if command in SHARING:
         from score_sde.runtime.processes import join_processes
 

@@ -12,7 +12,6 @@ from score_sde.export.model import (
     WEIGHTS,
     check_free,
     export_model,
-    is_exported,
     read_exported,
 )
 from score_sde.runtime.unreadable import UnreadableError
