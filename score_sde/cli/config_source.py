@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from score_sde.cli.config_file import read_config
+from score_sde.cli.config_file import find_config, read_config
 from score_sde.cli.flags import ReadConfig, UsageError, given, require, take, value_of
 from score_sde.export.folder import is_exported
 from score_sde.runtime.naming import did_you_mean
@@ -28,7 +28,7 @@ def no_config(argv: Sequence[str]) -> tuple[ReadConfig, list[str]]:
 def named_config(argv: Sequence[str]) -> tuple[ReadConfig, list[str]]:
     """The config of ``--config=FILE``, or none."""
     name, rest = take("config", argv)
-    return (lambda: None) if name is None else partial(read_config, name), rest
+    return (lambda: None) if name is None else _of_file(name), rest
 
 
 def required_config(
@@ -36,7 +36,7 @@ def required_config(
 ) -> tuple[ReadConfig, list[str]]:
     """The config of ``--config=FILE``."""
     name, rest = take("config", argv)
-    return partial(read_config, given(name, "config", f"configs/{example}.py")), rest
+    return _of_file(given(name, "config", f"configs/{example}.py")), rest
 
 
 def config_of_run(argv: Sequence[str]) -> tuple[ReadConfig, list[str]]:
@@ -62,7 +62,7 @@ def config_to_import(argv: Sequence[str]) -> tuple[ReadConfig, list[str]]:
     if reference is not None:
         return partial(_reference_config, reference), rest
     if name is not None:
-        return partial(read_config, name), rest
+        return _of_file(name), rest
     return partial(_diffusers_config, value_of("checkpoint", argv)), rest
 
 
@@ -89,6 +89,11 @@ def existing_workdir(name: str | None) -> Path:
     raise UsageError(
         f"no checkpoints in {path}: train with `score-sde train --config=… --workdir={path}` first"
     )
+
+
+def _of_file(name: str) -> ReadConfig:
+    find_config(name)  # for its error, before JAX is imported
+    return partial(read_config, name)
 
 
 def _saved_config(path: Path, step: int | None) -> ConfigDict:

@@ -143,7 +143,12 @@ for command in sys.argv[1:]:
 for argv in ((), ["help"], ["launch", "local", "--help"], ["launch", "slurm", "--help"]):
     assert code(*argv) == 0
 for argv in (
-    ["trian"], ["train"], ["sample"], ["sample", "--workdir=none"], ["launch", "local", "--n=x"]
+    ["trian"],
+    ["train"],
+    ["train", "--config=digits/vq"],
+    ["sample"],
+    ["sample", "--workdir=none"],
+    ["launch", "local", "--n=x"],
 ):
     assert code(*argv) == 2
 print(*sorted({name.partition(".")[0] for name in sys.modules}))

@@ -171,7 +171,7 @@ def test_damaged_parts_that_cannot_be_renamed_stay(
 WITH_DEVICES = [command for command in COMMANDS if command != "launch"]
 
 PLATFORM = """
-import sys
+import gc, sys
 from score_sde.cli import main
 from score_sde.cli.main import COMMANDS
 for command in COMMANDS:
@@ -183,6 +183,7 @@ try:
     main(["sample", "--help"])
 except SystemExit as end:
     print("help", end.code)
+assert gc.isenabled() and gc.get_freeze_count(), "JAX was imported by the commands"
 """
 
 
