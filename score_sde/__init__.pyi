@@ -74,11 +74,15 @@ from .models import (
     Arrays as Arrays,
     ClassLabel as ClassLabel,
     ScoreNetwork as ScoreNetwork,
-    from_equinox as from_equinox,
     from_linen as from_linen,
-    from_nnx as from_nnx,
     make_score_fn as make_score_fn,
     mlp as mlp,
+)
+from .models.equinox_modules import (
+    from_equinox as from_equinox,
+)
+from .models.nnx_modules import (
+    from_nnx as from_nnx,
 )
 from .objectives import (
     DDPMLoss as DDPMLoss,

@@ -27,7 +27,7 @@ from score_sde.cli.local_processes import free_port
 from score_sde.configs.digits import vp
 from score_sde.configs.vp import cifar10_ddpmpp_continuous
 from score_sde.experiments.train import training_run
-from score_sde.runtime.processes import GIVEN
+from score_sde.runtime.launchers import GIVEN
 from score_sde.training import (
     Checkpoints,
     Hook,

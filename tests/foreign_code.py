@@ -15,7 +15,7 @@ from typing import Any
 
 from score_sde.cli import main
 from score_sde.experiments.code_names import CHOICES
-from score_sde.export.model import CARD, is_exported
+from score_sde.export.folder import CARD, is_exported
 from score_sde.runtime.fingerprints import digest
 
 MODULE = """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import score_sde
 from score_sde.cli.local_processes import free_port
-from score_sde.runtime.processes import GIVEN
+from score_sde.runtime.launchers import GIVEN
 
 ROOT = str(Path(score_sde.__file__).parents[1])
 """The folder that the package is imported from."""

@@ -113,3 +113,8 @@ def test_a_room_is_reached_by_the_package_alone():
     assert "score_sde.sampling.drawing" in modules_after(
         "import score_sde; score_sde.sampling.DDIM"
     )
+
+
+def test_a_command_imports_no_library_before_it_needs_it():
+    later = {"flax.nnx", "matplotlib", "PIL", "tensorboardX", "grain", "sklearn"}
+    assert not modules_after("import score_sde.cli.sample") & later

@@ -16,6 +16,20 @@ from score_sde.runtime.naming import did_you_mean
 PUBLISHED = Path(score_sde.configs.__file__).parent
 
 
+def find_config(name: str) -> Path:
+    """The file of ``FILE`` or ``FILE.py:TEXT``: a path, or the name of a config of this package.
+
+    Raises:
+        FileNotFoundError: where there is no such file; it suggests the nearest name.
+    """
+    head = name.partition(":")[0]
+    given = Path(head).expanduser()
+    for path in (given, PUBLISHED / f"{head.removeprefix('configs/').removesuffix('.py')}.py"):
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f"no config file {head!r}{did_you_mean(head, _near(given))}")
+
+
 def read_config(name: str) -> ConfigDict:
     """The config that ``get_config()`` of a file returns; ``FILE.py:TEXT`` calls
     ``get_config(TEXT)``.
@@ -24,8 +38,7 @@ def read_config(name: str) -> ConfigDict:
         FileNotFoundError: where there is no such file; it suggests the nearest name.
         ValueError: where the file raises an error or does not return a config.
     """
-    head, *texts = name.split(":", 1)
-    path = _find(head)
+    path, texts = find_config(name), name.split(":", 1)[1:]
     if PUBLISHED not in path.resolve().parents:
         look_in_current_folder()  # for the imports of a file of the user's own
     try:
@@ -42,14 +55,6 @@ def read_config(name: str) -> ConfigDict:
             f"config file {path}: get_config() returned {config!r} where a ConfigDict is expected"
         )
     return config
-
-
-def _find(name: str) -> Path:
-    given = Path(name).expanduser()
-    for path in (given, PUBLISHED / f"{name.removeprefix('configs/').removesuffix('.py')}.py"):
-        if path.is_file():
-            return path
-    raise FileNotFoundError(f"no config file {name!r}{did_you_mean(name, _near(given))}")
 
 
 def _near(path: Path) -> list[str]:

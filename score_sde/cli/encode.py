@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from score_sde.cli.shared_flags import add_batch, add_num_examples, add_output, add_seed, add_split
-from score_sde.cli.workdir import load_model, load_split, result_folder, workdir_flags
+from score_sde.cli.command_flags import FLAGS
+from score_sde.cli.workdir import load_model, load_split, result_folder
 from score_sde.evaluation import report
 from score_sde.evaluation.encoding import decoded, encoded, results
 from score_sde.runtime.atomic_files import write_arrays
@@ -14,19 +14,7 @@ from score_sde.runtime.atomic_files import write_arrays
 
 def main(argv: Sequence[str]) -> int:
     """Encode held-out examples, save their latents, decode these, and draw all three."""
-    description = (
-        "Encode held-out data by the probability-flow ODE, from eval.t_min to the latents at "
-        "t_max, decode the\n"
-        "latents, and report the reconstruction error. Both solves use the tolerances eval.rtol "
-        "and eval.atol."
-    )
-    flags = workdir_flags("encode", description)
-    add_split(flags)
-    add_num_examples(flags)
-    add_batch(flags)
-    add_seed(flags, "the dequantization")
-    add_output(flags, "latents")
-    values = flags.parse(argv)
+    values = FLAGS["encode"]().parse(argv)
     model, workdir = load_model(values)
     chosen = slice(model.evaluating.max_examples)
     examples, conditions = load_split(model, values)

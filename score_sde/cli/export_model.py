@@ -8,26 +8,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from score_sde.cli.command_flags import FLAGS
 from score_sde.cli.flags import require, usage_errors
 from score_sde.cli.own_code import command_line
-from score_sde.cli.workdir import load_model, workdir_flags
+from score_sde.cli.workdir import load_model
 from score_sde.evaluation import report
 from score_sde.experiments.score_model import Model
-from score_sde.export.model import CARD, WEIGHTS, check_free
+from score_sde.export.folder import CARD, WEIGHTS, check_free
 from score_sde.export.stablehlo import NO_CALLBACKS, can_export
 
 
 def main(argv: Sequence[str]) -> int:
     """Write the averaged parameters and the resolved config, or the sampler as one program."""
-    description = (
-        "Write a trained model as safetensors and JSON (--output), a workdir for other commands; "
-        "or its sampler and\nparameters as one StableHLO file (--sampler), which runs with JAX "
-        "alone."
-    )
-    flags = workdir_flags("export", description)
-    flags.string("output", None, "new folder for the model (default: none)")
-    flags.string("sampler", None, "new file for the sampler (default: none)")
-    values = flags.parse(argv)
+    values = FLAGS["export"]().parse(argv)
     require(
         values.output or values.sampler,
         "--output or --sampler is missing: for example --output=exported/digits",

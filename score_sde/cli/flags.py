@@ -1,29 +1,23 @@
-"""The flags of a command, by absl, and overrides ``--config.section.key=value``."""
+"""The flags of a command, by absl."""
 
-import ast
 import contextlib
-import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
-from score_sde import checks
-from score_sde.cli.config_file import read_config
-from score_sde.cli.leftovers import drop_leftovers
-from score_sde.cli.own_code import look_in_current_folder, trust_of
-from score_sde.experiments.code_names import check_code, named_code
-from score_sde.experiments.sections import SECTIONS
-from score_sde.experiments.tables import NAMED
 from score_sde.runtime.naming import did_you_mean
 from score_sde.runtime.unreadable import TRANSIENT, UnreadableError
 
 HELP = ("-h", "-help", "--help")
 """The arguments that ask for help."""
 
-ReadConfig = Callable[[Sequence[str]], tuple[ConfigDict | None, list[str]]]
-"""From the arguments to the config that they name, or None, and the other arguments."""
+ReadConfig = Callable[[], ConfigDict | None]
+"""Reads a config; None where the arguments name none."""
+
+FindConfig = Callable[[Sequence[str]], tuple[ReadConfig, list[str]]]
+"""From the arguments to a function that reads the config they name, and the others."""
 
 _WORDS = {
     "bool": "true or false",
@@ -71,7 +65,7 @@ class Flags:
     Args:
         command: the name of the command.
         description: its description for ``--help``.
-        config: a function that finds the config.
+        find_config: a function that finds the config.
         config_help: for ``--help``: the flags of the config and their descriptions.
         saved: whether the config comes from a workdir. It may then name code only as
             far as ``--allow_code`` permits, a flag that the command must define.
@@ -81,12 +75,12 @@ class Flags:
         self,
         command: str,
         description: str,
-        config: ReadConfig,
+        find_config: FindConfig,
         config_help: dict[str, str],
         *,
         saved: bool = False,
     ) -> None:
-        self._command, self._read_config, self._saved = command, config, saved
+        self._command, self._find_config, self._saved = command, find_config, saved
         self._values = flags.FlagValues()
         self._usage = f"usage: score-sde {command} [--flag=value …]\n\n{description}\n"
         self._lines = dict(config_help)
@@ -140,53 +134,51 @@ class Flags:
             f"{description}; short for --config.{path} (default: the value of the config)"
         )
 
-    def parse(self, argv: Sequence[str]) -> Any:
-        """The values of the flags, ``config`` among them; ``--help`` prints the help and
-        exits with code 0.
+    def check(self, argv: Sequence[str]) -> None:
+        """Find wrong arguments, as far as this needs neither the config nor JAX; ``--help``
+        prints the help and exits with code 0.
         """
+        self._found(argv)
+
+    def parse(self, argv: Sequence[str]) -> Any:
+        """The values of the flags, ``config`` among them; ``--help`` as in `check`."""
+        read_config, rest = self._found(argv)
+        with usage_errors():
+            self._parse(read_config(), rest)
+        return self._values
+
+    def _found(self, argv: Sequence[str]) -> tuple[ReadConfig, list[str]]:
         if any(argument in HELP for argument in argv):
             print(f"{self._usage}\n{self._help()}")
             raise SystemExit(0)
         with usage_errors():
-            config, rest = self._read_config([self._written_out(argument) for argument in argv])
-            before = {} if config is None else config.to_dict()
-            unexpected = self._parse(config, rest)
-            if unexpected:
-                raise ValueError(
-                    f"unexpected argument {unexpected[0]!r}: flags are written --flag=value"
-                )
-            if config is not None:
-                self._settle(before)
-        return self._values
+            return self._find_config([self._written_out(argument) for argument in argv])
 
-    def _settle(self, before: dict[str, Any]) -> None:
-        """Check the code that the config names after its overrides, and remove the keys
-        that an override of a name has made meaningless.
-        """
-        config = self._values.config.to_dict()
-        if self._saved:
-            check_code(config, trust_of(self._values), str(self._values.workdir))
-        if any(named_code(config)) or (self._saved and self._values.allow_code):
-            look_in_current_folder()
-        drop_leftovers(
-            self._values.config, before, config_flags.get_override_values(self._values["config"])
-        )
+    def _parse(self, config: ConfigDict | None, argv: Sequence[str]) -> None:
+        if config is None:
+            self._set_values(argv)
+            return
+        from score_sde.cli import overrides
 
-    def _parse(self, config: ConfigDict | None, argv: Sequence[str]) -> list[str]:
+        before = config.to_dict()
+        with self._explained(argv):
+            overrides.define(self._values, config, argv)
+        self._set_values(argv)
+        overrides.settle(self._values, before, saved=self._saved)
+
+    def _set_values(self, argv: Sequence[str]) -> None:
+        with self._explained(argv):
+            unexpected = self._values([self._command, *argv])[1:]
+        if unexpected:
+            raise ValueError(
+                f"unexpected argument {unexpected[0]!r}: flags are written --flag=value"
+            )
+
+    @contextlib.contextmanager
+    def _explained(self, argv: Sequence[str]) -> Iterator[None]:
+        """Turn errors of absl into a ``ValueError`` that names the flag and its right values."""
         try:
-            if config is not None:
-                _open_sections(config, argv)
-                _check_overrides(config, argv)
-                config_flags.register_flag_parser_for_type(types.NoneType, _Literal())
-                config_flags.DEFINE_config_dict(
-                    "config",
-                    config,
-                    flag_values=self._values,
-                    lock_config=False,
-                    accept_new_attributes=True,
-                    sys_argv=list(argv),
-                )
-            return self._values([self._command, *argv])[1:]
+            yield
         except flags.UnrecognizedFlagError as error:
             hint = did_you_mean(error.flagname, ["config", *self._shorthands, *self._values])
             raise ValueError(
@@ -258,34 +250,10 @@ def given(value: Any, flag: str, example: str) -> Any:
     return value
 
 
-def config_help(default: str, example: str = "digits/vp") -> dict[str, str]:
-    """The help of the flags of a config."""
-    return {
-        "--config": f"config file: a path, or the name of a config of score_sde such as {example} "
-        f"({default})",
-        "--config.section.key=value": "override a value of the config, for example "
-        "--config.training.num_steps=2000",
-    }
-
-
-def named_config(argv: Sequence[str]) -> tuple[ConfigDict | None, list[str]]:
-    """The config of ``--config=FILE``, or None, and the other arguments."""
-    name, rest = take("config", argv)
-    return None if name is None else read_config(name), rest
-
-
 def _flags_of(key: str, argv: Sequence[str]) -> str:
     return " and ".join(
         argument for argument in argv if argument.partition("=")[0].endswith(f".{key}")
     )
-
-
-def required_config(
-    argv: Sequence[str], example: str = "digits/vp"
-) -> tuple[ConfigDict, list[str]]:
-    """The config of ``--config=FILE``, and the other arguments."""
-    config, rest = named_config(argv)
-    return given(config, "config", f"configs/{example}.py"), rest
 
 
 def sentence(error: BaseException) -> str:
@@ -293,59 +261,3 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.strerror}: {error.filename}"
     return " ".join(str(error).split())
-
-
-class _Literal(flags.ArgumentParser):
-    """For keys that are None: any literal, or else a text."""
-
-    def parse(self, argument: str) -> Any:
-        try:
-            return ast.literal_eval(argument)
-        except (SyntaxError, ValueError):
-            return argument
-
-
-def _open_sections(config: ConfigDict, argv: Sequence[str]) -> None:
-    """Turn a value into a section where an override names a key of that section.
-
-    ``--config.sampling.threshold.name=static`` then works though the config has
-    ``sampling.threshold=None``; and ``"static"`` is short for ``{"name": "static"}``.
-    """
-    paths = [
-        argument.lstrip("-").partition("=")[0].rpartition(".")[0]
-        for argument in argv
-        if argument[:1] == "-"
-    ]
-    for head, key in (
-        path.split(".") for path in NAMED if "." in path and f"config.{path}" in paths
-    ):
-        section = config.get(head)
-        if not isinstance(section, ConfigDict):
-            continue
-        value = section.get(key)
-        if value is None or isinstance(value, str):
-            with section.ignore_type():
-                section[key] = ConfigDict({"name": value} if value else {})
-
-
-def _check_overrides(config: ConfigDict, argv: Sequence[str]) -> None:
-    """Raise ``ValueError`` where an override names no section of the config."""
-    for argument in argv:
-        flag = argument.lstrip("-").partition("=")[0].removeprefix("no")
-        if not argument.startswith("-") or not flag.startswith("config."):
-            continue
-        head, *keys = flag.split(".")[1:]
-        checks.require(
-            all(key.isidentifier() for key in (head, *keys)),
-            f"unknown flag --{flag}: an override is --config.section.key=value",
-        )
-        checks.require(
-            head in SECTIONS,
-            f"--{flag}: the config has no section {head!r}{did_you_mean(head, SECTIONS)}; "
-            f"sections: {', '.join(SECTIONS)}",
-        )
-        section, path = config.get(head), head
-        for key in keys:
-            if not isinstance(section, ConfigDict):
-                raise ValueError(f"--{flag}: {path} is not a section but {section!r}")
-            section, path = section.get(key), f"{path}.{key}"

@@ -6,41 +6,16 @@ from typing import Any
 import jax
 import numpy as np
 
+from score_sde.cli.command_flags import FLAGS, PAIRS
 from score_sde.cli.flags import require
-from score_sde.cli.shared_flags import add_batch, add_output, add_seed, add_split
-from score_sde.cli.workdir import load_model, load_split, result_folder, workdir_flags
+from score_sde.cli.workdir import load_model, load_split, result_folder
 from score_sde.evaluation import report
 from score_sde.evaluation.interpolation import interpolation_paths, results
-
-PAIRS = 8
 
 
 def main(argv: Sequence[str]) -> int:
     """Encode pairs of examples, interpolate between their latents, decode, and draw the paths."""
-    description = (
-        "Interpolate between held-out examples: encode both by the probability-flow ODE, "
-        "interpolate between the\nlatents along the sphere, and decode. Either the first pairs of "
-        "the data (0 and 1, 2 and 3, …), or one pair."
-    )
-    flags = workdir_flags("interpolate", description)
-    add_split(flags)
-    flags.integer(
-        "num_pairs", None, f"number of pairs, from the first (default: at most {PAIRS})", at_least=1
-    )
-    flags.integer(
-        "first", None, "index of the first example of one pair (default: 0, with --second)"
-    )
-    flags.integer(
-        "second", None, "index of the second example of one pair (default: 1, with --first)"
-    )
-    flags.integer("num_steps", 11, "points on each path, both ends included", at_least=3)
-    flags.number(
-        "temperature", 1.0, "factor of the latents; below 1 samples are more typical, less varied"
-    )
-    add_batch(flags)
-    add_seed(flags, "the dequantization")
-    add_output(flags, "interpolation")
-    values = flags.parse(argv)
+    values = FLAGS["interpolate"]().parse(argv)
     require(
         0.0 < values.temperature < float("inf"),
         f"--temperature={values.temperature} must be positive and finite",

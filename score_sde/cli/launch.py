@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from score_sde.cli.config_source import no_config
 from score_sde.cli.flags import HELP, Flags, UsageError, require, usage_errors, value_of
 from score_sde.cli.local_processes import Launch, run
 from score_sde.cli.main import SHARING
 from score_sde.cli.own_code import command_line
-from score_sde.cli.own_files import check_results
 from score_sde.cli.shared_flags import add_overwrite
 from score_sde.cli.slurm_script import SlurmJob, batch_script, escaped
-from score_sde.runtime.atomic_files import make_folder, replacing
 from score_sde.runtime.naming import did_you_mean
 
 MODES = ("local", "slurm")
@@ -68,7 +67,7 @@ def _checked(words: Sequence[str]) -> Sequence[str]:
 
 
 def _flags(mode: str, description: str) -> Flags:
-    return Flags(f"launch {mode}", description, lambda argv: (None, list(argv)), {})
+    return Flags(f"launch {mode}", description, no_config, {})
 
 
 def _local_flags() -> Flags:
@@ -130,6 +129,9 @@ def _launch_here(values: Any, command: tuple[str, ...]) -> int:
 
 
 def _submit(values: Any, command: Sequence[str], rest: Sequence[str]) -> int:
+    from score_sde.cli.own_files import check_results
+    from score_sde.runtime.atomic_files import make_folder, replacing
+
     workdir = Path(value_of("workdir", rest) or ".").expanduser().resolve()
     file = (
         Path(values.output).expanduser().resolve() if values.output else workdir / "launch.sbatch"

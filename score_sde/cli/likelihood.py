@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import jax
 
+from score_sde.cli.allowed_code import trust_of
+from score_sde.cli.command_flags import FLAGS
 from score_sde.cli.flags import usage_errors
-from score_sde.cli.own_code import trust_of
-from score_sde.cli.shared_flags import add_batch, add_num_examples, add_seed, add_split
-from score_sde.cli.workdir import check_places, load_model, load_split, workdir_flags
+from score_sde.cli.workdir import check_places, load_model, load_split
 from score_sde.data.examples import first
 from score_sde.evaluation import likelihoods, report
 from score_sde.evaluation.shared_work import remaining
@@ -16,20 +16,7 @@ from score_sde.runtime.processes import meet
 
 def main(argv: Sequence[str]) -> int:
     """Compute the likelihood of every held-out example once, and save the results."""
-    description = (
-        "Compute the likelihood of held-out data in bits per dimension, under the "
-        "probability-flow ODE or by a\n"
-        "variational bound (eval.bound). The same command resumes an interrupted run, and one "
-        "with more examples\n"
-        "reuses the results of fewer. Processes of one launcher (srun, mpirun) share the work."
-    )
-    flags = workdir_flags("likelihood", description)
-    add_split(flags)
-    flags.string("dequantizer", None, "folder of a trained dequantizer (default: eval.dequantizer)")
-    add_num_examples(flags)
-    add_batch(flags)
-    add_seed(flags, "the dequantization and the probes")
-    values = flags.parse(argv)
+    values = FLAGS["likelihood"]().parse(argv)
     model, workdir = load_model(values)
     path = workdir / f"likelihood_{values.split}.npz"
     check_places(values, workdir, [path])

@@ -16,7 +16,7 @@ from typing import IO, Any, NamedTuple
 
 from score_sde import checks
 from score_sde.cli.main import USAGE
-from score_sde.runtime.processes import GIVEN
+from score_sde.runtime.launchers import GIVEN
 from score_sde.runtime.watchdog import STOPPED
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)

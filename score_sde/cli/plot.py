@@ -6,37 +6,27 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from score_sde.cli.flags import Flags, config_help, named_config, require, usage_errors
-from score_sde.cli.own_code import look_in_current_folder, patterns_of
+from score_sde.cli.allowed_code import patterns_of
+from score_sde.cli.command_flags import FLAGS
+from score_sde.cli.config_source import existing_workdir
+from score_sde.cli.flags import require, usage_errors
+from score_sde.cli.own_code import look_in_current_folder
 from score_sde.cli.own_files import check_results
-from score_sde.cli.shared_flags import add_allow_code, add_overwrite, add_workdir, output_folder
-from score_sde.cli.workdir import check_places, existing_workdir
+from score_sde.cli.shared_flags import output_folder
+from score_sde.cli.workdir import check_places
 from score_sde.evaluation import report
 from score_sde.evaluation.plots import overview
 from score_sde.experiments.builders import build_sde
 from score_sde.experiments.code_names import check_code
 from score_sde.experiments.loading import saved_config
-from score_sde.export.model import is_exported
+from score_sde.export.folder import is_exported
 from score_sde.runtime.atomic_files import make_folder
 from score_sde.runtime.trust import ALL, NOTHING, Trust
 
 
 def main(argv: Sequence[str]) -> int:
     """Plot the loss and the SDE of a run, the SDE of a config, or all SDEs."""
-    description = (
-        "Plot the loss and the SDE of a workdir; or the SDE of a config; or, with neither, all "
-        "SDEs."
-    )
-    flags = Flags("plot", description, named_config, config_help("default: none"))
-    add_workdir(flags, default="default: none")
-    flags.string(
-        "output",
-        None,
-        "folder for the figures (default: the workdir; without one, pictures)",
-    )
-    add_allow_code(flags)
-    add_overwrite(flags)
-    values = flags.parse(argv)
+    values = FLAGS["plot"]().parse(argv)
     config = values.config if "config" in values else None
     if values.workdir is not None:
         return _plot_workdir(values, config)

@@ -6,9 +6,9 @@ from typing import Any
 
 import jax
 
+from score_sde.cli.command_flags import FLAGS
 from score_sde.cli.flags import UsageError, require, usage_errors
-from score_sde.cli.shared_flags import add_batch, add_output, add_seed
-from score_sde.cli.workdir import load_examples, load_model, result_folder, workdir_flags
+from score_sde.cli.workdir import load_examples, load_model, result_folder
 from score_sde.data import DataSource
 from score_sde.evaluation import report, samples
 from score_sde.evaluation.plots.samples import is_image
@@ -19,22 +19,7 @@ from score_sde.runtime.processes import meet
 
 def main(argv: Sequence[str]) -> int:
     """Draw samples, save them, and compare them with held-out data."""
-    description = (
-        "Draw samples from a trained model. Sample i depends only on the seed and i. The same "
-        "command resumes an\ninterrupted run. Processes of one launcher (srun, mpirun) share the "
-        "work."
-    )
-    flags = workdir_flags("sample", description)
-    flags.shorthand("sampler", "sampling.name", "sampler, such as ddim or package.module:Name")
-    flags.integer(
-        "num_samples", None, "number of samples (default: sampling.num_samples)", at_least=1
-    )
-    flags.shorthand("classes", "sampling.classes", "classes to sample in turn, such as 0,1,2")
-    add_batch(flags, "sampling")
-    add_seed(flags, "the samples")
-    flags.choice("format", "npz", [*samples.TARGETS], "npz (one file) or png (a folder of images)")
-    add_output(flags, "samples")
-    values = flags.parse(argv)
+    values = FLAGS["sample"]().parse(argv)
     model, workdir = load_model(values)
     source, missing = examples_if_there(model, values)
     target = target_of(values, model, workdir)

@@ -2,11 +2,39 @@
 
 from pathlib import Path
 
+from score_sde.cli.config_source import EXAMPLE, config_of_run
 from score_sde.cli.flags import Flags
-from score_sde.experiments.settings import MAX_SEED
+from score_sde.experiments.limits import MAX_SEED
 
-EXAMPLE = "runs/digits"
-"""A workdir, for messages."""
+OVERRIDE = "--config.section.key=value"
+
+
+def config_help(default: str, example: str = "digits/vp") -> dict[str, str]:
+    """The help of the flags of a config."""
+    return {
+        "--config": f"config file: a path, or the name of a config of score_sde such as {example} "
+        f"({default})",
+        OVERRIDE: "override a value of the config, for example --config.training.num_steps=2000",
+    }
+
+
+def workdir_flags(command: str, description: str) -> Flags:
+    """The flags of a command: the model in ``--workdir``, and overrides of its config."""
+    config_help = {
+        OVERRIDE: "override a value of the saved config, for example "
+        "--config.sampling.num_steps=100"
+    }
+    flags = Flags(command, description, config_of_run, config_help, saved=True)
+    add_workdir(flags, "a training run or an exported model")
+    add_checkpoint(flags)
+    flags.string(
+        "average",
+        None,
+        "one of training.averages, such as power:0.05 (default: the average of training.ema_decay)",
+    )
+    add_allow_code(flags)
+    add_overwrite(flags)
+    return flags
 
 
 def add_workdir(flags: Flags, holds: str = "a training run", default: str = "required") -> None:

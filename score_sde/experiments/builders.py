@@ -28,6 +28,7 @@ from score_sde.data import (
 from score_sde.experiments.base import AnyExperiment, TrainedModel
 from score_sde.experiments.construction import call, construct
 from score_sde.experiments.kinds import KINDS, Kind, Plain, kind_of
+from score_sde.experiments.limits import MAX_SEED
 from score_sde.experiments.score_model import Experiment, Model
 from score_sde.experiments.sections import (
     checked_sections,
@@ -35,7 +36,7 @@ from score_sde.experiments.sections import (
     saved_standardization,
     with_explicit_options,
 )
-from score_sde.experiments.settings import MAX_SEED, TrainingOptions
+from score_sde.experiments.settings import TrainingOptions
 from score_sde.experiments.tables import AUGMENTATION, NOT_OF_THE_SOURCE, OPTIMIZERS, SCALING
 from score_sde.runtime.fingerprints import named_leaves
 from score_sde.runtime.naming import errors_of

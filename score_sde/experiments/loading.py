@@ -23,7 +23,8 @@ from score_sde.experiments.construction import construct
 from score_sde.experiments.network_size import check_network_size
 from score_sde.experiments.score_model import Model
 from score_sde.experiments.sections import as_begun, with_former_options
-from score_sde.export.model import is_exported, read_card, read_exported
+from score_sde.export.folder import is_exported
+from score_sde.export.model import read_card, read_exported
 from score_sde.interop.diffusers_folder import Diffusers, is_diffusers, read_diffusers
 from score_sde.interop.diffusers_network import params_from_diffusers
 from score_sde.interop.foreign import open_foreign, params_of

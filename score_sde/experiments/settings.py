@@ -9,6 +9,7 @@ from score_sde import checks
 from score_sde.conditioning.guidance import Guidance
 from score_sde.data import Scaling
 from score_sde.divergence import Divergence, Hutchinson
+from score_sde.experiments.limits import MAX_COUNT
 from score_sde.likelihood.dequantization import Dequantizer, UniformDequantizer
 from score_sde.likelihood.estimators import Estimator, FlowEstimator, LogProbEstimate, dequantized
 from score_sde.sampling import Threshold
@@ -55,12 +56,6 @@ class SamplingOptions:
         """The options of `score_sde.sample`, by name."""
         return {"denoise": self.denoise, "threshold": self.threshold}
 
-
-MAX_SEED = 2**32 - 1
-"""The largest seed: unless 64-bit types are enabled, JAX uses 32 bits of a seed."""
-
-MAX_COUNT = 2**31 - 1
-"""The largest number of steps or examples: both are counted in 32 bits."""
 
 _AT_LEAST_ONE = (
     *("num_steps", "batch_size", "num_microbatches", "n_jitted_steps", "fsdp"),

@@ -13,16 +13,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
 from score_sde.checks import require
+from score_sde.export.folder import CARD, WEIGHTS, check_free
 from score_sde.export.tensor_file import named, nested
 from score_sde.runtime.damage import need, read_options, reading
 from score_sde.runtime.fingerprints import array_checksum
 from score_sde.runtime.unreadable import opening
 from score_sde.typing import Params
-
-WEIGHTS, CARD = "model.safetensors", "model.json"
-"""The averaged parameters by their paths; and the resolved config, the step and a
-fingerprint of each tensor.
-"""
 
 FORMAT = "score_sde 1"
 
@@ -39,20 +35,6 @@ class Exported(NamedTuple):
     step: int
     params: Params
     config: dict[str, Any]
-
-
-def is_exported(folder: str | Path) -> bool:
-    """Whether a folder holds an exported model."""
-    return (Path(folder) / CARD).is_file()
-
-
-def check_free(folder: str | Path) -> None:
-    """Raise ``FileExistsError`` unless a folder does not exist or is empty."""
-    path = Path(folder)
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise FileExistsError(
-            f"{path} is there already: choose another place, nothing is written over"
-        )
 
 
 def export_model(

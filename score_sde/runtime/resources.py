@@ -2,8 +2,6 @@
 
 import re
 
-import jax
-
 
 class NoDeviceError(RuntimeError):
     """JAX cannot start the requested platform on this machine."""
@@ -16,6 +14,8 @@ def check_devices() -> None:
         NoDeviceError: where the platform is unknown, JAX is installed without support for
             it, the machine has no such device, or the device has no free memory.
     """
+    import jax
+
     try:
         jax.local_devices()
     except Exception as error:  # without a GPU it is an AssertionError of JAX
@@ -28,6 +28,8 @@ def lack_of_memory(error: BaseException) -> str | None:
     >>> lack_of_memory(MemoryError("Unable to allocate 3.7 GiB for an array"))
     'not enough memory for 3.7 GiB: a smaller batch, model or data set takes less'
     """
+    import jax
+
     text = str(error)
     from_xla = isinstance(error, jax.errors.JaxRuntimeError) and re.search(
         "RESOURCE_EXHAUSTED|out of memory", text, re.I
@@ -40,6 +42,8 @@ def lack_of_memory(error: BaseException) -> str | None:
 
 
 def _no_device(error: Exception) -> str:
+    import jax
+
     asked = jax.config.values["jax_platforms"] or ""
     text = re.split(r" \((?:set JAX_PLATFORMS|you may need)", " ".join(str(error).split()))[0]
     named = re.search(r"backend:? '?(\w+)'?", text)

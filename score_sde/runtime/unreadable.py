@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
-import jax
-
 from score_sde.runtime.resources import check_devices, lack_of_memory
 
 UNREADABLE = 74
@@ -237,6 +235,8 @@ def _hindrance(error: BaseException) -> str | None:
             or error.errno is not None
         )
         return reason_of(error) if of_system and error.errno not in _OF_CONTENT else None
+    import jax
+
     text = str(error)
     no_thread = isinstance(error, RuntimeError) and "start new thread" in text
     if no_thread or isinstance(error, (jax.errors.JaxRuntimeError, ImportError)):

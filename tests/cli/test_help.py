@@ -1,10 +1,14 @@
 """The help of the commands."""
 
 import re
+import subprocess
+import sys
 
 import pytest
+from launched import ROOT
 
 from score_sde.cli import main
+from score_sde.cli.main import COMMANDS
 
 OWN = ("--allow_code", "--overwrite")
 
@@ -120,3 +124,46 @@ def test_an_unknown_command(command, hint, capsys):
     text, errors = capsys.readouterr()
     assert not text
     assert errors == f"score-sde: unknown command {command!r}{hint}; commands: {', '.join(FLAGS)}\n"
+
+
+WITHOUT_LIBRARIES = """
+import contextlib, io, sys
+
+from score_sde.cli import main
+
+def code(*argv):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            return main(argv)
+        except SystemExit as end:
+            return end.code
+
+for command in sys.argv[1:]:
+    assert code(command, "--help") == 0
+for argv in ((), ["help"], ["launch", "local", "--help"], ["launch", "slurm", "--help"]):
+    assert code(*argv) == 0
+for argv in (
+    ["trian"],
+    ["train"],
+    ["train", "--config=digits/vq"],
+    ["sample"],
+    ["sample", "--workdir=none"],
+    ["launch", "local", "--n=x"],
+):
+    assert code(*argv) == 2
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+HEAVY = {
+    *("jax", "jaxlib", "numpy", "scipy", "flax", "optax", "orbax", "diffrax", "equinox"),
+    *("grain", "safetensors", "matplotlib", "PIL", "sklearn", "tensorboardX"),
+}
+
+
+def test_help_and_early_usage_errors_import_no_large_library():
+    """They come at once, whatever the commands need for their work."""
+    command = [sys.executable, "-c", WITHOUT_LIBRARIES, *COMMANDS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    found = set(done.stdout.split())
+    assert {"score_sde", "absl"} <= found and not found & HEAVY

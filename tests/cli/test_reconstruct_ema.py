@@ -8,7 +8,7 @@ import pytest
 import tiny
 
 from score_sde.experiments.loading import load
-from score_sde.export.model import is_exported
+from score_sde.export.folder import is_exported
 from score_sde.training.snapshots import FOLDER
 
 OVERRIDES = (

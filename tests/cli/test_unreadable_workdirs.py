@@ -171,22 +171,25 @@ def test_damaged_parts_that_cannot_be_renamed_stay(
 WITH_DEVICES = [command for command in COMMANDS if command != "launch"]
 
 PLATFORM = """
-import sys
+import gc, sys
 from score_sde.cli import main
 from score_sde.cli.main import COMMANDS
 for command in COMMANDS:
+    config = ["--config=toy/moons"] if command in ("train", "train-dequantizer") else []
     if command != "launch":
-        print(command, main([command, "--workdir=" + sys.argv[1]]), flush=True)
+        argv = [command, "--workdir=" + sys.argv[1], *config, "--wrong_flag=1"]
+        print(command, main(argv), flush=True)
 try:
     main(["sample", "--help"])
 except SystemExit as end:
     print("help", end.code)
+assert gc.isenabled() and gc.get_freeze_count(), "JAX was imported by the commands"
 """
 
 
-def test_every_command_names_a_platform_that_is_not_there(tmp_path):
+def test_every_command_names_a_platform_that_is_not_there(workdir):
     """Before anything is read or written, and before a wrong flag: help needs no device."""
-    workdir = tmp_path / "new"
+    before = listing(workdir)
     environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": ROOT, "JAX_PLATFORMS": "nosuch"}
     command = [sys.executable, "-c", PLATFORM, str(workdir)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -202,7 +205,7 @@ def test_every_command_names_a_platform_that_is_not_there(tmp_path):
         ": no nosuch device: Backend 'nosuch' is not in the list of known backends" in line
         for line in lines
     )
-    assert not workdir.exists()
+    assert listing(workdir) == before
 
 
 def test_a_library_call_says_so_too(monkeypatch):

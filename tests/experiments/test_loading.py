@@ -13,7 +13,8 @@ from ml_collections import ConfigDict
 
 from score_sde import ProbabilityFlow, config_from_reference, sample
 from score_sde.experiments.loading import load, saved_config
-from score_sde.export.model import CARD, WEIGHTS, export_model
+from score_sde.export.folder import CARD, WEIGHTS
+from score_sde.export.model import export_model
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -7,14 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from score_sde.export.model import (
-    CARD,
-    WEIGHTS,
-    check_free,
-    export_model,
-    is_exported,
-    read_exported,
-)
+from score_sde.export.folder import CARD, WEIGHTS, check_free, is_exported
+from score_sde.export.model import export_model, read_exported
 from score_sde.runtime.unreadable import UnreadableError
 
 CONFIG = {"seed": 3, "model": {"name": "mlp", "hidden_sizes": [8]}}

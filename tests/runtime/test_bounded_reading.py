@@ -27,7 +27,8 @@ from score_sde.data.named.tfrecord import RecordFile
 from score_sde.evaluation.plots.loss import read_metrics
 from score_sde.evaluation.report import read as read_report
 from score_sde.experiments.loading import config_from_reference
-from score_sde.export.model import CARD, WEIGHTS, export_model, read_exported
+from score_sde.export.folder import CARD, WEIGHTS
+from score_sde.export.model import export_model, read_exported
 from score_sde.interop.flax_file import read_flax
 from score_sde.interop.foreign import count_parameters
 from score_sde.interop.torch_file import read_torch

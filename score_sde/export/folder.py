@@ -1,0 +1,22 @@
+"""The folder of an exported model: the names of its files."""
+
+from pathlib import Path
+
+WEIGHTS, CARD = "model.safetensors", "model.json"
+"""The averaged parameters by their paths; and the resolved config, the step and a
+fingerprint of each tensor.
+"""
+
+
+def is_exported(folder: str | Path) -> bool:
+    """Whether a folder holds an exported model."""
+    return (Path(folder) / CARD).is_file()
+
+
+def check_free(folder: str | Path) -> None:
+    """Raise ``FileExistsError`` unless a folder does not exist or is empty."""
+    path = Path(folder)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise FileExistsError(
+            f"{path} is there already: choose another place, nothing is written over"
+        )
