@@ -5,8 +5,9 @@ python scripts/digits_likelihoods.py [--folder=runs/likelihoods] [--seeds=2]
 
 Denoising score matching with the variance weighting, with the likelihood weighting, and
 with the likelihood weighting and importance-sampled times, each with the VP and the
-sub-VP SDE (Song, Durkan et al. 2021, table 2). The rest is `RECIPE`. Then other dequantisations and bounds of the probability of the
-levels, for one of the models. An interrupted run resumes.
+sub-VP SDE (Song, Durkan et al. 2021, table 2). The rest is `RECIPE`. Then other
+dequantisations and bounds of the probability of the levels, for one of the models. An
+interrupted run resumes.
 """
 
 import argparse
