@@ -3,12 +3,14 @@ file or folder, shown in figures and compared with held-out data.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from score_sde.data import DataSource, Scaling
 from score_sde.evaluation import shared_work
@@ -20,7 +22,11 @@ from score_sde.evaluation.shards import Shard, Shards
 from score_sde.evaluation.shared_work import Remaining
 from score_sde.experiments.score_model import Model
 from score_sde.runtime.progress import ProgressBar
+from score_sde.sampling import Sample
 from score_sde.typing import Key
+
+Frames: TypeAlias = Float[np.ndarray, "frames n *shape"]
+"""States of samples in model units, the latents first."""
 
 WITHOUT_EFFECT = ("num_samples", "batch_size")
 """The options of the section ``sampling`` on which no sample depends."""
@@ -31,14 +37,26 @@ TARGETS = {"npz": "samples.npz", "png": "samples"}
 FIGURES = ("samples.png", "denoising.png", "denoising.gif")
 """The figures beside the samples."""
 
-NUM_FRAMES = 49
-"""The number of states of a denoising animation."""
+NUM_FRAMES, NUM_DENOISED = 49, 16
+"""The numbers of states and of samples of a denoising animation."""
+
+MAX_FRAME_VALUES = 2**26
+"""The most values that the states of all samples of a batch may have in memory."""
 
 GRID_SIZE = 10
 """The largest number of rows, and of columns, of a grid of images."""
 
 HEAD = 10_000
 """The number of samples kept in memory for figures and distances."""
+
+LONG_BATCH = 10**10
+"""The steps times samples times parameters of a batch, above which it reports its
+progress: seconds on a few CPU cores. A program that calls Python to report cannot be
+kept in the compilation cache, and compiles in each process anew.
+"""
+
+STEPS_OF_ADAPTIVE = 100
+"""The number of steps that an adaptive sampler is assumed to take."""
 
 
 def shards_of(model: Model, key: Key, folder: Path) -> Shards:
@@ -49,29 +67,56 @@ def shards_of(model: Model, key: Key, folder: Path) -> Shards:
     return shared_work.shards_of(model, key, folder, sampling=sampling)
 
 
-def draw_missing(model: Model, left: Remaining, key: Key) -> None:
+def draw_missing(model: Model, left: Remaining, key: Key) -> Frames | None:
     """Draw the samples that no shard holds, each process its share on its own devices.
 
     A shard holds ``samples``, as levels or points, and ``nfe``, the score evaluations
     of each.
 
+    Returns:
+        the denoising of the first samples, for `results`, where all samples are one
+        batch: a program of its own would draw them again. Else None.
+
     Raises:
         FloatingPointError: some samples are not finite; the finite shards stay.
         FileNotFoundError: another process has not done its share.
     """
-    reports = _Reports()
-    draw = make_draw(model, progress=reports)
+    reports, frames = _Reports(), list[Frames]()
+    save_path = NUM_FRAMES if can_save_frames(model, left) else 0
+    is_reported = is_long(model, min(left.total, model.drawing.batch_size))
+    draw = make_draw(model, save_path=save_path, progress=reports if is_reported else None)
 
     def compute(indices: range, size: int, bar: ProgressBar) -> Shard:
         reports.begin(bar, len(indices))
         batch = draw_range(draw, model.params, key, indices, size, model.conditions_of_samples)
         reports.end()
         check_finite("samples", batch.x, "more steps (num_steps, max_steps) or a longer training")
+        if save_path:
+            frames.append(frames_of(batch))
         return {"samples": np.asarray(model.scaling.to_data(batch.x)), "nfe": np.asarray(batch.nfe)}
 
     shared_work.finish(
         shared_work.Work("sample", "samples", model.drawing.batch_size), left, compute
     )
+    return frames[0] if frames else None
+
+
+def can_save_frames(model: Model, left: Remaining) -> bool:
+    """Whether the samples are images, all in one batch that has room for their states."""
+    return (
+        is_image(model.shape, model.scaling)
+        and jax.process_count() == 1
+        and left.missing == [range(left.total)]
+        and left.total <= model.drawing.batch_size
+        and NUM_FRAMES * left.total * math.prod(model.shape) <= MAX_FRAME_VALUES
+    )
+
+
+def is_long(model: Model, batch_size: int) -> bool:
+    """Whether a batch takes so long that it should report its progress."""
+    num_steps = getattr(model.sampler, "num_steps", STEPS_OF_ADAPTIVE)
+    num_params = sum(np.size(leaf) for leaf in jax.tree.leaves(model.params))
+    return num_steps * batch_size * num_params > LONG_BATCH
 
 
 class Published(NamedTuple):
@@ -115,10 +160,17 @@ def publish(model: Model, shards: Shards, num_samples: int, path: Path) -> Publi
 
 
 def results(
-    model: Model, found: Published, key: Key, source: DataSource | None, missing: str
+    model: Model,
+    found: Published,
+    key: Key,
+    source: DataSource | None,
+    missing: str,
+    frames: Frames | None,
 ) -> dict[str, str]:
-    """The rows of the report, and their figures; ``missing`` is the reason why there is
-    no source of data.
+    """The rows of the report, and their figures.
+
+    ``missing`` is the reason why there is no source of data, and ``frames`` the
+    denoising of the first samples; None draws them again.
     """
     folder = found.path.parent
     rows = {
@@ -138,7 +190,8 @@ def results(
         num_columns=num_columns,
     )
     rows |= {} if figure is None else {"picture": str(figure)}
-    rows |= denoising_figures(model, key, folder)
+    if is_image(model.shape, model.scaling):
+        rows |= denoising_figures(model, key, folder, frames)
     if source is None:
         return rows | {"distances": f"none, the data are missing: {missing}"}
     return rows | distances(key, found.head, source, model.scaling)
@@ -164,15 +217,23 @@ def shown_indices(model: Model, num_samples: int) -> tuple[np.ndarray, int | Non
     return np.concatenate([row[:num_columns] for row in rows]), num_columns
 
 
-def denoising_figures(model: Model, key: Key, folder: Path) -> dict[str, str]:
-    """The denoising of the first samples, as a strip and an animation."""
-    if not is_image(model.shape, model.scaling):
-        return {}
-    draw = make_draw(model, save_path=NUM_FRAMES)
-    batch = next(generate(draw, model.params, key, 16, 16, model.conditions_of_samples))
-    frames = np.concatenate([np.moveaxis(np.asarray(batch.path), 1, 0), batch.x[None]])
+def denoising_figures(
+    model: Model, key: Key, folder: Path, frames: Frames | None
+) -> dict[str, str]:
+    """The denoising of the first images, as a strip and an animation."""
+    if frames is None:
+        draw = make_draw(model, save_path=NUM_FRAMES)
+        size = NUM_DENOISED
+        batches = generate(draw, model.params, key, size, size, model.conditions_of_samples)
+        frames = frames_of(next(batches))
     found = figures_of_denoising(folder, frames, model.scaling)
     return {name: str(path) for name, path in found.items()}
+
+
+def frames_of(batch: Sample) -> Frames:
+    """The states of the first samples of a batch, and the samples themselves."""
+    states, samples = (np.asarray(part)[:NUM_DENOISED] for part in (batch.path, batch.x))
+    return np.concatenate([np.moveaxis(states, 1, 0), samples[None]])
 
 
 def distances(key: Key, levels: np.ndarray, source: DataSource, scaling: Scaling) -> dict[str, str]:
