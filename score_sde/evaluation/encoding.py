@@ -85,7 +85,9 @@ def _rows(array: Any, rows: Int[np.ndarray, " b"]) -> Any:
     return _gathered(array, rows) if isinstance(array, jax.Array) else array[rows]
 
 
-_gathered = jax.jit(lambda array, rows: array[rows])
+@jax.jit
+def _gathered(array: Array, rows: Int[Array, " b"]) -> Array:
+    return array[rows]
 
 
 def encoded(

@@ -2,8 +2,6 @@
 score functions of one sample.
 """
 
-from typing import TYPE_CHECKING, Any
-
 from score_sde.models.base import ScoreNetwork, call_order, from_linen, make_score_fn
 from score_sde.models.conditions import Arrays, ClassLabel, Condition
 from score_sde.models.coupling_flow import ConditionalFlow, coupling_flow
@@ -14,12 +12,10 @@ from score_sde.models.mlp import MLP, mlp
 from score_sde.models.ncsn import ncsn
 from score_sde.models.ncsnpp import NCSNpp, ncsnpp
 from score_sde.models.ncsnv2 import ncsnv2
+from score_sde.models.nnx_modules import from_nnx
 from score_sde.models.plain import from_functions
 from score_sde.models.unet import UNet, unet
 from score_sde.models.wideresnet import Classifier, make_log_prob_fn, wideresnet
-
-if TYPE_CHECKING:
-    from score_sde.models.nnx_modules import from_nnx
 
 __all__ = [
     "ACTIVATIONS",
@@ -50,14 +46,3 @@ __all__ = [
     "unet",
     "wideresnet",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Import `from_nnx` when it is first used: flax.nnx takes a third of the time of JAX,
-    and no network of this package needs it.
-    """
-    if name == "from_nnx":
-        from score_sde.models.nnx_modules import from_nnx
-
-        return from_nnx
-    raise AttributeError(f"module 'score_sde.models' has no attribute {name!r}")
