@@ -189,10 +189,16 @@ def _prepare_jax(command: str) -> None:
 
 def _set_compilation_cache() -> None:
     """Let the compilation cache persist on disk, in a folder of the user's unless
-    ``JAX_COMPILATION_CACHE_DIR`` names another.
+    ``JAX_COMPILATION_CACHE_DIR`` names another, for programs of any size.
     """
+    if "equinox" not in sys.modules:
+        # The cache holds no program that calls Python, as equinox's checks of a solve do.
+        # With nan, a failed check makes the result NaN, which every command reports.
+        os.environ.setdefault("EQX_ON_ERROR", "nan")
     import jax
 
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     if jax.config.values["jax_compilation_cache_dir"] is None:
         root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         jax.config.update("jax_compilation_cache_dir", str(Path(root) / "score_sde" / "programs"))

@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
         values.allow_code is None,
         "--allow_code is for the saved config of a --workdir: your own config may name any code",
     )
-    folder = Path(values.output or "pictures").expanduser()
+    folder = Path(values.output or "figures").expanduser()
     with usage_errors():
         named = None if config is None else build_sde(config)
         make_folder(folder)

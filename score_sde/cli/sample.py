@@ -27,11 +27,11 @@ def main(argv: Sequence[str]) -> int:
     shards = samples.shards_of(model, key, target.parent)
     with usage_errors():
         left = remaining(shards, num_samples)
-    samples.draw_missing(model, left, key)
+    frames = samples.draw_missing(model, left, key)
     try:
         if jax.process_index() == 0:
             found = samples.publish(model, shards, num_samples, target)
-            rows = samples.results(model, found, key, source, missing)
+            rows = samples.results(model, found, key, source, missing, frames)
             report.record(workdir, rows)
             shards.remove(num_samples)
             report.show(f"samples of {workdir}, step {model.step}", rows)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,8 @@ class Scaling:
     ``x = (y - mean) / std``, with one mean and standard deviation for each index of the
     last axis (``data.standardize=True``): each coordinate of a vector, each channel of
     an image. The density of the data is then ``log p(y) = log p(x) + log_det(shape)``.
+
+    The methods are compiled: outside a program of the caller each is one program.
 
     >>> scaling = Scaling(num_levels=256, dequantize=False)
     >>> float(scaling.to_model(jax.random.key(0), 127)), int(scaling.to_data(0.5))
@@ -77,6 +80,7 @@ class Scaling:
         """Whether continuous data are standardised."""
         return bool(self.std)
 
+    @partial(jax.jit, static_argnums=0)
     def to_model(self, key: Key, levels: SampleLike) -> Float[Array, "*shape"]:
         """Return the example in model space, float32; only dequantisation uses ``key``."""
         levels = wide(levels, "levels").astype(jnp.float32)
@@ -86,6 +90,7 @@ class Scaling:
         unit = (levels + offset) / self.num_levels
         return 2 * unit - 1 if self.centered else unit
 
+    @partial(jax.jit, static_argnums=0)
     def to_data(self, x: SampleLike) -> Real[Array, "*shape"]:
         """Return the levels, ``clip(floor(L y), 0, L - 1)``: uint8, or int32 above 256
         levels; or continuous data.
@@ -101,6 +106,7 @@ class Scaling:
         levels = jnp.clip(jnp.floor(unit * self.num_levels), 0, self.num_levels - 1)
         return levels.astype(jnp.uint8 if self.num_levels <= 256 else jnp.int32)
 
+    @partial(jax.jit, static_argnums=0)
     def to_unit(self, x: SampleLike) -> Float[Array, "*shape"]:
         """Return the example quantised for display: levels ``0 .. L - 1`` become ``0 .. 1``.
 

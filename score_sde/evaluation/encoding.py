@@ -1,6 +1,7 @@
 """Many examples encoded to latents, and decoded again, by the probability-flow ODE."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,9 +75,19 @@ def in_batches(
     size = even_batch_size(total, batch_size)
     for start in range(0, total, size):
         rows = np.minimum(np.arange(start, start + size), total - 1)
-        batch = jax.tree.map(lambda array: over_devices(jax.numpy.asarray(array[rows])), arrays)  # noqa: B023 - called within this iteration
+        batch = jax.tree.map(lambda array: over_devices(_rows(array, rows)), arrays)  # noqa: B023 - called within this iteration
         found = jax.device_get(function(params, *batch))
         yield jax.tree.map(lambda leaf: leaf[: total - start], found)  # noqa: B023 - called within this iteration
+
+
+def _rows(array: Any, rows: Int[np.ndarray, " b"]) -> Any:
+    # One program for random keys, which are on a device.
+    return _gathered(array, rows) if isinstance(array, jax.Array) else array[rows]
+
+
+@jax.jit
+def _gathered(array: Array, rows: Int[Array, " b"]) -> Array:
+    return array[rows]
 
 
 def encoded(
@@ -116,7 +127,7 @@ def results(
     """The rows of the report: the mean square of the latents, the reconstruction error,
     and a figure of both.
     """
-    squares = np.asarray(jax.vmap(lambda latent: mean_square(model.sde, latent))(found.latent))
+    squares = np.asarray(jax.jit(jax.vmap(partial(mean_square, model.sde)))(found.latent))
     error = np.sqrt(np.mean(np.square(reconstruction - np.asarray(found.x)), dtype=np.float64))
     size, unit = error, "in the units of the data"
     if model.scaling.num_levels is not None:
@@ -131,7 +142,7 @@ def results(
     path = folder / "latents.png"
     units = {"scaling": model.scaling, "prior_std": model.sde.prior_std()}
     figure = figure_of_latents(path, found, reconstruction, **units)
-    return rows | ({} if figure is None else {"picture of latents": str(figure)})
+    return rows | ({} if figure is None else {"figure of latents": str(figure)})
 
 
 def _with_bar(

@@ -94,4 +94,4 @@ def results(
         folder / "interpolation.png", *shown, scaling=model.scaling, prior_std=model.sde.prior_std()
     )
     rows = {"interpolated": str(path)}
-    return rows | ({} if figure is None else {"picture of interpolation": str(figure)})
+    return rows | ({} if figure is None else {"figure of interpolation": str(figure)})

@@ -121,12 +121,15 @@ def evaluate_range(
     found = jax.device_get(evaluate(params, index_keys(key, rows), *batch))
     num_dims, discrete = int(np.prod(examples.shape[1:])), scaling.num_levels is not None
     bits = (
-        bits_per_dim(found.log_prob, num_dims, bin_width=1.0)
+        _bits_per_dim(found.log_prob, num_dims, bin_width=1.0)
         if discrete
         else found.log_prob * np.nan
     )
     row = Likelihoods(found.log_prob, np.asarray(bits), *found[1:])
     return Likelihoods(*(field[: len(indices)] for field in row))
+
+
+_bits_per_dim = jax.jit(bits_per_dim, static_argnames=("num_dims", "bin_width"))
 
 
 def with_dequantizer(model: Model, folder: str | Path, *, allow: Allow = ()) -> Model:

@@ -1,6 +1,4 @@
-"""A score model of points in the plane: the trajectories of its sampler, and its exact
-density on a grid.
-"""
+"""The figure of a score model of points in the plane, with its exact density on a grid."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +11,10 @@ from jaxtyping import Array, Float
 from score_sde.data import Examples, Scaling
 from score_sde.divergence import ExactTrace
 from score_sde.evaluation.encoding import in_batches
-from score_sde.evaluation.generation import generate, make_draw
 from score_sde.evaluation.plots.points import plot_model, square_about
 from score_sde.evaluation.plots.samples import model_points
 from score_sde.experiments.score_model import Model
-from score_sde.typing import Key, Params
+from score_sde.typing import Params
 
 GRID = 64
 """The number of rows, and of columns, of the grid."""
@@ -25,9 +22,6 @@ GRID = 64
 TOLERANCE = 1e-3
 """The tolerances of the probability flow: the error of log densities is about 0.01
 nats, and 0.3 nats at most."""
-
-NUM_TRAJECTORIES, NUM_FRAMES = 80, 49
-"""The number of trajectories, and of their states."""
 
 
 def is_plane(model: Model) -> bool:
@@ -38,34 +32,28 @@ def is_plane(model: Model) -> bool:
 def figure_of_plane(
     path: Path,
     model: Model,
-    key: Key,
     samples: Float[Array | np.ndarray, "n 2"],
+    frames: Float[np.ndarray, "frames k 2"],
     data: Examples,
 ) -> dict[str, str]:
     """Write data, samples, trajectories and log density; returns rows of the report.
 
-    ``samples`` are in model units, ``data`` raw examples. A conditional model has a
-    density for each condition, and none is shown.
+    ``samples``, and ``frames``, the states of some from noise on, are in model units,
+    ``data`` raw examples. A conditional model has a density for each condition, and none
+    is shown.
     """
     points = model_points(data, model.scaling)
     box = square_about(points.astype(np.float64))
     values = None if model.condition is not None else log_density(model, box)
-    paths, scaling = trajectories(model, key), model.scaling
+    paths, scaling = np.moveaxis(frames, 0, 1), model.scaling
     plot_model(path, samples, points, paths, log_density=values, scaling=scaling)
-    rows = {"picture": str(path)}
+    rows = {"figure": str(path)}
     if values is not None:
         rows["density"] = (
-            f"integrates to {mass(values, box, scaling):.3f} over the axes of the picture, from "
+            f"integrates to {mass(values, box, scaling):.3f} over the axes of the figure, from "
             f"{GRID} x {GRID} exact log-likelihoods"
         )
     return rows
-
-
-def trajectories(model: Model, key: Key) -> Float[np.ndarray, "k frames 2"]:
-    """The states of the first samples in model units, from noise to sample."""
-    draw, count = make_draw(model, save_path=NUM_FRAMES), NUM_TRAJECTORIES
-    batch = next(generate(draw, model.params, key, count, count, model.conditions_of_samples))
-    return np.concatenate([np.asarray(batch.path), np.asarray(batch.x)[:, None]], axis=1)
 
 
 def log_density(model: Model, box: Float[np.ndarray, "2 2"]) -> Float[np.ndarray, "grid grid"]:

@@ -3,12 +3,14 @@ file or folder, shown in figures and compared with held-out data.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from score_sde.data import DataSource, Examples, Scaling
 from score_sde.evaluation import shared_work
@@ -21,7 +23,11 @@ from score_sde.evaluation.shards import Shard, Shards
 from score_sde.evaluation.shared_work import Remaining
 from score_sde.experiments.score_model import Model
 from score_sde.runtime.progress import ProgressBar
+from score_sde.sampling import Sample
 from score_sde.typing import Key
+
+Frames: TypeAlias = Float[np.ndarray, "frames n *shape"]
+"""States of samples in model units, the latents first."""
 
 WITHOUT_EFFECT = ("num_samples", "batch_size")
 """The options of the section ``sampling`` on which no sample depends."""
@@ -33,13 +39,28 @@ FIGURES = ("samples.png", "denoising.png", "denoising.gif")
 """The figures beside the samples."""
 
 NUM_FRAMES = 49
-"""The number of states of a denoising animation."""
+"""The number of states of a sample that figures show."""
+
+NUM_DENOISED, NUM_TRAJECTORIES = 16, 80
+"""The numbers of images in an animation, and of points whose trajectories are shown."""
+
+MAX_FRAME_VALUES = 2**26
+"""The most values that the states of all samples of a batch may have in memory."""
 
 GRID_SIZE = 10
 """The largest number of rows, and of columns, of a grid of images."""
 
 HEAD = 10_000
 """The number of samples kept in memory for figures and distances."""
+
+LONG_BATCH = 10**10
+"""The steps times samples times parameters of a batch, above which it reports its
+progress: seconds on a few CPU cores. A program that calls Python to report cannot be
+kept in the compilation cache, and compiles in each process anew.
+"""
+
+STEPS_OF_ADAPTIVE = 100
+"""The number of steps that an adaptive sampler is assumed to take."""
 
 
 def shards_of(model: Model, key: Key, folder: Path) -> Shards:
@@ -50,29 +71,58 @@ def shards_of(model: Model, key: Key, folder: Path) -> Shards:
     return shared_work.shards_of(model, key, folder, sampling=sampling)
 
 
-def draw_missing(model: Model, left: Remaining, key: Key) -> None:
+def draw_missing(model: Model, left: Remaining, key: Key) -> Frames | None:
     """Draw the samples that no shard holds, each process its share on its own devices.
 
     A shard holds ``samples``, as levels or points, and ``nfe``, the score evaluations
     of each.
 
+    Returns:
+        the denoising of the first samples, for `results`, where all samples are one
+        batch: a program of its own would draw them again. Else None.
+
     Raises:
         FloatingPointError: some samples are not finite; the finite shards stay.
         FileNotFoundError: another process has not done its share.
     """
-    reports = _Reports()
-    draw = make_draw(model, progress=reports)
+    reports, frames = _Reports(), list[Frames]()
+    save_path = NUM_FRAMES if can_save_frames(model, left) else 0
+    is_reported = is_long(model, min(left.total, model.drawing.batch_size))
+    draw = make_draw(model, save_path=save_path, progress=reports if is_reported else None)
 
     def compute(indices: range, size: int, bar: ProgressBar) -> Shard:
         reports.begin(bar, len(indices))
         batch = draw_range(draw, model.params, key, indices, size, model.conditions_of_samples)
         reports.end()
         check_finite("samples", batch.x, "more steps (num_steps, max_steps) or a longer training")
+        if save_path:
+            frames.append(frames_in(batch, num_followed(model)))
         return {"samples": np.asarray(model.scaling.to_data(batch.x)), "nfe": np.asarray(batch.nfe)}
 
     shared_work.finish(
         shared_work.Work("sample", "samples", model.drawing.batch_size), left, compute
     )
+    return frames[0] if frames else None
+
+
+def can_save_frames(model: Model, left: Remaining) -> bool:
+    """Whether a figure shows the denoising of the samples, and they are one batch that has
+    room for their states.
+    """
+    return (
+        (is_image(model.shape, model.scaling) or is_plane(model))
+        and jax.process_count() == 1
+        and left.missing == [range(left.total)]
+        and left.total <= model.drawing.batch_size
+        and NUM_FRAMES * left.total * math.prod(model.shape) <= MAX_FRAME_VALUES
+    )
+
+
+def is_long(model: Model, batch_size: int) -> bool:
+    """Whether a batch takes so long that it should report its progress."""
+    num_steps = getattr(model.sampler, "num_steps", STEPS_OF_ADAPTIVE)
+    num_params = sum(np.size(leaf) for leaf in jax.tree.leaves(model.params))
+    return num_steps * batch_size * num_params > LONG_BATCH
 
 
 class Published(NamedTuple):
@@ -116,10 +166,17 @@ def publish(model: Model, shards: Shards, num_samples: int, path: Path) -> Publi
 
 
 def results(
-    model: Model, found: Published, key: Key, source: DataSource | None, missing: str
+    model: Model,
+    found: Published,
+    key: Key,
+    source: DataSource | None,
+    missing: str,
+    frames: Frames | None,
 ) -> dict[str, str]:
-    """The rows of the report, and their figures; ``missing`` is the reason why there is
-    no source of data.
+    """The rows of the report, and their figures.
+
+    ``missing`` is the reason why there is no source of data, and ``frames`` the
+    denoising of the first samples; None draws them again.
     """
     folder = found.path.parent
     rows = {
@@ -127,18 +184,24 @@ def results(
         f"evaluations each, {found.path}"
     }
     data = None if source is None else source.test
-    rows |= figures_of(model, key, found.head, data, folder)
+    rows |= figures_of(model, key, found.head, data, folder, frames)
     if source is None:
         return rows | {"distances": f"none, the data are missing: {missing}"}
     return rows | distances(key, found.head, source, model.scaling)
 
 
 def figures_of(
-    model: Model, key: Key, head: np.ndarray, data: Examples | None, folder: Path
+    model: Model,
+    key: Key,
+    head: np.ndarray,
+    data: Examples | None,
+    folder: Path,
+    frames: Frames | None,
 ) -> dict[str, str]:
     """The figures of samples in data units, and their rows of the report."""
     if is_plane(model) and data is not None:
-        return figure_of_plane(folder / "samples.png", model, key, shown(model, key, head), data)
+        samples, frames = shown(model, key, head), frames_of(model, key, frames)
+        return figure_of_plane(folder / "samples.png", model, samples, frames, data)
     indices, num_columns = shown_indices(model, len(head))
     figure = figure_of_samples(
         folder,
@@ -148,8 +211,11 @@ def figures_of(
         model.scaling,
         num_columns=num_columns,
     )
-    rows = {} if figure is None else {"picture": str(figure)}
-    return rows | denoising_figures(model, key, folder)
+    rows = {} if figure is None else {"figure": str(figure)}
+    if not is_image(model.shape, model.scaling):
+        return rows
+    found = figures_of_denoising(folder, frames_of(model, key, frames), model.scaling)
+    return rows | {name: str(path) for name, path in found.items()}
 
 
 def shown(model: Model, key: Key, levels: np.ndarray) -> jax.Array:
@@ -172,15 +238,25 @@ def shown_indices(model: Model, num_samples: int) -> tuple[np.ndarray, int | Non
     return np.concatenate([row[:num_columns] for row in rows]), num_columns
 
 
-def denoising_figures(model: Model, key: Key, folder: Path) -> dict[str, str]:
-    """The denoising of the first samples, as a strip and an animation."""
-    if not is_image(model.shape, model.scaling):
-        return {}
-    draw = make_draw(model, save_path=NUM_FRAMES)
-    batch = next(generate(draw, model.params, key, 16, 16, model.conditions_of_samples))
-    frames = np.concatenate([np.moveaxis(np.asarray(batch.path), 1, 0), batch.x[None]])
-    found = figures_of_denoising(folder, frames, model.scaling)
-    return {name: str(path) for name, path in found.items()}
+def frames_of(model: Model, key: Key, frames: Frames | None = None) -> Frames:
+    """The denoising of the first samples: ``frames``, or else drawn again."""
+    if frames is not None:
+        return frames
+    draw, size = make_draw(model, save_path=NUM_FRAMES), num_followed(model)
+    return frames_in(
+        next(generate(draw, model.params, key, size, size, model.conditions_of_samples)), size
+    )
+
+
+def frames_in(batch: Sample, num_samples: int) -> Frames:
+    """The states of the first samples of a batch, and the samples themselves."""
+    states, samples = (np.asarray(part)[:num_samples] for part in (batch.path, batch.x))
+    return np.concatenate([np.moveaxis(states, 1, 0), samples[None]])
+
+
+def num_followed(model: Model) -> int:
+    """The number of samples whose denoising is shown."""
+    return NUM_TRAJECTORIES if is_plane(model) else NUM_DENOISED
 
 
 def distances(key: Key, levels: np.ndarray, source: DataSource, scaling: Scaling) -> dict[str, str]:

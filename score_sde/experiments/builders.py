@@ -273,8 +273,12 @@ def _scaling(data: Mapping[str, Any], example: Mapping[str, Any], trust: Trust) 
 
 
 def _init(network: Any, seed: int) -> Params:
+    # The program runs once: on a CPU, XLA's first level of optimisation halves the time to
+    # compile it, for the same numbers.
+    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
     with errors_of("model"):
-        return jax.block_until_ready(jax.jit(network.init)(jax.random.key(seed)))
+        init = jax.jit(network.init, compiler_options=options)
+        return jax.block_until_ready(init(jax.random.key(seed)))
 
 
 def _checked(network: Any, params: Params) -> Params:

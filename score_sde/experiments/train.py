@@ -1,12 +1,12 @@
 """Training in a folder: a new run of an experiment, or one that resumes."""
 
-import functools
 import io
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -223,13 +223,12 @@ def run_in_memory(
     """
     training, model, keys = experiment.training, experiment.model, run_keys(key)
     axes = step_axes(mesh)
+    # One program, not one for each array.
+    first_state = jax.jit(
+        partial(init_state, optimizer=experiment.optimizer, num_averages=len(training.averages))
+    )
     return TrainingRun(
-        state=init_state(
-            model.params,
-            experiment.optimizer,
-            frozen=experiment.frozen,
-            num_averages=len(training.averages),
-        ),
+        state=first_state(model.params, frozen=experiment.frozen),
         step=make_train_step(
             experiment.loss_fn(train=True),
             experiment.optimizer,
@@ -279,5 +278,5 @@ def _snapshots(training: TrainingOptions, workdir: Path, mesh: Mesh) -> tuple[Ho
     """The hook for snapshots of the power averages, if the settings have an interval."""
     if not training.snapshot_every:
         return ()
-    gather, every = functools.partial(gathered, mesh), training.snapshot_every
+    gather, every = partial(gathered, mesh), training.snapshot_every
     return (snapshot_hook(workdir / FOLDER, training.averages, every=every, gather=gather),)

@@ -128,6 +128,10 @@ def from_linen(
         )
         return variables["params"]
 
+    @jax.jit
+    def evaluate(params: Params, x: Array, t: Array, given: Any) -> Array:
+        return apply_linen(module, params, x, t, **given, key=None, train=False)
+
     def apply(
         params: Params,
         x: Shaped[ArrayLike, "..."],
@@ -143,7 +147,12 @@ def from_linen(
         if label is not None:
             condition, present = former_label(kind, label, condition)
         given = call.keywords_of_batch(kind, condition, present, len(x))
-        return apply_linen(module, params, x, t, **given, key=key, train=train)
+        if train:
+            return apply_linen(module, params, x, t, **given, key=key, train=True)
+        # A sampler calls the network in several places: in its steps, in the checks of their
+        # types, and to denoise. They share one trace, where also their types are the same: a
+        # time that was a Python number would be "weakly" typed.
+        return evaluate(params, x, jnp.asarray(t, t.dtype), given)
 
     return ScoreNetwork(init, apply, labels, kind)
 

@@ -154,6 +154,6 @@ def check_noise(sde: SDE, t: float) -> None:
     infinite.
     """
     checks.require(
-        float(sde.marginal(t).sigma) > 0.0,
+        float(jax.jit(lambda: sde.marginal(t).sigma)()) > 0.0,
         f"the objective needs noise at its first time, but sigma is 0 at t={t}",
     )

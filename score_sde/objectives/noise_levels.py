@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from score_sde.objectives.time_sampling import TimeSampling
@@ -29,7 +30,8 @@ class NoiseLevels(NamedTuple):
     def of(cls, sde: SDE, times: TimeSampling) -> "NoiseLevels":
         """The intervals that cover the times drawn by ``times``."""
         first = max(times.first(sde), NEAR_DATA * sde.t_max)
-        return cls(float(sde.log_snr(sde.t_max)), float(sde.log_snr(first)))
+        ends = jax.jit(lambda: (sde.log_snr(sde.t_max), sde.log_snr(first)))()
+        return cls(*map(float, ends))
 
     @property
     def middles(self) -> list[float]:

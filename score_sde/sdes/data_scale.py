@@ -1,5 +1,6 @@
 """Whether an SDE suits the scale of the data."""
 
+import jax
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
@@ -38,8 +39,8 @@ def scale_mismatch(
     and the likelihood start to suffer.
     """
     m, v, s = np.asarray(mean, np.float64), np.square(np.asarray(std, np.float64)), sde.prior_std()
-    alpha, sigma = np.asarray(sde.marginal(sde.t_max), np.float64)
-    first_alpha, first_sigma = np.asarray(sde.marginal(sde.t_min), np.float64)
+    ends = jax.jit(lambda: (sde.marginal(sde.t_max), sde.marginal(sde.t_min)))()
+    (alpha, sigma), (first_alpha, first_sigma) = np.asarray(ends, np.float64)
     last_mean, last_variance, noise = alpha * m, alpha**2 * v + sigma**2, first_sigma / first_alpha
     ratio = last_variance / s**2
     with np.errstate(divide="ignore"):  # a constant channel has the standard deviation 0

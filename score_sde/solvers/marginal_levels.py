@@ -7,12 +7,13 @@ section 2).
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from score_sde.sdes import SDE
 
@@ -43,10 +44,21 @@ def marginals_at(sde: SDE, times: Float[np.ndarray, "*times"]) -> Marginals:
     array([0.33333333, 1.        ])
     """
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
-        marginal = jax.vmap(sde.marginal)(jnp.asarray(times, jnp.float64).ravel())
+        flat = np.ravel(np.asarray(times, np.float64))
+        try:
+            marginal = _compiled_marginal(sde, flat)
+        except TypeError:  # an SDE that has no hash, such as one with arrays
+            marginal = jax.vmap(sde.marginal)(jnp.asarray(flat))
         return Marginals(
             *(np.asarray(part, np.float64).reshape(np.shape(times)) for part in marginal)
         )
+
+
+@partial(jax.jit, static_argnums=0)
+def _compiled_marginal(sde: SDE, times: Float[Array, " times"]) -> tuple[Any, Any]:
+    # One program for each number of times, not one for each operation.
+    alpha, sigma = jax.vmap(sde.marginal)(times)
+    return alpha, sigma
 
 
 def times_of_ratio(sde: SDE, ratio: Float[np.ndarray, "*nodes"]) -> Float[np.ndarray, "*nodes"]:

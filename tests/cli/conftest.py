@@ -15,7 +15,7 @@ def no_density(request, monkeypatch):
 
     def draw(path, *parts):
         save_png(path, np.zeros((4, 4, 1), np.uint8))
-        return {"picture": str(path)}
+        return {"figure": str(path)}
 
     if request.path.stem != "test_end_to_end":
         monkeypatch.setattr(samples, "figure_of_plane", draw)

@@ -50,7 +50,7 @@ def test_latents_of_held_out_examples(trained, tmp_path):
     )
     assert "encode: 10/10 examples" in text and "decode: 10/10 examples" in text
     assert all(row in text for row in (rows["latents, test"], rows["reconstruction error"]))
-    with Image.open(rows["picture of latents"]) as image:
+    with Image.open(rows["figure of latents"]) as image:
         assert image.size[0] > image.size[1]
 
 
@@ -94,7 +94,7 @@ def test_ways_between_pairs(trained, tmp_path):
         rows["interpolation, test"] == "3 pairs, 5 steps each, temperature 1"
         and rows["interpolated"] in text
     )
-    with Image.open(rows["picture of interpolation"]) as image:
+    with Image.open(rows["figure of interpolation"]) as image:
         assert image.size[0] > image.size[1]
 
 

@@ -90,9 +90,9 @@ def test_samples_depend_on_their_index_and_the_seed_alone(name, tmp_path):
 
 def test_sampling_leaves_pictures_and_rows(workdir, twelve):
     rows = report(workdir)
-    images = {"strip", "animation"} if workdir.name == "digits" else set()
-    assert {"samples", "picture", *images} <= rows.keys()
-    assert all(is_picture(rows[name]) for name in {"picture", *images})
+    images = {"denoising", "animation"} if workdir.name == "digits" else set()
+    assert {"samples", "figure", *images} <= rows.keys()
+    assert all(is_picture(rows[name]) for name in {"figure", *images})
     assert rows["samples"].startswith("12 of ") and rows["samples"].endswith(
         f"{workdir}/samples/samples.npz"
     )
@@ -155,7 +155,7 @@ def test_plots_of_a_workdir(tmp_path):
 def test_plots_without_a_workdir(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "pictures/sde.png" in tiny.run("plot", "--config=digits/ve")
-    assert is_picture(tmp_path / "pictures" / "sde.png")
+    assert is_picture(tmp_path / "figures" / "sde.png")
     tiny.run("plot", "--output=others")
     assert is_picture(tmp_path / "others" / "sdes.png")
     assert is_picture(tmp_path / "others" / "more_sdes.png")

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, strategies as st
 from jax.sharding import PartitionSpec as P
 
+from score_sde.runtime import fingerprints
 from score_sde.runtime.fingerprints import (
     array_checksum,
     array_fingerprints,
@@ -112,6 +113,16 @@ def test_the_devices_of_the_values_do_not_count():
     for spec in (P(), P("data"), P("fsdp"), P("data", "fsdp"), P(None, ("data", "fsdp"))):
         placed = jax.device_put(values, jax.NamedSharding(mesh, spec))
         assert array_fingerprints([placed]) == expected
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_a_program_on_the_devices_computes_what_numpy_computes(dtype, monkeypatch):
+    values = np.random.default_rng(0).normal(size=(8, 3, 5)).astype(dtype)
+    placed = jax.device_put(values, jax.NamedSharding(device_mesh(fsdp=4), P("fsdp")))
+    expected = array_fingerprints([values, values.T, values[0, 0, 0]])
+    monkeypatch.setattr(fingerprints, "_is_in_memory", lambda leaf: False)
+    assert array_fingerprints([values, values.T, values[0, 0, 0]]) == expected
+    assert array_fingerprints([placed]) == {"0": expected["0"]}
 
 
 def test_names_types_shapes_and_values_all_count():

@@ -87,4 +87,4 @@ def figures_of_denoising(
     strip, animation = folder / "denoising.png", folder / "denoising.gif"
     save_png(strip, denoising_strip(unit[chosen][:, :rows]))
     save_gif(animation, unit)
-    return {"strip": strip, "animation": animation}
+    return {"denoising": strip, "animation": animation}
