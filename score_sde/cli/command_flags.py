@@ -210,7 +210,7 @@ def plot() -> Flags:
     flags.string(
         "output",
         None,
-        "folder for the figures (default: the workdir; without one, pictures)",
+        "folder for the figures (default: the workdir; without one, figures)",
     )
     add_allow_code(flags)
     add_overwrite(flags)

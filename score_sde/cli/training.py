@@ -33,6 +33,8 @@ def train_in(
             grids = sample_grids(experiment, workdir)
             options = {"overwrite": overwrite, "warn": _warn}
             run = stack.enter_context(prepared(experiment, workdir, grids, **options))
+        if grids and jax.process_index() == 0:
+            _tell(f"samples every {grids[0].every} steps: {workdir / 'samples'}")
         with usage_errors((CheckpointError,)):
             result = train(run, stop=stop)
     if jax.process_index() == 0:
@@ -43,4 +45,8 @@ def train_in(
 
 
 def _warn(warning: str) -> None:
-    print(f"warning: {warning}", file=sys.stderr, flush=True)
+    _tell(f"warning: {warning}")
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -198,7 +198,10 @@ def _optimizer(section: Any, training: TrainingOptions) -> optax.GradientTransfo
     name = section.get("name") if isinstance(section, Mapping) else None
     ours = isinstance(name, str) and name in OPTIMIZERS
     if ours and section.get("decay", "none") != "none" and section.get("decay_steps") is None:
-        section = {**section, "decay_steps": training.num_steps}
+        steps, warmup = training.num_steps, section.get("warmup")
+        if isinstance(warmup, int):  # a run that ends in its warm-up, as trials do, has no decay
+            steps = max(steps, warmup + 1)
+        section = {**section, "decay_steps": steps}
     return construct("optim", optax.GradientTransformation, section)
 
 

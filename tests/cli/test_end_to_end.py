@@ -154,7 +154,7 @@ def test_plots_of_a_workdir(tmp_path):
 @pytest.mark.slow
 def test_plots_without_a_workdir(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert "pictures/sde.png" in tiny.run("plot", "--config=digits/ve")
+    assert "figures/sde.png" in tiny.run("plot", "--config=digits/ve")
     assert is_picture(tmp_path / "figures" / "sde.png")
     tiny.run("plot", "--output=others")
     assert is_picture(tmp_path / "others" / "sdes.png")

@@ -184,6 +184,20 @@ def test_a_config_decays_to_the_end_of_its_training():
     assert moved[-2] > 0.0 and moved[-1] == 0.0
 
 
+def test_a_trial_may_end_in_the_warm_up():
+    """Its learning rate rises until the last update."""
+    config = tiny.config_of(tiny.TOY)
+    config.optim = {"name": "adam", "lr": 0.1, "warmup": 50, "decay": "cosine"}
+    config.training.num_steps = 3
+    optimizer = build(config).optimizer
+    p, moved = jnp.zeros(2), []
+    state = optimizer.init(p)
+    for _ in range(3):
+        update, state = optimizer.update(jnp.ones(2), state, p)
+        moved.append(float(abs(update[0])))
+    np.testing.assert_allclose(moved, [0.0, 0.002, 0.004], atol=1e-6)
+
+
 @pytest.mark.parametrize("wrap", [lambda o: o, lambda o: optax.chain(optax.identity(), o)])
 def test_averages_are_of_the_parameters_to_evaluate(wrap):
     """Also where a schedule-free state lies within that of the user's own chain."""
