@@ -97,7 +97,7 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     paths = lambda text: [Path(part).resolve() for part in text.split(",")]  # noqa: E731
     parser.add_argument("--checkouts", type=paths, default=[ROOT], help="PATH,PATH")
     parser.add_argument("--commands", type=lambda text: text.split(","), default=[*COMMANDS])
-    parser.add_argument("--rounds", type=int, default=3, help="runs with a filled cache")
+    parser.add_argument("--rounds", type=int, default=2, help="runs with a filled cache")
     parser.add_argument("--write", action="store_true", help=f"write to {PAGE.name}")
     return parser.parse_args(argv)
 

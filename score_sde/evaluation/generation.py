@@ -226,7 +226,9 @@ def even_batch_size(total: int, largest: int) -> int:
 def over_devices(batch: Array | np.ndarray) -> Array | np.ndarray:
     """The batch, its rows split over all local devices where they divide evenly."""
     devices = jax.local_devices()
-    if len(batch) % len(devices):
+    # A single device has all rows: the types of an array on a mesh would name the mesh, and
+    # functions would be traced for arrays with and without one.
+    if len(devices) == 1 or len(batch) % len(devices):
         return batch
     mesh = Mesh(
         np.asarray(devices), ("data",)

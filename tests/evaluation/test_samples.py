@@ -1,5 +1,6 @@
 """Many samples, drawn and published without a command; and progress within a batch."""
 
+import dataclasses
 import io
 
 import jax
@@ -7,8 +8,15 @@ import numpy as np
 import pytest
 import tiny
 
-from score_sde import sample
-from score_sde.evaluation.samples import _Reports, draw_missing, publish, shards_of
+from score_sde import ProbabilityFlow, sample
+from score_sde.evaluation.samples import (
+    LONG_BATCH,
+    _Reports,
+    draw_missing,
+    is_long,
+    publish,
+    shards_of,
+)
 from score_sde.evaluation.shared_work import remaining
 from score_sde.experiments.loading import load
 from score_sde.runtime.progress import ProgressBar
@@ -36,6 +44,15 @@ def test_the_bar_never_moves_back_and_ends_with_the_batch(parts):
     assert shown[-1] == (20, "100%")
     if 0.5 in parts:
         assert (4, "50%") in shown and (12, "50%") in shown
+
+
+def test_only_a_long_batch_reports_its_progress():
+    model = load(tiny.toy_run())
+    num_params = sum(np.size(leaf) for leaf in jax.tree.leaves(model.params))
+    fits = LONG_BATCH // (num_params * model.sampler.num_steps)
+    assert not is_long(model, fits) and is_long(model, fits + 1)
+    adaptive = dataclasses.replace(model, sampler=ProbabilityFlow())
+    assert not is_long(adaptive, 1) and is_long(adaptive, LONG_BATCH)
 
 
 def test_samples_are_drawn_and_published_without_a_command(tmp_path, capsys):
