@@ -64,7 +64,10 @@ def test_denoising_starts_with_the_latent_and_ends_with_the_image(num_frames, tm
     frames = noise(num_frames, 9, 8, 8, 1)
     frames[-1] = 0.99  # white at the end
     found = figures_of_denoising(tmp_path, frames, IMAGES)
-    assert found == {"denoising": tmp_path / "denoising.png", "animation": tmp_path / "denoising.gif"}
+    assert found == {
+        "denoising": tmp_path / "denoising.png",
+        "animation": tmp_path / "denoising.gif",
+    }
     with Image.open(found["denoising"]) as strip:
         pixels = np.asarray(strip.convert("L")).astype(float)
     left, right = np.unique(pixels[:, 4:10]), np.unique(pixels[:, -10:-4])
