@@ -29,11 +29,11 @@ def get_config() -> ConfigDict:
     config.optim.decay = "cosine"
     config.sampling = section("default", nfe=10, num_samples=297, batch_size=297, denoise=True)
     config.eval.rtol = config.eval.atol = 1e-3
-    config.training.num_steps = 1600
+    config.training.num_steps = 1400
     config.training.batch_size = 64
     config.training.ema_decay = 0.993
     config.training.log_every = 20
     config.training.eval_every = 200
-    config.training.checkpoint_every = 400
+    config.training.checkpoint_every = 700
     config.training.sample_every = 100
     return config

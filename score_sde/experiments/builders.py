@@ -25,7 +25,7 @@ from score_sde.data import (
     Scaling,
     load_source,
 )
-from score_sde.experiments.base import AnyExperiment, TrainedModel
+from score_sde.experiments.base import AnyExperiment, TrainedModel, initial_params
 from score_sde.experiments.construction import call, construct
 from score_sde.experiments.kinds import KINDS, Kind, Plain, kind_of
 from score_sde.experiments.limits import MAX_SEED
@@ -276,12 +276,8 @@ def _scaling(data: Mapping[str, Any], example: Mapping[str, Any], trust: Trust) 
 
 
 def _init(network: Any, seed: int) -> Params:
-    # The program runs once: on a CPU, XLA's first level of optimisation halves the time to
-    # compile it, for the same numbers.
-    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
     with errors_of("model"):
-        init = jax.jit(network.init, compiler_options=options)
-        return jax.block_until_ready(init(jax.random.key(seed)))
+        return initial_params(network, jax.random.key(seed))
 
 
 def _checked(network: Any, params: Params) -> Params:

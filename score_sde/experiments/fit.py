@@ -16,6 +16,7 @@ from jaxtyping import ArrayLike, PyTree, Shaped
 
 from score_sde import checks
 from score_sde.data import DataSource, Scaling
+from score_sde.experiments.base import initial_params
 from score_sde.experiments.describe import described
 from score_sde.experiments.score_model import Experiment, Model
 from score_sde.experiments.settings import EvaluationOptions, SamplingOptions, TrainingOptions
@@ -138,7 +139,7 @@ def _untrained(
     )
     model = Model(
         sde=sde,
-        params=jax.jit(network.init)(key) if params is None else params,
+        params=initial_params(network, key) if params is None else params,
         shape=source.shape,
         scaling=Scaling(num_levels=source.num_levels),
         seed=_seed(key),

@@ -39,7 +39,7 @@ def model() -> ss.Model:
 def no_pictures(monkeypatch):
     """Pictures and distances take longer than these samples."""
     monkeypatch.setattr(runner, "figure_of_samples", lambda *args, **kwargs: None)
-    monkeypatch.setattr(runner, "denoising_figures", lambda *args: {})
+    monkeypatch.setattr(runner, "figures_of_denoising", lambda *args: {})
     monkeypatch.setattr(runner, "distances", lambda *args: {})
 
 
