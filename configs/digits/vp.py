@@ -14,6 +14,7 @@ def get_config() -> ConfigDict:
     """
     config = get_default_config()
     config.model.channels = 16
+    config.model.attention_resolutions = ()  # attention here costs a tenth of the time
     config.parameterization = section("edm", sigma_data=0.8, time_label="log_noise_to_signal")
     config.objective = section(
         "denoising",
@@ -29,11 +30,12 @@ def get_config() -> ConfigDict:
     config.optim.decay = "cosine"
     config.sampling = section("default", nfe=10, num_samples=297, batch_size=297, denoise=True)
     config.eval.rtol = config.eval.atol = 1e-3
-    config.training.num_steps = 1400
+    config.eval.batch_size = 99  # the 297 held-out digits in three batches
+    config.training.num_steps = 1500
     config.training.batch_size = 64
     config.training.ema_decay = 0.993
     config.training.log_every = 20
     config.training.eval_every = 200
-    config.training.checkpoint_every = 700
+    config.training.checkpoint_every = 750
     config.training.sample_every = 100
     return config
