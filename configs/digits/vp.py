@@ -37,5 +37,5 @@ def get_config() -> ConfigDict:
     config.training.log_every = 20
     config.training.eval_every = 200
     config.training.checkpoint_every = 750
-    config.training.sample_every = 100
+    config.training.sample_every = 150
     return config
