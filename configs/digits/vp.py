@@ -35,7 +35,7 @@ def get_config() -> ConfigDict:
     config.training.batch_size = 64
     config.training.ema_decay = 0.993
     config.training.log_every = 20
-    config.training.eval_every = 200
+    config.training.eval_every = 250
     config.training.checkpoint_every = 750
     config.training.sample_every = 150
     return config
