@@ -10,7 +10,7 @@ from score_sde.configs.default import get_default_config, section
 
 def get_config() -> ConfigDict:
     """A small U-Net with the preconditioning, noise levels and weighting of EDM, which
-    makes readable digits within a minute on two CPU cores.
+    makes readable digits in a minute on two CPU cores.
     """
     config = get_default_config()
     config.model.channels = 16
