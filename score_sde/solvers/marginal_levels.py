@@ -7,13 +7,12 @@ section 2).
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import ArrayLike, Float
 
 from score_sde.sdes import SDE
 
@@ -45,20 +44,29 @@ def marginals_at(sde: SDE, times: Float[np.ndarray, "*times"]) -> Marginals:
     """
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
         flat = np.ravel(np.asarray(times, np.float64))
-        try:
-            marginal = _compiled_marginal(sde, flat)
-        except TypeError:  # an SDE that has no hash, such as one with arrays
-            marginal = jax.vmap(sde.marginal)(jnp.asarray(flat))
+        compiled = _compiled_marginal if _has_hash(sde) else _marginal
+        marginal = compiled(sde, flat)
         return Marginals(
             *(np.asarray(part, np.float64).reshape(np.shape(times)) for part in marginal)
         )
 
 
-@partial(jax.jit, static_argnums=0)
-def _compiled_marginal(sde: SDE, times: Float[Array, " times"]) -> tuple[Any, Any]:
-    # One program for each number of times, not one for each operation.
-    alpha, sigma = jax.vmap(sde.marginal)(times)
+def _marginal(sde: SDE, times: Float[ArrayLike, " times"]) -> tuple[Any, Any]:
+    alpha, sigma = jax.vmap(sde.marginal)(jnp.asarray(times))
     return alpha, sigma
+
+
+_compiled_marginal = jax.jit(_marginal, static_argnums=0)
+"""One program for each SDE and number of times, not one for each operation."""
+
+
+def _has_hash(sde: SDE) -> bool:
+    """Whether an SDE can be the key of a program; one with arrays cannot."""
+    try:
+        hash(sde)
+    except TypeError:
+        return False
+    return True
 
 
 def times_of_ratio(sde: SDE, ratio: Float[np.ndarray, "*nodes"]) -> Float[np.ndarray, "*nodes"]:

@@ -1,5 +1,7 @@
 """Time grids and the forward clock."""
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import pytest
 from oracles import SDES, SLOW
@@ -31,6 +33,19 @@ def test_grids_fall_strictly_from_t_max_to_t_min(name, grid, num_steps):
     np.testing.assert_allclose(times[[0, -1]], [sde.t_max, sde.t_min], rtol=1e-12)
     assert (np.diff(times) < 0.0).all()
     assert (np.diff(times.astype(np.float32)) < 0.0).all()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _WithArray(VPSDE):
+    """An SDE of a user that has no hash."""
+
+    table: np.ndarray = field(default_factory=lambda: np.ones(3))
+
+
+def test_marginals_of_an_sde_with_arrays():
+    times = np.array([0.1, 0.5])
+    found, expected = (marginals_at(sde, times) for sde in (_WithArray(), VPSDE()))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_grids_are_equally_spaced_in_their_own_coordinate():
