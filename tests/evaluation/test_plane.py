@@ -9,7 +9,7 @@ import tiny
 from PIL import Image
 
 from score_sde.data import Scaling
-from score_sde.evaluation import plane
+from score_sde.evaluation import plane, samples
 from score_sde.evaluation.plots.points import square_about
 from score_sde.likelihood.estimators import VariationalEstimator
 from score_sde.sdes import VPSDE
@@ -45,18 +45,19 @@ def test_the_density_is_exact_and_integrates_to_one():
 
 @pytest.mark.slow
 def test_trajectories_go_from_the_prior_to_the_samples():
-    paths = plane.trajectories(model(), KEY)
-    assert paths.shape == (plane.NUM_TRAJECTORIES, plane.NUM_FRAMES + 1, 2)
-    assert 0.7 < paths[:, 0].std() < 1.3 and abs(paths[:, 0].mean()) < 0.3
+    frames = samples.frames_of(model(), KEY)
+    assert frames.shape == (samples.NUM_FRAMES + 1, samples.NUM_TRAJECTORIES, 2)
+    assert 0.7 < frames[0].std() < 1.3 and abs(frames[0].mean()) < 0.3
     centres = np.asarray(MIXTURE.means)
-    distance = np.linalg.norm(paths[:, -1, None] - centres, axis=-1).min(axis=1)
+    distance = np.linalg.norm(frames[-1][:, None] - centres, axis=-1).min(axis=1)
     assert np.median(distance) < 3 * MIXTURE.std
 
 
 @pytest.mark.slow
 def test_the_figure_has_four_panels_and_states_the_integral(tmp_path):
     data = np.asarray(MIXTURE.sample(KEY, 500))
-    rows = plane.figure_of_plane(tmp_path / "a.png", model(), KEY, data, data)
+    frames = np.stack([data[:20], data[20:40]])
+    rows = plane.figure_of_plane(tmp_path / "a.png", model(), data, frames, data)
     assert rows["density"].startswith("integrates to 1.0") or "to 0.99" in rows["density"]
     with Image.open(tmp_path / "a.png") as image:
         width, height = image.size
