@@ -41,7 +41,8 @@ def test_round_trip_is_exact_at_both_ends_of_the_noise(bits, num_levels, centere
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax.random, "bits", lambda key, shape, dtype: jnp.full(shape, bits, dtype))
-        np.testing.assert_array_equal(scaling.to_data(scaling.to_model(KEY, levels)), levels)
+        x = Scaling.to_model.__wrapped__(scaling, KEY, levels)  # a program would keep its bits
+        np.testing.assert_array_equal(scaling.to_data(x), levels)
 
 
 @pytest.mark.parametrize("num_levels", [2, 17, 256])
