@@ -2,7 +2,8 @@
 density of the model.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import jax
@@ -65,16 +66,12 @@ def plot_samples(
     Raises:
         ValueError: no data, or data that are not finite.
     """
-    drawn, given = np.asarray(samples, np.float64), _checked(data)
-    box, count = square_about(given), 2 + (score_fn is not None)
-    with new_figure(path, height=panel_height(count)) as figure:
-        axes = figure.subplots(1, count, sharex=True, sharey=True)
-        _draw_both(axes, given, drawn, box, max_points)
+    count, drawn = 2 + (score_fn is not None), np.asarray(samples, np.float64)
+    with _panels(path, count, drawn, data, max_points, scaling) as (axes, box):
         if score_fn is not None:
-            _draw_shading(axes[-1], drawn, box)
-            _draw_score(axes[-1], score_fn, t, box)
-            axes[-1].set_title(rf"score $s_\theta(x, t)$ at $t={t:g}$")
-        _set_axes(axes, box, scaling)
+            _draw_shading(axes[2], drawn, box)
+            _draw_score(axes[2], score_fn, t, box)
+            axes[2].set_title(rf"score $s_\theta(x, t)$ at $t={t:g}$")
 
 
 def plot_model(
@@ -108,14 +105,33 @@ def plot_model(
     Raises:
         ValueError: no data, or data that are not finite.
     """
-    drawn, given = np.asarray(samples, np.float64), _checked(data)
-    box, count = square_about(given), 3 + (log_density is not None)
-    with new_figure(path, height=panel_height(count)) as figure:
-        axes = figure.subplots(1, count, sharex=True, sharey=True)
-        _draw_both(axes, given, drawn, box, max_points)
+    count, drawn = 3 + (log_density is not None), np.asarray(samples, np.float64)
+    with _panels(path, count, drawn, data, max_points, scaling) as (axes, box):
         _draw_trajectories(axes[2], np.asarray(trajectories, np.float64))
         if log_density is not None:
             _draw_log_density(axes[3], np.asarray(log_density, np.float64), box)
+
+
+@contextlib.contextmanager
+def _panels(
+    path: PathLike,
+    count: int,
+    samples: Float64[np.ndarray, "n 2"],
+    data: Float[ArrayLike, "m 2"],
+    max_points: int,
+    scaling: Scaling | None,
+) -> "Iterator[tuple[Sequence[Axes], Float64[np.ndarray, '2 2']]]":
+    """A figure of ``count`` panels on one space about the data, and that space. Data and
+    samples are in the first two; the block draws the others.
+    """
+    given = _checked(data)
+    box = square_about(given)
+    with new_figure(path, height=panel_height(count)) as figure:
+        axes = figure.subplots(1, count, sharex=True, sharey=True)
+        for axis, title, points in zip(axes, ("data", "samples"), (given, samples), strict=False):
+            _draw_points(axis, points, box, max_points)
+            axis.set_title(title)
+        yield axes, box
         _set_axes(axes, box, scaling)
 
 
@@ -170,19 +186,6 @@ def square_about(data: Float64[np.ndarray, "m 2"]) -> Float64[np.ndarray, "2 2"]
     half = 0.56 * max(float((high - low).max()), 1e-6)
     centre = 0.5 * (low + high)
     return np.stack([centre - half, centre + half], axis=1)
-
-
-def _draw_both(
-    axes: "Sequence[Axes]",
-    data: Float64[np.ndarray, "m 2"],
-    samples: Float64[np.ndarray, "n 2"],
-    box: Float64[np.ndarray, "2 2"],
-    max_points: int,
-) -> None:
-    """Data and samples, in the first two panels."""
-    for axis, title, points in zip(axes, ("data", "samples"), (data, samples), strict=False):
-        _draw_points(axis, points, box, max_points)
-        axis.set_title(title)
 
 
 def _draw_points(

@@ -15,7 +15,6 @@ from score_sde.evaluation.plots.images import (
     save_png,
 )
 from score_sde.evaluation.plots.points import plot_samples
-from score_sde.typing import ScoreFn
 
 MAX_POINTS = 100_000
 """The largest number of data points read for a figure."""
@@ -33,7 +32,6 @@ def figure_of_samples(
     data: Examples | None,
     scaling: Scaling,
     *,
-    score_fn: ScoreFn | None = None,
     num_columns: int | None = None,
 ) -> Path | None:
     """Write ``name.png``: a grid of images, or points beside the data; None for other
@@ -46,7 +44,6 @@ def figure_of_samples(
         data: raw examples ``[m, *shape]`` to compare points with, of which the first
             ``MAX_POINTS`` are shown; without them there is no figure of points.
         scaling: the map from data to model units.
-        score_fn: the score, shown as arrows beside points.
         num_columns: images in a row; None for a grid as square as possible.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +53,7 @@ def figure_of_samples(
             path, image_grid(np.asarray(scaling.to_unit(samples[:100])), num_columns=num_columns)
         )
     elif samples.shape[1:] == (2,) and data is not None:
-        plot_samples(path, samples, model_points(data, scaling), score_fn=score_fn, scaling=scaling)
+        plot_samples(path, samples, model_points(data, scaling), scaling=scaling)
     else:
         return None
     return path

@@ -44,9 +44,7 @@ def test_images_become_a_grid_of_at_most_a_hundred(tmp_path):
 
 
 def test_points_are_drawn_beside_the_data(tmp_path):
-    path = figure_of_samples(
-        tmp_path, "points", noise(50, 2), noise(60, 2), POINTS, score_fn=lambda x, t: -x
-    )
+    path = figure_of_samples(tmp_path, "points", noise(50, 2), noise(60, 2), POINTS)
     with Image.open(path) as image:
         assert min(image.size) > 100
 
