@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import score_sde
@@ -34,13 +35,19 @@ def together(
     *arguments: str, processes: int, env: dict[str, str] | None = None
 ) -> list[subprocess.Popen[str]]:
     """Python with these arguments, in one process or several that find each other."""
-    address = f"127.0.0.1:{free_port()}"
+    return each([(sys.executable, *arguments)] * processes, env=env)
+
+
+def each(
+    commands: Sequence[Sequence[str]], *, env: dict[str, str] | None = None
+) -> list[subprocess.Popen[str]]:
+    """Processes that find each other, each of its own command."""
+    address, processes = f"127.0.0.1:{free_port()}", len(commands)
     base = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": ROOT, **(env or {})}
     found = []
-    for index in range(processes):
+    for index, command in enumerate(commands):
         given = dict(zip(GIVEN, (address, str(processes), str(index)), strict=True))
         environment = base | (given if processes > 1 else {})
-        command = [sys.executable, *arguments]
         found.append(
             subprocess.Popen(
                 command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -13,6 +13,8 @@ from score_sde.cli.shared_flags import (
     add_allow_code,
     add_batch,
     add_checkpoint,
+    add_independent,
+    add_lock,
     add_num_examples,
     add_output,
     add_overwrite,
@@ -35,6 +37,8 @@ def train() -> Flags:
         "workdir", None, "folder for checkpoints, metrics and figures; made if missing (required)"
     )
     add_overwrite(flags)
+    add_lock(flags)
+    add_independent(flags)
     return flags
 
 
@@ -55,6 +59,7 @@ def sample() -> Flags:
     add_seed(flags, "the samples")
     flags.choice("format", "npz", ("npz", "png"), "npz (one file) or png (a folder of images)")
     add_output(flags, "samples")
+    add_independent(flags)
     return flags
 
 
@@ -73,6 +78,7 @@ def likelihood() -> Flags:
     add_num_examples(flags)
     add_batch(flags)
     add_seed(flags, "the dequantization and the probes")
+    add_independent(flags)
     return flags
 
 
@@ -93,6 +99,8 @@ def train_dequantizer() -> Flags:
     flags.string("output", None, "folder for the dequantizer (default: dequantizer in the workdir)")
     add_allow_code(flags)
     add_overwrite(flags)
+    add_lock(flags)
+    add_independent(flags)
     return flags
 
 

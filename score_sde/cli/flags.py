@@ -1,6 +1,7 @@
 """The flags of a command, by absl."""
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -224,6 +225,15 @@ def value_of(name: str, argv: Sequence[str]) -> str | None:
     the last counts, as in absl.
     """
     return take(name, argv)[0]
+
+
+def is_on(name: str, argv: Sequence[str]) -> bool:
+    """The value of a flag that is on or off, before the others are parsed; off by default."""
+    given = [word for word in argv if re.fullmatch(rf"--?(no)?{name}(=.*)?", word)]
+    values = flags.FlagValues()
+    flags.DEFINE_bool(name, False, "", flag_values=values)
+    values(["", *given])
+    return bool(values[name].value)
 
 
 def take(name: str, argv: Sequence[str]) -> tuple[str | None, list[str]]:

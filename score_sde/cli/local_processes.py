@@ -1,7 +1,6 @@
 """Several processes of one command on this machine, which start and end together."""
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -10,13 +9,13 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import IO, Any, NamedTuple
 
 from score_sde import checks
 from score_sde.cli.main import USAGE
 from score_sde.runtime.launchers import GIVEN
+from score_sde.runtime.local_devices import visible_gpus
 from score_sde.runtime.watchdog import STOPPED
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -202,7 +201,7 @@ def _device_environments(launch: Launch, environment: Mapping[str, str]) -> list
     Raises:
         ValueError: where the machine has too few GPUs.
     """
-    gpus = _visible_gpus(environment)
+    gpus = visible_gpus(environment)
     if not gpus:
         fake = {} if launch.devices is None else {"JAX_NUM_CPU_DEVICES": str(launch.devices)}
         return [fake] * launch.processes
@@ -216,21 +215,6 @@ def _device_environments(launch: Launch, environment: Mapping[str, str]) -> list
         {"CUDA_VISIBLE_DEVICES": ",".join(gpus[i * each : (i + 1) * each])}
         for i in range(launch.processes)
     ]
-
-
-def _visible_gpus(environment: Mapping[str, str]) -> list[str]:
-    platforms = environment.get("JAX_PLATFORMS", "")
-    if platforms and not {"cuda", "gpu"} & set(platforms.split(",")):
-        return []
-    chosen = environment.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return [name.strip() for name in chosen.split(",") if name.strip() and name.strip() != "-1"]
-    found = [
-        match[1]
-        for path in Path("/dev").glob("nvidia*")
-        if (match := re.fullmatch(r"nvidia(\d+)", path.name))
-    ]
-    return sorted(found, key=int)
 
 
 def free_port() -> int:

@@ -12,10 +12,14 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 
 from score_sde.cli.command_flags import FLAGS
-from score_sde.cli.flags import UsageError, sentence, usage_errors
+from score_sde.cli.flags import UsageError, is_on, sentence, usage_errors
+from score_sde.cli.shared_flags import INDEPENDENT
+from score_sde.runtime.failures import have_joined, tell_others
+from score_sde.runtime.launchers import are_several
 from score_sde.runtime.naming import did_you_mean
 from score_sde.runtime.resources import NoDeviceError, check_devices, lack_of_memory
 from score_sde.runtime.unreadable import UNREADABLE, UnreadableError
+from score_sde.runtime.watchdog import STOPPED
 
 COMMANDS = {
     "train": "train a model by a config; the same command resumes an interrupted run",
@@ -71,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.unraisablehook = _without_late_reads
     threading.excepthook = _without_failed_writes
     for command, *flags in commands:
-        code = _run(command, flags)
+        code = _run_with_others(command, flags)
         if code:
             return code
     return 0
@@ -97,6 +101,20 @@ def _error_of(command: Sequence[str]) -> str | None:
         return None
     hint = did_you_mean(name, COMMANDS)
     return f"unknown command {name!r}{hint}; commands: {', '.join(COMMANDS)}"
+
+
+def _run_with_others(command: str, flags: Sequence[str]) -> int:
+    """Run one command, and end the other processes where it fails: its exit code."""
+    try:
+        code = _run(command, flags)
+    except Exception:
+        if not have_joined():
+            raise
+        traceback.print_exc()
+        code = 1
+    if code not in (0, STOPPED):
+        tell_others(code)
+    return code
 
 
 def _run(command: str, flags: Sequence[str]) -> int:
@@ -152,9 +170,14 @@ def _module_of(command: str, arguments: Sequence[str]) -> ModuleType:
     name = f"score_sde.cli.{MODULES.get(command, command)}"
     if command == "launch":
         return importlib.import_module(name)
-    FLAGS[command]().check(arguments)
+    try:
+        FLAGS[command]().check(arguments)
+    except UsageError:
+        if are_several(os.environ):
+            _join(command, arguments)  # to end the other processes, which wait for this one
+        raise
     with _keeping_what_is_imported():
-        _prepare_jax(command)
+        _prepare_jax(command, arguments)
         return importlib.import_module(name)
 
 
@@ -176,15 +199,26 @@ def _keeping_what_is_imported() -> Iterator[None]:
         gc.enable()
 
 
-def _prepare_jax(command: str) -> None:
-    """Join the other processes and start the devices, before any file is read or written."""
+def _prepare_jax(command: str, arguments: Sequence[str]) -> None:
+    """Join the other processes, if any, and start the devices, before any file is read."""
     _set_compilation_cache()
-    if command in SHARING:
-        from score_sde.runtime.processes import join_processes
-
-        with usage_errors():
-            join_processes()
+    _join(command, arguments)
     check_devices()
+
+
+def _join(command: str, arguments: Sequence[str]) -> None:
+    """Join the other processes of a command that shares its work, if there are any."""
+    if command not in SHARING:
+        return
+    with usage_errors():
+        if is_on(INDEPENDENT, arguments):
+            from score_sde.runtime.processes import work_alone
+
+            work_alone()
+        else:
+            from score_sde.runtime.processes import join_processes
+
+            join_processes()
 
 
 def _set_compilation_cache() -> None:

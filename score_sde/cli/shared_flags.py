@@ -63,6 +63,27 @@ def add_overwrite(flags: Flags) -> None:
     flags.boolean("overwrite", False, "overwrite files that score-sde has not written")
 
 
+def add_lock(flags: Flags) -> None:
+    """``--lock``."""
+    flags.boolean(
+        "lock",
+        True,
+        "lock the folder of the run; --lock=False for a file system without locks, where no other "
+        "run writes",
+    )
+
+
+INDEPENDENT = "independent"
+"""The flag of a process that does not join the others of its launcher."""
+
+
+def add_independent(flags: Flags) -> None:
+    """``--independent``."""
+    flags.boolean(
+        INDEPENDENT, False, "run alone under srun or mpirun, whose other processes do other work"
+    )
+
+
 def add_split(flags: Flags) -> None:
     """``--split``."""
     flags.choice("split", "test", ("test", "train"), "test (held out) or train")

@@ -36,11 +36,6 @@ fi
 exit "$code"
 """  # noqa: E501
 
-_GPUS = """
-# Each task sees only its own GPUs, numbered from 0.
-export JAX_LOCAL_DEVICE_IDS={ids}
-"""
-
 _CPUS = """
 # srun does not read this from the directives above.
 export SRUN_CPUS_PER_TASK={count}
@@ -109,8 +104,6 @@ def batch_script(job: SlurmJob, file: str) -> str:
     options += ["--open-mode=append", "--requeue", f"--signal=TERM@{GRACE}"]
     extra = [f"#SBATCH {_one_line('--sbatch', line)}" for line in job.extra]
     exports = ""
-    if job.gpus_per_task is not None:
-        exports += _GPUS.format(ids=",".join(map(str, range(job.gpus_per_task))))
     if job.cpus_per_task is not None:
         exports += _CPUS.format(count=job.cpus_per_task)
     return _SCRIPT.format(

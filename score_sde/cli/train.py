@@ -20,4 +20,4 @@ def main(argv: Sequence[str]) -> int:
     with StopRequest() as stop:
         with usage_errors():
             experiment = build(continued(workdir, values.config), AnyExperiment)
-        return train_in(workdir, experiment, stop, overwrite=values.overwrite)
+        return train_in(workdir, experiment, stop, overwrite=values.overwrite, lock=values.lock)

@@ -29,4 +29,4 @@ def main(argv: Sequence[str]) -> int:
             model = load(workdir, step=values.checkpoint, allow=trust.patterns)
             options = {"score_model": model, "data_trust": trust}
             experiment = build(values.config, DequantizerExperiment, **options)
-        return train_in(folder, experiment, stop, overwrite=values.overwrite)
+        return train_in(folder, experiment, stop, overwrite=values.overwrite, lock=values.lock)

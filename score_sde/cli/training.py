@@ -1,5 +1,6 @@
 """The training of ``score-sde train`` and ``score-sde train-dequantizer``."""
 
+import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,7 @@ from score_sde.evaluation import report
 from score_sde.evaluation.sample_grids import sample_grids
 from score_sde.experiments.base import AnyExperiment
 from score_sde.experiments.train import prepared
+from score_sde.runtime.processes import devices_in_use
 from score_sde.runtime.signals import StopRequest
 from score_sde.runtime.watchdog import STOPPED
 from score_sde.training import train
@@ -18,11 +20,17 @@ from score_sde.training.checkpoints.manifest import CheckpointError
 
 
 def train_in(
-    workdir: Path, experiment: AnyExperiment, stop: StopRequest, *, overwrite: bool = False
+    workdir: Path,
+    experiment: AnyExperiment,
+    stop: StopRequest,
+    *,
+    overwrite: bool = False,
+    lock: bool = True,
 ) -> int:
     """Train or resume an experiment in a folder, and report it: the exit code.
 
     ``overwrite``: whether a new run may overwrite files that no run has written.
+    ``lock``: whether to lock the folder.
 
     Raises:
         UsageError: where the folder holds another run, files of other programs or no
@@ -31,13 +39,18 @@ def train_in(
     with ExitStack() as stack:
         with usage_errors():
             grids = sample_grids(experiment, workdir)
-            options = {"overwrite": overwrite, "warn": _warn}
+            options = {"overwrite": overwrite, "lock": lock, "warn": _warn}
             run = stack.enter_context(prepared(experiment, workdir, grids, **options))
-        if grids and jax.process_index() == 0:
+        is_first = jax.process_index() == 0
+        if is_first:
+            shared = "shared, " if jax.process_count() > 1 else ""
+            locked = "locked" if lock else "not locked"
+            _tell(f"devices: {devices_in_use(os.environ)}; workdir: {shared}{locked}")
+        if is_first and grids:
             _tell(f"samples every {grids[0].every} steps: {workdir / 'samples'}")
         with usage_errors((CheckpointError,)):
             result = train(run, stop=stop)
-    if jax.process_index() == 0:
+    if is_first:
         rows = {"trained": f"{int(result.state.step)} steps, {workdir / 'checkpoints'}"}
         report.record(workdir, rows)
         report.show(f"training in {workdir}", rows)

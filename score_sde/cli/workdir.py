@@ -14,12 +14,14 @@ from score_sde.experiments.loading import load_trusting
 from score_sde.experiments.score_model import Model
 from score_sde.export.folder import is_exported
 from score_sde.runtime.atomic_files import make_folder
+from score_sde.runtime.shared_folder import check_shared
 
 
 def load_model(values: Any) -> tuple[Model, Path]:
     """The model of the flags, and its folder."""
     path = Path(values.workdir).expanduser()
     with usage_errors():
+        check_shared(path)
         make_folder(path)
         chosen = {"step": values.checkpoint, "config": values.config, "average": values.average}
         model = load_trusting(trust_of(values), path, **chosen)

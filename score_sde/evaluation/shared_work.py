@@ -20,6 +20,7 @@ from score_sde.experiments.tables import SCALING
 from score_sde.runtime.fingerprints import digest_with_arrays
 from score_sde.runtime.processes import by_first, meet
 from score_sde.runtime.progress import ProgressBar
+from score_sde.runtime.shared_folder import check_shared
 from score_sde.typing import Key
 
 Compute = Callable[[range, int, ProgressBar], Shard]
@@ -85,11 +86,13 @@ def remaining(shards: Shards, total: int) -> Remaining:
     """Rename the damaged shards, and find the missing indices.
 
     Raises:
+        ValueError: the processes have different folders.
         UnreadableError: a finished shard cannot be read; nothing is computed, renamed
             or removed.
         OSError, ValueError: the first process cannot rename a damaged shard, for
             example in a folder of another user.
     """
+    check_shared(shards.folder.parent, "folder for the results")
     damaged: list[Path] = []
     by_first(lambda: damaged.extend(shards.drop_damaged()))
     missing = shards.missing(total)

@@ -24,6 +24,7 @@ from score_sde.runtime.fingerprints import array_fingerprints
 from score_sde.runtime.lock import held
 from score_sde.runtime.naming import errors_of
 from score_sde.runtime.processes import by_first
+from score_sde.runtime.shared_folder import check_shared
 from score_sde.runtime.signals import StopRequest
 from score_sde.runtime.versions import versions
 from score_sde.runtime.watchdog import Watchdog
@@ -64,6 +65,7 @@ def train(
     *,
     stop: StopRequest | None = None,
     overwrite: bool = False,
+    lock: bool = True,
     warn: Warn = warnings.warn,
 ) -> TrainResult:
     """Train in a folder, or resume its run, as ``score-sde train`` does.
@@ -77,6 +79,7 @@ def train(
         hooks: functions that are called between steps.
         stop: the stop request of a caller that handles signals already.
         overwrite: whether a new run may overwrite files that no run has written.
+        lock: whether to lock the folder, which a file system without locks cannot.
         warn: a function that shows a warning about the scale of the data.
 
     Raises:
@@ -86,7 +89,8 @@ def train(
             in it, or it is not writable.
         FloatingPointError: where gradients stay non-finite.
     """
-    with prepared(experiment, workdir, hooks, overwrite=overwrite, warn=warn) as run:
+    options = {"overwrite": overwrite, "lock": lock, "warn": warn}
+    with prepared(experiment, workdir, hooks, **options) as run:
         return train_run(run, stop=stop)
 
 
@@ -97,6 +101,7 @@ def prepared(
     hooks: Sequence[Hook] = (),
     *,
     overwrite: bool = False,
+    lock: bool = True,
     warn: Warn = warnings.warn,
 ) -> Iterator[TrainingRun]:
     """The run of an experiment in a folder, which is locked until the block ends.
@@ -106,7 +111,9 @@ def prepared(
     with ExitStack() as stack:
         with Watchdog(experiment.training.hang_timeout):
             mesh = _checked_mesh(experiment.training)
-            by_first(lambda: _take(folder, experiment, stack, overwrite=overwrite, warn=warn))
+            check_shared(folder)
+            options = {"overwrite": overwrite, "lock": lock, "warn": warn}
+            by_first(lambda: _take(folder, experiment, stack, **options))
             code = versions()
             if jax.process_count() > 1:  # one process alone needs no fingerprints
                 check_agreement(_facts(experiment, code))
@@ -125,7 +132,13 @@ def _checked_mesh(training: TrainingOptions) -> Mesh:
 
 
 def _take(
-    workdir: Path, experiment: AnyExperiment, stack: ExitStack, *, overwrite: bool, warn: Warn
+    workdir: Path,
+    experiment: AnyExperiment,
+    stack: ExitStack,
+    *,
+    overwrite: bool,
+    lock: bool,
+    warn: Warn,
 ) -> None:
     """Check the folder, make it, lock it for this run, and write its ``config.json``."""
     check_run_folder(workdir, overwrite=overwrite)
@@ -133,7 +146,8 @@ def _take(
     # Before anything is written, because this reads data, which may be damaged.
     warning = scale_warning(experiment)
     make_folder(workdir)
-    stack.enter_context(held(workdir))
+    if lock:
+        stack.enter_context(held(workdir))
     with replacing(workdir / "config.json") as temporary:
         temporary.write_text(
             json.dumps(experiment.model.saved_config, indent=2) + "\n", encoding="utf-8"

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from score_sde import checks
+from score_sde.runtime.local_devices import local_device_ids, whole_number
 
 GIVEN = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 """Environment variables with the address of the first process, the number of processes,
@@ -27,12 +28,21 @@ by commas; there may be several slices.
 
 
 def arguments_of(environment: Mapping[str, str]) -> dict[str, Any] | None:
-    """The arguments of ``jax.distributed.initialize``; empty where JAX finds them itself,
+    """The arguments of ``jax.distributed.initialize``, without those that JAX finds itself;
     None for a single process.
 
     Raises:
         ValueError: where variables of the environment are missing or wrong.
         ConnectionError: where the processes cannot be counted.
+    """
+    found = _processes(environment)
+    ids = None if found is None else local_device_ids(environment)
+    return found if found is None or ids is None else {**found, "local_device_ids": ids}
+
+
+def _processes(environment: Mapping[str, str]) -> dict[str, Any] | None:
+    """The address of the first process, the number of processes and the index of this one,
+    without those that JAX finds itself; None for a single process.
     """
     launched = _launched(environment)
     missing = [name for name in GIVEN if not environment.get(name)]
@@ -54,7 +64,7 @@ def arguments_of(environment: Mapping[str, str]) -> dict[str, Any] | None:
         not missing,
         f"{', '.join(missing)} must be set too: several processes need {', '.join(GIVEN)}",
     )
-    num, process = _number(environment, count, 0), _number(environment, index, -1)
+    num, process = whole_number(environment, count, 0), whole_number(environment, index, -1)
     checks.require(
         0 <= process < num, f"{index}={process} must be at least 0 and less than {count}={num}"
     )
@@ -65,17 +75,24 @@ def arguments_of(environment: Mapping[str, str]) -> dict[str, Any] | None:
     }
 
 
+def are_several(environment: Mapping[str, str]) -> bool:
+    """Whether variables of the environment alone tell of several processes."""
+    return any(environment.get(name) for name in GIVEN) or _launched(environment) is not None
+
+
 def _launched(environment: Mapping[str, str]) -> tuple[int, int] | None:
     """The number of processes and the index of this one, where a launcher has started several."""
     for count, index in LAUNCHERS.values():
-        if (num := _number(environment, count, 0)) > 1:
-            return num, _number(environment, index, 0)
+        if (num := whole_number(environment, count, 0)) > 1:
+            return num, whole_number(environment, index, 0)
     return None
 
 
 def _several_tpu_hosts(environment: Mapping[str, str]) -> bool:
     hosts = next((environment[name] for name in TPU_HOSTS if environment.get(name)), "")
-    return "," in hosts or (bool(hosts) and _number(environment, "MEGASCALE_NUM_SLICES", 1) > 1)
+    return "," in hosts or (
+        bool(hosts) and whole_number(environment, "MEGASCALE_NUM_SLICES", 1) > 1
+    )
 
 
 def _jax_finds_several(environment: Mapping[str, str]) -> bool:
@@ -100,10 +117,3 @@ def _jax_finds_several(environment: Mapping[str, str]) -> bool:
         raise ConnectionError(
             f"the processes cannot be counted: {str(error).splitlines()[0]}"
         ) from error
-
-
-def _number(environment: Mapping[str, str], name: str, default: int) -> int:
-    text = environment.get(name, "")
-    if text and not text.isdecimal():
-        checks.fail(name, text, "a whole number")
-    return int(text) if text else default

@@ -1,5 +1,6 @@
 """A lock, so that one run at a time writes in a folder."""
 
+import errno
 import json
 import os
 import socket
@@ -14,6 +15,14 @@ class HeldError(OSError):
     """Another run is writing in the folder."""
 
 
+class NoLocksError(OSError):
+    """The file system has no locks."""
+
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What file systems without locks answer; network file systems may be mounted so."""
+
+
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Lock a folder for this process while the block runs. The system releases the lock when
@@ -24,6 +33,7 @@ def held(folder: Path) -> Iterator[None]:
 
     Raises:
         HeldError: Where another process holds the lock.
+        NoLocksError: Where the file system has no locks.
         OSError: Where nothing can be written in the folder.
     """
     from filelock import FileLock, Timeout
@@ -36,6 +46,14 @@ def held(folder: Path) -> Iterator[None]:
         raise HeldError(
             f"{folder} is being written by {_who(holder)}: wait for it, stop it, or choose another "
             "folder"
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        if getattr(error, "errno", errno.ENOSYS) not in _NO_LOCKS:
+            raise
+        raise NoLocksError(
+            f"{lock.lock_file} cannot be locked, as its file system has no locks ({error}): choose "
+            "a folder on another disk, or, where no other run writes in this one, do without by "
+            "--lock=False"
         ) from error
     try:
         holder.write_text(

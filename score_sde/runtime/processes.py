@@ -1,13 +1,15 @@
 """Several processes of one run: joining those that a launcher has started, and waiting."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
 
 from score_sde import checks
+from score_sde.runtime.failures import watch_others
 from score_sde.runtime.launchers import GIVEN, arguments_of
+from score_sde.runtime.local_devices import local_device_ids, visible_gpus
 from score_sde.runtime.unreadable import UnreadableError
 
 
@@ -39,6 +41,36 @@ def join_processes() -> None:
         raise ValueError(
             f"the processes cannot be joined: {reason}; set {GIVEN[0]}=HOST:PORT"
         ) from error
+    from jax._src.distributed import global_state  # the client has no public name
+
+    watch_others(global_state.client, global_state.process_id)
+
+
+def work_alone() -> None:
+    """Use the GPUs that are those of this process on its host, and join no other process.
+    It must come before any other use of JAX.
+    """
+    ids = local_device_ids(os.environ)
+    if ids is not None:
+        names = ",".join(map(str, ids))
+        jax.config.update("jax_cuda_visible_devices", names)
+        jax.config.update("jax_rocm_visible_devices", names)
+
+
+def devices_in_use(environment: Mapping[str, str]) -> str:
+    """The devices of all processes, and how many of the visible GPUs this process uses.
+
+    >>> devices_in_use({})
+    '1 cpu'
+    """
+    used, processes = jax.local_device_count(), jax.process_count()
+    seen = len(visible_gpus(environment)) if jax.default_backend() == "gpu" else used
+    parts = [f"{jax.device_count()} {jax.default_backend()}"]
+    if processes > 1:
+        parts.append(f"of {processes} processes")
+    if used != jax.device_count() or seen != used:
+        parts.append(f"({used} of the {seen} that process {jax.process_index()} sees)")
+    return " ".join(parts)
 
 
 def meet(name: str) -> None:
@@ -70,6 +102,20 @@ def by_first(action: Callable[[], None]) -> None:
     if kind == 2:
         raise UnreadableError("the first process could not read a file: its message says which")
     checks.require(not kind, "the first process has failed: its message says why")
+
+
+def text_of(process: int, text: str) -> str:
+    """The text, such as a path, of one process. All processes have to call it."""
+    if jax.process_count() == 1:
+        return text
+    from jax.experimental import multihost_utils
+
+    is_source = jax.process_index() == process
+    data = np.frombuffer(os.fsencode(text), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(data.size), is_source=is_source))
+    # All processes have to pass arrays of one size.
+    sent = multihost_utils.broadcast_one_to_all(np.resize(data, size), is_source=is_source)
+    return os.fsdecode(np.asarray(sent, np.uint8).tobytes())
 
 
 def worst(value: int) -> int:

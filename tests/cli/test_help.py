@@ -13,7 +13,10 @@ from score_sde.cli.main import COMMANDS
 OWN = ("--allow_code", "--overwrite")
 
 FLAGS = {
-    "train": ["--config", "--config.section.key=value", "--workdir", "--overwrite"],
+    "train": [
+        *("--config", "--config.section.key=value", "--workdir", "--overwrite"),
+        *("--lock", "--independent"),
+    ],
     "sample": [
         *(
             "--config.section.key=value",
@@ -24,7 +27,7 @@ FLAGS = {
             "--sampler",
             "--num_samples",
         ),
-        *("--classes", "--batch", "--seed", "--format", "--output"),
+        *("--classes", "--batch", "--seed", "--format", "--output", "--independent"),
     ],
     "likelihood": [
         *(
@@ -36,7 +39,7 @@ FLAGS = {
             "--split",
             "--dequantizer",
         ),
-        *("--num_examples", "--batch", "--seed"),
+        *("--num_examples", "--batch", "--seed", "--independent"),
     ],
     "train-dequantizer": [
         "--config",
@@ -45,6 +48,7 @@ FLAGS = {
         "--checkpoint",
         "--output",
         *OWN,
+        *("--lock", "--independent"),
     ],
     "encode": [
         *(

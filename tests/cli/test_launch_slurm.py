@@ -35,9 +35,6 @@ EXPECTED = """\
 # requeues the job. Then this script gets SIGTERM too, and must outlive its tasks:
 trap : TERM
 
-# Each task sees only its own GPUs, numbered from 0.
-export JAX_LOCAL_DEVICE_IDS=0,1
-
 # srun does not read this from the directives above.
 export SRUN_CPUS_PER_TASK=8
 
@@ -88,7 +85,7 @@ def test_the_whole_script():
 
 def test_what_is_not_asked_for_is_left_to_the_cluster():
     text = batch_script(job(), "file")
-    for name in ("gpus", "cpus", "CPUS", "partition", "time=", "account", "JAX_LOCAL_DEVICE_IDS"):
+    for name in ("gpus", "cpus", "CPUS", "partition", "time=", "account"):
         assert name not in text
 
 

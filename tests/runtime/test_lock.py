@@ -1,5 +1,7 @@
 """One run at a time writes in a folder, and the next once the first has ended in any way."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -7,7 +9,7 @@ import sys
 
 import pytest
 
-from score_sde.runtime.lock import HeldError, held
+from score_sde.runtime.lock import HeldError, NoLocksError, held
 
 HOLD = """
 import sys, time
@@ -54,3 +56,16 @@ def test_the_lock_of_a_killed_process_is_released(tmp_path):
         process.send_signal(signal.SIGKILL)
     with held(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named_with_a_remedy(tmp_path, monkeypatch, code):
+    def flock(file, operation):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(NoLocksError) as caught, held(tmp_path):
+        pass
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / 'run.lock'} cannot be locked") and "\n" not in message
+    assert "another disk" in message and "--lock=False" in message
