@@ -14,7 +14,7 @@ from score_sde.cli.own_code import command_line
 from score_sde.cli.workdir import load_model
 from score_sde.evaluation import report
 from score_sde.experiments.score_model import Model
-from score_sde.export.folder import CARD, WEIGHTS, check_free
+from score_sde.export.folder import CARD, README, WEIGHTS, check_free
 from score_sde.export.stablehlo import NO_CALLBACKS, can_export
 
 
@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     rows = {}
     with usage_errors():
         if values.output:
-            rows |= _export_model(Path(values.output).expanduser(), model)
+            rows |= _export_model(Path(values.output).expanduser(), model, workdir)
         if values.sampler:
             rows |= _export_sampler(Path(values.sampler).expanduser(), model)
     report.show(f"{workdir}, step {model.step}", rows)
@@ -59,9 +59,13 @@ def _again(argv: Sequence[str]) -> int:
     return subprocess.run(command, env=os.environ | dict([NO_CALLBACKS]), check=False).returncode
 
 
-def _export_model(folder: Path, model: Model) -> dict[str, str]:
-    model.save(folder)
-    return {"weights": str(folder / WEIGHTS), "config and fingerprints": str(folder / CARD)}
+def _export_model(folder: Path, model: Model, workdir: Path) -> dict[str, str]:
+    model.save(folder, figures=report.read(workdir))
+    return {
+        "weights": str(folder / WEIGHTS),
+        "config and fingerprints": str(folder / CARD),
+        "model card": str(folder / README),
+    }
 
 
 def _export_sampler(path: Path, model: Model) -> dict[str, str]:

@@ -38,7 +38,7 @@ from score_sde.experiments.sections import (
 )
 from score_sde.experiments.settings import TrainingOptions
 from score_sde.experiments.tables import AUGMENTATION, NOT_OF_THE_SOURCE, OPTIMIZERS, SCALING
-from score_sde.runtime.fingerprints import named_leaves
+from score_sde.runtime.fingerprints import named_leaves, path_of
 from score_sde.runtime.naming import errors_of
 from score_sde.runtime.trust import EVERYTHING, Trust
 from score_sde.typing import Params
@@ -281,18 +281,27 @@ def _init(network: Any, seed: int) -> Params:
 
 
 def _checked(network: Any, params: Params) -> Params:
-    """The trained parameters, checked to have the names and shapes of the network's."""
-    ours = _shapes(jax.eval_shape(network.init, jax.random.key(0)))
-    theirs = _shapes(params)
-    for name in sorted(ours.keys() | theirs.keys()):
-        was, wanted = theirs.get(name, "missing"), ours.get(name, "missing")
+    """The trained parameters, checked to have the names and shapes of the network's, in the
+    containers of the network: files hold named tuples and modules as dictionaries.
+    """
+    wanted = jax.eval_shape(network.init, jax.random.key(0))
+    # Keys with a slash can give two parameters one name, which then need all their keys.
+    by_name = len(named_leaves(wanted)) == len(jax.tree.leaves(wanted))
+    ours, theirs = _leaves(wanted, by_name), _leaves(params, by_name)
+    for keys in sorted(ours.keys() | theirs.keys()):
+        was, needed = (np.shape(at[keys]) if keys in at else "missing" for at in (theirs, ours))
         checks.require(
-            was == wanted,
-            f"model does not fit the trained parameters: {name} is {was} in the file and {wanted} "
-            "in the network",
+            was == needed,
+            f"model does not fit the trained parameters: {'/'.join(keys)} is {was} in the file "
+            f"and {needed} in the network",
         )
-    return params
+    return jax.tree.unflatten(jax.tree.structure(wanted), [theirs[keys] for keys in ours])
 
 
-def _shapes(params: Any) -> dict[str, tuple[int, ...]]:
-    return {name: np.shape(leaf) for name, leaf in named_leaves(params).items()}
+def _leaves(tree: Any, by_name: bool) -> dict[tuple[str, ...], Any]:
+    """The leaves of a tree by name, or else by the keys that lead to them."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        (path_of(path),) if by_name else tuple(path_of((key,)) for key in path): leaf
+        for path, leaf in leaves
+    }

@@ -1,6 +1,6 @@
 """A score model, and the experiment that trains one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -288,14 +288,14 @@ class Model(TrainedModel):
         self.condition.check_all(found, f"the {split} data")
         return found
 
-    def save(self, folder: str | Path) -> None:
-        """Write parameters and config to a new folder, for `load` and the commands.
+    def save(self, folder: str | Path, *, figures: Mapping[str, Any] | None = None) -> None:
+        """Write parameters, config and a model card with ``figures`` to a new folder.
 
         Raises:
             FileExistsError: where the folder is not empty.
             ValueError: where the model has no config.
         """
-        export_model(folder, self.params, self.saved_config, step=self.step)
+        export_model(folder, self.params, self.saved_config, step=self.step, figures=figures)
 
     def export_sampler(self, path: str | Path, *, platforms: Sequence[str] = PLATFORMS) -> None:
         """Write the sampler and its parameters as one StableHLO file that runs with JAX

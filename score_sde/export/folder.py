@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-WEIGHTS, CARD = "model.safetensors", "model.json"
-"""The averaged parameters by their paths; and the resolved config, the step and a
-fingerprint of each tensor.
+WEIGHTS, CARD, README = "model.safetensors", "model.json", "README.md"
+"""The averaged parameters by their paths; the resolved config, the step and a fingerprint
+of each tensor; and a description for readers, which no program reads.
 """
 
 

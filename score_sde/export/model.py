@@ -1,5 +1,5 @@
-"""A trained model as two files that any language can read: the weights as safetensors,
-the rest as JSON.
+"""A trained model as files that any language can read: the weights as safetensors, the
+rest as JSON, and a model card.
 """
 
 import json
@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
-from safetensors.numpy import load, save_file
 
 from score_sde.checks import require
-from score_sde.export.folder import CARD, WEIGHTS, check_free
-from score_sde.export.tensor_file import named, nested
+from score_sde.export.folder import CARD, README, WEIGHTS, check_free
+from score_sde.export.model_card import model_card
+from score_sde.export.parameter_names import containers_of, named, nested
 from score_sde.runtime.damage import need, read_options, reading
 from score_sde.runtime.fingerprints import array_checksum
+from score_sde.runtime.safetensors_file import read_safetensors, write_safetensors
 from score_sde.runtime.unreadable import opening
 from score_sde.typing import Params
 
@@ -28,7 +29,8 @@ class Exported(NamedTuple):
 
     Attributes:
         step: the number of updates before the parameters were saved.
-        params: the averaged parameters, as NumPy arrays in nested dictionaries.
+        params: the averaged parameters, as NumPy arrays in nested dictionaries, lists and
+            tuples; named tuples and modules are dictionaries of their fields.
         config: the resolved config, as plain values.
     """
 
@@ -38,13 +40,19 @@ class Exported(NamedTuple):
 
 
 def export_model(
-    folder: str | Path, params: Params, config: Mapping[str, Any], *, step: int
+    folder: str | Path,
+    params: Params,
+    config: Mapping[str, Any],
+    *,
+    step: int,
+    figures: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a model to a new folder, which appears whole or not at all.
 
     ``model.safetensors`` holds each parameter under its path, such as
-    ``conv_in/kernel``; ``model.json`` the resolved config, the step, and for each
-    parameter the CRC-32 of its type, shape and bytes.
+    ``conv_in/kernel``; ``model.json`` the resolved config, the step, for each parameter
+    the CRC-32 of its type, shape and bytes, and the lists and tuples of the parameters;
+    ``README.md`` describes the model to readers, who may edit it.
 
     >>> import numpy as np, tempfile
     >>> params = {"dense": {"bias": np.zeros(2, np.float32)}}
@@ -55,25 +63,36 @@ def export_model(
 
     Args:
         folder: the new folder; an empty one may exist.
-        params: the parameters, in nested dictionaries.
+        params: the parameters, any pytree of arrays. Python numbers become arrays
+            without axes; named tuples and modules, dictionaries of their fields, of which
+            `score_sde.load` makes what the network takes.
         config: the resolved config, as plain values.
         step: the number of updates before the parameters were saved.
+        figures: results for the model card, by name.
 
     Raises:
         FileExistsError: where ``folder`` is not empty.
+        ValueError: where an array is of a type, or a dictionary has a key, that the
+            files cannot hold.
     """
     check_free(folder)
-    target, tensors = Path(folder), named(params)
-    fingerprints = {name: array_checksum(value) for name, value in tensors.items()}
-    card = {"format": FORMAT, "step": step, "config": dict(config), "fingerprints": fingerprints}
+    target, tensors, containers = Path(folder), named(params), containers_of(params)
+    card: dict[str, Any] = {"format": FORMAT, "step": step, "config": dict(config)}
+    card["fingerprints"] = {name: array_checksum(value) for name, value in tensors.items()}
+    if containers is not None:
+        card["containers"] = containers
+    count = sum(value.size for value in tensors.values())
+    described = model_card(
+        target.absolute().name, config, step=step, num_parameters=count, figures=figures
+    )
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
     try:
         temporary.mkdir()
-        save_file(tensors, temporary / WEIGHTS)
-        (temporary / CARD).write_text(
-            json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        write_safetensors(temporary / WEIGHTS, tensors)
+        text = json.dumps(card, indent=2, ensure_ascii=False)
+        (temporary / CARD).write_text(f"{text}\n", encoding="utf-8")
+        (temporary / README).write_text(described, encoding="utf-8")
         temporary.replace(target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -115,10 +134,11 @@ def read_exported(folder: str | Path) -> Exported:
     with opening("the model", path):
         weights = (path / WEIGHTS).read_bytes()
     with reading(path / WEIGHTS, errors=SafetensorError):
-        tensors, expected = load(weights), card["fingerprints"]
+        tensors, expected = read_safetensors(weights), card["fingerprints"]
         for name in sorted(tensors.keys() | expected.keys()):
             need(name in expected, f"{name} is missing in {CARD}")
             need(name in tensors, f"{name}, which {CARD} names, is missing in {WEIGHTS}")
             same = array_checksum(tensors[name]) == expected[name]
             need(same, f"{name} has another fingerprint than {CARD} says")
-        return Exported(step=card["step"], params=nested(tensors), config=card["config"])
+        params = nested(tensors, card.get("containers"))
+        return Exported(step=card["step"], params=params, config=card["config"])

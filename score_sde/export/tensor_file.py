@@ -11,11 +11,17 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from score_sde.runtime.bounded_reading import MAX_DEPTH, parsed_json
+from score_sde.export.parameter_names import containers_of, named
+from score_sde.runtime.bounded_reading import parsed_json
 from score_sde.runtime.damage import FileError, need, reading
-from score_sde.runtime.fingerprints import array_checksum, crc32, named_leaves
+from score_sde.runtime.fingerprints import array_checksum, crc32
+from score_sde.runtime.safetensors_file import (
+    check_known,
+    check_supported,
+    read_safetensors,
+    write_safetensors,
+)
 from score_sde.runtime.unreadable import opening
 from score_sde.typing import Params
 
@@ -39,17 +45,22 @@ def write_tensors(path: Path, params: Params, facts: Mapping[str, Any]) -> None:
 
     Args:
         path: the file, in a folder that exists.
-        params: the parameters, in nested dictionaries.
+        params: the parameters, any pytree of arrays.
         facts: plain values by name.
+
+    Raises:
+        ValueError: where an array is of a type that a file cannot hold.
     """
-    tensors = named(params)
+    tensors, containers = named(params), containers_of(params)
     card = {
         "facts": dict(facts),
         "fingerprints": {name: array_checksum(value) for name, value in tensors.items()},
+        **({} if containers is None else {"containers": containers}),
     }
+    metadata = {CARD: _text({**card, "checksum": _checksum(card)})}
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
-        save_file(tensors, temporary, metadata={CARD: _text({**card, "checksum": _checksum(card)})})
+        write_safetensors(temporary, tensors, metadata)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -68,12 +79,15 @@ class TensorFile:
     Attributes:
         path: the file.
         facts: the facts about the parameters.
-        names: the paths of the tensors, in order.
+        names: the names of the tensors, in order.
+        containers: their containers, for `score_sde.export.parameter_names.nested`.
     """
 
     def __init__(self, path: Path, file: Any) -> None:
         self.path, self._file = path, file
-        self.facts, self._fingerprints = _read_card(path, file.metadata() or {})
+        card = _read_card(path, file.metadata() or {})
+        self.facts, self._fingerprints = card["facts"], card["fingerprints"]
+        self.containers = card.get("containers")
         self.names = sorted(self._fingerprints)
         same = set(self.names) == set(file.keys())
         need(same, "its tensors are not the ones that were written")
@@ -84,8 +98,15 @@ class TensorFile:
         Raises:
             FileError: where it is not the one that was written.
         """
-        value = self._file.get_tensor(name)
+        kind = self._file.get_slice(name).get_dtype()
         with reading(self.path):
+            check_supported(name, kind)
+            # The library lacks the types of ml_dtypes except bfloat16 when it reads one tensor.
+            value = (
+                read_safetensors(self.path.read_bytes())[name]
+                if kind.startswith("F8")
+                else self._file.get_tensor(name)
+            )
             same = array_checksum(value) == self._fingerprints[name]
             need(same, f"{name} has another fingerprint than was written")
         return value
@@ -102,36 +123,19 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
     # For any file that it cannot open, safetensors reports that it does not exist.
     with opening("the parameters", path), path.open("rb") as stream:
         stream.read(1)
-    with reading(path, errors=SafetensorError), safe_open(path, framework="numpy") as file:
+    with reading(path, errors=SafetensorError), _opened(path) as file:
         yield TensorFile(path, file)
 
 
-def named(params: Params) -> dict[str, np.ndarray]:
-    """The arrays in nested dictionaries by their paths, such as ``conv_in/kernel``."""
-    return {name: np.asarray(leaf, order="C") for name, leaf in named_leaves(params).items()}
+def _opened(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="numpy")
+    except SafetensorError as error:
+        check_known(error)
+        raise
 
 
-def nested(tensors: Mapping[str, np.ndarray]) -> Params:
-    """Nested dictionaries of arrays from their paths.
-
-    Raises:
-        ValueError: where a path has too many parts, or leads both to an array and to a
-            dictionary.
-    """
-    params: dict[str, Any] = {}
-    for name, value in tensors.items():
-        *parents, last = name.split("/")
-        need(len(parents) <= MAX_DEPTH, f"the name of a tensor has more than {MAX_DEPTH} parts")
-        place = params
-        for parent in parents:
-            place = place.setdefault(parent, {})
-            need(isinstance(place, dict), f"{name!r:.200} lies below another tensor")
-        need(last not in place, f"{name!r:.200} lies above another tensor")
-        place[last] = value
-    return params
-
-
-def _read_card(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, int]]:
+def _read_card(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     without = "its metadata have no facts and fingerprints"
     try:
         card = parsed_json(metadata[CARD])
@@ -142,7 +146,7 @@ def _read_card(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any],
         raise FileError(f"{path} is damaged: {without}") from error
     need(isinstance(facts, dict) and isinstance(fingerprints, dict), without)
     need(intact, "its metadata have another checksum than was written")
-    return facts, fingerprints
+    return card
 
 
 def _checksum(card: Mapping[str, Any]) -> int:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors import deserialize
 
 from score_sde.checks import require
 from score_sde.interop.diffusers_network import read_network
@@ -22,6 +21,7 @@ from score_sde.runtime.damage import (
     read_options,
     reading,
 )
+from score_sde.runtime.safetensors_file import entries_of
 
 CONFIG, INDEX = "config.json", "model_index.json"
 
@@ -230,7 +230,7 @@ def _read_shards(index: Path) -> dict[str, np.ndarray]:
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     data = path.read_bytes()
     with reading(path):
-        return {name: _array(name, entry) for name, entry in deserialize(data)}
+        return {name: _array(name, entry) for name, entry in entries_of(data)}
 
 
 def _array(name: str, entry: Mapping[str, Any]) -> np.ndarray:

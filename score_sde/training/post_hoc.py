@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from score_sde import checks
-from score_sde.export.tensor_file import nested
+from score_sde.export.parameter_names import nested
 from score_sde.training.ema import gamma_of
 from score_sde.training.snapshots import Snapshot, find_snapshots, open_snapshot
 from score_sde.typing import Params
@@ -153,6 +153,7 @@ def weighted_sum(snapshots: Sequence[Snapshot], weights: Float[np.ndarray, " n"]
     """
     sums: dict[str, np.ndarray] = {}
     types: dict[str, np.dtype] = {}
+    containers = None
     for snapshot, weight in zip(snapshots, weights, strict=True):
         if weight == 0.0:
             continue
@@ -161,6 +162,7 @@ def weighted_sum(snapshots: Sequence[Snapshot], weights: Float[np.ndarray, " n"]
                 not sums or sums.keys() == set(file.names),
                 f"{snapshot.path} has other tensors than the snapshots before it",
             )
+            containers = file.containers
             for name in file.names:
                 tensor = file.read(name)
                 checks.require(
@@ -172,7 +174,7 @@ def weighted_sum(snapshots: Sequence[Snapshot], weights: Float[np.ndarray, " n"]
                 types.setdefault(
                     name, tensor.dtype if tensor.dtype.itemsize >= 4 else np.dtype(np.float32)
                 )
-    return nested({name: value.astype(types[name]) for name, value in sums.items()})
+    return nested({name: value.astype(types[name]) for name, value in sums.items()}, containers)
 
 
 def _nearest(

@@ -251,6 +251,7 @@ def test_damaged_checkpoints_are_imported_whole_or_usage_errors(name, suffix, tm
             code = main(argv)
         if code == 0:
             assert sorted(path.name for path in workdir.iterdir()) == [
+                "README.md",
                 "model.json",
                 "model.safetensors",
                 "report.json",

@@ -4,14 +4,16 @@ import dataclasses
 import inspect
 import json
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
 from hypothesis import given, settings, strategies as st
 from ml_collections import ConfigDict
 
-from score_sde import VPSDE, ExactTrace, Hutchinson, HutchPP
+from score_sde import VPSDE, ExactTrace, Hutchinson, HutchPP, from_equinox, load
 from score_sde.cli.config_file import read_config
 from score_sde.experiments import sections, tables
 from score_sde.experiments.builders import build, build_model, build_sde, load_data
@@ -351,6 +353,56 @@ def test_a_model_with_such_a_table_is_loaded_and_an_own_network_may_have_one(con
 def own_conditional_network(shape, *, num_classes: int):
     """A network of a user's own."""
     return mlp(shape, hidden_sizes=(num_classes,), embedding_dim=4)
+
+
+class OwnModule(eqx.Module):
+    """A network of a user's own in equinox, with parameters in a tuple."""
+
+    scale: jax.Array
+    shifts: tuple[jax.Array, ...]
+
+    def __call__(self, x, t):
+        return t * self.scale * x + self.shifts[0]
+
+
+def own_module(shape):
+    """A network whose parameters are a module."""
+    return from_equinox(lambda key: OwnModule(jnp.ones(shape), (jnp.zeros(shape),)))
+
+
+def own_lists(shape):
+    """A network whose parameters are in lists, under keys of which two make one name."""
+
+    def init(key):
+        del key
+        layers = [jnp.ones(shape), (jnp.zeros(shape), None)]
+        return {"layers": layers, "a/b": jnp.ones(shape), "a": {"b": jnp.ones(shape)}}
+
+    def apply(params, x, t, **options):
+        scale, (shift, nothing) = params["layers"]
+        assert isinstance(params["layers"], list) and nothing is None
+        return x * scale * params["a/b"] + shift + t[:, None] * params["a"]["b"]
+
+    return ScoreNetwork(init=init, apply=apply)
+
+
+@pytest.mark.parametrize("network", [own_module, own_lists])
+def test_parameters_from_a_file_get_the_containers_of_the_network(network, config, tmp_path):
+    plain = {**config.to_dict(), "example": {"shape": [2], "num_levels": None}}
+    plain["model"] = {"name": f"{__name__}:{network.__name__}"}
+    params = network((2,)).init(jax.random.key(0))
+    model = build_model(plain, params, step=1)
+    model.save(tmp_path / "model")
+    again = load(tmp_path / "model", allow=__name__)
+    assert jax.tree.structure(again.params) == jax.tree.structure(params)
+    x = jnp.ones(2)
+    np.testing.assert_array_equal(again.score_fn(x, 0.5), model.score_fn(x, 0.5))
+    # A checkpoint has lists for tuples, and dictionaries for modules.
+    loose = {"scale": params.scale, "shifts": list(params.shifts)} if network is own_module else {
+        **params, "layers": [params["layers"][0], list(params["layers"][1])]
+    }  # fmt: skip
+    found = build_model(plain, loose, step=1).params
+    assert jax.tree.structure(found) == jax.tree.structure(params)
 
 
 @given(st.data())
