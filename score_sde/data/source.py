@@ -62,6 +62,9 @@ class DataSource:
         train_conditions: conditions of the training examples in place of their classes,
             a pytree of arrays ``[n, ...]``, or None.
         test_conditions: conditions of the held-out examples, ``[m, ...]``, or None.
+        class_names: the names of the classes ``0 .. n - 1``, where they are known.
+        notes: lines for the log about how the data were read: the splits, the classes,
+            the files that were passed over.
 
     Raises:
         ValueError: where a split is empty, shapes differ, a value is NaN or infinite
@@ -77,6 +80,8 @@ class DataSource:
     test_labels: np.ndarray | None = None
     train_conditions: Any = None
     test_conditions: Any = None
+    class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_num_levels(self.num_levels)
@@ -115,6 +120,7 @@ class DataSource:
         num_levels: int | None,
         labels: Shaped[np.ndarray, " n"] | None = None,
         conditions: Any = None,
+        class_names: tuple[str, ...] | None = None,
         test_fraction: float = 0.1,
         seed: int = 0,
     ) -> "DataSource":
@@ -155,6 +161,7 @@ class DataSource:
             test_labels=None if labels is None else labels[test],
             train_conditions=jax.tree.map(lambda values: np.asarray(values)[train], conditions),
             test_conditions=jax.tree.map(lambda values: np.asarray(values)[test], conditions),
+            class_names=class_names,
         )
 
 
