@@ -1,7 +1,6 @@
 """A folder, or a zip archive, of images with its splits and its classes."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +122,7 @@ def folder(
         _of_sizes(tree, headers, image_size),
         tree.note,
     )
-    return replace(source, notes=tuple(f"{title}: {note}" for note in notes if note))
+    return source.with_notes(*(f"{title}: {note}" for note in notes if note))
 
 
 def _headers(tree: FileTree, names: list[str]) -> dict[str, Header]:

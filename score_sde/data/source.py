@@ -2,6 +2,7 @@
 shuffle them.
 """
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -112,6 +113,12 @@ class DataSource:
         labels = self.train_labels if split == "train" else self.test_labels
         return labels if given is None else given
 
+    def with_notes(self, *notes: str) -> "DataSource":
+        """The same source with further lines for the log."""
+        found = copy(self)  # not replace, which would check all values again
+        object.__setattr__(found, "notes", (*self.notes, *notes))
+        return found
+
     @classmethod
     def from_examples(
         cls,
@@ -148,6 +155,7 @@ class DataSource:
             len(examples) >= 2,
             f"a training and a test split need at least 2 examples, found {len(examples)}",
         )
+        labels = checked_labels(labels, len(examples), "")
         if is_array(examples):  # before the split: a wrong example is named by its row here
             examples = checked_examples(examples, num_levels, "")
         num_test = min(max(round(test_fraction * len(examples)), 1), len(examples) - 1)
