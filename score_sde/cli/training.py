@@ -33,6 +33,9 @@ def train_in(
             grids = sample_grids(experiment, workdir)
             options = {"overwrite": overwrite, "warn": _warn}
             run = stack.enter_context(prepared(experiment, workdir, grids, **options))
+        if jax.process_index() == 0:
+            for note in experiment.source.notes:
+                _tell(f"data {note}")
         if grids and jax.process_index() == 0:
             _tell(f"samples every {grids[0].every} steps: {workdir / 'samples'}")
         with usage_errors((CheckpointError,)):

@@ -1,9 +1,9 @@
 """Arrays in NumPy's own files (``.npz``, ``.npy``). Nothing is ever unpickled."""
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -87,31 +87,18 @@ def npz(
         )
         raise ValueError(f"{path} is not an .npz file; {hint}")
     keys = _keys(path)
-    splits = names_of_splits(keys) if key is None and label is None else {}
 
-    def read(names: Names, prefix: str = "") -> tuple[ArrayExamples, np.ndarray | None]:
+    def read(names: Names, prefix: str = "") -> LabelledArray:
         array = _examples(path, names.examples, in_memory, prefix)
-        labels = None if names.labels is None else _labels(path, names.labels)
-        return array_examples(array, path, num_levels, channels_first), labels
+        found = array_examples(array, path, num_levels, channels_first)
+        return LabelledArray(found, None if names.labels is None else _labels(path, names.labels))
 
-    if not splits:
-        found, labels = read(_one(path, keys, key, label))
-        return _random(path, found, labels, test_fraction, seed)
-    held_out = held_out_split(str(path), list(splits), train_split, test_split)
-    train, train_labels = read(splits[train_split], f"{train_split} ")
-    if held_out is None:
-        return _random(path, train, train_labels, test_fraction, seed)
-    test, test_labels = read(splits[held_out], f"{held_out} ")
-    with errors_in(path):
-        source = DataSource(
-            train=train.examples,
-            test=test.examples,
-            num_levels=train.num_levels,
-            train_labels=train_labels,
-            test_labels=test_labels,
-        )
-    names = splits[train_split].examples, splits[held_out].examples
-    return _noted(source, path, f"{names[0]} to train on, {names[1]} held out", train.note)
+    splits = names_of_splits(keys) if key is None and label is None else {}
+    held_out = held_out_split(str(path), list(splits), train_split, test_split) if splits else None
+    if held_out is not None:
+        return _of_splits(path, splits, read, train_split, held_out)
+    names = splits[train_split] if splits else _one(path, keys, key, label)
+    return _random(path, *read(names), test_fraction, seed)
 
 
 def npy(
@@ -234,6 +221,35 @@ def _array(path: Path, read: Callable[[], Any]) -> np.ndarray:
         array = read()
         need(isinstance(array, np.ndarray), "it does not hold an array of NumPy")
         return array
+
+
+class LabelledArray(NamedTuple):
+    """Examples, and their labels if they have any."""
+
+    found: ArrayExamples
+    labels: np.ndarray | None
+
+
+def _of_splits(
+    path: Path,
+    splits: Mapping[str, Names],
+    read: Callable[[Names, str], LabelledArray],
+    train_split: str,
+    held_out: str,
+) -> DataSource:
+    """The source whose splits, and the labels of each if there are any, are arrays of their own."""
+    train, train_labels = read(splits[train_split], f"{train_split} ")
+    test, test_labels = read(splits[held_out], f"{held_out} ")
+    with errors_in(path):
+        source = DataSource(
+            train=train.examples,
+            test=test.examples,
+            num_levels=train.num_levels,
+            train_labels=train_labels,
+            test_labels=test_labels,
+        )
+    names = splits[train_split].examples, splits[held_out].examples
+    return _noted(source, path, f"{names[0]} to train on, {names[1]} held out", train.note)
 
 
 def _one(path: Path, keys: list[str], key: str | None, label: str | None) -> Names:

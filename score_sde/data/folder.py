@@ -1,7 +1,8 @@
 """A folder, or a zip archive, of images with its splits and its classes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,15 +32,13 @@ def folder(
     in_memory: bool | None = None,
 ) -> DataSource:
     """Read all images below a folder, or in a ``.zip`` archive, in the order of their
-    names: PNG, JPEG, WebP, TIFF, BMP and GIF images, without animations. Hidden files
-    are skipped.
+    names: PNG, JPEG, WebP, TIFF, BMP and GIF, without animations; hidden files are skipped.
 
     Folders at the top named ``train``, ``test`` and ``validation`` (or ``training``,
-    ``testing``, ``valid``, ``val``, in any case of letters) are the splits; without them
-    a random part is held out. The folders at the top, or within the splits, are the
-    classes ``0 .. n - 1`` in the order of their names, the same in all splits, if each
-    image is in one of them. A file ``dataset.json`` at the top, as StyleGAN and EDM have
-    it, takes the place of such folders.
+    ``testing``, ``valid``, ``val``, in any case of letters) are the splits; else a random
+    part is held out. Folders at the top, or within the splits, are the classes
+    ``0 .. n - 1`` in the order of their names, if each image is in one. A file
+    ``dataset.json``, as StyleGAN and EDM have it, takes their place.
 
     Images are grey (one channel) where every file is, else RGB; an alpha channel is
     dropped. The headers of all are read here, so that a wrong size or kind is found
@@ -74,27 +73,70 @@ def folder(
 
     Raises:
         FileNotFoundError: where there is no such folder or archive.
-        ValueError: where it has no images, one cannot be read, sizes differ and no
-            ``image_size`` is given, or the splits or classes are ambiguous.
+        ValueError: where it has no images, one cannot be read, sizes differ without
+            ``image_size``, or the splits or classes are ambiguous.
     """
-    root = Path(path).expanduser()
     check_options(image_size, channels)
-    tree = file_tree(root)
-    title = str(root)
+    tree = file_tree(Path(path).expanduser())
+    plan = _plan(tree, train_split, test_split, splits, labels)
+    load, headers = _images(tree, plan, image_size, channels)
+    source = load_splits(
+        str(tree.root),
+        plan.parts,
+        load,
+        train_split=train_split,
+        test_split=plan.held_out,
+        num_levels=256,
+        test_fraction=test_fraction,
+        seed=seed,
+        in_memory=in_memory,
+    )
+    notes = (*_notes(tree, plan, source), _of_sizes(headers, image_size), tree.note)
+    return source.with_notes(*(f"{tree.root}: {note}" for note in notes if note))
+
+
+class _Plan(NamedTuple):
+    """How a tree is read: all its parts, those that are used, the training split first,
+    the held-out split, if it has one, the names of the classes, if they are folders, and
+    the labels of each split that has them.
+    """
+
+    parts: dict[str, Part]
+    used: dict[str, Part]
+    held_out: str | None
+    classes: tuple[str, ...] | None
+    labels: dict[str, np.ndarray]
+
+
+def _plan(
+    tree: FileTree,
+    train_split: str,
+    test_split: str | None,
+    splits: bool | None,
+    labels: bool | None,
+) -> _Plan:
+    title = str(tree.root)
     chosen = {name for name in (train_split, test_split) if name is not None}
-    with errors_in(root):
+    with errors_in(title):
         parts = parts_of(title, tree.names, tree.label_files, splits, chosen)
         held_out = held_out_split(title, list(parts), train_split, test_split)
         used = {name: parts[name] for name in (train_split, held_out) if name is not None}
-        classes, found = _labels(tree, used, train_split, labels)
-    headers = _headers(tree, [name for part in used.values() for name in part.names])
+        return _Plan(parts, used, held_out, *_labels(tree, used, train_split, labels))
+
+
+def _images(
+    tree: FileTree, plan: _Plan, image_size: int | None, channels: int | None
+) -> tuple[Callable[[str], Split], dict[str, Header]]:
+    """The function that loads a split, and the headers of all images."""
+    names = [name for part in plan.used.values() for name in part.names]
+    headers = {name: read_header(tree.read(name), tree.title(name)) for name in names}
     if image_size is None:
         check_sizes([tree.title(name) for name in headers], list(headers.values()))
     if channels is None:
         channels = 1 if all(header.is_grey for header in headers.values()) else 3
 
     def load(split: str) -> Split:
-        names = used[split].names
+        names = plan.used[split].names
         examples = encoded_images(
             len(names),
             lambda row: tree.read(names[row]),
@@ -103,30 +145,9 @@ def folder(
             channels=channels,
             first=headers[names[0]],
         )
-        return Split(examples, found.get(split), classes)
+        return Split(examples, plan.labels.get(split), plan.classes)
 
-    source = load_splits(
-        title,
-        parts,
-        load,
-        train_split=train_split,
-        test_split=held_out,
-        num_levels=256,
-        test_fraction=test_fraction,
-        seed=seed,
-        in_memory=in_memory,
-    )
-    notes = (
-        _of_splits(tree, parts, used, source),
-        _of_classes(source, found),
-        _of_sizes(tree, headers, image_size),
-        tree.note,
-    )
-    return source.with_notes(*(f"{title}: {note}" for note in notes if note))
-
-
-def _headers(tree: FileTree, names: list[str]) -> dict[str, Header]:
-    return {name: read_header(tree.read(name), tree.title(name)) for name in names}
+    return load, headers
 
 
 def _labels(
@@ -151,18 +172,20 @@ def _labels(
     return classes, {split: each for split, each in found.items() if each is not None}
 
 
-def _of_splits(
-    tree: FileTree, parts: Mapping[str, Part], used: Mapping[str, Part], source: DataSource
-) -> str:
-    """The line about the splits."""
-    train, *test = [f" in {part.folder}" if part.folder else "" for part in used.values()]
+def _notes(tree: FileTree, plan: _Plan, source: DataSource) -> tuple[str, str]:
+    """The lines about the splits and the classes."""
+    train, *test = [f" in {part.folder}" if part.folder else "" for part in plan.used.values()]
     held_out = test[0] if test else " at random"
     line = f"images: {len(source.train)}{train} to train on, {len(source.test)} held out{held_out}"
-    unused = {part.folder: len(part.names) for name, part in parts.items() if name not in used}
-    beside = len(tree.names) - sum(len(part.names) for part in parts.values())
-    others = [f"{number} in {place}" for place, number in unused.items()]
+    others = [
+        f"{len(part.names)} in {part.folder}"
+        for name, part in plan.parts.items()
+        if name not in plan.used
+    ]
+    beside = len(tree.names) - sum(len(part.names) for part in plan.parts.values())
     others += [f"{beside} in no split"] if beside else []
-    return line + (f", {', '.join(others)} not used" if others else "")
+    unused = f", {', '.join(others)} not used" if others else ""
+    return line + unused, _of_classes(source, plan.labels)
 
 
 def _of_classes(source: DataSource, found: Mapping[str, np.ndarray]) -> str:
@@ -176,7 +199,7 @@ def _of_classes(source: DataSource, found: Mapping[str, np.ndarray]) -> str:
     return f"{len(names)} classes by folder: {', '.join(most)}"
 
 
-def _of_sizes(tree: FileTree, headers: Mapping[str, Header], image_size: int | None) -> str:
+def _of_sizes(headers: Mapping[str, Header], image_size: int | None) -> str:
     """The line about images that are enlarged; empty where there are none."""
     small = [name for name, header in headers.items() if min(header.size) < (image_size or 0)]
     if not small:
