@@ -54,7 +54,9 @@ def sample() -> Flags:
     flags.integer(
         "num_samples", None, "number of samples (default: sampling.num_samples)", at_least=1
     )
-    flags.shorthand("classes", "sampling.classes", "classes to sample in turn, such as 0,1,2")
+    flags.shorthand(
+        "classes", "sampling.classes", "classes to sample in turn, such as 0,1,2 or cat,dog"
+    )
     add_batch(flags, "sampling")
     add_seed(flags, "the samples")
     flags.choice("format", "npz", ("npz", "png"), "npz (one file) or png (a folder of images)")

@@ -43,9 +43,9 @@ def train_in(
             run = stack.enter_context(prepared(experiment, workdir, grids, **options))
         is_first = jax.process_index() == 0
         if is_first:
-            shared = "shared, " if jax.process_count() > 1 else ""
-            locked = "locked" if lock else "not locked"
-            _tell(f"devices: {devices_in_use(os.environ)}; workdir: {shared}{locked}")
+            _tell(f"devices: {devices_in_use(os.environ)}; workdir: {_sharing(lock)}")
+            for note in experiment.source.notes:
+                _tell(f"data {note}")
         if is_first and grids:
             _tell(f"samples every {grids[0].every} steps: {workdir / 'samples'}")
         with usage_errors((CheckpointError,)):
@@ -55,6 +55,11 @@ def train_in(
         report.record(workdir, rows)
         report.show(f"training in {workdir}", rows)
     return 0 if result.signum is None else STOPPED
+
+
+def _sharing(lock: bool) -> str:
+    shared = "shared, " if jax.process_count() > 1 else ""
+    return shared + ("locked" if lock else "not locked")
 
 
 def _warn(warning: str) -> None:

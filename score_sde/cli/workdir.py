@@ -1,8 +1,11 @@
 """The common parts of the commands that start from a trained model."""
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import jax
 
 from score_sde.cli.allowed_code import trust_of
 from score_sde.cli.flags import require, usage_errors
@@ -70,6 +73,9 @@ def load_examples(model: Model, values: Any) -> DataSource:
 def load_split(model: Model, values: Any) -> tuple[Examples, Any]:
     """The raw examples of the split ``--split``, and their conditions."""
     source = load_examples(model, values)
+    if jax.process_index() == 0:
+        for note in source.notes:
+            print(f"data {note}", file=sys.stderr, flush=True)
     with usage_errors():
         conditions = model.conditions_of(source, values.split)
     return getattr(source, values.split), conditions

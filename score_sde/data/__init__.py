@@ -9,6 +9,7 @@ from score_sde.data.catalogue import (
     is_function,
     load_source,
     source_options,
+    with_absolute_paths,
 )
 from score_sde.data.digits import digits
 from score_sde.data.examples import Examples, LazyExamples
@@ -56,5 +57,6 @@ __all__ = [
     "statistics",
     "swiss_roll",
     "tfds",
+    "with_absolute_paths",
     "write_array_record",
 ]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from score_sde.data.examples import LazyExamples
+from score_sde.data.zip_members import member_offset
 from score_sde.runtime.bounded_reading import check_member
 from score_sde.runtime.damage import FileError, need, reading
 
@@ -22,9 +23,6 @@ _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
-# bytes of a zip archive before the name of a member; the lengths of name and extra
-# field end them
-_LOCAL_HEADER = 30
 
 
 class StoredArray(NamedTuple):
@@ -77,11 +75,7 @@ def stored_array(path: Path, key: str | None = None) -> StoredArray:
                     return _described(inside, entry.file_size, whole=True)._replace(
                         obstacle="it is compressed: save it by np.savez"
                     )
-        stream.seek(entry.header_offset)
-        header = stream.read(_LOCAL_HEADER)
-        need(len(header) == _LOCAL_HEADER, "the archive ends before its arrays do")
-        name, extra = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
-        stream.seek(entry.header_offset + _LOCAL_HEADER + name + extra)
+        stream.seek(member_offset(stream, entry))
         return _described(
             stream, min(stream.tell() + entry.file_size, path.stat().st_size), whole=True
         )

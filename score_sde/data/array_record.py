@@ -1,26 +1,33 @@
 """ArrayRecord files: examples of a data set in records that are read in any order.
 
-A record is one example: a PNG or JPEG image, or an array as ``.npy`` bytes. A folder has
-the files ``train*.array_record`` and ``test*.array_record`` of the two splits, in the
-order of their names, and, where the examples have classes, ``train_labels.npy`` and
-``test_labels.npy``, integers of shape ``[n]``.
+A record is one example: an encoded image (PNG, JPEG and the like), or an array as
+``.npy`` bytes. A folder has the files ``train*.array_record`` and ``test*.array_record``
+of the two splits, in the order of their names, and, where the examples have classes,
+``train_labels.npy`` and ``test_labels.npy``, integers of shape ``[n]``.
 """
 
 import io
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from score_sde.checks import at_least, require
+from score_sde.data.array_examples import ArrayExamples, array_examples
 from score_sde.data.examples import Examples, LazyExamples
-from score_sde.data.files import images_or_vectors, read_npy
+from score_sde.data.files import read_npy
 from score_sde.data.images import check_options, encoded_images
 from score_sde.data.listing import matching
 from score_sde.data.source import DataSource
-from score_sde.data.splits import Split, imported_extra, load_splits
+from score_sde.data.splits import (
+    SPLIT_NAMES,
+    Split,
+    held_out_split,
+    imported_extra,
+    load_splits,
+)
 from score_sde.runtime.damage import reading
 
 _NPY_MAGIC = b"\x93NUMPY"
@@ -41,8 +48,11 @@ def arrayrecord(
     path: str | Path,
     *,
     num_levels: int | None = None,
+    channels_first: bool | None = None,
     image_size: int | None = None,
     channels: int | None = None,
+    train_split: str = "train",
+    test_split: str | None = None,
     test_fraction: float = 0.1,
     seed: int = 0,
     in_memory: bool | None = None,
@@ -52,11 +62,15 @@ def arrayrecord(
 
     Args:
         path: a file, a pattern such as ``photos/part-*``, or a folder. The files of a
-            folder are the two splits where their names begin with ``train`` and
-            ``test``; else, and for a file or a pattern, a random part is held out.
+            folder are its splits where the names of some begin with ``train`` and of
+            others with ``test``, ``validation``, ``valid`` or ``val``; else, and for a
+            file or a pattern, a random part is held out.
         num_levels: the number of levels of arrays of integers, as for `npz`.
-        image_size: of PNG or JPEG images, as for `folder`.
-        channels: 1 for grey, 3 for RGB; by default as the first PNG or JPEG image.
+        channels_first: of arrays, as for `npz`.
+        image_size: of encoded images, as for `folder`.
+        channels: 1 for grey, 3 for RGB; by default as the first encoded image.
+        train_split: the split to train on, as for `npz`.
+        test_split: the held-out split, as for `npz`.
         test_fraction: as for `folder`.
         seed: as for `folder`.
         in_memory: as for `folder`.
@@ -67,29 +81,29 @@ def arrayrecord(
         FileNotFoundError: where there are no such files.
     """
     check_options(image_size, channels)
-    files = _splits(path)
-    found: dict[str, int | None] = {}
+    files, others = _splits(path)
+    held_out = held_out_split(str(path), list(files), train_split, test_split)
 
-    def load(split: str) -> Split:
+    def load(split: str) -> tuple[ArrayExamples, Split]:
         records = opened_records(files[split])
-        examples, found[split] = _examples(records, path, num_levels, image_size, channels)
-        labels = files[split][0].parent / (
-            f"{split}_labels.npy" if Path(path).expanduser().is_dir() else ""
-        )
-        return Split(examples, read_npy(labels) if labels.is_file() else None)
+        images = {"image_size": image_size, "channels": channels}
+        found = _examples(records, path, num_levels, channels_first, **images)
+        return found, Split(found.examples, _labels(path, files[split][0], split))
 
-    train = load("train")
-    return load_splits(
+    found, train = load(train_split)
+    source = load_splits(
         str(path),
         files,
-        lambda split: train if split == "train" else load(split),
-        train_split="train",
-        test_split=None,
-        num_levels=found["train"],
+        lambda split: train if split == train_split else load(split)[1],
+        train_split=train_split,
+        test_split=held_out,
+        num_levels=found.num_levels,
         test_fraction=test_fraction,
         seed=seed,
         in_memory=in_memory,
     )
+    notes = [found.note, _of_splits(files, train_split, held_out, others)]
+    return source.with_notes(*(f"{path}: {note}" for note in notes if note))
 
 
 def opened_records(files: list[Path]) -> Records:
@@ -124,42 +138,76 @@ def opened_records(files: list[Path]) -> Records:
     return Records(int(ends[-1]), name, read)
 
 
-def _splits(path: str | Path) -> dict[str, list[Path]]:
+def _splits(path: str | Path) -> tuple[dict[str, list[Path]], list[Path]]:
+    """The files of each split, and the files of a folder that belong to none."""
     place = Path(path).expanduser()
     if not place.is_dir():
         found = [place] if place.is_file() else matching(place)
         if not found:
             raise FileNotFoundError(f"no such file or folder: {place}")
-        return {"train": found}
+        return {"train": found}, []
     found = sorted(
         file for file in place.iterdir() if _SUFFIX in file.name and not file.name.startswith(".")
     )
     if not found:
         raise FileNotFoundError(f"no {_SUFFIX} files in {place}")
-    splits = {
-        name: [file for file in found if file.name.startswith(name)] for name in ("train", "test")
-    }
-    return splits if all(splits.values()) else {"train": found}
+    splits: dict[str, list[Path]] = {}
+    others = []
+    for file in found:
+        split = _split_of(file.name)
+        (others if split is None else splits.setdefault(split, [])).append(file)
+    return (splits, others) if "train" in splits and len(splits) > 1 else ({"train": found}, [])
+
+
+def _split_of(file: str) -> str | None:
+    """The split that a name begins with."""
+    return next(
+        (split for split, names in SPLIT_NAMES.items() if file.lower().startswith(names)),
+        None,
+    )
+
+
+def _labels(path: str | Path, first: Path, split: str) -> np.ndarray | None:
+    """The labels beside the files of a split of a folder; ``first`` is one of the files."""
+    if not Path(path).expanduser().is_dir():
+        return None
+    names = [f"{name}_labels.npy" for name in SPLIT_NAMES.get(split, (split,))]
+    files = [file for name in names if (file := first.parent / name).is_file()]
+    return read_npy(files[0]) if files else None
+
+
+def _of_splits(
+    files: Mapping[str, list[Path]], train: str, held_out: str | None, others: list[Path]
+) -> str:
+    """The line about the splits of a folder; empty where it has none."""
+    if held_out is None:
+        return ""
+    unused = [name for name in files if name not in (train, held_out)]
+    unused += [f"{len(others)} files of no split"] if others else []
+    line = f"split {train} to train on, {held_out} held out"
+    return line + (f", {', '.join(unused)} not used" if unused else "")
 
 
 def _examples(
     records: Records,
     path: str | Path,
     num_levels: int | None,
+    channels_first: bool | None,
+    *,
     image_size: int | None,
     channels: int | None,
-) -> tuple[Examples, int | None]:
-    """The examples, and their number of levels. All are of the kind of the first record."""
+) -> ArrayExamples:
+    """The examples. All are of the kind of the first record."""
     require(records.num, f"{path} has no records")
     first = records.read(0)
     if not first.startswith(_NPY_MAGIC):
         images = encoded_images(
             records.num, records.read, records.name, image_size=image_size, channels=channels
         )
-        return images, 256
+        return ArrayExamples(images, 256)
     require(
         image_size is None and channels is None,
-        f"{path} holds arrays, not PNG or JPEG images: omit image_size and channels",
+        f"{path} holds arrays, not encoded images: omit image_size and channels",
     )
 
     def read(row: int) -> np.ndarray:
@@ -169,7 +217,7 @@ def _examples(
     arrays = LazyExamples(
         shape=(records.num, *like.shape), dtype=like.dtype, read=read, name=records.name
     )
-    return images_or_vectors(arrays, path, num_levels)
+    return array_examples(arrays, path, num_levels, channels_first)
 
 
 def _array(record: bytes, name: str) -> np.ndarray:

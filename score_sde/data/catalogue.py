@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -56,6 +57,9 @@ FILE_SOURCES: Mapping[str, Callable[..., DataSource]] = MappingProxyType(
 )
 """Sources chosen as ``prefix:PATH``, or ``prefix:NAME`` for a data set of a library."""
 
+OF_LIBRARIES = ("hf", "tfds")
+"""The prefixes whose data sets are named too."""
+
 
 def load_source(name: str, trust: Trust = EVERYTHING, /, **options: Any) -> DataSource:
     """Load the data source of a name, with the options of its function.
@@ -100,6 +104,32 @@ def source_options(name: str) -> set[str]:
     except ValueError:
         return set()
     return set(inspect.signature(function).parameters) - set(arguments)
+
+
+def with_absolute_paths(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The section ``data`` of a config with the paths of files made absolute, so that it
+    names the same data in any folder.
+
+    The names of data sets of a library, and paths that begin with ``~`` or are URLs, stay
+    as they are.
+
+    >>> with_absolute_paths({"source": "npz:~/a.npz"}), with_absolute_paths({"source": "digits"})
+    ({'source': 'npz:~/a.npz'}, {'source': 'digits'})
+    """
+    name = data.get("source")
+    if not isinstance(name, str):
+        return dict(data)
+    head, _, tail = name.partition(":")
+    found = dict(data)
+    if head in FILE_SOURCES and (head not in OF_LIBRARIES or Path(tail).exists()):
+        found["source"] = f"{head}:{_absolute(tail)}"
+    keys = ["path"] if name in DATA_SETS else ["data_dir"] if head in OF_LIBRARIES else []
+    return found | {key: _absolute(data[key]) for key in keys if isinstance(data.get(key), str)}
+
+
+def _absolute(path: str) -> str:
+    is_free = path.startswith("~") or "://" in path
+    return path if is_free else str(Path(path).absolute())
 
 
 def is_function(name: str) -> bool:

@@ -65,10 +65,15 @@ def checked_labels(labels: np.ndarray | None, num_examples: int, split: str) -> 
     """
     if labels is None:
         return None
+    name = f"{split}_labels" if split else "labels"
     require(
         labels.dtype.kind in "iu" and labels.shape == (num_examples,),
-        f"{split}_labels must be integers of shape ({num_examples},), one per example, not "
+        f"{name} must be integers of shape ({num_examples},), one per example, not "
         f"{labels.dtype} of shape {labels.shape}",
+    )
+    low, high = int(labels.min()), int(labels.max())
+    require(
+        low >= -(2**31) and high < 2**31, f"{name} are from {low} to {high}; they must fit 32 bits"
     )
     stored = labels.astype(np.int32)
     stored.flags.writeable = False

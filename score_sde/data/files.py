@@ -1,18 +1,19 @@
 """Arrays in NumPy's own files (``.npz``, ``.npy``). Nothing is ever unpickled."""
 
-import dataclasses
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from score_sde.checks import require
+from score_sde.data.array_examples import ArrayExamples, array_examples
 from score_sde.data.array_files import reading_arrays, rows_of, stored_array
+from score_sde.data.array_names import Names, names_of_pair, names_of_splits
 from score_sde.data.examples import Examples, LazyExamples, is_lazy
 from score_sde.data.source import DataSource
-from score_sde.data.splits import chosen_one
+from score_sde.data.splits import check_known, chosen_one, held_out_split
 from score_sde.runtime.damage import errors_in, need
 
 _NPY_MAGIC = b"\x93NUMPY"
@@ -22,7 +23,11 @@ def npz(
     path: str | Path,
     key: str | None = None,
     *,
+    label: str | None = None,
     num_levels: int | None = None,
+    channels_first: bool | None = None,
+    train_split: str = "train",
+    test_split: str | None = None,
     test_fraction: float = 0.1,
     seed: int = 0,
     in_memory: bool | None = None,
@@ -30,11 +35,15 @@ def npz(
     """Read the array ``key`` of an ``.npz`` file, by default its only array.
 
     Without a key, a file with the arrays ``train`` and ``test`` holds the two splits;
-    ``train_labels`` and ``test_labels``, integers of shape ``[n]``, are then the
-    classes of their examples.
+    ``train_labels`` and ``test_labels``, integers of shape ``[n]`` or ``[n, 1]``, are
+    then the classes of their examples. Other names of such arrays are ``x_train`` and
+    ``y_train``, ``train_images`` and ``train_labels``, with ``test``, ``val``, ``valid``
+    or ``validation`` for the held-out split. A file with ``images`` and ``labels``, ``x``
+    and ``y``, or ``arr_0`` and ``arr_1`` alone holds examples and their classes.
 
     Integers of shape ``[n, h, w]`` or ``[n, h, w, c]`` are images with ``num_levels``
-    levels (256 by default), floats of shape ``[n, d]`` are continuous vectors.
+    levels (256 by default). Floats of shape ``[n, ...]``, vectors or latents, are
+    continuous: they are not scaled, unless ``data.standardize`` of a config says so.
 
     An array of more than 1 GiB stays in the file, and its rows are read on access;
     ``in_memory`` decides for an array of any size. Compressed arrays are
@@ -44,21 +53,29 @@ def npz(
     Args:
         path: the file.
         key: the name of the array.
+        label: the name of the array of its classes.
         num_levels: number of levels of images, 2 to 65536.
-        test_fraction: fraction of the examples that is held out.
+        channels_first: True moves the channels of ``[n, c, h, w]`` to the end; False
+            takes any shape as it is; None does that too, and raises an error for images
+            that seem to have their channels first.
+        train_split: the split to train on.
+        test_split: the held-out split; by default ``test``, else ``validation``.
+        test_fraction: fraction of the examples that is held out, where there are no
+            splits.
         seed: seed of the random split.
         in_memory: whether the array is read at once.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     np.savez(f"{folder}/a.npz", x=np.zeros((20, 8, 8), np.uint8))
-    ...     npz(f"{folder}/a.npz").train.shape
-    (18, 8, 8, 1)
+    ...     np.savez(f"{folder}/a.npz", x=np.zeros((20, 8, 8), np.uint8), y=np.arange(20))
+    ...     source = npz(f"{folder}/a.npz")
+    >>> source.train.shape, source.train_labels.shape
+    ((18, 8, 8, 1), (18,))
 
     Raises:
         FileNotFoundError: where there is no such file.
         ValueError: where the file is damaged, has no such key (the keys are listed),
-            the array holds neither images nor vectors, or ``in_memory`` is False and
+            the array holds neither images nor floats, or ``in_memory`` is False and
             the rows cannot be read one by one.
     """
     path = _existing(path)
@@ -69,20 +86,31 @@ def npz(
             else "it may be cut off or damaged"
         )
         raise ValueError(f"{path} is not an .npz file; {hint}")
-    if key is None and {"train", "test"} <= set(_keys(path)):
-        return _from_splits(path, num_levels, in_memory)
-    return _from_array(_examples(path, key, in_memory), path, num_levels, test_fraction, seed)
+    keys = _keys(path)
+
+    def read(names: Names, prefix: str = "") -> LabelledArray:
+        array = _examples(path, names.examples, in_memory, prefix)
+        found = array_examples(array, path, num_levels, channels_first)
+        return LabelledArray(found, None if names.labels is None else _labels(path, names.labels))
+
+    splits = names_of_splits(keys) if key is None and label is None else {}
+    held_out = held_out_split(str(path), list(splits), train_split, test_split) if splits else None
+    if held_out is not None:
+        return _of_splits(path, splits, read, train_split, held_out)
+    names = splits[train_split] if splits else _one(path, keys, key, label)
+    return _random(path, *read(names), test_fraction, seed)
 
 
 def npy(
     path: str | Path,
     *,
     num_levels: int | None = None,
+    channels_first: bool | None = None,
     test_fraction: float = 0.1,
     seed: int = 0,
     in_memory: bool | None = None,
 ) -> DataSource:
-    """Read the array of an ``.npy`` file: images or vectors, in memory or not, as `npz` does.
+    """Read the array of an ``.npy`` file: images or floats, in memory or not, as `npz` does.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +120,7 @@ def npy(
 
     Raises:
         FileNotFoundError: where there is no such file.
-        ValueError: where the file is damaged or holds neither images nor vectors.
+        ValueError: where the file is damaged or holds neither images nor floats.
     """
     path = _existing(path)
     if not _is_npy(path):
@@ -105,7 +133,8 @@ def npy(
     examples = _lazy(path, None, in_memory)
     if examples is None:
         examples = read_npy(path)
-    return _from_array(examples, path, num_levels, test_fraction, seed)
+    found = array_examples(examples, path, num_levels, channels_first)
+    return _random(path, found, None, test_fraction, seed)
 
 
 def read_npy(path: Path) -> np.ndarray:
@@ -194,71 +223,72 @@ def _array(path: Path, read: Callable[[], Any]) -> np.ndarray:
         return array
 
 
-def _from_array(
-    array: Examples, path: Path, num_levels: int | None, test_fraction: float, seed: int
+class LabelledArray(NamedTuple):
+    """Examples, and their labels if they have any."""
+
+    found: ArrayExamples
+    labels: np.ndarray | None
+
+
+def _of_splits(
+    path: Path,
+    splits: Mapping[str, Names],
+    read: Callable[[Names, str], LabelledArray],
+    train_split: str,
+    held_out: str,
 ) -> DataSource:
-    array, num_levels = images_or_vectors(array, path, num_levels)
+    """The source whose splits, and the labels of each if there are any, are arrays of their own."""
+    train, train_labels = read(splits[train_split], f"{train_split} ")
+    test, test_labels = read(splits[held_out], f"{held_out} ")
     with errors_in(path):
-        return DataSource.from_examples(
-            array, num_levels=num_levels, test_fraction=test_fraction, seed=seed
-        )
-
-
-def _from_splits(path: Path, num_levels: int | None, in_memory: bool | None) -> DataSource:
-    """The source whose splits, and the labels of both if there are any, are arrays of their own."""
-    keys = _keys(path)
-    train_labels, test_labels = (
-        _stored(path, name) if name in keys else None for name in ("train_labels", "test_labels")
-    )
-    (train, levels), (test, _) = (
-        images_or_vectors(_examples(path, split, in_memory, f"{split} "), path, num_levels)
-        for split in ("train", "test")
-    )
-    with errors_in(path):
-        return DataSource(
-            train=train,
-            test=test,
-            num_levels=levels,
+        source = DataSource(
+            train=train.examples,
+            test=test.examples,
+            num_levels=train.num_levels,
             train_labels=train_labels,
             test_labels=test_labels,
         )
+    names = splits[train_split].examples, splits[held_out].examples
+    return _noted(source, path, f"{names[0]} to train on, {names[1]} held out", train.note)
 
 
-def images_or_vectors(
-    array: Examples, path: str | Path, num_levels: int | None
-) -> tuple[Examples, int | None]:
-    """Images as ``[n, h, w, c]`` with their number of levels (256 by default, 2 for
-    Booleans), or vectors as they are.
+def _one(path: Path, keys: list[str], key: str | None, label: str | None) -> Names:
+    """The chosen array and labels, or the only ones."""
+    pair = names_of_pair(keys) if key is None and label is None else None
+    if pair and pair.labels and _is_label(path, pair.labels):
+        return pair
+    if label is not None:
+        check_known(path, "array", label, keys)
+    others = [name for name in keys if name != label]
+    return Names(chosen_one(path, "array", "key", key, others, keys), label)
 
-    Raises:
-        ValueError: where they are neither; the message begins with ``path``.
-    """
-    kind, shape = array.dtype.kind, array.shape
-    found = f"{path} holds {array.dtype} of shape {shape}"
-    require(kind in "biuf", f"{found}; images must be integers and vectors floats")
-    if kind == "f":
-        require(
-            num_levels is None,
-            f"{found}; num_levels={num_levels} is for images of integers, so omit it",
+
+def _is_label(path: Path, key: str) -> bool:
+    """Whether an array holds integers ``[n]`` or ``[n, 1]``."""
+    with reading_arrays(path):
+        stored = stored_array(path, key)
+    return stored.dtype.kind in "iu" and stored.shape[1:] in ((), (1,)) and bool(stored.shape)
+
+
+def _labels(path: Path, key: str) -> np.ndarray:
+    labels = _stored(path, key)
+    return labels[:, 0] if labels.shape[1:] == (1,) else labels
+
+
+def _random(
+    path: Path, found: ArrayExamples, labels: np.ndarray | None, test_fraction: float, seed: int
+) -> DataSource:
+    """The source of which a random part is held out."""
+    with errors_in(path):
+        source = DataSource.from_examples(
+            found.examples,
+            num_levels=found.num_levels,
+            labels=labels,
+            test_fraction=test_fraction,
+            seed=seed,
         )
-        require(
-            len(shape) == 2,
-            f"{found}; floats must be vectors [n, d] (images are integers [n, h, w] or "
-            "[n, h, w, c])",
-        )
-        return array, None
-    require(
-        len(shape) in (3, 4),
-        f"{found}; images must be [n, h, w] or [n, h, w, c] (vectors [n, d] are floats)",
-    )
-    default = 2 if kind == "b" else 256
-    images = _with_channel(array) if len(shape) == 3 else array
-    return images, default if num_levels is None else num_levels
+    return _noted(source, path, found.note)
 
 
-def _with_channel(images: Examples) -> Examples:
-    if not isinstance(images, LazyExamples):
-        return images[..., None]
-    return dataclasses.replace(
-        images, shape=(*images.shape, 1), read=lambda row: images.read(row)[..., None]
-    )
+def _noted(source: DataSource, path: Path, *notes: str) -> DataSource:
+    return source.with_notes(*(f"{path}: {note}" for note in notes if note))

@@ -80,7 +80,7 @@ def hf(
             image_size=image_size,
             channels=channels,
         )
-        return Split(images, _labels(library, table, label, title))
+        return Split(images, *_labels(library, table, label, title))
 
     return load_splits(
         title,
@@ -179,9 +179,11 @@ def _reader(
     return read
 
 
-def _labels(library: Any, table: Any, label: str | None, title: str) -> np.ndarray | None:
+def _labels(
+    library: Any, table: Any, label: str | None, title: str
+) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
     """The labels in the chosen column, else in the only column of class labels, else in
-    a column of integers that is named as labels are.
+    a column of integers that is named as labels are; and the names of the classes.
     """
     declared = [
         name for name, feature in table.features.items() if isinstance(feature, library.ClassLabel)
@@ -193,11 +195,12 @@ def _labels(library: Any, table: Any, label: str | None, title: str) -> np.ndarr
     ]
     found = declared if len(declared) == 1 else named[:1]
     if label is None and not found:
-        return None
+        return None, None
     column = chosen_one(title, "label column", "label", label, found, table.column_names)
     labels = np.asarray(table.select_columns([column]).with_format("numpy")[:][column])
     require(
         labels.dtype.kind in "iu",
         f"{title}: the labels in column {column!r} are {labels.dtype}, not integers",
     )
-    return labels
+    names = getattr(table.features[column], "names", None)
+    return labels, tuple(names) if names else None

@@ -24,7 +24,13 @@ MAX_PIXELS = 2**27
 state any number.
 """
 
-_FORMATS = ("PNG", "JPEG")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+"""The ends of the names of image files, in any case of letters."""
+
+_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
+_OF_FRAMES = ("PNG", "WEBP", "TIFF", "GIF")
+"""Formats whose further frames are other images. Those of a JPEG are previews and the like."""
+
 _ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 
@@ -116,7 +122,7 @@ def read_header(image: Path | bytes, name: str) -> Header:
 def opened_image(
     image: Path | bytes, name: str, *, formats: tuple[str, ...], max_pixels: int = MAX_PIXELS
 ) -> Iterator[Any]:
-    """Open an image with 8 bits or fewer a channel.
+    """Open a still image with 8 bits or fewer a channel.
 
     Args:
         image: the file, or its bytes.
@@ -125,7 +131,7 @@ def opened_image(
         max_pixels: the most pixels that it may have.
 
     Raises:
-        FileError: where it is damaged, of another format, too deep or too large.
+        FileError: where it is damaged, of another format, too deep, too large or animated.
         OSError: where the file cannot be read.
     """
     from PIL import Image, UnidentifiedImageError
@@ -159,8 +165,8 @@ def _header(image: Any) -> Header:
 
     width, height = image.size
     # PngImageFile.getexif would decode the image, in search of an orientation behind its
-    # pixels.
-    is_turned = Image.Image.getexif(image).get(_ORIENTATION) in _TURNED
+    # pixels. The size of a TIFF is that of the upright image.
+    is_turned = image.format != "TIFF" and Image.Image.getexif(image).get(_ORIENTATION) in _TURNED
     return Header((width, height) if is_turned else (height, width), image.mode in GREY_MODES)
 
 
@@ -182,7 +188,8 @@ def _check_kind(image: Any, name: str, max_pixels: int) -> None:
     kind = image.mode
     # PNG images of 16 bits a channel are decoded to their high bytes, and in grey with
     # alpha to RGBA.
-    if any(";16" in str(tile[3]) for tile in image.tile):
+    # Those of BMP are 5 or 6 bits a channel.
+    if image.format != "BMP" and any(";16" in str(tile[3]) for tile in image.tile):
         kind = "16-bit" if kind in COLOR_MODES else kind
     if kind not in GREY_MODES + COLOR_MODES:
         raise FileError(
@@ -193,6 +200,11 @@ def _check_kind(image: Any, name: str, max_pixels: int) -> None:
         raise FileError(
             f"{name} is {image.height}×{image.width} (height × width), "
             f"which is more than {max_pixels} pixels, the most allowed"
+        )
+    frames = getattr(image, "n_frames", 1) if image.format in _OF_FRAMES else 1
+    if frames > 1:
+        raise FileError(
+            f"{name} has {frames} frames (an animation, or pages): save each as an image of its own"
         )
 
 

@@ -1,7 +1,8 @@
 """Files below a folder; a folder that cannot be listed is an error.
 
 ``Path.glob`` and ``os.walk`` skip folders that they may not list: their examples would be
-missing, and a model would be trained on other data.
+missing, and a model would be trained on other data. A link to a folder is as good as the
+folder.
 """
 
 import os
@@ -9,8 +10,6 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from glob import has_magic
 from pathlib import Path
-
-from score_sde.runtime.unreadable import raise_error
 
 _OF_THE_FILE_SYSTEM = ("lost+found",)
 """Folders of the file system at the root of a disk, which only the user root may list."""
@@ -34,25 +33,45 @@ def files_within(root: Path, depth: int) -> Iterator[Path]:
         ]
 
 
-def walked(root: Path, *, hidden: bool = True) -> Iterator[tuple[Path, list[str]]]:
-    """Each folder from ``root`` down, with the names of the files in it; links to
-    folders are not followed.
+def walked(
+    root: Path, *, hidden: bool = True, skipped: list[Path] | None = None
+) -> Iterator[tuple[Path, list[str]]]:
+    """Each folder from ``root`` down, with the names of the files in it, sorted.
 
-    Without ``hidden``, names that begin with a dot are skipped. Where ``root`` is no
-    folder, there are none.
+    Links to folders are followed, except to a folder that holds the link. Without
+    ``hidden``, names that begin with a dot are skipped, and added to ``skipped``. Where
+    ``root`` is no folder, there are none.
 
     Raises:
         OSError: where one of the folders cannot be listed.
     """
-    if not root.is_dir():
-        return
-    for folder, folders, names in os.walk(root, onerror=raise_error):
-        folders[:] = [
-            name
-            for name in folders
-            if name not in _OF_THE_FILE_SYSTEM and (hidden or name[0] != ".")
-        ]
-        yield Path(folder), [name for name in names if hidden or name[0] != "."]
+    # The folders to visit, each with the identities of those that hold it.
+    waiting: list[tuple[Path, tuple[tuple[int, int], ...]]] = [(root, ())]
+    while waiting:
+        folder, above = waiting.pop()
+        status = folder.stat() if folder.is_dir() else None
+        if status is None or (status.st_dev, status.st_ino) in above:
+            continue
+        inside = (*above, (status.st_dev, status.st_ino))
+        files, folders = [], []
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if entry.name in _OF_THE_FILE_SYSTEM:
+                    continue
+                if not hidden and entry.name[0] == ".":
+                    if skipped is not None:
+                        skipped.append(folder / entry.name)
+                    continue
+                (folders if _is_folder(entry) else files).append(entry.name)
+        yield folder, files
+        waiting += [(folder / name, inside) for name in reversed(folders)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def matching(pattern: Path) -> list[Path]:

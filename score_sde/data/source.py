@@ -2,6 +2,7 @@
 shuffle them.
 """
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -62,6 +63,9 @@ class DataSource:
         train_conditions: conditions of the training examples in place of their classes,
             a pytree of arrays ``[n, ...]``, or None.
         test_conditions: conditions of the held-out examples, ``[m, ...]``, or None.
+        class_names: the names of the classes ``0 .. n - 1``, where they are known.
+        notes: lines for the log about how the data were read: the splits, the classes,
+            the files that were passed over.
 
     Raises:
         ValueError: where a split is empty, shapes differ, a value is NaN or infinite
@@ -77,6 +81,8 @@ class DataSource:
     test_labels: np.ndarray | None = None
     train_conditions: Any = None
     test_conditions: Any = None
+    class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_num_levels(self.num_levels)
@@ -107,6 +113,12 @@ class DataSource:
         labels = self.train_labels if split == "train" else self.test_labels
         return labels if given is None else given
 
+    def with_notes(self, *notes: str) -> "DataSource":
+        """The same source with further lines for the log."""
+        found = copy(self)  # not replace, which would check all values again
+        object.__setattr__(found, "notes", (*self.notes, *notes))
+        return found
+
     @classmethod
     def from_examples(
         cls,
@@ -115,6 +127,7 @@ class DataSource:
         num_levels: int | None,
         labels: Shaped[np.ndarray, " n"] | None = None,
         conditions: Any = None,
+        class_names: tuple[str, ...] | None = None,
         test_fraction: float = 0.1,
         seed: int = 0,
     ) -> "DataSource":
@@ -142,6 +155,7 @@ class DataSource:
             len(examples) >= 2,
             f"a training and a test split need at least 2 examples, found {len(examples)}",
         )
+        labels = checked_labels(labels, len(examples), "")
         if is_array(examples):  # before the split: a wrong example is named by its row here
             examples = checked_examples(examples, num_levels, "")
         num_test = min(max(round(test_fraction * len(examples)), 1), len(examples) - 1)
@@ -155,6 +169,7 @@ class DataSource:
             test_labels=None if labels is None else labels[test],
             train_conditions=jax.tree.map(lambda values: np.asarray(values)[train], conditions),
             test_conditions=jax.tree.map(lambda values: np.asarray(values)[test], conditions),
+            class_names=class_names,
         )
 
 

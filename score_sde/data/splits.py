@@ -1,8 +1,9 @@
 """Splits, columns and extras: what all sources of ready-made data sets need."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,14 +14,54 @@ from score_sde.data.source import DataSource
 from score_sde.runtime.damage import errors_in
 from score_sde.runtime.naming import did_you_mean
 
-_HELD_OUT = ("test", "validation", "valid", "val")
+SPLIT_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "train": ("train", "training"),
+        "test": ("test", "testing"),
+        "validation": ("validation", "valid", "val"),
+    }
+)
+"""The splits, and the names that folders and files have for them in any case of letters."""
+
+_HELD_OUT = ("test", *SPLIT_NAMES["validation"])
 
 
 class Split(NamedTuple):
-    """The examples of a split, and their labels, if they have any."""
+    """The examples of a split, their labels, if they have any, and the names of the
+    classes ``0 .. n - 1``, if they are known.
+    """
 
     examples: Examples
     labels: np.ndarray | None
+    class_names: tuple[str, ...] | None = None
+
+
+def split_of(name: str) -> str | None:
+    """The split that a folder is named after; None for any other name.
+
+    >>> split_of("Train"), split_of("val"), split_of("trains")
+    ('train', 'validation', None)
+    """
+    return next((split for split, names in SPLIT_NAMES.items() if name.lower() in names), None)
+
+
+def held_out_split(
+    title: str, available: Sequence[str], train_split: str, test_split: str | None
+) -> str | None:
+    """The held-out split: ``test_split``; else ``test``, else ``validation``, if there is
+    one.
+
+    Raises:
+        ValueError: where there is no such split, or no ``train_split``; the message
+            begins with ``title``.
+    """
+    held_out = test_split or next(
+        (name for name in _HELD_OUT if name in available and name != train_split), None
+    )
+    for name in filter(None, (train_split, held_out)):
+        # TFDS slices its splits: train[:90%]
+        check_known(title, "split", name, available, name.partition("[")[0])
+    return held_out
 
 
 def load_splits(
@@ -45,19 +86,19 @@ def load_splits(
         ValueError: where there is no such split, or its examples are wrong; the message
             begins with ``title``.
     """
-    available = list(available)
-    held_out = test_split or next(
-        (name for name in _HELD_OUT if name in available and name != train_split), None
-    )
-    for name in filter(None, (train_split, held_out)):
-        # TFDS slices its splits: train[:90%]
-        check_known(title, "split", name, available, name.partition("[")[0])
+    held_out = held_out_split(title, list(available), train_split, test_split)
     train = load(train_split)
     examples = in_memory_or_lazy(train.examples, in_memory)
     with errors_in(title):
         if held_out is None:
-            options = {"labels": train.labels, "test_fraction": test_fraction, "seed": seed}
-            return DataSource.from_examples(examples, num_levels=num_levels, **options)
+            return DataSource.from_examples(
+                examples,
+                num_levels=num_levels,
+                labels=train.labels,
+                class_names=train.class_names,
+                test_fraction=test_fraction,
+                seed=seed,
+            )
         test = load(held_out)
         labelled = train.labels is not None and test.labels is not None
         return DataSource(
@@ -66,6 +107,7 @@ def load_splits(
             num_levels=num_levels,
             train_labels=train.labels if labelled else None,
             test_labels=test.labels if labelled else None,
+            class_names=train.class_names if labelled else None,
         )
 
 

@@ -77,7 +77,9 @@ def tfds(
             label is None and is_lazy(in_memory, examples.shape, np.dtype(np.uint8))
         ):
             return Split(examples, None)
-        return Split(examples, np.array([int(record(row)[label_column]) for row in range(num)]))
+        labels = np.array([int(record(row)[label_column]) for row in range(num)])
+        names = getattr(builder.info.features[label_column], "names", None)
+        return Split(examples, labels, tuple(names) if names else None)
 
     return load_splits(
         title,

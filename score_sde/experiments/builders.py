@@ -24,6 +24,7 @@ from score_sde.data import (
     DataSource,
     Scaling,
     load_source,
+    with_absolute_paths,
 )
 from score_sde.experiments.base import AnyExperiment, TrainedModel, initial_params
 from score_sde.experiments.construction import call, construct
@@ -31,8 +32,10 @@ from score_sde.experiments.kinds import KINDS, Kind, Plain, kind_of
 from score_sde.experiments.limits import MAX_SEED
 from score_sde.experiments.score_model import Experiment, Model
 from score_sde.experiments.sections import (
+    CLASSES,
     checked_sections,
     fitted_standardization,
+    numbered_classes,
     saved_standardization,
     with_explicit_options,
 )
@@ -185,7 +188,10 @@ def _training_parts(found: Normalized, data_trust: Trust) -> dict[str, Any]:
     parts["optimizer"] = _optimizer(plain["optim"], parts["training"])
     source: DataSource = parts["source"]
     plain["example"] = {"shape": list(source.shape), "num_levels": source.num_levels}
+    if source.class_names is not None:
+        plain["example"][CLASSES] = list(source.class_names)
     plain["example"] |= fitted_standardization(plain["data"], source)
+    plain["data"] = with_absolute_paths(plain["data"])  # for commands in other folders
     if found.kind.augments:
         parts["augmentation"] = _augmentation(plain)
     return parts
@@ -255,6 +261,8 @@ def model_of(
     network = construct("model", kind.network, plain["model"], trust=trust, shape=shape)
     if params is None and kind.conditional and network.condition is not None:
         example["conditional"] = True
+    if "sampling" in plain:
+        plain["sampling"] = numbered_classes(plain["sampling"], example)
     parts = kind.parts(plain, network, trust)
     scaling = _scaling(plain["data"], example, trust)
     # Last, because it compiles.

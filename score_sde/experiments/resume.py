@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from score_sde.data import with_absolute_paths
 from score_sde.experiments.builders import Config, as_mapping
-from score_sde.experiments.sections import as_begun, with_former_options
+from score_sde.experiments.sections import CLASSES, as_begun, with_former_options
 from score_sde.runtime.trust import shortened
 from score_sde.training import newest_config
 
@@ -33,7 +34,7 @@ def check_resumes(workdir: Path, config: Mapping[str, Any]) -> None:
         return
     if not isinstance(saved, Mapping):
         raise ValueError(f"{workdir} holds a run without a config: choose another workdir")
-    saved = with_former_options(saved)
+    saved, config = _alike(with_former_options(saved), config)
     sections = [(section, saved.get(section), config.get(section)) for section in FIXED]
     sections.append((AVERAGES, *(_averages(each.get("training")) for each in (saved, config))))
     for section, then, since in sections:
@@ -43,6 +44,19 @@ def check_resumes(workdir: Path, config: Mapping[str, Any]) -> None:
                 f"{shortened(repr(now))}: choose another workdir (a resumed run may change "
                 f"optim, sampling, eval, and training except {AVERAGES})"
             )
+
+
+def _alike(saved: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[Any, Any]:
+    """A saved config and the one to resume with, where those of earlier versions have
+    relative paths, and no names of classes.
+    """
+    if isinstance(saved.get("data"), Mapping):
+        saved = {**saved, "data": with_absolute_paths(saved["data"])}
+    then, since = saved.get("example"), config.get("example")
+    if isinstance(then, Mapping) and isinstance(since, Mapping) and CLASSES not in then:
+        since = {key: value for key, value in since.items() if key != CLASSES}
+        config = {**config, "example": since}
+    return saved, config
 
 
 def _averages(training: Any) -> Any:

@@ -21,6 +21,9 @@ WITHOUT_SAMPLES = ("seed", "sde", "model", "objective", "optim", "data", "traini
 STANDARDIZE = "standardize"
 """The key of the section ``data`` for the standardisation of continuous data."""
 
+CLASSES = "classes"
+"""The key of the section ``example`` for the names of the classes ``0 .. n - 1``."""
+
 FORMER: Mapping[str, Mapping[str, Any]] = {"ddpm": {"num_groups": 32}}
 """For each network: options whose default has changed, with the former default, which
 older saved configs rely on.
@@ -94,6 +97,7 @@ def _check_example(example: Any) -> None:
     shape = example.get("shape") if isinstance(example, dict) else None
     levels = example.get("num_levels", "missing") if isinstance(example, dict) else None
     conditional = example.get("conditional", False) if isinstance(example, dict) else None
+    classes = example.get(CLASSES, []) if isinstance(example, dict) else []
     are_sizes = (
         isinstance(shape, list)
         and 0 < len(shape) <= 8
@@ -104,6 +108,8 @@ def _check_example(example: Any) -> None:
             "example needs shape, the positive whole numbers of an example's axes, and num_levels, "
             f"a whole number or None; got {example!r:.200}"
         )
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        checks.fail(f"example.{CLASSES}", classes, "a list of names")
     if not isinstance(conditional, bool):
         checks.fail("example.conditional", conditional, "True or False")
 
@@ -178,3 +184,29 @@ def saved_standardization(
         f"{STANDARDIZE}={bool(found)}",
     )
     return {key: tuple(map(float, values)) for key, values in found.items()}
+
+
+def numbered_classes(sampling: Mapping[str, Any], example: Mapping[str, Any]) -> dict[str, Any]:
+    """The section ``sampling`` with the numbers of classes in place of their names,
+    ``cat,dog`` or ``["cat", "dog"]``.
+
+    Raises:
+        ValueError: where the training data have no class of a name.
+    """
+    chosen, names = sampling.get(CLASSES), example.get(CLASSES, [])
+    chosen = chosen.split(",") if isinstance(chosen, str) else chosen
+    if not isinstance(chosen, list) or not any(isinstance(each, str) for each in chosen):
+        return dict(sampling)
+    return {**sampling, CLASSES: [_number_of(each, names) for each in chosen]}
+
+
+def _number_of(chosen: Any, names: Sequence[str]) -> Any:
+    """The number of a class; anything but a name as it is."""
+    if not isinstance(chosen, str):
+        return chosen
+    if chosen.strip() not in names:
+        raise ValueError(
+            f"sampling.{CLASSES} names {chosen!r:.200}{did_you_mean(chosen, names)}; classes of "
+            f"the training data: {', '.join(names) or 'they have numbers only'}"
+        )
+    return names.index(chosen.strip())

@@ -371,12 +371,12 @@ DATA = [
     ("npz:none.npz", "no such file: none.npz"),
     ("npz:", "data source 'npz:' needs a path: npz:PATH"),
     ("npy:objects.npy", "objects.npy holds Python objects, which are never unpickled"),
-    ("npy:words.npy", "images must be integers and vectors floats"),
+    ("npy:words.npy", "images must be integers, latents and vectors floats"),
     ("folder:mixed", "images differ in size: mixed/2.png is 8×12"),
-    ("folder:unreadable", "unreadable/1.png is not a PNG or JPEG image"),
+    ("folder:unreadable", "unreadable/1.png is not a PNG, JPEG, WEBP, TIFF, BMP or GIF image"),
     ("folder:empty", "no images in empty"),
     ("folder:none", "no such folder: none"),
-    ("folder:experiment.py", "experiment.py is not a folder"),
+    ("folder:experiment.py", "experiment.py is not a folder, nor a .zip archive"),
     ("math:sin", "data source 'math:sin'"),
 ]
 

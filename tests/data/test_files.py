@@ -119,11 +119,11 @@ def with_nan(row):
             r"holds uint8 of shape \(4, 5\); images must be \[n, h, w\] or \[n, h, w, c\]",
         ),
         (VECTORS, {"num_levels": 256}, "num_levels=256 is for images of integers, so omit it"),
-        (IMAGES / 255, {}, r"holds float64 of shape \(12, 4, 5\); floats must be vectors \[n, d\]"),
+        (VECTORS[:, 0], {}, r"holds float64 of shape \(12,\); floats must be \[n, d\] or \[n, …\]"),
         (
             np.array(["a", "b"]),
             {},
-            "holds <U1 of shape .*; images must be integers and vectors floats",
+            "holds <U1 of shape .*; images must be integers, latents and vectors floats",
         ),
         (VECTORS + 1j, {}, "holds complex128 of shape"),
         (np.float64(3.0), {}, r"holds float64 of shape \(\)"),

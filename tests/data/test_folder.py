@@ -114,7 +114,9 @@ def test_unreadable_files_are_named(tmp_path):
     save(tmp_path / "a.png", noise_image(16, 16, 3))
     bad = tmp_path / "b.png"
     bad.write_text("this is not an image")
-    with pytest.raises(ValueError, match=r"b\.png is not a PNG or JPEG image$"):
+    with pytest.raises(
+        ValueError, match=r"b\.png is not a PNG, JPEG, WEBP, TIFF, BMP or GIF image$"
+    ):
         folder(tmp_path)
     whole = save(bad, noise_image(16, 16, 3)).read_bytes()
     bad.write_bytes(whole[: len(whole) // 2])
@@ -137,7 +139,7 @@ def test_missing_and_empty_folders_are_errors_that_say_which_files_were_searched
     (tmp_path / "notes.txt").touch()
     with pytest.raises(
         ValueError,
-        match=r"no images in .*: looked for \.png, \.jpg, \.jpeg files in it and the folders",
+        match=r"no images in .*: looked for \.png, \.jpg, .* files in it and the folders",
     ):
         folder(tmp_path)
     with pytest.raises(ValueError, match=r"notes\.txt is not a folder"):

@@ -171,11 +171,20 @@ def test_jpeg_images_of_every_mode_are_read(tmp_path, reader, mode):
     assert np.abs(found - ([90] if mode == "L" else [200, 60, 60])).max() <= 3
 
 
-@pytest.mark.parametrize("mode", ["I", "F"])
-def test_files_of_other_formats_are_errors(mode):
+@pytest.mark.parametrize(
+    ("mode", "kind", "message"),
+    [
+        ("I", "TIFF", "is a I image; only images of 8 bits a channel can be read"),
+        ("F", "TIFF", "is a F image; only images of 8 bits a channel can be read"),
+        ("I;16", "TIFF", "is a I;16 image; only images of 8 bits a channel can be read"),
+        ("LAB", "TIFF", "is a LAB image; only images"),
+        ("L", "PPM", "is not a PNG, JPEG, WEBP, TIFF, BMP or GIF image"),
+    ],
+)
+def test_files_of_other_formats_and_kinds_are_errors(mode, kind, message):
     stream = io.BytesIO()
-    Image.new(mode, (4, 4)).save(stream, "TIFF")
-    with pytest.raises(ValueError, match="is not a PNG or JPEG image"):
+    Image.new(mode, (4, 4)).save(stream, kind)
+    with pytest.raises(ValueError, match=message):
         encoded_images(1, lambda _: stream.getvalue(), "example {}".format)
 
 

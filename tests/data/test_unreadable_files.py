@@ -10,7 +10,7 @@ import pytest
 from data_sets import write_image
 
 from score_sde.data import arrayrecord, hf, tfds
-from score_sde.data.folder import _image_files
+from score_sde.data.file_tree import file_tree
 from score_sde.data.images import read_header
 from score_sde.data.listing import files_within, matching, walked
 from score_sde.data.named.cifar import cifar10
@@ -37,13 +37,13 @@ def test_errors_of_the_system_pass(read, tmp_path):
         read(path)
 
 
-@pytest.mark.parametrize("listed", [_image_files, image_names])
+@pytest.mark.parametrize("listed", [lambda root: file_tree(root).names, image_names])
 def test_a_folder_that_cannot_be_listed_is_not_skipped(listed, tmp_path, monkeypatch):
     """Without its images a model would be trained on other data, and nobody would know."""
     for name in ("a/1.png", "b/2.png", ".hidden/3.png", "b/.4.png", "b/5.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert [str(name).removeprefix(f"{tmp_path}/") for name in listed(tmp_path)] == [
+    assert list(listed(tmp_path)) == [
         "a/1.png",
         "b/2.png",
     ]
@@ -121,7 +121,6 @@ def test_patterns_match_as_in_pathlib(tmp_path):
     for name in ("a/1.x", "a/b/2.x", "a/b/[3].x", "c/4.y", "c/.5.x"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    (tmp_path / "linked").symlink_to("a")
     for pattern in (
         "*",
         "*/*",
@@ -136,8 +135,27 @@ def test_patterns_match_as_in_pathlib(tmp_path):
         "a/1.x/*",
     ):
         assert matching(tmp_path / pattern) == sorted(set(tmp_path.glob(pattern))), pattern
+    (tmp_path / "linked").symlink_to("a")
     assert {"a", "c", "linked"} == {file.parent.name for file in files_within(tmp_path, 2)}
     assert not list(files_within(tmp_path / "none", 2)) and not list(walked(tmp_path / "none"))
+
+
+def test_links_to_folders_are_followed_as_links_to_files_are(tmp_path):
+    for name in ("elsewhere/b/2.png", "root/a/1.png", "root/c/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    root = tmp_path / "root"
+    (root / "b").symlink_to(tmp_path / "elsewhere" / "b")
+    (root / "a" / "2.png").symlink_to(root / "c" / "3.png")
+    # Circles end: a folder that holds the link is not read again.
+    (root / "a" / "up").symlink_to("..")
+    (root / "a" / "to_c").symlink_to(root / "c")
+    (root / "c" / "to_a").symlink_to(root / "a")
+    expected = {"a/1.png", "a/2.png", "b/2.png", "c/3.png", "a/to_c/3.png"}
+    expected |= {"c/to_a/1.png", "c/to_a/2.png"}
+    assert set(file_tree(root).names) == set(image_names(root)) == expected
+    found = matching(root / "**" / "*.png")
+    assert {str(file.relative_to(root)) for file in found} == expected
 
 
 def test_features_in_a_folder_that_cannot_be_listed_are_an_error(tmp_path, monkeypatch):

@@ -9,7 +9,8 @@ from score_sde.data.named.places import Place, missing, place_of
 from score_sde.data.source import DataSource
 from score_sde.runtime.damage import need, reading
 
-FOLDER, PARTITION = "img_align_celeba", "list_eval_partition.txt"
+FOLDER = "img_align_celeba"
+PARTITIONS = ("list_eval_partition.txt", "list_eval_partition.csv")
 PARTS = {"train": "0", "validation": "1", "test": "2"}
 
 
@@ -24,7 +25,7 @@ def celeba(
 
     Args:
         path: a folder with the folder ``img_align_celeba`` of JPEG images and
-            ``list_eval_partition.txt``.
+            ``list_eval_partition.txt``, or ``list_eval_partition.csv`` with a header.
         image_size: the side of an image, in pixels.
         held_out: 19,867 images for validation, as in the published code, or 19,962 for
             the test.
@@ -36,7 +37,10 @@ def celeba(
     """
     place = place_of("celeba", path)
     partitions = [
-        found for found in (place / PARTITION, place / "Eval" / PARTITION) if found.is_file()
+        found
+        for name in PARTITIONS
+        for found in (place / name, place / "Eval" / name)
+        if found.is_file()
     ]
     # Some archives hold a folder of their own name.
     folders = [
@@ -45,7 +49,9 @@ def celeba(
         if found.is_dir()
     ]
     if not partitions or not folders:
-        raise missing("CelebA", place, f"unpack {FOLDER}.zip there and put {PARTITION} beside it")
+        raise missing(
+            "CelebA", place, f"unpack {FOLDER}.zip there and put {PARTITIONS[0]} beside it"
+        )
     names = _read_partition(partitions[0])
     train, test = (
         lazy_image_files(folders[0], names[part], crops.celeba, image_size)
@@ -55,12 +61,17 @@ def celeba(
 
 
 def _read_partition(file: Path) -> dict[str, list[str]]:
-    """The names of the images of each part; a line is a name and the number of the part."""
+    """The names of the images of each part; a line is a name and the number of the part,
+    with a comma between them in a CSV file, whose first line is a header.
+    """
     names: dict[str, list[str]] = {part: [] for part in PARTS.values()}
     with reading(file):
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-        for number, words in enumerate(map(str.split, lines), 1):
-            if not words:
+        comma = "," if file.suffix == ".csv" else None
+        for number, line in enumerate(lines, 1):
+            words = [word.strip() for word in line.split(comma)]
+            is_header = comma and number == 1 and words[-1] not in names
+            if not line.strip() or is_header:
                 continue
             is_entry = len(words) == 2 and words[1] in names and Path(words[0]).name == words[0]
             need(is_entry, f"line {number} is no file name and 0, 1 or 2")
