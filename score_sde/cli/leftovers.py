@@ -11,11 +11,9 @@ from score_sde.experiments.tables import FUNCTIONS, NAMED, NOT_OF_THE_SOURCE, Ta
 from score_sde.runtime.naming import lookup
 from score_sde.runtime.trust import EVERYTHING
 
-_TABLES: Mapping[str, Table] = NAMED | {
-    f"{section}.{key}": table
-    for section in NAMED
-    if "." not in section
-    for key, table in FUNCTIONS.items()
+_TABLES: Mapping[str, Table] = {
+    **{f"{section}.{key}": FUNCTIONS[key] for section in NAMED for key in FUNCTIONS},
+    **NAMED,
 }
 """The tables from which the names of sections are chosen."""
 

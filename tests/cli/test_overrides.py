@@ -16,7 +16,7 @@ CONFIG = {
 
 VALUES = [
     # A section in place of a name, and its keys one by one; in Python and in JSON.
-    ("objective.weighting.name=min_snr objective.weighting.gamma=2", {"name": "min_snr", "gamma": 2}),
+    ("objective.weighting.name=p2 objective.weighting.gamma=2", {"name": "p2", "gamma": 2}),
     ("objective.weighting={'name':'min_snr','gamma':2}", {"name": "min_snr", "gamma": 2}),
     ('objective.weighting={"name":"min_snr","own":true}', {"name": "min_snr", "own": True}),
     ("objective.weighting.gamma=2", {"name": "variance", "gamma": 2}),
