@@ -326,7 +326,11 @@ def mutated(draw: st.DrawFn) -> Mutated:
 
 def _put(config: dict[str, Any], path: Keys, value: Any, *, gone: Keys | None) -> None:
     """Set a value, or take it away; and take away the key that it was under."""
-    parent = value_at(config, path[:-1])
+    parent = config
+    for key in path[:-1]:
+        if not isinstance(parent[key], dict):  # a name or None, in place of a section
+            parent[key] = {}
+        parent = parent[key]
     if gone is not None:
         del parent[gone[-1]]
     if value is GONE:

@@ -25,6 +25,7 @@ DISTRIBUTIONS = {
     "absl": "absl-py",
     "mlflow": "mlflow-skinny",
     "orbax": "orbax-checkpoint",
+    "yaml": "pyyaml",
 }
 """The distributions whose modules have other names."""
 

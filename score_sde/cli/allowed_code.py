@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from ml_collections import config_flags
-
 from score_sde.experiments.code_names import leaves
 from score_sde.runtime.trust import Trust, is_code
 
@@ -28,6 +26,6 @@ def trust_of(values: Any) -> Trust:
     Raises:
         ValueError: where a part of ``--allow_code`` is not a pattern.
     """
-    overrides = config_flags.get_override_values(values["config"]) if "config" in values else {}
+    overrides = values.overrides if "overrides" in values else {}
     typed = tuple(value for _, value in leaves(overrides) if is_code(value))
     return Trust.of((*patterns_of(values.allow_code), *typed))

@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from ml_collections import ConfigDict
-
-from score_sde.cli.config_file import find_config, read_config
-from score_sde.cli.flags import ReadConfig, UsageError, given, require, take, value_of
+from score_sde.cli.config_file import find_config, read_config, read_resolved
+from score_sde.cli.flags import Found, ReadConfig, UsageError, given, require, take, value_of
 from score_sde.export.folder import is_exported
 from score_sde.runtime.naming import did_you_mean
 from score_sde.runtime.trust import ALL
@@ -92,28 +90,32 @@ def existing_workdir(name: str | None) -> Path:
 
 
 def _of_file(name: str) -> ReadConfig:
-    find_config(name)  # for its error, before JAX is imported
-    return partial(read_config, name)
+    path = find_config(name)  # for its error, before JAX is imported
+    if path.suffix == ".json":
+        return lambda: Found(read_resolved(path), foreign=str(path))
+    if path.suffix in (".yml", ".yaml"):
+        return partial(_reference_config, str(path))
+    return lambda: Found(read_config(name).to_dict())
 
 
-def _saved_config(path: Path, step: int | None) -> ConfigDict:
+def _saved_config(path: Path, step: int | None) -> Found:
     from score_sde.experiments.loading import saved_config
 
     # All code is allowed here: flags may replace some of the names, and `Flags` checks
     # the result before anything is imported.
-    return saved_config(path, step=step, allow=ALL)
+    return Found(saved_config(path, step=step, allow=ALL).to_dict(), foreign=str(path))
 
 
-def _reference_config(name: str) -> ConfigDict:
+def _reference_config(name: str) -> Found:
     from score_sde.cli.reference_config import read_reference_config
 
-    return read_reference_config(name)
+    return Found(read_reference_config(name).to_dict())
 
 
-def _diffusers_config(checkpoint: str | None) -> ConfigDict | None:
+def _diffusers_config(checkpoint: str | None) -> Found | None:
     from score_sde.experiments.loading import saved_config
     from score_sde.interop.diffusers_folder import is_diffusers
 
     if checkpoint is None or not is_diffusers(folder := Path(checkpoint).expanduser()):
         return None
-    return saved_config(folder)
+    return Found(saved_config(folder).to_dict())

@@ -2,11 +2,11 @@
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 from absl import flags
-from ml_collections import ConfigDict
 
 from score_sde.runtime.naming import did_you_mean
 from score_sde.runtime.unreadable import TRANSIENT, UnreadableError
@@ -14,18 +14,35 @@ from score_sde.runtime.unreadable import TRANSIENT, UnreadableError
 HELP = ("-h", "-help", "--help")
 """The arguments that ask for help."""
 
-ReadConfig = Callable[[], ConfigDict | None]
+
+class Found(NamedTuple):
+    """A config, and where it comes from.
+
+    Attributes:
+        config: its sections, as plain dictionaries.
+        foreign: the file or folder of a config that may be from elsewhere. It may name
+            code only as far as ``--allow_code`` permits, a flag that the command must
+            define. None for a config that the user has written.
+    """
+
+    config: Mapping[str, Any]
+    foreign: str | None = None
+
+
+ReadConfig = Callable[[], Found | None]
 """Reads a config; None where the arguments name none."""
 
 FindConfig = Callable[[Sequence[str]], tuple[ReadConfig, list[str]]]
 """From the arguments to a function that reads the config they name, and the others."""
 
-_WORDS = {
-    "bool": "true or false",
-    "multi tuple": "a tuple such as '(1, 2)'",
-    "string": "a section such as \"{'name': 'heun', 'num_steps': 50}\"",
-}
-"""The values of a flag type of absl, where absl does not describe them."""
+
+class Values(SimpleNamespace):
+    """The values of the flags by name; where there is a config, also ``config``, its
+    sections as plain dictionaries, and ``overrides``, such as ``{"sde.name": "ve"}``.
+    """
+
+    def __contains__(self, name: str) -> bool:
+        return name in vars(self)
 
 
 class UsageError(Exception):
@@ -68,8 +85,6 @@ class Flags:
         description: its description for ``--help``.
         find_config: a function that finds the config.
         config_help: for ``--help``: the flags of the config and their descriptions.
-        saved: whether the config comes from a workdir. It may then name code only as
-            far as ``--allow_code`` permits, a flag that the command must define.
     """
 
     def __init__(
@@ -78,10 +93,8 @@ class Flags:
         description: str,
         find_config: FindConfig,
         config_help: dict[str, str],
-        *,
-        saved: bool = False,
     ) -> None:
-        self._command, self._find_config, self._saved = command, find_config, saved
+        self._command, self._find_config = command, find_config
         self._values = flags.FlagValues()
         self._usage = f"usage: score-sde {command} [--flag=value …]\n\n{description}\n"
         self._lines = dict(config_help)
@@ -141,12 +154,11 @@ class Flags:
         """
         self._found(argv)
 
-    def parse(self, argv: Sequence[str]) -> Any:
-        """The values of the flags, ``config`` among them; ``--help`` as in `check`."""
+    def parse(self, argv: Sequence[str]) -> Values:
+        """The values of the flags and the config; ``--help`` as in `check`."""
         read_config, rest = self._found(argv)
         with usage_errors():
-            self._parse(read_config(), rest)
-        return self._values
+            return self._parsed(read_config(), rest)
 
     def _found(self, argv: Sequence[str]) -> tuple[ReadConfig, list[str]]:
         if any(argument in HELP for argument in argv):
@@ -155,25 +167,26 @@ class Flags:
         with usage_errors():
             return self._find_config([self._written_out(argument) for argument in argv])
 
-    def _parse(self, config: ConfigDict | None, argv: Sequence[str]) -> None:
-        if config is None:
-            self._set_values(argv)
-            return
-        from score_sde.cli import overrides
+    def _parsed(self, found: Found | None, argv: Sequence[str]) -> Values:
+        if found is None:
+            return self._values_in(argv)
+        from score_sde.cli.overrides import override, settle
 
-        before = config.to_dict()
         with self._explained(argv):
-            overrides.define(self._values, config, argv)
-        self._set_values(argv)
-        overrides.settle(self._values, before, saved=self._saved)
+            argv = self._values.read_flags_from_files(argv, force_gnu=False)
+        config, given, rest = override(found.config, argv)
+        values = self._values_in(rest, config=config, overrides=given)
+        settle(values, found.config, foreign=found.foreign)
+        return values
 
-    def _set_values(self, argv: Sequence[str]) -> None:
+    def _values_in(self, argv: Sequence[str], **config: Any) -> Values:
         with self._explained(argv):
             unexpected = self._values([self._command, *argv])[1:]
         if unexpected:
             raise ValueError(
                 f"unexpected argument {unexpected[0]!r}: flags are written --flag=value"
             )
+        return Values(**{name: self._values[name].value for name in self._values}, **config)
 
     @contextlib.contextmanager
     def _explained(self, argv: Sequence[str]) -> Iterator[None]:
@@ -189,11 +202,6 @@ class Flags:
             name = str(error).removeprefix("flag --").partition("=")[0]
             raise ValueError(
                 f"--{name}={value_of(name, argv)} must be {_values_of(self._values[name])}"
-            ) from error
-        except TypeError as error:  # a key that is None takes the type of its first override
-            key = str(error).partition("'")[2].partition("'")[0]
-            raise ValueError(
-                f"the flags give {key} values of several types: {_flags_of(key, argv)}"
             ) from error
 
     def _written_out(self, argument: str) -> str:
@@ -216,7 +224,9 @@ def _values_of(flag: flags.Flag) -> str:
     """The values that a flag takes, in words."""
     if isinstance(flag.parser, flags.EnumParser):
         return " or ".join(flag.parser.enum_values)
-    words = flag.parser.syntactic_help or _WORDS.get(flag.flag_type(), "of another type")
+    if flag.boolean:
+        return "true or false"
+    words = flag.parser.syntactic_help or "of another type"
     return f"an {words}" if words.startswith("integer") else words
 
 
@@ -258,12 +268,6 @@ def given(value: Any, flag: str, example: str) -> Any:
     """The value of a required flag."""
     require(value not in (None, ""), f"--{flag} is missing: for example --{flag}={example}")
     return value
-
-
-def _flags_of(key: str, argv: Sequence[str]) -> str:
-    return " and ".join(
-        argument for argument in argv if argument.partition("=")[0].endswith(f".{key}")
-    )
 
 
 def sentence(error: BaseException) -> str:

@@ -2,21 +2,26 @@
 
 import inspect
 from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
-
-from ml_collections import ConfigDict
 
 from score_sde.data import is_function, source_options
 from score_sde.experiments.settings import SamplingOptions
-from score_sde.experiments.tables import NAMED, NOT_OF_THE_SOURCE
+from score_sde.experiments.tables import FUNCTIONS, NAMED, NOT_OF_THE_SOURCE, Table
 from score_sde.runtime.naming import lookup
 from score_sde.runtime.trust import EVERYTHING
+
+_TABLES: Mapping[str, Table] = {
+    **{f"{section}.{key}": FUNCTIONS[key] for section in NAMED for key in FUNCTIONS},
+    **NAMED,
+}
+"""The tables from which the names of sections are chosen."""
 
 CHOSEN_FOR_ONE = {"sampling": {"grid"}}
 """Keys whose values suit only one name: a good grid of one sampler can ruin another."""
 
 
-def drop_leftovers(config: ConfigDict, before: Mapping[str, Any], given: Iterable[str]) -> None:
+def drop_leftovers(config: dict[str, Any], before: Mapping[str, Any], given: Iterable[str]) -> None:
     """Remove the keys that belong to the earlier name of a section: keys that the new
     name does not have, and `CHOSEN_FOR_ONE`.
 
@@ -30,7 +35,7 @@ def drop_leftovers(config: ConfigDict, before: Mapping[str, Any], given: Iterabl
             They stay.
     """
     given = set(given)
-    for path in (*NAMED, "data"):
+    for path in (*_TABLES, "data"):
         old, new = _section(before, path), _section(config, path)
         chosen = "source" if path == "data" else "name"
         if old and new and path not in given and old.get(chosen) != new.get(chosen):
@@ -42,8 +47,8 @@ def drop_leftovers(config: ConfigDict, before: Mapping[str, Any], given: Iterabl
 
 def _section(config: Any, path: str) -> Any:
     for part in path.split("."):
-        config = config.get(part) if isinstance(config, Mapping | ConfigDict) else None
-    return config if isinstance(config, Mapping | ConfigDict) else None
+        config = config.get(part) if isinstance(config, Mapping) else None
+    return config if isinstance(config, Mapping) else None
 
 
 def _keys_left_by(path: str, section: Any, chosen: str) -> set[str]:
@@ -51,7 +56,7 @@ def _keys_left_by(path: str, section: Any, chosen: str) -> set[str]:
     name = section.get(chosen)
     if path == "data" and not (isinstance(name, str) and is_function(name)):
         return _keys(path, name)
-    if name in (None, "none") or (isinstance(name, str) and name in NAMED.get(path, ())):
+    if name in (None, "none") or (isinstance(name, str) and name in _TABLES.get(path, ())):
         return _keys(path, name)
     shared = {
         "data": NOT_OF_THE_SOURCE,
@@ -66,4 +71,8 @@ def _keys(path: str, name: Any) -> set[str]:
         return set()
     if path == "data":
         return source_options(name) if isinstance(name, str) else set()
-    return set(inspect.signature(lookup(path, name, NAMED[path], trust=EVERYTHING)).parameters)
+    found = lookup(path, name, _TABLES[path], trust=EVERYTHING)
+    if path in NAMED or isinstance(found, type):
+        return set(inspect.signature(found).parameters)
+    # A function without parameters, or a value with its own: `MinSNR()`.
+    return {each.name for each in fields(found)} if is_dataclass(found) else set()

@@ -1,10 +1,8 @@
 """``score-sde plot``: the loss curves of a run, or the trajectories of an SDE."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from ml_collections import ConfigDict
 
 from score_sde.cli.allowed_code import patterns_of
 from score_sde.cli.command_flags import FLAGS
@@ -45,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _plot_workdir(values: Any, config: ConfigDict | None) -> int:
+def _plot_workdir(values: Any, config: Mapping[str, Any] | None) -> int:
     workdir = existing_workdir(values.workdir)
     folder = output_folder(values.output, workdir, ".")
     require(

@@ -1,8 +1,10 @@
-"""Config files of the 2021 code: its Python files, unchanged, or their fields as JSON."""
+"""Config files of the 2021 code, its Python files unchanged or their fields as JSON, and
+the YAML files of NCSNv2.
+"""
 
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,16 +12,17 @@ from ml_collections import ConfigDict
 
 from score_sde.cli.config_file import read_config
 from score_sde.experiments.loading import config_from_reference
-from score_sde.runtime.bounded_reading import read_json
+from score_sde.runtime.bounded_reading import read_json, read_yaml
 
 
 def read_reference_config(name: str) -> ConfigDict:
-    """Our config from a config file of the 2021 code.
+    """Our config from a config file of the 2021 code or of NCSNv2.
 
     Args:
         name: a ``.py`` file with ``get_config()``, at its place in a copy of that code,
-            since such files import others as ``configs.default_…``; or a ``.json`` file
-            of fields such as ``{"model.ch_mult": [1, 2], …}``.
+            since such files import others as ``configs.default_…``; a ``.json`` file
+            of fields such as ``{"model.ch_mult": [1, 2], …}``; or a ``.yml`` file of
+            NCSNv2.
 
     Raises:
         FileNotFoundError: where there is no such file.
@@ -29,10 +32,11 @@ def read_reference_config(name: str) -> ConfigDict:
     path = Path(name).expanduser()
     if not path.is_file():
         raise FileNotFoundError(
-            f"no reference config {name!r}: give a .py file of the published code, or a .json file"
+            f"no reference config {name!r}: give a .py or .yml file of the published code, or a "
+            ".json file"
         )
     try:
-        fields = _read_json(path) if path.suffix == ".json" else _read_python(path)
+        fields = _READERS.get(path.suffix, _read_python)(path)
         return config_from_reference(fields)
     except (ValueError, TypeError) as error:
         reason = str(error)
@@ -46,7 +50,14 @@ def _read_json(path: Path) -> Mapping[str, object]:
         fields = read_json(path)
     except ValueError:
         raise ValueError("it is not JSON") from None
-    fields = fields.get("config", fields) if isinstance(fields, Mapping) else fields
+    return _checked(fields.get("config", fields) if isinstance(fields, Mapping) else fields)
+
+
+def _read_yaml(path: Path) -> Mapping[str, object]:
+    return _checked(read_yaml(path))
+
+
+def _checked(fields: object) -> Mapping[str, object]:
     if not isinstance(fields, Mapping):
         raise ValueError("it holds no fields such as model.name and training.sde")
     return fields
@@ -55,6 +66,14 @@ def _read_json(path: Path) -> Mapping[str, object]:
 def _read_python(path: Path) -> ConfigDict:
     with _published_imports(path.resolve()):
         return read_config(str(path))
+
+
+_READERS: Mapping[str, Callable[[Path], Mapping[str, object] | ConfigDict]] = {
+    ".json": _read_json,
+    ".yml": _read_yaml,
+    ".yaml": _read_yaml,
+}
+"""The readers by suffix; any other file is Python."""
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def workdir_flags(command: str, description: str) -> Flags:
         OVERRIDE: "override a value of the saved config, for example "
         "--config.sampling.num_steps=100"
     }
-    flags = Flags(command, description, config_of_run, config_help, saved=True)
+    flags = Flags(command, description, config_of_run, config_help)
     add_workdir(flags, "a training run or an exported model")
     add_checkpoint(flags)
     flags.string(

@@ -1,5 +1,6 @@
 """Images of Hugging Face data sets: parquet files, saved data sets, and data sets of the hub."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ def hf(
             the name of a data set of the hub.
         subset: the configuration of a data set of the hub.
         revision: its version: a tag or a commit.
-        train_split: the split to train on.
+        train_split: the split to train on, or a slice of it: ``train[:1000]``,
+            ``train[10%:90%]``.
         test_split: the held-out split; by default ``test`` or ``validation`` if there is
             one, else a random part of the training split.
         image: the column of images; by default the only one.
@@ -68,7 +70,7 @@ def hf(
     tables = _tables(library, path, subset, revision)
 
     def load(split: str) -> Split:
-        table = tables[split]
+        table = rows_of(tables, split, title)
         columns = _image_columns(library, table)
         column = chosen_one(title, "image column", "image", image, columns, table.column_names)
         require(len(table), f"{title}: split {split!r} has no examples")
@@ -142,6 +144,27 @@ def _files(place: Path) -> Iterator[Path]:
         yield place
     for folder, names in walked(place, hidden=False):
         yield from (folder / name for name in names)
+
+
+def rows_of(tables: dict[str, Any], split: str, title: str) -> Any:
+    """The table of a split, or of a slice of it, ``train[:10]`` or ``train[10%:90%]``."""
+    name, bracket, rest = split.partition("[")
+    table = tables[name]
+    if not bracket:
+        return table
+    found = re.fullmatch(r"(-?\d{1,18}%?)?:(-?\d{1,18}%?)?\]", rest)
+    if found is None:
+        raise ValueError(
+            f"{title} has no split {split!r}: a slice is {name}[START:END], in examples or, with %, in "
+            "hundredths"
+        )
+    start, end = (part and _place(part, len(table)) for part in found.groups())
+    return table.select(range(*slice(start, end).indices(len(table))))
+
+
+def _place(text: str, num: int) -> int:
+    """The place of ``10`` or ``10%`` among ``num`` examples."""
+    return round(int(text[:-1]) / 100 * num) if text.endswith("%") else int(text)
 
 
 def _image_columns(library: Any, table: Any) -> list[str]:

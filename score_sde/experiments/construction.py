@@ -97,17 +97,18 @@ def _argument(section: str, key: str, value: Any, trust: Trust) -> Any:
 
 def _function(path: str, value: Any, table: Table, trust: Trust) -> Callable[..., Any]:
     """The function of a name, or of a section with a name and parameters."""
-    if not isinstance(value, Mapping):
-        return lookup(path, value, table, trust=trust)
-    function, name, parameters = _chosen(path, value, table, trust)
+    values = value if isinstance(value, Mapping) else {"name": value}
+    function, name, parameters = _chosen(path, values, table, trust)
+    if isinstance(function, type):  # a class of another package, not its value
+        return call(path, function, parameters, trust=trust, name=name)
     if not dataclasses.is_dataclass(function):
         checks.require(
             not parameters,
             f"{path} {name!r:.200} is a function without parameters, got {', '.join(parameters)}",
         )
         return function
-    if isinstance(function, type):
-        return call(path, function, parameters, trust=trust, name=name)
+    if not parameters:
+        return function
     # The parameters change the value of the table, not the defaults of its class.
     own = {
         field.name: getattr(function, field.name)

@@ -28,6 +28,7 @@ from score_sde.export.model import read_card, read_exported
 from score_sde.interop.diffusers_folder import Diffusers, is_diffusers, read_diffusers
 from score_sde.interop.diffusers_network import params_from_diffusers
 from score_sde.interop.foreign import open_foreign, params_of
+from score_sde.interop.ncsn_config import is_ncsn, sections_of_ncsn
 from score_sde.interop.reference_config import sections_of_reference
 from score_sde.models import ScoreNetwork
 from score_sde.runtime.trust import EVERYTHING, Allow, Trust, is_code
@@ -152,8 +153,8 @@ def saved_config(path: str | Path, *, step: int | None = None, allow: Allow = ()
 
 
 def config_from_reference(fields: Config) -> ConfigDict:
-    """A config of this package from the fields of a config of the 2021 code: Score-SDE
-    in JAX or PyTorch, or ScoreFlow.
+    """A config of this package from the fields of a config of the 2021 code (Score-SDE in
+    JAX or PyTorch, or ScoreFlow) or of NCSNv2.
 
     >>> import score_sde as ss
     >>> fields = {"training.sde": "vpsde", "model.name": "ddpm", "data.image_size": 32}
@@ -179,7 +180,9 @@ def config_from_reference(fields: Config) -> ConfigDict:
     rest = {name: value for name, value in plain.items() if name not in sections}
     config = get_default_config()
     config.seed = plain.get("seed", config.seed)
-    for section, values in sections_of_reference({**rest, **flat}).items():
+    given = {**rest, **flat}
+    converted = sections_of_ncsn(given) if is_ncsn(given) else sections_of_reference(given)
+    for section, values in converted.items():
         if section in config and "name" not in values and section != "data":
             config[section].update(values)
         else:

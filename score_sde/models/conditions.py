@@ -78,7 +78,7 @@ class Condition(abc.ABC):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ClassLabel(Condition):
     """A whole number from 0 to ``num_classes - 1``; ``num_classes`` is None where it is
     unknown.

@@ -94,6 +94,25 @@ def read_json(path: Path) -> Any:
     return parsed_json(path.read_bytes().decode("utf-8"))
 
 
+def read_yaml(path: Path) -> Any:
+    """The plain values in a YAML file: no tag of it makes an object.
+
+    Raises:
+        ValueError: where the file is no YAML, or nested more than ``MAX_DEPTH`` levels deep.
+    """
+    import yaml
+
+    data = path.read_bytes()
+    try:
+        found = yaml.safe_load(data)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"it is not YAML: {' '.join(str(error).split())}") from None
+    check_tree(found, len(data) + 1)
+    return found
+
+
 def allowed(num_bytes: int) -> int:
     """The decompressed bytes that a compressed file of ``num_bytes`` may have."""
     return max(ALWAYS, MAX_RATIO * num_bytes)

@@ -6,7 +6,7 @@ steps are chosen at sampling time, independently of the training. ``ratio`` is t
 noise-to-signal ratio ``sigma / alpha``. `adapted` is the default.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -132,13 +132,22 @@ class CauchyGrid:
         return _at_ratios(sde, np.exp(self.location + self.scale * np.tan(angles)))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Nodes:
-    """A grid of given decreasing ``times``, one more than the number of steps."""
+    """A grid of given decreasing ``times``, one more than the number of steps.
 
-    times: tuple[float, ...]
+    >>> import score_sde as ss
+    >>> Nodes([1.0, 0.5, 0.001])(ss.VPSDE(), num_steps=2)
+    array([1.   , 0.5  , 0.001])
+
+    Raises:
+        ValueError: where the times are fewer than two, or do not fall.
+    """
+
+    times: Sequence[float]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "times", tuple(map(float, self.times)))  # a hashable value
         checks.require(
             len(self.times) >= 2 and (np.diff(self.times) < 0.0).all(),
             "the times of a grid must be at least two, and fall from the prior to the data",

@@ -4,7 +4,7 @@ import abc
 import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import final
 
 import jax
@@ -61,7 +61,7 @@ class Average(abc.ABC):
         return rates * kept
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class EMA(Average):
     """Exponential moving average ``ema <- ema + (1 - decay_n) (params_n - ema)``.
 
@@ -81,6 +81,7 @@ class EMA(Average):
     """
 
     decay: float = 0.9999
+    _: KW_ONLY
     warmup: bool = True
 
     def __post_init__(self) -> None:
@@ -96,7 +97,7 @@ class EMA(Average):
         return jnp.maximum(rate, 9 / (10 + n)) if self.warmup else rate
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class HalfLifeEMA(Average):
     """Exponential moving average with the decay ``2^(-1 / h)``: a weight is halved every
     ``h`` updates.
@@ -120,6 +121,7 @@ class HalfLifeEMA(Average):
     """
 
     half_life: float
+    _: KW_ONLY
     batch_size: int | None = None
     ramp: float | None = None
 
@@ -136,7 +138,7 @@ class HalfLifeEMA(Average):
         return -jnp.expm1(-math.log(2) / half_life)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class PowerEMA(Average):
     """Power-function average, whose width grows with the run: ``decay_n =
     (1 - 1/n)^(gamma + 1)`` (Karras et al. 2024, section 3.1).

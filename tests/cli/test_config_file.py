@@ -1,5 +1,7 @@
 """Config files: found by path or by name, and run."""
 
+import sys
+
 import pytest
 from ml_collections import ConfigDict
 
@@ -46,6 +48,18 @@ def test_the_home_folder_may_be_written_as_a_tilde(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "own.py").write_text(GOOD)
     assert read_config("~/own.py").sde.name == "vp"
+
+
+def test_a_dataclass_with_postponed_annotations(tmp_path):
+    """Dataclasses look up the module of such annotations."""
+    (tmp_path / "own.py").write_text(
+        "from __future__ import annotations\nimport dataclasses\nfrom typing import ClassVar\n"
+        "@dataclasses.dataclass\nclass Own:\n    seed: int = 7\n    other: ClassVar[int] = 3\n"
+        "def get_config(): return dataclasses.asdict(Own())\n"
+    )
+    modules = set(sys.modules)
+    assert read_config(str(tmp_path / "own.py")) == ConfigDict({"seed": 7})
+    assert not [name for name in set(sys.modules) - modules if "own" in name]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from PIL import Image
 
 from score_sde.data import DataSource, Loader, hf, load_source, make_loader
 from score_sde.data.examples import LazyExamples
+from score_sde.data.hugging_face import rows_of
 
 PIXELS = np.random.default_rng(0).integers(256, size=(9, 6, 4, 3)).astype(np.uint8)
 LABELS = np.arange(9) % 3
@@ -199,3 +200,31 @@ def test_the_extra_is_named_where_it_is_missing(monkeypatch):
         ValueError, match=r"hf:mnist needs the extra hf: pip install 'score-sde\[hf\]'"
     ):
         hf("mnist")
+
+
+class Rows(list):
+    """A table that can only be cut."""
+
+    def select(self, rows):
+        return [self[row] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("split", "rows"),
+    [
+        ("train", range(10)),
+        ("train[:3]", range(3)),
+        ("train[-2:]", (8, 9)),
+        ("train[10%:50%]", range(1, 5)),
+        ("train[:999]", range(10)),
+        ("train[5:2]", ()),
+    ],
+)
+def test_a_slice_of_a_split(split, rows):
+    assert rows_of({"train": Rows(range(10))}, split, "hf:x") == list(rows)
+
+
+@pytest.mark.parametrize("split", ["train[", "train[3]", "train[a:b]", "train[:1]x", "train[::2]"])
+def test_another_form_of_a_slice_is_an_error_of_one_line(split):
+    with pytest.raises(ValueError, match=r"hf:x has no split .*: a slice is train\[START:END\]"):
+        rows_of({"train": Rows(range(10))}, split, "hf:x")

@@ -1,6 +1,8 @@
 """From sections to objects: the tables, and errors of a section."""
 
+import dataclasses
 import inspect
+import sys
 
 import optax
 import pytest
@@ -68,6 +70,38 @@ def test_functions_are_chosen_by_name(key):
             continue  # a value that can be called, such as a grid with its parameters
         dotted = f"{function.__module__}:{function.__name__}"
         assert getattr(construct(section, object, {"name": name, key: dotted}), key) is function
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnWeighting:
+    """A weighting of the user's own, with a parameter."""
+
+    power: float = 2.0
+
+    def __call__(self, sde, t):
+        return sde.marginal(t).sigma ** self.power
+
+
+@dataclasses.dataclass(frozen=True)
+class NeedsPower(OwnWeighting):
+    """Its parameter has no default."""
+
+    power: float = dataclasses.field()
+
+
+def test_a_class_in_place_of_a_function_gives_its_value(monkeypatch):
+    monkeypatch.setitem(sys.modules, "own_weighting", sys.modules[__name__])
+
+    def weighting(value):
+        values = {"name": "denoising", "weighting": value}
+        return construct("objective", object, values).weighting
+
+    assert weighting("own_weighting:OwnWeighting") == OwnWeighting()
+    assert weighting({"name": "own_weighting:NeedsPower", "power": 3}) == NeedsPower(3.0)
+    message = r"^objective.weighting 'own_weighting:NeedsPower' needs power$"
+    for value in ("own_weighting:NeedsPower", {"name": "own_weighting:NeedsPower"}):
+        with pytest.raises(ValueError, match=message):
+            weighting(value)
 
 
 def test_another_object_is_an_error_where_an_sde_is_expected():

@@ -75,6 +75,8 @@ def test_grids_in_the_noise_level_are_equally_spaced_in_their_coordinate(name):
 
 def test_any_times_may_be_given():
     times = Nodes(times=(1.0, 0.5, 0.001))
+    assert Nodes([1.0, 0.5, 0.001]) == times
+    assert hash(times) == hash(Nodes([1.0, 0.5, 0.001]))
     np.testing.assert_array_equal(times(VPSDE(), 2), [1.0, 0.5, 0.001])
     with pytest.raises(
         ValueError, match="num_steps=5 must be 2, the number of steps of a grid of 3 times"
