@@ -14,9 +14,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from score_sde.data import BatchLoader, make_loader, statistics
+from score_sde.data import BatchLoader, data_fingerprint, make_loader, statistics
 from score_sde.experiments.base import AnyExperiment, Split
-from score_sde.experiments.resume import check_resumes
+from score_sde.experiments.resume import DATA, check_resumes
 from score_sde.experiments.settings import TrainingOptions
 from score_sde.experiments.workdir import check_run_folder
 from score_sde.runtime.atomic_files import make_folder, replacing
@@ -42,6 +42,7 @@ from score_sde.training import (
     make_eval_step,
     make_train_step,
     make_writers,
+    renewed,
     snapshot_hook,
     train as train_run,
 )
@@ -129,7 +130,7 @@ def _take(
 ) -> None:
     """Check the folder, make it, lock it for this run, and write its ``config.json``."""
     check_run_folder(workdir, overwrite=overwrite)
-    check_resumes(workdir, experiment.model.saved_config)
+    check_resumes(workdir, experiment.model.saved_config, experiment.source)
     # Before anything is written, because this reads data, which may be damaged.
     warning = scale_warning(experiment)
     make_folder(workdir)
@@ -207,7 +208,7 @@ def training_run(
             keep_every=training.keep_every,
         ),
         config=config,
-        about={"versions": code},
+        about={"versions": code, DATA: data_fingerprint(experiment.source)},
         writer=make_writers(training.trackers, workdir, config) if is_first else MultiWriter(),
         hooks=(*hooks, *_snapshots(training, workdir, mesh)),
         hang_timeout=training.hang_timeout,
@@ -241,6 +242,7 @@ def run_in_memory(
         key=keys.train,
         num_steps=training.num_steps,
         mesh=mesh,
+        renew=partial(renewed, experiment.optimizer),
         n_jitted_steps=training.n_jitted_steps,
         checkpoint_every=training.checkpoint_every,
         log_every=training.log_every,

@@ -104,11 +104,24 @@ def newest_config(directory: str | Path) -> Config | None:
             ``ValueError``.
         UnreadableError: Where one may be sound and cannot be read; an ``OSError``.
     """
-    path = Path(directory)
+    newest = _newest(Path(directory))
+    return None if newest is None else newest[1]
+
+
+def newest_about(directory: str | Path) -> dict[str, Any]:
+    """The facts that were saved about the checkpoint of `newest_config`; none where there
+    is no checkpoint. It raises the same errors.
+    """
+    newest = _newest(Path(directory))
+    return {} if newest is None else dict(newest[0]["about"])
+
+
+def _newest(path: Path) -> tuple[Manifest, Config] | None:
+    """The JSON items of the newest checkpoint that has sound ones."""
     steps, reason = steps_in(path), ""
     for step in reversed(steps):
         try:
-            return _manifest_and_config(path / str(step))[1]
+            return _manifest_and_config(path / str(step))
         except DamagedError as error:
             reason = reason or str(error)
     if steps:
