@@ -11,8 +11,8 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from score_sde.cli.config_file import find_config, read_config
-from score_sde.cli.flags import ReadConfig, UsageError, given, require, take, value_of
-from score_sde.export.folder import is_exported
+from score_sde.cli.flags import Found, ReadConfig, UsageError, given, require, take, value_of
+from score_sde.export.folder import check_trainable, is_exported
 from score_sde.runtime.naming import did_you_mean
 from score_sde.runtime.trust import ALL
 
@@ -20,26 +20,39 @@ EXAMPLE = "runs/digits"
 """A workdir, for messages."""
 
 
-def no_config(argv: Sequence[str]) -> tuple[ReadConfig, list[str]]:
+def no_config(argv: Sequence[str]) -> Found:
     """No config."""
-    return lambda: None, list(argv)
+    return Found(lambda: None, list(argv))
 
 
-def named_config(argv: Sequence[str]) -> tuple[ReadConfig, list[str]]:
+def named_config(argv: Sequence[str]) -> Found:
     """The config of ``--config=FILE``, or none."""
     name, rest = take("config", argv)
-    return (lambda: None) if name is None else _of_file(name), rest
+    return Found((lambda: None) if name is None else _of_file(name), rest)
 
 
-def required_config(
-    argv: Sequence[str], example: str = "digits/vp"
-) -> tuple[ReadConfig, list[str]]:
+def required_config(argv: Sequence[str], example: str = "digits/vp") -> Found:
     """The config of ``--config=FILE``."""
     name, rest = take("config", argv)
-    return _of_file(given(name, "config", f"configs/{example}.py")), rest
+    return Found(_of_file(given(name, "config", f"configs/{example}.py")), rest)
 
 
-def config_of_run(argv: Sequence[str]) -> tuple[ReadConfig, list[str]]:
+def config_to_train(argv: Sequence[str]) -> Found:
+    """The config of ``--config=FILE``; else that of the run in ``--workdir``; else that of
+    the model of ``--init_from``.
+    """
+    if take("config", argv)[0] is None:
+        workdir, init_from = value_of("workdir", argv), value_of("init_from", argv)
+        if workdir is not None:
+            check_trainable(folder := Path(workdir).expanduser())
+            if (folder / "config.json").is_file() or (folder / "checkpoints").is_dir():
+                return Found(partial(_config_to_resume, folder), list(argv), workdir)
+        if init_from is not None and (model := Path(init_from).expanduser()).is_dir():
+            return Found(partial(_saved_config, model, None), list(argv), init_from)
+    return required_config(argv)
+
+
+def config_of_run(argv: Sequence[str]) -> Found:
     """The config that is saved in ``--workdir``, with ``--checkpoint``."""
     require(
         take("config", argv)[0] is None,
@@ -48,10 +61,11 @@ def config_of_run(argv: Sequence[str]) -> tuple[ReadConfig, list[str]]:
     step = value_of("checkpoint", argv)
     require(step is None or step.isdigit(), f"--checkpoint={step} must be the step of a checkpoint")
     path = existing_workdir(value_of("workdir", argv))
-    return partial(_saved_config, path, None if step is None else int(step)), list(argv)
+    read = partial(_saved_config, path, None if step is None else int(step))
+    return Found(read, list(argv), str(path))
 
 
-def config_to_import(argv: Sequence[str]) -> tuple[ReadConfig, list[str]]:
+def config_to_import(argv: Sequence[str]) -> Found:
     """The config of ``--config``, ``--reference_config``, or a diffusers folder."""
     name, rest = take("config", argv)
     reference, rest = take("reference_config", rest)
@@ -60,10 +74,10 @@ def config_to_import(argv: Sequence[str]) -> tuple[ReadConfig, list[str]]:
         "--config and --reference_config exclude each other: give one of them",
     )
     if reference is not None:
-        return partial(_reference_config, reference), rest
+        return Found(partial(_reference_config, reference), rest)
     if name is not None:
-        return _of_file(name), rest
-    return partial(_diffusers_config, value_of("checkpoint", argv)), rest
+        return Found(_of_file(name), rest)
+    return Found(partial(_diffusers_config, value_of("checkpoint", argv)), rest)
 
 
 def existing_workdir(name: str | None) -> Path:
@@ -94,6 +108,12 @@ def existing_workdir(name: str | None) -> Path:
 def _of_file(name: str) -> ReadConfig:
     find_config(name)  # for its error, before JAX is imported
     return partial(read_config, name)
+
+
+def _config_to_resume(workdir: Path) -> ConfigDict:
+    from score_sde.experiments.loading import config_to_resume
+
+    return config_to_resume(workdir)
 
 
 def _saved_config(path: Path, step: int | None) -> ConfigDict:

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import flags
 from ml_collections import ConfigDict
@@ -16,8 +16,25 @@ HELP = ("-h", "-help", "--help")
 ReadConfig = Callable[[], ConfigDict | None]
 """Reads a config; None where the arguments name none."""
 
-FindConfig = Callable[[Sequence[str]], tuple[ReadConfig, list[str]]]
-"""From the arguments to a function that reads the config they name, and the others."""
+
+class Found(NamedTuple):
+    """The config that some arguments name.
+
+    Attributes:
+        read: reads it.
+        rest: the other arguments.
+        saved_in: the file or folder of a config that this program has saved; None for one
+            that the user has written. A saved config may name code only as far as
+            ``--allow_code`` permits, a flag that its command must define.
+    """
+
+    read: ReadConfig
+    rest: list[str]
+    saved_in: str | None = None
+
+
+FindConfig = Callable[[Sequence[str]], Found]
+"""From the arguments to the config that they name."""
 
 _WORDS = {
     "bool": "true or false",
@@ -67,8 +84,6 @@ class Flags:
         description: its description for ``--help``.
         find_config: a function that finds the config.
         config_help: for ``--help``: the flags of the config and their descriptions.
-        saved: whether the config comes from a workdir. It may then name code only as
-            far as ``--allow_code`` permits, a flag that the command must define.
     """
 
     def __init__(
@@ -77,10 +92,8 @@ class Flags:
         description: str,
         find_config: FindConfig,
         config_help: dict[str, str],
-        *,
-        saved: bool = False,
     ) -> None:
-        self._command, self._find_config, self._saved = command, find_config, saved
+        self._command, self._find_config = command, find_config
         self._values = flags.FlagValues()
         self._usage = f"usage: score-sde {command} [--flag=value …]\n\n{description}\n"
         self._lines = dict(config_help)
@@ -138,23 +151,25 @@ class Flags:
         """Find wrong arguments, as far as this needs neither the config nor JAX; ``--help``
         prints the help and exits with code 0.
         """
-        self._found(argv)
+        self.find(argv)
 
     def parse(self, argv: Sequence[str]) -> Any:
         """The values of the flags, ``config`` among them; ``--help`` as in `check`."""
-        read_config, rest = self._found(argv)
+        found = self.find(argv)
         with usage_errors():
-            self._parse(read_config(), rest)
+            self._parse(found)
         return self._values
 
-    def _found(self, argv: Sequence[str]) -> tuple[ReadConfig, list[str]]:
+    def find(self, argv: Sequence[str]) -> Found:
+        """The config that the arguments name; ``--help`` as in `check`."""
         if any(argument in HELP for argument in argv):
             print(f"{self._usage}\n{self._help()}")
             raise SystemExit(0)
         with usage_errors():
             return self._find_config([self._written_out(argument) for argument in argv])
 
-    def _parse(self, config: ConfigDict | None, argv: Sequence[str]) -> None:
+    def _parse(self, found: Found) -> None:
+        config, argv = found.read(), found.rest
         if config is None:
             self._set_values(argv)
             return
@@ -164,7 +179,7 @@ class Flags:
         with self._explained(argv):
             overrides.define(self._values, config, argv)
         self._set_values(argv)
-        overrides.settle(self._values, before, saved=self._saved)
+        overrides.settle(self._values, before, saved_in=found.saved_in)
 
     def _set_values(self, argv: Sequence[str]) -> None:
         with self._explained(argv):

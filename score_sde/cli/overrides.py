@@ -37,22 +37,22 @@ def define(values: flags.FlagValues, config: ConfigDict, argv: Sequence[str]) ->
     )
 
 
-def settle(values: flags.FlagValues, before: Mapping[str, Any], *, saved: bool) -> None:
+def settle(values: flags.FlagValues, before: Mapping[str, Any], *, saved_in: str | None) -> None:
     """Check the code that the config names after its overrides, and remove the keys
     that an override of a name has made meaningless.
 
     Args:
         values: the values of the flags. Their config is changed in place.
         before: the config before the overrides.
-        saved: whether the config comes from a workdir.
+        saved_in: the file or folder of a saved config; None for one of the user's own.
 
     Raises:
         ValueError: where a saved config names code that the flags do not allow.
     """
     config = values.config.to_dict()
-    if saved:
-        check_code(config, trust_of(values), str(values.workdir))
-    if any(named_code(config)) or (saved and values.allow_code):
+    if saved_in is not None:
+        check_code(config, trust_of(values), saved_in)
+    if any(named_code(config)) or (saved_in is not None and values.allow_code):
         look_in_current_folder()
     drop_leftovers(values.config, before, config_flags.get_override_values(values["config"]))
 

@@ -18,11 +18,18 @@ from score_sde.training.checkpoints.manifest import CheckpointError
 
 
 def train_in(
-    workdir: Path, experiment: AnyExperiment, stop: StopRequest, *, overwrite: bool = False
+    workdir: Path,
+    experiment: AnyExperiment,
+    stop: StopRequest,
+    *,
+    overwrite: bool = False,
+    init_from: str | None = None,
+    average: str | None = None,
 ) -> int:
     """Train or resume an experiment in a folder, and report it: the exit code.
 
     ``overwrite``: whether a new run may overwrite files that no run has written.
+    ``init_from`` and ``average``: the trained model that a new run begins with.
 
     Raises:
         UsageError: where the folder holds another run, files of other programs or no
@@ -32,6 +39,7 @@ def train_in(
         with usage_errors():
             grids = sample_grids(experiment, workdir)
             options = {"overwrite": overwrite, "warn": _warn}
+            options |= {"init_from": init_from, "average": average}
             run = stack.enter_context(prepared(experiment, workdir, grids, **options))
         if grids and jax.process_index() == 0:
             _tell(f"samples every {grids[0].every} steps: {workdir / 'samples'}")

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import jax
+import numpy as np
 import optax
 
+from score_sde import checks
 from score_sde.data import DataSource, Scaling
 from score_sde.experiments.settings import TrainingOptions
+from score_sde.runtime.fingerprints import named_leaves, path_of
 from score_sde.sdes import SDE
 from score_sde.training import LossFn
 from score_sde.typing import Key, Params
@@ -96,6 +99,48 @@ class AnyExperiment(abc.ABC):
     def frozen(self) -> Params | None:
         """Parameters that the loss takes and training does not change; None for none."""
         return None
+
+
+def check_params(network: Any, params: Params) -> None:
+    """Raise ``ValueError`` unless parameters have the names and shapes of the network's;
+    it names the first few differences.
+    """
+    ours, theirs = _shapes(_abstract(network)), _shapes(params)
+    wrong = [
+        f"{name} is {theirs.get(name, 'missing')} in the file and {ours.get(name, 'missing')} in "
+        "the network"
+        for name in sorted(ours.keys() | theirs.keys())
+        if ours.get(name) != theirs.get(name)
+    ]
+    more = f"; and {len(wrong) - _MOST} more" if len(wrong) > _MOST else ""
+    checks.require(
+        not wrong, f"model does not fit the trained parameters: {'; '.join(wrong[:_MOST])}{more}"
+    )
+
+
+def fitted_params(network: Any, params: Params) -> Params:
+    """Trained parameters as initial ones of a network: in its structure and its types.
+
+    Raises:
+        ValueError: where they do not fit, as in `check_params`.
+    """
+    check_params(network, params)
+    found = named_leaves(params)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, like: np.asarray(found[path_of(path)], like.dtype), _abstract(network)
+    )
+
+
+_MOST = 3
+"""The number of differences that a message names."""
+
+
+def _abstract(network: Any) -> Any:
+    return jax.eval_shape(network.init, jax.random.key(0))
+
+
+def _shapes(params: Any) -> dict[str, tuple[int, ...]]:
+    return {name: np.shape(leaf) for name, leaf in named_leaves(params).items()}
 
 
 def initial_params(network: Any, key: Key) -> Params:

@@ -7,10 +7,11 @@ from typing import Any
 
 from score_sde.data import DataSource, data_fingerprint
 from score_sde.experiments.builders import Config, as_mapping, source_of
+from score_sde.experiments.loading import saved_config
 from score_sde.experiments.meaning import differences, trust_in_code_of
 from score_sde.experiments.sections import as_begun, with_former_options
 from score_sde.experiments.tables import NOT_OF_THE_SOURCE
-from score_sde.runtime.trust import NOTHING, shortened
+from score_sde.runtime.trust import ALL, NOTHING, shortened
 from score_sde.training import newest_about, newest_config
 
 FIXED = ("data", "example", "sde", "parameterization", "model", "objective", "seed")
@@ -23,11 +24,13 @@ DATA = "data"
 """What a checkpoint calls the fingerprint of the data of its run."""
 
 
-def continued(workdir: Path, config: Config) -> Config:
+def continued(workdir: Path, config: Config, init_from: str | None = None) -> Config:
     """The config for a run in ``workdir``, with the former defaults of the run that it
-    resumes.
+    resumes, or else of the model of this package that it begins with.
     """
     saved = newest_config(workdir / "checkpoints")
+    if saved is None and init_from is not None and Path(init_from).is_dir():
+        saved = saved_config(init_from, allow=ALL).to_dict()  # nothing is built from it
     return config if saved is None else as_begun(as_mapping(config), saved)
 
 
@@ -53,7 +56,8 @@ def check_resumes(
     saved, trust = with_former_options(saved), trust_in_code_of(config)
     same_data = cache(lambda: source is not None and _same_data(workdir, saved, source))
     sections = [(section, saved.get(section), config.get(section)) for section in FIXED]
-    sections.append(("training", *(_averages(each.get("training")) for each in (saved, config))))
+    averages = [_averages(each.get("training")) for each in (saved, config)]
+    sections.append(("training", averages[0], averages[1]))
     for section, then, since in sections:
         for key, was, now in differences(section, then, since, trust):
             if not (_is_of_the_source(key) and same_data()):
@@ -86,6 +90,6 @@ def _fingerprint_of(saved: Mapping[str, Any]) -> str | None:
     where they are no longer there.
     """
     try:
-        return data_fingerprint(source_of(saved, NOTHING))
+        return data_fingerprint(source_of(dict(saved), NOTHING))
     except (ValueError, OSError):
         return None

@@ -13,7 +13,10 @@ from score_sde.cli.main import COMMANDS
 OWN = ("--allow_code", "--overwrite")
 
 FLAGS = {
-    "train": ["--config", "--config.section.key=value", "--workdir", "--overwrite"],
+    "train": [
+        *("--config", "--config.section.key=value", "--workdir", "--init_from", "--average"),
+        *OWN,
+    ],
     "sample": [
         *(
             "--config.section.key=value",
