@@ -129,14 +129,15 @@ def _recorded(workdir: Path) -> Origin | None:
         raise ValueError(
             f"{workdir / RECORD} is damaged: it does not say with which model the run has begun"
         )
-    return Origin(**{key: found.get(key) for key in kinds})
+    return Origin(found["path"], *(found.get(key) for key in Origin._fields[1:]))
 
 
 def _warning(path: str, theirs: Mapping[str, Any] | None, ours: Mapping[str, Any]) -> str | None:
     """The first key in which a config gives the parameters of a model another meaning."""
-    for section in COMPARED if theirs is not None else ():
-        then, since = theirs.get(section), ours.get(section)
-        for key, was, now in differences(section, then, since, trust_in_code_of(ours)):
+    for section in COMPARED:
+        then, since = (theirs or {}).get(section), ours.get(section)
+        found = differences(section, then, since, trust_in_code_of(ours)) if theirs else ()
+        for key, was, now in found:
             return (
                 f"{path} was trained with {key}={shortened(repr(was))}, this config has "
                 f"{shortened(repr(now))}"

@@ -35,6 +35,9 @@ OPTIONS: Mapping[str, Callable[..., Any]] = {
 }
 """The sections that have options and no name."""
 
+CHOOSING = ("name", "source")
+"""The keys that choose a constructor, on which the other keys depend."""
+
 AVERAGES_KEY = "averages"
 """The key of the section ``training`` whose values are texts such as ``"power:0.05"``."""
 
@@ -60,6 +63,31 @@ def meaning(section: str, values: Any, trust: Trust = NOTHING) -> Any:
     if section == "example":
         return {"conditional": False, **values}
     return _choice(section, values, trust) if section in NAMED else dict(values)
+
+
+def stated(section: str, values: Any, trust: Trust = NOTHING) -> Any:
+    """What a section states besides defaults, in the form of `meaning`. It does not change
+    where a default is written out, or a later version has a further key.
+
+    >>> stated("sde", {"name": "ve", "sigma_min": 0.01, "sigma_max": 90})
+    {'name': 've', 'sigma_max': 90.0}
+    """
+    try:
+        full = meaning(section, values, trust)
+    except ValueError:  # of another version, or code that is not trusted
+        return values
+    if not isinstance(values, Mapping):
+        return full
+    found = {key: full[key] for key in CHOOSING if key in full}
+    for key in values.keys() - set(CHOOSING):
+        rest = {other: value for other, value in values.items() if other != key}
+        try:
+            without = meaning(section, rest, trust)
+        except ValueError:  # the key has no default
+            found[key] = full.get(key, values[key])
+        else:
+            found |= {name: value for name, value in full.items() if without.get(name) != value}
+    return found
 
 
 def differences(
@@ -97,9 +125,7 @@ def _differences(
         was, now = written
         yield path, first if was is None else was, second if now is None else now
         return
-    chosen_first = sorted(
-        first.keys() | second.keys(), key=lambda key: (key not in ("name", "source"), key)
-    )
+    chosen_first = sorted(first.keys() | second.keys(), key=lambda key: (key not in CHOOSING, key))
     for key in chosen_first:
         was, now = (each.get(key) if isinstance(each, Mapping) else None for each in written)
         yield from _differences(f"{path}.{key}", (first.get(key), second.get(key)), (was, now))

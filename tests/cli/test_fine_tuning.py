@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import tiny
 from foreign_code import NAMES, witness
-from foreign_code import witness
 
 from score_sde import load
 from score_sde.training.checkpoints.sampling import restore_for_sampling

@@ -77,7 +77,7 @@ SAME = {
 def test_another_text_of_the_same_config_resumes(section, key):
     config = tiny.config_of(tiny.TOY)
     with config.ignore_type():
-        config[section][key] = SAME[section][key]
+        config.update({section: {key: SAME[section][key]}})
     with tiny.abstract_init():
         experiment = build(config)
     check_resumes(tiny.toy_run(), experiment.model.saved_config, experiment.source)
