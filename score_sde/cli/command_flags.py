@@ -7,10 +7,17 @@ usage errors come at once.
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from score_sde.cli.config_source import config_to_import, named_config, no_config, required_config
+from score_sde.cli.config_source import (
+    config_to_import,
+    config_to_train,
+    named_config,
+    no_config,
+    required_config,
+)
 from score_sde.cli.flags import Flags
 from score_sde.cli.shared_flags import (
     add_allow_code,
+    add_average,
     add_batch,
     add_checkpoint,
     add_independent,
@@ -25,17 +32,30 @@ from score_sde.cli.shared_flags import (
     workdir_flags,
 )
 
+CHECKPOINT = "checkpoint_24.pth"
+"""A published checkpoint, for messages."""
+
 
 def train() -> Flags:
     """The flags of ``train``."""
     description = (
         "Train a score model or a classifier. The same command resumes an interrupted run in its "
+        "workdir; --config\nis then optional. --init_from fine-tunes a trained model in a new "
         "workdir."
     )
-    flags = Flags("train", description, required_config, config_help("required"))
+    default = "default: the config of the run in --workdir, or else of the model of --init_from"
+    flags = Flags("train", description, config_to_train, config_help(default))
     flags.string(
         "workdir", None, "folder for checkpoints, metrics and figures; made if missing (required)"
     )
+    flags.string(
+        "init_from",
+        None,
+        "trained model that a new run begins with: a workdir, an exported or diffusers folder, or "
+        f"a published checkpoint such as {CHECKPOINT} (default: random parameters)",
+    )
+    add_average(flags, " of --init_from")
+    add_allow_code(flags)
     add_overwrite(flags)
     add_lock(flags)
     add_independent(flags)
@@ -153,10 +173,6 @@ def interpolate() -> Flags:
     add_seed(flags, "the dequantization")
     add_output(flags, "interpolation")
     return flags
-
-
-CHECKPOINT = "checkpoint_24.pth"
-"""A published checkpoint, for messages."""
 
 
 def import_model() -> Flags:

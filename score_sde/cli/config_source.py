@@ -10,7 +10,7 @@ from pathlib import Path
 
 from score_sde.cli.config_file import find_config, read_config, read_resolved
 from score_sde.cli.flags import Found, ReadConfig, UsageError, given, require, take, value_of
-from score_sde.export.folder import is_exported
+from score_sde.export.folder import check_trainable, is_exported
 from score_sde.runtime.naming import did_you_mean
 from score_sde.runtime.trust import ALL
 
@@ -35,6 +35,21 @@ def required_config(
     """The config of ``--config=FILE``."""
     name, rest = take("config", argv)
     return _of_file(given(name, "config", f"configs/{example}.py")), rest
+
+
+def config_to_train(argv: Sequence[str]) -> tuple[ReadConfig, list[str]]:
+    """The config of ``--config=FILE``; else that of the run in ``--workdir``; else that of
+    the model of ``--init_from``.
+    """
+    if take("config", argv)[0] is None:
+        workdir, init_from = value_of("workdir", argv), value_of("init_from", argv)
+        if workdir is not None:
+            check_trainable(folder := Path(workdir).expanduser())
+            if (folder / "config.json").is_file() or (folder / "checkpoints").is_dir():
+                return partial(_config_to_resume, folder), list(argv)
+        if init_from is not None and (model := Path(init_from).expanduser()).is_dir():
+            return partial(_saved_config, model, None), list(argv)
+    return required_config(argv)
 
 
 def config_of_run(argv: Sequence[str]) -> tuple[ReadConfig, list[str]]:
@@ -96,6 +111,12 @@ def _of_file(name: str) -> ReadConfig:
     if path.suffix in (".yml", ".yaml"):
         return partial(_reference_config, str(path))
     return lambda: Found(read_config(name).to_dict())
+
+
+def _config_to_resume(workdir: Path) -> Found:
+    from score_sde.experiments.loading import config_to_resume
+
+    return Found(config_to_resume(workdir).to_dict(), foreign=str(workdir))
 
 
 def _saved_config(path: Path, step: int | None) -> Found:

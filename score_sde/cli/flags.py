@@ -38,7 +38,8 @@ FindConfig = Callable[[Sequence[str]], tuple[ReadConfig, list[str]]]
 
 class Values(SimpleNamespace):
     """The values of the flags by name; where there is a config, also ``config``, its
-    sections as plain dictionaries, and ``overrides``, such as ``{"sde.name": "ve"}``.
+    sections as plain dictionaries, ``overrides``, such as ``{"sde.name": "ve"}``, and
+    ``foreign``, as in `Found`.
     """
 
     def __contains__(self, name: str) -> bool:
@@ -175,8 +176,8 @@ class Flags:
         with self._explained(argv):
             argv = self._values.read_flags_from_files(argv, force_gnu=False)
         config, given, rest = override(found.config, argv)
-        values = self._values_in(rest, config=config, overrides=given)
-        settle(values, found.config, foreign=found.foreign)
+        values = self._values_in(rest, config=config, overrides=given, foreign=found.foreign)
+        settle(values, found.config)
         return values
 
     def _values_in(self, argv: Sequence[str], **config: Any) -> Values:

@@ -86,21 +86,21 @@ def override(config: Mapping[str, Any], argv: Sequence[str]) -> Overridden:
     return Overridden(found, given, rest)
 
 
-def settle(values: Values, before: Mapping[str, Any], *, foreign: str | None) -> None:
+def settle(values: Values, before: Mapping[str, Any]) -> None:
     """Check the code that the config names after its overrides, and remove the keys
     that an override of a name has made meaningless.
 
     Args:
         values: the values of the flags. Their config is changed in place.
         before: the config before the overrides.
-        foreign: the file or folder of a config from elsewhere, as in `Found`.
 
     Raises:
         ValueError: where a foreign config names code that the flags do not allow.
     """
-    if foreign is not None:
-        check_code(values.config, trust_of(values), foreign)
-    if any(named_code(values.config)) or (foreign is not None and values.allow_code):
+    is_foreign = values.foreign is not None
+    if is_foreign:
+        check_code(values.config, trust_of(values), values.foreign)
+    if any(named_code(values.config)) or (is_foreign and values.allow_code):
         look_in_current_folder()
     drop_leftovers(values.config, before, values.overrides)
 

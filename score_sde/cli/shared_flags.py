@@ -27,14 +27,20 @@ def workdir_flags(command: str, description: str) -> Flags:
     flags = Flags(command, description, config_of_run, config_help)
     add_workdir(flags, "a training run or an exported model")
     add_checkpoint(flags)
-    flags.string(
-        "average",
-        None,
-        "one of training.averages, such as power:0.05 (default: the average of training.ema_decay)",
-    )
+    add_average(flags)
     add_allow_code(flags)
     add_overwrite(flags)
     return flags
+
+
+def add_average(flags: Flags, of: str = "") -> None:
+    """``--average``; ``of`` says of which run."""
+    flags.string(
+        "average",
+        None,
+        f"one of training.averages{of}, such as power:0.05, or none for the parameters themselves "
+        "(default: the average of training.ema_decay)",
+    )
 
 
 def add_workdir(flags: Flags, holds: str = "a training run", default: str = "required") -> None:

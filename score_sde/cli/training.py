@@ -26,11 +26,14 @@ def train_in(
     *,
     overwrite: bool = False,
     lock: bool = True,
+    init_from: str | None = None,
+    average: str | None = None,
 ) -> int:
     """Train or resume an experiment in a folder, and report it: the exit code.
 
     ``overwrite``: whether a new run may overwrite files that no run has written.
     ``lock``: whether to lock the folder.
+    ``init_from`` and ``average``: the trained model that a new run begins with.
 
     Raises:
         UsageError: where the folder holds another run, files of other programs or no
@@ -40,6 +43,7 @@ def train_in(
         with usage_errors():
             grids = sample_grids(experiment, workdir)
             options = {"overwrite": overwrite, "lock": lock, "warn": _warn}
+            options |= {"init_from": init_from, "average": average}
             run = stack.enter_context(prepared(experiment, workdir, grids, **options))
         is_first = jax.process_index() == 0
         if is_first:

@@ -8,12 +8,14 @@ from score_sde.data.catalogue import (
     SOURCES,
     is_function,
     load_source,
+    source_function,
     source_options,
     with_absolute_paths,
 )
 from score_sde.data.digits import digits
 from score_sde.data.examples import Examples, LazyExamples
 from score_sde.data.files import npy, npz
+from score_sde.data.fingerprint import data_fingerprint, examples_digest
 from score_sde.data.folder import folder
 from score_sde.data.hugging_face import hf
 from score_sde.data.loader import Batch, BatchLoader, Example, Loader
@@ -41,7 +43,9 @@ __all__ = [
     "Statistics",
     "arrayrecord",
     "checkerboard",
+    "data_fingerprint",
     "digits",
+    "examples_digest",
     "folder",
     "hf",
     "is_function",
@@ -52,6 +56,7 @@ __all__ = [
     "npy",
     "npz",
     "permutation",
+    "source_function",
     "source_options",
     "standardization",
     "statistics",

@@ -80,7 +80,7 @@ def load_source(name: str, trust: Trust = EVERYTHING, /, **options: Any) -> Data
             nearest), or the data are wrong.
         FileNotFoundError: where a path or a data set does not exist.
     """
-    function, arguments = _chosen(name, trust)
+    function, arguments = source_function(name, trust)
     check_arguments(f"data source {name!r}", function, options, given=arguments)
     source = function(**arguments, **options)
     require(
@@ -100,7 +100,7 @@ def source_options(name: str) -> set[str]:
     ['noise', 'num_examples', 'seed']
     """
     try:
-        function, arguments = _chosen(name, EVERYTHING)
+        function, arguments = source_function(name, EVERYTHING)
     except ValueError:
         return set()
     return set(inspect.signature(function).parameters) - set(arguments)
@@ -141,8 +141,16 @@ def is_function(name: str) -> bool:
     return is_code(name) and name.partition(":")[0] not in FILE_SOURCES
 
 
-def _chosen(name: str, trust: Trust) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """The function of a name, and the arguments that are part of the name."""
+def source_function(name: str, trust: Trust) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The function of the name of a data source, and the arguments that are part of it.
+
+    >>> function, arguments = source_function("npz:images.npz", EVERYTHING)
+    >>> function.__name__, arguments
+    ('npz', {'path': 'images.npz'})
+
+    Raises:
+        ValueError: where there is no such source.
+    """
     head, colon, tail = name.partition(":")
     named = {**SOURCES, **DATA_SETS}
     known = [*named, *FILE_SOURCES]

@@ -13,8 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from score_sde import checks
-from score_sde.data import Examples, Scaling
-from score_sde.data.examples import is_array
+from score_sde.data import Examples, Scaling, examples_digest
 from score_sde.evaluation import shared_work
 from score_sde.evaluation.generation import (
     AXIS,
@@ -32,7 +31,7 @@ from score_sde.likelihood.dequantization import Dequantizer
 from score_sde.likelihood.estimators import LogProbEstimate
 from score_sde.likelihood.flow import bits_per_dim
 from score_sde.runtime.atomic_files import write_arrays
-from score_sde.runtime.fingerprints import digest_with_arrays, sha256, type_and_shape
+from score_sde.runtime.fingerprints import digest_with_arrays
 from score_sde.runtime.progress import ProgressBar
 from score_sde.runtime.trust import Allow
 from score_sde.typing import Key, Params
@@ -163,17 +162,6 @@ def shards_of(
     evenly spread.
     """
     options = shared_work.options_of(model, "eval", but=WITHOUT_EFFECT)
-    head = type_and_shape(examples).encode()
-    if not is_array(examples):
-        rows = (
-            np.linspace(0, len(examples) - 1, min(NUM_WITNESSES, len(examples)))
-            .round()
-            .astype(np.int64)
-        )
-        examples = examples[rows]
-    arrays = (
-        np.ascontiguousarray(values).data for values in jax.tree.leaves([examples, conditions])
-    )
     dequantizer = model.evaluating.dequantizer
     learned = digest_with_arrays(
         {"dequantizer": type(dequantizer).__name__}, jax.tree.leaves(dequantizer)
@@ -181,7 +169,7 @@ def shards_of(
     request = {
         "eval": options,
         "split": split,
-        "examples": sha256([head, *arrays]),
+        "examples": examples_digest(examples, conditions, num_witnesses=NUM_WITNESSES),
         "dequantizer": learned,
     }
     return shared_work.shards_of(model, key, folder, fields=Likelihoods._fields, **request)

@@ -15,6 +15,7 @@ import numpy as np
 
 from score_sde.evaluation.generation import even_batch_size
 from score_sde.evaluation.shards import Shard, Shards
+from score_sde.experiments.meaning import stated, trust_in_code_of
 from score_sde.experiments.score_model import Model
 from score_sde.experiments.tables import SCALING
 from score_sde.runtime.fingerprints import digest_with_arrays
@@ -64,16 +65,28 @@ class Remaining(NamedTuple):
 def shards_of(model: Model, key: Key, folder: Path, **request: Any) -> Shards:
     """The shards of a request, whose rows depend on the model, the key and ``request``,
     plain values by name, alone.
+
+    Sections of the config count by what they state, so that a default may be written out.
     """
-    sections = {
-        name: model.saved_config[name] for name in ("sde", "model", "parameterization", "example")
+    config = model.saved_config
+    sections = {name: config[name] for name in SECTIONS_OF_NETWORK} | {
+        name: request[name] for name in ("sampling", "eval") if name in request
     }
     seed = [str(jax.random.key_impl(key)), np.asarray(jax.random.key_data(key)).tolist()]
     scaling = {
         name: getattr(model.scaling, name) for name in ("num_levels", *SCALING)
     }  # the rest is in "example"
-    common = {**sections, "data": scaling, "step": int(model.step), "seed": seed}
-    return Shards(folder, digest_with_arrays({**common, **request}, model.params))
+    common = {**request, "data": scaling, "step": int(model.step), "seed": seed}
+    former = Shards(folder, digest_with_arrays({**common, **sections}, model.params))
+    if former.folder.is_dir():  # of version 0.1, by the texts of the sections
+        return former
+    trust = trust_in_code_of(config)  # of which the model has been built
+    meant = {name: stated(name, values, trust) for name, values in sections.items()}
+    return Shards(folder, digest_with_arrays({**common, **meant}, model.params))
+
+
+SECTIONS_OF_NETWORK = ("sde", "model", "parameterization", "example")
+"""The sections that decide on the score of given parameters."""
 
 
 def options_of(model: Model, section: str, *, but: Collection[str]) -> dict[str, Any]:

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import jax
+import numpy as np
 import optax
 
+from score_sde import checks
 from score_sde.data import DataSource, Scaling
 from score_sde.experiments.settings import TrainingOptions
+from score_sde.runtime.fingerprints import named_leaves, path_of
 from score_sde.sdes import SDE
 from score_sde.training import LossFn
 from score_sde.typing import Key, Params
@@ -96,6 +99,59 @@ class AnyExperiment(abc.ABC):
     def frozen(self) -> Params | None:
         """Parameters that the loss takes and training does not change; None for none."""
         return None
+
+
+def checked_params(network: Any, params: Params) -> Params:
+    """Trained parameters, checked to have the names and shapes of the network's, in the
+    containers of the network: files hold named tuples and modules as dictionaries.
+
+    Raises:
+        ValueError: where they do not fit; it names the first few differences.
+    """
+    wanted = _abstract(network)
+    # Keys with a slash can give two parameters one name, which then need all their keys.
+    by_name = len(named_leaves(wanted)) == len(jax.tree.leaves(wanted))
+    ours, theirs = _leaves(wanted, by_name), _leaves(params, by_name)
+    wrong = []
+    for keys in sorted(ours.keys() | theirs.keys()):
+        was, needed = (np.shape(at[keys]) if keys in at else "missing" for at in (theirs, ours))
+        if was != needed:
+            wrong.append(f"{'/'.join(keys)} is {was} in the file and {needed} in the network")
+    more = f"; and {len(wrong) - _MOST} more" if len(wrong) > _MOST else ""
+    checks.require(
+        not wrong, f"model does not fit the trained parameters: {'; '.join(wrong[:_MOST])}{more}"
+    )
+    return jax.tree.unflatten(jax.tree.structure(wanted), [theirs[keys] for keys in ours])
+
+
+def fitted_params(network: Any, params: Params) -> Params:
+    """Trained parameters as initial ones of a network: in its structure and its types.
+
+    Raises:
+        ValueError: where they do not fit, as in `checked_params`.
+    """
+    return jax.tree.map(
+        lambda value, like: np.asarray(value, like.dtype),
+        checked_params(network, params),
+        _abstract(network),
+    )
+
+
+_MOST = 3
+"""The number of differences that a message names."""
+
+
+def _abstract(network: Any) -> Any:
+    return jax.eval_shape(network.init, jax.random.key(0))
+
+
+def _leaves(tree: Any, by_name: bool) -> dict[tuple[str, ...], Any]:
+    """The leaves of a tree by name, or else by the keys that lead to them."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        (path_of(path),) if by_name else tuple(path_of((key,)) for key in path): leaf
+        for path, leaf in leaves
+    }
 
 
 def initial_params(network: Any, key: Key) -> Params:

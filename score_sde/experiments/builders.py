@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
 import jax
-import numpy as np
 import optax
 from ml_collections import ConfigDict
 
@@ -26,7 +25,7 @@ from score_sde.data import (
     load_source,
     with_absolute_paths,
 )
-from score_sde.experiments.base import AnyExperiment, TrainedModel, initial_params
+from score_sde.experiments.base import AnyExperiment, TrainedModel, checked_params, initial_params
 from score_sde.experiments.construction import call, construct
 from score_sde.experiments.kinds import KINDS, Kind, Plain, kind_of
 from score_sde.experiments.limits import MAX_SEED
@@ -41,7 +40,6 @@ from score_sde.experiments.sections import (
 )
 from score_sde.experiments.settings import TrainingOptions
 from score_sde.experiments.tables import AUGMENTATION, NOT_OF_THE_SOURCE, OPTIMIZERS, SCALING
-from score_sde.runtime.fingerprints import named_leaves, path_of
 from score_sde.runtime.naming import errors_of
 from score_sde.runtime.trust import EVERYTHING, Trust
 from score_sde.typing import Params
@@ -66,6 +64,7 @@ def build(
     *,
     score_model: Model | None = None,
     data_trust: Trust = EVERYTHING,
+    trust: Trust = EVERYTHING,
 ) -> SomeExperiment:
     """The experiment that a config describes, with its data loaded and its parameters initialised.
 
@@ -83,6 +82,7 @@ def build(
         score_model: the score model for which a dequantizer is trained. The config
             takes its sections ``sde`` and ``data`` from that model.
         data_trust: the code that the source of the data may import.
+        trust: the code that all other sections may import.
 
     Raises:
         ValueError: where a section, key or name is unknown, a value is of a wrong type
@@ -95,11 +95,11 @@ def build(
     check_kind(kind_of(given), kind, of="experiment")
     given = _for_score_model(given, score_model)
     found = normalized(given)
-    parts = _training_parts(found, data_trust)
+    parts = _training_parts(found, data_trust, trust)
     if found.kind.for_score_model:
         parts["score_model"] = score_model
     # The model comes last, since initialising its network compiles.
-    parts["model"] = model_of(found, None, step=0)
+    parts["model"] = model_of(found, None, step=0, trust=trust)
     return cast("SomeExperiment", found.kind.experiment(**parts))
 
 
@@ -175,17 +175,17 @@ def normalized(config: Config) -> Normalized:
     return Normalized(kind, with_explicit_options(plain))
 
 
-def _training_parts(found: Normalized, data_trust: Trust) -> dict[str, Any]:
+def _training_parts(found: Normalized, data_trust: Trust, trust: Trust) -> dict[str, Any]:
     """The parts of an experiment except its model. The config gets its section
     ``example`` here.
     """
     plain = found.plain
     parts: dict[str, Any] = {
-        "objective": construct("objective", found.kind.objective, plain["objective"]),
+        "objective": construct("objective", found.kind.objective, plain["objective"], trust=trust),
         "source": source_of(plain, data_trust),
-        "training": call("training", TrainingOptions, plain["training"], trust=EVERYTHING),
+        "training": call("training", TrainingOptions, plain["training"], trust=trust),
     }
-    parts["optimizer"] = _optimizer(plain["optim"], parts["training"])
+    parts["optimizer"] = _optimizer(plain["optim"], parts["training"], trust)
     source: DataSource = parts["source"]
     plain["example"] = {"shape": list(source.shape), "num_levels": source.num_levels}
     if source.class_names is not None:
@@ -197,7 +197,9 @@ def _training_parts(found: Normalized, data_trust: Trust) -> dict[str, Any]:
     return parts
 
 
-def _optimizer(section: Any, training: TrainingOptions) -> optax.GradientTransformation:
+def _optimizer(
+    section: Any, training: TrainingOptions, trust: Trust
+) -> optax.GradientTransformation:
     """The optimizer of a config. A decay of its learning rate ends at the final step of
     the training unless the config has ``optim.decay_steps``.
     """
@@ -208,7 +210,7 @@ def _optimizer(section: Any, training: TrainingOptions) -> optax.GradientTransfo
         if isinstance(warmup, int):  # a run that ends in its warm-up, as trials do, has no decay
             steps = max(steps, warmup + 1)
         section = {**section, "decay_steps": steps}
-    return construct("optim", optax.GradientTransformation, section)
+    return construct("optim", optax.GradientTransformation, section, trust=trust)
 
 
 def _augmentation(plain: Plain) -> Augmentation:
@@ -266,7 +268,7 @@ def model_of(
     parts = kind.parts(plain, network, trust)
     scaling = _scaling(plain["data"], example, trust)
     # Last, because it compiles.
-    params = _init(network, seed) if params is None else _checked(network, params)
+    params = _init(network, seed) if params is None else checked_params(network, params)
     own = {"shape": shape, "seed": seed, "step": step, "config": plain}
     own |= {"sde": sde, "network": network, "scaling": scaling, "params": params, **parts}
     return kind.model(**own)
@@ -286,30 +288,3 @@ def _scaling(data: Mapping[str, Any], example: Mapping[str, Any], trust: Trust) 
 def _init(network: Any, seed: int) -> Params:
     with errors_of("model"):
         return initial_params(network, jax.random.key(seed))
-
-
-def _checked(network: Any, params: Params) -> Params:
-    """The trained parameters, checked to have the names and shapes of the network's, in the
-    containers of the network: files hold named tuples and modules as dictionaries.
-    """
-    wanted = jax.eval_shape(network.init, jax.random.key(0))
-    # Keys with a slash can give two parameters one name, which then need all their keys.
-    by_name = len(named_leaves(wanted)) == len(jax.tree.leaves(wanted))
-    ours, theirs = _leaves(wanted, by_name), _leaves(params, by_name)
-    for keys in sorted(ours.keys() | theirs.keys()):
-        was, needed = (np.shape(at[keys]) if keys in at else "missing" for at in (theirs, ours))
-        checks.require(
-            was == needed,
-            f"model does not fit the trained parameters: {'/'.join(keys)} is {was} in the file "
-            f"and {needed} in the network",
-        )
-    return jax.tree.unflatten(jax.tree.structure(wanted), [theirs[keys] for keys in ours])
-
-
-def _leaves(tree: Any, by_name: bool) -> dict[tuple[str, ...], Any]:
-    """The leaves of a tree by name, or else by the keys that lead to them."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {
-        (path_of(path),) if by_name else tuple(path_of((key,)) for key in path): leaf
-        for path, leaf in leaves
-    }

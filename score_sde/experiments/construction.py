@@ -30,7 +30,7 @@ def construct(
         ValueError: where the name or a key is unknown, or the object is not of the
             class ``kind``.
     """
-    function, name, rest = _chosen(section, values, NAMED[section], trust)
+    function, name, rest = chosen(section, values, NAMED[section], trust)
     found = call(section, function, rest, trust=trust, name=name, **given)
     checks.require(
         isinstance(found, kind),
@@ -53,14 +53,14 @@ def call(
     Raises:
         ValueError: where a key is unknown, or a value of a wrong type or out of range.
     """
-    values = _with_present_keys(section, function, values)
-    arguments = {key: _argument(section, key, value, trust) for key, value in values.items()}
+    values = with_present_keys(section, function, values)
+    arguments = {key: argument(section, key, value, trust) for key, value in values.items()}
     arguments = check_arguments(section, function, arguments, given=given, name=name)
     with errors_of(section, TypeError):
         return function(**given, **arguments)
 
 
-def _with_present_keys(
+def with_present_keys(
     section: str, function: Callable[..., Any], values: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     """The values with each renamed key of ``function`` under its present name."""
@@ -74,7 +74,7 @@ def _with_present_keys(
     return {present.get(key, key): value for key, value in values.items()}
 
 
-def _argument(section: str, key: str, value: Any, trust: Trust) -> Any:
+def argument(section: str, key: str, value: Any, trust: Trust) -> Any:
     """A value of a config as the constructor takes it. Names of functions and nested
     sections are looked up in their tables.
     """
@@ -98,7 +98,7 @@ def _argument(section: str, key: str, value: Any, trust: Trust) -> Any:
 def _function(path: str, value: Any, table: Table, trust: Trust) -> Callable[..., Any]:
     """The function of a name, or of a section with a name and parameters."""
     values = value if isinstance(value, Mapping) else {"name": value}
-    function, name, parameters = _chosen(path, values, table, trust)
+    function, name, parameters = chosen(path, values, table, trust)
     if isinstance(function, type):  # a class of another package, not its value
         return call(path, function, parameters, trust=trust, name=name)
     if not dataclasses.is_dataclass(function):
@@ -118,7 +118,7 @@ def _function(path: str, value: Any, table: Table, trust: Trust) -> Callable[...
     return call(path, type(function), {**own, **parameters}, trust=trust, name=name)
 
 
-def _chosen(
+def chosen(
     path: str, values: Any, table: Table, trust: Trust
 ) -> tuple[Any, Any, Mapping[str, Any]]:
     """The entry of a table that ``values["name"]`` chooses, that name, and the other values."""

@@ -67,7 +67,7 @@ def _example(model: Model) -> dict[str, Any]:
 
 def _section(section: str, value: Any) -> dict[str, Any]:
     """The section of a config whose ``name`` and keys construct a value."""
-    return {"name": _name(NAMED[section], type(value)), **_options(section, value)}
+    return {"name": name_in(NAMED[section], type(value)), **_options(section, value)}
 
 
 def _options(section: str, value: Any) -> dict[str, Any]:
@@ -78,13 +78,18 @@ def _options(section: str, value: Any) -> dict[str, Any]:
         raise UnnamedError
     found = {field: getattr(value, field.name) for field in dataclasses.fields(value)}
     return {
-        field.name: _plain(section, field.name, each)
+        field.name: plain_value(section, field.name, each)
         for field, each in found.items()
         if not (each in _INFINITE and each == field.default)
     }
 
 
-def _plain(section: str, key: str, value: Any) -> Any:
+def plain_value(section: str, key: str, value: Any) -> Any:
+    """The value of a key as a config states it.
+
+    Raises:
+        UnnamedError: where a config cannot state it.
+    """
     if isinstance(value, float) and not math.isfinite(value):
         raise UnnamedError  # JSON has no such number
     if value is None or isinstance(value, bool | int | float | str):
@@ -92,11 +97,11 @@ def _plain(section: str, key: str, value: Any) -> Any:
     if key == "grid" and isinstance(value, Nodes):
         return list(value.times)
     if isinstance(value, tuple):
-        return [_plain(section, "", item) for item in value]
+        return [plain_value(section, "", item) for item in value]
     if key in FUNCTIONS:
         table = FUNCTIONS[key]
         if value in table.values():
-            return _name(table, value)
+            return name_in(table, value)
         for name, found in table.items():
             if dataclasses.is_dataclass(found) and type(found) is type(value):
                 return {"name": name, **_options(section, value)}
@@ -105,7 +110,12 @@ def _plain(section: str, key: str, value: Any) -> Any:
     raise UnnamedError
 
 
-def _name(table: Table | Mapping[str, Any], value: Any) -> str:
+def name_in(table: Table | Mapping[str, Any], value: Any) -> str:
+    """The name of an entry of a table.
+
+    Raises:
+        UnnamedError: where it has none.
+    """
     for name, found in table.items():
         if found == value:
             return name

@@ -8,6 +8,7 @@ import jax
 
 from score_sde import checks
 from score_sde.configs.default import get_default_config
+from score_sde.experiments.base import TrainedModel
 from score_sde.experiments.builders import (
     Config,
     ConfigDict,
@@ -22,7 +23,8 @@ from score_sde.experiments.code_names import check_code
 from score_sde.experiments.construction import construct
 from score_sde.experiments.network_size import check_network_size
 from score_sde.experiments.score_model import Model
-from score_sde.experiments.sections import as_begun, with_former_options
+from score_sde.experiments.sections import WITHOUT_SAMPLES, as_begun, with_former_options
+from score_sde.experiments.workdir import is_run, json_in
 from score_sde.export.folder import is_exported
 from score_sde.export.model import read_card, read_exported
 from score_sde.interop.diffusers_folder import Diffusers, is_diffusers, read_diffusers
@@ -32,7 +34,12 @@ from score_sde.interop.ncsn_config import is_ncsn, sections_of_ncsn
 from score_sde.interop.reference_config import sections_of_reference
 from score_sde.models import ScoreNetwork
 from score_sde.runtime.trust import EVERYTHING, Allow, Trust, is_code
-from score_sde.training import SamplingCheckpoint, config_of_checkpoint, restore_for_sampling
+from score_sde.training import (
+    SamplingCheckpoint,
+    config_of_checkpoint,
+    newest_config,
+    restore_for_sampling,
+)
 from score_sde.typing import Params
 
 
@@ -68,8 +75,9 @@ def load(
         step: the step of the checkpoint; by default the latest.
         config: a config to use instead of the saved one, for example of `saved_config`
             with changes, or of `config_from_reference`. It may name any code.
-        average: one of ``training.averages``, such as ``"power:0.05"``; by default the
-            average of ``training.ema_decay``.
+        average: one of ``training.averages``, such as ``"power:0.05"``, or ``"none"``
+            for the parameters themselves; by default the average of
+            ``training.ema_decay``.
         allow: the code that the saved config may name, as ``["mypkg"]``. ``"mypkg"`` or
             ``"mypkg.*"`` allows all that the package and its modules define,
             ``"mypkg.module:Name"`` one function or class, ``"*"`` all code. By default
@@ -98,11 +106,7 @@ def load_trusting(
 ) -> SomeModel:
     """`load`, where ``trust`` applies to the saved config and to a given one."""
     path = Path(path)
-    checks.require(
-        average is None or not (is_exported(path) or is_diffusers(path) or path.is_file()),
-        f"{path} has only one average of the parameters and no {average!r}: the checkpoints of a "
-        "run have several",
-    )
+    _check_average(path, average)
     if is_diffusers(path):
         found = _read_diffusers(path, config, trust)
     elif path.is_file():
@@ -123,6 +127,69 @@ class _Found(NamedTuple):
     config: Normalized
     params: Params
     step: int
+
+
+class TrainedParams(NamedTuple):
+    """The parameters of a trained model.
+
+    Attributes:
+        params: the parameters.
+        step: the step of its checkpoint; None where it has only one.
+        config: its config; None where it has none, or one of another project.
+    """
+
+    params: Params
+    step: int | None
+    config: Mapping[str, Any] | None
+
+
+def trained_params(
+    path: Path, like: TrainedModel, *, average: str | None = None, step: int | None = None
+) -> TrainedParams:
+    """The parameters of any file or folder that `load` reads, for the network of another
+    model. No code that they name is imported.
+
+    Raises:
+        FileNotFoundError: where there is no model.
+        ValueError: where it is damaged, is a checkpoint of another project that does not
+            fit the network, or has no such average.
+    """
+    _check_average(path, average)
+    if is_diffusers(path):
+        return TrainedParams(
+            _read_diffusers(path, like.saved_config, EVERYTHING).params, None, None
+        )
+    if path.is_file():
+        found = _read_foreign(path, normalized(like.saved_config), EVERYTHING)
+        return TrainedParams(found.params, None, None)
+    if not path.exists():
+        raise FileNotFoundError(f"no such file or folder: {path}")
+    saved = _saved(path, step, average)
+    return TrainedParams(saved.ema_params, saved.step, saved.config)
+
+
+def _check_average(path: Path, average: str | None) -> None:
+    checks.require(
+        average is None or not (is_exported(path) or is_diffusers(path) or path.is_file()),
+        f"{path} has only one average of the parameters and no {average!r}: the checkpoints of a "
+        "run have several",
+    )
+
+
+def config_to_resume(workdir: Path) -> ConfigDict:
+    """The config with which the run in ``workdir`` was last started: of its
+    ``config.json``, else of its newest checkpoint. It may name any code.
+
+    Raises:
+        FileNotFoundError: where there is no run.
+        ValueError: where all its checkpoints are damaged.
+    """
+    config = json_in(workdir / "config.json") if is_run(workdir) else None
+    if not isinstance(config, Mapping) or not config.keys() >= set(WITHOUT_SAMPLES):
+        config = newest_config(workdir / "checkpoints")
+    if not isinstance(config, Mapping):
+        raise FileNotFoundError(f"no run to resume in {workdir}: give the config of a new one")
+    return ConfigDict(_with_tuples(with_former_options(config)))
 
 
 def saved_config(path: str | Path, *, step: int | None = None, allow: Allow = ()) -> ConfigDict:

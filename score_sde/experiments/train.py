@@ -14,16 +14,17 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from score_sde.data import BatchLoader, make_loader, statistics
+from score_sde.data import BatchLoader, data_fingerprint, make_loader, statistics
 from score_sde.experiments.base import AnyExperiment, Split
-from score_sde.experiments.resume import check_resumes
+from score_sde.experiments.initial import Origin, has_begun, origin_of, record, started_from
+from score_sde.experiments.resume import DATA, check_resumes
 from score_sde.experiments.settings import TrainingOptions
 from score_sde.experiments.workdir import check_run_folder
 from score_sde.runtime.atomic_files import make_folder, replacing
 from score_sde.runtime.fingerprints import array_fingerprints
 from score_sde.runtime.lock import held
 from score_sde.runtime.naming import errors_of
-from score_sde.runtime.processes import by_first
+from score_sde.runtime.processes import by_all, by_first
 from score_sde.runtime.shared_folder import check_shared
 from score_sde.runtime.signals import StopRequest
 from score_sde.runtime.versions import versions
@@ -43,6 +44,7 @@ from score_sde.training import (
     make_eval_step,
     make_train_step,
     make_writers,
+    renewed,
     snapshot_hook,
     train as train_run,
 )
@@ -67,6 +69,8 @@ def train(
     overwrite: bool = False,
     lock: bool = True,
     warn: Warn = warnings.warn,
+    init_from: str | Path | None = None,
+    average: str | None = None,
 ) -> TrainResult:
     """Train in a folder, or resume its run, as ``score-sde train`` does.
 
@@ -80,16 +84,24 @@ def train(
         stop: the stop request of a caller that handles signals already.
         overwrite: whether a new run may overwrite files that no run has written.
         lock: whether to lock the folder, which a file system without locks cannot.
-        warn: a function that shows a warning about the scale of the data.
+        warn: a function that shows a warning about the scale of the data, or about a
+            model of another config in ``init_from``.
+        init_from: a trained model whose parameters a new run begins with (fine-tuning):
+            any file or folder that `load` reads. All averages begin with them too, the
+            step is 0, and the optimizer is fresh. A resumed run does not need it.
+        average: the average of that model, as in `load`.
 
     Raises:
         ValueError: where the folder holds a run of another model, the devices do not
-            suit the settings, or no checkpoint is sound (`CheckpointError`).
-        OSError: where the folder holds files of other programs, another process writes
+            suit the settings, no checkpoint is sound (`CheckpointError`), the parameters
+            of ``init_from`` do not fit the network, or the run has begun with others.
+        OSError: where the folder holds an exported model or files of other programs,
+            there is no model in ``init_from``, another process writes
             in it, or it is not writable.
         FloatingPointError: where gradients stay non-finite.
     """
     options = {"overwrite": overwrite, "lock": lock, "warn": warn}
+    options |= {"init_from": init_from, "average": average}
     with prepared(experiment, workdir, hooks, **options) as run:
         return train_run(run, stop=stop)
 
@@ -103,6 +115,8 @@ def prepared(
     overwrite: bool = False,
     lock: bool = True,
     warn: Warn = warnings.warn,
+    init_from: str | Path | None = None,
+    average: str | None = None,
 ) -> Iterator[TrainingRun]:
     """The run of an experiment in a folder, which is locked until the block ends.
     Arguments and errors are those of `train`.
@@ -112,12 +126,17 @@ def prepared(
         with Watchdog(experiment.training.hang_timeout):
             mesh = _checked_mesh(experiment.training)
             check_shared(folder)
-            options = {"overwrite": overwrite, "lock": lock, "warn": warn}
-            by_first(lambda: _take(folder, experiment, stack, **options))
+            by_first(lambda: check_run_folder(folder, overwrite=overwrite))
+            experiment, origin, warning = by_all(
+                lambda: _begun(experiment, folder, init_from, average)
+            )
+            by_first(lambda: _take(folder, experiment, stack, origin, lock=lock, warn=warn))
+            if warning and jax.process_index() == 0:
+                warn(warning)
             code = versions()
             if jax.process_count() > 1:  # one process alone needs no fingerprints
                 check_agreement(_facts(experiment, code))
-            run = training_run(experiment, folder, mesh, code, hooks)
+            run = training_run(experiment, folder, mesh, code, hooks, origin)
         for thing in (run.writer, run.loader, *([run.evaluation.loader] if run.evaluation else [])):
             stack.enter_context(closing(thing))
         stack.enter_context(run.checkpoints or nullcontext())
@@ -131,23 +150,36 @@ def _checked_mesh(training: TrainingOptions) -> Mesh:
     return mesh
 
 
+def _begun(
+    experiment: AnyExperiment, workdir: Path, init_from: str | Path | None, average: str | None
+) -> tuple[AnyExperiment, Origin | None, str | None]:
+    """The experiment with its initial parameters, where they are those of a trained model
+    and no checkpoint replaces them; that model; and a warning about it.
+    """
+    origin = origin_of(workdir, init_from, average)
+    if origin is None or has_begun(workdir):
+        return experiment, origin, None
+    return started_from(experiment, origin)
+
+
 def _take(
     workdir: Path,
     experiment: AnyExperiment,
     stack: ExitStack,
+    origin: Origin | None,
     *,
-    overwrite: bool,
     lock: bool,
     warn: Warn,
 ) -> None:
-    """Check the folder, make it, lock it for this run, and write its ``config.json``."""
-    check_run_folder(workdir, overwrite=overwrite)
-    check_resumes(workdir, experiment.model.saved_config)
+    """Check the folder, make it, lock it for this run, and write how the run begins."""
+    check_resumes(workdir, experiment.model.saved_config, experiment.source)
     # Before anything is written, because this reads data, which may be damaged.
     warning = scale_warning(experiment)
     make_folder(workdir)
     if lock:
         stack.enter_context(held(workdir))
+    if origin is not None:
+        record(workdir, origin)
     with replacing(workdir / "config.json") as temporary:
         temporary.write_text(
             json.dumps(experiment.model.saved_config, indent=2) + "\n", encoding="utf-8"
@@ -206,12 +238,14 @@ def training_run(
     mesh: Mesh,
     code: Mapping[str, str],
     hooks: Sequence[Hook] = (),
+    origin: Origin | None = None,
 ) -> TrainingRun:
     """The run of an experiment in a folder: `run_in_memory` with writers, checkpoints and
     snapshots.
     """
     training, config = experiment.training, experiment.model.saved_config
     is_first = jax.process_index() == 0
+    about = {"versions": code, DATA: data_fingerprint(experiment.source)}
     return replace(
         run_in_memory(experiment, mesh, experiment.model.seed),
         checkpoints=Checkpoints(
@@ -221,7 +255,7 @@ def training_run(
             keep_every=training.keep_every,
         ),
         config=config,
-        about={"versions": code},
+        about=about if origin is None else {**about, "init_from": origin._asdict()},
         writer=make_writers(training.trackers, workdir, config) if is_first else MultiWriter(),
         hooks=(*hooks, *_snapshots(training, workdir, mesh)),
         hang_timeout=training.hang_timeout,
@@ -255,6 +289,7 @@ def run_in_memory(
         key=keys.train,
         num_steps=training.num_steps,
         mesh=mesh,
+        renew=partial(renewed, experiment.optimizer),
         n_jitted_steps=training.n_jitted_steps,
         checkpoint_every=training.checkpoint_every,
         log_every=training.log_every,

@@ -3,12 +3,15 @@
 from pathlib import Path
 
 from score_sde.experiments.sections import WITHOUT_SAMPLES
+from score_sde.export.folder import check_trainable
+from score_sde.interop.diffusers_folder import is_diffusers
 from score_sde.runtime.bounded_reading import read_json
 from score_sde.runtime.unreadable import opening
 
 RUN_FILES = (
     *(
         "config.json",
+        "init_from.json",
         "metrics.jsonl",
         "report.json",
         "trackers.json",
@@ -22,7 +25,15 @@ RUN_FILES = (
 
 
 def check_run_folder(workdir: Path, *, overwrite: bool) -> None:
-    """Raise ``FileExistsError`` where a new run would overwrite files of other programs."""
+    """Raise ``FileExistsError`` where a new run would overwrite files of other programs, or
+    the folder holds a model, which all commands would use instead of the run.
+    """
+    check_trainable(workdir)
+    if is_diffusers(workdir):
+        raise FileExistsError(
+            f"{workdir} holds a model of diffusers: to fine-tune it, train in another folder, "
+            f"--workdir=NEW --init_from={workdir}"
+        )
     if overwrite or not workdir.is_dir() or is_run(workdir):
         return
     for path in sorted(found for name in RUN_FILES for found in workdir.glob(name)):

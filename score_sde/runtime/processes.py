@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -11,6 +12,8 @@ from score_sde.runtime.failures import watch_others
 from score_sde.runtime.launchers import GIVEN, arguments_of
 from score_sde.runtime.local_devices import local_device_ids, visible_gpus
 from score_sde.runtime.unreadable import UnreadableError
+
+Result = TypeVar("Result")
 
 
 def join_processes() -> None:
@@ -96,12 +99,40 @@ def by_first(action: Callable[[], None]) -> None:
             action()
         except (OSError, ValueError) as error:
             failure = error
-    kind = worst(0 if failure is None else 2 if isinstance(failure, UnreadableError) else 1)
+    kind = worst(_kind_of(failure))
     if failure is not None:
         raise failure
+    _raise_of_others(kind, "the first process")
+
+
+def by_all(action: Callable[[], Result]) -> Result:
+    """Run an action in every process. Where it fails in one, all fail, so that none waits.
+
+    Raises:
+        OSError, ValueError: the error of the action in this process.
+        UnreadableError: where only others fail, and one could not read a file.
+        ValueError: where only others fail otherwise.
+    """
+    failure, found = None, []
+    try:
+        found.append(action())
+    except (OSError, ValueError) as error:
+        failure = error
+    kind = worst(_kind_of(failure))
+    if failure is not None:
+        raise failure
+    _raise_of_others(kind, "another process")
+    return found[0]
+
+
+def _kind_of(failure: Exception | None) -> int:
+    return 0 if failure is None else 2 if isinstance(failure, UnreadableError) else 1
+
+
+def _raise_of_others(kind: int, which: str) -> None:
     if kind == 2:
-        raise UnreadableError("the first process could not read a file: its message says which")
-    checks.require(not kind, "the first process has failed: its message says why")
+        raise UnreadableError(f"{which} could not read a file: its message says which")
+    checks.require(not kind, f"{which} has failed: its message says why")
 
 
 def text_of(process: int, text: str) -> str:

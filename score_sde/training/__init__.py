@@ -5,6 +5,7 @@ from score_sde.training.checkpoints.manager import Checkpoints
 from score_sde.training.checkpoints.sampling import (
     SamplingCheckpoint,
     config_of_checkpoint,
+    newest_about,
     newest_config,
     restore_for_sampling,
 )
@@ -24,7 +25,7 @@ from score_sde.training.optimizer import adam, adamw, evaluation_params, lion, m
 from score_sde.training.post_hoc import Fit, Reconstruction, fit_profile, reconstruct
 from score_sde.training.run import Evaluation, Hook, TrainingRun, TrainResult
 from score_sde.training.snapshots import Snapshot, find_snapshots, snapshot_hook
-from score_sde.training.state import TrainState, init_state
+from score_sde.training.state import TrainState, init_state, renewed
 from score_sde.training.step import Context, LossFn, make_eval_step, make_train_step
 from score_sde.training.tracking.guarded import BackgroundWriter, GuardedWriter
 from score_sde.training.tracking.metrics import (
@@ -81,10 +82,12 @@ __all__ = [
     "make_train_step",
     "make_writers",
     "muon",
+    "newest_about",
     "newest_config",
     "place",
     "read_scalars",
     "reconstruct",
+    "renewed",
     "restore_for_sampling",
     "schedule_free",
     "shard_batch",

@@ -105,7 +105,7 @@ def _restore_or_start(run: TrainingRun, note: Callable[[str], None]) -> TrainSta
     if run.checkpoints.latest_step() is None:
         run.checkpoints.check_startable()
         return state
-    state = run.checkpoints.restore(state, note=note)
+    state = run.checkpoints.restore(state, note=note, renew=run.renew)
     saved = run.checkpoints.about(int(state.step)).get("key")
     if saved != _plain_key(run.key):
         raise CheckpointError(
@@ -135,7 +135,9 @@ def _rolled_back(
     if run.checkpoints is None or saved is None or not allowed:
         raise FloatingPointError(f"{error}: {_newest(saved)}; try a lower learning rate") from error
     tools.progress.note(f"{error}: rolled back to step {saved}, resuming with other data")
-    state = run.checkpoints.restore(place(run.mesh, run.state), note=tools.progress.note)
+    state = run.checkpoints.restore(
+        place(run.mesh, run.state), note=tools.progress.note, renew=run.renew
+    )
     run.writer.rewind(int(state.step))
     return place(run.mesh, state._replace(position=np.int32(error.position), skipped=np.int32(0)))
 

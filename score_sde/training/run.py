@@ -13,6 +13,7 @@ from score_sde import checks
 from score_sde.data.loader import BatchLoader
 from score_sde.runtime.progress import Stream
 from score_sde.training.checkpoints.manager import Checkpoints
+from score_sde.training.checkpoints.restoring import Renew
 from score_sde.training.mesh import check_batch_size, device_mesh
 from score_sde.training.state import TrainState
 from score_sde.training.step import EvalStep, TrainStep
@@ -83,6 +84,9 @@ class TrainingRun:
         n_jitted_steps: Steps in one jitted call. It must divide ``checkpoint_every``,
             and the intervals of the evaluation and of the hooks.
         checkpoints: The checkpoints to save to and resume from; None to save nothing.
+        renew: Makes the state of the optimizer anew, for a state restored from a
+            checkpoint that another optimizer has written (`renewed`); None to take that
+            for an error.
         checkpoint_every: Steps between two checkpoints; the final step is always saved.
             Only checkpoints at steps with an evaluation can be kept as the best.
         config: The resolved config, with all defaults, saved with each checkpoint.
@@ -113,6 +117,7 @@ class TrainingRun:
     mesh: Mesh = field(default_factory=device_mesh)
     n_jitted_steps: int = 1
     checkpoints: Checkpoints | None = None
+    renew: Renew | None = None
     checkpoint_every: int = 1000
     config: Mapping[str, Any] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)

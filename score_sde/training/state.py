@@ -70,5 +70,26 @@ def init_state(
     )
 
 
+def renewed(optimizer: optax.GradientTransformation, state: TrainState) -> Any:
+    """The state of an optimizer that takes over a run: that before its first step, but with
+    learning rates at the step of the run, so that a decay ends where it should.
+
+    >>> import optax, score_sde.training as st
+    >>> state = st.init_state({"w": 1.0}, optax.sgd(0.1))._replace(step=7)
+    >>> int(st.renewed(optax.sgd(optax.linear_schedule(0.1, 0.0, 10)), state)[1].count)
+    7
+    """
+
+    def at_step(node: Any) -> Any:
+        return node._replace(count=jnp.asarray(state.step)) if _is_schedule(node) else node
+
+    fresh = in_float32(optimizer).init(state.params)
+    return jax.tree.map(at_step, fresh, is_leaf=_is_schedule)
+
+
+def _is_schedule(node: Any) -> bool:
+    return isinstance(node, optax.ScaleByScheduleState)
+
+
 def _copy_widened(params: Params) -> Params:
     return jax.tree.map(jnp.copy, widened(params))

@@ -14,8 +14,8 @@ OWN = ("--allow_code", "--overwrite")
 
 FLAGS = {
     "train": [
-        *("--config", "--config.section.key=value", "--workdir", "--overwrite"),
-        *("--lock", "--independent"),
+        *("--config", "--config.section.key=value", "--workdir", "--init_from", "--average"),
+        *(*OWN, "--lock", "--independent"),
     ],
     "sample": [
         *(

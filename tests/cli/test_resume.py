@@ -5,10 +5,13 @@ model would be trained.
 import json
 import signal
 
+import numpy as np
 import pytest
 import tiny
 
 from score_sde.cli import main
+from score_sde.experiments.builders import build
+from score_sde.experiments.resume import check_resumes
 from score_sde.runtime.signals import StopRequest
 
 
@@ -27,7 +30,7 @@ CHANGES = [
     ("sde.name=subvp", "sde.name='vp' where this config has 'subvp'"),
     ("sde.name=ve", "sde.name='vp' where this config has 've'"),
     ("model.hidden_sizes=(16,)", "model.hidden_sizes=[8] where this config has [16]"),
-    ("model.activation=relu", "model.activation=None where this config has 'relu'"),
+    ("model.activation=relu", "model.activation='silu' where this config has 'relu'"),
     ("parameterization.name=v", "parameterization.name='noise' where this config has 'v'"),
     ("data.num_examples=130", "data.num_examples=120 where this config has 130"),
     ("data.source=moons", "data.source='mixture' where this config has 'moons'"),
@@ -53,9 +56,92 @@ def test_another_model_is_a_usage_error_and_nothing_is_touched(
     assert {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()} == before
 
 
-def test_other_data_behind_the_same_name_are_usage_errors(tmp_path, usage_error):
-    import numpy as np
+SAME = {
+    "data": {"flip": False, "standardize": False, "centered": True, "noise": 0.1, "num_modes": 8},
+    "sde": {"beta_min": 0.1, "beta_max": 20},
+    "model": {"activation": "silu", "hidden_sizes": [8], "dim": None},
+    "parameterization": {"time_label": "log_noise_to_signal"},
+    "objective": {
+        "weighting": {"name": "variance"},
+        "condition_dropout": 0.0,
+        "time_sampling": {"name": "uniform"},
+    },
+    "training": {"averages": ()},
+}
+"""Defaults written out, and other texts of the same values."""
 
+
+@pytest.mark.parametrize(
+    ("section", "key"), [(section, key) for section, keys in SAME.items() for key in keys]
+)
+def test_another_text_of_the_same_config_resumes(section, key):
+    config = tiny.config_of(tiny.TOY)
+    with config.ignore_type():
+        config.update({section: {key: SAME[section][key]}})
+    with tiny.abstract_init():
+        experiment = build(config)
+    check_resumes(tiny.toy_run(), experiment.model.saved_config, experiment.source)
+
+
+def points_file(path, seed=0):
+    np.save(path, np.random.default_rng(seed).normal(size=(40, 2)).astype(np.float32))
+    return path
+
+
+@pytest.fixture
+def run_on_points(tmp_path):
+    """A run of one step on ``a.npy``: its config file and its workdir."""
+    text = tiny.TOY.replace('"mixture", "num_examples": 120, "seed": 1', '"npy:POINTS"')
+    text = text.replace("POINTS", str(points_file(tmp_path / "a.npy"))).replace("30,", "1,")
+    file = tiny.config_file(text.replace('"eval_every": 10', '"eval_every": 0'), tmp_path)
+    tiny.run("train", f"--config={file}", f"--workdir={tmp_path / 'run'}")
+    return f"--config={file}", f"--workdir={tmp_path / 'run'}"
+
+
+def test_the_same_data_elsewhere_resume_and_other_data_do_not(
+    run_on_points, tmp_path, monkeypatch, usage_error
+):
+    points_file(tmp_path / "b.npy")
+    points_file(tmp_path / "c.npy", seed=1)
+    monkeypatch.chdir(tmp_path)
+    line = usage_error("train", *run_on_points, "--config.data.source=npy:c.npy")
+    assert "a.npy' where this config has 'npy:c.npy': choose another workdir" in line
+    line = usage_error("train", *run_on_points, "--config.data.test_fraction=0.2")
+    assert "data.test_fraction=0.1 where this config has 0.2" in line
+    same = ("./a.npy", "b.npy")
+    for name in same:
+        shown = tiny.run("train", *run_on_points, f"--config.data.source=npy:{name}")
+        assert "found a checkpoint of step 1, complete" in shown
+    (tmp_path / "a.npy").unlink()  # and what the checkpoint says of its data suffices
+    tiny.run("train", *run_on_points, "--config.data.source=npy:b.npy")
+
+
+def test_the_data_of_a_run_without_their_fingerprint_are_read_again(
+    run_on_points, tmp_path, monkeypatch, usage_error
+):
+    monkeypatch.setattr("score_sde.experiments.resume.newest_about", lambda folder: {})
+    moved = f"--config.data.source=npy:{points_file(tmp_path / 'b.npy')}"
+    tiny.run("train", *run_on_points, moved)
+    (tmp_path / "a.npy").unlink()
+    assert "b.npy': choose another workdir" in usage_error("train", *run_on_points, moved)
+
+
+OPTIMIZERS = {
+    "optim.warmup=0": "its state is carried over",
+    "optim.name=lion": "10 of the 11 arrays of its state start anew",
+}
+
+
+@pytest.mark.parametrize("override", OPTIMIZERS)
+def test_another_optimizer_takes_over(override, workdir):
+    longer = (*flags(workdir), "--config.training.num_steps=31")
+    shown = tiny.run(*longer, f"--config.{override}")
+    assert "found a checkpoint of step 30, resuming until step 31" in shown
+    assert shown.count("the optimizer has changed") == 1
+    assert f"the optimizer has changed: {OPTIMIZERS[override]}; parameters" in shown
+
+
+def test_other_data_behind_the_same_name_are_usage_errors(tmp_path, usage_error):
     text = tiny.TOY.replace('"mixture", "num_examples": 120', '"npy:points.npy"').replace("30", "1")
     points = tmp_path / "points.npy"
     file = tiny.config_file(text.replace("points.npy", str(points)), tmp_path)

@@ -5,9 +5,13 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+import tiny
 
+from score_sde import load, saved_config
+from score_sde.evaluation import samples, shared_work
 from score_sde.evaluation.shards import Shards
 from score_sde.evaluation.shared_work import Work, finish as finish_all, remaining
 from score_sde.runtime.unreadable import UnreadableError
@@ -103,3 +107,30 @@ def test_shards_of_another_user_stay():
         message = r"^cannot read the folder .*: Permission denied: .*; nothing is moved or removed"
         with another_user(), pytest.raises(UnreadableError, match=message):
             shards.missing(5)
+
+
+def folder_of_samples(where, **changes):
+    """The shards of samples of a model whose config is changed."""
+    config = saved_config(tiny.toy_run())
+    for path, value in changes.items():
+        section, _, key = path.partition("__")
+        with config.ignore_type():
+            config[section][key] = value
+    model = load(tiny.toy_run(), config=config)
+    return samples.shards_of(model, jax.random.key(0), where).folder
+
+
+def test_a_default_that_is_written_out_takes_the_same_shards(tmp_path):
+    one = folder_of_samples(tmp_path)
+    assert folder_of_samples(tmp_path, sampling__denoise=True, sde__beta_max=20) == one
+    assert folder_of_samples(tmp_path, sampling__denoise=False) != one
+    assert folder_of_samples(tmp_path, sde__beta_max=10.0) != one
+
+
+def test_the_shards_of_a_run_that_version_0_1_has_begun_are_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(shared_work, "stated", lambda section, values, trust: values)
+    former = folder_of_samples(tmp_path)
+    monkeypatch.undo()
+    assert folder_of_samples(tmp_path) != former
+    former.mkdir()
+    assert folder_of_samples(tmp_path) == former

@@ -8,7 +8,7 @@ import tiny
 from score_sde.experiments.workdir import RUN_FILES, check_run_folder, is_run
 
 
-@pytest.mark.parametrize("name", [*RUN_FILES[:5], "hang_0.txt", *RUN_FILES[-4:], "run.lock.json"])
+@pytest.mark.parametrize("name", [*RUN_FILES[:6], "hang_0.txt", *RUN_FILES[-4:], "run.lock.json"])
 def test_a_new_run_takes_no_file_for_its_own(name, tmp_path):
     workdir = tmp_path / "run"
     check_run_folder(workdir, overwrite=False)

@@ -11,10 +11,9 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from etils import epath
 
-from score_sde.runtime.processes import by_first, meet, worst
-from score_sde.runtime.unreadable import UnreadableError, reason_of
+from score_sde.runtime.processes import by_first, meet
+from score_sde.runtime.unreadable import reason_of
 from score_sde.training.checkpoints.files import (
     DAMAGED,
     Config,
@@ -25,22 +24,17 @@ from score_sde.training.checkpoints.files import (
     mend_metrics,
     plain_metrics,
     quiet_orbax,
-    read_config,
     read_manifest,
     reading,
     remove_unfinished,
     steps_in,
 )
 from score_sde.training.checkpoints.manifest import (
-    CheckpointError,
     DamagedError,
     Manifest,
-    arrays_of,
-    as_saved,
-    check_arrays,
-    check_same,
     manifest_of,
 )
+from score_sde.training.checkpoints.restoring import Renew, items_of, read_state
 from score_sde.training.checkpoints.retention import Retention
 from score_sde.training.state import TrainState
 
@@ -151,7 +145,7 @@ class Checkpoints:
         step = int(state.step)
         if step in self._manager.all_steps():
             return
-        trees, plain, scores = _items(state), _plain(config), plain_metrics(metrics)
+        trees, plain, scores = items_of(state), _plain(config), plain_metrics(metrics)
         items = ocp.args.Composite(
             **{name: ocp.args.PyTreeSave(tree) for name, tree in trees.items()},
             config=ocp.args.JsonSave(plain),
@@ -168,6 +162,7 @@ class Checkpoints:
         *,
         step: int | None = None,
         note: Callable[[str], None] | None = None,
+        renew: Renew | None = None,
     ) -> TrainState:
         """Read a state, bit for bit as it was saved.
 
@@ -180,7 +175,11 @@ class Checkpoints:
                 ``jax.ShapeDtypeStruct`` with shardings. The restored arrays have its
                 shardings, whatever the devices from which they were saved.
             step: The step of the checkpoint.
-            note: Shows a line for each damaged checkpoint; a log warning unless given.
+            note: Shows a line for each damaged checkpoint, and for an optimizer that is
+                not that of the checkpoint; a log warning unless given.
+            renew: Makes the state of the optimizer anew where the checkpoint has that of
+                another optimizer; parts with the same arrays are still read. Unless
+                given, such a checkpoint is an error.
 
         Raises:
             FileNotFoundError: Where there is no such checkpoint.
@@ -194,11 +193,11 @@ class Checkpoints:
         self.wait()
         wanted = choose_step(self.steps(), step, self.directory)
         if step is not None:
-            return self._read(target, wanted)
+            return self._read(target, wanted, renew, note)
         damaged: dict[int, str] = {}  # not the errors, whose frames hold the arrays
         for candidate in reversed(self.steps()):
             try:
-                found = self._read(target, candidate)
+                found = self._read(target, candidate, renew, note)
             except DamagedError as error:
                 damaged[candidate] = reason_of(error.__cause__ or error)
                 continue
@@ -217,18 +216,17 @@ class Checkpoints:
         """
         return self._manifest_of(step)["about"]
 
-    def _read(self, target: TrainState, step: int) -> TrainState:
-        path, wanted = self.directory / str(step), _items(target)
-        with _all_alike(path):
-            manifest = self._manifest_of(step)
-            trees = as_saved(wanted, manifest["arrays"])
-            check_same(manifest["arrays"], arrays_of(trees), path)
-            with reading(path):
-                found = _restored(path, trees, manifest)
-        with reading(path):
-            check_arrays(manifest, found)  # all processes together
-        found = jax.tree.map(lambda array, like: array.astype(like.dtype), found, wanted)
-        return target._replace(ema_params=found["ema_params"], **found["state"])
+    def _read(
+        self,
+        target: TrainState,
+        step: int,
+        renew: Renew | None,
+        note: Callable[[str], None] | None,
+    ) -> TrainState:
+        found = read_state(target, self.directory / str(step), renew=renew)
+        if found.note:
+            (note or _log.warning)(found.note)
+        return found.state
 
     def _manifest_of(self, step: int) -> Manifest:
         with reading(self.directory / str(step)):
@@ -313,62 +311,6 @@ def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
         ),
         handler_registry=registry,
     )
-
-
-def _items(state: TrainState) -> dict[str, Any]:
-    """The state as two items of a checkpoint, so that the averaged parameters can be read
-    alone.
-    """
-    rest = state._asdict()
-    del rest["frozen"]
-    if not rest["averages"]:
-        del rest["averages"]
-    return {"ema_params": rest.pop("ema_params"), "state": rest}
-
-
-def _restored(path: Path, trees: Mapping[str, Any], manifest: Manifest) -> dict[str, Any]:
-    """The arrays of a checkpoint, with the types and shardings of ``trees``.
-
-    Read by orbax's handler, since its manager hides some errors and waits for other
-    processes.
-    """
-    handler = ocp.PyTreeCheckpointHandler()
-    stored = {name: handler.metadata(epath.Path(path / name)).tree for name in trees}
-    if arrays_of(stored) != manifest["arrays"]:
-        raise DamagedError("its arrays are not those that were saved")
-    read_config(path, manifest)
-    found = {}
-    for name, tree in trees.items():
-        abstract = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree
-        )
-        arguments = ocp.checkpoint_utils.construct_restore_args(abstract)
-        wanted = ocp.args.PyTreeRestore(item=abstract, restore_args=arguments)
-        found[name] = handler.restore(epath.Path(path / name), args=wanted)
-    return found
-
-
-@contextmanager
-def _all_alike(path: Path) -> Iterator[None]:
-    """Raise the same kind of error in all processes where one of them cannot read its part,
-    so that none waits for it.
-    """
-    kinds = (DamagedError, CheckpointError, UnreadableError)
-    failure: Exception | None = None
-    try:
-        yield
-    except kinds as error:
-        failure = error
-    mine = (
-        0
-        if failure is None
-        else 1 + next(n for n, kind in enumerate(kinds) if isinstance(failure, kind))
-    )
-    all_of_them = worst(mine)
-    if failure is not None and mine == all_of_them:
-        raise failure
-    if all_of_them:
-        raise kinds[all_of_them - 1](f"cannot read the checkpoint {path}: another process says why")
 
 
 def _plain(config: Mapping[str, Any] | str) -> Config:

@@ -1,9 +1,10 @@
 """Reading a checkpoint to sample from: averaged parameters and config, on any devices."""
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -26,13 +27,21 @@ from score_sde.training.checkpoints.files import (
 from score_sde.training.checkpoints.manifest import DamagedError, Manifest, check_arrays
 from score_sde.typing import Params
 
+RAW = "none"
+"""The ``average`` that is none: the parameters themselves, as the last update left them."""
+
+
+Keys: TypeAlias = tuple[str | int, ...]
+"""The keys that lead to arrays of a checkpoint, the name of an item first."""
+
 
 class SamplingCheckpoint(NamedTuple):
     """The averaged parameters and the config of a checkpoint.
 
     Attributes:
         step: The number of updates.
-        ema_params: The averaged parameters, as NumPy arrays in nested dictionaries.
+        ema_params: The averaged parameters, or those of `RAW`, as NumPy arrays in nested
+            dictionaries.
         config: The resolved config of the run.
     """
 
@@ -50,8 +59,8 @@ def restore_for_sampling(
     Args:
         directory: The folder of the checkpoints.
         step: The step of the checkpoint; the latest unless given.
-        average: One of ``training.averages`` in the config; the average of
-            ``training.ema_decay`` unless given.
+        average: One of ``training.averages`` in the config, or ``"none"`` for the
+            parameters themselves; the average of ``training.ema_decay`` unless given.
 
     Raises:
         FileNotFoundError: Where there is no such checkpoint.
@@ -63,14 +72,11 @@ def restore_for_sampling(
     checkpoint = path / str(step)
     with reading(checkpoint):
         manifest, config = _manifest_and_config(checkpoint)
-    number = None if average is None else _number_of(average, config)
+    place = _place_of(average, config)
     with reading(checkpoint):
-        params = _read_params(checkpoint, number)
+        params = _read_params(checkpoint, place)
         # By their names in the manifest.
-        trees = (
-            {"ema_params": params} if number is None else {"state": {"averages": {number: params}}}
-        )
-        check_arrays(manifest, trees)
+        check_arrays(manifest, functools.reduce(lambda tree, key: {key: tree}, place[::-1], params))
     return SamplingCheckpoint(step=step, ema_params=params, config=config)
 
 
@@ -104,11 +110,24 @@ def newest_config(directory: str | Path) -> Config | None:
             ``ValueError``.
         UnreadableError: Where one may be sound and cannot be read; an ``OSError``.
     """
-    path = Path(directory)
+    newest = _newest(Path(directory))
+    return None if newest is None else newest[1]
+
+
+def newest_about(directory: str | Path) -> dict[str, Any]:
+    """The facts that were saved about the checkpoint of `newest_config`; none where there
+    is no checkpoint. It raises the same errors.
+    """
+    newest = _newest(Path(directory))
+    return {} if newest is None else dict(newest[0]["about"])
+
+
+def _newest(path: Path) -> tuple[Manifest, Config] | None:
+    """The JSON items of the newest checkpoint that has sound ones."""
     steps, reason = steps_in(path), ""
     for step in reversed(steps):
         try:
-            return _manifest_and_config(path / str(step))[1]
+            return _manifest_and_config(path / str(step))
         except DamagedError as error:
             reason = reason or str(error)
     if steps:
@@ -128,19 +147,30 @@ def _manifest_and_config(checkpoint: Path) -> tuple[Manifest, Config]:
     return manifest, read_config(checkpoint, manifest)
 
 
-def _read_params(checkpoint: Path, number: int | None) -> Params:
-    """The parameters of ``ema_params``, or of the further average ``number``, as NumPy arrays."""
+def _place_of(average: str | None, config: Config) -> Keys:
+    """The item of a checkpoint with the parameters, and the keys that lead to them in it."""
+    if average is None:
+        return ("ema_params",)
+    if average == RAW:
+        return "state", "params"
+    return "state", "averages", _number_of(average, config)
+
+
+def _read_params(checkpoint: Path, place: Keys) -> Params:
+    """The parameters at a place of `_place_of`, as NumPy arrays."""
     quiet_orbax()
-    path = checkpoint / ("ema_params" if number is None else "state")
+    item, *keys = place
+    path = checkpoint / str(item)
     with ocp.PyTreeCheckpointer() as checkpointer:
         # From the handler, since the checkpointer hides some errors.
         saved = ocp.PyTreeCheckpointHandler().metadata(epath.Path(path)).tree
         check_promised(path, saved)
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
-        if number is None:
+        if not keys:
             return checkpointer.restore(path, restore_args=as_numpy)
-        wanted = _only_average(saved, number)
-        return checkpointer.restore(path, item=wanted, restore_args=as_numpy)["averages"][number]
+        wanted = _only(saved, keys)
+        found = checkpointer.restore(path, item=wanted, restore_args=as_numpy)
+        return functools.reduce(lambda tree, key: tree[key], keys, found)
 
 
 def check_promised(path: Path, saved: Any) -> None:
@@ -163,15 +193,19 @@ def _number_of(average: str, config: Config) -> int:
     names = [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
     if average not in names:
         others = ", ".join(names) or "that of training.ema_decay alone"
-        hint = did_you_mean(average, names)
+        hint = did_you_mean(average, [*names, RAW])
         raise ValueError(
-            f"average={average!r} must be an average of the run{hint}: it has {others}"
+            f"average={average!r} must be an average of the run{hint}: it has {others}; or "
+            f"{RAW!r}, for the parameters themselves"
         )
     return names.index(average)
 
 
-def _only_average(saved: Any, number: int) -> Any:
-    """The saved arrays of one average, with all others marked as not to be read."""
+def _only(saved: Any, keys: Sequence[str | int]) -> Any:
+    """The saved arrays that some keys lead to, with all others marked as not to be read."""
     wanted = jax.tree.map(lambda _: ocp.PLACEHOLDER, saved)
-    wanted["averages"][number] = saved["averages"][number]
+    inner, place = saved, wanted
+    for key in keys[:-1]:
+        inner, place = inner[key], place[key]
+    place[keys[-1]] = inner[keys[-1]]
     return wanted

@@ -129,6 +129,8 @@ def test_a_further_average_is_read_for_sampling_by_its_name(tmp_path, averaged):
         assert_same(found.ema_params, jax.device_get(params))
         assert (found.step, found.config) == (2, AVERAGED)
     assert_same(restore_for_sampling(tmp_path).ema_params, jax.device_get(averaged.ema_params))
+    raw = restore_for_sampling(tmp_path, average="none").ema_params
+    assert_same(raw, jax.device_get(averaged.params))
     with pytest.raises(
         ValueError,
         match=r"^average='power:0\.5' must be an average of the run, did you mean "
@@ -154,7 +156,7 @@ def test_a_checkpoint_with_other_averages_is_an_error_that_names_the_array(
             checkpoints.restore(state)
     with pytest.raises(
         ValueError,
-        match=r"^average='power:0.05' must be .*: it has that of training.ema_decay alone$",
+        match=r"^average='power:0.05' must be .*: it has that of training.ema_decay alone; or",
     ):
         restore_for_sampling(tmp_path, step=2, average="power:0.05")
 
