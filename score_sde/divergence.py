@@ -19,7 +19,7 @@ from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from score_sde import checks
 from score_sde.chunking import check_chunk_size, map_in_chunks
-from score_sde.precision import wide, wide_time
+from score_sde.precision import varying, varying_axes, wide, wide_time
 from score_sde.typing import Key, SampleLike, Scalar, ScalarLike, VectorField
 
 LinearMap: TypeAlias = Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]]
@@ -226,8 +226,25 @@ def value_and_divergence(
     ``divergence.probes(key, x)``. The computation is in float32 at least.
     """
     x, t = wide(x), wide_time(t)
-    value, jacobian = jax.linearize(lambda y: wide(field(y, t), "the field").astype(y.dtype), x)
-    return value, divergence.estimates(jacobian, probes.astype(x.dtype))
+    probes = probes.astype(x.dtype)
+    value, jacobian = linearized(
+        lambda y: wide(field(y, t), "the field").astype(y.dtype), x, probes
+    )
+    return value, divergence.estimates(jacobian, probes)
+
+
+def linearized(
+    function: Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]],
+    x: Float[Array, "*shape"],
+    probes: Float[Array, "probes *shape"],
+) -> tuple[Float[Array, "*shape"], LinearMap]:
+    """``(function(x), p -> J p)`` with the Jacobian ``J`` at ``x``, for the ``probes`` and
+    for constants.
+    """
+    # In shard_map, x and p must be arrays that vary over the same devices.
+    x = varying(x, varying_axes(probes))
+    value, product = jax.linearize(function, x)
+    return value, lambda p: product(p + jnp.zeros_like(x))
 
 
 def _quadratic_forms(
