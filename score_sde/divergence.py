@@ -19,7 +19,7 @@ from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from score_sde import checks
 from score_sde.chunking import check_chunk_size, map_in_chunks
-from score_sde.precision import wide, wide_time
+from score_sde.precision import unknown, varying, varying_axes, wide, wide_time
 from score_sde.typing import Key, SampleLike, Scalar, ScalarLike, VectorField
 
 LinearMap: TypeAlias = Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]]
@@ -47,9 +47,9 @@ class Divergence(abc.ABC):
     ) -> Float[Array, " estimates"]:
         """Unbiased estimates of ``tr J``, whose mean is the divergence."""
 
-    def std_error(self, estimates: Shaped[ArrayLike, " estimates"]) -> Scalar:
+    def std_error(self, estimates: Shaped[ArrayLike, " estimates"]) -> Scalar | None:
         """The standard error of the mean of ``K`` estimates, ``std / sqrt(K)``; NaN for
-        ``K = 1``, where it is unknown.
+        ``K = 1``, where it is unknown (None under ``jax_debug_nans``).
 
         It holds for estimates integrated along a trajectory as well. Where the
         estimates are nearly normal, Student's distribution with ``K - 1`` degrees of
@@ -59,7 +59,7 @@ class Divergence(abc.ABC):
         """
         estimates = wide(estimates, "estimates")
         if estimates.size == 1:
-            return jnp.full((), jnp.nan, estimates.dtype)
+            return unknown(estimates.dtype)
         return jnp.std(estimates, ddof=1) / math.sqrt(estimates.size)
 
 
@@ -226,8 +226,25 @@ def value_and_divergence(
     ``divergence.probes(key, x)``. The computation is in float32 at least.
     """
     x, t = wide(x), wide_time(t)
-    value, jacobian = jax.linearize(lambda y: wide(field(y, t), "the field").astype(y.dtype), x)
-    return value, divergence.estimates(jacobian, probes.astype(x.dtype))
+    probes = probes.astype(x.dtype)
+    value, jacobian = linearized(
+        lambda y: wide(field(y, t), "the field").astype(y.dtype), x, probes
+    )
+    return value, divergence.estimates(jacobian, probes)
+
+
+def linearized(
+    function: Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]],
+    x: Float[Array, "*shape"],
+    probes: Float[Array, "probes *shape"],
+) -> tuple[Float[Array, "*shape"], LinearMap]:
+    """``(function(x), p -> J p)`` with the Jacobian ``J`` at ``x``, for the ``probes`` and
+    for constants.
+    """
+    # In shard_map, x and p must be arrays that vary over the same devices.
+    x = varying(x, varying_axes(probes))
+    value, product = jax.linearize(function, x)
+    return value, lambda p: product(p + jnp.zeros_like(x))
 
 
 def _quadratic_forms(

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
 from score_sde import checks
-from score_sde.typing import SampleLike, ScalarLike, ScoreFn
+from score_sde.typing import SampleLike, Scalar, ScalarLike, ScoreFn
 
 
 def real(value: SampleLike, name: str = "x") -> Float[Array, "*shape"]:
@@ -99,3 +99,39 @@ def as_state(value: Any, like: Shaped[ArrayLike, "..."]) -> Any:
     """Every array of ``value`` in the floating-point type of the state ``like``."""
     dtype = real(like).dtype
     return jax.tree.map(lambda leaf: leaf.astype(dtype), value)
+
+
+def unknown(dtype: Any) -> Scalar | None:
+    """NaN, for a number that is not known; None under ``jax_debug_nans``, for which a NaN
+    in the result of a compiled function is an error.
+
+    >>> unknown(jax.numpy.float32)
+    Array(nan, dtype=float32)
+    """
+    return None if nans_raise() else jnp.full((), jnp.nan, dtype)
+
+
+def nans_raise() -> bool:
+    """Whether ``jax_debug_nans`` is on."""
+    return jax.config.jax_debug_nans  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def varying_axes(tree: Any) -> tuple[str, ...]:
+    """The mesh axes over which arrays of ``tree`` may differ between devices, inside a
+    ``jax.shard_map`` with its default checks; none elsewhere.
+    """
+    types = [jax.typeof(leaf) for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)]
+    return tuple(sorted(set().union(*(kind.manual_axis_type.varying for kind in types))))
+
+
+def varying(tree: Any, axes: tuple[str, ...]) -> Any:
+    """The same values, which ``shard_map`` then treats as different on each device.
+
+    A loop needs this for a constant from which its state starts.
+    """
+
+    def cast(leaf: ArrayLike) -> Array:
+        missing = tuple(axis for axis in axes if axis not in varying_axes(leaf))
+        return jax.lax.pcast(jnp.asarray(leaf), missing, to="varying")
+
+    return jax.tree.map(cast, tree) if axes else tree

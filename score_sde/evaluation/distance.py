@@ -98,8 +98,10 @@ def sliced_wasserstein(key: Key, x: Points, y: Points, *, num_projections: int =
     """
     checks.at_least(1, num_projections=num_projections)
     first, second = _pair(x, y)
-    directions = np.asarray(jax.random.normal(key, (first.shape[1], num_projections)), np.float64)
-    directions /= np.linalg.norm(directions, axis=0)
+    # In float32, so that x64 draws the same directions.
+    normal = jax.random.normal(key, (first.shape[1], num_projections), np.float32)
+    directions = np.asarray(normal, np.float64)
+    directions = directions / np.linalg.norm(directions, axis=0)
     levels = np.union1d(
         np.arange(1, len(first) + 1) / len(first), np.arange(1, len(second) + 1) / len(second)
     )

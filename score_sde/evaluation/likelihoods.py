@@ -124,7 +124,9 @@ def evaluate_range(
         if discrete
         else found.log_prob * np.nan
     )
-    row = Likelihoods(found.log_prob, np.asarray(bits), *found[1:])
+    missing = np.full_like(found.log_prob, np.nan)
+    fields = (missing if field is None else field for field in found[1:])
+    row = Likelihoods(found.log_prob, np.asarray(bits), *fields)
     return Likelihoods(*(field[: len(indices)] for field in row))
 
 

@@ -16,8 +16,8 @@ from jaxtyping import Array, Float
 
 from score_sde import checks
 from score_sde.chunking import check_chunk_size, map_in_chunks
-from score_sde.likelihood.dequantization import log_interval_probability
-from score_sde.precision import wide, wide_score
+from score_sde.likelihood.dequantization import FAR, log_interval_probability
+from score_sde.precision import unknown, wide, wide_score
 from score_sde.sdes import SDE, Marginal
 from score_sde.typing import Key, SampleLike, Scalar, ScalarLike, ScoreFn
 
@@ -30,7 +30,7 @@ class VariationalBound(NamedTuple):
     (or levels) and noises drawn for the diffusion cost and the noises drawn for the
     reconstruction cost; the prior cost is exact. It is estimated from the differences
     between draws at neighbouring times, which overestimate it on average, and is NaN
-    where either cost has a single draw.
+    where either cost has a single draw (None under ``jax_debug_nans``).
 
     >>> import score_sde as ss
     >>> ss.VariationalBound._fields
@@ -38,7 +38,7 @@ class VariationalBound(NamedTuple):
     """
 
     log_prob: Scalar
-    std_error: Scalar
+    std_error: Scalar | None
     prior: Scalar
     diffusion: Scalar
     reconstruction: Scalar
@@ -91,7 +91,8 @@ def variational_bound(
     x, score_fn = wide(x), wide_score(score_fn)
     time_key, noise_key, decoding_key = jax.random.split(key, 3)
     least, most = sde.log_snr(sde.t_max), sde.log_snr(sde.t_min)
-    quantiles = (jnp.arange(num_times) + jax.random.uniform(time_key, (num_times,))) / num_times
+    places = jnp.arange(num_times, dtype=float)
+    quantiles = (places + jax.random.uniform(time_key, (num_times,))) / num_times
     times = jnp.clip(
         jax.vmap(sde.time_at)(least + (most - least) * quantiles), sde.t_min, sde.t_max
     )
@@ -157,9 +158,9 @@ def decoding_cost(
         return 0.5 * squares + x.size * (jnp.log(std) + 0.5 * math.log(2.0 * math.pi))
     x_t = alpha * x + sigma * jax.random.normal(key, x.shape, x.dtype)
     mean = (x_t + jnp.square(sigma) * score_fn(x_t, t)) / alpha
-    low, high = data_range
-    lower = jnp.where(x < low + bin_width, -jnp.inf, (x - 0.5 * bin_width - mean) / std)
-    upper = jnp.where(x > high - bin_width, jnp.inf, (x + 0.5 * bin_width - mean) / std)
+    (low, high), far = data_range, FAR * jnp.finfo(x.dtype).max
+    lower = jnp.where(x < low + bin_width, -far, (x - 0.5 * bin_width - mean) / std)
+    upper = jnp.where(x > high - bin_width, far, (x + 0.5 * bin_width - mean) / std)
     return -jnp.sum(log_interval_probability(lower, upper))
 
 
@@ -177,18 +178,17 @@ def bound_of(
     one draw from each stratum.
     """
     diffusion = constant + 0.5 * jnp.vdot(weights, residuals)
-    squares = 0.5 * jnp.square(jnp.diff(residuals))
-    if len(residuals) > 1:
-        variances = 0.5 * (jnp.append(squares[0], squares) + jnp.append(squares, squares[-1]))
-        variance = 0.25 * jnp.vdot(jnp.square(weights), variances)
-    else:
-        variance = jnp.nan
-    spread = jnp.mean(jnp.square(decodings - jnp.mean(decodings))) / (
-        len(decodings) - 1 or math.nan
-    )
     reconstruction = jnp.mean(decodings)
     log_prob = -(prior + diffusion + reconstruction)
-    return VariationalBound(log_prob, jnp.sqrt(variance + spread), prior, diffusion, reconstruction)
+    if min(len(residuals), len(decodings)) == 1:
+        std_error = unknown(log_prob.dtype)
+    else:
+        squares = 0.5 * jnp.square(jnp.diff(residuals))
+        variances = 0.5 * (jnp.append(squares[0], squares) + jnp.append(squares, squares[-1]))
+        variance = 0.25 * jnp.vdot(jnp.square(weights), variances)
+        spread = jnp.mean(jnp.square(decodings - reconstruction)) / (len(decodings) - 1)
+        std_error = jnp.sqrt(variance + spread)
+    return VariationalBound(log_prob, std_error, prior, diffusion, reconstruction)
 
 
 def check_draws(chunk_size: int | None, **numbers: int) -> None:

@@ -225,18 +225,23 @@ def log_mean_exp(values: Float[Array, " n"]) -> Scalar:
     return jax.nn.logsumexp(values) - math.log(len(values))
 
 
+FAR = 0.25
+"""An edge of an interval beyond this share of the largest number is at infinity."""
+
+
 def log_interval_probability(
     lower: Float[Array, "*shape"], upper: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
     """``log(Phi(upper) - Phi(lower))`` of a standard normal for ``lower < upper``; one
-    of the two may be infinite.
+    of the two may be infinite, or finite beyond ``FAR`` of the largest number, which
+    ``jax_debug_infs`` allows.
 
     Stable in both tails and for narrow intervals, with finite derivatives.
     """
     # On the right, where Phi is near 1 and the difference cancels, the mirrored interval.
     right = lower + upper > 0.0
     low, high = jnp.where(right, -upper, lower), jnp.where(right, -lower, upper)
-    is_open = jnp.isneginf(low)
+    is_open = low <= -FAR * jnp.finfo(low.dtype).max
     low = jnp.where(is_open, high - 1.0, low)
     width, middle = high - low, 0.5 * (low + high)
     narrow = width * jnp.maximum(1.0, jnp.abs(middle)) < 0.05

@@ -167,7 +167,8 @@ def _draw_levels(
     """
     if num_terms == len(weight):
         return jnp.arange(1, len(weight) + 1), jnp.asarray(weight)
-    quantiles = (jnp.arange(num_terms) + jax.random.uniform(key, (num_terms,))) / num_terms
+    places = jnp.arange(num_terms, dtype=float)
+    quantiles = (places + jax.random.uniform(key, (num_terms,))) / num_terms
     shares = jnp.asarray(np.cumsum(weight)[:-1] / np.sum(weight), quantiles.dtype)
     levels = 1 + jnp.searchsorted(shares, quantiles, side="right")
     return levels, jnp.full(num_terms, np.sum(weight) / num_terms)

@@ -18,6 +18,7 @@ from score_sde.likelihood.dequantization import Bins, Dequantizer, log_mean_exp,
 from score_sde.likelihood.discrete_bound import Variance, ddpm_vlb, step_costs
 from score_sde.likelihood.flow import log_likelihood
 from score_sde.parameterization import DiscreteNoisePrediction, Parameterization, StepIndex
+from score_sde.precision import unknown
 from score_sde.renamed import renamed
 from score_sde.sdes import SDE, DiscreteMarginals, ddpm_marginals
 from score_sde.solvers import marginals_at
@@ -34,11 +35,13 @@ class LogProbEstimate(NamedTuple):
         solver_error: the absolute difference of ``log_prob`` between two tolerances of
             the solve; NaN if not computed.
         nfe: the number of score evaluations.
+
+    Under ``jax_debug_nans``, which does not allow a NaN, both errors are None where unknown.
     """
 
     log_prob: Scalar
-    std_error: Scalar
-    solver_error: Scalar
+    std_error: Scalar | None
+    solver_error: Scalar | None
     nfe: Int[Array, ""]
 
 
@@ -140,11 +143,10 @@ class BoundEstimator(Estimator):
         """The number of score evaluations for the diffusion term."""
 
     def _estimate(self, found: VariationalBound) -> LogProbEstimate:
-        nothing = jnp.full((), jnp.nan, found.log_prob.dtype)
         return LogProbEstimate(
             found.log_prob,
             found.std_error,
-            nothing,
+            unknown(found.log_prob.dtype),
             jnp.asarray(self.num_draws + self.num_decodings),
         )
 
@@ -293,10 +295,10 @@ def dequantized(
         return found.log_prob, found
 
     weights, found = log_weights(key, levels, density, dequantizer, bins, num_samples, chunk_size=1)
-    shares = jax.nn.softmax(weights)
+    shares, (_, std_error, solver_error, _) = jax.nn.softmax(weights), found
     return LogProbEstimate(
         log_prob=log_mean_exp(weights),
-        std_error=jnp.linalg.norm(shares * found.std_error),
-        solver_error=jnp.vdot(shares, found.solver_error),
+        std_error=None if std_error is None else jnp.linalg.norm(shares * std_error),
+        solver_error=None if solver_error is None else jnp.vdot(shares, solver_error),
         nfe=jnp.sum(found.nfe),
     )

@@ -16,7 +16,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
 from score_sde.divergence import Divergence, Hutchinson, value_and_divergence
 from score_sde.likelihood.dequantization import check_width
-from score_sde.precision import as_state, wide
+from score_sde.precision import as_state, unknown, wide
 from score_sde.sampling import ProbabilityFlow, adaptive_nfe
 from score_sde.sdes import SDE, prior_log_prob, probability_flow
 from score_sde.solvers.integrate import Differentiate, solve_adaptively
@@ -36,6 +36,8 @@ class LogLikelihood(NamedTuple):
         solver_error: the absolute difference of ``log_prob`` between two tolerances; NaN
             without ``check_tolerance``.
 
+    Under ``jax_debug_nans``, which does not allow a NaN, both are None where unknown.
+
     >>> import score_sde as ss
     >>> ss.LogLikelihood._fields
     ('log_prob', 'latent', 'nfe', 'std_error', 'solver_error')
@@ -44,8 +46,8 @@ class LogLikelihood(NamedTuple):
     log_prob: Scalar
     latent: Float[Array, "*shape"]
     nfe: Int[Array, ""]
-    std_error: Scalar
-    solver_error: Scalar
+    std_error: Scalar | None
+    solver_error: Scalar | None
 
 
 def log_likelihood(
@@ -160,7 +162,7 @@ def _change_of_variables(
         latent=latent,
         nfe=adaptive_nfe(solution),
         std_error=divergence.std_error(change),
-        solver_error=jnp.full((), jnp.nan, x.dtype),
+        solver_error=unknown(x.dtype),
     )
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from score_sde.objectives.time_sampling import TimeSampling
+from score_sde.precision import nans_raise
 from score_sde.sdes import SDE
 from score_sde.typing import Scalar
 
@@ -41,8 +42,11 @@ class NoiseLevels(NamedTuple):
 
     def sort(self, loss: Scalar, log_snr: Scalar) -> dict[str, Scalar]:
         """The loss of one example under the name of its interval, and NaN under the
-        names of the others.
+        names of the others; nothing under ``jax_debug_nans``, for which a level without
+        examples is an error.
         """
+        if nans_raise():
+            return {}
         place = (log_snr - self.low) / (self.high - self.low) * NUM_LEVELS
         own = jnp.clip(jnp.floor(place), 0, NUM_LEVELS - 1)
         return {

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from score_sde.divergence import Hutchinson, ProbeKind
+from score_sde.divergence import Hutchinson, ProbeKind, linearized
 from score_sde.objectives.base import TargetFreeScoreMatching, half_square
 from score_sde.typing import Key, Scalar, ScalarLike, ScoreFn
 
@@ -39,7 +39,7 @@ class SlicedScoreMatching(TargetFreeScoreMatching):
     def loss(self, key: Key, score_fn: ScoreFn, x: Float[Array, "*shape"], t: ScalarLike) -> Scalar:
         """The mean over the directions, which are drawn from ``key``."""
         directions = self._directions().probes(key, x)
-        score, jacobian = jax.linearize(lambda y: score_fn(y, t), x)
+        score, jacobian = linearized(lambda y: score_fn(y, t), x, directions)
         curvature = self._directions().estimates(jacobian, directions)
         along = jax.vmap(lambda direction: jnp.vdot(direction, score))(directions)
         square = half_square(score) if self.variance_reduced else 0.5 * jnp.square(along)

@@ -160,7 +160,7 @@ class Mixture:
         )
         means, variances, log_weights = self._arrays(x.dtype)
         variances = jnp.square(alpha) * variances + jnp.square(sigma)
-        difference = jnp.multiply(alpha, means) - x.reshape(-1)
+        difference = jnp.multiply(alpha, means) - x.reshape(1, -1)
         exponent = -0.5 * jnp.sum(difference**2, axis=-1) / variances
         log_joint = log_weights + exponent - 0.5 * self.dim * jnp.log(2 * jnp.pi * variances)
         return log_joint, difference / variances[:, None]

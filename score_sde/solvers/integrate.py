@@ -30,6 +30,7 @@ from score_sde.solvers.clock import Clock
 from score_sde.solvers.lattice import OnLattice
 from score_sde.solvers.parts import Cut, GridPart, whole_grid
 from score_sde.solvers.progress import ProgressMeter
+from score_sde.solvers.shards import on_each_device
 from score_sde.typing import Key, Scalar, ScalarLike
 
 State: TypeAlias = PyTree[Float[Array, "..."]]
@@ -178,13 +179,13 @@ def _solve(
     """One step of ``solver`` per interval of ``nodes``."""
     num_steps = len(nodes) - 1
     frames = nodes[frame_indices(num_steps, save_path)] if save_path else None
-    solution = diffrax.diffeqsolve(
+    solve = partial(
+        diffrax.diffeqsolve,
         terms,
         solver,
         t0=nodes[0],
         t1=nodes[-1],
         dt0=None,
-        y0=y0,
         stepsize_controller=diffrax.StepTo(nodes),
         saveat=_save_at(frames),
         adjoint=_adjoint(differentiate),
@@ -192,7 +193,7 @@ def _solve(
         progress_meter=_meter(progress, num_steps),
         throw=False,
     )
-    return _solution(solution, frames)
+    return on_each_device(lambda y: _solution(solve(y0=y), frames), y0)
 
 
 def frame_indices(num_steps: int, save_path: int) -> Int[np.ndarray, " frames"]:
@@ -235,7 +236,8 @@ def solve_adaptively(
         )
         length = stop - start
     frames = jnp.linspace(start, stop, save_path) if save_path else None
-    solution = diffrax.diffeqsolve(
+    solve = partial(
+        diffrax.diffeqsolve,
         _terms(drift, clock, noise, jnp.stack([jnp.zeros_like(end), end]), state),
         solver,
         t0=jnp.full_like(stop, start),
@@ -243,7 +245,6 @@ def solve_adaptively(
         # diffrax's own choice would be 0.01 whatever the length, since the wrapper hides
         # the equation from it.
         dt0=0.01 * length,
-        y0=state,
         stepsize_controller=_controller(tolerances, end, on_tree=noise is not None),
         saveat=_save_at(frames),
         adjoint=_adjoint(differentiate),
@@ -251,7 +252,7 @@ def solve_adaptively(
         progress_meter=_meter(progress, None),
         throw=False,
     )
-    return _like(_solution(solution, frames), y0)
+    return _like(on_each_device(lambda y: _solution(solve(y0=y), frames), state), y0)
 
 
 def _terms(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import eval_context
 from jaxtyping import ArrayLike, Float
 
 from score_sde.sdes import SDE
@@ -42,7 +43,7 @@ def marginals_at(sde: SDE, times: Float[np.ndarray, "*times"]) -> Marginals:
     >>> marginals_at(ss.RectifiedFlowSDE(), np.array([0.25, 0.5])).ratio
     array([0.33333333, 1.        ])
     """
-    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+    with eval_context(), jax.enable_x64(True):
         flat = np.ravel(np.asarray(times, np.float64))
         compiled = _compiled_marginal if _has_hash(sde) else _marginal
         marginal = compiled(sde, flat)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -73,7 +74,7 @@ FUNCTIONS = {
         lambda factor: DenoisingScoreMatching()(
             key, SDES["ve"], lambda x, t: factor * two_modes_score(SDES["ve"])(x, t), x
         )
-    )(1.0),
+    )(jnp.ones_like(x)),  # of a replicated number, shard_map would add up the gradients
 }
 """``(key, x) -> result`` of one sample."""
 
@@ -137,16 +138,16 @@ def sharding():
     return NamedSharding(Mesh(np.array(jax.devices()), ("devices",)), PartitionSpec("devices"))
 
 
-def test_shard_map_over_eight_devices_gives_the_same(case):
-    """With ``check_vma=False``: diffrax starts its loops from constants, which do not
-    vary over the devices.
-    """
+@pytest.mark.parametrize("jitted", [True, pytest.param(False, marks=SLOW)])
+@pytest.mark.parametrize("check_vma", [True, pytest.param(False, marks=SLOW)])
+def test_shard_map_over_eight_devices_gives_the_same(case, check_vma, jitted):
     mesh, spec = sharding().mesh, sharding().spec
     sharded = jax.shard_map(
-        jax.vmap(case.function), mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
+        jax.vmap(case.function), mesh=mesh, in_specs=spec, out_specs=spec, check_vma=check_vma
     )
+    run = jax.jit(sharded) if jitted else sharded
     with case.precision():
-        assert_same(jax.jit(sharded)(*jax.device_put(case.arguments, sharding())), case.reference)
+        assert_same(run(*jax.device_put(case.arguments, sharding())), case.reference)
 
 
 @SLOW
@@ -169,8 +170,6 @@ def test_steps_are_coupled_over_devices(transformation):
     else:
         mesh, spec = sharding().mesh, sharding().spec
         lift = lambda keys: jax.tree.map(lambda leaf: leaf[None], draw(keys[0]))  # noqa: E731
-        result = jax.jit(
-            jax.shard_map(lift, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
-        )(keys(0, 8))
+        result = jax.jit(jax.shard_map(lift, mesh=mesh, in_specs=spec, out_specs=spec))(keys(0, 8))
     assert len(set(np.asarray(result.nfe).tolist())) == 1
     np.testing.assert_allclose(result.x, reference.x, atol=1e-3)

@@ -273,7 +273,7 @@ def _draw_score(axis: "Axes", score_fn: ScoreFn, t: float, box: Float64[np.ndarr
     ).reshape(-1, 2)
     score = jax.jit(jax.vmap(lambda x: score_fn(x, t)))(jnp.asarray(grid, jnp.result_type(float)))
     field = np.asarray(score, np.float64)
-    field /= np.sqrt(np.linalg.norm(field, axis=1, keepdims=True)) + 1e-12
+    field = field / (np.sqrt(np.linalg.norm(field, axis=1, keepdims=True)) + 1e-12)
     longest = np.linalg.norm(field, axis=1).max() + 1e-12
     spacing = (box[0, 1] - box[0, 0]) / _ARROWS
     axis.quiver(
