@@ -11,10 +11,19 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from score_sde.cli.config_file import find_config, read_config
-from score_sde.cli.flags import ReadConfig, UsageError, given, require, take, value_of
+from score_sde.cli.flags import (
+    ReadConfig,
+    UsageError,
+    given,
+    require,
+    take,
+    usage_errors,
+    value_of,
+)
 from score_sde.export.folder import is_exported
 from score_sde.runtime.naming import did_you_mean
 from score_sde.runtime.trust import ALL
+from score_sde.runtime.working_copy import local_path
 
 EXAMPLE = "runs/digits"
 """A workdir, for messages."""
@@ -72,7 +81,8 @@ def existing_workdir(name: str | None) -> Path:
     Raises:
         UsageError: for any other folder.
     """
-    path = Path(given(name, "workdir", EXAMPLE)).expanduser()
+    with usage_errors():
+        path = local_path(given(name, "workdir", EXAMPLE))
     if (path / "checkpoints").is_dir() or is_exported(path):
         return path
     if path.is_dir() and "checkpoints" in path.parts:
@@ -114,6 +124,6 @@ def _diffusers_config(checkpoint: str | None) -> ConfigDict | None:
     from score_sde.experiments.loading import saved_config
     from score_sde.interop.diffusers_folder import is_diffusers
 
-    if checkpoint is None or not is_diffusers(folder := Path(checkpoint).expanduser()):
+    if checkpoint is None or not is_diffusers(folder := local_path(checkpoint)):
         return None
     return saved_config(folder)

@@ -14,8 +14,10 @@ from types import ModuleType, TracebackType
 from score_sde.cli.command_flags import FLAGS
 from score_sde.cli.flags import UsageError, sentence, usage_errors
 from score_sde.runtime.naming import did_you_mean
+from score_sde.runtime.object_store import shown
 from score_sde.runtime.resources import NoDeviceError, check_devices, lack_of_memory
 from score_sde.runtime.unreadable import UNREADABLE, UnreadableError
+from score_sde.runtime.working_copy import settle
 
 COMMANDS = {
     "train": "train a model by a config; the same command resumes an interrupted run",
@@ -102,7 +104,9 @@ def _error_of(command: Sequence[str]) -> str | None:
 def _run(command: str, flags: Sequence[str]) -> int:
     """Run one command: its exit code."""
     try:
-        return _module_of(command, flags).main(flags)
+        code = _module_of(command, flags).main(flags)
+        _write_back()
+        return code
     except (UsageError, NoDeviceError) as error:
         _print_error(str(error), command)
         return USAGE
@@ -123,6 +127,15 @@ def _run(command: str, flags: Sequence[str]) -> int:
         return 130
 
 
+def _write_back() -> None:
+    """Write to object storage what the command has written on this machine."""
+    if "jax" in sys.modules:  # as after every command that writes such files
+        import jax
+
+        if jax.process_index() == 0:
+            settle()
+
+
 def usage() -> str:
     """The overview of the commands."""
     lines = [f"  {command:<19}{description}" for command, description in COMMANDS.items()]
@@ -140,7 +153,7 @@ def usage() -> str:
 
 def _print_error(message: str, command: str | None = None) -> None:
     name = f"score-sde {command}" if command else "score-sde"
-    print(f"{name}: {' '.join(message.split())}", file=sys.stderr)
+    print(shown(f"{name}: {' '.join(message.split())}"), file=sys.stderr)
 
 
 def _module_of(command: str, arguments: Sequence[str]) -> ModuleType:

@@ -1,7 +1,6 @@
 """``score-sde train``: training by a config, with checkpoints, metrics and sample grids."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from score_sde.cli.command_flags import FLAGS
 from score_sde.cli.config_source import EXAMPLE
@@ -11,13 +10,14 @@ from score_sde.experiments.base import AnyExperiment
 from score_sde.experiments.builders import build
 from score_sde.experiments.resume import continued
 from score_sde.runtime.signals import StopRequest
+from score_sde.runtime.working_copy import local_path
 
 
 def main(argv: Sequence[str]) -> int:
     """Train, or resume a training run."""
     values = FLAGS["train"]().parse(argv)
-    workdir = Path(given(values.workdir, "workdir", EXAMPLE)).expanduser()
     with StopRequest() as stop:
         with usage_errors():
+            workdir = local_path(given(values.workdir, "workdir", EXAMPLE))
             experiment = build(continued(workdir, values.config), AnyExperiment)
         return train_in(workdir, experiment, stop, overwrite=values.overwrite)

@@ -22,6 +22,8 @@ from score_sde.data.listing import matching
 from score_sde.data.source import DataSource
 from score_sde.data.splits import Split, imported_extra, load_splits
 from score_sde.runtime.damage import reading
+from score_sde.runtime.object_cache import cached
+from score_sde.runtime.working_copy import local_path, sync
 
 _NPY_MAGIC = b"\x93NUMPY"
 _SUFFIX = ".array_record"
@@ -51,7 +53,8 @@ def arrayrecord(
     `write_array_record` and ``scripts/make_array_record.py`` write them.
 
     Args:
-        path: a file, a pattern such as ``photos/part-*``, or a folder. The files of a
+        path: a file, a pattern such as ``photos/part-*``, or a folder; in object storage,
+            they are copied to this machine first. The files of a
             folder are the two splits where their names begin with ``train`` and
             ``test``; else, and for a file or a pattern, a random part is held out.
         num_levels: the number of levels of arrays of integers, as for `npz`.
@@ -67,15 +70,14 @@ def arrayrecord(
         FileNotFoundError: where there are no such files.
     """
     check_options(image_size, channels)
+    path = cached(path)
     files = _splits(path)
     found: dict[str, int | None] = {}
 
     def load(split: str) -> Split:
         records = opened_records(files[split])
         examples, found[split] = _examples(records, path, num_levels, image_size, channels)
-        labels = files[split][0].parent / (
-            f"{split}_labels.npy" if Path(path).expanduser().is_dir() else ""
-        )
+        labels = files[split][0].parent / (f"{split}_labels.npy" if path.is_dir() else "")
         return Split(examples, read_npy(labels) if labels.is_file() else None)
 
     train = load("train")
@@ -124,8 +126,7 @@ def opened_records(files: list[Path]) -> Records:
     return Records(int(ends[-1]), name, read)
 
 
-def _splits(path: str | Path) -> dict[str, list[Path]]:
-    place = Path(path).expanduser()
+def _splits(place: Path) -> dict[str, list[Path]]:
     if not place.is_dir():
         found = [place] if place.is_file() else matching(place)
         if not found:
@@ -195,7 +196,7 @@ def write_array_record(
         ValueError: where the folder is not empty, ``num_shards`` is below 1, the
             examples cannot be PNG images, or the extra ``arrayrecord`` is missing.
     """
-    folder = Path(folder).expanduser()
+    folder = local_path(folder)
     require(
         not folder.exists() or (folder.is_dir() and not any(folder.iterdir())),
         f"{folder} exists and is not an empty folder",
@@ -216,6 +217,7 @@ def write_array_record(
         labels = getattr(source, f"{split}_labels")
         if labels is not None:
             np.save(folder / f"{split}_labels.npy", labels)
+    sync(folder)
 
 
 def _write(

@@ -14,6 +14,7 @@ from score_sde.data.examples import Examples, LazyExamples, is_lazy
 from score_sde.data.source import DataSource
 from score_sde.data.splits import chosen_one
 from score_sde.runtime.damage import errors_in, need
+from score_sde.runtime.object_cache import cached
 
 _NPY_MAGIC = b"\x93NUMPY"
 
@@ -42,7 +43,7 @@ def npz(
     checksums of the archive.
 
     Args:
-        path: the file.
+        path: the file; in object storage, it is copied to this machine first.
         key: the name of the array.
         num_levels: number of levels of images, 2 to 65536.
         test_fraction: fraction of the examples that is held out.
@@ -123,7 +124,7 @@ def read_npy(path: Path) -> np.ndarray:
 
 
 def _existing(path: str | Path) -> Path:
-    path = Path(path).expanduser()
+    path = cached(path)
     if not path.exists():
         raise FileNotFoundError(f"no such file: {path}")
     require(path.is_file(), f"{path} is not a file; a folder of images is named as folder:{path}")

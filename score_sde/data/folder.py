@@ -8,6 +8,7 @@ from score_sde.data.images import check_options, check_sizes, encoded_images, re
 from score_sde.data.listing import walked
 from score_sde.data.source import DataSource
 from score_sde.runtime.damage import errors_in
+from score_sde.runtime.object_cache import cached
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -37,7 +38,7 @@ def folder(
     (1, 4, 6, 1)
 
     Args:
-        path: the folder.
+        path: the folder; in object storage, it is copied to this machine first.
         image_size: resize the middle square of each image to ``image_size`` ×
             ``image_size`` pixels (Lanczos, antialiased).
         test_fraction: fraction of the examples that is held out.
@@ -50,7 +51,7 @@ def folder(
         ValueError: where it has no images, one cannot be read, or sizes differ and no
             ``image_size`` is given.
     """
-    root = Path(path).expanduser()
+    root = cached(path)
     check_options(image_size)
     files = _image_files(root)
     names = [str(file) for file in files]

@@ -31,6 +31,7 @@ from score_sde.interop.foreign import open_foreign, params_of
 from score_sde.interop.reference_config import sections_of_reference
 from score_sde.models import ScoreNetwork
 from score_sde.runtime.trust import EVERYTHING, Allow, Trust, is_code
+from score_sde.runtime.working_copy import local_path
 from score_sde.training import SamplingCheckpoint, config_of_checkpoint, restore_for_sampling
 from score_sde.typing import Params
 
@@ -57,11 +58,11 @@ def load(
     FileNotFoundError: no checkpoint in ...no_such_run/checkpoints...
 
     Args:
-        path: the workdir of a run, its folder of checkpoints, or one checkpoint; the
-            folder of an exported model, or of a diffusers ``UNet2DModel`` (DDPM or
-            NCSN++), alone or in a pipeline; or, with ``config``, a checkpoint of
-            Score-SDE (PyTorch ``.pth`` or JAX), ScoreFlow, NCSN or NCSNv2. No code in
-            these files is run.
+        path: the workdir of a run, its folder of checkpoints, or one checkpoint, also in
+            object storage (``"s3://bucket/run"``); the folder of an exported model, or
+            of a diffusers ``UNet2DModel`` (DDPM or NCSN++), alone or in a pipeline; or,
+            with ``config``, a checkpoint of Score-SDE (PyTorch ``.pth`` or JAX),
+            ScoreFlow, NCSN or NCSNv2. No code in these files is run.
         kind: the expected class: ``Model``, ``NoisyClassifier`` or
             ``LearnedDequantizer``; ``TrainedModel`` for any of them.
         step: the step of the checkpoint; by default the latest.
@@ -96,7 +97,7 @@ def load_trusting(
     average: str | None = None,
 ) -> SomeModel:
     """`load`, where ``trust`` applies to the saved config and to a given one."""
-    path = Path(path)
+    path = local_path(path)
     checks.require(
         average is None or not (is_exported(path) or is_diffusers(path) or path.is_file()),
         f"{path} has only one average of the parameters and no {average!r}: the checkpoints of a "
@@ -140,7 +141,7 @@ def saved_config(path: str | Path, *, step: int | None = None, allow: Allow = ()
         FileNotFoundError: where there is no checkpoint.
         ValueError: where the config is damaged, or names code that is not allowed.
     """
-    trust, where = Trust.of(allow), Path(path)
+    trust, where = Trust.of(allow), local_path(path)
     config = (
         _config_of_diffusers(read_diffusers(where))
         if is_diffusers(where)

@@ -27,6 +27,7 @@ from score_sde.runtime.processes import by_first
 from score_sde.runtime.signals import StopRequest
 from score_sde.runtime.versions import versions
 from score_sde.runtime.watchdog import Watchdog
+from score_sde.runtime.working_copy import is_copy, local_path, refresh, sync
 from score_sde.sdes.data_scale import scale_mismatch
 from score_sde.training import (
     Checkpoints,
@@ -73,7 +74,8 @@ def train(
 
     Args:
         experiment: the experiment, of `build`.
-        workdir: the folder, made if missing.
+        workdir: the folder, made if missing; it may be in object storage, as
+            ``"s3://bucket/run"``.
         hooks: functions that are called between steps.
         stop: the stop request of a caller that handles signals already.
         overwrite: whether a new run may overwrite files that no run has written.
@@ -102,11 +104,12 @@ def prepared(
     """The run of an experiment in a folder, which is locked until the block ends.
     Arguments and errors are those of `train`.
     """
-    folder = Path(workdir)
+    folder = local_path(workdir)
     with ExitStack() as stack:
         with Watchdog(experiment.training.hang_timeout):
             mesh = _checked_mesh(experiment.training)
             by_first(lambda: _take(folder, experiment, stack, overwrite=overwrite, warn=warn))
+            refresh(folder)  # by the former writer, until the folder was locked
             code = versions()
             if jax.process_count() > 1:  # one process alone needs no fingerprints
                 check_agreement(_facts(experiment, code))
@@ -134,6 +137,7 @@ def _take(
     warning = scale_warning(experiment)
     make_folder(workdir)
     stack.enter_context(held(workdir))
+    stack.callback(sync, workdir)
     with replacing(workdir / "config.json") as temporary:
         temporary.write_text(
             json.dumps(experiment.model.saved_config, indent=2) + "\n", encoding="utf-8"
@@ -211,7 +215,8 @@ def training_run(
         writer=make_writers(training.trackers, workdir, config) if is_first else MultiWriter(),
         hooks=(*hooks, *_snapshots(training, workdir, mesh)),
         hang_timeout=training.hang_timeout,
-        hang_dump=workdir / f"hang_{jax.process_index()}.txt",
+        # The copy of a folder in object storage ends with the process.
+        hang_dump=None if is_copy(workdir) else workdir / f"hang_{jax.process_index()}.txt",
     )
 
 

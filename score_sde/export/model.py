@@ -18,6 +18,7 @@ from score_sde.export.tensor_file import named, nested
 from score_sde.runtime.damage import need, read_options, reading
 from score_sde.runtime.fingerprints import array_checksum
 from score_sde.runtime.unreadable import opening
+from score_sde.runtime.working_copy import local_path, sync
 from score_sde.typing import Params
 
 FORMAT = "score_sde 1"
@@ -62,8 +63,8 @@ def export_model(
     Raises:
         FileExistsError: where ``folder`` is not empty.
     """
-    check_free(folder)
-    target, tensors = Path(folder), named(params)
+    target, tensors = local_path(folder), named(params)
+    check_free(target)
     fingerprints = {name: array_checksum(value) for name, value in tensors.items()}
     card = {"format": FORMAT, "step": step, "config": dict(config), "fingerprints": fingerprints}
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -78,6 +79,7 @@ def export_model(
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    sync(target)
 
 
 def read_card(folder: str | Path) -> dict[str, Any]:

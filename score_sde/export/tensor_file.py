@@ -17,6 +17,7 @@ from score_sde.runtime.bounded_reading import MAX_DEPTH, parsed_json
 from score_sde.runtime.damage import FileError, need, reading
 from score_sde.runtime.fingerprints import array_checksum, crc32, named_leaves
 from score_sde.runtime.unreadable import opening
+from score_sde.runtime.working_copy import fetch, publish
 from score_sde.typing import Params
 
 CARD = "score_sde"
@@ -54,6 +55,7 @@ def write_tensors(path: Path, params: Params, facts: Mapping[str, Any]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    publish(path)
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -99,6 +101,7 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
         OSError: where it is missing, or cannot be read (`UnreadableError`).
         FileError: where it is damaged.
     """
+    fetch(path)
     # For any file that it cannot open, safetensors reports that it does not exist.
     with opening("the parameters", path), path.open("rb") as stream:
         stream.read(1)
