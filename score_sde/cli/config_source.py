@@ -9,10 +9,20 @@ from functools import partial
 from pathlib import Path
 
 from score_sde.cli.config_file import find_config, read_config, read_resolved
-from score_sde.cli.flags import Found, ReadConfig, UsageError, given, require, take, value_of
+from score_sde.cli.flags import (
+    Found,
+    ReadConfig,
+    UsageError,
+    given,
+    require,
+    take,
+    usage_errors,
+    value_of,
+)
 from score_sde.export.folder import check_trainable, is_exported
 from score_sde.runtime.naming import did_you_mean
 from score_sde.runtime.trust import ALL
+from score_sde.runtime.working_copy import local_path
 
 EXAMPLE = "runs/digits"
 """A workdir, for messages."""
@@ -44,10 +54,10 @@ def config_to_train(argv: Sequence[str]) -> tuple[ReadConfig, list[str]]:
     if take("config", argv)[0] is None:
         workdir, init_from = value_of("workdir", argv), value_of("init_from", argv)
         if workdir is not None:
-            check_trainable(folder := Path(workdir).expanduser())
+            check_trainable(folder := local_path(workdir))
             if (folder / "config.json").is_file() or (folder / "checkpoints").is_dir():
                 return partial(_config_to_resume, folder), list(argv)
-        if init_from is not None and (model := Path(init_from).expanduser()).is_dir():
+        if init_from is not None and (model := local_path(init_from)).is_dir():
             return partial(_saved_config, model, None), list(argv)
     return required_config(argv)
 
@@ -85,7 +95,8 @@ def existing_workdir(name: str | None) -> Path:
     Raises:
         UsageError: for any other folder.
     """
-    path = Path(given(name, "workdir", EXAMPLE)).expanduser()
+    with usage_errors():
+        path = local_path(given(name, "workdir", EXAMPLE))
     if (path / "checkpoints").is_dir() or is_exported(path):
         return path
     if path.is_dir() and "checkpoints" in path.parts:
@@ -137,6 +148,6 @@ def _diffusers_config(checkpoint: str | None) -> Found | None:
     from score_sde.experiments.loading import saved_config
     from score_sde.interop.diffusers_folder import is_diffusers
 
-    if checkpoint is None or not is_diffusers(folder := Path(checkpoint).expanduser()):
+    if checkpoint is None or not is_diffusers(folder := local_path(checkpoint)):
         return None
     return Found(saved_config(folder).to_dict())

@@ -16,6 +16,7 @@ from score_sde.evaluation import report
 from score_sde.experiments.score_model import Model
 from score_sde.export.folder import CARD, README, WEIGHTS, check_free
 from score_sde.export.stablehlo import NO_CALLBACKS, can_export
+from score_sde.runtime.working_copy import local_path
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,9 +34,9 @@ def main(argv: Sequence[str]) -> int:
     rows = {}
     with usage_errors():
         if values.output:
-            rows |= _export_model(Path(values.output).expanduser(), model, workdir)
+            rows |= _export_model(local_path(values.output), model, workdir)
         if values.sampler:
-            rows |= _export_sampler(Path(values.sampler).expanduser(), model)
+            rows |= _export_sampler(local_path(values.sampler), model)
     report.show(f"{workdir}, step {model.step}", rows)
     return 0
 
@@ -45,8 +46,8 @@ def _check_free(values: Any) -> None:
     not say which program has written it.
     """
     if values.output:
-        check_free(Path(values.output).expanduser())
-    path = Path(values.sampler or "").expanduser()
+        check_free(local_path(values.output))
+    path = local_path(values.sampler or "")
     if values.sampler and path.exists() and not values.overwrite:
         raise FileExistsError(
             f"{path} exists: choose another --sampler, or overwrite it by --overwrite"

@@ -15,6 +15,7 @@ from score_sde.cli.own_code import command_line
 from score_sde.cli.shared_flags import add_overwrite
 from score_sde.cli.slurm_script import SlurmJob, batch_script, escaped
 from score_sde.runtime.naming import did_you_mean
+from score_sde.runtime.object_store import url_of
 
 MODES = ("local", "slurm")
 
@@ -132,10 +133,13 @@ def _submit(values: Any, command: Sequence[str], rest: Sequence[str]) -> int:
     from score_sde.cli.own_files import check_results
     from score_sde.runtime.atomic_files import make_folder, replacing
 
-    workdir = Path(value_of("workdir", rest) or ".").expanduser().resolve()
+    named = value_of("workdir", rest) or "."
+    # The log of a run in object storage, and its script, are in the folder of the command.
+    workdir = (Path.cwd() if url_of(named) else Path(named).expanduser()).resolve()
     file = (
         Path(values.output).expanduser().resolve() if values.output else workdir / "launch.sbatch"
     )
+    require(not values.output or url_of(values.output) is None, "--output must be a local file")
     require(
         values.dry_run or shutil.which("sbatch"),
         "no sbatch on this machine: with --dry_run the script is written and not submitted",

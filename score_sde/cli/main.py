@@ -17,9 +17,11 @@ from score_sde.cli.shared_flags import INDEPENDENT
 from score_sde.runtime.failures import have_joined, tell_others
 from score_sde.runtime.launchers import are_several
 from score_sde.runtime.naming import did_you_mean
+from score_sde.runtime.object_store import shown
 from score_sde.runtime.resources import NoDeviceError, check_devices, lack_of_memory
 from score_sde.runtime.unreadable import UNREADABLE, UnreadableError
 from score_sde.runtime.watchdog import STOPPED
+from score_sde.runtime.working_copy import settle
 
 COMMANDS = {
     "train": "train a model by a config; the same command resumes an interrupted run",
@@ -120,7 +122,9 @@ def _run_with_others(command: str, flags: Sequence[str]) -> int:
 def _run(command: str, flags: Sequence[str]) -> int:
     """Run one command: its exit code."""
     try:
-        return _module_of(command, flags).main(flags)
+        code = _module_of(command, flags).main(flags)
+        _write_back()
+        return code
     except (UsageError, NoDeviceError) as error:
         _print_error(str(error), command)
         return USAGE
@@ -141,6 +145,15 @@ def _run(command: str, flags: Sequence[str]) -> int:
         return 130
 
 
+def _write_back() -> None:
+    """Write to object storage what the command has written on this machine."""
+    if "jax" in sys.modules:  # as after every command that writes such files
+        import jax
+
+        if jax.process_index() == 0:
+            settle()
+
+
 def usage() -> str:
     """The overview of the commands."""
     lines = [f"  {command:<19}{description}" for command, description in COMMANDS.items()]
@@ -158,7 +171,7 @@ def usage() -> str:
 
 def _print_error(message: str, command: str | None = None) -> None:
     name = f"score-sde {command}" if command else "score-sde"
-    print(f"{name}: {' '.join(message.split())}", file=sys.stderr)
+    print(shown(f"{name}: {' '.join(message.split())}"), file=sys.stderr)
 
 
 def _module_of(command: str, arguments: Sequence[str]) -> ModuleType:

@@ -1,7 +1,6 @@
 """``score-sde plot``: the loss curves of a run, or the trajectories of an SDE."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from score_sde.cli.allowed_code import patterns_of
@@ -20,6 +19,7 @@ from score_sde.experiments.loading import saved_config
 from score_sde.export.folder import is_exported
 from score_sde.runtime.atomic_files import make_folder
 from score_sde.runtime.trust import ALL, NOTHING, Trust
+from score_sde.runtime.working_copy import local_path
 
 
 def main(argv: Sequence[str]) -> int:
@@ -32,8 +32,8 @@ def main(argv: Sequence[str]) -> int:
         values.allow_code is None,
         "--allow_code is for the saved config of a --workdir: your own config may name any code",
     )
-    folder = Path(values.output or "figures").expanduser()
     with usage_errors():
+        folder = local_path(values.output or "figures")
         named = None if config is None else build_sde(config)
         make_folder(folder)
         names = overview.SDES if named is None else ["sde.png"]
@@ -45,12 +45,12 @@ def main(argv: Sequence[str]) -> int:
 
 def _plot_workdir(values: Any, config: Mapping[str, Any] | None) -> int:
     workdir = existing_workdir(values.workdir)
-    folder = output_folder(values.output, workdir, ".")
     require(
         config is None,
         "--workdir and --config exclude each other: a workdir has the config of its run",
     )
     with usage_errors():
+        folder = output_folder(values.output, workdir, ".")
         trust, saved = Trust.of(patterns_of(values.allow_code)), saved_config(workdir, allow=ALL)
         check_code(saved.to_dict(), trust, str(workdir), sections=["sde"])  # no other is built
         if trust != NOTHING:

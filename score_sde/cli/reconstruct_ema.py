@@ -1,7 +1,6 @@
 """``score-sde reconstruct-ema``: post-hoc EMA from the snapshots of a run."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from score_sde.cli.command_flags import FLAGS
 from score_sde.cli.config_source import existing_workdir
@@ -11,6 +10,7 @@ from score_sde.experiments.loading import saved_config
 from score_sde.export.folder import check_free
 from score_sde.export.model import export_model
 from score_sde.runtime.trust import ALL
+from score_sde.runtime.working_copy import local_path
 from score_sde.training import reconstruct
 from score_sde.training.snapshots import FOLDER
 
@@ -20,8 +20,8 @@ def main(argv: Sequence[str]) -> int:
     values = FLAGS["reconstruct-ema"]().parse(argv)
     workdir = existing_workdir(values.workdir)
     sigma_rel = given(values.sigma_rel, "sigma_rel", "0.12")
-    output = Path(given(values.output, "output", "exported/digits")).expanduser()
     with usage_errors():
+        output = local_path(given(values.output, "output", "exported/digits"))
         check_free(output)
         found = reconstruct(workdir / FOLDER, sigma_rel=sigma_rel, step=values.step)
         # The config is only copied, so it may name any code.

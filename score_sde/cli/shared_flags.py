@@ -5,6 +5,7 @@ from pathlib import Path
 from score_sde.cli.config_source import EXAMPLE, config_of_run
 from score_sde.cli.flags import Flags
 from score_sde.experiments.limits import MAX_SEED
+from score_sde.runtime.working_copy import local_path
 
 OVERRIDE = "--config.section.key=value"
 
@@ -117,4 +118,4 @@ def add_output(flags: Flags, name: str) -> None:
 
 def output_folder(output: str | None, workdir: Path, default: str) -> Path:
     """The folder of ``--output``, or ``default`` in the workdir."""
-    return Path(output).expanduser() if output else workdir / default
+    return local_path(output) if output else workdir / default

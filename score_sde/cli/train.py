@@ -1,7 +1,6 @@
 """``score-sde train``: training by a config, with checkpoints, metrics and sample grids."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from score_sde.cli.allowed_code import trust_of
 from score_sde.cli.command_flags import FLAGS
@@ -14,12 +13,12 @@ from score_sde.experiments.initial import origin_of
 from score_sde.experiments.resume import continued
 from score_sde.runtime.signals import StopRequest
 from score_sde.runtime.trust import EVERYTHING
+from score_sde.runtime.working_copy import local_path
 
 
 def main(argv: Sequence[str]) -> int:
     """Train, or resume a training run."""
     values = FLAGS["train"]().parse(argv)
-    workdir = Path(given(values.workdir, "workdir", EXAMPLE)).expanduser()
     is_foreign = values.foreign is not None
     require(
         is_foreign or values.allow_code is None,
@@ -30,6 +29,7 @@ def main(argv: Sequence[str]) -> int:
     begins = {"init_from": values.init_from, "average": values.average}
     with StopRequest() as stop:
         with usage_errors():
+            workdir = local_path(given(values.workdir, "workdir", EXAMPLE))
             origin = origin_of(workdir, **begins)
             config = continued(workdir, values.config, origin and origin.path)
             experiment = build(config, AnyExperiment, trust=trust, data_trust=trust)

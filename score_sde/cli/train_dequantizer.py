@@ -20,9 +20,9 @@ def main(argv: Sequence[str]) -> int:
     """Train a dequantizer, or resume its training; the score model does not change."""
     values = FLAGS["train-dequantizer"]().parse(argv)
     workdir = existing_workdir(values.workdir)
-    folder = output_folder(values.output, workdir, "dequantizer")
     with StopRequest() as stop:
         with usage_errors():
+            folder = output_folder(values.output, workdir, "dequantizer")
             trust = Trust.of(patterns_of(values.allow_code))
             if trust != NOTHING:
                 look_in_current_folder()

@@ -12,6 +12,7 @@ from score_sde.evaluation import report
 from score_sde.evaluation.sample_grids import sample_grids
 from score_sde.experiments.base import AnyExperiment
 from score_sde.experiments.train import prepared
+from score_sde.runtime.object_store import shown
 from score_sde.runtime.processes import devices_in_use
 from score_sde.runtime.signals import StopRequest
 from score_sde.runtime.watchdog import STOPPED
@@ -71,4 +72,4 @@ def _warn(warning: str) -> None:
 
 
 def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(shown(line), file=sys.stderr, flush=True)

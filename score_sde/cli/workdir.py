@@ -18,12 +18,13 @@ from score_sde.experiments.score_model import Model
 from score_sde.export.folder import is_exported
 from score_sde.runtime.atomic_files import make_folder
 from score_sde.runtime.shared_folder import check_shared
+from score_sde.runtime.working_copy import local_path
 
 
 def load_model(values: Any) -> tuple[Model, Path]:
     """The model of the flags, and its folder."""
-    path = Path(values.workdir).expanduser()
     with usage_errors():
+        path = local_path(values.workdir)
         check_shared(path)
         make_folder(path)
         chosen = {"step": values.checkpoint, "config": values.config, "average": values.average}
@@ -46,8 +47,8 @@ def result_folder(values: Any, workdir: Path, default: str, names: Iterable[str]
     """The folder of ``--output``, or ``default`` in the workdir: made, and checked to be
     free for files of these names.
     """
-    folder = output_folder(values.output, workdir, default)
     with usage_errors():
+        folder = output_folder(values.output, workdir, default)
         make_folder(folder)
     check_places(values, workdir, [folder / name for name in names])
     return folder

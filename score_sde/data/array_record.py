@@ -29,6 +29,8 @@ from score_sde.data.splits import (
     load_splits,
 )
 from score_sde.runtime.damage import reading
+from score_sde.runtime.object_cache import cached
+from score_sde.runtime.working_copy import local_path, sync
 
 _NPY_MAGIC = b"\x93NUMPY"
 _SUFFIX = ".array_record"
@@ -61,7 +63,8 @@ def arrayrecord(
     `write_array_record` and ``scripts/make_array_record.py`` write them.
 
     Args:
-        path: a file, a pattern such as ``photos/part-*``, or a folder. The files of a
+        path: a file, a pattern such as ``photos/part-*``, or a folder; in object storage,
+            they are copied to this machine first. The files of a
             folder are its splits where the names of some begin with ``train`` and of
             others with ``test``, ``validation``, ``valid`` or ``val``; else, and for a
             file or a pattern, a random part is held out.
@@ -81,6 +84,7 @@ def arrayrecord(
         FileNotFoundError: where there are no such files.
     """
     check_options(image_size, channels)
+    path = cached(path)
     files, others = _splits(path)
     held_out = held_out_split(str(path), list(files), train_split, test_split)
 
@@ -138,9 +142,8 @@ def opened_records(files: list[Path]) -> Records:
     return Records(int(ends[-1]), name, read)
 
 
-def _splits(path: str | Path) -> tuple[dict[str, list[Path]], list[Path]]:
+def _splits(place: Path) -> tuple[dict[str, list[Path]], list[Path]]:
     """The files of each split, and the files of a folder that belong to none."""
-    place = Path(path).expanduser()
     if not place.is_dir():
         found = [place] if place.is_file() else matching(place)
         if not found:
@@ -243,7 +246,7 @@ def write_array_record(
         ValueError: where the folder is not empty, ``num_shards`` is below 1, the
             examples cannot be PNG images, or the extra ``arrayrecord`` is missing.
     """
-    folder = Path(folder).expanduser()
+    folder = local_path(folder)
     require(
         not folder.exists() or (folder.is_dir() and not any(folder.iterdir())),
         f"{folder} exists and is not an empty folder",
@@ -264,6 +267,7 @@ def write_array_record(
         labels = getattr(source, f"{split}_labels")
         if labels is not None:
             np.save(folder / f"{split}_labels.npy", labels)
+    sync(folder)
 
 
 def _write(

@@ -15,6 +15,7 @@ from score_sde.data.examples import Examples, LazyExamples, is_lazy
 from score_sde.data.source import DataSource
 from score_sde.data.splits import check_known, chosen_one, held_out_split
 from score_sde.runtime.damage import errors_in, need
+from score_sde.runtime.object_cache import cached
 
 _NPY_MAGIC = b"\x93NUMPY"
 
@@ -51,7 +52,7 @@ def npz(
     checksums of the archive.
 
     Args:
-        path: the file.
+        path: the file; in object storage, it is copied to this machine first.
         key: the name of the array.
         label: the name of the array of its classes.
         num_levels: number of levels of images, 2 to 65536.
@@ -152,7 +153,7 @@ def read_npy(path: Path) -> np.ndarray:
 
 
 def _existing(path: str | Path) -> Path:
-    path = Path(path).expanduser()
+    path = cached(path)
     if not path.exists():
         raise FileNotFoundError(f"no such file: {path}")
     require(path.is_file(), f"{path} is not a file; a folder of images is named as folder:{path}")

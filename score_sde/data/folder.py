@@ -13,6 +13,7 @@ from score_sde.data.layout import Part, classes_of, labels_of, parts_of
 from score_sde.data.source import DataSource
 from score_sde.data.splits import Split, held_out_split, load_splits
 from score_sde.runtime.damage import errors_in
+from score_sde.runtime.object_cache import cached
 
 MAX_NAMES = 12
 """The most classes that the log names."""
@@ -56,7 +57,8 @@ def folder(
     ((2, 4, 6, 1), [0, 1], ('cat', 'dog'))
 
     Args:
-        path: the folder, or the archive.
+        path: the folder, or the archive; in object storage, it is copied to this machine
+            first.
         image_size: resize the middle square of each image to ``image_size`` ×
             ``image_size`` pixels (Lanczos, antialiased).
         channels: 1 for grey images, 3 for RGB.
@@ -77,7 +79,7 @@ def folder(
             ``image_size``, or the splits or classes are ambiguous.
     """
     check_options(image_size, channels)
-    tree = file_tree(Path(path).expanduser())
+    tree = file_tree(cached(path))
     plan = _plan(tree, train_split, test_split, splits, labels)
     load, headers = _images(tree, plan, image_size, channels)
     source = load_splits(

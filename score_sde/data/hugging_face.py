@@ -13,6 +13,7 @@ from score_sde.data.listing import walked
 from score_sde.data.source import DataSource
 from score_sde.data.splits import Split, chosen_one, imported_extra, load_splits
 from score_sde.runtime.damage import FileError, reading, root_cause
+from score_sde.runtime.object_cache import cached
 from score_sde.runtime.unreadable import TRANSIENT, message_of, system_error
 
 _SAVED = ("dataset_dict.json", "state.json")  # what save_to_disk leaves in the folder
@@ -99,7 +100,7 @@ def hf(
 
 def _tables(library: Any, path: str, subset: str | None, revision: str | None) -> dict[str, Any]:
     """The table of each split."""
-    place = Path(path).expanduser()
+    place = cached(path)
     if not place.exists() and (path.startswith((".", "/", "~")) or place.suffix == ".parquet"):
         raise FileNotFoundError(f"no such file or folder: {place}")
     if not place.exists():

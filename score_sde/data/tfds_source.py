@@ -13,6 +13,7 @@ from score_sde.data.listing import files_within, walked
 from score_sde.data.source import DataSource
 from score_sde.data.splits import Split, chosen_one, imported_extra, load_splits
 from score_sde.runtime.damage import read_options, reading
+from score_sde.runtime.object_cache import cached
 
 _CLASS_NAMES = ("pythonClassName", "python_class_name", "type")
 """The keys under which ``features.json`` names the class of a feature."""
@@ -165,7 +166,7 @@ def _check_features(folder: Path, title: str) -> None:
 
 def _prepared(library: Any, path: str, data_dir: str | None, title: str) -> Any:
     """The builder of a data set that is prepared as ArrayRecord files."""
-    folder = Path(path).expanduser()
+    folder = cached(path)
     require(
         ":" not in path or folder.exists(),
         f"{title}: a data set of another namespace runs code of its own, and is not fetched: "

@@ -142,7 +142,7 @@ def with_dequantizer(model: Model, folder: str | Path, *, allow: Allow = ()) -> 
         FileNotFoundError: there is no dequantizer in the folder.
         ValueError: it is damaged, names code that is not allowed, or is for other data.
     """
-    found = load(Path(folder).expanduser(), LearnedDequantizer, allow=allow)
+    found = load(folder, LearnedDequantizer, allow=allow)
     ours, theirs = (
         (part.shape, part.scaling.num_levels, part.scaling.bins) for part in (model, found)
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from score_sde.runtime.atomic_files import replacing
 from score_sde.runtime.bounded_reading import read_json
+from score_sde.runtime.object_store import shown
 from score_sde.runtime.unreadable import set_aside
 
 
@@ -16,6 +17,7 @@ def record(workdir: Path, rows: Mapping[str, str]) -> None:
     file = workdir / "report.json"
     if file.exists() and _rows(file) is None:
         set_aside(file)
+    rows = {name: shown(value) for name, value in rows.items()}
     with replacing(workdir / "report.json") as temporary:
         text = json.dumps({**read(workdir), **rows}, indent=2, ensure_ascii=False)
         temporary.write_text(text + "\n", encoding="utf-8")
@@ -42,4 +44,4 @@ def show(title: str, rows: Mapping[str, str]) -> None:
     """Print rows as a table of two columns."""
     width = max(map(len, rows), default=0)
     table = "\n".join([title, *(f"  {name:<{width}}  {value}" for name, value in rows.items())])
-    print(table)  # noqa: T201 - the output of the commands
+    print(shown(table))  # noqa: T201 - the output of the commands

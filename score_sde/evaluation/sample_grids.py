@@ -14,6 +14,7 @@ from score_sde.evaluation.samples import shown_indices
 from score_sde.experiments.base import AnyExperiment
 from score_sde.experiments.score_model import Experiment
 from score_sde.experiments.train import run_keys
+from score_sde.runtime.working_copy import local_path
 from score_sde.training import Hook, TrainState, device_mesh
 from score_sde.training.mesh import gathered
 
@@ -29,7 +30,7 @@ def sample_grids(experiment: AnyExperiment, workdir: str | Path) -> tuple[Hook, 
     if not isinstance(experiment, Experiment) or not experiment.training.sample_every:
         return ()
     model, training, data = experiment.model, experiment.training, experiment.source.test
-    key, folder = run_keys(model.seed).samples, Path(workdir) / "samples"
+    key, folder = run_keys(model.seed).samples, local_path(workdir) / "samples"
     draw = make_draw(model)
 
     def draw_samples(state: TrainState, step: int) -> Mapping[str, Array | np.ndarray] | None:

@@ -18,6 +18,7 @@ import numpy as np
 from score_sde import checks
 from score_sde.runtime.atomic_files import replacing
 from score_sde.runtime.unreadable import opening, set_aside, telling_damage
+from score_sde.runtime.working_copy import fetch, refresh, sync
 
 _NAME = re.compile(r"(\d+)-(\d+)\.npz")
 
@@ -67,6 +68,7 @@ class Shards:
         Raises:
             UnreadableError: the folder cannot be listed.
         """
+        refresh(self.folder)  # for the shards of other processes
         gaps, position = [], 0
         for indices in [*self._found(), range(total, total)]:
             gaps.append(range(position, min(indices.start, total)))
@@ -88,6 +90,7 @@ class Shards:
                 damaged.append(path)
         for path in damaged:
             set_aside(path)
+        sync(self.folder)
         return damaged
 
     def read(self, total: int) -> Iterator[Shard]:
@@ -157,6 +160,7 @@ def _load(path: Path, num: int) -> Shard:
     def damage(reason: str) -> DamagedShardError:
         return DamagedShardError(f"{path} is damaged ({reason}): run again to recompute its rows")
 
+    fetch(path)
     with telling_damage("the shard", path, damage):
         shard = _arrays(path)
         whole = all(values.shape[:1] == (num,) for values in shard.values())

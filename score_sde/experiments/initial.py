@@ -17,7 +17,9 @@ from score_sde.experiments.meaning import differences, trust_in_code_of
 from score_sde.experiments.workdir import json_in
 from score_sde.runtime.atomic_files import replacing
 from score_sde.runtime.fingerprints import array_fingerprints, digest
+from score_sde.runtime.object_store import url_of
 from score_sde.runtime.trust import shortened
+from score_sde.runtime.working_copy import local_path
 from score_sde.training import newest_config
 
 RECORD = "init_from.json"
@@ -62,7 +64,10 @@ def origin_of(
     recorded = _recorded(workdir)
     if init_from is None:
         return recorded
-    given = Origin(str(Path(init_from).expanduser().absolute()), average)
+    is_local = url_of(init_from) is None
+    given = Origin(
+        str(Path(init_from).expanduser().absolute()) if is_local else str(init_from), average
+    )
     if recorded is None:
         checks.require(
             not has_begun(workdir),
@@ -97,7 +102,7 @@ def started_from(
             are not those with which the run has begun.
     """
     model = experiment.model
-    found = trained_params(Path(origin.path), model, average=origin.average, step=origin.step)
+    found = trained_params(local_path(origin.path), model, average=origin.average, step=origin.step)
     try:
         params = fitted_params(getattr(model, "network"), found.params)  # noqa: B009 - of all kinds
     except ValueError as error:

@@ -34,6 +34,7 @@ from score_sde.interop.ncsn_config import is_ncsn, sections_of_ncsn
 from score_sde.interop.reference_config import sections_of_reference
 from score_sde.models import ScoreNetwork
 from score_sde.runtime.trust import EVERYTHING, Allow, Trust, is_code
+from score_sde.runtime.working_copy import local_path
 from score_sde.training import (
     SamplingCheckpoint,
     config_of_checkpoint,
@@ -65,11 +66,11 @@ def load(
     FileNotFoundError: no checkpoint in ...no_such_run/checkpoints...
 
     Args:
-        path: the workdir of a run, its folder of checkpoints, or one checkpoint; the
-            folder of an exported model, or of a diffusers ``UNet2DModel`` (DDPM or
-            NCSN++), alone or in a pipeline; or, with ``config``, a checkpoint of
-            Score-SDE (PyTorch ``.pth`` or JAX), ScoreFlow, NCSN or NCSNv2. No code in
-            these files is run.
+        path: the workdir of a run, its folder of checkpoints, or one checkpoint, also in
+            object storage (``"s3://bucket/run"``); the folder of an exported model, or
+            of a diffusers ``UNet2DModel`` (DDPM or NCSN++), alone or in a pipeline; or,
+            with ``config``, a checkpoint of Score-SDE (PyTorch ``.pth`` or JAX),
+            ScoreFlow, NCSN or NCSNv2. No code in these files is run.
         kind: the expected class: ``Model``, ``NoisyClassifier`` or
             ``LearnedDequantizer``; ``TrainedModel`` for any of them.
         step: the step of the checkpoint; by default the latest.
@@ -105,7 +106,7 @@ def load_trusting(
     average: str | None = None,
 ) -> SomeModel:
     """`load`, where ``trust`` applies to the saved config and to a given one."""
-    path = Path(path)
+    path = local_path(path)
     _check_average(path, average)
     if is_diffusers(path):
         found = _read_diffusers(path, config, trust)
@@ -208,7 +209,7 @@ def saved_config(path: str | Path, *, step: int | None = None, allow: Allow = ()
         FileNotFoundError: where there is no checkpoint.
         ValueError: where the config is damaged, or names code that is not allowed.
     """
-    trust, where = Trust.of(allow), Path(path)
+    trust, where = Trust.of(allow), local_path(path)
     config = (
         _config_of_diffusers(read_diffusers(where))
         if is_diffusers(where)

@@ -12,6 +12,7 @@ from score_sde.experiments.meaning import differences, trust_in_code_of
 from score_sde.experiments.sections import CLASSES, as_begun, with_former_options
 from score_sde.experiments.tables import NOT_OF_THE_SOURCE
 from score_sde.runtime.trust import ALL, NOTHING, shortened
+from score_sde.runtime.working_copy import local_path
 from score_sde.training import newest_about, newest_config
 
 FIXED = ("data", "example", "sde", "parameterization", "model", "objective", "seed")
@@ -29,7 +30,7 @@ def continued(workdir: Path, config: Config, init_from: str | None = None) -> Co
     resumes, or else of the model of this package that it begins with.
     """
     saved = newest_config(workdir / "checkpoints")
-    if saved is None and init_from is not None and Path(init_from).is_dir():
+    if saved is None and init_from is not None and local_path(init_from).is_dir():
         saved = saved_config(init_from, allow=ALL).to_dict()  # nothing is built from it
     return config if saved is None else as_begun(as_mapping(config), saved)
 

@@ -29,6 +29,7 @@ from score_sde.runtime.shared_folder import check_shared
 from score_sde.runtime.signals import StopRequest
 from score_sde.runtime.versions import versions
 from score_sde.runtime.watchdog import Watchdog
+from score_sde.runtime.working_copy import is_copy, local_path, refresh, sync
 from score_sde.sdes.data_scale import scale_mismatch
 from score_sde.training import (
     Checkpoints,
@@ -79,7 +80,8 @@ def train(
 
     Args:
         experiment: the experiment, of `build`.
-        workdir: the folder, made if missing.
+        workdir: the folder, made if missing; it may be in object storage, as
+            ``"s3://bucket/run"``.
         hooks: functions that are called between steps.
         stop: the stop request of a caller that handles signals already.
         overwrite: whether a new run may overwrite files that no run has written.
@@ -121,7 +123,7 @@ def prepared(
     """The run of an experiment in a folder, which is locked until the block ends.
     Arguments and errors are those of `train`.
     """
-    folder = Path(workdir)
+    folder = local_path(workdir)
     with ExitStack() as stack:
         with Watchdog(experiment.training.hang_timeout):
             mesh = _checked_mesh(experiment.training)
@@ -131,6 +133,7 @@ def prepared(
                 lambda: _begun(experiment, folder, init_from, average)
             )
             by_first(lambda: _take(folder, experiment, stack, origin, lock=lock, warn=warn))
+            refresh(folder)  # by the former writer, until the folder was locked
             if warning and jax.process_index() == 0:
                 warn(warning)
             code = versions()
@@ -178,6 +181,7 @@ def _take(
     make_folder(workdir)
     if lock:
         stack.enter_context(held(workdir))
+    stack.callback(sync, workdir)
     if origin is not None:
         record(workdir, origin)
     with replacing(workdir / "config.json") as temporary:
@@ -259,7 +263,8 @@ def training_run(
         writer=make_writers(training.trackers, workdir, config) if is_first else MultiWriter(),
         hooks=(*hooks, *_snapshots(training, workdir, mesh)),
         hang_timeout=training.hang_timeout,
-        hang_dump=workdir / f"hang_{jax.process_index()}.txt",
+        # The copy of a folder in object storage ends with the process.
+        hang_dump=None if is_copy(workdir) else workdir / f"hang_{jax.process_index()}.txt",
     )
 
 

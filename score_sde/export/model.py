@@ -19,6 +19,7 @@ from score_sde.runtime.damage import need, read_options, reading
 from score_sde.runtime.fingerprints import array_checksum
 from score_sde.runtime.safetensors_file import read_safetensors, write_safetensors
 from score_sde.runtime.unreadable import opening
+from score_sde.runtime.working_copy import local_path, sync
 from score_sde.typing import Params
 
 FORMAT = "score_sde 1"
@@ -75,8 +76,8 @@ def export_model(
         ValueError: where an array is of a type, or a dictionary has a key, that the
             files cannot hold.
     """
-    check_free(folder)
-    target, tensors, containers = Path(folder), named(params), containers_of(params)
+    target, tensors, containers = local_path(folder), named(params), containers_of(params)
+    check_free(target)
     card: dict[str, Any] = {"format": FORMAT, "step": step, "config": dict(config)}
     card["fingerprints"] = {name: array_checksum(value) for name, value in tensors.items()}
     if containers is not None:
@@ -97,6 +98,7 @@ def export_model(
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    sync(target)
 
 
 def read_card(folder: str | Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from jaxtyping import Array
 
 from score_sde.checks import require
 from score_sde.runtime.atomic_files import replacing
+from score_sde.runtime.working_copy import local_path
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 """The platforms that a sampler is compiled for."""
@@ -77,5 +78,5 @@ def export_sampler(
         each = jax.tree.map(lambda x: jax.ShapeDtypeStruct((batch, *x.shape), x.dtype), condition)
         arguments.append(each)
     data = export.export(jax.jit(call), platforms=tuple(platforms))(*arguments).serialize()
-    with replacing(path) as temporary:
+    with replacing(local_path(path)) as temporary:
         temporary.write_bytes(data)

@@ -23,6 +23,7 @@ from score_sde.runtime.safetensors_file import (
     write_safetensors,
 )
 from score_sde.runtime.unreadable import opening
+from score_sde.runtime.working_copy import fetch, publish
 from score_sde.typing import Params
 
 CARD = "score_sde"
@@ -65,6 +66,7 @@ def write_tensors(path: Path, params: Params, facts: Mapping[str, Any]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    publish(path)
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -120,6 +122,7 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
         OSError: where it is missing, or cannot be read (`UnreadableError`).
         FileError: where it is damaged.
     """
+    fetch(path)
     # For any file that it cannot open, safetensors reports that it does not exist.
     with opening("the parameters", path), path.open("rb") as stream:
         stream.read(1)

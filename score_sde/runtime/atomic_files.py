@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from score_sde.runtime.working_copy import fetch, publish
+
 PathLike: TypeAlias = str | os.PathLike[str]
 """A path in the file system."""
 
@@ -19,6 +21,7 @@ def replacing(path: PathLike) -> Iterator[Path]:
     """A temporary path beside ``path`` that replaces it when the block ends without an error.
 
     Missing parent folders are made. After an error the old file, if any, is unchanged.
+    In a copy of object storage, the new file is written there too.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -29,6 +32,7 @@ def replacing(path: PathLike) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    publish(target)
 
 
 def make_folder(folder: Path) -> None:
@@ -66,6 +70,7 @@ def write_arrays(path: PathLike, **arrays: Any) -> None:
 
 def is_marked(path: Path) -> bool:
     """Whether an image, an archive of arrays or a batch script has the mark of this package."""
+    fetch(path)
     with path.open("rb") as file:
         head = file.read(4096)
         file.seek(max(0, path.stat().st_size - len(MARK)))

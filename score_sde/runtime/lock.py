@@ -7,8 +7,11 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from score_sde.runtime.bounded_reading import read_json
+from score_sde.runtime.object_lock import ObjectLock, held_object
+from score_sde.runtime.working_copy import LOCK, guard, store_of
 
 
 class HeldError(OSError):
@@ -29,13 +32,26 @@ def held(folder: Path) -> Iterator[None]:
     the process dies.
 
     The lock is on the file ``run.lock``; ``run.lock.json`` names its holder, for the
-    message of the next process.
+    message of the next process. The lock of a folder in object storage is an object of
+    that name, see `score_sde.runtime.object_lock`.
 
     Raises:
         HeldError: Where another process holds the lock.
         NoLocksError: Where the file system has no locks.
         OSError: Where nothing can be written in the folder.
     """
+    stored = store_of(folder)
+    if stored is not None:
+        store, key = stored
+        with held_object(store, f"{key}/{LOCK}") as found:
+            if not isinstance(found, ObjectLock):
+                raise _held(folder, _name_of(found))
+            guard(folder, found.check)
+            try:
+                yield
+            finally:
+                guard(folder, None)
+        return
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / "run.lock", blocking=False, fallback_to_soft=False)
@@ -43,10 +59,7 @@ def held(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        raise HeldError(
-            f"{folder} is being written by {_who(holder)}: wait for it, stop it, or choose another "
-            "folder"
-        ) from error
+        raise _held(folder, _who(holder)) from error
     except (OSError, NotImplementedError) as error:
         if getattr(error, "errno", errno.ENOSYS) not in _NO_LOCKS:
             raise
@@ -65,9 +78,21 @@ def held(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def _held(folder: Path, who: str) -> HeldError:
+    return HeldError(
+        f"{folder} is being written by {who}: wait for it, stop it, or choose another folder"
+    )
+
+
 def _who(holder: Path) -> str:
     try:
-        found = read_json(holder)
+        return _name_of(read_json(holder))
+    except (OSError, ValueError):
+        return "another process"
+
+
+def _name_of(found: Any) -> str:
+    try:
         return f"process {found['process']} on {found['host']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return "another process"

@@ -10,6 +10,8 @@ from typing import IO, Any, Protocol, cast, runtime_checkable
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress as RichProgress, TextColumn
 
+from score_sde.runtime.object_store import shown
+
 _WINDOW = 200  # updates over which the rate is measured
 
 
@@ -99,6 +101,7 @@ class ProgressBar:
 
     def note(self, text: str) -> None:
         """Write a line, above a live bar."""
+        text = shown(text)
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:

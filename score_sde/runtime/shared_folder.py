@@ -8,7 +8,9 @@ import jax
 
 from score_sde import checks
 from score_sde.runtime.atomic_files import make_folder
+from score_sde.runtime.object_store import shown
 from score_sde.runtime.processes import by_first, text_of, worst
+from score_sde.runtime.working_copy import is_copy
 
 PATIENCE = 60.0
 """Seconds until a file of another host must be seen; network file systems cache what they
@@ -20,7 +22,8 @@ def check_shared(folder: Path, name: str = "workdir") -> None:
     """Make a folder in the first process, and check that the other processes see the same
     one. All processes have to call it.
 
-    Each path may differ, as the same disk may be mounted at different places.
+    Paths may differ, as the same disk may be mounted at different places; those of
+    folders in object storage may not.
 
     Raises:
         OSError: in the first process, which cannot write there.
@@ -29,17 +32,20 @@ def check_shared(folder: Path, name: str = "workdir") -> None:
     """
     if jax.process_count() == 1:
         return
-    path = str(folder.expanduser().resolve())
+    path = shown(str(folder.expanduser().resolve()))
     first, token = text_of(0, path), text_of(0, secrets.token_hex(8))
+    in_storage = is_copy(folder)
     mark = folder / f".shared-{token}"
 
     def put_mark() -> None:
         make_folder(folder)
         mark.touch()
 
-    by_first(put_mark)
+    if not in_storage:
+        by_first(put_mark)
     try:
-        seen = _appears(mark, PATIENCE if path == first else PATIENCE / 10)
+        patience = PATIENCE if path == first else PATIENCE / 10
+        seen = path == first if in_storage else _appears(mark, patience)
         blind = worst(0 if seen else jax.process_index())
     finally:
         if jax.process_index() == 0:

@@ -284,7 +284,8 @@ def _save(
             if must:
                 run.checkpoints.wait()
     except OSError as error:
-        newest = _newest(_last_saved(run.checkpoints))
+        _last_saved(run.checkpoints)
+        newest = _newest(run.checkpoints.latest_stored())
         line = f"step {step} is not saved ({error.strerror or error}): {newest}"
         if must:
             raise OSError(line) from error

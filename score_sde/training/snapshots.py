@@ -10,6 +10,7 @@ import jax
 from score_sde import checks
 from score_sde.export.tensor_file import TensorFile, open_tensors, remove_unfinished, write_tensors
 from score_sde.runtime.unreadable import opening
+from score_sde.runtime.working_copy import local_path
 from score_sde.training.ema import Average, PowerEMA
 from score_sde.training.run import Hook
 from score_sde.training.state import TrainState
@@ -61,7 +62,7 @@ def snapshot_hook(
     Raises:
         ValueError: Where none of the averages is a `PowerEMA`.
     """
-    place = Path(folder)
+    place = local_path(folder)
     powers = {
         number: rule.sigma_rel for number, rule in enumerate(averages) if isinstance(rule, PowerEMA)
     }
@@ -91,7 +92,7 @@ def find_snapshots(folder: str | Path) -> list[Snapshot]:
         ValueError: Where one is damaged.
         UnreadableError: Where the folder or a snapshot cannot be read; an ``OSError``.
     """
-    found = [_described(path) for path in _paths(Path(folder))]
+    found = [_described(path) for path in _paths(local_path(folder))]
     if not found:
         raise FileNotFoundError(
             f"no snapshots in {folder}: train with training.averages, such as "

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from score_sde.data.listing import files_within
+from score_sde.runtime.object_cache import cached
 
 ROOT_VARIABLE = "SCORE_SDE_DATA"
 """The environment variable with the folder of all data sets, by default
@@ -21,7 +22,7 @@ def data_root() -> Path:
 
 def place_of(name: str, path: Place) -> Path:
     """The folder of a data set."""
-    return data_root() / name if path is None else Path(path).expanduser()
+    return data_root() / name if path is None else cached(path)
 
 
 def missing(title: str, place: Path, remedy: str) -> FileNotFoundError:

@@ -12,8 +12,10 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from score_sde.runtime import working_copy
 from score_sde.runtime.processes import by_first, meet
 from score_sde.runtime.unreadable import reason_of
+from score_sde.runtime.working_copy import is_copy, is_stored, local_path, sync
 from score_sde.training.checkpoints.files import (
     DAMAGED,
     Config,
@@ -36,6 +38,7 @@ from score_sde.training.checkpoints.manifest import (
 )
 from score_sde.training.checkpoints.restoring import Renew, items_of, read_state
 from score_sde.training.checkpoints.retention import Retention
+from score_sde.training.checkpoints.upload import Upload, whole_here, writing_process
 from score_sde.training.state import TrainState
 
 _log = logging.getLogger(__name__)
@@ -52,7 +55,7 @@ class Checkpoints:
     other programs use ``restore_for_sampling``.
 
     Args:
-        directory: The folder, made if missing.
+        directory: The folder, made if missing; it may be in object storage.
         keep_last: Number of latest checkpoints to keep, at least 1.
         keep_best: Number of best checkpoints by ``best_metric`` to keep in addition.
         keep_every: Checkpoints at multiples of this number of steps are always kept; 0
@@ -77,7 +80,7 @@ class Checkpoints:
         best_metric: str = "eval_loss",
         best_mode: str = "min",
     ) -> None:
-        self.directory = Path(directory).resolve()
+        self.directory = local_path(directory).resolve()
         self._retention = Retention(
             keep_last=keep_last,
             keep_best=keep_best,
@@ -85,9 +88,14 @@ class Checkpoints:
             best_metric=best_metric,
             best_mode=best_mode,
         )
+        self._is_writer = jax.process_index() == 0 or is_copy(self.directory)
+        self._upload = Upload(self.directory.parent)
         by_first(self._prepare)
+        if jax.process_index() != 0 and self._is_writer:
+            self._prepare()
         self._manager = _manager(
             self.directory,
+            **writing_process(self.directory),
             best_fn=self._retention.merit,
             preservation_policy=self._retention,
         )
@@ -95,6 +103,8 @@ class Checkpoints:
     def _prepare(self) -> None:
         steps_in(self.directory)  # before anything is removed
         remove_unfinished(self.directory)
+        if jax.process_index() == 0:
+            working_copy.remove_unfinished(self.directory)
         mend_metrics(self.directory)
 
     def check_startable(self) -> None:
@@ -108,6 +118,11 @@ class Checkpoints:
     def latest_step(self) -> int | None:
         """The step of the latest checkpoint, or ``None``."""
         return self._manager.latest_step()
+
+    def latest_stored(self) -> int | None:
+        """The step of the latest checkpoint that a killed run would resume from."""
+        found = [n for n in self.steps() if is_stored(self.directory / f"{n}/seal/metadata")]
+        return max(found, default=None)
 
     def steps(self) -> list[int]:
         """The steps of all checkpoints in the folder, in order."""
@@ -146,15 +161,20 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         trees, plain, scores = items_of(state), _plain(config), plain_metrics(metrics)
+        whole = whole_here(self.directory, trees)
         items = ocp.args.Composite(
-            **{name: ocp.args.PyTreeSave(tree) for name, tree in trees.items()},
+            **{name: ocp.args.PyTreeSave(tree) for name, tree in whole.items()},
             config=ocp.args.JsonSave(plain),
             seal=ocp.args.JsonSave(manifest_of(trees, plain, scores, about or {})),
         )
         with self._writing():
-            self.directory.mkdir(parents=True, exist_ok=True)
-            check_room(self.directory, trees)
-            self._manager.save(step, args=items, metrics=scores, force=True)
+            try:
+                self._upload.finish()
+            finally:  # all processes keep the same steps
+                self.directory.mkdir(parents=True, exist_ok=True)
+                check_room(self.directory, trees)
+                self._manager.save(step, args=items, metrics=scores, force=True)
+                self._upload.start(self._manager.is_saving_in_progress)
 
     def restore(
         self,
@@ -240,9 +260,11 @@ class Checkpoints:
             for n in itertools.count()
             if not (path := aside / f"{step}{f'-{n}' if n else ''}").exists()
         )
-        if jax.process_index() == 0:
+        if self._is_writer:
             aside.mkdir(exist_ok=True)
             (self.directory / str(step)).rename(place)
+        if jax.process_index() == 0:
+            sync(self.directory)
         meet(f"checkpoint {step} is moved aside")
         self._manager.reload()
         return place
@@ -255,6 +277,7 @@ class Checkpoints:
         """
         with self._writing():
             self._manager.wait_until_finished()
+            self._upload.finish()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -263,7 +286,7 @@ class Checkpoints:
         except Exception as error:
             with suppress(Exception):  # other writes have failed too, or are complete now
                 self._manager.wait_until_finished()
-            if jax.process_index() == 0:
+            if self._is_writer:
                 remove_unfinished(self.directory)
             raise OSError(reason_of(error)) from error
 

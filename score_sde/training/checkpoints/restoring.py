@@ -17,6 +17,7 @@ from etils import epath
 from score_sde.runtime.fingerprints import named_leaves, path_of
 from score_sde.runtime.processes import worst
 from score_sde.runtime.unreadable import UnreadableError
+from score_sde.runtime.working_copy import fetch
 from score_sde.training.checkpoints.files import read_config, read_manifest, reading
 from score_sde.training.checkpoints.manifest import (
     CheckpointError,
@@ -75,6 +76,7 @@ def read_state(target: TrainState, path: Path, *, renew: Renew | None) -> Restor
         UnreadableError: Where it cannot be read.
     """
     with _all_alike(path):
+        fetch(path)
         with reading(path):
             manifest = read_manifest(path)
         trees = as_saved(items_of(target), manifest["arrays"])

@@ -13,6 +13,7 @@ from etils import epath
 
 from score_sde.runtime.bounded_reading import allowed
 from score_sde.runtime.naming import did_you_mean
+from score_sde.runtime.working_copy import fetch, local_path
 from score_sde.training.checkpoints.files import (
     Config,
     all_damaged,
@@ -67,9 +68,10 @@ def restore_for_sampling(
         ValueError: Where the checkpoint is damaged, or the run has no such average.
         UnreadableError: Where it may be sound and cannot be read; an ``OSError``.
     """
-    path = Path(directory).resolve()
+    path = local_path(directory).resolve()
     step = choose_step(steps_in(path), step, path)
     checkpoint = path / str(step)
+    fetch(checkpoint)
     with reading(checkpoint):
         manifest, config = _manifest_and_config(checkpoint)
     place = _place_of(average, config)
@@ -93,7 +95,7 @@ def config_of_checkpoint(directory: str | Path, *, step: int | None = None) -> C
         ValueError: Where its config or its manifest is damaged.
         UnreadableError: Where it may be sound and cannot be read; an ``OSError``.
     """
-    path = Path(directory).resolve()
+    path = local_path(directory).resolve()
     checkpoint = path / str(choose_step(steps_in(path), step, path))
     with reading(checkpoint):
         return _manifest_and_config(checkpoint)[1]
@@ -110,7 +112,7 @@ def newest_config(directory: str | Path) -> Config | None:
             ``ValueError``.
         UnreadableError: Where one may be sound and cannot be read; an ``OSError``.
     """
-    newest = _newest(Path(directory))
+    newest = _newest(local_path(directory))
     return None if newest is None else newest[1]
 
 
@@ -118,7 +120,7 @@ def newest_about(directory: str | Path) -> dict[str, Any]:
     """The facts that were saved about the checkpoint of `newest_config`; none where there
     is no checkpoint. It raises the same errors.
     """
-    newest = _newest(Path(directory))
+    newest = _newest(local_path(directory))
     return {} if newest is None else dict(newest[0]["about"])
 
 
