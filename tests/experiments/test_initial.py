@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from score_sde.experiments.base import check_params, fitted_params
+from score_sde.experiments.base import checked_params, fitted_params
 from score_sde.experiments.loading import config_from_reference, load, trained_params
 from score_sde.models import from_functions
 
@@ -61,4 +61,4 @@ def test_the_first_differences_are_named():
         "(1,) in the network; and 1 more"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
-        check_params(network(), wrong)
+        checked_params(network(), wrong)
