@@ -125,7 +125,7 @@ class DataSource:
         examples: Examples,
         *,
         num_levels: int | None,
-        labels: Shaped[np.ndarray, " n"] | None = None,
+        labels: np.ndarray | None = None,
         conditions: Any = None,
         class_names: tuple[str, ...] | None = None,
         test_fraction: float = 0.1,
