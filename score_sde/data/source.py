@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Int
 
 from score_sde.checks import require
 from score_sde.data.checking import check_num_levels, checked_examples, checked_labels
