@@ -5,7 +5,6 @@ import re
 import zipfile
 from pathlib import Path
 
-import cloudpickle
 import numpy as np
 import pytest
 from damaged_files import num_refused
@@ -234,7 +233,6 @@ def place(request, tmp_path):
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_no_held_out_image_is_trained_on(tmp_path, place, in_memory):
     source = folder(place(save_all(tmp_path / "root")), in_memory=in_memory)
-    source = cloudpickle.loads(cloudpickle.dumps(source))  # as it is sent to other processes
     assert levels(source.train) == [20, 30, 10] and levels(source.test) == [40]
     assert source.class_names == ("cat", "dog")
     assert source.train_labels is not None and source.train_labels.tolist() == [0, 0, 1]

@@ -47,7 +47,7 @@ def test_folders_at_the_top_are_splits_by_their_names(names, folders):
         (["Train/a.png", "train/b.png"], "two folders for the split train: Train/ and train/"),
         (
             ["cat/test/a.png", "cat/train/b.png", "dog/test/c.png"],
-            "has the splits test and train in cat: only folders at the top are splits",
+            "the splits test and train in cat: only folders at the top are splits",
         ),
     ],
 )
