@@ -49,7 +49,7 @@ def _read(tree: FileTree, name: str) -> dict[str, Any] | None:
                 isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], str)
                 for pair in pairs
             ),
-            'its "labels" are no pairs of a file and a class',
+            'its "labels" are no pairs of a file and a class (labels=False passes over it)',
         )
         return dict(pairs)
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Int
 
 from score_sde.checks import require
 from score_sde.data.checking import check_num_levels, checked_examples, checked_labels
@@ -125,7 +125,7 @@ class DataSource:
         examples: Examples,
         *,
         num_levels: int | None,
-        labels: Shaped[np.ndarray, " n"] | None = None,
+        labels: np.ndarray | None = None,
         conditions: Any = None,
         class_names: tuple[str, ...] | None = None,
         test_fraction: float = 0.1,

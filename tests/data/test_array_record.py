@@ -190,3 +190,35 @@ def test_the_script_writes_any_source(tmp_path):
     assert_same(arrayrecord(tmp_path / "new", num_levels=17), load_source("digits"))
     again = subprocess.run(command, check=False, capture_output=True, text=True)
     assert again.returncode == 2 and "exists and is not an empty folder" in again.stderr
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "Validation"])
+def test_no_record_for_validation_is_trained_on(tmp_path, name):
+    source = source_of(images(), 256, train_labels=LABELS, test_labels=LABELS[:4])
+    write_array_record(source, tmp_path / "new")
+    for file in (tmp_path / "new").glob("test*"):
+        file.rename(file.with_name(file.name.replace("test", name)))
+    if name == "Validation":
+        (tmp_path / "new" / "Validation_labels.npy").rename(
+            tmp_path / "new" / "validation_labels.npy"
+        )
+    found = arrayrecord(tmp_path / "new")
+    assert_same(found, source)
+    assert found.notes == (f"{tmp_path}/new: split train to train on, validation held out",)
+
+
+def test_floats_and_channels_first_in_records(tmp_path):
+    latents = np.random.default_rng(0).normal(size=(9, 3, 8, 8)).astype(np.float32)
+    write_array_record(source_of(latents, None), tmp_path / "latents")
+    assert arrayrecord(tmp_path / "latents").shape == (3, 8, 8)
+    moved = arrayrecord(tmp_path / "latents", channels_first=True)
+    np.testing.assert_array_equal(moved.train, latents.transpose(0, 2, 3, 1))
+
+
+def test_labels_of_another_number_are_an_error(tmp_path):
+    write_array_record(source_of(images(), 256), tmp_path / "new")
+    for file in (tmp_path / "new").glob("test*"):
+        file.unlink()
+    np.save(tmp_path / "new" / "train_labels.npy", LABELS[:5])
+    with pytest.raises(ValueError, match=r"labels must be integers of shape \(9,\)"):
+        arrayrecord(tmp_path / "new")

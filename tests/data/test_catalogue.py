@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from score_sde.data import DATA_SETS, FILE_SOURCES, SOURCES, DataSource, load_source
+from score_sde.data import (
+    DATA_SETS,
+    FILE_SOURCES,
+    SOURCES,
+    DataSource,
+    load_source,
+    with_absolute_paths,
+)
 
 ELSEWHERE = """
 import numpy as np
@@ -148,3 +155,41 @@ def test_tables_cannot_be_changed():
         DATA_SETS["mine"] = SOURCES["digits"]
     with pytest.raises(TypeError):
         SOURCES["mine"] = SOURCES["digits"]
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        ({"source": "npz:a.npz", "key": "x"}, {"source": "npz:HERE/a.npz", "key": "x"}),
+        ({"source": "folder:./b/../c"}, {"source": "folder:HERE/b/../c"}),
+        ({"source": "arrayrecord:b/part-*"}, {"source": "arrayrecord:HERE/b/part-*"}),
+        ({"source": "hf:there"}, {"source": "hf:HERE/there"}),
+        ({"source": "celeba", "path": "c"}, {"source": "celeba", "path": "HERE/c"}),
+        (
+            {"source": "tfds:mnist", "data_dir": "d"},
+            {"source": "tfds:mnist", "data_dir": "HERE/d"},
+        ),
+        *(
+            (data, data)
+            for data in (
+                {"source": "hf:owner/name"},
+                {"source": "npz:/a.npz"},
+                {"source": "npz:~/a.npz"},
+                {"source": "npz:gs://bucket/a.npz"},
+                {"source": "celeba", "path": None},
+                {"source": "celeba"},
+                {"source": "digits"},
+                {"source": "my.module:function", "path": "a"},
+                {},
+            )
+        ),
+    ],
+)
+def test_paths_are_made_absolute(tmp_path, monkeypatch, data, found):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").touch()
+    found = {
+        key: value.replace("HERE", str(tmp_path)) if isinstance(value, str) else value
+        for key, value in found.items()
+    }
+    assert with_absolute_paths(data) == found == with_absolute_paths(found)

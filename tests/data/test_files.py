@@ -305,3 +305,113 @@ def test_damaged_files_are_read_by_rows_or_are_errors_of_one_line(tmp_path, kind
     path = save(tmp_path, kind, VECTORS)
     rows = lambda: all_rows_of(read(kind, path, in_memory=False))  # noqa: E731
     assert num_refused(path, rows, count=200) >= 90
+
+
+LATENTS = np.random.default_rng(2).normal(size=(12, 4, 5, 3)).astype(np.float32)
+LABELS = np.arange(12) % 3
+
+
+@pytest.mark.parametrize("in_memory", [None, False])
+@pytest.mark.parametrize("shape", [(12, 4, 5, 3), (12, 4, 15), (12, 2, 2, 3, 5), (12, 60)])
+def test_floats_of_any_shape_pass_as_they_are(tmp_path, kind, shape, in_memory):
+    latents = LATENTS.reshape(shape)
+    source = read(kind, save(tmp_path, kind, latents), in_memory=in_memory, seed=3)
+    assert source.num_levels is None and source.shape == shape[1:]
+    expected = DataSource.from_examples(latents, num_levels=None, seed=3)
+    np.testing.assert_array_equal(source.train[:], expected.train)
+
+
+@pytest.mark.parametrize("in_memory", [None, False])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_channels_first_are_recognised(tmp_path, kind, dtype, in_memory):
+    images = np.random.default_rng(0).integers(256, size=(12, 3, 8, 8)).astype(dtype)
+    path = save(tmp_path, kind, images)
+    options = {"in_memory": in_memory, "seed": 2}
+    if dtype is np.uint8:
+        message = rf"^{path} holds uint8 of shape \(12, 3, 8, 8\), with channels first: "
+        with pytest.raises(ValueError, match=message + "channels_first=True moves .*transpose"):
+            read(kind, path, **options)
+    else:
+        source = read(kind, path, **options)
+        assert source.shape == (3, 8, 8) and "may have their channels first" in source.notes[0]
+    assert read(kind, path, channels_first=False, **options).shape == (3, 8, 8)
+    moved = read(kind, path, channels_first=True, **options)
+    assert moved.shape == (8, 8, 3) and not moved.notes
+    levels = 256 if dtype is np.uint8 else None
+    expected = DataSource.from_examples(images.transpose(0, 2, 3, 1), num_levels=levels, seed=2)
+    np.testing.assert_array_equal(moved.train[:], expected.train)
+    with pytest.raises(ValueError, match=r"channels_first=True is for \[n, c, h, w\]"):
+        read(kind, save(tmp_path, kind, VECTORS), channels_first=True)
+
+
+@pytest.mark.parametrize("shape", [(12, 3, 3, 3), (12, 1, 28, 1), (12, 32, 32, 3), (12, 8, 8)])
+def test_images_with_their_channels_last_are_no_others(tmp_path, kind, shape):
+    assert len(read(kind, save(tmp_path, kind, np.zeros(shape, np.uint8))).shape) == 3
+
+
+@pytest.mark.parametrize(
+    ("train", "train_labels", "test", "test_labels"),
+    [
+        ("x_train", "y_train", "x_test", "y_test"),
+        ("X_train", "Y_train", "X_val", "Y_val"),
+        ("train_images", "train_labels", "test_images", "test_labels"),
+        ("train", "train_labels", "validation", "validation_labels"),
+    ],
+)
+def test_splits_and_labels_by_the_names_of_other_libraries(
+    tmp_path, train, train_labels, test, test_labels
+):
+    path = tmp_path / "mnist.npz"
+    arrays = {train: IMAGES, train_labels: LABELS[:, None].astype(np.uint8)}
+    np.savez(path, **arrays, **{test: IMAGES[:2], test_labels: LABELS[:2]})
+    source = npz(path)
+    np.testing.assert_array_equal(source.train[..., 0], IMAGES)
+    np.testing.assert_array_equal(source.test[..., 0], IMAGES[:2])
+    np.testing.assert_array_equal(source.train_labels, LABELS)
+    np.testing.assert_array_equal(source.test_labels, LABELS[:2])
+    assert source.notes == (f"{path}: {train} to train on, {test} held out",)
+
+
+def test_a_split_is_chosen_among_three(tmp_path):
+    path = tmp_path / "medmnist.npz"
+    np.savez(path, train_images=IMAGES, val_images=IMAGES[:3], test_images=IMAGES[:2])
+    assert len(npz(path).test) == 2 and len(npz(path, test_split="validation").test) == 3
+    with pytest.raises(ValueError, match=r"no split 'val'.*; splits: train, test, validation$"):
+        npz(path, test_split="val")
+
+
+@pytest.mark.parametrize(
+    ("names", "options"),
+    [
+        (("images", "labels"), {}),
+        (("x", "y"), {}),
+        (("arr_0", "arr_1"), {}),
+        (("a", "b"), {"key": "a", "label": "b"}),
+        (("a", "b"), {"label": "b"}),
+    ],
+)
+def test_an_archive_of_examples_and_their_labels(tmp_path, names, options):
+    path = tmp_path / "a.npz"
+    np.savez(path, **dict(zip(names, (IMAGES, LABELS), strict=True)))
+    source = npz(path, seed=1, **options)
+    expected = DataSource.from_examples(IMAGES[..., None], num_levels=256, labels=LABELS, seed=1)
+    np.testing.assert_array_equal(source.train, expected.train)
+    np.testing.assert_array_equal(source.train_labels, expected.train_labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (LABELS[:-1], r"labels must be integers of shape \(12,\), one per example, not int64 of"),
+        (LABELS / 2, "labels must be integers of shape"),
+        (LABELS + 2**31, r"labels are from 2147483648 to 2147483650; they must fit 32 bits"),
+        (np.eye(12, dtype=int), "labels must be integers of shape"),
+    ],
+)
+def test_wrong_labels_are_errors_of_one_line(tmp_path, labels, message):
+    path = tmp_path / "a.npz"
+    np.savez(path, a=IMAGES, b=labels)
+    with pytest.raises(ValueError, match=f"^{path}: {message}"):
+        npz(path, label="b")
+    with pytest.raises(ValueError, match="no array 'c'"):
+        npz(path, label="c")

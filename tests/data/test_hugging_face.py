@@ -83,7 +83,7 @@ def test_a_folder_has_splits(library, tmp_path):
 @pytest.mark.parametrize("splits", [True, False])
 def test_a_saved_data_set_with_declared_images_and_classes(library, tmp_path, splits):
     features = library.Features(
-        {"picture": library.Image(), "kind": library.ClassLabel(num_classes=3)}
+        {"picture": library.Image(), "kind": library.ClassLabel(names=["ant", "bee", "cow"])}
     )
     columns = {"picture": [Image.fromarray(image) for image in PIXELS], "kind": LABELS.tolist()}
     saved = library.Dataset.from_dict(columns, features=features)
@@ -94,6 +94,7 @@ def test_a_saved_data_set_with_declared_images_and_classes(library, tmp_path, sp
     if splits:
         np.testing.assert_array_equal(source.train, PIXELS)
         np.testing.assert_array_equal(source.train_labels, LABELS)
+    assert source.class_names == ("ant", "bee", "cow")
 
 
 def test_images_are_made_of_one_size_and_kind(library, tmp_path):

@@ -39,7 +39,7 @@ def tiny_images(library):
         def _info(self):
             features = {
                 "image": library.features.Image(shape=(6, 4, 3)),
-                "label": library.features.ClassLabel(num_classes=3),
+                "label": library.features.ClassLabel(names=["ant", "bee", "cow"]),
             }
             return library.core.DatasetInfo(
                 builder=self, features=library.features.FeaturesDict(features)
@@ -87,7 +87,8 @@ def test_images_and_labels_are_read(data_dir, in_memory):
 
 
 def test_labels_of_images_in_files_are_read_only_on_request(data_dir):
-    assert tfds("tiny_images", data_dir=data_dir).train_labels is not None
+    source = tfds("tiny_images", data_dir=data_dir)
+    assert source.train_labels is not None and source.class_names == ("ant", "bee", "cow")
     assert tfds("tiny_images", data_dir=data_dir, in_memory=False).train_labels is None
 
 

@@ -89,6 +89,18 @@ def test_celeba_is_cut_resized_and_split_as_published(faces):
     assert celeba(faces, image_size=32).shape == (32, 32, 3)
 
 
+@pytest.mark.parametrize("header", ["image_id,partition\n", ""])
+def test_the_partition_of_celeba_may_be_a_csv_file(faces, header):
+    expected = celeba(faces)
+    lines = (faces / "list_eval_partition.txt").read_text()
+    (faces / "list_eval_partition.txt").unlink()
+    file = faces / "list_eval_partition.csv"
+    file.write_text(header + lines.replace(" ", ","))
+    np.testing.assert_array_equal(everything(celeba(faces).test), everything(expected.test))
+    file.write_text(header + lines.replace(" ", ",") + "000001.jpg;2\n")
+    refused(ValueError, lambda: celeba(faces), "list_eval_partition.csv is ", "is no file name")
+
+
 def test_nothing_is_read_before_it_is_accessed(faces):
     source = celeba(faces)
     file = faces / "img_align_celeba" / "000002.jpg"
