@@ -81,12 +81,13 @@ def test_names_in_a_saved_config_are_not_imported_unless_allowed(files):
 
 
 HELPERS = {
-    *("score_sde.data.named.lmdb_file:DamagedDatabaseError",),
+    "score_sde.data.named.lmdb_file:DamagedDatabaseError",
+    "score_sde.data.files:images_or_vectors",
     *("score_sde.data.picture_files:WrongImageError", "score_sde.models.refinenet:check_image"),
     *("score_sde.sampling.base:carried_wide", "score_sde.sampling.base:required"),
     *("score_sde.sampling.exponential:check_order",),
 }
-"""Errors, checks and decorators of 0.1 that are gone; no config had a use for them."""
+"""Errors, checks, decorators and helpers of 0.1 that are gone; no config had a use for them."""
 
 
 def test_every_dotted_name_is_found(files):
