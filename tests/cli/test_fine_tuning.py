@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tiny
 from foreign_code import NAMES, witness
+from launched import finished, started, together
 
 from score_sde import load
 from score_sde.training.checkpoints.sampling import restore_for_sampling
@@ -158,3 +159,28 @@ def test_code_in_a_saved_config_does_not_run(tmp_path, monkeypatch, usage_error)
     assert "--allow_code=foreign_module" in line and not foreign.found()
     line = usage_error("train", f"--workdir={workdir}", "--config=toy/mixture", "--allow_code=os")
     assert "--allow_code is for the saved config" in line
+
+
+@pytest.mark.slow
+def test_two_processes_begin_with_a_model_and_end_together_where_one_cannot_read_it(
+    exported, tmp_path
+):
+    run = tmp_path / "run"
+    finished(started("train", run, f"--init_from={exported}", *QUICK, processes=2))
+    assert_same(params_of(run)[1], load(exported).params)
+    assert "complete" in finished(started("train", run, *QUICK, processes=2))[0][1]
+    code = f"""
+import sys, jax
+from score_sde.cli import main
+from score_sde.experiments import initial
+read = initial.trained_params
+def one_fails(*arguments, **options):
+    if jax.process_index() == 1:
+        raise OSError("not here")
+    return read(*arguments, **options)
+initial.trained_params = one_fails
+sys.exit(main(["train", "--workdir={tmp_path / "other"}", "--init_from={exported}"]))
+"""
+    first, second = finished(together("-c", code, processes=2), code=2)
+    assert "another process has failed: its message says why" in first[1]
+    assert "not here" in second[1]
