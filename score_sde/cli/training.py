@@ -13,7 +13,7 @@ from score_sde.experiments.base import AnyExperiment
 from score_sde.experiments.train import prepared
 from score_sde.runtime.signals import StopRequest
 from score_sde.runtime.watchdog import STOPPED
-from score_sde.training import train
+from score_sde.training import TrainingRun, train
 from score_sde.training.checkpoints.manifest import CheckpointError
 
 
@@ -43,6 +43,7 @@ def train_in(
             run = stack.enter_context(prepared(experiment, workdir, grids, **options))
         if grids and jax.process_index() == 0:
             _tell(f"samples every {grids[0].every} steps: {workdir / 'samples'}")
+        _tell_beginning(run)
         with usage_errors((CheckpointError,)):
             result = train(run, stop=stop)
     if jax.process_index() == 0:
@@ -50,6 +51,15 @@ def train_in(
         report.record(workdir, rows)
         report.show(f"training in {workdir}", rows)
     return 0 if result.signum is None else STOPPED
+
+
+def _tell_beginning(run: TrainingRun) -> None:
+    """Report the model that a new run begins with, if any."""
+    origin = run.about.get("init_from")
+    is_new = run.checkpoints is not None and run.checkpoints.latest_step() is None
+    if origin and is_new and jax.process_index() == 0:
+        step = "" if origin["step"] is None else f", step {origin['step']}"
+        _tell(f"beginning with the parameters of {origin['path']}{step}")
 
 
 def _warn(warning: str) -> None:

@@ -53,12 +53,13 @@ def test_no_run_begins_in_the_folder_of_a_model_of_diffusers(tmp_path, usage_err
     assert "holds a model of diffusers: to fine-tune it, train in another folder" in line
 
 
-@pytest.mark.parametrize("average", [None, "none"])
+@pytest.mark.parametrize("average", [None, pytest.param("none", marks=pytest.mark.slow)])
 def test_a_run_begins_with_all_parameters_of_another(average, tmp_path, usage_error):
     """Without a config, by that of the model; and all averages begin with them too."""
     flags = (f"--init_from={tiny.toy_run()}", f"--workdir={tmp_path / 'run'}")
     flags += () if average is None else (f"--average={average}",)
-    tiny.run("train", *flags, *QUICK, "--config.training.averages=('power:0.1',)")
+    shown = tiny.run("train", *flags, *QUICK, "--config.training.averages=('power:0.1',)")
+    assert f"beginning with the parameters of {tiny.toy_run()}, step 30" in shown
     step, expected = params_of(tiny.toy_run(), average)
     assert step == 30
     for name in (None, "none", "power:0.1"):
@@ -72,7 +73,8 @@ def test_a_run_begins_with_all_parameters_of_another(average, tmp_path, usage_er
     assert any((a != b).any() for a, b in zip(jax.tree.leaves(expected), other, strict=True))
     # Resumed with the flags or without, but not from another model.
     for same in (flags, (flags[1],)):
-        assert "found a checkpoint of step 1, complete" in tiny.run("train", *same)
+        shown = tiny.run("train", *same)
+        assert "found a checkpoint of step 1, complete" in shown and "beginning" not in shown
     line = usage_error("train", flags[1], f"--init_from={tmp_path}")
     assert f"has begun with {tiny.toy_run()}" in line and "resume it without init_from" in line
     line = usage_error("train", flags[1], f"--init_from={tiny.toy_run()}", "--average=power:1")
@@ -87,6 +89,7 @@ def test_a_run_begins_with_an_exported_model(exported, tmp_path):
     assert_same(params_of(tmp_path / "run")[1], load(exported).params)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_before_its_first_checkpoint_begins_alike(
     exported, tmp_path, usage_error
 ):
