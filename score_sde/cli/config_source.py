@@ -47,7 +47,10 @@ def config_to_train(argv: Sequence[str]) -> Found:
             check_trainable(folder := Path(workdir).expanduser())
             if (folder / "config.json").is_file() or (folder / "checkpoints").is_dir():
                 return Found(partial(_config_to_resume, folder), list(argv), workdir)
-        if init_from is not None and (model := Path(init_from).expanduser()).is_dir():
+        if init_from is not None:
+            model = Path(init_from).expanduser()
+            require(model.exists(), f"no such file or folder: {model}")
+            require(model.is_dir(), f"--config is missing: {model} has no config of its own")
             return Found(partial(_saved_config, model, None), list(argv), init_from)
     return required_config(argv)
 

@@ -146,6 +146,15 @@ def test_without_a_config_a_run_resumes_by_its_own(tmp_path, usage_error):
     assert "found a checkpoint of step 31, complete" in tiny.run(*flags)
     line = usage_error(*flags, "--config.sde.beta_max=10.0")
     assert "sde.beta_max=20.0 where this config has 10.0" in line
+    for name, message in (
+        ("none", "no such file or folder: "),
+        ("run.py", "--config is missing: "),
+    ):
+        (tmp_path / "run.py").touch()
+        line = usage_error(
+            "train", f"--workdir={tmp_path / 'new'}", f"--init_from={tmp_path / name}"
+        )
+        assert f"{message}{tmp_path / name}" in line
     line = usage_error("train", f"--workdir={tmp_path / 'new'}")
     assert "--config is missing: for example --config=configs/digits/vp.py" in line
 
