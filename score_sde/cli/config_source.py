@@ -57,7 +57,10 @@ def config_to_train(argv: Sequence[str]) -> tuple[ReadConfig, list[str]]:
             check_trainable(folder := local_path(workdir))
             if (folder / "config.json").is_file() or (folder / "checkpoints").is_dir():
                 return partial(_config_to_resume, folder), list(argv)
-        if init_from is not None and (model := local_path(init_from)).is_dir():
+        if init_from is not None:
+            model = local_path(init_from)
+            require(model.exists(), f"no such file or folder: {model}")
+            require(model.is_dir(), f"--config is missing: {model} has no config of its own")
             return partial(_saved_config, model, None), list(argv)
     return required_config(argv)
 

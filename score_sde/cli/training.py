@@ -16,7 +16,7 @@ from score_sde.runtime.object_store import shown
 from score_sde.runtime.processes import devices_in_use
 from score_sde.runtime.signals import StopRequest
 from score_sde.runtime.watchdog import STOPPED
-from score_sde.training import train
+from score_sde.training import TrainingRun, train
 from score_sde.training.checkpoints.manifest import CheckpointError
 
 
@@ -51,6 +51,7 @@ def train_in(
             _tell(f"devices: {devices_in_use(os.environ)}; workdir: {_sharing(lock)}")
             for note in experiment.source.notes:
                 _tell(f"data {note}")
+            _tell_beginning(run)
         if is_first and grids:
             _tell(f"samples every {grids[0].every} steps: {workdir / 'samples'}")
         with usage_errors((CheckpointError,)):
@@ -65,6 +66,15 @@ def train_in(
 def _sharing(lock: bool) -> str:
     shared = "shared, " if jax.process_count() > 1 else ""
     return shared + ("locked" if lock else "not locked")
+
+
+def _tell_beginning(run: TrainingRun) -> None:
+    """Report the model that a new run begins with, if any."""
+    origin = run.about.get("init_from")
+    is_new = run.checkpoints is not None and run.checkpoints.latest_step() is None
+    if origin and is_new:
+        step = "" if origin["step"] is None else f", step {origin['step']}"
+        _tell(f"beginning with the parameters of {origin['path']}{step}")
 
 
 def _warn(warning: str) -> None:

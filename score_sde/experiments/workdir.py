@@ -29,12 +29,14 @@ def check_run_folder(workdir: Path, *, overwrite: bool) -> None:
     the folder holds a model, which all commands would use instead of the run.
     """
     check_trainable(workdir)
+    if not workdir.is_dir() or is_run(workdir):
+        return
     if is_diffusers(workdir):
         raise FileExistsError(
             f"{workdir} holds a model of diffusers: to fine-tune it, train in another folder, "
             f"--workdir=NEW --init_from={workdir}"
         )
-    if overwrite or not workdir.is_dir() or is_run(workdir):
+    if overwrite:
         return
     for path in sorted(found for name in RUN_FILES for found in workdir.glob(name)):
         if not is_empty(path) and not (

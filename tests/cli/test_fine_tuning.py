@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tiny
 from foreign_code import NAMES, witness
+from launched import finished, started, together
 
 from score_sde import load
 from score_sde.training.checkpoints.sampling import restore_for_sampling
@@ -52,12 +53,13 @@ def test_no_run_begins_in_the_folder_of_a_model_of_diffusers(tmp_path, usage_err
     assert "holds a model of diffusers: to fine-tune it, train in another folder" in line
 
 
-@pytest.mark.parametrize("average", [None, "none"])
+@pytest.mark.parametrize("average", [None, pytest.param("none", marks=pytest.mark.slow)])
 def test_a_run_begins_with_all_parameters_of_another(average, tmp_path, usage_error):
     """Without a config, by that of the model; and all averages begin with them too."""
     flags = (f"--init_from={tiny.toy_run()}", f"--workdir={tmp_path / 'run'}")
     flags += () if average is None else (f"--average={average}",)
-    tiny.run("train", *flags, *QUICK, "--config.training.averages=('power:0.1',)")
+    shown = tiny.run("train", *flags, *QUICK, "--config.training.averages=('power:0.1',)")
+    assert f"beginning with the parameters of {tiny.toy_run()}, step 30" in shown
     step, expected = params_of(tiny.toy_run(), average)
     assert step == 30
     for name in (None, "none", "power:0.1"):
@@ -71,7 +73,8 @@ def test_a_run_begins_with_all_parameters_of_another(average, tmp_path, usage_er
     assert any((a != b).any() for a, b in zip(jax.tree.leaves(expected), other, strict=True))
     # Resumed with the flags or without, but not from another model.
     for same in (flags, (flags[1],)):
-        assert "found a checkpoint of step 1, complete" in tiny.run("train", *same)
+        shown = tiny.run("train", *same)
+        assert "found a checkpoint of step 1, complete" in shown and "beginning" not in shown
     line = usage_error("train", flags[1], f"--init_from={tmp_path}")
     assert f"has begun with {tiny.toy_run()}" in line and "resume it without init_from" in line
     line = usage_error("train", flags[1], f"--init_from={tiny.toy_run()}", "--average=power:1")
@@ -86,6 +89,7 @@ def test_a_run_begins_with_an_exported_model(exported, tmp_path):
     assert_same(params_of(tmp_path / "run")[1], load(exported).params)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_before_its_first_checkpoint_begins_alike(
     exported, tmp_path, usage_error
 ):
@@ -142,6 +146,15 @@ def test_without_a_config_a_run_resumes_by_its_own(tmp_path, usage_error):
     assert "found a checkpoint of step 31, complete" in tiny.run(*flags)
     line = usage_error(*flags, "--config.sde.beta_max=10.0")
     assert "sde.beta_max=20.0 where this config has 10.0" in line
+    for name, message in (
+        ("none", "no such file or folder: "),
+        ("run.py", "--config is missing: "),
+    ):
+        (tmp_path / "run.py").touch()
+        line = usage_error(
+            "train", f"--workdir={tmp_path / 'new'}", f"--init_from={tmp_path / name}"
+        )
+        assert f"{message}{tmp_path / name}" in line
     line = usage_error("train", f"--workdir={tmp_path / 'new'}")
     assert "--config is missing: for example --config=configs/digits/vp.py" in line
 
@@ -158,3 +171,28 @@ def test_code_in_a_saved_config_does_not_run(tmp_path, monkeypatch, usage_error)
     assert "--allow_code=foreign_module" in line and not foreign.found()
     line = usage_error("train", f"--workdir={workdir}", "--config=toy/mixture", "--allow_code=os")
     assert "--allow_code is for the saved config" in line
+
+
+@pytest.mark.slow
+def test_two_processes_begin_with_a_model_and_end_together_where_one_cannot_read_it(
+    exported, tmp_path
+):
+    run = tmp_path / "run"
+    finished(started("train", run, f"--init_from={exported}", *QUICK, processes=2))
+    assert_same(params_of(run)[1], load(exported).params)
+    assert "complete" in finished(started("train", run, *QUICK, processes=2))[0][1]
+    code = f"""
+import sys, jax
+from score_sde.cli import main
+from score_sde.experiments import initial
+read = initial.trained_params
+def one_fails(*arguments, **options):
+    if jax.process_index() == 1:
+        raise OSError("not here")
+    return read(*arguments, **options)
+initial.trained_params = one_fails
+sys.exit(main(["train", "--workdir={tmp_path / "other"}", "--init_from={exported}"]))
+"""
+    first, second = finished(together("-c", code, processes=2), code=2)
+    assert "another process has failed: its message says why" in first[1]
+    assert "not here" in second[1]

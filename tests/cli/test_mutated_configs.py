@@ -51,8 +51,8 @@ def outcome(config: Mutated) -> tuple[int, str, str]:
     and sample, which are traced.
     """
 
-    def train_in(workdir, experiment, stop, *, overwrite, train_in=train.train_in):
-        code = train_in(workdir, experiment, stop, overwrite=overwrite)
+    def train_in(workdir, experiment, stop, *, train_in=train.train_in, **options):
+        code = train_in(workdir, experiment, stop, **options)
         trace_sample(experiment)
         return code
 

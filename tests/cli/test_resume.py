@@ -132,7 +132,10 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("override", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "override",
+    ["optim.warmup=0", pytest.param("optim.name=lion", marks=pytest.mark.slow)],
+)
 def test_another_optimizer_takes_over(override, workdir):
     longer = (*flags(workdir), "--config.training.num_steps=31")
     shown = tiny.run(*longer, f"--config.{override}")

@@ -115,7 +115,7 @@ def folder_of_samples(where, **changes):
     for path, value in changes.items():
         section, _, key = path.partition("__")
         with config.ignore_type():
-            config[section][key] = value
+            config.update({section: {key: value}})
     model = load(tiny.toy_run(), config=config)
     return samples.shards_of(model, jax.random.key(0), where).folder
 

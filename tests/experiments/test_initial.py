@@ -18,11 +18,11 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 @pytest.mark.parametrize("name", ["ddpm_vp.pth", "diffusers_ddpm"])
 def test_a_model_of_another_project_is_read_for_the_network_of_a_config(name):
-    options = {}
+    config = None
     if name.endswith(".pth"):
         fields = json.loads((GOLDEN / "ddpm_vp.json").read_text())["config"]
-        options = {"config": config_from_reference(fields)}
-    model = load(GOLDEN / name, **options)
+        config = config_from_reference(fields)
+    model = load(GOLDEN / name, config=config)
     found = trained_params(GOLDEN / name, model)
     assert found.config is None and found.step is None
     jax.tree.map(

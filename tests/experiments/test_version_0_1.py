@@ -107,10 +107,11 @@ def test_a_name_that_did_not_move_is_not_looked_for_elsewhere(name):
 
 
 @pytest.mark.parametrize("name", ["points", "exported"])
-def test_finished_samples_of_an_interrupted_run_are_found_again(name, files):
-    folder = json.loads((files / "pieces.json").read_text())[name]
-    pieces = samples.shards_of(loaded(files / name), jax.random.key(0), files)
-    assert pieces.folder.name == folder
+def test_finished_samples_of_an_interrupted_run_are_found_again(name, files, tmp_path):
+    folder = tmp_path / json.loads((files / "pieces.json").read_text())[name]
+    folder.mkdir()
+    pieces = samples.shards_of(loaded(files / name), jax.random.key(0), tmp_path)
+    assert pieces.folder == folder
 
 
 def test_an_exported_sampler_still_draws(files):

@@ -45,3 +45,14 @@ def test_the_folder_of_a_run_is_known_by_its_config_or_its_checkpoints(tmp_path)
     for folder in ("checkpoints/100", "checkpoints/seal"):  # of another program
         (tmp_path / "other" / folder).mkdir(parents=True)
     assert not is_run(tmp_path / "other") and not is_run(tmp_path / "none")
+
+
+def test_the_run_beside_a_model_is_resumed_once_that_is_moved_away(tmp_path):
+    """Version 0.1 began such runs."""
+    workdir = tiny.copy_of(tiny.toy_run(), tmp_path)
+    (workdir / "model.json").write_text("{}")
+    for overwrite in (False, True):
+        with pytest.raises(FileExistsError, match=r"move model\.json and model\.safetensors away$"):
+            check_run_folder(workdir, overwrite=overwrite)
+    (workdir / "model.json").unlink()
+    check_run_folder(workdir, overwrite=False)

@@ -77,8 +77,10 @@ def restore_for_sampling(
     place = _place_of(average, config)
     with reading(checkpoint):
         params = _read_params(checkpoint, place)
-        # By their names in the manifest.
-        check_arrays(manifest, functools.reduce(lambda tree, key: {key: tree}, place[::-1], params))
+        tree: Any = params
+        for key in reversed(place):  # by their names in the manifest
+            tree = {key: tree}
+        check_arrays(manifest, tree)
     return SamplingCheckpoint(step=step, ema_params=params, config=config)
 
 

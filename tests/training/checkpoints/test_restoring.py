@@ -39,9 +39,7 @@ def restored(folder, state, optimizer, notes):
     with Checkpoints(folder) as checkpoints:
         checkpoints.save(state, config={})
         checkpoints.wait()
-        target = place(
-            device_mesh(jax.devices()[:1]), init_state(PARAMS, optimizer, num_averages=1)
-        )
+        target = place(device_mesh(), init_state(PARAMS, optimizer, num_averages=1))
         return checkpoints.restore(target, note=notes.append, renew=partial(renewed, optimizer))
 
 
