@@ -14,7 +14,12 @@ from types import ModuleType, TracebackType
 from score_sde.cli.command_flags import FLAGS
 from score_sde.cli.flags import UsageError, sentence, usage_errors
 from score_sde.runtime.naming import did_you_mean
-from score_sde.runtime.resources import NoDeviceError, check_devices, lack_of_memory
+from score_sde.runtime.resources import (
+    NoDeviceError,
+    allow_open_files,
+    check_devices,
+    lack_of_memory,
+)
 from score_sde.runtime.unreadable import UNREADABLE, UnreadableError
 
 COMMANDS = {
@@ -118,6 +123,9 @@ def _run(command: str, flags: Sequence[str]) -> int:
             raise
         _print_error(lack, command)
         return 1
+    except ModuleNotFoundError as error:
+        _print_error(f"{error}: install the package that has it", command)
+        return USAGE
     except KeyboardInterrupt:
         _print_error("interrupted", command)
         return 130
@@ -178,6 +186,8 @@ def _keeping_what_is_imported() -> Iterator[None]:
 
 def _prepare_jax(command: str) -> None:
     """Join the other processes and start the devices, before any file is read or written."""
+    with usage_errors():
+        allow_open_files()
     _set_compilation_cache()
     if command in SHARING:
         from score_sde.runtime.processes import join_processes
