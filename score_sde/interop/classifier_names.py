@@ -58,7 +58,7 @@ def params_from_classifier(
                     layers, LAYERS
                 )
         else:
-            theirs[PARTS.get(name, name)] = _renamed(part, {"W": "frequencies"})
+            theirs[PARTS.get(name) or name] = _renamed(part, {"W": "frequencies"})
     expected = jax.eval_shape(init, jax.random.key(0))
     return _fitted(theirs, expected, ())
 

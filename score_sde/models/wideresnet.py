@@ -210,7 +210,8 @@ def wideresnet(
     for name, values in {"mean": mean, "std": std}.items():
         if values is not None and len(values) != size[-1]:
             checks.fail(name, values, f"a number for each of the {size[-1]} channels")
-    checks.positive(**{f"std[{i}]": value for i, value in enumerate(std or ())})
+    if std is not None and not all(value > 0 for value in std):
+        checks.fail("std", std, "positive")
     module = WideResNet(
         num_classes=int(num_classes),
         blocks_per_group=int(blocks_per_group),
