@@ -16,6 +16,10 @@ def main(name: str, num_samples: str = "16", seed: str = "0") -> None:
     path = Path(name)
     try:
         call = jax.jit(jax.export.deserialize(bytearray(path.read_bytes())).call)
+    except (OSError, MemoryError) as error:
+        sys.exit(f"cannot read {path}: {error}")
+    except ImportError as error:
+        sys.exit(f"reading a sampler needs jax, NumPy and flatbuffers: {error}")
     except Exception as error:  # damaged bytes may raise anything
         sys.exit(f"{path} is not an exported sampler, or damaged ({type(error).__name__})")
     images = np.asarray(call(np.uint32(seed), np.arange(int(num_samples), dtype=np.uint32)))

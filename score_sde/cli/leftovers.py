@@ -26,7 +26,8 @@ def drop_leftovers(config: dict[str, Any], before: Mapping[str, Any], given: Ite
     name does not have, and `CHOSEN_FOR_ONE`.
 
     The name of the section ``data`` is its source. If the earlier name is code outside
-    this package, it is not imported, and all keys of its section count as its own.
+    this package, it is not imported, and all keys of its section count as its own. A
+    source takes no option of such code, which may mean another thing by the same name.
 
     Args:
         config: the config, after overrides of names. It is changed in place.
@@ -39,7 +40,9 @@ def drop_leftovers(config: dict[str, Any], before: Mapping[str, Any], given: Ite
         old, new = _section(before, path), _section(config, path)
         chosen = "source" if path == "data" else "name"
         if old and new and path not in given and old.get(chosen) != new.get(chosen):
-            kept = _keys(path, new.get(chosen)) - CHOSEN_FOR_ONE.get(path, set())
+            foreign = path == "data" and _is_code(old.get(chosen))
+            kept = set() if foreign else _keys(path, new.get(chosen))
+            kept -= CHOSEN_FOR_ONE.get(path, set())
             for key in _keys_left_by(path, old, chosen) - kept:
                 if key in new and f"{path}.{key}" not in given:
                     del new[key]
@@ -54,7 +57,7 @@ def _section(config: Any, path: str) -> Any:
 def _keys_left_by(path: str, section: Any, chosen: str) -> set[str]:
     """The keys of a section that belong to its name."""
     name = section.get(chosen)
-    if path == "data" and not (isinstance(name, str) and is_function(name)):
+    if path == "data" and not _is_code(name):
         return _keys(path, name)
     if name in (None, "none") or (isinstance(name, str) and name in _TABLES.get(path, ())):
         return _keys(path, name)
@@ -63,6 +66,11 @@ def _keys_left_by(path: str, section: Any, chosen: str) -> set[str]:
         "sampling": tuple(inspect.signature(SamplingOptions).parameters),
     }
     return set(section) - {chosen, *shared.get(path, ())}
+
+
+def _is_code(source: Any) -> bool:
+    """Whether a source of data is a function outside this package."""
+    return isinstance(source, str) and is_function(source)
 
 
 def _keys(path: str, name: Any) -> set[str]:

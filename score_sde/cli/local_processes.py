@@ -16,9 +16,8 @@ from score_sde import checks
 from score_sde.cli.main import USAGE
 from score_sde.runtime.launchers import GIVEN
 from score_sde.runtime.local_devices import visible_gpus
+from score_sde.runtime.signals import STOPPING
 from score_sde.runtime.watchdog import STOPPED
-
-FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 _TICK = 0.05
 """Seconds between looks at the processes."""
@@ -74,7 +73,7 @@ class _Forwarding:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "_Forwarding":
-        self._before = {signum: signal.signal(signum, self._handle) for signum in FORWARDED}
+        self._before = {signum: signal.signal(signum, self._handle) for signum in STOPPING}
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -84,7 +83,9 @@ class _Forwarding:
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         self.came = True
         for process in self._processes:
-            process.send_signal(signum)
+            # On Windows, Ctrl-C reaches all processes of a console, and cannot be sent.
+            if not (os.name == "nt" and signum == signal.SIGINT):
+                process.send_signal(signum)
         if not self._processes:
             self._early.append(signum)
 
@@ -141,7 +142,7 @@ def _first_failure(
             if code is None:
                 continue
             del running[index]
-            if code not in (0, STOPPED) and not (forwarding.came and -code in FORWARDED):
+            if code not in (0, STOPPED) and not (forwarding.came and -code in STOPPING):
                 end = f"code {code}" if code > 0 else signal.Signals(-code).name
                 _say(
                     f"process {index} ended with {end}"
@@ -165,8 +166,16 @@ def _all_ended(grace: float) -> "Iterator[list[subprocess.Popen[bytes]]]":
             time.sleep(_TICK)
         for process in processes:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)  # with its child processes
+                _kill(process)
             process.wait()
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a process with its child processes; alone on Windows, which has no groups."""
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
 
 
 def _stop(processes: Sequence["subprocess.Popen[bytes]"]) -> None:

@@ -18,7 +18,12 @@ from score_sde.runtime.failures import have_joined, tell_others
 from score_sde.runtime.launchers import are_several
 from score_sde.runtime.naming import did_you_mean
 from score_sde.runtime.object_store import shown
-from score_sde.runtime.resources import NoDeviceError, check_devices, lack_of_memory
+from score_sde.runtime.resources import (
+    NoDeviceError,
+    allow_open_files,
+    check_devices,
+    lack_of_memory,
+)
 from score_sde.runtime.unreadable import UNREADABLE, UnreadableError
 from score_sde.runtime.watchdog import STOPPED
 from score_sde.runtime.working_copy import settle
@@ -140,6 +145,9 @@ def _run(command: str, flags: Sequence[str]) -> int:
             raise
         _print_error(lack, command)
         return 1
+    except ModuleNotFoundError as error:
+        _print_error(f"{error}: install the package that has it", command)
+        return USAGE
     except KeyboardInterrupt:
         _print_error("interrupted", command)
         return 130
@@ -214,6 +222,8 @@ def _keeping_what_is_imported() -> Iterator[None]:
 
 def _prepare_jax(command: str, arguments: Sequence[str]) -> None:
     """Join the other processes, if any, and start the devices, before any file is read."""
+    with usage_errors():
+        allow_open_files()
     _set_compilation_cache()
     _join(command, arguments)
     check_devices()

@@ -56,6 +56,14 @@ def examples_if_there(model: Model, values: Any) -> tuple[DataSource | None, str
     try:
         return load_examples(model, values), ""
     except UsageError as error:
-        if not isinstance(error.__cause__, FileNotFoundError):
+        if not _is_missing(error):
             raise
         return None, str(error)
+
+
+def _is_missing(error: BaseException | None) -> bool:
+    """Whether an error means that data are not on this machine, or not the code that reads
+    them.
+    """
+    missing = FileNotFoundError | ImportError
+    return error is not None and (isinstance(error, missing) or _is_missing(error.__cause__))

@@ -69,8 +69,9 @@ def load(
         path: the workdir of a run, its folder of checkpoints, or one checkpoint, also in
             object storage (``"s3://bucket/run"``); the folder of an exported model, or
             of a diffusers ``UNet2DModel`` (DDPM or NCSN++), alone or in a pipeline; or,
-            with ``config``, a checkpoint of Score-SDE (PyTorch ``.pth`` or JAX),
-            ScoreFlow, NCSN or NCSNv2. No code in these files is run.
+            with ``config``, a checkpoint of Score-SDE (PyTorch ``.pth`` or JAX, its
+            noise-conditional classifier included), ScoreFlow, NCSN or NCSNv2. No code in
+            these files is run.
         kind: the expected class: ``Model``, ``NoisyClassifier`` or
             ``LearnedDequantizer``; ``TrainedModel`` for any of them.
         step: the step of the checkpoint; by default the latest.
@@ -301,7 +302,7 @@ def _read_foreign(path: Path, config: Normalized, trust: Trust) -> _Found:
     opened = open_foreign(path)
     _check_counts(path, plain, opened.arrays)
     shape = tuple(plain["example"]["shape"])
-    network = construct("model", ScoreNetwork, plain["model"], trust=trust, shape=shape)
+    network = construct("model", config.kind.network, plain["model"], trust=trust, shape=shape)
     name, options = plain["model"]["name"], dict(plain["model"])
     del options["name"]
     found = params_of(opened, network, name=name, options=options, shape=shape)

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from score_sde.checks import one_of
+from score_sde.interop.classifier_names import params_from_classifier
 from score_sde.interop.flax_file import read_flax
 from score_sde.interop.ncsn_names import params_from_ncsn, params_from_ncsnv2
 from score_sde.interop.score_sde_names import params_from_flax, params_from_torch
 from score_sde.interop.torch_file import read_torch
 from score_sde.models.base import ScoreNetwork
+from score_sde.models.wideresnet import Classifier
 from score_sde.runtime.bounded_reading import arrays_in
 from score_sde.runtime.damage import FileError, errors_in, need_format
 from score_sde.runtime.fingerprints import named_leaves
@@ -20,7 +22,7 @@ from score_sde.typing import Params
 TORCH_BEGINNINGS = (b"PK\x03\x04", b"\x80")
 """The first bytes of a file of ``torch.save``: of a zip archive, or of a pickle."""
 
-NETWORKS = ("ddpm", "ncsnpp", "ncsn", "ncsnv2")
+NETWORKS = ("ddpm", "ncsnpp", "ncsn", "ncsnv2", "wideresnet")
 """The networks of foreign checkpoints, by their names in a config."""
 
 
@@ -68,7 +70,7 @@ def open_foreign(path: str | Path) -> Opened:
 
 def read_foreign(
     path: str | Path,
-    network: ScoreNetwork,
+    network: ScoreNetwork | Classifier,
     *,
     name: str,
     options: Mapping[str, Any],
@@ -80,7 +82,7 @@ def read_foreign(
 
 def params_of(
     opened: Opened,
-    network: ScoreNetwork,
+    network: ScoreNetwork | Classifier,
     *,
     name: str,
     options: Mapping[str, Any],
@@ -92,7 +94,8 @@ def params_of(
     Args:
         opened: the checkpoint.
         network: the network.
-        name: its name in a config: ``ddpm``, ``ncsnpp``, ``ncsn`` or ``ncsnv2``.
+        name: its name in a config: ``ddpm``, ``ncsnpp``, ``ncsn``, ``ncsnv2``, or
+            ``wideresnet`` for the noise-conditional classifier of Score-SDE in JAX.
         options: its arguments.
         shape: the shape of one image.
 
@@ -111,7 +114,7 @@ def params_of(
                 f"no checkpoint of Score-SDE: it holds {type(checkpoint).__name__}, not a "
                 "dictionary",
             )
-            params = (params_from_torch if is_torch else params_from_flax)(network, checkpoint)
+            params = _params_of_score_sde(checkpoint, network, is_torch)
         _check_finite(params)
     return Foreign(_step(checkpoint), params)
 
@@ -142,6 +145,14 @@ def _read(path: str | Path) -> tuple[bool, Any]:
     # A msgpack of a dictionary of up to 15 entries begins with 0x80 + their number, and
     # an empty dictionary (0x80) is no checkpoint.
     return is_torch, (read_torch if is_torch else read_flax)(path)
+
+
+def _params_of_score_sde(
+    checkpoint: Mapping[str, Any], network: ScoreNetwork | Classifier, is_torch: bool
+) -> Params:
+    if isinstance(network, Classifier):
+        return params_from_classifier(network.init, checkpoint)
+    return (params_from_torch if is_torch else params_from_flax)(network, checkpoint)
 
 
 def _refinenet(checkpoint: Any, name: str, options: Mapping[str, Any]) -> Params:

@@ -112,6 +112,8 @@ class WideResNet(nn.Module):
     embedding_dim: int = 128
     dropout: float = 0.0
     remat: bool = False
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -121,6 +123,10 @@ class WideResNet(nn.Module):
         """The logits of a batch."""
         block = nn.remat(WideBlock, static_argnums=(3,)) if self.remat else WideBlock
         condition = self._condition(sigma)
+        if self.mean is not None:
+            x = x - jnp.asarray(self.mean, x.dtype)
+        if self.std is not None:
+            x = x / jnp.asarray(self.std, x.dtype)
         h = conv3x3(standardize(x).astype(self.dtype), 16, "conv_in", self.dtype)
         for group in range(3):
             for i in range(self.blocks_per_group):
@@ -166,6 +172,8 @@ def wideresnet(
     dropout: float = 0.0,
     dtype: str = "float32",
     remat: bool = False,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
 ) -> Classifier:
     """Build a `WideResNet`, by default the WRN-28-10 of Zagoruyko & Komodakis 2016 with
     GroupNorm, conditioned on the noise level.
@@ -186,6 +194,8 @@ def wideresnet(
         dropout: the rate of dropout in each block.
         dtype: the type computed in; the parameters are float32.
         remat: whether to recompute the blocks in the backward pass, for less memory.
+        mean: the mean of each channel of the data, subtracted first; None for no mean.
+        std: the standard deviation of each channel, divided by then; None for no scale.
 
     Raises:
         ValueError: an argument is out of its range, or the image cannot be halved
@@ -197,6 +207,11 @@ def wideresnet(
     checks.positive(fourier_scale=fourier_scale)
     arguments.rate(dropout=dropout)
     checks.one_of(arguments.DTYPES, dtype=dtype)
+    for name, values in {"mean": mean, "std": std}.items():
+        if values is not None and len(values) != size[-1]:
+            checks.fail(name, values, f"a number for each of the {size[-1]} channels")
+    if std is not None and not all(value > 0 for value in std):
+        checks.fail("std", std, "positive")
     module = WideResNet(
         num_classes=int(num_classes),
         blocks_per_group=int(blocks_per_group),
@@ -206,6 +221,8 @@ def wideresnet(
         dropout=dropout,
         dtype=dtype,
         remat=remat,
+        mean=None if mean is None else tuple(mean),
+        std=None if std is None else tuple(std),
     )
     return _classifier(module, size)
 

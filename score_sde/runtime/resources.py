@@ -1,6 +1,14 @@
-"""Missing devices and out-of-memory errors, of NumPy and XLA, in one line."""
+"""Missing devices, too few open files, and out-of-memory errors of NumPy and XLA, in one
+line.
+"""
 
+import contextlib
 import re
+
+from score_sde import checks
+
+MIN_OPEN_FILES = 128
+"""The files that one process may need open at once: those of JAX, a checkpoint and data."""
 
 
 class NoDeviceError(RuntimeError):
@@ -20,6 +28,30 @@ def check_devices() -> None:
         jax.local_devices()
     except Exception as error:  # without a GPU it is an AssertionError of JAX
         raise NoDeviceError(_no_device(error)) from error
+
+
+def allow_open_files() -> None:
+    """Raise the limit of open files to `MIN_OPEN_FILES` where it is lower.
+
+    Raises:
+        ValueError: where the system does not allow as many. Libraries would end in
+            unrelated errors, in the middle of a run.
+    """
+    try:
+        import resource
+    except ImportError:  # on Windows, which has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    infinite = resource.RLIM_INFINITY
+    if soft != infinite and soft < MIN_OPEN_FILES:
+        enough = hard == infinite or hard >= MIN_OPEN_FILES
+        checks.require(
+            enough,
+            f"a process may have only {hard} files open here, and needs {MIN_OPEN_FILES}: raise "
+            f"the limit by ulimit -n {MIN_OPEN_FILES}",
+        )
+        with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid any change
+            resource.setrlimit(resource.RLIMIT_NOFILE, (MIN_OPEN_FILES, hard))
 
 
 def lack_of_memory(error: BaseException) -> str | None:

@@ -7,7 +7,8 @@ from types import FrameType
 from typing import Any
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")
-_WATCHED = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+STOPPING = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+"""The signals that ask a run to stop, of which Windows has no SIGUSR1."""
 
 
 class StopRequest:
@@ -26,7 +27,7 @@ class StopRequest:
         signum: The first signal; ``None`` before.
     """
 
-    def __init__(self, signals: Sequence[int] = _WATCHED) -> None:
+    def __init__(self, signals: Sequence[int] = STOPPING) -> None:
         self._watched = signals
         self.signum: int | None = None
         self._before: dict[int, Any] = {}

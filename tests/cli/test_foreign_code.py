@@ -22,7 +22,11 @@ from foreign_code import (
 from launched import run_in
 
 from score_sde import Heun, LearnedDequantizer, NoisyClassifier, TrainedModel, load, saved_config
+from score_sde.cli.command_flags import FLAGS
+from score_sde.cli.flags import UsageError
 from score_sde.cli.own_code import command_line, look_in_current_folder
+from score_sde.cli.sample import examples_if_there
+from score_sde.cli.workdir import load_examples
 from score_sde.experiments.code_names import CHOICES
 from score_sde.experiments.loading import load_trusting
 from score_sde.experiments.score_model import Model
@@ -440,6 +444,21 @@ def test_a_file_in_the_current_folder_takes_the_place_of_no_library(launched, tm
     done = run_in(tmp_path / "here", *command, f"--output={tmp_path / 'samples'}")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "samples" / "samples.npz").exists() and not marks.exists()
+
+
+def test_samples_need_no_module_of_the_data(exported):
+    config = config_of(exported)
+    put_config(exported, {**config, "data": {"source": "no_module:photos", "size": 3}})
+    values = FLAGS["sample"]().parse([f"--workdir={exported}", "--allow_code=no_module"])
+    model = load(exported, allow="no_module")
+    source, reason = examples_if_there(model, values)
+    assert source is None and "no module 'no_module'" in reason
+    with pytest.raises(UsageError, match="no module 'no_module'"):
+        load_examples(model, values)  # as commands do that need data
+    put_config(exported, {**config, "data": {"source": "tiny:photos"}})
+    values = FLAGS["sample"]().parse([f"--workdir={exported}", "--allow_code=tiny"])
+    with pytest.raises(UsageError, match="module 'tiny' has no function or class 'photos'"):
+        examples_if_there(load(exported, allow="tiny"), values)
 
 
 def test_a_saved_config_may_have_no_example(exported):

@@ -39,6 +39,29 @@ def test_each_process_is_told_its_place(tmp_path, monkeypatch):
     assert len({line[0] for line in told}) == 1 and told[0][0].startswith("127.0.0.1:")
 
 
+def test_a_platform_may_lack_signals_and_groups_of_processes():
+    """As Windows does."""
+    code = (
+        "import os, signal, sys; del signal.SIGUSR1, os.killpg\n"
+        "from score_sde.cli.local_processes import Launch, run\n"
+        "script = 'import sys, time; time.sleep(60 * (len(sys.argv) - 1))'\n"
+        'failing = \'import os, sys, time; sys.exit(3) if os.environ["JAX_PROCESS_ID"] == "1" \''
+        "'else (__import__(\"signal\").signal(15, 1), time.sleep(60))'\n"
+        "sys.exit(10 * run(Launch((sys.executable, '-c', script), 2))"
+        " + run(Launch((sys.executable, '-c', failing), 2, grace=0.5)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 3 and "Traceback" not in done.stderr, done.stderr
+
+
+def test_too_few_open_files_are_one_line(tmp_path):
+    command = f"ulimit -n 22; {sys.executable} -m score_sde train --config=toy/mixture "
+    command += f"--workdir={tmp_path / 'run'}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert "may have only 22 files open here" in done.stderr
+
+
 def test_one_process_is_told_nothing(tmp_path, monkeypatch):
     monkeypatch.delenv("JAX_PROCESS_ID", raising=False)
     assert launch("sys.exit(index + 1)", processes=1) == 0

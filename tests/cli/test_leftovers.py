@@ -66,6 +66,17 @@ def test_another_source_takes_away_the_options_of_the_one_before():
     assert "category" in config["data"]
 
 
+def test_a_source_takes_no_option_of_a_function_of_the_users_own():
+    before = {"data": {"source": "no_module:photos", "seed": "a", "size": 3, "flip": True}}
+    config = ConfigDict(before)
+    config.data.source = "mixture"
+    drop_leftovers(config, before, given={"data.source"})
+    assert config.data.to_dict() == {"source": "mixture", "flip": True}
+    config.data.update(before["data"], source="mixture")
+    drop_leftovers(config, before, given={"data.source", "data.seed"})
+    assert config.data.to_dict() == {"source": "mixture", "flip": True, "seed": "a"}
+
+
 def test_nothing_is_dropped_for_the_same_name_and_an_unknown_one_is_a_usage_error():
     before = {"sampling": {"name": "heun", "num_steps": 5}, "sde": {"name": "vp", "beta_max": 3.0}}
     config = copy.deepcopy(before)

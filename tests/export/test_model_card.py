@@ -11,7 +11,7 @@ CONFIG = {
     "seed": 0,
     "sde": {"name": "ve", "sigma_max": 50.0},
     "model": {"name": "mypkg.nets:Net"},
-    "data": {"source": "folder:faces", "path": "/home/me/faces"},
+    "data": {"source": "folder:faces", "path": "private/faces"},
     "objective": {"name": "denoising", "weighting": {"name": "mypkg.weights:w"}},
     "sampling": {"name": "heun", "num_steps": 18},
     "example": {"shape": [32, 32, 3], "num_levels": 256},
@@ -46,7 +46,7 @@ def test_a_card_says_what_the_model_is_and_how_to_load_it(tmp_path):
         "None is stated: whoever publishes this model adds one here, and as `license:` above.",
     ):
         assert line in body.splitlines(), line
-    assert "| score-sde |" in body and "/home/me" not in text
+    assert "| score-sde |" in body and "private" not in text
 
 
 @pytest.mark.parametrize("name", ["", " ", "a: b", "# x", "x\n---\nlicense: mit", '"'])

@@ -2,6 +2,7 @@
 of sampler.
 """
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,24 @@ def test_the_script_draws_images_and_reports_damage(tmp_path):
     done = subprocess.run([sys.executable, SCRIPT, file], capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "digits.stablehlo is not an exported sampler, or damaged" in done.stderr
+
+
+@pytest.mark.parametrize(("library", "message"), [
+    ("flatbuffers", "reading a sampler needs jax, NumPy and flatbuffers: "),
+    (None, "x is not an exported sampler, or damaged"),
+])  # fmt: skip
+def test_a_missing_library_is_not_damage(library, message, tmp_path, monkeypatch):
+    (tmp_path / "x").write_bytes(b"damaged")
+    for name in list(sys.modules):
+        if name.startswith("jax._src.export.serialization"):
+            monkeypatch.delitem(sys.modules, name)
+    if library:
+        monkeypatch.setitem(sys.modules, library, None)
+    main = runpy.run_path(str(SCRIPT), run_name="script")["main"]
+    with pytest.raises(SystemExit, match=message):
+        main(str(tmp_path / "x"))
+    with pytest.raises(SystemExit, match=r"cannot read .*y: .*No such file"):
+        main(str(tmp_path / "y"))
 
 
 def test_an_environment_with_callbacks_is_an_error(tmp_path, monkeypatch):

@@ -1,10 +1,17 @@
 """Missing platforms and out-of-memory errors of any library are reported in one line."""
 
+import resource
+
 import jax
 import numpy as np
 import pytest
 
-from score_sde.runtime.resources import NoDeviceError, check_devices, lack_of_memory
+from score_sde.runtime.resources import (
+    NoDeviceError,
+    allow_open_files,
+    check_devices,
+    lack_of_memory,
+)
 
 SET = " (set JAX_PLATFORMS='' to automatically choose an available backend)"
 FAILS = "Unable to initialize backend '{}': {}"
@@ -126,3 +133,26 @@ def test_an_out_of_memory_error_without_an_amount():
         lack_of_memory(MemoryError())
         == "not enough memory: a smaller batch, model or data set takes less"
     )
+
+
+@pytest.mark.parametrize(
+    ("limits", "wanted"),
+    [
+        ((22, 4096), (128, 4096)),
+        ((22, resource.RLIM_INFINITY), (128, resource.RLIM_INFINITY)),
+        ((1024, 4096), None),
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), None),
+    ],
+)
+def test_a_low_limit_of_open_files_is_raised(limits, wanted, monkeypatch):
+    found = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, new: found.append(new))
+    allow_open_files()
+    assert found == [wanted] * (wanted is not None)
+
+
+def test_too_few_open_files_are_an_error_with_its_remedy(monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (22, 22))
+    with pytest.raises(ValueError, match=r"only 22 files open here, .* by ulimit -n 128$"):
+        allow_open_files()
