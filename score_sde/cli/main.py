@@ -15,6 +15,7 @@ from score_sde.cli.command_flags import FLAGS
 from score_sde.cli.flags import UsageError, sentence, usage_errors
 from score_sde.runtime.naming import did_you_mean
 from score_sde.runtime.resources import NoDeviceError, check_devices, lack_of_memory
+from score_sde.runtime.terminal import print_in_any_encoding
 from score_sde.runtime.unreadable import UNREADABLE, UnreadableError
 
 COMMANDS = {
@@ -58,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     stopped by a signal, run it again; 130 interrupted. The first command that fails is
     the last that runs.
     """
+    print_in_any_encoding()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())

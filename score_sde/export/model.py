@@ -15,6 +15,7 @@ from safetensors.numpy import load, save_file
 from score_sde.checks import require
 from score_sde.export.folder import CARD, WEIGHTS, check_free
 from score_sde.export.tensor_file import named, nested
+from score_sde.runtime.atomic_files import destination
 from score_sde.runtime.damage import need, read_options, reading
 from score_sde.runtime.fingerprints import array_checksum
 from score_sde.runtime.unreadable import opening
@@ -63,7 +64,7 @@ def export_model(
         FileExistsError: where ``folder`` is not empty.
     """
     check_free(folder)
-    target, tensors = Path(folder), named(params)
+    target, tensors = destination(folder), named(params)
     fingerprints = {name: array_checksum(value) for name, value in tensors.items()}
     card = {"format": FORMAT, "step": step, "config": dict(config), "fingerprints": fingerprints}
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +73,9 @@ def export_model(
         temporary.mkdir()
         save_file(tensors, temporary / WEIGHTS)
         (temporary / CARD).write_text(
-            json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+            json.dumps(card, indent=2, ensure_ascii=False) + "\n",
+            encoding="utf-8",
+            errors="backslashreplace",  # a file name that is no text, escaped as JSON has it
         )
         temporary.replace(target)
     except BaseException:
