@@ -34,6 +34,7 @@ def train() -> Flags:
     flags.string(
         "workdir", None, "folder for checkpoints, metrics and figures; made if missing (required)"
     )
+    add_allow_code(flags)
     add_overwrite(flags)
     return flags
 
@@ -165,6 +166,7 @@ def import_model() -> Flags:
     flags = Flags("import", description, config_to_import, of_config)
     flags.string("checkpoint", None, f"file or folder, for example {CHECKPOINT} (required)")
     flags.string("workdir", None, "new folder for the model (required)")
+    add_allow_code(flags)
     return flags
 
 

@@ -44,8 +44,16 @@ class Values(SimpleNamespace):
         return name in vars(self)
 
 
+LONGEST = 1000
+"""The longest message, in characters: an argument may have any length."""
+
+
 class UsageError(Exception):
     """An error that the user can correct: shown as one line, exit code 2."""
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(message.split())
+        super().__init__(line if len(line) <= LONGEST else f"{line[:LONGEST]}…")
 
 
 def require(condition: object, message: str) -> None:

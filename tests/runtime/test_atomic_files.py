@@ -69,9 +69,9 @@ def test_a_link_to_nothing_is_an_error_of_one_line(tmp_path):
     for end in ("nowhere/file", "link"):
         link.unlink(missing_ok=True)
         link.symlink_to(end)
-        with pytest.raises(OSError, match=r"is a link to .*, which is not there"):
-            with replacing(link):
-                pass
+        wrong = pytest.raises(OSError, match=r"is a link to .*, which is not there")
+        with wrong, replacing(link):
+            pass
         with pytest.raises(OSError, match=r"is a link to .*, which is not there|symbolic links"):
             make_folder(link)
 
