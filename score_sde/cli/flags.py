@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
+from score_sde.experiments.limits import MAX_COUNT
 from score_sde.runtime.naming import did_you_mean
 from score_sde.runtime.unreadable import TRANSIENT, UnreadableError
 
@@ -125,9 +126,9 @@ class Flags:
         description: str,
         *,
         at_least: int = 0,
-        at_most: int | None = None,
+        at_most: int = MAX_COUNT,
     ) -> None:
-        """A flag for a whole number."""
+        """A flag for a whole number, which by default is counted in 32 bits."""
         flags.DEFINE_integer(
             name,
             default,

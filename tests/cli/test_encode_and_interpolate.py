@@ -153,7 +153,11 @@ WRONG = [
         "--num_pairs=7 must be at most 6, as there are 12",
     ),
     ("interpolate", ["--num_pairs=0"], "--num_pairs=0 must be a positive integer"),
-    ("interpolate", ["--num_steps=2"], "--num_steps=2 must be an integer >= 3"),
+    (
+        "interpolate",
+        ["--num_steps=2"],
+        "--num_steps=2 must be an integer in the range [3, 2147483647]",
+    ),
     ("interpolate", ["--temperature=0"], "--temperature=0.0 must be positive and finite"),
     ("interpolate", ["--temperature=nan"], "--temperature=nan must be positive and finite"),
     ("interpolate", ["--temperature=warm"], "--temperature=warm must be a number"),

@@ -14,7 +14,7 @@ from score_sde.cli.main import COMMANDS
 OWN = ("--allow_code", "--overwrite")
 
 FLAGS = {
-    "train": ["--config", "--config.section.key=value", "--workdir", "--overwrite"],
+    "train": ["--config", "--config.section.key=value", "--workdir", *OWN],
     "sample": [
         *(
             "--config.section.key=value",
@@ -78,6 +78,7 @@ FLAGS = {
         "--reference_config",
         "--checkpoint",
         "--workdir",
+        "--allow_code",
     ],
     "export": [
         "--config.section.key=value",
