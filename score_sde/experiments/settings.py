@@ -18,10 +18,10 @@ from score_sde.training import EMA, Average, PowerEMA
 from score_sde.typing import Key, SampleLike, ScoreFn
 
 
-def _check_counts(**values: int) -> None:
+def _check_counts(**values: Any) -> None:
     """Check numbers that are counted in 32 bits."""
-    checks.at_least(1, **values)
     for name, value in values.items():
+        checks.at_least(1, **{name: value})
         if value > MAX_COUNT:
             checks.fail(name, value, f"at most {MAX_COUNT}")
 
