@@ -1,12 +1,13 @@
-"""Fuzz the readers of files: each loads a file, or raises an error of one line.
+"""Fuzz the readers of files, the flags and the configs: each is read, or is an error of
+one line.
 
 ``python scripts/fuzz.py --minutes=60 --seed=0`` reads damaged and hostile files of
-every kind, each in a process of its own, and prints a table of the files loaded, the
-files refused, and the faults: another error than ``ValueError`` or ``OSError``, an
-error of several lines, a hang, more than 2 GB of memory, a file written outside of the
-folder, a command, a connection, or code that a file names. ``--readers=npz,idx`` takes
-some readers only, and ``--case=17`` repeats one case. The exit status is 1 after a
-fault.
+every kind, flags and configs, each in a process of its own, and prints a table of the
+cases loaded, the cases refused, and the faults: another error than ``ValueError`` or
+``OSError``, an error of several lines, a hang, more than 2 GB of memory, a file written
+outside of the folder, a command, a connection, or code that a file names.
+``--readers=npz,flags`` takes some only, ``--case=17`` repeats one case, and
+``--save=FOLDER`` keeps the files of the faults. The exit status is 1 after a fault.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import importlib
 import json
 import os
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -27,10 +29,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from fuzz_commands import COMMAND_TARGETS
 from fuzz_runs import RUN_TARGETS
 from fuzz_targets import CANARY, TARGETS, Target, mutate_a_file
 
-TARGETS |= RUN_TARGETS
+TARGETS |= RUN_TARGETS | COMMAND_TARGETS
 
 GROWTH = 2 * 10**9
 """The limit of memory for reading a small file, in bytes."""
@@ -92,6 +95,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--timeout", type=float, default=60.0, help="seconds that one case may take (default: 60)"
     )
+    parser.add_argument("--save", type=Path, help="folder for the files of the faults")
     options = parser.parse_args(argv)
     names = options.readers.split(",") if options.readers else list(TARGETS)
     prepare()
@@ -110,7 +114,8 @@ def main(argv: Sequence[str]) -> int:
     end, number = time.monotonic() + 60 * options.minutes, options.case or 0
     while True:
         for name in names:
-            found, reason = run_case(name, options.seed, number, timeout=options.timeout)
+            settings = {"timeout": options.timeout, "save": options.save}
+            found, reason = run_case(name, options.seed, number, **settings)
             counts[name][found] += 1
             if found == "fault" or options.case is not None:
                 line = (
@@ -150,33 +155,49 @@ def prepare() -> None:
 
 
 def run_case(
-    name: str, seed: int, number: int, *, timeout: float, spoil: bool = True
+    name: str,
+    seed: int,
+    number: int,
+    *,
+    timeout: float,
+    spoil: bool = True,
+    save: Path | None = None,
 ) -> tuple[str, str]:
     """``loaded``, ``refused`` or ``fault``, and why, for one case in a process and a
     folder of its own.
 
-    Without ``spoil`` the files are unchanged.
+    Without ``spoil`` the files are unchanged. ``save`` keeps the files of a fault.
     """
     with tempfile.TemporaryDirectory() as outside:
-        folder = Path(outside) / "case"
-        folder.mkdir()
-        ours, theirs = os.pipe()
-        child = os.fork()
-        if not child:
-            _child(theirs, folder, TARGETS[name], Random(f"{seed} {name} {number}"), spoil)
-        os.close(theirs)
-        killed = _watch(child, timeout)
-        with os.fdopen(ours, "rb") as stream:
-            answer = stream.read()
-        if killed:
-            return "fault", killed
-        written = sorted(path.name for path in Path(outside).iterdir() if path != folder)
-        if written:
-            return "fault", f"wrote {written} outside of its folder"
-        if not answer:
-            return "fault", "the process ended without a report"
-        found, reason = json.loads(answer)
+        found, reason = _outcome(Path(outside), name, seed, number, timeout, spoil)
+        if found == "fault" and save is not None:
+            kept = save / f"{name}-{seed}-{number}".replace(" ", "_")
+            shutil.copytree(outside, kept, symlinks=True, dirs_exist_ok=True)
         return found, reason
+
+
+def _outcome(
+    outside: Path, name: str, seed: int, number: int, timeout: float, spoil: bool
+) -> tuple[str, str]:
+    folder = outside / "case"
+    folder.mkdir()
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if not child:
+        _child(theirs, folder, TARGETS[name], Random(f"{seed} {name} {number}"), spoil)
+    os.close(theirs)
+    killed = _watch(child, timeout)
+    with os.fdopen(ours, "rb") as stream:
+        answer = stream.read()
+    if killed:
+        return "fault", killed
+    written = sorted(path.name for path in outside.iterdir() if path != folder)
+    if written:
+        return "fault", f"wrote {written} outside of its folder"
+    if not answer:
+        return "fault", "the process ended without a report"
+    found, reason = json.loads(answer)
+    return found, reason
 
 
 def _watch(child: int, timeout: float) -> str:
@@ -220,9 +241,9 @@ def _child(answer: int, folder: Path, target: Target, rng: Random, spoil: bool) 
             for stream in (1, 2):
                 os.dup2(nowhere.fileno(), stream)
         target.write(rng, folder)
-        if spoil and target.spoil and rng.random() < 0.6:
+        if spoil and target.spoil and (rng.random() < 0.6 or not target.bytes):
             target.spoil(rng, folder)
-        if spoil and (not target.spoil or rng.random() < 0.4):
+        if spoil and target.bytes and (not target.spoil or rng.random() < 0.4):
             mutate_a_file(rng, folder)
         os.write(answer, json.dumps(_read(folder, target)).encode())
     except BaseException as error:

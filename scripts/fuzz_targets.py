@@ -76,12 +76,14 @@ class Target(NamedTuple):
             with one line.
         spoil: a mutation specific to the kind; None for random bytes alone.
         prepare: make the files that all cases share, before the first.
+        bytes: whether random bytes of the files are changed too.
     """
 
     write: Callable[[Random, Path], None]
     read: Callable[[Path], object]
     spoil: Callable[[Random, Path], None] | None = None
     prepare: Callable[[], object] | None = None
+    bytes: bool = True
 
 
 # --- changes of bytes ---

@@ -2,6 +2,10 @@
 
 import importlib
 import re
+import shutil
+import subprocess
+import sys
+import tarfile
 import tomllib
 from pathlib import Path
 
@@ -83,3 +87,26 @@ def test_no_file_speaks_of_a_folder_of_one_machine():
         if private.search(line)
     ]
     assert not found, found
+
+
+@pytest.mark.slow
+def test_the_source_archive_holds_tests_docs_and_scripts(tmp_path):
+    pytest.importorskip("setuptools", minversion="77")  # as pyproject.toml requires
+    tree = tmp_path / "tree"
+    ignored = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "build", "dist", "runs")
+    shutil.copytree(ROOT, tree, ignore=ignored)
+    code = "from setuptools import build_meta; print(build_meta.build_sdist('dist'))"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    with tarfile.open(tree / "dist" / done.stdout.split()[-1]) as archive:
+        found = {name.partition("/")[2] for name in archive.getnames()}
+    for folder in ("configs", "docs", "scripts", "tests"):
+        files = [path for path in (tree / folder).rglob("*") if path.is_file()]
+        wanted = {str(path.relative_to(tree)) for path in files if path.suffix != ".pyc"}
+        assert wanted <= found, sorted(wanted - found)[:5]
+    assert {"CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml"} <= found

@@ -191,6 +191,7 @@ def import_model() -> Flags:
     flags = Flags("import", description, config_to_import, of_config)
     flags.string("checkpoint", None, f"file or folder, for example {CHECKPOINT} (required)")
     flags.string("workdir", None, "new folder for the model (required)")
+    add_allow_code(flags)
     return flags
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
+from score_sde.experiments.limits import MAX_COUNT
 from score_sde.runtime.naming import did_you_mean
 from score_sde.runtime.unreadable import TRANSIENT, UnreadableError
 
@@ -46,8 +47,16 @@ class Values(SimpleNamespace):
         return name in vars(self)
 
 
+LONGEST = 1000
+"""The longest message, in characters: an argument may have any length."""
+
+
 class UsageError(Exception):
     """An error that the user can correct: shown as one line, exit code 2."""
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(message.split())
+        super().__init__(line if len(line) <= LONGEST else f"{line[:LONGEST]}…")
 
 
 def require(condition: object, message: str) -> None:
@@ -119,9 +128,9 @@ class Flags:
         description: str,
         *,
         at_least: int = 0,
-        at_most: int | None = None,
+        at_most: int = MAX_COUNT,
     ) -> None:
-        """A flag for a whole number."""
+        """A flag for a whole number, which by default is counted in 32 bits."""
         flags.DEFINE_integer(
             name,
             default,

@@ -24,6 +24,7 @@ from score_sde.runtime.resources import (
     check_devices,
     lack_of_memory,
 )
+from score_sde.runtime.terminal import print_in_any_encoding
 from score_sde.runtime.unreadable import UNREADABLE, UnreadableError
 from score_sde.runtime.watchdog import STOPPED
 from score_sde.runtime.working_copy import settle
@@ -69,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     stopped by a signal, run it again; 130 interrupted. The first command that fails is
     the last that runs.
     """
+    print_in_any_encoding()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())

@@ -59,7 +59,7 @@ def add_allow_code(flags: Flags) -> None:
     flags.string(
         "allow_code",
         None,
-        "code that the saved config may name, and that is then run: mypkg (all of it), "
+        "code that a saved config may name, and that is then run: mypkg (all of it), "
         "mypkg.module:Name, or * for any, separated by commas (default: only code that other "
         "flags name)",
     )

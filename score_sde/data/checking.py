@@ -60,8 +60,8 @@ def checked_examples(examples: Examples, num_levels: int | None, split: str) -> 
 
 
 def checked_labels(labels: np.ndarray | None, num_examples: int, split: str) -> np.ndarray | None:
-    """Return labels as read-only int32; raise ValueError unless they are integers, one
-    for each example.
+    """Return labels as read-only int32; raise ValueError unless they are integers of 32
+    bits, one for each example.
     """
     if labels is None:
         return None
@@ -71,10 +71,12 @@ def checked_labels(labels: np.ndarray | None, num_examples: int, split: str) -> 
         f"{name} must be integers of shape ({num_examples},), one per example, not "
         f"{labels.dtype} of shape {labels.shape}",
     )
-    low, high = int(labels.min()), int(labels.max())
-    require(
-        low >= -(2**31) and high < 2**31, f"{name} are from {low} to {high}; they must fit 32 bits"
-    )
+    if labels.size:  # no label would wrap to another
+        low, high = int(labels.min()), int(labels.max())
+        require(
+            low >= -(2**31) and high < 2**31,
+            f"{name} are from {low} to {high}: labels must be below 2**31",
+        )
     stored = labels.astype(np.int32)
     stored.flags.writeable = False
     return stored

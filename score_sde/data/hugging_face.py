@@ -156,8 +156,8 @@ def rows_of(tables: dict[str, Any], split: str, title: str) -> Any:
     found = re.fullmatch(r"(-?\d{1,18}%?)?:(-?\d{1,18}%?)?\]", rest)
     if found is None:
         raise ValueError(
-            f"{title} has no split {split!r}: a slice is {name}[START:END], in examples or, with %, in "
-            "hundredths"
+            f"{title} has no split {split!r}: a slice is {name}[START:END], in examples or, "
+            "with %, in hundredths"
         )
     start, end = (part and _place(part, len(table)) for part in found.groups())
     return table.select(range(*slice(start, end).indices(len(table))))

@@ -20,7 +20,8 @@ def record(workdir: Path, rows: Mapping[str, str]) -> None:
     rows = {name: shown(value) for name, value in rows.items()}
     with replacing(workdir / "report.json") as temporary:
         text = json.dumps({**read(workdir), **rows}, indent=2, ensure_ascii=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+        # A file name that is no text is escaped as JSON has it.
+        temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def read(workdir: Path) -> dict[str, str]:

@@ -101,14 +101,12 @@ def _function(path: str, value: Any, table: Table, trust: Trust) -> Callable[...
     function, name, parameters = chosen(path, values, table, trust)
     if isinstance(function, type):  # a class of another package, not its value
         return call(path, function, parameters, trust=trust, name=name)
-    if not dataclasses.is_dataclass(function):
-        checks.require(
-            not parameters,
-            f"{path} {name!r:.200} is a function without parameters, got {', '.join(parameters)}",
-        )
-        return function
     if not parameters:
         return function
+    checks.require(
+        dataclasses.is_dataclass(function),
+        f"{path} {name!r:.200} is a function without parameters, got {', '.join(parameters)}",
+    )
     # The parameters change the value of the table, not the defaults of its class.
     own = {
         field.name: getattr(function, field.name)

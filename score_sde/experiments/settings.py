@@ -18,6 +18,14 @@ from score_sde.training import EMA, Average, PowerEMA
 from score_sde.typing import Key, SampleLike, ScoreFn
 
 
+def _check_counts(**values: Any) -> None:
+    """Check numbers that are counted in 32 bits."""
+    for name, value in values.items():
+        checks.at_least(1, **{name: value})
+        if value > MAX_COUNT:
+            checks.fail(name, value, f"at most {MAX_COUNT}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
     """The keys of the section ``sampling`` that every sampler has.
@@ -42,7 +50,9 @@ class SamplingOptions:
     classes: tuple[int, ...] | int | None = None
 
     def __post_init__(self) -> None:
-        checks.at_least(1, num_samples=self.num_samples, batch_size=self.batch_size)
+        _check_counts(num_samples=self.num_samples, batch_size=self.batch_size)
+        for label in self.chosen_classes or ():
+            checks.between(0, MAX_COUNT, classes=label)
         if self.classes == ():
             checks.fail("classes", self.classes, "at least one class, or None for all in turn")
 
@@ -130,9 +140,7 @@ class TrainingOptions:
         checks.at_least(1, **self._values(*_AT_LEAST_ONE))
         checks.at_least(0, **self._values(*_MAY_BE_NEVER, "keep_best", "max_taken_back"))
         checks.at_least(0, hang_timeout=self.hang_timeout)
-        for name, value in self._values("num_steps", "batch_size").items():
-            if value > MAX_COUNT:
-                checks.fail(name, value, f"at most {MAX_COUNT}")
+        _check_counts(**self._values("num_steps", "batch_size"))
         for name, value in self._values(*_MAY_BE_NEVER, "checkpoint_every").items():
             checks.require(
                 value % self.n_jitted_steps == 0,
@@ -192,10 +200,10 @@ class EvaluationOptions:
     num_dequantizations: int = 1
 
     def __post_init__(self) -> None:
-        checks.at_least(1, batch_size=self.batch_size, num_dequantizations=self.num_dequantizations)
+        _check_counts(batch_size=self.batch_size, num_dequantizations=self.num_dequantizations)
         checks.positive(rtol=self.rtol, atol=self.atol, t_min=self.t_min)
         if self.max_examples is not None:
-            checks.at_least(1, max_examples=self.max_examples)
+            _check_counts(max_examples=self.max_examples)
 
     @property
     def estimator(self) -> Estimator:

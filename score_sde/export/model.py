@@ -15,6 +15,7 @@ from score_sde.checks import require
 from score_sde.export.folder import CARD, README, WEIGHTS, check_free
 from score_sde.export.model_card import model_card
 from score_sde.export.parameter_names import containers_of, named, nested
+from score_sde.runtime.atomic_files import destination
 from score_sde.runtime.damage import need, read_options, reading
 from score_sde.runtime.fingerprints import array_checksum
 from score_sde.runtime.safetensors_file import read_safetensors, write_safetensors
@@ -76,7 +77,8 @@ def export_model(
         ValueError: where an array is of a type, or a dictionary has a key, that the
             files cannot hold.
     """
-    target, tensors, containers = local_path(folder), named(params), containers_of(params)
+    target = destination(local_path(folder))
+    tensors, containers = named(params), containers_of(params)
     check_free(target)
     card: dict[str, Any] = {"format": FORMAT, "step": step, "config": dict(config)}
     card["fingerprints"] = {name: array_checksum(value) for name, value in tensors.items()}
@@ -92,8 +94,9 @@ def export_model(
         temporary.mkdir()
         write_safetensors(temporary / WEIGHTS, tensors)
         text = json.dumps(card, indent=2, ensure_ascii=False)
-        (temporary / CARD).write_text(f"{text}\n", encoding="utf-8")
-        (temporary / README).write_text(described, encoding="utf-8")
+        # A file name that is no text is escaped, as in JSON.
+        (temporary / CARD).write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
+        (temporary / README).write_text(described, encoding="utf-8", errors="backslashreplace")
         temporary.replace(target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

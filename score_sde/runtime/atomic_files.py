@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from score_sde import checks
 from score_sde.runtime.working_copy import fetch, publish
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -21,9 +23,10 @@ def replacing(path: PathLike) -> Iterator[Path]:
     """A temporary path beside ``path`` that replaces it when the block ends without an error.
 
     Missing parent folders are made. After an error the old file, if any, is unchanged.
-    In a copy of object storage, the new file is written there too.
+    A link stays, and the file that it names is replaced. In a copy of object storage, the
+    new file is written there too.
     """
-    target = Path(path)
+    target = destination(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.stem}-{secrets.token_hex(4)}{target.suffix}")
     try:
@@ -35,12 +38,40 @@ def replacing(path: PathLike) -> Iterator[Path]:
     publish(target)
 
 
+def destination(path: PathLike) -> Path:
+    """The file or folder that a path names: for a link, the one at its end.
+
+    Raises:
+        FileNotFoundError: for a link into a folder that is not there.
+    """
+    path = Path(path)
+    if not path.is_symlink():
+        return path
+    end = Path(os.path.realpath(path))
+    if end.is_symlink() or not end.parent.is_dir():
+        raise FileNotFoundError(f"{path} is a link to {end}, which is not there")
+    return end
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder to write in, unless it exists.
 
     Raises:
-        OSError: where a file is in its place, or nothing can be written there.
+        OSError: where a file or a link to nothing is in its place, or nothing can be
+            written there.
+        ValueError: where its name is no text, as the checkpoint library needs.
     """
+    try:
+        os.fspath(folder).encode()
+    except UnicodeEncodeError:
+        checks.fail(
+            "folder",
+            str(folder),
+            f"a name in the encoding of this system, {sys.getfilesystemencoding()}: choose another "
+            "name, or set PYTHONUTF8=1",
+        )
+    if folder.is_symlink() and not folder.exists():
+        raise FileNotFoundError(f"{folder} is a link to {folder.readlink()}, which is not there")
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file where a folder is needed")
     folder.mkdir(parents=True, exist_ok=True)

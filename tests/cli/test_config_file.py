@@ -1,10 +1,12 @@
 """Config files: found by path or by name, and run."""
 
+import json
 import sys
 
 import pytest
 from ml_collections import ConfigDict
 
+from score_sde.cli.command_flags import FLAGS
 from score_sde.cli.config_file import read_config
 
 GOOD = (
@@ -119,3 +121,17 @@ def test_a_file_with_an_error_says_where_and_what(code, reason, tmp_path):
     with pytest.raises(ValueError) as error:
         read_config(str(path))
     assert str(error.value).startswith(f"config file {path}{reason}")
+
+
+def test_the_config_of_a_run_is_a_config(tmp_path, usage_error):
+    found = read_config("toy/mixture").to_dict()
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(found))
+    assert FLAGS["train"]().parse([f"--config={path}"]).config["sde"] == found["sde"]
+    own = {**found, "sde": {"name": "no_such_module:SDE"}}
+    path.write_text(json.dumps({"config": own, "step": 3}))  # as in a model.json
+    line = usage_error("train", f"--config={path}", f"--workdir={tmp_path / 'run'}")
+    assert "names code: sde.name='no_such_module:SDE'" in line and "--allow_code" in line
+    for text, message in (("{", "is not JSON"), ("[1]", "it has no sections such as sde")):
+        path.write_text(text)
+        assert message in usage_error("train", f"--config={path}", f"--workdir={tmp_path}")

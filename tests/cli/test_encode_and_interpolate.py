@@ -140,7 +140,7 @@ WRONG = [
         ["--second=99"],
         "--second=99 must be less than 12",
     ),
-    ("interpolate", ["--first=-1"], "--first=-1 must be a non-negative integer"),
+    ("interpolate", ["--first=-1"], "--first=-1 must be an integer in the range [0, 2147483647]"),
     ("interpolate", ["--first=1"], "--first=1 must be another example than --second=1"),
     (
         "interpolate",
@@ -152,8 +152,16 @@ WRONG = [
         ["--num_pairs=7"],
         "--num_pairs=7 must be at most 6, as there are 12",
     ),
-    ("interpolate", ["--num_pairs=0"], "--num_pairs=0 must be a positive integer"),
-    ("interpolate", ["--num_steps=2"], "--num_steps=2 must be an integer >= 3"),
+    (
+        "interpolate",
+        ["--num_pairs=0"],
+        "--num_pairs=0 must be an integer in the range [1, 2147483647]",
+    ),
+    (
+        "interpolate",
+        ["--num_steps=2"],
+        "--num_steps=2 must be an integer in the range [3, 2147483647]",
+    ),
     ("interpolate", ["--temperature=0"], "--temperature=0.0 must be positive and finite"),
     ("interpolate", ["--temperature=nan"], "--temperature=nan must be positive and finite"),
     ("interpolate", ["--temperature=warm"], "--temperature=warm must be a number"),

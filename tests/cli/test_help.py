@@ -1,5 +1,6 @@
 """The help of the commands."""
 
+import os
 import re
 import subprocess
 import sys
@@ -81,6 +82,7 @@ FLAGS = {
         "--reference_config",
         "--checkpoint",
         "--workdir",
+        "--allow_code",
     ],
     "export": [
         "--config.section.key=value",
@@ -171,3 +173,16 @@ def test_help_and_early_usage_errors_import_no_large_library():
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     found = set(done.stdout.split())
     assert {"score_sde", "absl"} <= found and not found & HEAVY
+
+
+@pytest.mark.parametrize("command", ["", "train", "launch"])
+def test_help_prints_on_an_ascii_terminal(command):
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "score_sde", *command.split(), "--help"],
+        env=environment,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode("ascii").startswith("usage: score-sde")

@@ -270,7 +270,10 @@ def test_how_many(short, monkeypatch):
             ["local", "--", "export"],
             "commands that can: train, train-dequantizer, sample",
         ),
-        (["local", "-n0", "--", "train"], "--processes=0 must be a positive integer"),
+        (
+            ["local", "-n0", "--", "train"],
+            "--processes=0 must be an integer in the range [1, 2147483647]",
+        ),
         (["local", "--nodes=2", "--", "train"], "unknown flag --nodes"),
         (
             ["slurm", "--time=a\nb", "--dry_run", "--", "train"],

@@ -115,7 +115,7 @@ def test_other_flags_of_a_command(usage_error):
     workdir = f"--workdir={tiny.toy_run()}"
     for count in ("0", "-3", "x", "2.5"):
         line = usage_error("sample", workdir, f"--num_samples={count}")
-        assert f"--num_samples={count} must be a positive integer" in line
+        assert f"--num_samples={count} must be an integer in the range [1, 2147483647]" in line
     assert "--split=tset must be test or train" in usage_error(
         "likelihood", workdir, "--split=tset"
     )

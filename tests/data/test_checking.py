@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from score_sde.data import DataSource
+from score_sde.data.checking import checked_labels
 from score_sde.data.examples import LazyExamples
 
 IMAGES = np.random.default_rng(0).integers(17, size=(9, 2, 3, 1)).astype(np.uint8)
@@ -118,3 +119,10 @@ def test_memory_maps_are_checked_when_they_are_read(tmp_path):
     np.testing.assert_array_equal(source.train[:2], VECTORS[:2].astype(np.float32))
     with pytest.raises(ValueError, match=r"a\.npy: example 2 has a NaN"):
         source.train[2]
+
+
+@pytest.mark.parametrize("label", [2**32, 2**31, -(2**31) - 1])
+def test_labels_do_not_wrap_to_others(label):
+    labels = np.array([0, label])
+    with pytest.raises(ValueError, match=r"^test_labels are from .*: labels must be below 2\*\*31"):
+        checked_labels(labels, 2, "test")

@@ -47,3 +47,36 @@ def test_a_folder_to_write_in_is_made_unless_that_is_impossible(tmp_path, monkey
     )  # as root, every folder can be written in
     with pytest.raises(PermissionError, match="cannot write in"):
         make_folder(tmp_path / "a")
+
+
+def test_a_link_stays_and_its_file_is_replaced(tmp_path):
+    real, link = tmp_path / "real.txt", tmp_path / "link.txt"
+    for text in ("first", "second"):  # the file is new, then old
+        link.unlink(missing_ok=True)
+        link.symlink_to(real)
+        with replacing(link) as temporary:
+            temporary.write_text(text)
+        assert link.is_symlink() and real.read_text() == text
+    folder = tmp_path / "folder"
+    folder.symlink_to(tmp_path)
+    with replacing(folder / "real.txt") as temporary:
+        temporary.write_text("third")
+    assert real.read_text() == "third"
+
+
+def test_a_link_to_nothing_is_an_error_of_one_line(tmp_path):
+    link = tmp_path / "link"
+    for end in ("nowhere/file", "link"):
+        link.unlink(missing_ok=True)
+        link.symlink_to(end)
+        wrong = pytest.raises(OSError, match=r"is a link to .*, which is not there")
+        with wrong, replacing(link):
+            pass
+        with pytest.raises(OSError, match=r"is a link to .*, which is not there|symbolic links"):
+            make_folder(link)
+
+
+def test_a_folder_whose_name_is_no_text_is_an_error_of_one_line(tmp_path):
+    with pytest.raises(ValueError, match=r"must be a name in the encoding of this system"):
+        make_folder(tmp_path / "a\udcff")
+    assert not list(tmp_path.iterdir())
