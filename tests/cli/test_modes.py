@@ -19,7 +19,7 @@ MODES = {
 }
 
 COMMANDS = {
-    "sample": ("--save_path=3",),
+    "sample": (),
     "likelihood": (),
     "encode": (),
     "interpolate": (),

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 from contracts import test_dtypes, test_networks, test_optimizers, test_transformations
 from jax.sharding import Mesh, PartitionSpec
 from oracles import SDES, SLOW, two_modes_score
@@ -108,6 +109,12 @@ EVERYTHING = {
     **{f"optimizer-{name}": updates_of(name) for name in OPTIMIZERS},
 }  # fmt: skip
 """All contracts: SDEs, samplers, objectives, likelihoods, networks, optimizers."""
+
+
+@pytest.fixture(autouse=True)
+def quick_compilation():
+    with tiny.quick_compilation():
+        yield
 
 
 @functools.cache
