@@ -120,8 +120,14 @@ def varying_axes(tree: Any) -> tuple[str, ...]:
     """The mesh axes over which arrays of ``tree`` may differ between devices, inside a
     ``jax.shard_map`` with its default checks; none elsewhere.
     """
-    types = [jax.typeof(leaf) for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)]
-    return tuple(sorted(set().union(*(kind.manual_axis_type.varying for kind in types))))
+
+    def axes(leaf: Array) -> frozenset[str]:
+        kind: Any = jax.typeof(leaf)
+        # The name of the field depends on the version of JAX.
+        return kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else kind.vma
+
+    arrays = [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)]
+    return tuple(sorted(frozenset().union(*map(axes, arrays))))
 
 
 def varying(tree: Any, axes: tuple[str, ...]) -> Any:

@@ -300,4 +300,5 @@ class Upsample(nn.Module):
         overlap = len(kernel) - 4
         pad = ((overlap + 1) // 2 + 1, overlap // 2 + 1)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.channels,))
-        return fir_filter(spread, kernel, pad=pad, gain=2.0) + bias.astype(self.options.dtype)
+        bias = bias.astype(self.options.dtype).reshape(1, 1, 1, -1)
+        return fir_filter(spread, kernel, pad=pad, gain=2.0) + bias

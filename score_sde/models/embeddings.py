@@ -44,7 +44,7 @@ def positional_embedding(
     frequencies = jnp.exp(
         -math.log(max_period) / (half - freq_shift) * jnp.arange(half, dtype=t.dtype)
     )
-    angles = t[:, None] * frequencies
+    angles = t[:, None] * frequencies[None]
     parts = [jnp.sin(angles), jnp.cos(angles)]
     return jnp.concatenate(parts[::-1] if cosine_first else parts, axis=-1)
 
@@ -68,7 +68,7 @@ class FourierEmbedding(nn.Module):
         frequencies = self.param(
             "frequencies", nn.initializers.normal(self.scale), (self.dim // 2,)
         )
-        angles = 2 * jnp.pi * t[:, None] * jax.lax.stop_gradient(frequencies)
+        angles = 2 * jnp.pi * t[:, None] * jax.lax.stop_gradient(frequencies)[None]
         return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 

@@ -77,8 +77,8 @@ class InstanceNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones_init(), (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros_init(), (x.shape[-1],))
         mean, variance = _moments(x)
-        a = scale * jax.lax.rsqrt(variance + EPSILON)
-        return _affine(x, a, bias - a * mean, self.dtype)
+        a = scale[None] * jax.lax.rsqrt(variance + EPSILON)
+        return _affine(x, a, bias[None] - a * mean, self.dtype)
 
 
 class VarianceNorm(nn.Module):
@@ -94,7 +94,7 @@ class VarianceNorm(nn.Module):
         scale = self.param("scale", _near_one, (x.shape[-1],))
         pixels = x.shape[1] * x.shape[2]
         variance = _moments(x)[1] * (pixels / max(pixels - 1, 1))
-        a = scale * jax.lax.rsqrt(variance + EPSILON)
+        a = scale[None] * jax.lax.rsqrt(variance + EPSILON)
         return _affine(x, a, jnp.zeros_like(a), self.dtype)
 
 
@@ -113,7 +113,7 @@ class InstanceNormPlus(nn.Module):
         gamma = self.param("gamma", _near_one, shape)
         alpha = self.param("alpha", _near_one, shape)
         beta = self.param("beta", nn.initializers.zeros_init(), shape)
-        return _plus(x, gamma, alpha, beta, self.dtype)
+        return _plus(x, gamma[None], alpha[None], beta[None], self.dtype)
 
 
 class ConditionalInstanceNormPlus(nn.Module):

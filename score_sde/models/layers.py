@@ -20,6 +20,19 @@ def default_num_groups(channels: int) -> int:
     return next(groups for groups in range(limit, 0, -1) if channels % groups == 0)
 
 
+def avg_pool(
+    x: Float[Array, "b h w c"],
+    window: tuple[int, int],
+    strides: tuple[int, int] | None = None,
+    padding: str = "VALID",
+) -> Float[Array, "b h2 w2 c"]:
+    """The mean of the pixels of each window, under strict promotion too: flax divides by
+    an integer.
+    """
+    with jax.numpy_dtype_promotion("standard"):
+        return nn.avg_pool(x, window, strides, padding)
+
+
 class GroupNorm(nn.Module):
     """Group normalisation as one affine map per channel, ``y = a x + c``.
 
@@ -52,8 +65,8 @@ class GroupNorm(nn.Module):
         variance = jnp.maximum(
             _group_mean(jnp.mean(jnp.square(wide), axis=space), groups) - jnp.square(mean), 0
         )
-        a = scale * jax.lax.rsqrt(variance + self.epsilon)
-        c = bias - a * mean
+        a = scale[None] * jax.lax.rsqrt(variance + self.epsilon)
+        c = bias[None] - a * mean
         return (wide * jnp.expand_dims(a, space) + jnp.expand_dims(c, space)).astype(self.dtype)
 
 

@@ -27,6 +27,7 @@ from score_sde.models.base import ScoreNetwork, from_linen
 from score_sde.models.blocks import NONLINEARITIES
 from score_sde.models.instance_norm import NORMALIZATIONS, ConditionalInstanceNormPlus
 from score_sde.models.labels import TimeLabels
+from score_sde.models.layers import avg_pool
 from score_sde.typing import Key
 
 INTERPOLATIONS = ("bilinear", "nearest_neighbor")
@@ -132,7 +133,7 @@ class Stage(NamedTuple):
 
 def mean_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
     """The mean of every two by two pixels."""
-    return nn.avg_pool(x, (2, 2), strides=(2, 2))
+    return avg_pool(x, (2, 2), strides=(2, 2))
 
 
 def resize(
@@ -226,7 +227,7 @@ class ChainedPooling(nn.Module):
         self, x: Float[Array, "b h w c"], level: Int[Array, " b"]
     ) -> Float[Array, "b h w c"]:
         """Transform ``x``."""
-        pool = nn.max_pool if self.options.num_scales is None else nn.avg_pool
+        pool = nn.max_pool if self.options.num_scales is None else avg_pool
         x = path = self.options.act(x)
         for i in (1, 2):
             path = pool(self.options.refine_norm(path, level, f"norm{i}"), (5, 5), padding="SAME")

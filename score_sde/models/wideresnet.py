@@ -15,7 +15,7 @@ from score_sde import checks
 from score_sde.models import arguments
 from score_sde.models.base import apply_linen, checked_batch
 from score_sde.models.embeddings import FourierEmbedding
-from score_sde.models.layers import GroupNorm
+from score_sde.models.layers import GroupNorm, avg_pool
 from score_sde.precision import wide, wide_time
 from score_sde.sdes import SDE
 from score_sde.typing import Key, LogProbFn, Params, SampleLike, ScalarLike
@@ -67,7 +67,7 @@ class WideBlock(nn.Module):
         h = nn.Dropout(self.dropout, deterministic=not train)(norm_relu(h, "norm2", self.dtype))
         h = conv3x3(h, self.channels, "conv2", self.dtype)
         if skip.shape[-1] != self.channels:
-            skip = nn.avg_pool(skip, (self.stride, self.stride), (self.stride, self.stride))
+            skip = avg_pool(skip, (self.stride, self.stride), (self.stride, self.stride))
             skip = jnp.pad(skip, [(0, 0), (0, 0), (0, 0), (0, self.channels - skip.shape[-1])])
         return h + skip
 

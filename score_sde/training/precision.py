@@ -46,7 +46,9 @@ def in_float32(optimizer: optax.GradientTransformation) -> optax.GradientTransfo
         params: optax.Params | None = None,
         **extra: Any,
     ) -> tuple[optax.Updates, optax.OptState]:
-        return optimizer.update(widened(updates), state, widened(params), **extra)
+        # optax raises floats to the power of an integer, also under strict promotion.
+        with jax.numpy_dtype_promotion("standard"):
+            return optimizer.update(widened(updates), state, widened(params), **extra)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
