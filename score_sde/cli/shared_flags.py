@@ -40,7 +40,9 @@ def workdir_flags(command: str, description: str) -> Flags:
 
 def add_workdir(flags: Flags, holds: str = "a training run", default: str = "required") -> None:
     """``--workdir``; ``holds`` is the contents of the folder."""
-    flags.string("workdir", None, f"folder of {holds}, for example {EXAMPLE} ({default})")
+    flags.string(
+        "workdir", None, f"folder of {holds}, for example {EXAMPLE} or gs://bucket/run ({default})"
+    )
 
 
 def add_checkpoint(flags: Flags) -> None:
