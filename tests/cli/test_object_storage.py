@@ -53,6 +53,7 @@ def test_a_missing_extra_is_one_line(capsys, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_train_sample_and_export_in_object_storage(bucket, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = f"memory://{bucket}/run"
