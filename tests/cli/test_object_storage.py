@@ -78,6 +78,7 @@ def test_train_sample_and_export_in_object_storage(bucket, capsys, tmp_path, mon
     assert run in report and "score_sde-copies" not in report
 
 
+@pytest.mark.slow
 def test_a_dead_line_saves_nothing_half_and_the_rerun_resumes(bucket, capsys, failing):
     run = f"memory://{bucket}/run"
     steps = "--config.training.num_steps="
