@@ -46,7 +46,9 @@ def add_average(flags: Flags, of: str = "") -> None:
 
 def add_workdir(flags: Flags, holds: str = "a training run", default: str = "required") -> None:
     """``--workdir``; ``holds`` is the contents of the folder."""
-    flags.string("workdir", None, f"folder of {holds}, for example {EXAMPLE} ({default})")
+    flags.string(
+        "workdir", None, f"folder of {holds}, for example {EXAMPLE} or gs://bucket/run ({default})"
+    )
 
 
 def add_checkpoint(flags: Flags) -> None:

@@ -4,7 +4,7 @@ import io
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -181,7 +181,7 @@ def _take(
     make_folder(workdir)
     if lock:
         stack.enter_context(held(workdir))
-    stack.callback(sync, workdir)
+    stack.enter_context(_written_back(workdir))
     if origin is not None:
         record(workdir, origin)
     with replacing(workdir / "config.json") as temporary:
@@ -190,6 +190,22 @@ def _take(
         )
     if warning:
         warn(warning)
+
+
+@contextmanager
+def _written_back(workdir: Path) -> Iterator[None]:
+    """Write the rest of the folder to object storage when the block ends, before the lock is
+    released; not where the storage was the reason of an error, which is raised then.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except BaseException:
+        with suppress(OSError):
+            sync(workdir)
+        raise
+    sync(workdir)
 
 
 def scale_warning(experiment: AnyExperiment) -> str | None:

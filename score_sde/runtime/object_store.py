@@ -5,6 +5,7 @@ lost connection is tried again: first by the library of the storage, then here.
 """
 
 import errno
+import logging
 import os
 import re
 import time
@@ -278,6 +279,7 @@ def _file_system(scheme: str) -> Any:
         raise ValueError(
             f"{scheme}:// needs the extra cloud: pip install 'score-sde[cloud]' ({error})"
         ) from error
+    logging.getLogger(library).setLevel(logging.ERROR)  # its errors are raised besides
     return fsspec.filesystem(scheme, use_listings_cache=False, **_OPTIONS.get(scheme, {}))
 
 

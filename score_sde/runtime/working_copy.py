@@ -51,7 +51,7 @@ _CHECKPOINT = re.compile(r"((?:.*/)?checkpoints/\d+)/.*")
 
 _LATER = re.compile(
     r"(.*/)?(checkpoints/(damaged/)?[^/]+/(state|ema_params)/.*|snapshots/power_[^/]*\.safetensors"
-    r"|events\.out\.tfevents\.[^/]*|(samples|likelihood_\w+|latents|interpolation)\.npz"
+    r"|\.pieces-[^/]+/.*|events\.out\.tfevents\.[^/]*|(samples|likelihood_\w+|latents|interpolation)\.npz"
     r"|[^/]+\.(png|gif))"
 )
 """The keys of objects whose bytes are brought by `fetch`: arrays, and results."""

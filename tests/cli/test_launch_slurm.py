@@ -199,3 +199,20 @@ def test_without_slurm_there_is_the_dry_run(folder, usage_error, monkeypatch):
         "no sbatch on this machine: with --dry_run the script is written and not submitted"
     )
     assert not list(folder.iterdir())
+
+
+def test_the_script_of_a_run_in_object_storage_is_in_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--config=digits/vp", "--workdir=gs://bucket/run"]
+    assert main(["launch", "slurm", "--dry_run", "--", "train", *flags]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["launch.sbatch"]
+    text = (tmp_path / "launch.sbatch").read_text(encoding="utf-8")
+    assert "--workdir=gs://bucket/run" in text and f"{tmp_path}/slurm-%j.log" in text
+
+
+def test_the_script_itself_is_not_in_object_storage(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--dry_run", "--output=gs://bucket/job.sbatch", "--", "train", "--workdir=run"]
+    assert main(["launch", "slurm", *flags]) == 2
+    assert "--output must be a local file" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 
 from score_sde.runtime.working_copy import is_copy, sync
 
@@ -73,16 +74,17 @@ def whole_here(folder: Path, trees: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def writing_process(folder: Path) -> dict[str, Any]:
-    """The options of orbax about the processes that write in a folder."""
+    """The options of orbax about the processes that write in a folder; it is made where
+    orbax would not make it.
+    """
     if not _is_own_copy(folder):
         return {}
-    import orbax.checkpoint as ocp
-
+    folder.mkdir(parents=True, exist_ok=True)
     mine = jax.process_index()
-    alone = {"active_processes": {mine}, "barrier_sync_key_prefix": f"process_{mine}"}
-    return {
-        "multiprocessing_options": ocp.options.MultiprocessingOptions(primary_host=mine, **alone)
-    }
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=mine, active_processes={mine}, barrier_sync_key_prefix=f"process_{mine}"
+    )
+    return {"multiprocessing_options": alone, "create": False}
 
 
 def _is_own_copy(folder: Path) -> bool:
