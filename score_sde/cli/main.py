@@ -15,6 +15,7 @@ from score_sde.cli.command_flags import FLAGS
 from score_sde.cli.flags import UsageError, sentence, usage_errors
 from score_sde.runtime.naming import did_you_mean
 from score_sde.runtime.resources import NoDeviceError, check_devices, lack_of_memory
+from score_sde.runtime.streams import lasting_output
 from score_sde.runtime.unreadable import UNREADABLE, UnreadableError
 
 COMMANDS = {
@@ -51,6 +52,14 @@ THEN = "then"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run as `run_commands` does. Where standard output or error cannot be written, as on
+    a full disk or in a pipe that is closed, they fall silent, and the work is done.
+    """
+    with lasting_output():
+        return run_commands(sys.argv[1:] if argv is None else argv)
+
+
+def run_commands(argv: Sequence[str]) -> int:
     """Run a command, or several in one process: ``train … then sample … then plot …``.
 
     Exit codes: 0 success; 1 failure while running; 2 usage error: a wrong config, path,
@@ -58,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     stopped by a signal, run it again; 130 interrupted. The first command that fails is
     the last that runs.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = list(argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
         return 0

@@ -1,7 +1,7 @@
 """The training of ``score-sde train`` and ``score-sde train-dequantizer``."""
 
-import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import jax
@@ -12,9 +12,11 @@ from score_sde.evaluation.sample_grids import sample_grids
 from score_sde.experiments.base import AnyExperiment
 from score_sde.experiments.train import prepared
 from score_sde.runtime.signals import StopRequest
+from score_sde.runtime.streams import tell
 from score_sde.runtime.watchdog import STOPPED
 from score_sde.training import train
 from score_sde.training.checkpoints.manifest import CheckpointError
+from score_sde.training.feed import LoaderError
 
 
 def train_in(
@@ -34,8 +36,8 @@ def train_in(
             options = {"overwrite": overwrite, "warn": _warn}
             run = stack.enter_context(prepared(experiment, workdir, grids, **options))
         if grids and jax.process_index() == 0:
-            _tell(f"samples every {grids[0].every} steps: {workdir / 'samples'}")
-        with usage_errors((CheckpointError,)):
+            tell(f"samples every {grids[0].every} steps: {workdir / 'samples'}")
+        with usage_errors((CheckpointError,)), _told_to_skip(experiment):
             result = train(run, stop=stop)
     if jax.process_index() == 0:
         rows = {"trained": f"{int(result.state.step)} steps, {workdir / 'checkpoints'}"}
@@ -44,9 +46,19 @@ def train_in(
     return 0 if result.signum is None else STOPPED
 
 
+@contextmanager
+def _told_to_skip(experiment: AnyExperiment) -> Iterator[None]:
+    """Name the remedy in the error of a damaged example."""
+    try:
+        yield
+    except LoaderError as error:
+        if not error.is_damage or experiment.skip_damaged:
+            raise
+        raise LoaderError(
+            f"{error}; repair it, or skip damaged examples by --config.data.skip_damaged=True, "
+            "and run again to resume"
+        ) from error
+
+
 def _warn(warning: str) -> None:
-    _tell(f"warning: {warning}")
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    tell(f"warning: {warning}")

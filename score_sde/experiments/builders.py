@@ -34,6 +34,7 @@ from score_sde.experiments.sections import (
     checked_sections,
     fitted_standardization,
     saved_standardization,
+    skips_damaged,
     with_explicit_options,
 )
 from score_sde.experiments.settings import TrainingOptions
@@ -186,6 +187,7 @@ def _training_parts(found: Normalized, data_trust: Trust) -> dict[str, Any]:
     source: DataSource = parts["source"]
     plain["example"] = {"shape": list(source.shape), "num_levels": source.num_levels}
     plain["example"] |= fitted_standardization(plain["data"], source)
+    parts["skip_damaged"] = skips_damaged(plain["data"])
     if found.kind.augments:
         parts["augmentation"] = _augmentation(plain)
     return parts

@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from score_sde.experiments.builders import Config, as_mapping
-from score_sde.experiments.sections import as_begun, with_former_options
+from score_sde.experiments.sections import SKIP_DAMAGED, as_begun, with_former_options
 from score_sde.runtime.trust import shortened
 from score_sde.training import newest_config
 
 FIXED = ("data", "example", "sde", "parameterization", "model", "objective", "seed")
 """The sections that must stay the same; the others may change when a run resumes."""
+
+FREE = (f"data.{SKIP_DAMAGED}",)
+"""Keys of those sections that may change all the same."""
 
 AVERAGES = "training.averages"
 """The key of ``training`` that must stay the same: the state has one array tree for each."""
@@ -38,10 +41,12 @@ def check_resumes(workdir: Path, config: Mapping[str, Any]) -> None:
     sections.append((AVERAGES, *(_averages(each.get("training")) for each in (saved, config))))
     for section, then, since in sections:
         for key, was, now in _differences(section, then, since):
+            if key in FREE:
+                continue
             raise ValueError(
                 f"{workdir} holds a run with {key}={shortened(repr(was))} where this config has "
                 f"{shortened(repr(now))}: choose another workdir (a resumed run may change "
-                f"optim, sampling, eval, and training except {AVERAGES})"
+                f"optim, sampling, eval, {FREE[0]}, and training except {AVERAGES})"
             )
 
 

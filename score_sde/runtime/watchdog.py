@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from score_sde.runtime.streams import tell
+
 STOPPED = 75
 """The exit code of a run that can be resumed (EX_TEMPFAIL)."""
 
@@ -34,7 +36,7 @@ class Watchdog:
         timeout: float,
         *,
         dump: Path | None = None,
-        note: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201
+        note: Callable[[str], None] = tell,
         end: Callable[[], None] = _end,
     ) -> None:
         self.timeout = timeout
