@@ -19,7 +19,7 @@ from score_sde.cli.main import USAGE
 from score_sde.runtime.launchers import GIVEN
 from score_sde.runtime.watchdog import STOPPED
 
-FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 _TICK = 0.05
 """Seconds between looks at the processes."""
@@ -50,7 +50,7 @@ def run(launch: Launch) -> int:
 
     It is the exit code of the process that failed first; 75 where a process was stopped
     and can resume; else 0. After a failure or a stop, all are started again up to
-    ``restarts`` times, except after a usage error. SIGINT, SIGTERM and SIGUSR1 are
+    ``restarts`` times, except after a usage error. SIGINT, SIGTERM, SIGUSR1 and SIGHUP are
     forwarded to every process once, and nothing restarts after one. A process that such
     a signal kills has not begun its work, and counts as stopped.
     """
@@ -75,7 +75,10 @@ class _Forwarding:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "_Forwarding":
-        self._before = {signum: signal.signal(signum, self._handle) for signum in FORWARDED}
+        for signum in FORWARDED:
+            # Under nohup SIGHUP is ignored, and stays so.
+            if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:
+                self._before[signum] = signal.signal(signum, self._handle)
         return self
 
     def __exit__(self, *error: object) -> None:
