@@ -75,7 +75,7 @@ class Watchdog:
                 with self._dump.open("w", encoding="utf-8") as file:
                     faulthandler.dump_traceback(file=file)
                 place = f"in {self._dump}"
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):  # a closed stream has no number
             place = "nowhere, as they cannot be written"
         self._note(
             f"no progress for {silent:.0f} s while {self._doing}: the stacks of all threads are "
