@@ -27,7 +27,7 @@ def photos(tmp_path_factory):
         Image.fromarray(pixels).save(place / f"{row:03}.png")
     train = folder(place, in_memory=False).train
     row = Loader(array=train, batch_size=16).rows(5)[0]
-    path = Path(name_of(train, int(row)))
+    path = Path(name_of(train, int(row)).partition(", ")[2])
     path.write_bytes(path.read_bytes()[:-60])
     return place, path.name
 
