@@ -71,6 +71,9 @@ def get_default_config() -> ConfigDict:
                 "dequantize": True,
                 "standardize": False,
                 "flip": False,
+                # Whether training replaces damaged examples in files by the next sound
+                # ones, and lists them in damaged_examples.txt; else it stops there.
+                "skip_damaged": False,
             },
             "training": {
                 "num_steps": 10000,

@@ -16,7 +16,7 @@ from score_sde import checks
 from score_sde.cli.main import USAGE
 from score_sde.runtime.launchers import GIVEN
 from score_sde.runtime.local_devices import visible_gpus
-from score_sde.runtime.signals import STOPPING
+from score_sde.runtime.signals import STOPPING, heeded
 from score_sde.runtime.watchdog import STOPPED
 
 _TICK = 0.05
@@ -48,7 +48,7 @@ def run(launch: Launch) -> int:
 
     It is the exit code of the process that failed first; 75 where a process was stopped
     and can resume; else 0. After a failure or a stop, all are started again up to
-    ``restarts`` times, except after a usage error. SIGINT, SIGTERM and SIGUSR1 are
+    ``restarts`` times, except after a usage error. SIGINT, SIGTERM, SIGUSR1 and SIGHUP are
     forwarded to every process once, and nothing restarts after one. A process that such
     a signal kills has not begun its work, and counts as stopped.
     """
@@ -73,7 +73,7 @@ class _Forwarding:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "_Forwarding":
-        self._before = {signum: signal.signal(signum, self._handle) for signum in STOPPING}
+        self._before = {signum: signal.signal(signum, self._handle) for signum in heeded(STOPPING)}
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -24,6 +24,7 @@ from score_sde.runtime.resources import (
     check_devices,
     lack_of_memory,
 )
+from score_sde.runtime.streams import lasting_output
 from score_sde.runtime.terminal import print_in_any_encoding
 from score_sde.runtime.unreadable import UNREADABLE, UnreadableError
 from score_sde.runtime.watchdog import STOPPED
@@ -63,6 +64,15 @@ THEN = "then"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run as `run_commands` does. Where standard output or error cannot be written, as on
+    a full disk or in a pipe that is closed, they fall silent, and the work is done.
+    """
+    print_in_any_encoding()
+    with lasting_output():
+        return run_commands(sys.argv[1:] if argv is None else argv)
+
+
+def run_commands(argv: Sequence[str]) -> int:
     """Run a command, or several in one process: ``train … then sample … then plot …``.
 
     Exit codes: 0 success; 1 failure while running; 2 usage error: a wrong config, path,
@@ -70,8 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     stopped by a signal, run it again; 130 interrupted. The first command that fails is
     the last that runs.
     """
-    print_in_any_encoding()
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = list(argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
         return 0

@@ -1,8 +1,8 @@
 """The training of ``score-sde train`` and ``score-sde train-dequantizer``."""
 
 import os
-import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import jax
@@ -15,9 +15,11 @@ from score_sde.experiments.train import prepared
 from score_sde.runtime.object_store import shown
 from score_sde.runtime.processes import devices_in_use
 from score_sde.runtime.signals import StopRequest
+from score_sde.runtime.streams import tell
 from score_sde.runtime.watchdog import STOPPED
 from score_sde.training import TrainingRun, train
 from score_sde.training.checkpoints.manifest import CheckpointError
+from score_sde.training.feed import LoaderError
 
 
 def train_in(
@@ -54,7 +56,7 @@ def train_in(
             _tell_beginning(run)
         if is_first and grids:
             _tell(f"samples every {grids[0].every} steps: {workdir / 'samples'}")
-        with usage_errors((CheckpointError,)):
+        with usage_errors((CheckpointError,)), _told_to_skip(experiment):
             result = train(run, stop=stop)
     if is_first:
         rows = {"trained": f"{int(result.state.step)} steps, {workdir / 'checkpoints'}"}
@@ -82,4 +84,18 @@ def _warn(warning: str) -> None:
 
 
 def _tell(line: str) -> None:
-    print(shown(line), file=sys.stderr, flush=True)
+    tell(shown(line))
+
+
+@contextmanager
+def _told_to_skip(experiment: AnyExperiment) -> Iterator[None]:
+    """Name the remedy in the error of a damaged example."""
+    try:
+        yield
+    except LoaderError as error:
+        if not error.is_damage or experiment.skip_damaged:
+            raise
+        raise LoaderError(
+            f"{error}; repair it, or skip damaged examples by --config.data.skip_damaged=True, "
+            "and run again to resume"
+        ) from error

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Array, Int, PyTree, Shaped
 
 from score_sde.checks import at_least, require
-from score_sde.data.examples import Examples
+from score_sde.data.examples import Examples, is_array
+from score_sde.data.sound_rows import RowsRead, read_sound
 from score_sde.data.source import check_seed, permutation
 
 
@@ -81,6 +82,8 @@ class Loader:
         seed: seed of the permutations.
         conditions: the condition of each example, a pytree of arrays ``[n, ...]``, or
             None.
+        skip_damaged: whether a damaged example in a file is replaced by the next sound
+            one; else it is an error.
 
     Raises:
         ValueError: where ``array`` has no rows, ``batch_size`` is not positive,
@@ -91,6 +94,7 @@ class Loader:
     batch_size: int
     seed: int = 0
     conditions: Any = None
+    skip_damaged: bool = False
 
     def __post_init__(self) -> None:
         is_empty = len(self.array.shape) == 0 or len(self.array) == 0
@@ -110,12 +114,18 @@ class Loader:
         Raises:
             ValueError: where ``step`` is negative.
         """
-        rows = self.rows(step)[part]
+        found = self.read(self.rows(step)[part])
         return Batch(
-            x=self.array[rows],
+            x=found.x,
             index=np.arange(self.batch_size, dtype=np.int32)[part],
-            condition=self.conditions_of(rows),
+            condition=self.conditions_of(found.rows),
         )
+
+    def read(self, rows: Int[np.ndarray, " b"]) -> RowsRead:
+        """The examples of some rows of ``array``."""
+        if self.skip_damaged and not is_array(self.array):
+            return read_sound(self.array, rows)
+        return RowsRead(self.array[rows], rows)
 
     def conditions_of(self, rows: Int[np.ndarray, " b"]) -> Any:
         """The conditions of some rows of ``array``, or None."""

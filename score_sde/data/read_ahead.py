@@ -17,6 +17,10 @@ import numpy as np
 from score_sde.checks import at_least
 from score_sde.data.examples import Examples, is_array
 from score_sde.data.loader import Batch, Loader
+from score_sde.data.sound_rows import RowsRead, joined
+
+OnDamage = Callable[[str], None]
+"""Reports a damaged example, by a line that names it."""
 
 NUM_THREADS = 16
 BATCHES_AHEAD = 2
@@ -30,6 +34,7 @@ def make_loader(
     conditions: Any = None,
     num_threads: int = NUM_THREADS,
     num_workers: int = 0,
+    on_damage: OnDamage | None = None,
 ) -> "Loader | ReadAheadLoader":
     """A `Loader` of an array in memory, or a `ReadAheadLoader` of examples in files, with
     the same batches.
@@ -44,14 +49,24 @@ def make_loader(
         conditions: as for `Loader`.
         num_threads: as for `ReadAheadLoader`.
         num_workers: as for `ReadAheadLoader`.
+        on_damage: called with a line about each damaged example in a file, which is
+            then replaced by the next sound one; without it, such an example is an error.
 
     Raises:
         ValueError: as both do.
     """
-    loader = Loader(array=examples, batch_size=batch_size, seed=seed, conditions=conditions)
+    loader = Loader(
+        array=examples,
+        batch_size=batch_size,
+        seed=seed,
+        conditions=conditions,
+        skip_damaged=on_damage is not None,
+    )
     if is_array(examples):
         return loader
-    return ReadAheadLoader(loader, num_threads=num_threads, num_workers=num_workers)
+    return ReadAheadLoader(
+        loader, num_threads=num_threads, num_workers=num_workers, on_damage=on_damage
+    )
 
 
 @final
@@ -72,18 +87,26 @@ class ReadAheadLoader:
         loader: the order and the examples.
         num_threads: threads that read, at least 1.
         num_workers: processes that read; 0 reads in threads of this process.
+        on_damage: called, by `batch`, with a line about each damaged example that the
+            ``Loader`` has replaced.
 
     Raises:
         ValueError: where ``num_threads`` or ``num_workers`` is too small.
     """
 
     def __init__(
-        self, loader: Loader, *, num_threads: int = NUM_THREADS, num_workers: int = 0
+        self,
+        loader: Loader,
+        *,
+        num_threads: int = NUM_THREADS,
+        num_workers: int = 0,
+        on_damage: OnDamage | None = None,
     ) -> None:
         at_least(1, num_threads=num_threads)
         at_least(0, num_workers=num_workers)
         self._loader, self._num_threads, self._num_workers = loader, num_threads, num_workers
         self._reading: _Reading | None = None
+        self._on_damage = on_damage
 
     @property
     def array(self) -> Examples:
@@ -105,19 +128,22 @@ class ReadAheadLoader:
         """
         rows = self._loader.rows(step)[part]
         index = np.arange(self.batch_size, dtype=np.int32)[part]
-        condition = self._loader.conditions_of(rows)
         if len(rows) == 0:
-            return Batch(x=self.array[0:0], index=index, condition=condition)
+            nothing = self._loader.conditions_of(rows)
+            return Batch(x=self.array[0:0], index=index, condition=nothing)
         if self._reading is None or self._reading.place != (step, part):
             self.close()
             self._reading = self._start(step, part)
         try:
-            x = next(self._reading.batches)
+            found = next(self._reading.batches)
         except BaseException:  # an interrupt too leaves the iterator at an unknown place
             self.close()
             raise
         self._reading.place = (step + 1, part)
-        return Batch(x=x, index=index, condition=condition)
+        if self._on_damage is not None:
+            for line in found.damaged:
+                self._on_damage(line)
+        return Batch(x=found.x, index=index, condition=self._loader.conditions_of(found.rows))
 
     def close(self) -> None:
         """End the threads and processes; the next batch starts new ones."""
@@ -144,7 +170,7 @@ class _Reading:
     """An iterator, and its place: the step and the part of its next batch."""
 
     place: tuple[int, slice]
-    batches: Generator[np.ndarray]
+    batches: Generator[RowsRead]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -159,15 +185,15 @@ class _Run:
     step: int
     shares: tuple[np.ndarray, ...]
 
-    def share(self, index: int) -> np.ndarray:
+    def share(self, index: int) -> RowsRead:
         """The examples of a share: of the first batch, then of the second, and so on."""
         step, share = divmod(index, len(self.shares))
-        return np.asarray(self.loader.array[self.loader.rows(self.step + step)[self.shares[share]]])
+        return self.loader.read(self.loader.rows(self.step + step)[self.shares[share]])
 
 
 def _batches(
-    pool: Executor, read: Callable[[int], np.ndarray], num_shares: int, ahead: int
-) -> Generator[np.ndarray]:
+    pool: Executor, read: Callable[[int], RowsRead], num_shares: int, ahead: int
+) -> Generator[RowsRead]:
     """The batches, each of ``num_shares`` results of ``read(0), read(1), …``; the pool is
     ``ahead`` results further. Closing the generator ends the pool.
     """
@@ -176,7 +202,7 @@ def _batches(
         for first in itertools.count(ahead, num_shares):
             found = [waiting.popleft().result() for _ in range(num_shares)]
             waiting.extend(pool.submit(read, first + i) for i in range(num_shares))
-            yield np.concatenate(found)
+            yield joined(found)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -208,11 +234,11 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _read_in_worker(index: int) -> np.ndarray:
+def _read_in_worker(index: int) -> RowsRead:
     """A whole batch, in a worker process."""
     num_shares = len(_run.shares)
     shares = range(index * num_shares, (index + 1) * num_shares)
-    return np.concatenate(list(_threads.map(_run.share, shares)))
+    return joined(list(_threads.map(_run.share, shares)))
 
 
 _run: _Run

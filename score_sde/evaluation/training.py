@@ -20,8 +20,8 @@ def train(
 
     The folder receives the resolved config, checkpoints, metrics and, every
     ``training.sample_every`` steps, a grid of samples; `load` and the commands read it.
-    Ctrl-C, SIGTERM and SIGUSR1 end the run after the current step, which is saved. If no
-    step ends within ``training.hang_timeout`` seconds, the process exits. ::
+    Ctrl-C, SIGTERM, SIGUSR1 and SIGHUP end the run after the current step, which is
+    saved. If no step ends within ``training.hang_timeout`` seconds, the process exits. ::
 
         experiment = ss.build(config)
         ss.train(experiment, "runs/digits")

@@ -77,12 +77,15 @@ class AnyExperiment(abc.ABC):
         source: the data.
         optimizer: an optax transformation.
         training: the settings of the section ``training``.
+        skip_damaged: whether training replaces damaged examples in files by others,
+            ``data.skip_damaged``; else it stops at the first.
     """
 
     model: TrainedModel
     source: DataSource
     optimizer: optax.GradientTransformation
     training: TrainingOptions
+    skip_damaged: bool = False
 
     @abc.abstractmethod
     def loss_fn(self, *, train: bool) -> LossFn:

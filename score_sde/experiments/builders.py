@@ -36,6 +36,7 @@ from score_sde.experiments.sections import (
     fitted_standardization,
     numbered_classes,
     saved_standardization,
+    skips_damaged,
     with_explicit_options,
 )
 from score_sde.experiments.settings import TrainingOptions
@@ -192,6 +193,7 @@ def _training_parts(found: Normalized, data_trust: Trust, trust: Trust) -> dict[
         plain["example"][CLASSES] = list(source.class_names)
     plain["example"] |= fitted_standardization(plain["data"], source)
     plain["data"] = with_absolute_paths(plain["data"])  # for commands in other folders
+    parts["skip_damaged"] = skips_damaged(plain["data"])
     if found.kind.augments:
         parts["augmentation"] = _augmentation(plain)
     return parts

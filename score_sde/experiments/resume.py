@@ -9,7 +9,12 @@ from score_sde.data import DataSource, data_fingerprint, with_absolute_paths
 from score_sde.experiments.builders import Config, as_mapping, source_of
 from score_sde.experiments.loading import saved_config
 from score_sde.experiments.meaning import differences, trust_in_code_of
-from score_sde.experiments.sections import CLASSES, as_begun, with_former_options
+from score_sde.experiments.sections import (
+    CLASSES,
+    SKIP_DAMAGED,
+    as_begun,
+    with_former_options,
+)
 from score_sde.experiments.tables import NOT_OF_THE_SOURCE
 from score_sde.runtime.trust import ALL, NOTHING, shortened
 from score_sde.runtime.working_copy import local_path
@@ -17,6 +22,9 @@ from score_sde.training import newest_about, newest_config
 
 FIXED = ("data", "example", "sde", "parameterization", "model", "objective", "seed")
 """The sections that must mean the same; the others may change when a run resumes."""
+
+FREE = (f"data.{SKIP_DAMAGED}",)
+"""Keys of those sections that may change all the same."""
 
 AVERAGES = "training.averages"
 """The key of ``training`` that must mean the same: the state has one array tree for each."""
@@ -62,11 +70,12 @@ def check_resumes(
     sections.append(("training", averages[0], averages[1]))
     for section, then, since in sections:
         for key, was, now in differences(section, then, since, trust):
-            if not (_is_of_the_source(key) and same_data()):
+            if not (key in FREE or (_is_of_the_source(key) and same_data())):
                 raise ValueError(
                     f"{workdir} holds a run with {key}={shortened(repr(was))} where this config "
                     f"has {shortened(repr(now))}: choose another workdir (a resumed run may change "
-                    f"optim, sampling, eval, training except {AVERAGES}, and the place of its data)"
+                    f"optim, sampling, eval, {FREE[0]}, training except {AVERAGES}, and the place "
+                    "of its data)"
                 )
 
 

@@ -24,6 +24,9 @@ STANDARDIZE = "standardize"
 CLASSES = "classes"
 """The key of the section ``example`` for the names of the classes ``0 .. n - 1``."""
 
+SKIP_DAMAGED = "skip_damaged"
+"""The key of the section ``data`` for damaged examples in files: whether training skips them."""
+
 FORMER: Mapping[str, Mapping[str, Any]] = {"ddpm": {"num_groups": 32}}
 """For each network: options whose default has changed, with the former default, which
 older saved configs rely on.
@@ -139,6 +142,18 @@ def _plain_value(path: str, value: Any) -> Any:
         f"{path} must be a plain value, got {type(value).__name__}; code is named as "
         "package.module:Name"
     )
+
+
+def skips_damaged(data: dict[str, Any]) -> bool:
+    """The value of ``data.skip_damaged``. Where it is false the key is removed from
+    ``data``, so that a config with it equals a config without.
+    """
+    chosen = data.pop(SKIP_DAMAGED, False)
+    if not isinstance(chosen, bool):
+        checks.fail(f"data.{SKIP_DAMAGED}", chosen, "True or False")
+    if chosen:
+        data[SKIP_DAMAGED] = True
+    return chosen
 
 
 def fitted_standardization(data: dict[str, Any], source: DataSource) -> dict[str, list[float]]:

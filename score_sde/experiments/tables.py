@@ -12,7 +12,7 @@ from score_sde import objectives, parameterization, sampling, sdes, solvers
 from score_sde.conditioning.guidance import Guidance
 from score_sde.divergence import Divergence, ExactTrace, Hutchinson, HutchPP
 from score_sde.experiments.dequantizer import VariationalDequantization
-from score_sde.experiments.sections import STANDARDIZE
+from score_sde.experiments.sections import SKIP_DAMAGED, STANDARDIZE
 from score_sde.likelihood.dequantization import (
     Dequantizer,
     TruncatedNormalDequantizer,
@@ -116,7 +116,7 @@ SCALING = ("centered", "dequantize")
 AUGMENTATION = ("flip",)
 """The keys of the section ``data`` for the augmentation of training examples."""
 
-NOT_OF_THE_SOURCE = (*SCALING, STANDARDIZE, *AUGMENTATION)
+NOT_OF_THE_SOURCE = (*SCALING, STANDARDIZE, SKIP_DAMAGED, *AUGMENTATION)
 """The keys of the section ``data`` that are not options of its source."""
 
 FUNCTIONS: Mapping[str, Table] = {

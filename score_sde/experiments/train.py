@@ -15,7 +15,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from score_sde.data import BatchLoader, data_fingerprint, make_loader, statistics
+from score_sde.data.read_ahead import OnDamage
 from score_sde.experiments.base import AnyExperiment, Split
+from score_sde.experiments.damaged_examples import FILE, DamagedExamples
 from score_sde.experiments.initial import Origin, has_begun, origin_of, record, started_from
 from score_sde.experiments.resume import DATA, check_resumes
 from score_sde.experiments.settings import TrainingOptions
@@ -266,8 +268,9 @@ def training_run(
     training, config = experiment.training, experiment.model.saved_config
     is_first = jax.process_index() == 0
     about = {"versions": code, DATA: data_fingerprint(experiment.source)}
+    on_damage = DamagedExamples(workdir / FILE) if experiment.skip_damaged else None
     return replace(
-        run_in_memory(experiment, mesh, experiment.model.seed),
+        run_in_memory(experiment, mesh, experiment.model.seed, on_damage=on_damage),
         checkpoints=Checkpoints(
             workdir / "checkpoints",
             keep_last=training.keep_last,
@@ -285,10 +288,15 @@ def training_run(
 
 
 def run_in_memory(
-    experiment: AnyExperiment, mesh: Mesh, key: Key | int, hooks: Sequence[Hook] = ()
+    experiment: AnyExperiment,
+    mesh: Mesh,
+    key: Key | int,
+    hooks: Sequence[Hook] = (),
+    *,
+    on_damage: OnDamage | None = None,
 ) -> TrainingRun:
     """The run of an experiment without a folder. ``key``, or a seed, is its source of
-    randomness.
+    randomness; ``on_damage`` is that of `make_loader`.
     """
     training, model, keys = experiment.training, experiment.model, run_keys(key)
     axes = step_axes(mesh)
@@ -306,7 +314,7 @@ def run_in_memory(
             num_microbatches=training.num_microbatches,
             axis_name=axes,
         ),
-        loader=_loader(experiment, "train", seed=model.seed),
+        loader=_loader(experiment, "train", seed=model.seed, on_damage=on_damage),
         key=keys.train,
         num_steps=training.num_steps,
         mesh=mesh,
@@ -314,7 +322,9 @@ def run_in_memory(
         n_jitted_steps=training.n_jitted_steps,
         checkpoint_every=training.checkpoint_every,
         log_every=training.log_every,
-        evaluation=_evaluation(experiment, keys.evaluation, axes) if training.eval_every else None,
+        evaluation=_evaluation(experiment, keys.evaluation, axes, on_damage)
+        if training.eval_every
+        else None,
         hooks=tuple(hooks),
         max_skipped=training.max_skipped,
         max_taken_back=training.max_taken_back,
@@ -322,19 +332,24 @@ def run_in_memory(
     )
 
 
-def _loader(experiment: AnyExperiment, split: Split, *, seed: int = 0) -> BatchLoader:
+def _loader(
+    experiment: AnyExperiment, split: Split, *, seed: int = 0, on_damage: OnDamage | None = None
+) -> BatchLoader:
     """The loader of a split: examples and their conditions."""
     return make_loader(
         getattr(experiment.source, split),
         batch_size=experiment.training.batch_size,
         seed=seed,
         conditions=experiment.conditions(split),
+        on_damage=on_damage,
     )
 
 
-def _evaluation(experiment: AnyExperiment, key: Key, axis_name: AxisName) -> Evaluation:
+def _evaluation(
+    experiment: AnyExperiment, key: Key, axis_name: AxisName, on_damage: OnDamage | None
+) -> Evaluation:
     """The held-out loss, over at most 16 batches of the test split with fixed noise."""
-    loader = _loader(experiment, "test")
+    loader = _loader(experiment, "test", on_damage=on_damage)
     return Evaluation(
         every=experiment.training.eval_every,
         step=make_eval_step(experiment.loss_fn(train=False), axis_name=axis_name),

@@ -99,14 +99,16 @@ def array_fingerprints(tree: Any) -> dict[str, int]:
     >>> array_fingerprints({"w": np.ones(3, np.float32)})
     {'w': 3085456550}
     """
-    leaves = named_leaves(tree)
-    found = jax.device_get(
-        [
-            _host_fingerprint(np.asarray(leaf)) if _is_in_memory(leaf) else _fingerprint(leaf)
-            for leaf in leaves.values()
-        ]
-    )
-    return {name: int(value) for name, value in zip(leaves, found, strict=True)}
+    return {name: _array_fingerprint(leaf) for name, leaf in named_leaves(tree).items()}
+
+
+def _array_fingerprint(leaf: Any) -> int:
+    if _is_in_memory(leaf):
+        return _host_fingerprint(np.asarray(leaf))
+    # Waits for each program before the next. Of a split array it sums over devices, and
+    # CPU devices that share a core wait for each other for ever, or until XLA aborts the
+    # process, where many such programs are under way.
+    return int(_fingerprint(leaf))
 
 
 def _canonical(value: Any) -> bytes:

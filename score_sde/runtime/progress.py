@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress as RichProgress, TextColumn
 
 from score_sde.runtime.object_store import shown
+from score_sde.runtime.streams import lasting
 
 _WINDOW = 200  # updates over which the rate is measured
 
@@ -35,7 +36,7 @@ class ProgressBar:
 
     On a terminal it is one live line. In a log file or a pipe it writes a plain line at
     the first update, at each tenth of the work, and otherwise one in ``interval`` seconds
-    at most.
+    at most. Where the stream cannot be written it falls silent: progress never ends the work.
 
     >>> import sys
     >>> with ProgressBar("train", 10, stream=sys.stdout) as bar:
@@ -64,7 +65,7 @@ class ProgressBar:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.description, self.total, self.unit, self.done = description, total, unit, start
-        self._stream = sys.stderr if stream is None else stream
+        self._stream = lasting(sys.stderr if stream is None else stream)
         self._interval, self._clock = interval, clock
         self._fields: dict[str, float | str] = {}
         self._history: deque[tuple[float, int]] = deque(maxlen=_WINDOW)

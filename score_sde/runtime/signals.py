@@ -6,18 +6,25 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
-_NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")
+_NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 STOPPING = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
-"""The signals that ask a run to stop, of which Windows has no SIGUSR1."""
+"""The signals that ask a run to stop, of which Windows lacks the last two."""
+
+
+def heeded(signals: Sequence[int]) -> list[int]:
+    """The signals without a SIGHUP that the process ignores, as under ``nohup``."""
+    hangup = getattr(signal, "SIGHUP", None)
+    return [one for one in signals if one != hangup or signal.getsignal(one) != signal.SIG_IGN]
 
 
 class StopRequest:
-    """Records the first SIGINT (Ctrl-C), SIGTERM or SIGUSR1, which then does not end the
-    process; a context manager.
+    """Records the first SIGINT (Ctrl-C), SIGTERM, SIGUSR1 or SIGHUP (the terminal is
+    closed), which then does not end the process; a context manager.
 
-    A second Ctrl-C has its usual effect, so that nobody has to wait. A second SIGTERM or
-    SIGUSR1 does nothing: launchers repeat the signals of the scheduler, and send SIGKILL
-    to processes that do not end. Outside the main thread, where Python allows no
+    A second Ctrl-C has its usual effect, so that nobody has to wait. Any other second
+    signal does nothing: launchers repeat the signals of the scheduler, and send SIGKILL
+    to processes that do not end. A SIGHUP that the process ignores, as under ``nohup``,
+    stays ignored. Outside the main thread, where Python allows no
     handlers, no signal is watched.
 
     Args:
@@ -34,7 +41,9 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            self._before = {signum: signal.signal(signum, self._handle) for signum in self._watched}
+            self._before = {
+                signum: signal.signal(signum, self._handle) for signum in heeded(self._watched)
+            }
         return self
 
     def __exit__(self, *error: object) -> None:

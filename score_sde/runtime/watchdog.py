@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from score_sde.runtime.streams import tell
+
 STOPPED = 75
 """The exit code of a run that can be resumed (EX_TEMPFAIL)."""
 
@@ -34,7 +36,7 @@ class Watchdog:
         timeout: float,
         *,
         dump: Path | None = None,
-        note: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201
+        note: Callable[[str], None] = tell,
         end: Callable[[], None] = _end,
     ) -> None:
         self.timeout = timeout
@@ -73,7 +75,7 @@ class Watchdog:
                 with self._dump.open("w", encoding="utf-8") as file:
                     faulthandler.dump_traceback(file=file)
                 place = f"in {self._dump}"
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):  # a closed stream has no number
             place = "nowhere, as they cannot be written"
         self._note(
             f"no progress for {silent:.0f} s while {self._doing}: the stacks of all threads are "

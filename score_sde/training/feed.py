@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from jax.sharding import Mesh
 
 from score_sde.data.loader import Batch, BatchLoader
+from score_sde.data.sound_rows import is_damage
 from score_sde.training.mesh import local_part, shard_batches
 
 _POLL = 0.1
@@ -16,7 +17,13 @@ _POLL = 0.1
 
 
 class LoaderError(OSError):
-    """Data that cannot be read."""
+    """Data that cannot be read.
+
+    Attributes:
+        is_damage: Whether an example is damaged, rather than a disk or a network failing.
+    """
+
+    is_damage = False
 
 
 class Fed(NamedTuple):
@@ -113,9 +120,9 @@ class Feed:
         try:
             return self._loader.batch(number, self._part)
         except (OSError, ValueError) as error:
-            raise LoaderError(
-                f"batch {number} cannot be read: {' '.join(str(error).split())}"
-            ) from error
+            found = LoaderError(f"batch {number} cannot be read: {' '.join(str(error).split())}")
+            found.is_damage = is_damage(error)
+            raise found from error
 
     def _offer(self, item: Any) -> None:
         while not self._closed.is_set():

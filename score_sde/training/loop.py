@@ -32,6 +32,10 @@ from score_sde.training.tracking.metrics import nan_mean, without_missing
 from score_sde.typing import Key
 
 
+class _NotSavedError(OSError):
+    """A state that must be saved cannot be written."""
+
+
 class _Tools(NamedTuple):
     """The parts of a run that the loop uses at every step."""
 
@@ -47,8 +51,10 @@ def train(run: TrainingRun, *, stop: StopRequest | None = None) -> TrainResult:
     """Train until ``run.num_steps``, resuming from the latest sound checkpoint, if any.
 
     A resumed run has bit for bit the state and the logged losses of an uninterrupted
-    run. On Ctrl-C, SIGTERM or SIGUSR1 the current jitted call is finished, and its state
-    saved if the run has checkpoints, before the function returns.
+    run. On Ctrl-C, SIGTERM, SIGUSR1 or SIGHUP the current jitted call is finished, and its
+    state saved if the run has checkpoints, before the function returns. Where an error
+    ends the run between two checkpoints (damaged data, a hook that raises), a single
+    process saves the last state before it raises the error.
 
     Args:
         run: The run.
@@ -158,26 +164,51 @@ def _run_from(run: TrainingRun, tools: _Tools, state: TrainState) -> tuple[Train
     with Feed(run.loader, run.mesh, int(state.position), _sizes(run, step)) as feed:
         tools.speed.start()
         tools.watchdog.beat(f"waiting for the data of step {step + 1}")
-        for size, batches, position in feed:
-            tools.watchdog.beat(f"computing step {step + 1}")
-            state, metrics = tools.steps(state, batches, run.key)
-            step += size
-            health.check_before(step, position, metrics)
-            last = step == run.num_steps
-            signum = None if last else vote.signum()
-            shown = _log(run, tools, health, range(step - size + 1, step + 1), metrics, feed.waited)
-            scores = tools.evaluate(state, step)
-            _run_hooks(run, state, step, first=True)
-            if _is_due(step, run.checkpoint_every) or postponed or last or signum:
-                must = last or signum is not None
-                postponed = not _save(run, tools, health, state, scores, must=must)
-            tools.progress.update(step, **shown, **_briefly(scores))
-            if signum is not None:
-                tools.progress.note(_farewell(run, step, signum))
-                return state, signum
-            _run_hooks(run, state, step, first=False)
-            tools.watchdog.beat(f"waiting for the data of step {step + 1}")
+        try:
+            for size, batches, position in feed:
+                tools.watchdog.beat(f"computing step {step + 1}")
+                state, metrics = tools.steps(state, batches, run.key)
+                step += size
+                health.check_before(step, position, metrics)
+                last = step == run.num_steps
+                signum = None if last else vote.signum()
+                steps = range(step - size + 1, step + 1)
+                shown = _log(run, tools, health, steps, metrics, feed.waited)
+                scores = tools.evaluate(state, step)
+                _run_hooks(run, state, step, first=True)
+                if _is_due(step, run.checkpoint_every) or postponed or last or signum:
+                    must = last or signum is not None
+                    postponed = not _save(run, tools, health, state, scores, must=must)
+                tools.progress.update(step, **shown, **_briefly(scores))
+                if signum is not None:
+                    tools.progress.note(_farewell(run, step, signum))
+                    return state, signum
+                _run_hooks(run, state, step, first=False)
+                tools.watchdog.beat(f"waiting for the data of step {step + 1}")
+        except (DivergedError, _NotSavedError):
+            raise  # rolled back to an earlier state; tried in vain
+        except Exception:
+            _save_in_spite(run, tools, health, state)
+            raise
     return state, None
+
+
+def _save_in_spite(run: TrainingRun, tools: _Tools, health: Health, state: TrainState) -> None:
+    """Save the state when an error between two checkpoints ends the run: damaged data, a
+    hook or an evaluation that fails. It must not raise, as the error is about to.
+    """
+    # Of several processes, the others do not know of the error, and would not save too.
+    if run.checkpoints is None or jax.process_count() > 1:
+        return
+    try:
+        step = int(state.step)  # raises where the step itself has failed: it took the state
+        saved = _last_saved(run.checkpoints) or 0
+        if step > saved:
+            _save(run, tools, health, state, {}, must=True)
+            tools.progress.note(f"saved step {step} in {run.checkpoints.directory}")
+    except Exception as failure:
+        reason = " ".join(str(failure).split())[:200] or type(failure).__name__
+        tools.progress.note(f"the state is not saved: {reason}")
 
 
 def _run_hooks(run: TrainingRun, state: TrainState, step: int, *, first: bool) -> None:
@@ -288,7 +319,7 @@ def _save(
         newest = _newest(run.checkpoints.latest_stored())
         line = f"step {step} is not saved ({error.strerror or error}): {newest}"
         if must:
-            raise OSError(line) from error
+            raise _NotSavedError(line) from error
         tools.progress.note(f"{line}; training continues")
     return True
 

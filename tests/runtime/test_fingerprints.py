@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from jax.sharding import PartitionSpec as P
+from launched import finished, together
 
 from score_sde.runtime import fingerprints
 from score_sde.runtime.fingerprints import (
@@ -138,3 +139,29 @@ def test_names_types_shapes_and_values_all_count():
     zeros = np.zeros((2, 3), np.float32)
     others = [zeros, zeros.reshape(3, 2), zeros.astype(np.int32), -zeros, zeros[:1]]
     assert len({array_checksum(other) for other in others}) == len(others)
+
+
+MANY = """
+import os
+import jax, numpy as np
+from jax.sharding import NamedSharding, PartitionSpec as P
+from score_sde.runtime import fingerprints
+from score_sde.training.mesh import device_mesh
+
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+fingerprints._is_in_memory = lambda leaf: False  # as with several processes
+sharding = NamedSharding(device_mesh(fsdp=2), P("fsdp"))
+leaf = jax.device_put(np.ones((2, 100_000), np.float32), sharding)
+found = fingerprints.array_fingerprints({str(i): leaf for i in range(200)})
+print(len(found), len(set(found.values())))
+"""
+
+
+@pytest.mark.slow
+def test_the_programs_of_many_arrays_do_not_wait_for_each_other_on_one_core():
+    """XLA ends a process whose devices wait too long for each other, with code 134."""
+    flags = "--xla_force_host_platform_device_count=2"
+    flags += " --xla_cpu_collective_call_terminate_timeout_seconds=5"
+    (process,) = together("-c", MANY, processes=1, env={"XLA_FLAGS": flags})
+    ((output, _),) = finished([process])
+    assert output == "200 1\n"

@@ -13,7 +13,7 @@ from score_sde.runtime.signals import StopRequest
 def received():
     """The signals that reach the earlier handlers."""
     found, before = [], {}
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
         before[signum] = signal.signal(signum, lambda number, frame: found.append(number))
     yield found
     for signum, handler in before.items():
@@ -29,7 +29,7 @@ def test_the_first_signal_is_recorded_and_a_second_ctrl_c_interrupts(received):
     assert received == [signal.SIGINT]
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
 def test_a_repeated_signal_of_a_launcher_does_nothing(signum, received):
     with StopRequest() as stop:
         for number in (signum, signum, signal.SIGTERM):
@@ -47,6 +47,15 @@ def test_earlier_handlers_are_restored():
     with StopRequest():
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored(received):
+    """As under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert stop.signum is None
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 def test_no_signal_is_watched_outside_the_main_thread():

@@ -1,11 +1,13 @@
 """The scripts that show a user how to write their own: each runs, in tiny settings."""
 
 import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
+from launched import run_in
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -49,3 +51,11 @@ def test_two_moons_are_trained_and_drawn(tmp_path, monkeypatch):
     runpy.run_path(str(SCRIPTS / "two_moons.py"))
     samples = np.load(tmp_path / "moons.npy")
     assert samples.shape == (1000, 2) and abs(samples.std() - 1.0) < 0.1
+
+
+@pytest.mark.slow
+def test_killed_trainings_end_as_an_undisturbed_one(tmp_path):
+    words = ["--kills=2", "--steps=20", f"--workdir={tmp_path / 'runs'}"]
+    done = run_in(tmp_path, sys.executable, str(SCRIPTS / "fuzz_kills.py"), *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "is the undisturbed one after 2 kills in all" in done.stdout

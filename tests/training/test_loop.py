@@ -32,11 +32,12 @@ from score_sde.training import (
 )
 from score_sde.training.health import Health
 from score_sde.training.speed import Speed
+from score_sde.training.tracking.metrics import MetricWriter
 
 NUM_STEPS = 12
 
 
-class KilledError(Exception):
+class KilledError(BaseException):
     """Stands for a crash in the middle of a run."""
 
 
@@ -405,7 +406,49 @@ def test_data_that_cannot_be_read_are_named(tmp_path, train_in, toy):
     ):
         train_in(tmp_path, loader=Broken())
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-        assert checkpoints.steps() == [4]
+        assert checkpoints.steps() == [4, 6]  # all steps whose data could be read
+
+
+@pytest.mark.parametrize("failing", ["hook", "first hook", "evaluation", "metrics"])
+def test_an_error_between_two_checkpoints_loses_no_step(
+    tmp_path, train_in, toy, reference, failing
+):
+    def fail(*arguments):
+        raise RuntimeError("no such luck")
+
+    class Broken:
+        batch_size, batch, close = toy.held_out.batch_size, fail, fail
+
+    class Full(MetricWriter):
+        rewind, write_images = MultiWriter().rewind, fail
+        write_scalars = fail
+
+    options = {
+        "hook": {"hooks": [Hook(every=7, run=fail)]},
+        "first hook": {"hooks": [Hook(every=7, run=fail, first=True)]},
+        "evaluation": {
+            "evaluation": Evaluation(every=7, step=toy.eval_step(), loader=Broken(), key=toy.key)
+        },
+        "metrics": {"writer": Full(), "evaluation": None, "log_every": 7},
+    }
+    with pytest.raises(RuntimeError, match="no such luck"):
+        train_in(tmp_path, **options[failing])
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.latest_step() == 7
+    result, _ = train_in(tmp_path)
+    assert_identical(result.state, reference(8)[0].state)
+
+
+def test_an_error_whose_state_cannot_be_saved_is_raised_as_it_is(tmp_path, train_in, monkeypatch):
+    def fail(state, step):
+        raise RuntimeError("no such luck")
+
+    def full(self, *arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Checkpoints, "save", full)
+    with pytest.raises(RuntimeError, match="no such luck"):
+        train_in(tmp_path, hooks=(Hook(every=3, run=fail),))
 
 
 def test_a_run_does_not_resume_with_other_random_keys(tmp_path, train_in):

@@ -3,7 +3,6 @@ writers have a thread of their own.
 """
 
 import queue
-import sys
 import threading
 import time
 from collections import deque
@@ -12,6 +11,7 @@ from typing import Any, final
 
 import numpy as np
 
+from score_sde.runtime.streams import tell
 from score_sde.training.tracking.metrics import MetricWriter
 from score_sde.typing import Array, ScalarLike
 
@@ -26,7 +26,7 @@ def to_stderr(text: str) -> None:
     """Show a line on standard error, looked up at each call: a live progress bar replaces
     ``sys.stderr``, and then shows the line above the bar.
     """
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    tell(text)
 
 
 @final
