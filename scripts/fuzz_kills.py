@@ -29,11 +29,11 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from etils import epath
 
 import score_sde.cli.train  # noqa: F401 - before the forks, which then start at once
 from score_sde.cli import main
 from score_sde.experiments.builders import build
+from score_sde.runtime.working_copy import local_path
 from score_sde.training import Checkpoints, init_state
 from score_sde.training.speed import Speed
 
@@ -89,8 +89,11 @@ def training(workdir: str, steps: int) -> Callable[[], int]:
 
 
 def save_state(workdir: str, steps: int, file: Path) -> None:
-    """Write every array of the final checkpoint of a training to a file."""
-    config = json.loads((epath.Path(workdir) / "config.json").read_text())
+    """Write every array of the final checkpoint of a training to a file, and its metrics
+    to one beside it.
+    """
+    folder = local_path(workdir)
+    config = json.loads((folder / "config.json").read_text())
     experiment = build(config)
     with Checkpoints(f"{workdir}/checkpoints") as checkpoints:
         assert checkpoints.latest_step() == steps, checkpoints.steps()
@@ -98,6 +101,7 @@ def save_state(workdir: str, steps: int, file: Path) -> None:
         found = checkpoints.restore(state)
     leaves = jax.tree_util.tree_leaves_with_path(found)
     np.savez(file, **{jax.tree_util.keystr(path): leaf for path, leaf in leaves})
+    file.with_suffix(".jsonl").write_bytes((folder / "metrics.jsonl").read_bytes())
 
 
 def result(workdir: str, steps: int, scratch: Path) -> tuple[dict[str, bytes], list[dict]]:
@@ -108,7 +112,7 @@ def result(workdir: str, steps: int, scratch: Path) -> tuple[dict[str, bytes], l
     assert code == 0, f"the checkpoint in {workdir} cannot be read: {log.read_text()[-2000:]}"
     with np.load(file) as arrays:
         state = {name: arrays[name].tobytes() for name in arrays.files}
-    lines = (epath.Path(workdir) / "metrics.jsonl").read_text().splitlines()
+    lines = file.with_suffix(".jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     return state, [{k: v for k, v in row.items() if k not in Speed.METRICS} for row in rows]
 

@@ -170,7 +170,7 @@ def test_code_in_a_saved_config_does_not_run(tmp_path, monkeypatch, usage_error)
     assert f"{workdir} names code: objective.weighting='{NAMES[0]}'" in line
     assert "--allow_code=foreign_module" in line and not foreign.found()
     line = usage_error("train", f"--workdir={workdir}", "--config=toy/mixture", "--allow_code=os")
-    assert "--allow_code is for the saved config" in line
+    assert "--allow_code is for a saved config" in line
 
 
 @pytest.mark.slow

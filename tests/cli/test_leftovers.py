@@ -68,13 +68,13 @@ def test_another_source_takes_away_the_options_of_the_one_before():
 
 def test_a_source_takes_no_option_of_a_function_of_the_users_own():
     before = {"data": {"source": "no_module:photos", "seed": "a", "size": 3, "flip": True}}
-    config = ConfigDict(before)
-    config.data.source = "mixture"
+    config = copy.deepcopy(before)
+    config["data"]["source"] = "mixture"
     drop_leftovers(config, before, given={"data.source"})
-    assert config.data.to_dict() == {"source": "mixture", "flip": True}
-    config.data.update(before["data"], source="mixture")
+    assert config["data"] == {"source": "mixture", "flip": True}
+    config["data"] = {**before["data"], "source": "mixture"}
     drop_leftovers(config, before, given={"data.source", "data.seed"})
-    assert config.data.to_dict() == {"source": "mixture", "flip": True, "seed": "a"}
+    assert config["data"] == {"source": "mixture", "flip": True, "seed": "a"}
 
 
 def test_nothing_is_dropped_for_the_same_name_and_an_unknown_one_is_a_usage_error():

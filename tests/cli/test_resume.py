@@ -105,7 +105,7 @@ def test_the_same_data_elsewhere_resume_and_other_data_do_not(
     points_file(tmp_path / "c.npy", seed=1)
     monkeypatch.chdir(tmp_path)
     line = usage_error("train", *run_on_points, "--config.data.source=npy:c.npy")
-    assert "a.npy' where this config has 'npy:c.npy': choose another workdir" in line
+    assert f"a.npy' where this config has 'npy:{tmp_path}/c.npy': choose another workdir" in line
     line = usage_error("train", *run_on_points, "--config.data.test_fraction=0.2")
     assert "data.test_fraction=0.1 where this config has 0.2" in line
     same = ("./a.npy", "b.npy")
